@@ -1,0 +1,263 @@
+"""Every default, once. Read from YAML; an unknown key or a value out of range is one clear line.
+
+A recipe file holds any subset of `Recipe`'s keys; `key=value` words of a command line (dotted
+paths, YAML values) are laid over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cgdet_core.errors import InputError
+from cgdet_core.types import CLASS_NAMES
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ThermalConfig(Settings):
+    """How raw counts become the network's input in [0, 1] (thermal.py)."""
+
+    low_percentile: float = Field(0.5, ge=0, lt=50, description="percentile of the frame that becomes 0")
+    high_percentile: float = Field(99.8, gt=50, le=100, description="percentile of the frame that becomes 1")
+    raw_range: tuple[float, float] | None = Field(
+        None, description="fixed range in counts (low, high) in place of the percentiles"
+    )
+    min_span_8bit: float = Field(8.0, gt=0, description="counts; a flatter 8-bit frame is not stretched further")
+    min_span_16bit: float = Field(64.0, gt=0, description="counts; a flatter 16-bit frame is not stretched further")
+
+    @field_validator("raw_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"the low end {value[0]} must be below the high end {value[1]}")
+        return value
+
+
+class ModelConfig(Settings):
+    """The network's shape (model/)."""
+
+    class_names: tuple[str, ...] = Field(CLASS_NAMES, min_length=1)
+    widths: tuple[int, int, int, int, int] = Field(
+        (16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
+    )
+    depths: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="bottlenecks per stage at strides 4 to 32")
+    neck_depth: int = Field(1, ge=0)
+    head_width: int = Field(64, ge=8, description="channels of each of the head's two branches")
+    bins: int = Field(16, ge=2, description="bins of the distributional box regression, in strides")
+    input_height_width_px: tuple[int, int] = Field((512, 640), description="multiples of 32")
+
+    @field_validator("input_height_width_px")
+    @classmethod
+    def _multiple_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(side < 32 or side % 32 for side in value):
+            raise ValueError(f"{list(value)} must be multiples of 32")
+        return value
+
+    @field_validator("widths")
+    @classmethod
+    def _multiple_of_8(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 8 or width % 8 for width in value):
+            raise ValueError(f"{list(value)} must be multiples of 8")
+        return value
+
+    @field_validator("class_names")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or not all(value):
+            raise ValueError(f"{list(value)} must be distinct names, none empty")
+        return value
+
+
+class PostprocessConfig(Settings):
+    """From the network's output to detections (runtime/postprocess.py)."""
+
+    score_threshold: Fraction = 0.25
+    class_thresholds: dict[str, Fraction] = Field(
+        default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
+    )
+    nms_iou: Fraction = 0.6
+    max_detections: int = Field(300, ge=1, le=10000)
+    max_candidates: int = Field(3000, ge=1, description="the best that reach the NMS")
+
+    def threshold_of(self, class_name: str) -> float:
+        return self.class_thresholds.get(class_name, self.score_threshold)
+
+
+class AssignerConfig(Settings):
+    """Task-aligned assignment (TOOD, Feng et al. 2021, section 3.2): t = score^alpha * IoU^beta."""
+
+    top_k: int = Field(10, ge=1)
+    alpha: float = Field(0.5, gt=0)
+    beta: float = Field(6.0, gt=0)
+    min_centre_px: float = Field(
+        0.0, ge=0, description="a box smaller than this is widened to it when its candidate cells are chosen"
+    )
+
+
+class LossConfig(Settings):
+    """Weights of the detection loss."""
+
+    class_weight: float = Field(0.5, ge=0)
+    box_weight: float = Field(7.5, ge=0)
+    distribution_weight: float = Field(1.5, ge=0)
+    assigner: AssignerConfig = AssignerConfig()
+
+
+class AugmentConfig(Settings):
+    """What a training crop goes through (data/augment.py)."""
+
+    crop_px: int = Field(320, ge=32, multiple_of=32, description="side of the square training crop")
+    scale_range: tuple[float, float] = Field((0.7, 1.5), description="log-uniform zoom of the crop; 1 is native scale")
+    flip_probability: Fraction = 0.5
+    object_centre_probability: Fraction = Field(
+        0.8, description="crops that are laid over an object, of frames with any"
+    )
+    tone_probability: Fraction = Field(0.8, description="frames that get a random tone curve (gamma, gain, offset)")
+    gamma_range: tuple[float, float] = (0.5, 2.0)
+    gain_range: tuple[float, float] = (0.6, 1.4)
+    offset_range: tuple[float, float] = (-0.15, 0.15)
+    invert_probability: Fraction = Field(0.0, description="polarity: black-hot in place of white-hot")
+    grey_invert_probability: Fraction = Field(
+        0.3, description="the same for grey RGB frames, whose polarity means nothing"
+    )
+    noise_sigma_max: float = Field(0.04, ge=0, description="standard deviation of added noise, of the full range")
+    blur_probability: Fraction = 0.15
+    min_visible: Fraction = Field(0.3, description="a box of which less is left in the crop becomes a region to ignore")
+
+    @field_validator("scale_range", "gamma_range", "gain_range")
+    @classmethod
+    def _positive_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError(f"{list(value)} must be two positive numbers, the lower first")
+        return value
+
+
+class SourceConfig(Settings):
+    """One training set."""
+
+    path: str = Field(description="COCO JSON; relative paths are taken from the folder given with --data")
+    weight: float = Field(1.0, gt=0, description="share of the samples, relative to the other sources")
+    grey_rgb: bool = Field(False, description="an RGB set, used as grey pictures")
+    class_map: dict[str, str] = Field(
+        default_factory=dict, description="category name in the file -> class name; 'ignore' makes regions to ignore"
+    )
+    hold_out_block: int | None = Field(
+        None,
+        ge=0,
+        le=4,
+        description="of the blocks of 50 frame numbers, every fifth, this one, is held out for validation",
+    )
+
+
+class SyntheticSourceConfig(Settings):
+    """Rendered frames mixed into the training."""
+
+    frames: int = Field(0, ge=0)
+    seed: int = Field(1000, ge=0, description="the demo and the tests use seeds below 1000")
+    weight: float = Field(1.0, gt=0)
+
+
+class TrainConfig(Settings):
+    """The optimiser and its schedule (training/trainer.py)."""
+
+    images: int = Field(36000, ge=1, description="training crops in all, the length of the schedule")
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    final_learning_rate_fraction: Fraction = 0.02
+    weight_decay: float = Field(0.03, ge=0)
+    warmup_images: int = Field(1600, ge=0)
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    gradient_clip: float = Field(10.0, gt=0)
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(0, ge=0, description="CPU threads of the arithmetic; 0 lets torch choose")
+    workers: int = Field(1, ge=0, description="processes that prepare batches; 0 prepares them in the training process")
+    checkpoint_seconds: float = Field(60.0, gt=0)
+
+
+class Recipe(Settings):
+    """All of a training run."""
+
+    model: ModelConfig = ModelConfig()
+    thermal: ThermalConfig = ThermalConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
+    sources: tuple[SourceConfig, ...] = ()
+    synthetic: SyntheticSourceConfig = SyntheticSourceConfig()
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str) -> S:
+    """Checked settings; InputError names `origin` (a file or command) and every offending key."""
+    try:
+        return kind.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_one_line(error)}") from None
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe in a YAML file with `key=value` overrides, dotted keys, laid over it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}): give a recipe such as config/recipes/first.yaml"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text: give a recipe in YAML") from None
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if mapping is None:
+        mapping = {}
+    if not isinstance(mapping, dict):
+        raise InputError(f"{path}: must hold keys and values, holds {type(mapping).__name__}")
+    for override in overrides:
+        _lay_over(mapping, override)
+    return settings_from_mapping(Recipe, mapping, str(path))
+
+
+def _lay_over(mapping: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"'{override}': settings are given as key=value, such as train.batch_size=8")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = mapping.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise InputError(f"'{override}': '{parent}' holds a value, not keys")
+        mapping = child
+    try:
+        mapping[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"'{override}': '{value}' is not a YAML value") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "value"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{key}': remove it or correct its spelling")
+        elif item["type"] == "missing":
+            parts.append(f"key '{key}' is missing")
+        else:
+            parts.append(f"key '{key}' = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,176 @@
+"""Raw thermal frames -> network input: one path for training, evaluation and node.
+
+Two steps, each exact and deterministic: `tone_limits` finds the counts that become 0 and 1,
+`apply_tone` maps every count by a table. Training caches the limits of a whole frame and applies
+them to a crop; the node applies them to the whole frame; a pixel gets the same float either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cgdet_core.config import ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_core.types import FloatArray, ImageArray, check_image
+
+# encoding -> (dtype, channels); the colour ones are grey pictures in three channels or RGB cameras
+ENCODINGS: dict[str, tuple[str, int]] = {
+    "mono8": ("u1", 1),
+    "8UC1": ("u1", 1),
+    "mono16": ("u2", 1),
+    "16UC1": ("u2", 1),
+    "rgb8": ("u1", 3),
+    "bgr8": ("u1", 3),
+}
+
+
+@dataclass(frozen=True)
+class ToneLimits:
+    """The counts that become 0 and 1."""
+
+    low: float
+    high: float
+
+
+def decode_raw(
+    data: bytes | bytearray | memoryview | ImageArray,
+    height_px: int,
+    width_px: int,
+    step_bytes: int,
+    encoding: str,
+    is_bigendian: bool = False,
+) -> ImageArray:
+    """The pixels of a sensor_msgs/Image's fields: uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order.
+
+    Rows may be padded (`step_bytes` beyond the pixels). The result is a view of `data` where no byte
+    has to move. Raises InputError for an encoding not in ENCODINGS, sizes of zero, a step shorter
+    than a row and data shorter than the rows.
+    """
+    if encoding not in ENCODINGS:
+        raise InputError(f"encoding '{encoding}' is not supported: use one of {', '.join(ENCODINGS)}")
+    kind, channels = ENCODINGS[encoding]
+    dtype = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
+    if height_px <= 0 or width_px <= 0:
+        raise InputError(f"an image of {width_px}x{height_px} pixels holds nothing")
+    row_bytes = width_px * channels * dtype.itemsize
+    if step_bytes < row_bytes:
+        raise InputError(f"step {step_bytes} is shorter than a row of {width_px} {encoding} pixels ({row_bytes} bytes)")
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    # the last row may come without its padding
+    needed = step_bytes * (height_px - 1) + row_bytes
+    if buffer.size < needed:
+        raise InputError(
+            f"{buffer.size} bytes of data are fewer than {height_px} rows of step {step_bytes} need ({needed})"
+        )
+    rows = np.lib.stride_tricks.as_strided(buffer, (height_px, row_bytes), (step_bytes, 1), writeable=False)
+    if dtype.itemsize == 2:
+        rows = np.ascontiguousarray(rows)
+        pixels = rows.view(dtype).astype(np.uint16, copy=False)
+    else:
+        pixels = rows
+    if channels == 3:
+        pixels = pixels.reshape(height_px, width_px, 3)
+        if encoding == "bgr8":
+            pixels = pixels[:, :, ::-1]
+    return pixels
+
+
+def cut_telemetry(image: ImageArray, telemetry_rows: int) -> tuple[ImageArray, int]:
+    """The image without its telemetry rows, and how many rows were cut at the top.
+
+    telemetry_rows: > 0 cuts rows at the bottom, < 0 at the top, 0 none.
+    """
+    if abs(telemetry_rows) >= image.shape[0]:
+        raise InputError(f"telemetry_rows {telemetry_rows} leave nothing of {image.shape[0]} rows")
+    if telemetry_rows > 0:
+        return image[:-telemetry_rows], 0
+    if telemetry_rows < 0:
+        return image[-telemetry_rows:], -telemetry_rows
+    return image, 0
+
+
+def to_grey(image: ImageArray) -> ImageArray:
+    """uint8/uint16 [H, W]; an RGB image becomes its luma (ITU-R BT.601)."""
+    check_image(image)
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY))
+
+
+def tone_limits(grey: ImageArray, config: ThermalConfig) -> ToneLimits:
+    """Counts that become 0 and 1, from the frame's percentiles or the fixed range.
+
+    A percentile p is the smallest count at or below which lie at least p % of the pixels. A span
+    below the configured minimum (a flat frame: closed shutter, fog) is widened about its middle, so
+    that noise is not blown up into structure.
+    """
+    if config.raw_range is not None:
+        return ToneLimits(float(config.raw_range[0]), float(config.raw_range[1]))
+    if grey.dtype == np.uint8:
+        histogram = np.bincount(grey.reshape(-1), minlength=256)
+        min_span = config.min_span_8bit
+    else:
+        histogram = np.bincount(grey.reshape(-1), minlength=65536)
+        min_span = config.min_span_16bit
+    cumulative = np.cumsum(histogram)
+    total = cumulative[-1]
+    low = float(np.searchsorted(cumulative, max(1, np.ceil(total * config.low_percentile / 100))))
+    high = float(np.searchsorted(cumulative, max(1, np.ceil(total * config.high_percentile / 100))))
+    if high - low < min_span:
+        middle = (low + high) / 2
+        low, high = middle - min_span / 2, middle + min_span / 2
+    return ToneLimits(low, high)
+
+
+def apply_tone(grey: ImageArray, limits: ToneLimits) -> FloatArray:
+    """uint8/uint16 [H, W] -> float32 [H, W] in [0, 1], linear between the limits and cut beyond."""
+    counts = np.arange(256 if grey.dtype == np.uint8 else 65536, dtype=np.float32)
+    table = ((counts - np.float32(limits.low)) / np.float32(limits.high - limits.low)).clip(0, 1)
+    return np.asarray(np.take(table, grey), dtype=np.float32)
+
+
+def normalise(image: ImageArray, config: ThermalConfig) -> FloatArray:
+    """A raw frame, uint8/uint16 [H, W] or uint8 RGB [H, W, 3] -> float32 [H, W] in [0, 1]."""
+    grey = to_grey(image)
+    return apply_tone(grey, tone_limits(grey, config))
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a frame lies in the network's input: scaled by `scale`, at the top left, padded with 0."""
+
+    scale: float
+    height_px: int
+    width_px: int
+
+    def to_frame(self, boxes_xyxy_px: FloatArray) -> FloatArray:
+        """Boxes in pixels of the input -> boxes in pixels of the frame, cut to it."""
+        boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4) / np.float32(self.scale)
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, self.width_px)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, self.height_px)
+        return boxes
+
+
+def letterbox(normalised: FloatArray, input_height_width_px: tuple[int, int]) -> tuple[FloatArray, Letterbox]:
+    """A normalised frame float32 [h, w] -> the network's input float32 [H, W], and how it lies there.
+
+    A frame that fits is not scaled up beyond 2x, and frames of the input's own width or height keep
+    their native scale; a larger frame is shrunk by area averaging.
+    """
+    height, width = normalised.shape
+    target_height, target_width = input_height_width_px
+    scale = min(target_height / height, target_width / width)
+    if (height, width) != (target_height, target_width) and scale != 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(normalised, size, interpolation=method)
+    else:
+        resized = normalised
+    if resized.shape == (target_height, target_width):
+        return np.ascontiguousarray(resized, dtype=np.float32), Letterbox(scale, height, width)
+    canvas = np.zeros((target_height, target_width), np.float32)
+    canvas[: resized.shape[0], : resized.shape[1]] = resized
+    return canvas, Letterbox(scale, height, width)

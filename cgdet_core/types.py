@@ -1,0 +1,152 @@
+"""The values that flow through cgdet: frozen, checked on construction, NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.errors import InputError
+
+CLASS_NAMES: tuple[str, ...] = ("person", "bicycle", "car")
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+ImageArray = NDArray[Any]
+
+
+def _readonly(array: NDArray[Any]) -> NDArray[Any]:
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector saw in one frame, best score first.
+
+    boxes_xyxy_px: float32 [N, 4], corners in pixels of the frame as it was handed in, telemetry
+        rows included; x right, y down, (0, 0) the outer corner of the first pixel.
+    scores: float32 [N] in [0, 1], descending.
+    class_ids: int64 [N], indices into the model's class names.
+    """
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
+        scores = np.asarray(self.scores, dtype=np.float32).reshape(-1)
+        class_ids = np.asarray(self.class_ids, dtype=np.int64).reshape(-1)
+        if not len(boxes) == len(scores) == len(class_ids):
+            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids do not match")
+        if len(scores) and not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ValueError("detections hold a value that is not finite")
+        object.__setattr__(self, "boxes_xyxy_px", _readonly(boxes))
+        object.__setattr__(self, "scores", _readonly(scores))
+        object.__setattr__(self, "class_ids", _readonly(class_ids))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    def above(self, score_threshold: float) -> Detections:
+        """The detections whose score is at least `score_threshold`."""
+        keep = self.scores >= score_threshold
+        return Detections(self.boxes_xyxy_px[keep], self.scores[keep], self.class_ids[keep])
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The labels of one frame.
+
+    boxes_xyxy_px: float32 [N, 4] in pixels of the frame.
+    class_ids: int64 [N].
+    ignore: bool [N]; a region to ignore (COCO `iscrowd`) counts neither for nor against.
+    labelled: bool [C] or None (all): the classes that are labelled in this frame at all. Where a
+        class is not, nothing found of it is wrong.
+    """
+
+    boxes_xyxy_px: FloatArray
+    class_ids: IntArray
+    ignore: BoolArray
+    labelled: BoolArray | None = None
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
+        class_ids = np.asarray(self.class_ids, dtype=np.int64).reshape(-1)
+        ignore = np.asarray(self.ignore, dtype=np.bool_).reshape(-1)
+        if not len(boxes) == len(class_ids) == len(ignore):
+            raise ValueError(f"{len(boxes)} boxes, {len(class_ids)} class ids and {len(ignore)} flags do not match")
+        if len(boxes) and not np.isfinite(boxes).all():
+            raise ValueError("a ground-truth box is not finite")
+        object.__setattr__(self, "boxes_xyxy_px", _readonly(boxes))
+        object.__setattr__(self, "class_ids", _readonly(class_ids))
+        object.__setattr__(self, "ignore", _readonly(ignore))
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    @classmethod
+    def empty(cls) -> GroundTruth:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One thermal frame as the camera gave it.
+
+    image: uint8 or uint16 [H, W] (raw counts, native byte order), or uint8 [H, W, 3] in RGB order.
+    stamp_ns: header stamp, nanoseconds; frame_id: the header's.
+    """
+
+    image: ImageArray
+    stamp_ns: int = 0
+    frame_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_image(self.image)
+        object.__setattr__(self, "image", _readonly(self.image))
+
+    @property
+    def height_width_px(self) -> tuple[int, int]:
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame with its labels and, where there is one, its registered RGB partner.
+
+    name: unique in its data set (file name, or topic and stamp); truth: None where the source has
+    no labels for the frame (not the same as none to find); rgb: uint8 [H, W, 3] in RGB order,
+    pixel-aligned; light: "day", "night" or None; scene: frames of one scene never stand on both
+    sides of a split.
+    """
+
+    name: str
+    frame: Frame
+    truth: GroundTruth | None = None
+    rgb: ImageArray | None = None
+    light: str | None = None
+    scene: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def check_image(image: ImageArray) -> None:
+    """Raise InputError unless `image` is uint8/uint16 [H, W] or uint8 [H, W, 3], not empty."""
+    if image.size == 0:
+        raise InputError(f"an image of shape {list(image.shape)} holds no pixel")
+    grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
+    colour = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+    if not (grey or colour):
+        raise InputError(
+            f"an image of shape {list(image.shape)} and type {image.dtype} is none that cgdet reads: "
+            "give 8- or 16-bit grey, or 8-bit RGB"
+        )
