@@ -51,7 +51,7 @@ class ModelConfig(Settings):
     widths: tuple[int, int, int, int, int] = Field(
         (16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
     )
-    depths: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="bottlenecks per stage at strides 4 to 32")
+    depths: tuple[int, int, int, int] = Field((1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32")
     neck_depth: int = Field(1, ge=0)
     head_width: int = Field(64, ge=8, description="channels of each of the head's two branches")
     bins: int = Field(16, ge=2, description="bins of the distributional box regression, in strides")
@@ -92,6 +92,29 @@ class PostprocessConfig(Settings):
 
     def threshold_of(self, class_name: str) -> float:
         return self.class_thresholds.get(class_name, self.score_threshold)
+
+
+class EvaluationConfig(Settings):
+    """How detections are measured against labels (evaluation/)."""
+
+    min_score: Fraction = Field(0.001, description="detections below it are left out of every figure")
+    max_detections: int = Field(100, ge=1, description="per frame and class, of the average precision (COCO's maxDets)")
+    match_iou: Fraction = Field(
+        0.5, gt=0, description="overlap that makes a match in every figure but the average precision"
+    )
+    operating_score: Fraction = Field(
+        0.25, description="score from which a detection counts as one where no threshold was chosen for its class"
+    )
+    height_bins_px: tuple[float, ...] = Field(
+        (0, 16, 24, 32, 48, 64, 96, 128, 256), min_length=1, description="lower ends of the bins of box height"
+    )
+
+    @field_validator("height_bins_px")
+    @classmethod
+    def _ascending_bins(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(low >= high for low, high in zip(value, value[1:], strict=False)):
+            raise ValueError(f"{list(value)} must ascend")
+        return value
 
 
 class AssignerConfig(Settings):
