@@ -51,7 +51,8 @@ def clip_xyxy(boxes_xyxy: FloatArray, height_px: float, width_px: float) -> Floa
 def area_xyxy(boxes_xyxy: FloatArray) -> FloatArray:
     """[N] areas in square pixels; a box with crossed corners has none."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
-    return (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
+    area: FloatArray = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
+    return area
 
 
 def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
@@ -60,7 +61,8 @@ def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     b = np.asarray(b_xyxy, dtype=np.float32).reshape(-1, 4)
     inter = intersection_matrix(a, b)
     union = area_xyxy(a)[:, None] + area_xyxy(b)[None, :] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    iou: FloatArray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return iou
 
 
 def intersection_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
@@ -70,7 +72,8 @@ def intersection_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     top_left = np.maximum(a[:, None, :2], b[None, :, :2])
     bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
     sides = (bottom_right - top_left).clip(0)
-    return sides[..., 0] * sides[..., 1]
+    shared: FloatArray = sides[..., 0] * sides[..., 1]
+    return shared
 
 
 def iou_torch(a_xyxy: Tensor, b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:

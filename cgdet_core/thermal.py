@@ -66,11 +66,9 @@ def decode_raw(
             f"{buffer.size} bytes of data are fewer than {height_px} rows of step {step_bytes} need ({needed})"
         )
     rows = np.lib.stride_tricks.as_strided(buffer, (height_px, row_bytes), (step_bytes, 1), writeable=False)
+    pixels: ImageArray = rows
     if dtype.itemsize == 2:
-        rows = np.ascontiguousarray(rows)
-        pixels = rows.view(dtype).astype(np.uint16, copy=False)
-    else:
-        pixels = rows
+        pixels = np.ascontiguousarray(rows).view(dtype).astype(np.uint16, copy=False)
     if channels == 3:
         pixels = pixels.reshape(height_px, width_px, 3)
         if encoding == "bgr8":

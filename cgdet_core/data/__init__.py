@@ -1,0 +1,1 @@
+"""Where frames and labels come from: COCO sets, bags, rendered streets."""

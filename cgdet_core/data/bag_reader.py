@@ -1,0 +1,226 @@
+"""A bag of any kind, opened and streamed; whatever is wrong with it becomes one line.
+
+rosbag2 folders (sqlite3, mcap; split and zstd-compressed too), single .mcap and .db3 files, and
+ROS 1 .bag files, through the rosbags library. Messages come one at a time, in order of their record
+times; no more than the storage's own block is held.
+
+A damaged or truncated bag is an InputError that names it: what a user evaluates or replays must not
+silently be the first half of a recording. A bag whose storage holds fewer messages than its index
+promises is damaged too.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.data.ros_types import typestore
+from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from rosbags.highlevel import AnyReader
+
+STORAGE_SUFFIXES = (".mcap", ".db3")
+_SHOWN_CHARACTERS = 160
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """One topic; `type` is the message type with /msg/ in it, "" where the topic mixes types."""
+
+    name: str
+    type: str
+    count: int
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One message, deserialised: its fields are attributes, arrays are NumPy arrays."""
+
+    topic: str
+    type: str
+    record_time_ns: int
+    message: Any
+
+
+class BagReader:
+    """Reads one bag; a context manager.
+
+    path: rosbag2 folder, .mcap, .db3 or .bag file. Raises InputError from the constructor (nothing
+    there, not a bag), on entering (damaged index) and from the iterators (damaged contents).
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.topics: dict[str, BagTopic] = {}
+        self.duration_ns = 0
+        self._reader = self._find()
+
+    @property
+    def storage(self) -> str:
+        """mcap, sqlite3 or ros1."""
+        if not self._reader.is2:
+            return "ros1"
+        suffixes = {entry.suffix for entry in self._files() if entry.suffix in STORAGE_SUFFIXES}
+        names = " ".join(entry.name for entry in self._files())
+        return "mcap" if ".mcap" in suffixes or ".mcap." in names else "sqlite3"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(entry.stat().st_size for entry in self._files())
+
+    def _files(self) -> list[Path]:
+        if self.path.is_dir():
+            return sorted(entry for entry in self.path.iterdir() if entry.is_file())
+        return [self.path]
+
+    def _find(self) -> AnyReader:
+        from rosbags.highlevel import AnyReader
+        from rosbags.rosbag2 import Reader as Rosbag2Reader
+
+        path = self.path
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
+            )
+        if path.is_dir() and not (path / "metadata.yaml").is_file():
+            parts = [entry.name for entry in self._files() if entry.suffix in STORAGE_SUFFIXES]
+            if not parts:
+                raise InputError(
+                    f"{path}: is not a bag: a rosbag2 folder holds metadata.yaml and .mcap or .db3 files"
+                    f"{_bags_within(path)}"
+                )
+            raise InputError(
+                f"{path}: metadata.yaml is missing (recording cut short?): run `ros2 bag reindex {path}`, "
+                f"or give the file in it, {parts[0]}"
+            )
+        if path.is_file() and path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
+            raise InputError(f"{path}: is not a bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file")
+        with bag_errors(path):
+            reader = AnyReader([path], default_typestore=typestore())
+            if path.is_dir() and not reader.is2:  # a rosbag2 folder may well be named something.bag
+                reader.is2 = True
+                reader.readers = [Rosbag2Reader(path)]
+        return reader
+
+    def __enter__(self) -> BagReader:
+        with bag_errors(self.path):
+            self._reader.open()
+            self.topics = {
+                name: BagTopic(name, info.msgtype or "", info.msgcount) for name, info in self._reader.topics.items()
+            }
+            self.duration_ns = max(0, self._reader.duration) if self._reader.message_count else 0
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    def topic(self, name: str) -> BagTopic:
+        """The topic `name`; InputError lists the bag's topics where it is not in the bag."""
+        if name not in self.topics:
+            raise InputError(f"{self.path}: has no topic '{name}'; it holds {self.listing()}")
+        return self.topics[name]
+
+    def listing(self, names: Collection[str] | None = None) -> str:
+        """Topics with their types, for messages to the user."""
+        chosen = [self.topics[name] for name in (self.topics if names is None else names)]
+        return ", ".join(f"{topic.name} ({topic.type or 'several types'})" for topic in chosen) or "no topics"
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """The messages of `topics` in order of their record times.
+
+        Raises InputError for a damaged bag, also after the last message where the storage held fewer
+        than its index says.
+        """
+        names = {self.topic(name).name for name in topics}
+        connections = [connection for connection in self._reader.connections if connection.topic in names]
+        expected = sum(self.topics[name].count for name in names)
+        if not expected:
+            return
+        read = 0
+        with bag_errors(self.path):
+            for connection, record_time_ns, data in self._reader.messages(connections=connections):
+                message = self._deserialise(data, connection.msgtype)
+                read += 1
+                yield BagMessage(connection.topic, connection.msgtype, record_time_ns, message)
+        if read < expected:
+            raise InputError(
+                f"{self.path}: the bag is damaged: {read} of {expected} messages of {', '.join(sorted(names))} "
+                f"can be read: {_remedy(self.path)}"
+            )
+
+    def _deserialise(self, data: bytes, message_type: str) -> Any:
+        if message_type in self._reader.typestore.fielddefs:
+            return self._reader.deserialize(data, message_type)
+        if self._reader.is2 and message_type in typestore().fielddefs:
+            return typestore().deserialize_cdr(data, message_type)
+        raise InputError(
+            f"{self.path}: messages of type {message_type} cannot be read: the bag carries no definition of it; "
+            "record it again as mcap, which does"
+        )
+
+
+@cache
+def _damage() -> tuple[type[Exception], ...]:
+    """What rosbags and the libraries under it raise over damaged bytes.
+
+    Beside its own errors, rosbags passes on what its parsing runs into: a record cut short or a
+    length, offset or text that is none.
+    """
+    import sys
+
+    import apsw
+    from rosbags.highlevel import AnyReaderError
+    from rosbags.rosbag1 import ReaderError as Rosbag1Error
+    from rosbags.rosbag2 import ReaderError as Rosbag2Error
+    from rosbags.serde import SerdeError
+    from rosbags.typesys import TypesysError
+
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return (
+        *(AnyReaderError, Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, apsw.Error, zstd.ZstdError),
+        *(OSError, EOFError, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+        *(OverflowError, MemoryError, RuntimeError),
+    )
+
+
+@contextmanager
+def bag_errors(path: Path) -> Iterator[None]:
+    """Turns what reading the bag at `path` raises into an InputError of one line."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read ({error.strerror}): check the permissions") from None
+    except _damage() as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        if len(detail) > _SHOWN_CHARACTERS:
+            detail = detail[:_SHOWN_CHARACTERS] + "…"
+        raise InputError(f"{path}: the bag is damaged or cut short ({detail}): {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    if path.suffix == ".bag" and path.is_file():
+        return "repair it with `rosbag reindex`, or copy or record it again"
+    if path.is_dir() and not any(".mcap" in entry.name for entry in path.iterdir()):
+        return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again"
+    return "repair it with `mcap recover`, or copy or record it again"
+
+
+def _bags_within(path: Path) -> str:
+    inner = sorted(entry.parent.name for entry in path.glob("*/metadata.yaml"))
+    return f"; it holds the bags {', '.join(inner[:5])}: give one of them" if inner else ""

@@ -1,0 +1,211 @@
+"""COCO detection sets: read, checked, as samples; and written.
+
+`file_name` is relative to the JSON's folder. An image may name its registered RGB partner
+(`rgb_file_name`), its `light` (day, night) and its `scene`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
+from cgdet_core.errors import InputError
+from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, ImageArray, Sample
+
+IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class CocoRecord:
+    """One image of a set and its labels, not yet read."""
+
+    image_id: int
+    file_name: str
+    path: Path
+    height_width_px: tuple[int, int]
+    truth: GroundTruth
+    rgb_path: Path | None
+    light: str | None
+    scene: str | None
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """A COCO set; images are read when a sample is asked for."""
+
+    path: Path
+    class_names: tuple[str, ...]
+    records: tuple[CocoRecord, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(index) for index in range(len(self)))
+
+    def sample(self, index: int, with_rgb: bool = False) -> Sample:
+        """Sample `index` with its image read; with_rgb reads the partner too."""
+        record = self.records[index]
+        image = read_image(record.path)
+        if image.shape[:2] != record.height_width_px:
+            height, width = record.height_width_px
+            raise InputError(
+                f"{record.path}: is {image.shape[1]}x{image.shape[0]} pixels, {self.path.name} says {width}x{height}"
+            )
+        rgb = read_image(record.rgb_path) if with_rgb and record.rgb_path is not None else None
+        return Sample(
+            record.file_name, Frame(image), truth=record.truth, rgb=rgb, light=record.light, scene=record.scene
+        )
+
+
+def read_image(path: Path) -> ImageArray:
+    """uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError where it is none."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: the image cannot be read ({error.strerror}): check the path") from None
+    image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    if image is None:
+        raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
+    if image.ndim == 3 and image.shape[2] == 3:
+        if image.dtype != np.uint8:
+            raise InputError(f"{path}: a colour image of type {image.dtype} is not supported: give 8 bits per channel")
+        image = np.ascontiguousarray(image[:, :, ::-1])
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: an image of type {image.dtype} is not supported: give 8 or 16 bits per pixel")
+    return np.asarray(image)
+
+
+def load_coco(
+    path: Path, class_names: Sequence[str] = CLASS_NAMES, class_map: Mapping[str, str] | None = None
+) -> CocoSet:
+    """The set in `path`, all of it checked but the pixels.
+
+    class_map: category name in the file -> class name, or "ignore": its boxes become regions to
+    ignore of every class. A category that is neither mapped nor a class name is an error. Classes
+    that no category of the file gives are unlabelled in every frame (GroundTruth.labelled).
+    Raises InputError for a file that is no COCO set, a missing image, a label of an unknown image or
+    category, and boxes that are no boxes.
+    """
+    document = _read_json(path)
+    names = tuple(class_names)
+    mapping = dict(class_map or {})
+    for target in mapping.values():
+        if target != IGNORE and target not in names:
+            raise InputError(f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}")
+    targets: dict[Any, int | None] = {}
+    for category in _list(document, "categories", path):
+        name = str(category.get("name"))
+        target = mapping.get(name, name)
+        if target != IGNORE and target not in names:
+            raise InputError(
+                f"{path}: category '{name}' is none of the classes {', '.join(names)}: map it, for example "
+                f"class_map={{{name}: {names[-1]}}} or {{{name}: ignore}}"
+            )
+        targets[category.get("id")] = None if target == IGNORE else names.index(target)
+    labelled = np.isin(np.arange(len(names)), [target for target in targets.values() if target is not None])
+
+    images = {image.get("id"): image for image in _list(document, "images", path)}
+    labels: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
+    for annotation in _list(document, "annotations", path):
+        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+        if image_id not in images:
+            raise InputError(f"{path}: annotation {annotation.get('id')} is of image {image_id}, which is not listed")
+        if category_id not in targets:
+            raise InputError(
+                f"{path}: annotation {annotation.get('id')} is of category {category_id}, which is not listed"
+            )
+        labels[image_id].append(annotation)
+    records = tuple(
+        _record(path, image, labels[image_id], targets, len(names), labelled) for image_id, image in images.items()
+    )
+    if not records:
+        raise InputError(f"{path}: lists no image")
+    return CocoSet(path, names, records)
+
+
+def _record(
+    path: Path,
+    image: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    targets: Mapping[Any, int | None],
+    classes: int,
+    labelled: np.ndarray[Any, np.dtype[np.bool_]],
+) -> CocoRecord:
+    try:
+        file_name, height, width = str(image["file_name"]), int(image["height"]), int(image["width"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: image {image.get('id')} lacks file_name, height or width") from None
+    image_path = path.parent / file_name
+    if not image_path.is_file():
+        raise InputError(f"{image_path}: image named by {path.name} is missing: keep images beside the JSON")
+    boxes, class_ids, ignore = [], [], []
+    for annotation in annotations:
+        box = annotation.get("bbox")
+        if not (isinstance(box, list) and len(box) == 4 and np.isfinite(box).all() and box[2] >= 0 and box[3] >= 0):
+            raise InputError(f"{path}: annotation {annotation.get('id')} has no box [left, top, width, height]: {box}")
+        target = targets[annotation["category_id"]]
+        for class_id in range(classes) if target is None else (target,):
+            boxes.append(box)
+            class_ids.append(class_id)
+            ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
+    rgb_name = image.get("rgb_file_name")
+    return CocoRecord(
+        image_id=int(image["id"]),
+        file_name=file_name,
+        path=image_path,
+        height_width_px=(height, width),
+        truth=GroundTruth(
+            clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width),
+            np.array(class_ids, np.int64),
+            np.array(ignore, np.bool_),
+            None if labelled.all() else labelled,
+        ),
+        rgb_path=path.parent / rgb_name if rgb_name else None,
+        light=image.get("light"),
+        scene=image.get("scene"),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not JSON ({error}): give a COCO JSON file") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds {type(document).__name__}, not a COCO set with images and annotations")
+    return document
+
+
+def _list(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    value = document.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InputError(f"{path}: has no list '{key}': give a COCO JSON file with images, annotations and categories")
+    return value
+
+
+def write_coco(
+    path: Path,
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str] = CLASS_NAMES,
+) -> None:
+    """Write a COCO JSON, categories numbered from 1 in the order of `class_names`; beside, then renamed."""
+    document = {
+        "images": list(images),
+        "annotations": list(annotations),
+        "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
+    }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""What detections are worth: figures, the report, annotated video."""

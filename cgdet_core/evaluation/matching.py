@@ -1,0 +1,162 @@
+"""Which detection is which object: one greedy pass per frame and class, as COCO defines it.
+
+Detections of a class, best score first, each take the free object of their class they overlap
+most, at an IoU of at least `match_iou`. One that finds none but lies in a region to ignore (the
+intersection over its own area at least `match_iou`) counts neither for nor against. Because the
+pass goes by score, what it says of the detections above a threshold is what it would say had the
+others never been made: one pass serves every threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.boxes import area_xyxy, intersection_matrix, iou_matrix
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.errors import InputError
+from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+
+
+@dataclass(frozen=True)
+class EvaluatedFrame:
+    """One frame, what was found in it and what is in it.
+
+    name: unique in the data set; height_width_px: of the frame; light: "day", "night" or None.
+    """
+
+    name: str
+    detections: Detections
+    truth: GroundTruth
+    height_width_px: tuple[int, int]
+    light: str | None = None
+
+
+@dataclass(frozen=True)
+class FrameMatch:
+    """The detections of a frame that reach the score floor, and what became of each.
+
+    boxes_xyxy_px [N, 4], scores [N] descending, class_ids [N]: the detections.
+    truth_index: int64 [N], the object found, an index into the frame's truth; -1: none.
+    neutral: bool [N], counts neither for nor against: in a region to ignore, or of a class that is
+        not labelled in the frame.
+    duplicate: bool [N], a false alarm over an object that a better one has taken.
+    counted: bool [M], the objects of the truth that count; the rest are regions to ignore.
+    """
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    truth_index: IntArray
+    neutral: BoolArray
+    duplicate: BoolArray
+    counted: BoolArray
+
+    @property
+    def true_positive(self) -> BoolArray:
+        return self.truth_index >= 0
+
+    @property
+    def false_alarm(self) -> BoolArray:
+        return (self.truth_index < 0) & ~self.neutral
+
+    def above(self, thresholds: NDArray[np.float64]) -> BoolArray:
+        """bool [N]: the detections at or above their class's threshold; thresholds: [C]."""
+        if not len(self.scores):
+            return np.zeros(0, np.bool_)
+        return np.asarray(self.scores >= thresholds[self.class_ids].astype(np.float32))
+
+    def found(self, thresholds: NDArray[np.float64]) -> BoolArray:
+        """bool [M]: the objects that a detection at or above its class's threshold has taken."""
+        found = np.zeros(len(self.counted), np.bool_)
+        found[self.truth_index[self.above(thresholds) & self.true_positive]] = True
+        return found
+
+
+def labelled_classes(truth: GroundTruth, class_count: int) -> BoolArray:
+    """bool [C]: the classes that are labelled in the frame."""
+    if truth.labelled is None:
+        return np.ones(class_count, np.bool_)
+    return np.asarray(truth.labelled, dtype=np.bool_)
+
+
+def ignore_regions(truth: GroundTruth, class_id: int, class_count: int) -> BoolArray:
+    """bool [M]: the regions to ignore for a class; one of no known class holds for every class."""
+    unknown = (truth.class_ids < 0) | (truth.class_ids >= class_count)
+    return np.asarray(truth.ignore & ((truth.class_ids == class_id) | unknown))
+
+
+def check_frames(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> None:
+    """Raise InputError where a frame speaks of classes that `class_names` does not hold."""
+    count = len(class_names)
+    for frame in frames:
+        truth, detected = frame.truth, frame.detections
+        if truth.labelled is not None and np.shape(truth.labelled) != (count,):
+            raise InputError(
+                f"{frame.name}: its labels tell of {np.size(truth.labelled)} classes, {count} are evaluated "
+                f"({', '.join(class_names)}): give the class names the labels were read with"
+            )
+        for what, ids in (("labels", truth.class_ids[~truth.ignore]), ("detections", detected.class_ids)):
+            outside = ids[(ids < 0) | (ids >= count)]
+            if len(outside):
+                raise InputError(
+                    f"{frame.name}: its {what} hold class {int(outside[0])}, the classes are 0 to {count - 1} "
+                    f"({', '.join(class_names)}): give the class names they were made with"
+                )
+
+
+def match_frame(frame: EvaluatedFrame, class_count: int, config: EvaluationConfig) -> FrameMatch:
+    """What became of the detections of one frame."""
+    kept = frame.detections.above(config.min_score)
+    order = np.argsort(-kept.scores, kind="stable")
+    boxes, scores, class_ids = kept.boxes_xyxy_px[order], kept.scores[order], kept.class_ids[order]
+    truth = frame.truth
+    labelled = labelled_classes(truth, class_count)
+    known = (truth.class_ids >= 0) & (truth.class_ids < class_count)
+    counted = ~truth.ignore & known
+    counted[known] &= labelled[truth.class_ids[known]]
+    truth_index = np.full(len(scores), -1, np.int64)
+    neutral = np.zeros(len(scores), np.bool_)
+    duplicate = np.zeros(len(scores), np.bool_)
+    for class_id in np.unique(class_ids):
+        mine = np.flatnonzero(class_ids == class_id)
+        if not labelled[class_id]:
+            neutral[mine] = True
+            continue
+        objects = np.flatnonzero(counted & (truth.class_ids == class_id))
+        iou = iou_matrix(boxes[mine], truth.boxes_xyxy_px[objects])
+        taken = np.zeros(len(objects), np.bool_)
+        for row in np.flatnonzero((iou >= config.match_iou).any(axis=1)):
+            free = np.where(taken, -1.0, iou[row])
+            best = int(np.argmax(free))
+            if free[best] >= config.match_iou:
+                taken[best] = True
+                truth_index[mine[row]] = objects[best]
+            else:
+                duplicate[mine[row]] = True
+        regions = truth.boxes_xyxy_px[ignore_regions(truth, int(class_id), class_count)]
+        inside = _in_a_region(boxes[mine], regions, config.match_iou) & (truth_index[mine] < 0)
+        neutral[mine[inside]] = True
+        duplicate[mine[inside]] = False
+    return FrameMatch(boxes, scores, class_ids, truth_index, neutral, duplicate, counted)
+
+
+def _in_a_region(boxes: FloatArray, regions: FloatArray, share: float) -> BoolArray:
+    """bool [N]: the boxes of whose own area at least `share` lies in one region."""
+    inside = intersection_matrix(boxes, regions).max(axis=1, initial=0.0)
+    area = area_xyxy(boxes)
+    return np.asarray((area > 0) & (inside >= share * area))
+
+
+def threshold_array(
+    thresholds: Mapping[str, float] | None, class_names: Sequence[str], default: float
+) -> NDArray[np.float64]:
+    """float64 [C]: each class's threshold; InputError for a class that is none."""
+    given = dict(thresholds or {})
+    unknown = sorted(set(given) - set(class_names))
+    if unknown:
+        raise InputError(f"a threshold is given for '{unknown[0]}', the classes are {', '.join(class_names)}")
+    return np.array([given.get(name, default) for name in class_names], np.float64)

@@ -1,0 +1,1 @@
+"""The network: backbone, neck, head, and the detector they make."""

@@ -1,0 +1,47 @@
+"""From the head's raw output to boxes: decode only what passes its threshold, then NMS per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from cgdet_core.config import PostprocessConfig
+from cgdet_core.model.head import HeadOutput, decode_boxes
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """boxes_xyxy_px float32 [N, 4] in pixels of the network's input, scores [N] descending, class_ids [N]."""
+
+    boxes_xyxy_px: Tensor
+    scores: Tensor
+    class_ids: Tensor
+
+
+def postprocess(output: HeadOutput, config: PostprocessConfig, class_names: Sequence[str]) -> list[Boxes]:
+    """The boxes of every image of a batch; each image alone gives the same.
+
+    A cell may give one box per class. Equal scores keep the order of the cells.
+    """
+    thresholds = torch.tensor([config.threshold_of(name) for name in class_names], device=output.class_logits.device)
+    return [
+        _one_image(output.class_logits[index].float(), output.box_logits[index], output, thresholds, config)
+        for index in range(len(output.class_logits))
+    ]
+
+
+def _one_image(
+    class_logits: Tensor, box_logits: Tensor, output: HeadOutput, thresholds: Tensor, config: PostprocessConfig
+) -> Boxes:
+    probabilities = class_logits.sigmoid()
+    cells, class_ids = torch.nonzero(probabilities >= thresholds, as_tuple=True)
+    scores = probabilities[cells, class_ids]
+    order = torch.sort(scores, descending=True, stable=True).indices[: config.max_candidates]
+    cells, class_ids, scores = cells[order], class_ids[order], scores[order]
+    boxes = decode_boxes(box_logits[cells], output.centres_xy_px[cells], output.strides_px[cells])
+    keep = batched_nms(boxes, scores, class_ids, config.nms_iou)[: config.max_detections]
+    return Boxes(boxes[keep], scores[keep], class_ids[keep])
