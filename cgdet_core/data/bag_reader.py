@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+_GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
 _SHOWN_CHARACTERS = 160
 
 
@@ -87,9 +88,7 @@ class BagReader:
 
         path = self.path
         if not path.exists():
-            raise InputError(
-                f"{path}: no such bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
-            )
+            raise InputError(f"{path}: no such bag: {_GIVE}")
         if path.is_dir() and not (path / "metadata.yaml").is_file():
             parts = [entry.name for entry in self._files() if entry.suffix in STORAGE_SUFFIXES]
             if not parts:
@@ -102,7 +101,7 @@ class BagReader:
                 f"or give the file in it, {parts[0]}"
             )
         if path.is_file() and path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
-            raise InputError(f"{path}: is not a bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file")
+            raise InputError(f"{path}: is not a bag: {_GIVE}")
         with bag_errors(path):
             reader = AnyReader([path], default_typestore=typestore())
             if path.is_dir() and not reader.is2:  # a rosbag2 folder may well be named something.bag

@@ -1,0 +1,110 @@
+"""Which topic of a bag holds the thermal images, and which the labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from cgdet_core.data.bag_images import first_image
+from cgdet_core.data.bag_reader import BagReader
+from cgdet_core.data.ros_types import DETECTIONS, IMAGE_TYPES
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import ENCODINGS
+
+_THERMAL_WORD = re.compile(r"(thermal|lwir|mwir|flir|infrared|boson|lepton)\w*|ir\d*")
+_COLOUR_WORD = re.compile(r"(rgb|colou?r|visible)\w*")
+_DRAWN_WORD = re.compile(r"(overlay|annotated|debug|preview)\w*")
+_TRUTH_WORD = re.compile(r"truth\w*|groundtruth|gt|labels?|labelled|annotations?")
+_DETECTED_WORD = re.compile(r"(detect|predict|result|inference)\w*")
+
+
+def image_topics(bag: BagReader) -> tuple[str, ...]:
+    """The topics of an image type, in the bag's order."""
+    return tuple(topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES)
+
+
+def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
+    """The image topic to detect on: `topic`, or the only or the best thermal candidate.
+
+    A name with a word such as thermal, lwir, ir or flir goes before one without and that before one
+    with rgb or colour; 16-bit grey before 8-bit grey before colour; Image before CompressedImage.
+    InputError lists the image topics where `topic` is not one of them, or where none or several are
+    the best.
+    """
+    names = image_topics(bag)
+    if topic is not None:
+        if topic not in names:
+            state = f"'{topic}' is of type {bag.topics[topic].type}" if topic in bag.topics else f"no topic '{topic}'"
+            raise InputError(f"{bag.path}: {state}: give an image topic; the bag has {_listing(bag, names)}")
+        if not bag.topics[topic].count:
+            raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
+        return topic
+    ranked: dict[str, tuple[int, int, int]] = {}
+    for name in names:
+        if bag.topics[name].count and (rank := _thermal_rank(bag, name)) is not None:
+            ranked[name] = rank
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if not best:
+        raise InputError(f"{bag.path}: has no topic with images that cgdet reads: it holds {bag.listing()}")
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the thermal one: name one of {_listing(bag, best)}")
+    return best[0]
+
+
+def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | None:
+    image = first_image(bag, name)
+    words = _words(name)
+    by_name = 2
+    if _any(_DRAWN_WORD, words):
+        by_name = 0
+    elif _any(_THERMAL_WORD, words):
+        by_name = 3
+    elif _any(_COLOUR_WORD, words):
+        by_name = 1
+    if image.compressed_format is None:
+        if image.encoding not in ENCODINGS:
+            return None
+        kind, channels = ENCODINGS[image.encoding]
+        grey_16_bit, grey = kind == "u2", channels == 1
+    else:
+        try:
+            pixels = image.decode()
+        except InputError:  # a format that cgdet does not read is no candidate, as an encoding is none
+            return None
+        grey_16_bit, grey = pixels.dtype == np.uint16, pixels.ndim == 2
+    return by_name, 2 if grey_16_bit else int(grey), int(image.compressed_format is None)
+
+
+def _listing(bag: BagReader, names: Sequence[str]) -> str:
+    return f"the image topics {bag.listing(names)}" if names else f"no image topic, only {bag.listing()}"
+
+
+def _words(name: str) -> list[str]:
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace("-", "_").replace("/", "_").split("_")
+
+
+def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
+    return any(pattern.fullmatch(word) for word in words)
+
+
+def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
+    """The topic with the labels: `topic`, or the one Detection2DArray topic named as labels are; None without one.
+
+    A topic named like a detector's output (detections, predictions) is never taken for labels unless
+    it is named. InputError where several may be, or `topic` is of another type.
+    """
+    names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
+    if topic is not None:
+        if bag.topic(topic).type != DETECTIONS:
+            there = bag.listing(names) if names else f"none, only {bag.listing()}"
+            raise InputError(
+                f"{bag.path}: topic '{topic}' is of type {bag.topics[topic].type}: labels are {DETECTIONS}: {there}"
+            )
+        return topic
+    named = [name for name in names if _any(_TRUTH_WORD, _words(name))]
+    candidates = named or [name for name in names if not _any(_DETECTED_WORD, _words(name))]
+    if len(candidates) > 1:
+        raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
+    return candidates[0] if candidates else None
