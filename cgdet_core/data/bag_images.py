@@ -85,7 +85,7 @@ def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) 
         form = str(message.format)
         return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
     if message_type != IMAGE:
-        raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give one of {IMAGE_TYPES}")
+        raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
     return RawImage(
         topic,
         record_time_ns,

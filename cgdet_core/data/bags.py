@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-def readraw_images(path: Path | str, image_topic: str | None = None) -> Iterator[RawImage]:
+def read_raw_images(path: Path | str, image_topic: str | None = None) -> Iterator[RawImage]:
     """The image messages of one topic in order of their record times, as they were recorded.
 
     InputError for anything wrong with the bag or the topic; the images themselves are not checked.
