@@ -117,7 +117,7 @@ class CocoTable:
         ious = np.asarray(evaluator.computeIoU(index, class_id))
         if ious.size == 0:
             evaluator.ious[key] = []
-            candidates = np.arange(len(detections))
+            candidates: NDArray[Any] = np.arange(len(detections))
         else:
             candidates = np.flatnonzero(ious.max(axis=1) >= evaluator.params.iouThrs[0] - 1e-9)
             evaluator.ious[key] = ious[candidates]
