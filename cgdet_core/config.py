@@ -123,8 +123,8 @@ class AssignerConfig(Settings):
     top_k: int = Field(10, ge=1)
     alpha: float = Field(0.5, gt=0)
     beta: float = Field(6.0, gt=0)
-    min_centre_px: float = Field(
-        0.0, ge=0, description="a box smaller than this is widened to it when its candidate cells are chosen"
+    min_side_px: float = Field(
+        8.0, ge=0, description="a shorter side is widened to this when a box's candidate cells are chosen"
     )
 
 
@@ -175,11 +175,11 @@ class SourceConfig(Settings):
     class_map: dict[str, str] = Field(
         default_factory=dict, description="category name in the file -> class name; 'ignore' makes regions to ignore"
     )
-    hold_out_block: int | None = Field(
+    hold_out_fold: int | None = Field(
         None,
         ge=0,
         le=4,
-        description="of the blocks of 50 frame numbers, every fifth, this one, is held out for validation",
+        description="of the set's blocks of 50 frame numbers every fifth, counted from this one, validates and does not train",
     )
 
 
@@ -242,6 +242,114 @@ class SyntheticConfig(Settings):
         if not 0 < value[0] <= value[1]:
             raise ValueError(f"{list(value)} must be two positive numbers, the lower first")
         return value
+
+
+class OverlayConfig(Settings):
+    """What the node draws on its `overlay` topic (cgdet_ros/overlay.py)."""
+
+    min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
+
+
+class DiagnosticsConfig(Settings):
+    """What the node says of itself on /diagnostics (cgdet_ros/diagnostics.py)."""
+
+    period_s: float = Field(1.0, ge=0, le=60, description="seconds between two reports; 0: none are sent")
+    image_timeout_s: float = Field(2.0, gt=0, le=3600, description="without an image for this long: a warning")
+
+
+class NodeConfig(Settings):
+    """The node's parameters (cgdet_ros/parameters.py). Thresholds of -1 (or 0 detections, or an empty list) are the
+    model's own, which its file carries."""
+
+    model: str = Field("", description="model file (.safetensors); empty: the shipped one")
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        "auto", description="arithmetic of the network; auto: fp16 on a GPU, else fp32"
+    )
+    backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
+        "auto", description="what runs the network"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the arithmetic; 0: torch chooses")
+    score_threshold: float = Field(
+        -1.0,
+        ge=-1,
+        le=1,
+        description="detections below it are not published; -1: the model's own thresholds, of each class",
+    )
+    class_thresholds: tuple[str, ...] = Field(
+        (), description="thresholds of single classes, as name:value, in place of score_threshold"
+    )
+    nms_iou: float = Field(
+        -1.0, ge=-1, le=1, description="of two boxes of a class that overlap by more, one is left; -1: the model's own"
+    )
+    max_detections: int = Field(
+        0, ge=0, le=10000, description="at most so many detections of a frame, the best; 0: the model's own"
+    )
+    telemetry_rows: int = Field(
+        0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
+    )
+    raw_range: tuple[float, ...] = Field(
+        (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
+    )
+    class_id: Literal["name", "index"] = Field(
+        "name", description="class_id of a detection: the class's name, or its number in label_info"
+    )
+    autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
+    overlay: OverlayConfig = OverlayConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+
+    @field_validator("score_threshold", "nms_iou")
+    @classmethod
+    def _fraction_or_the_models(cls, value: float) -> float:
+        if -1 < value < 0:
+            raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
+        return value
+
+    @field_validator("class_thresholds")
+    @classmethod
+    def _name_and_value(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_class_thresholds(value)
+        return value
+
+    @field_validator("raw_range")
+    @classmethod
+    def _none_or_ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 2 and value[0] < value[1]):
+            raise ValueError(f"{list(value)} must be empty or two counts, the lower first")
+        return value
+
+
+def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:
+    """Words such as `person:0.3` -> {"person": 0.3}; empty words are left out. Raises ValueError."""
+    thresholds: dict[str, float] = {}
+    for word in words:
+        if not word:
+            continue
+        name, colon, text = word.rpartition(":")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not (colon and name and 0 <= value <= 1):
+            raise ValueError(f"'{word}' must be a class and a threshold in 0 to 1, such as person:0.3")
+        if name in thresholds:
+            raise ValueError(f"'{name}' has two thresholds")
+        thresholds[name] = value
+    return thresholds
+
+
+class ReplayConfig(Settings):
+    """How a bag is replayed through the node (cgdet_ros/replay.py)."""
+
+    rate: float = Field(1.0, gt=0, le=1000, description="speed, 1 is real time by the header stamps")
+    max_gap_s: float = Field(2.0, gt=0, description="a longer pause between two stamps is not waited for")
+    default_period_s: float = Field(1 / 30, gt=0, description="between two frames whose stamps give no time")
+    configure_timeout_s: float = Field(180.0, gt=0, description="for the node to load its model")
+    discovery_timeout_s: float = Field(20.0, gt=0, description="for node and replay to find each other")
+    answer_timeout_s: float = Field(10.0, gt=0, description="for one answer in lockstep, and for the last one")
+    stop_timeout_s: float = Field(10.0, gt=0, description="for the node to end when asked to")
+    prefetch_frames: int = Field(16, ge=1, description="read ahead from the bag")
+    sample_frames: int = Field(6, ge=0, description="pictures in the report, of each kind")
 
 
 class TrainConfig(Settings):
