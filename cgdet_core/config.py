@@ -248,6 +248,7 @@ class OverlayConfig(Settings):
     """What the node draws on its `overlay` topic (cgdet_ros/overlay.py)."""
 
     min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
+    scale: float = Field(1.0, ge=0.25, le=4, description="size of the picture, in sizes of the frame")
 
 
 class DiagnosticsConfig(Settings):
@@ -369,6 +370,22 @@ class TrainConfig(Settings):
     threads: int = Field(0, ge=0, description="CPU threads of the arithmetic; 0 lets torch choose")
     workers: int = Field(1, ge=0, description="processes that prepare batches; 0 prepares them in the training process")
     checkpoint_seconds: float = Field(60.0, gt=0)
+
+
+class BagConfig(Settings):
+    """How bags are made (data/bag_make.py): topics, frames and pace."""
+
+    thermal_topic: str = "/thermal/image_raw"
+    rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
+    truth_topic: str = "/ground_truth"
+    thermal_frame_id: str = "thermal_camera"
+    rgb_frame_id: str = "rgb_camera"
+    start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
+    seconds: float = Field(20.0, gt=0, le=86400, description="length of a synthetic bag")
+    seconds_per_scene: float = Field(10.0, gt=0, description="a longer synthetic bag goes on in another street")
+    frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
+    coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
 
 
 class Recipe(Settings):

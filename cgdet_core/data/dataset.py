@@ -1,0 +1,166 @@
+"""Training data: frames of several sets in memory, and batch number n of a seed, always the same one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from cgdet_core.config import Recipe
+from cgdet_core.data.augment import Crop, random_crop
+from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
+from cgdet_core.types import GroundTruth, ImageArray, Sample
+
+BLOCK_FRAMES = 50  # frame numbers of one block are of one scene, or nearly
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Crops and labels, padded to the batch's most boxes.
+
+    images: float32 [B, 1, S, S] in [0, 1]; boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64
+    [B, M]; objects: bool [B, M], true objects; ignored: bool [B, M], regions to ignore (of their
+    class); labelled: bool [B, C].
+    """
+
+    images: Tensor
+    boxes_xyxy_px: Tensor
+    class_ids: Tensor
+    objects: Tensor
+    ignored: Tensor
+    labelled: Tensor
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        return TrainingBatch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class CachedFrame:
+    """A raw grey frame with the tone limits of the whole of it."""
+
+    grey: ImageArray
+    limits: ToneLimits
+    truth: GroundTruth
+
+
+@dataclass(frozen=True)
+class Source:
+    """One set in memory."""
+
+    name: str
+    weight: float
+    frames: tuple[CachedFrame, ...]
+    polarity_free: bool
+
+
+def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoRecord], list[CocoRecord]]:
+    """(training, held out): of the blocks of 50 frame numbers present, every fifth from `fold` is held out.
+
+    The frame number is the last run of digits in the file's name. Raises InputError where a name has none.
+    """
+    blocks = []
+    for record in records:
+        digits = re.findall(r"\d+", Path(record.file_name).stem)
+        if not digits:
+            raise InputError(f"{record.path}: has no frame number in its name, so no block can be held out")
+        blocks.append(int(digits[-1]) // BLOCK_FRAMES)
+    held = set(sorted(set(blocks))[fold::5])
+    training = [record for record, block in zip(records, blocks, strict=True) if block not in held]
+    held_out = [record for record, block in zip(records, blocks, strict=True) if block in held]
+    return training, held_out
+
+
+def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[list[Source], CocoSet | None]:
+    """All training frames of a recipe in memory, and the frames it holds out for validation, if any.
+
+    Relative paths of the recipe are taken from `folder`.
+    """
+    if not recipe.sources and not recipe.synthetic.frames:
+        raise InputError("the recipe names no training data: give it sources or synthetic.frames")
+    sources: list[Source] = []
+    held_out: list[CocoRecord] = []
+    for config in recipe.sources:
+        coco = load_coco(folder / config.path, recipe.model.class_names, config.class_map)
+        training = list(coco.records)
+        if config.hold_out_fold is not None:
+            training, held = split_held_out(coco.records, config.hold_out_fold)
+            held_out += held
+        chosen = CocoSet(coco.path, coco.class_names, tuple(training))
+        frames = _cache(chosen, len(chosen), config.path, recipe, progress)
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb))
+    if recipe.synthetic.frames:
+        from cgdet_core.data.synthetic import synthetic_training_sample
+
+        count = recipe.synthetic.frames
+        rendered = (synthetic_training_sample(recipe.synthetic.seed, index) for index in range(count))
+        frames = _cache(rendered, count, "synthetic", recipe, progress)
+        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
+    validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+    return sources, validation
+
+
+def _cache(samples: Iterable[Sample], count: int, name: str, recipe: Recipe, progress: bool) -> tuple[CachedFrame, ...]:
+    frames = []
+    for sample in tqdm(samples, f"reading {name}", count, disable=not progress, unit="frame"):
+        if sample.truth is None:
+            raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
+        grey = np.ascontiguousarray(to_grey(sample.frame.image))
+        frames.append(CachedFrame(grey, tone_limits(grey, recipe.thermal), sample.truth))
+    return tuple(frames)
+
+
+class TrainingBatches(Dataset[TrainingBatch]):
+    """Batch n of a run: crop k is drawn by a generator seeded with (seed, k) alone.
+
+    So batch n is the same whatever was drawn before, in whichever process, after any resume.
+    """
+
+    def __init__(self, sources: Sequence[Source], recipe: Recipe) -> None:
+        self._sources = list(sources)
+        self._recipe = recipe
+        weights = np.array([source.weight for source in sources], np.float64)
+        self._shares = np.cumsum(weights / weights.sum())
+
+    def __len__(self) -> int:
+        return -(-self._recipe.train.images // self._recipe.train.batch_size)
+
+    def __getitem__(self, number: int) -> TrainingBatch:
+        size = self._recipe.train.batch_size
+        crops = [self.crop(number * size + position) for position in range(size)]
+        return collate(crops, len(self._recipe.model.class_names))
+
+    def crop(self, index: int) -> Crop:
+        rng = np.random.default_rng((self._recipe.train.seed, index))
+        number = min(int(np.searchsorted(self._shares, rng.random(), side="right")), len(self._sources) - 1)
+        source = self._sources[number]
+        frame = source.frames[rng.integers(len(source.frames))]
+        return random_crop(frame.grey, frame.limits, frame.truth, self._recipe.augment, rng, source.polarity_free)
+
+
+def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:
+    """Crops of one size -> a padded batch."""
+    most = max(1, *(len(crop.truth) for crop in crops))
+    boxes = np.zeros((len(crops), most, 4), np.float32)
+    class_ids = np.zeros((len(crops), most), np.int64)
+    objects = np.zeros((len(crops), most), np.bool_)
+    ignored = np.zeros((len(crops), most), np.bool_)
+    labelled = np.ones((len(crops), classes), np.bool_)
+    for row, crop in enumerate(crops):
+        count = len(crop.truth)
+        boxes[row, :count] = crop.truth.boxes_xyxy_px
+        class_ids[row, :count] = crop.truth.class_ids
+        objects[row, :count] = ~crop.truth.ignore
+        ignored[row, :count] = crop.truth.ignore
+        if crop.truth.labelled is not None:
+            labelled[row] = crop.truth.labelled
+    images = torch.from_numpy(np.stack([crop.image for crop in crops])[:, None])
+    return TrainingBatch(images, *(torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled)))

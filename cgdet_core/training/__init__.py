@@ -1,0 +1,1 @@
+"""Learning: assignment, losses, trainer, checkpoints."""

@@ -1,0 +1,102 @@
+"""The detection loss: class, box overlap and box distribution, over task-aligned cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cgdet_core.boxes import ciou_torch
+from cgdet_core.config import LossConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.model.head import HeadOutput
+from cgdet_core.training.assigner import Assignment, assign
+
+
+@dataclass(frozen=True)
+class DetectionLoss:
+    """Weighted terms, scalars; `total` is what is minimised."""
+
+    class_term: Tensor
+    box_term: Tensor
+    distribution_term: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.class_term + self.box_term + self.distribution_term
+
+
+def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig) -> DetectionLoss:
+    """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.
+
+    Class: binary cross-entropy against the target score, over cells and classes that count
+    (`_counted`). Box: 1 - CIoU of each positive cell, weighted by its target score. Distribution:
+    cross-entropy of the two bins that enclose each true distance (GFL, Li et al. 2020, eq. 6),
+    weighted likewise.
+    """
+    class_logits = output.class_logits.float()
+    box_logits = output.box_logits.float()
+    boxes = output.boxes_xyxy_px()
+    assignment = assign(
+        class_logits.detach(),
+        boxes.detach(),
+        output.centres_xy_px,
+        batch.boxes_xyxy_px,
+        batch.class_ids,
+        batch.objects,
+        config.assigner,
+    )
+    normaliser = assignment.target_score.sum().clamp(min=1)
+
+    targets = torch.zeros_like(class_logits)
+    class_of_cell = batch.class_ids.gather(1, assignment.object_index)
+    targets.scatter_(2, class_of_cell[:, :, None], assignment.target_score[:, :, None])
+    cross_entropy = functional.binary_cross_entropy_with_logits(class_logits, targets, reduction="none")
+    class_term = (cross_entropy * _counted(output, batch, assignment)).sum() / normaliser
+
+    positive = assignment.positive
+    weight = assignment.target_score[positive]
+    gt_boxes = batch.boxes_xyxy_px.gather(1, assignment.object_index[:, :, None].expand(-1, -1, 4))[positive]
+    box_term = ((1 - ciou_torch(boxes[positive], gt_boxes)) * weight).sum() / normaliser
+
+    image_index, cell_index = positive.nonzero(as_tuple=True)
+    centres, strides = output.centres_xy_px[cell_index], output.strides_px[cell_index]
+    distances = torch.cat((centres - gt_boxes[:, :2], gt_boxes[:, 2:] - centres), dim=1) / strides[:, None]
+    distribution = _distribution_loss(box_logits[image_index, cell_index], distances)
+    distribution_term = (distribution * weight).sum() / normaliser
+    return DetectionLoss(
+        config.class_weight * class_term,
+        config.box_weight * box_term,
+        config.distribution_weight * distribution_term,
+    )
+
+
+def _counted(output: HeadOutput, batch: TrainingBatch, assignment: Assignment) -> Tensor:
+    """float [B, A, C]: 0 where nothing is known, 1 elsewhere.
+
+    Nothing is known of classes that an image has no labels for, and of a class at cells whose centre
+    lies in one of its regions to ignore and that answer for no object.
+    """
+    centres = output.centres_xy_px[None, None]
+    boxes = batch.boxes_xyxy_px[:, :, None]
+    inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1) & batch.ignored[
+        :, :, None
+    ]  # [B, M, A]
+    of_class = functional.one_hot(batch.class_ids, output.class_logits.shape[-1]).to(torch.float32)  # [B, M, C]
+    covered = torch.einsum("bma,bmc->bac", inside.to(torch.float32), of_class) > 0
+    unknown = covered & ~assignment.positive[:, :, None]
+    return (~unknown & batch.labelled[:, None, :]).to(torch.float32)
+
+
+def _distribution_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
+    """box_logits [P, 4, bins], true distances [P, 4] in strides -> mean over the four sides, [P]."""
+    bins = box_logits.shape[-1]
+    distances = distances.clamp(0, bins - 1 - 1e-3)
+    lower = distances.floor().long()
+    upper_share = distances - lower
+    log_shares = box_logits.log_softmax(-1)
+    at_lower = log_shares.gather(-1, lower[..., None])[..., 0]
+    at_upper = log_shares.gather(-1, lower[..., None] + 1)[..., 0]
+    return -(at_lower * (1 - upper_share) + at_upper * upper_share).mean(-1)

@@ -1,0 +1,208 @@
+"""A training run: batches in order, one optimiser, averaged weights, checkpoints that can be resumed.
+
+A run's folder holds `recipe.yaml` (all settings, resolved), `log.jsonl` (losses), `checkpoint.safetensors`
+and, from the averaged weights, `model.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import torch
+import yaml
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from cgdet_core.config import Recipe
+from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_text
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.runtime.predictor import choose_device
+from cgdet_core.training.averaging import WeightAverage
+from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.losses import DetectionLoss, detection_loss
+from cgdet_core.training.schedule import learning_rate
+
+LOG_EVERY_BATCHES = 20
+
+
+def train(
+    recipe: Recipe,
+    sources: list[Source],
+    out: Path,
+    resume: bool = False,
+    init: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train to the end of the recipe; the path of the model file.
+
+    resume: go on from out/checkpoint.safetensors, which must be of the same recipe; init: start from
+    a model file's weights. Raises InputError for an `out` in use, a checkpoint or start that does not
+    fit, and a loss that is no longer finite.
+    """
+    checkpoint_path = out / "checkpoint.safetensors"
+    if not resume and checkpoint_path.exists():
+        raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    run = _Run(recipe, choose_device(recipe.train.device))
+    if resume:
+        run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
+    elif init is not None:
+        run.start_from(init)
+    write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    description = _description(recipe, sources, init)
+    saved_at = time.monotonic()
+    log = _Log(out / "log.jsonl", run.batches_done)
+    batches = _batches(sources, recipe, run.batches_done)
+    total = len(TrainingBatches(sources, recipe))
+    size = recipe.train.batch_size
+    with tqdm(
+        total=total * size, initial=run.batches_done * size, unit="img", disable=not progress, smoothing=0.05
+    ) as bar:
+        for batch in batches:
+            loss = run.step(batch)
+            bar.update(size)
+            if run.batches_done % LOG_EVERY_BATCHES == 0 or run.batches_done == total:
+                bar.set_postfix(log.write(run.batches_done, loss, run.rate))
+            if time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
+                run.save(checkpoint_path)
+                save_model(out / "model.safetensors", run.average.detector, description)
+                saved_at = time.monotonic()
+    run.save(checkpoint_path)
+    save_model(out / "model.safetensors", run.average.detector, description)
+    return out / "model.safetensors"
+
+
+class _Run:
+    """Weights, their average and the optimiser, after `batches_done` batches."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        torch.manual_seed(recipe.train.seed)
+        self.recipe = recipe
+        self.device = device
+        self.batches_done = 0
+        self.rate = 0.0
+        self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
+        self.average = WeightAverage(self.detector, recipe.train.ema_decay)
+        matrices = [p for p in self.detector.parameters() if p.ndim > 1]
+        vectors = [p for p in self.detector.parameters() if p.ndim <= 1]
+        # weight decay is for the matrices: shrinking norms and biases only distorts them
+        groups = [{"params": matrices, "weight_decay": recipe.train.weight_decay}]
+        groups.append({"params": vectors, "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
+
+    def step(self, batch: TrainingBatch) -> DetectionLoss:
+        """One batch; InputError where the loss is no longer finite."""
+        config = self.recipe.train
+        self.rate = learning_rate(self.batches_done * config.batch_size, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.detector.train()
+        batch = batch.to(self.device)
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = self.detector(images)
+        loss = detection_loss(output, batch, self.recipe.loss)
+        if not math.isfinite(float(loss.total)):
+            raise InputError(
+                f"the loss is not finite at batch {self.batches_done}: lower train.learning_rate and --resume"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        self.optimizer.step()
+        self.average.update(self.detector)
+        self.batches_done += 1
+        return loss
+
+    def save(self, path: Path) -> None:
+        tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.detector.state_dict().items()}
+        for name, parameter in self.detector.named_parameters():
+            for kind, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{kind}.{name}"] = value
+        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors))
+
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        if checkpoint.recipe != self.recipe:
+            raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
+        self.detector.load_state_dict(checkpoint.part("weights"))
+        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
+        self.average.detector.load_state_dict(checkpoint.part("average"))
+        self.batches_done = checkpoint.batches_done
+        kinds = ("step", "exp_avg", "exp_avg_sq")
+        moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in kinds}
+        for name, parameter in self.detector.named_parameters():
+            self.optimizer.state[parameter] = {
+                kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
+            }
+
+    def start_from(self, init: Path) -> None:
+        start, info = load_model(init)
+        if info.model != self.recipe.model:
+            raise InputError(
+                f"{init}: its network differs from the recipe's: copy its 'model' settings into the recipe"
+            )
+        self.detector.load_state_dict(start.state_dict())
+        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
+
+
+class _Log:
+    """log.jsonl: a line of losses per LOG_EVERY_BATCHES batches; lines after a resumed batch are dropped."""
+
+    def __init__(self, path: Path, batches_done: int) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and batches_done else []
+        kept = [line for line in lines if json.loads(line)["batch"] <= batches_done]
+        write_text(path, "".join(line + "\n" for line in kept))
+
+    def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
+        terms = {
+            "loss": float(loss.total),
+            "class": float(loss.class_term),
+            "box": float(loss.box_term),
+            "distribution": float(loss.distribution_term),
+        }
+        with self._path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")
+        return {name: f"{value:.3f}" for name, value in terms.items()}
+
+
+def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[TrainingBatch]:
+    data = TrainingBatches(sources, recipe)
+    workers = recipe.train.workers
+    return iter(
+        DataLoader(
+            data,
+            batch_size=None,
+            sampler=range(start, len(data)),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            # forked workers share the cached frames instead of copying them
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=_one_thread,
+            pin_memory=False,
+        )
+    )
+
+
+def _one_thread(_worker: int) -> None:
+    # OpenCV's thread pool does not survive a fork
+    cv2.setNumThreads(0)
+
+
+def _description(recipe: Recipe, sources: list[Source], init: Path | None) -> ModelInfo:
+    training = {
+        "data": {source.name: len(source.frames) for source in sources},
+        "init": init.name if init is not None else None,
+        "recipe": recipe.model_dump(mode="json", exclude={"model"}),
+    }
+    return ModelInfo(model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training)
