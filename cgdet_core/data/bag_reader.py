@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+_URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
 _GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
 _SHOWN_CHARACTERS = 160
 
@@ -68,14 +69,16 @@ class BagReader:
         """mcap, sqlite3 or ros1."""
         if not self._reader.is2:
             return "ros1"
-        suffixes = {entry.suffix for entry in self._files() if entry.suffix in STORAGE_SUFFIXES}
-        names = " ".join(entry.name for entry in self._files())
-        return "mcap" if ".mcap" in suffixes or ".mcap." in names else "sqlite3"
+        return "mcap" if self._holds(".mcap") else "sqlite3"
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all its files."""
         return sum(entry.stat().st_size for entry in self._files())
+
+    def _holds(self, suffix: str) -> bool:
+        """Whether a file of the bag is of that kind; compressed ones have a suffix more."""
+        return any(suffix in entry.suffixes for entry in self._files())
 
     def _files(self) -> list[Path]:
         if self.path.is_dir():
@@ -102,6 +105,8 @@ class BagReader:
             )
         if path.is_file() and path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
             raise InputError(f"{path}: is not a bag: {_GIVE}")
+        if self._holds(".db3") and any(character in str(path) for character in _URI_CHARACTERS):
+            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         with bag_errors(path):
             reader = AnyReader([path], default_typestore=typestore())
             if path.is_dir() and not reader.is2:  # a rosbag2 folder may well be named something.bag
@@ -136,6 +141,15 @@ class BagReader:
         """Topics with their types, for messages to the user."""
         chosen = [self.topics[name] for name in (self.topics if names is None else names)]
         return ", ".join(f"{topic.name} ({topic.type or 'several types'})" for topic in chosen) or "no topics"
+
+    def has_header(self, name: str) -> bool:
+        """Whether the topic's messages begin with a std_msgs/Header and can be read."""
+        message_type = self.topic(name).type
+        for store in (self._reader.typestore, typestore()):
+            if message_type in store.fielddefs:
+                fields = dict(store.fielddefs[message_type][1])
+                return "header" in fields and fields["header"][1] == "std_msgs/msg/Header"
+        return False
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """The messages of `topics` in order of their record times.
@@ -215,7 +229,7 @@ def bag_errors(path: Path) -> Iterator[None]:
 def _remedy(path: Path) -> str:
     if path.suffix == ".bag" and path.is_file():
         return "repair it with `rosbag reindex`, or copy or record it again"
-    if path.is_dir() and not any(".mcap" in entry.name for entry in path.iterdir()):
+    if path.suffix == ".db3" or (path.is_dir() and not any(".mcap" in entry.name for entry in path.iterdir())):
         return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again"
     return "repair it with `mcap recover`, or copy or record it again"
 

@@ -108,6 +108,13 @@ def _box_cxcywh(box: Any, where: str) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
+def label_name(detection: Any) -> tuple[str, bool]:
+    """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
+    text = _class_text(detection, "") if detection.results else "without a class"
+    prefix, _, rest = text.partition(":")
+    return (rest or prefix, True) if prefix == IGNORE else (text, False)
+
+
 def _class_text(detection: Any, where: str) -> str:
     if not detection.results:
         raise InputError(f"{where}: a label has no class (empty results): correct the labels")
