@@ -1,0 +1,198 @@
+"""Boxes and labels on a thermal frame, for pictures, video and the overlay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import ThermalConfig
+from cgdet_core.thermal import normalise
+from cgdet_core.types import Detections, GroundTruth, ImageArray, check_image
+
+RgbArray = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Corners = tuple[int, int, int, int]  # left, top, right, bottom: the first and the last pixel
+
+# Okabe & Ito's colours, told apart with every common colour blindness; their black and grey are left
+# out, a thermal picture is full of both. Classes beyond the seventh begin again.
+CLASS_COLOURS: tuple[Colour, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 204, 150),  # bluish green, lightened for dark frames
+    (240, 228, 66),  # yellow
+    (204, 121, 167),  # reddish purple
+    (213, 94, 0),  # vermilion
+    (64, 130, 220),  # blue, lightened for dark frames
+)
+TRUTH_COLOUR: Colour = (255, 255, 255)
+OUTLINE_COLOUR: Colour = (0, 0, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_HEIGHT_PX = 21  # of a capital at scale 1
+_MIN_TEXT_PX = 8  # cap height below which the font is not readable
+_LABEL_WEIGHT = 4  # how much worse it is to hide a pixel of a label than one of a box
+
+
+def class_colour(class_id: int) -> Colour:
+    """RGB, the same for a class everywhere."""
+    return CLASS_COLOURS[class_id % len(CLASS_COLOURS)]
+
+
+def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None) -> RgbArray:
+    """What a person sees of a frame: uint8 [H, W, 3]; RGB as it is, thermal counts by their percentiles.
+
+    image: uint8/uint16 [H, W] or uint8 RGB [H, W, 3]. Raises InputError for anything else.
+    """
+    check_image(image)
+    if image.ndim == 3:
+        return np.array(image, np.uint8)
+    grey = np.rint(normalise(image, thermal or ThermalConfig()) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def draw(
+    image: ImageArray,
+    detections: Detections,
+    class_names: Sequence[str],
+    truth: GroundTruth | None = None,
+    thermal: ThermalConfig | None = None,
+    scale: float = 1,
+) -> RgbArray:
+    """The frame with its detections: uint8 [round(H * scale), round(W * scale), 3], RGB.
+
+    image: uint8/uint16 [H, W] or uint8 RGB [H, W, 3]; it is not changed. Each detection gets a box
+    in its class's colour, with name and score where there is room for both, the score alone where
+    it is narrow, and no label where that would hide another one. Objects of `truth` get thin dashed
+    boxes, regions to ignore dotted ones. Lines and letters grow with the picture; everything stays
+    inside it.
+    """
+    picture = to_rgb(image, thermal)
+    if scale != 1:
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
+    picture = np.ascontiguousarray(picture)
+    line_px = max(1, round(min(picture.shape[:2]) / 400))
+    boxes = [_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
+    # the best last, on top
+    for corners, class_id in reversed(list(zip(boxes, detections.class_ids, strict=True))):
+        cv2.rectangle(picture, corners[:2], corners[2:], OUTLINE_COLOUR, line_px + 2)
+        cv2.rectangle(picture, corners[:2], corners[2:], class_colour(int(class_id)), line_px)
+    if truth is not None:
+        for box, ignore in zip(truth.boxes_xyxy_px, truth.ignore, strict=True):
+            _dashed_rectangle(picture, _corners(box * scale, picture, line_px), line_px, dotted=bool(ignore))
+    labels = _LabelPlaces(boxes, picture)
+    for corners, class_id, score in zip(boxes, detections.class_ids, detections.scores, strict=True):
+        known = 0 <= class_id < len(class_names)
+        name = class_names[int(class_id)] if known else f"class {class_id}"
+        labels.put(name, f"{float(score):.2f}", corners, class_colour(int(class_id)))
+    return picture
+
+
+def _corners(box_xyxy: NDArray[np.float32], picture: RgbArray, line_px: int) -> Corners:
+    """The box's first and last pixels, moved inwards so that the whole line lies in the picture."""
+    height, width = picture.shape[:2]
+    inset = line_px // 2
+    left, top, right, bottom = (float(value) for value in box_xyxy)
+    # (0, 0) is the outer corner of the first pixel: a right end of `width` is the last pixel
+    xs = [min(max(round(x), inset), max(width - 1 - inset, inset)) for x in (left, right - 1)]
+    ys = [min(max(round(y), inset), max(height - 1 - inset, inset)) for y in (top, bottom - 1)]
+    return xs[0], ys[0], max(xs), max(ys)
+
+
+def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted: bool) -> None:
+    """Light and dark dashes in turn, seen on any ground; dotted: light points wide apart."""
+    left, top, right, bottom = corners
+    dash_px, period_px = (line_px, 4 * line_px) if dotted else (4 * line_px, 8 * line_px)
+
+    def side(start: tuple[int, int], step: tuple[int, int], length: int) -> None:
+        for offset in range(0, length + 1, dash_px):
+            light = offset % period_px < dash_px
+            if dotted and not light:
+                continue
+            last = min(offset + dash_px - 1, length)
+            ends = [(start[0] + step[0] * at, start[1] + step[1] * at) for at in (offset, last)]
+            cv2.line(picture, ends[0], ends[1], TRUTH_COLOUR if light else OUTLINE_COLOUR, line_px)
+
+    side((left, top), (1, 0), right - left)
+    side((left, bottom), (1, 0), right - left)
+    side((left, top), (0, 1), bottom - top)
+    side((right, top), (0, 1), bottom - top)
+
+
+class _LabelPlaces:
+    """Finds each label a place that hides as little as possible of boxes and of earlier labels."""
+
+    def __init__(self, boxes: Sequence[Corners], picture: RgbArray) -> None:
+        height, width = picture.shape[:2]
+        self._picture = picture
+        self._cap_px = max(_MIN_TEXT_PX, round(min(height, width) / 56))
+        self._pad_px = max(1, self._cap_px // 4)
+        self._stroke_px = max(1, round(self._cap_px / 10))
+        self._boxes = np.array(boxes, np.int64).reshape(-1, 4)
+        self._labels = np.zeros((0, 4), np.int64)
+
+    def put(self, name: str, score: str, box: Corners, colour: Colour) -> None:
+        """Name and score, or the score alone where the name would hide more than its own box is worth."""
+        for text, last in ((f"{name} {score}", False), (score, True)):
+            place = self._best_place(text, box)
+            if place is None:
+                continue
+            hidden_labels = _shared_px(place, self._labels)
+            hidden_boxes = _shared_px(place, self._boxes) - _shared_px(place, np.array([box]))
+            free = hidden_labels == 0
+            if free and (last or hidden_boxes <= _area_px(place) // 4):
+                self._write(text, place, colour)
+                return
+
+    def _text_px(self, text: str) -> tuple[int, int]:
+        (width, height), _ = cv2.getTextSize(text, _FONT, self._cap_px / _FONT_HEIGHT_PX, self._stroke_px)
+        return int(width) + 2 * self._pad_px, int(height) + 2 * self._pad_px
+
+    def _best_place(self, text: str, box: Corners) -> Corners | None:
+        """Above, below, beside or inside the box, in this order among equals; None: too big for the picture."""
+        height, width = self._picture.shape[:2]
+        label_width, label_height = self._text_px(text)
+        if label_width > width or label_height > height:
+            return None
+        left, top, right, bottom = box
+        shifted = right - label_width + 1
+        corners = [
+            (left, top - label_height),
+            (shifted, top - label_height),
+            (left, bottom + 1),
+            (shifted, bottom + 1),
+            (right + 1, top),
+            (left - label_width, top),
+            (left, top),
+            (left, bottom - label_height + 1),
+        ]
+        inside = [(min(max(x, 0), width - label_width), min(max(y, 0), height - label_height)) for x, y in corners]
+        places = [(x, y, x + label_width - 1, y + label_height - 1) for x, y in inside]
+        return min(places, key=self._cost)
+
+    def _cost(self, place: Corners) -> int:
+        return _LABEL_WEIGHT * _shared_px(place, self._labels) + _shared_px(place, self._boxes)
+
+    def _write(self, text: str, place: Corners, colour: Colour) -> None:
+        left, top, right, bottom = place
+        self._picture[top : bottom + 1, left : right + 1] = colour
+        origin = (left + self._pad_px, bottom - self._pad_px)
+        scale = self._cap_px / _FONT_HEIGHT_PX
+        cv2.putText(self._picture, text, origin, _FONT, scale, OUTLINE_COLOUR, self._stroke_px, cv2.LINE_AA)
+        self._labels = np.concatenate([self._labels, np.array([place])])
+
+
+def _area_px(corners: Corners) -> int:
+    left, top, right, bottom = corners
+    return (right - left + 1) * (bottom - top + 1)
+
+
+def _shared_px(corners: Corners, others: NDArray[np.int64]) -> int:
+    """Pixels that a rectangle shares with each of others [N, 4], summed; corners are pixels that belong."""
+    left, top, right, bottom = corners
+    width = np.minimum(others[:, 2], right) - np.maximum(others[:, 0], left) + 1
+    height = np.minimum(others[:, 3], bottom) - np.maximum(others[:, 1], top) + 1
+    return int((width.clip(0) * height.clip(0)).sum())
