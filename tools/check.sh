@@ -1,0 +1,25 @@
+#!/bin/sh
+# make lint and make test: every check runs and is reported; the exit status is that of all together.
+# pytest comes last, so that its closing line closes the output.
+set -u
+bin=.venv/bin
+failed=""
+
+check() {
+    name="$1"
+    shift
+    echo "== $name"
+    "$@" || failed="$failed $name;"
+}
+
+check "ruff check" "$bin/ruff" check .
+check "ruff format --check" "$bin/ruff" format --check .
+check "mypy" "$bin/python" -m mypy
+check "import contracts" "$bin/lint-imports" --no-logo
+[ -z "$failed" ] || echo "FAILED:$failed"
+
+if [ "$1" = all ]; then
+    echo "== pytest"
+    "$bin/python" -m pytest || failed="$failed pytest;"
+fi
+[ -z "$failed" ]
