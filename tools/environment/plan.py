@@ -38,7 +38,7 @@ class Environment:
         version = machine.python_version()
         source = f"{self.ros.distribution} {self.ros.prefixes}" if self.ros else "wheels"
         numpy_major = self.ros.numpy_major if self.ros else None
-        venv_key = key_of("venv", self.venv, version, source)
+        venv_key = key_of("venv", str(self.venv), version, source)
         core_key = key_of(venv_key, REQUIREMENTS / "core.txt", REQUIREMENTS / "build.txt", numpy_major)
         steps = [("venv", venv_key, self.make_venv), ("core", core_key, self.install_core)]
         if self.ros is None:
