@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from cgdet_core.data.ros_types import typestore
 from cgdet_core.errors import InputError
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
 _GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
+_INDEX_KEYS = {
+    *("version", "storage_identifier", "relative_file_paths", "topics_with_message_count"),
+    *("message_count", "starting_time", "duration"),
+}
 _SHOWN_CHARACTERS = 160
 
 
@@ -103,6 +109,8 @@ class BagReader:
                 f"{path}: metadata.yaml is missing (recording cut short?): run `ros2 bag reindex {path}`, "
                 f"or give the file in it, {parts[0]}"
             )
+        if path.is_dir():
+            _check_metadata(path)
         if path.is_file() and path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
             raise InputError(f"{path}: is not a bag: {_GIVE}")
         if self._holds(".db3") and any(character in str(path) for character in _URI_CHARACTERS):
@@ -115,6 +123,9 @@ class BagReader:
         return reader
 
     def __enter__(self) -> BagReader:
+        for file in self._files():
+            if file.suffix == ".db3":
+                _check_length(file)
         with bag_errors(self.path):
             self._reader.open()
             self.topics = {
@@ -223,7 +234,46 @@ def bag_errors(path: Path) -> Iterator[None]:
         detail = " ".join(str(error).split()) or type(error).__name__
         if len(detail) > _SHOWN_CHARACTERS:
             detail = detail[:_SHOWN_CHARACTERS] + "…"
-        raise InputError(f"{path}: the bag is damaged or cut short ({detail}): {_remedy(path)}") from error
+        raise InputError(
+            f"{path}: the bag cannot be read, it seems damaged or cut short ({detail}): {_remedy(path)}"
+        ) from error
+
+
+def _check_metadata(folder: Path) -> None:
+    """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2."""
+    path = folder / "metadata.yaml"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
+    except (yaml.YAMLError, ValueError):  # not YAML, not text
+        document = None
+    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
+    if not isinstance(index, dict) or not index.keys() >= _INDEX_KEYS:
+        raise InputError(
+            f"{path}: is damaged, not the index of a rosbag2: run `ros2 bag reindex {folder}`, or give the .mcap or "
+            ".db3 file beside it"
+        )
+
+
+def _check_length(path: Path) -> None:
+    """Raise InputError where an SQLite file is shorter than its header says: SQLite reads a missing end as zeros.
+
+    Source: sqlite.org/fileformat.html, sections 1.3.2 (page size) and 1.3.7 (size in pages).
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(100)
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
+    if len(start) < 100 or not start.startswith(b"SQLite format 3\0"):
+        return  # SQLite itself says what is wrong
+    (page_bytes,) = struct.unpack(">H", start[16:18])
+    (pages,) = struct.unpack(">I", start[28:32])
+    header_bytes = pages * (65536 if page_bytes == 1 else page_bytes)
+    if start[24:28] == start[92:96] and size_bytes < header_bytes:
+        raise InputError(f"{path}: the bag is cut short ({size_bytes} bytes of {header_bytes}): {_remedy(path)}")
 
 
 def _remedy(path: Path) -> str:
