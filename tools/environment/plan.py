@@ -114,7 +114,8 @@ class Environment:
 
     def _pip_install(self, words: list[str | Path], what: str, log: str) -> None:
         self._drop_half_installed()
-        options = ("--progress-bar", "off", "--no-input", "--disable-pip-version-check")
+        # without --no-compile pip compiles thousands of modules that are never imported
+        options = ("--no-compile", "--progress-bar", "off", "--no-input", "--disable-pip-version-check")
         self._run([self.python, "-m", "pip", "install", *options, *words], what, log)
 
     def _drop_half_installed(self) -> None:

@@ -37,7 +37,7 @@ def run_logged(
         nonlocal said_at
         while not over.wait(1.0):
             if time.monotonic() - said_at >= _QUIET_SECONDS:
-                say(f"{what}: {_shortened(last_line) or 'still at it'}")
+                say(f"{what}: {last_line or 'still at it'}")
                 said_at = time.monotonic()
 
     with log.open("a", encoding="utf-8", errors="replace") as file:
@@ -62,7 +62,7 @@ def run_logged(
                 file.write(line)
                 file.flush()
                 lines.append(line)
-                last_line = line.strip() or last_line
+                last_line = _sign(line) or last_line
                 large = _LARGE.search(line)
                 if large:
                     say(f"{what}: downloading {large[1]}, {large[2]}")
@@ -86,7 +86,13 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in handed_down + elsewhere}
 
 
-def _shortened(line: str) -> str:
+def _sign(line: str) -> str:
+    """What a line says of how far the work is, in short."""
+    line = line.strip()
+    if line.startswith("Installing collected packages:"):
+        return f"unpacking {line.count(',') + 1} packages"
+    if line.startswith(("Attempting uninstall", "Found existing installation", "Uninstalling", "Successfully uninst")):
+        return ""
     return line if len(line) <= 90 else line[:87] + "..."
 
 

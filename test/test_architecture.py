@@ -1,0 +1,47 @@
+"""The import contracts of pyproject.toml, held and shown to hold something."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LINT = Path(sys.executable).parent / "lint-imports"
+
+
+def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    if not LINT.is_file():
+        pytest.skip("import-linter is not installed")
+    words = [str(LINT), "--no-logo", "--no-cache"]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_import_contracts_hold(repository: Path) -> None:
+    answer = _lint(repository)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("cgdet_core/thermal.py", "import rclpy", "cgdet_core imports no ROS"),
+        ("cgdet_core/runtime/predictor.py", "import cgdet_core.data.coco", "What drives imports nothing of training"),
+        ("cgdet_core/data/coco.py", "import cgdet_core.training.losses", "Data flows one way"),
+        ("cgdet_ros/parameters.py", "from sensor_msgs.msg import Image", "A message type is seen only"),
+    ],
+)
+def test_an_import_against_a_contract_is_found(
+    repository: Path, tmp_path: Path, file: str, line: str, contract: str
+) -> None:
+    for name in ("cgdet_core", "cgdet_ros"):
+        shutil.copytree(repository / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a", encoding="utf-8") as module:
+        module.write(f"\n{line}\n")
+    answer = _lint(tmp_path)
+    assert answer.returncode == 1
+    broken = [text for text in answer.stdout.splitlines() if "BROKEN" in text]
+    assert any(text.startswith(contract) for text in broken), answer.stdout
