@@ -23,7 +23,7 @@ from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.model.detector import Detector
-from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import choose_device
 from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
@@ -47,9 +47,8 @@ def train(
     a model file's weights. Raises InputError for an `out` in use, a checkpoint or start that does not
     fit, and a loss that is no longer finite.
     """
+    check_start(recipe, out, resume, init)
     checkpoint_path = out / "checkpoint.safetensors"
-    if not resume and checkpoint_path.exists():
-        raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     run = _Run(recipe, choose_device(recipe.train.device))
@@ -79,6 +78,24 @@ def train(
     run.save(checkpoint_path)
     save_model(out / "model.safetensors", run.average.detector, description)
     return out / "model.safetensors"
+
+
+def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
+    """Refuse what `train` would refuse, before any data are read."""
+    if resume and init is not None:
+        raise InputError("--init starts a run and --resume goes on with one: give one of them")
+    checkpoint_path = out / "checkpoint.safetensors"
+    if resume:
+        _check_same(load_checkpoint(checkpoint_path), recipe, checkpoint_path)
+    elif checkpoint_path.exists():
+        raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
+    elif init is not None:
+        read_info(init)
+
+
+def _check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
+    if checkpoint.recipe != recipe:
+        raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
 
 
 class _Run:
@@ -132,8 +149,7 @@ class _Run:
         save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors))
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        if checkpoint.recipe != self.recipe:
-            raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
+        _check_same(checkpoint, self.recipe, path)
         self.detector.load_state_dict(checkpoint.part("weights"))
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
         self.average.detector.load_state_dict(checkpoint.part("average"))

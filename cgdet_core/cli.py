@@ -1,0 +1,44 @@
+"""The command `cgdet`. Errors are one line on standard error; exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from cgdet_core import __version__
+from cgdet_core.commands import bag, detect, evaluate, info, train
+from cgdet_core.errors import InputError
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cgdet",
+        description="Thermal object detection: persons, bicycles, cars.",
+        epilog="example:\n  cgdet detect frames/*.png --out found/\n\nEach command has its own --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cgdet {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (detect, evaluate, train, bag, info):
+        command.add(subparsers)
+    arguments = parser.parse_args(words)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except InputError as error:
+        print(f"cgdet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cgdet: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe went away, such as `head`; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""cgdet bag: make and look into recorded bags."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from cgdet_core.commands.common import Subparsers, add_command, parse_class_map
+from cgdet_core.errors import InputError
+
+
+def add(subparsers: Subparsers) -> None:
+    bag = add_command(subparsers, "bag", "make and look into recorded bags", "cgdet bag make --out street --seconds 20")
+    commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
+
+    make = add_command(
+        commands,
+        "make",
+        "make a labelled bag: of the synthetic street, or of a COCO set",
+        "cgdet bag make --out street --seed 7 --seconds 20\n  cgdet bag make --out recorded --coco msrs/thermal_test.json",
+    )
+    make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
+    make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
+    make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images")
+    make.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help="category = class, or =ignore")
+    make.add_argument("--seed", type=int, default=0, help="of the street (default: 0)")
+    make.add_argument("--seconds", type=float, help="of the street")
+    make.add_argument("--fps", type=float, help="frames per second")
+    make.add_argument("--bit-depth", type=int, choices=(8, 16), default=16, help="of the street's thermal frames")
+    make.add_argument("--light", choices=("mixed", "day", "night"), default="mixed", help="of the street")
+    make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
+    make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default: mcap)")
+    make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
+    make.set_defaults(run=run_make)
+
+    info = add_command(commands, "info", "show a bag's topics, rates, image sizes and labels", "cgdet bag info street")
+    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=run_info)
+
+
+def run_make(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.bag_make import make_coco_bag, make_synthetic_bag
+
+    if arguments.coco is not None:
+        if arguments.seconds is not None:
+            raise InputError("--seconds is for the synthetic street: with --coco give --fps and --limit")
+        frames = make_coco_bag(
+            arguments.out,
+            arguments.coco,
+            frames_per_second=arguments.fps,
+            storage=arguments.storage,
+            limit=arguments.limit,
+            class_map=parse_class_map(arguments.class_map),
+            overwrite=arguments.overwrite,
+        )
+    else:
+        if arguments.limit is not None or arguments.class_map:
+            raise InputError(
+                "--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps"
+            )
+        frames = make_synthetic_bag(
+            arguments.out,
+            seed=arguments.seed,
+            seconds=arguments.seconds,
+            frames_per_second=arguments.fps,
+            storage=arguments.storage,
+            bit_depth=arguments.bit_depth,
+            light=arguments.light,
+            with_rgb=not arguments.no_rgb,
+            overwrite=arguments.overwrite,
+        )
+    print(f"{frames} frames: {arguments.out}")
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.bag_info import bag_info
+
+    info = bag_info(arguments.bag)
+    print(json.dumps(info.to_json(), indent=2) if arguments.json else info.to_text())
+    return 0

@@ -1,0 +1,81 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_text
+
+if TYPE_CHECKING:
+    from cgdet_core.config import PostprocessConfig
+    from cgdet_core.runtime.predictor import Predictor
+
+Subparsers = Any  # argparse names its own type only privately
+
+
+def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand whose help ends in an example."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16 (default: auto)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network (default: torch's choice)")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
+    parser.add_argument("--truth-topic", help="Detection2DArray topic with the labels of a bag")
+    parser.add_argument(
+        "--class-map",
+        nargs="+",
+        default=[],
+        metavar="NAME=CLASS",
+        help="category in the data = class of the model, or =ignore, such as truck=car rider=person",
+    )
+
+
+def load_predictor(arguments: argparse.Namespace, postprocess: PostprocessConfig | None = None) -> Predictor:
+    """The predictor that the model arguments ask for, warmed up."""
+    from cgdet_core.runtime.model_file import default_model_path
+    from cgdet_core.runtime.predictor import Predictor
+
+    path = arguments.model or default_model_path()
+    predictor = Predictor(
+        path, arguments.device, arguments.precision, postprocess=postprocess, threads=arguments.threads
+    )
+    predictor.warm_up()
+    return predictor
+
+
+def parse_class_map(words: Sequence[str]) -> dict[str, str]:
+    mapping = {}
+    for word in words:
+        name, equals, target = word.partition("=")
+        if not (name and equals and target):
+            raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
+        mapping[name] = target
+    return mapping
+
+
+def print_or_write_json(document: dict[str, Any], path: str | None) -> None:
+    """Write JSON to a file, or to standard output where `path` is '-'."""
+    text = json.dumps(document, indent=2) + "\n"
+    if path == "-":
+        print(text, end="")
+    elif path is not None:
+        write_text(Path(path), text)

@@ -1,0 +1,125 @@
+"""cgdet detect: boxes drawn into images, and as COCO JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.commands.common import Subparsers, add_command, add_model_arguments, load_predictor
+from cgdet_core.errors import InputError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "detect",
+        "detect objects in thermal images: pictures with boxes, and a COCO JSON",
+        "cgdet detect frames/*.png --out found/",
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="8- or 16-bit image, or a folder of them")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for pictures and detections.json"
+    )
+    parser.add_argument("--score", type=float, help="least score in place of the model's own thresholds")
+    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Every image is tried; one that is none is named, and the exit code is 2 then."""
+    from tqdm import tqdm
+
+    from cgdet_core.config import PostprocessConfig, settings_from_mapping
+    from cgdet_core.data.coco import write_coco
+
+    paths = _expand(arguments.images)
+    postprocess = None
+    if arguments.score is not None:
+        postprocess = settings_from_mapping(PostprocessConfig, {"score_threshold": arguments.score}, "--score")
+    predictor = load_predictor(arguments, postprocess)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    failures = []
+    names = _picture_names(paths)
+    for path in tqdm(paths, unit="image", disable=None):
+        try:
+            _one(path, arguments.out / names[path], predictor, arguments.telemetry_rows, images, annotations)
+        except InputError as error:
+            failures.append(error)
+    write_coco(arguments.out / "detections.json", images, annotations, predictor.info.class_names)
+    for failure in failures:
+        print(f"cgdet: error: {failure}", file=sys.stderr)
+    print(f"{len(annotations)} objects in {len(images)} images: {arguments.out / 'detections.json'}")
+    return 2 if failures else 0
+
+
+def _one(
+    path: Path,
+    picture: Path,
+    predictor: Any,
+    telemetry_rows: int,
+    images: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+) -> None:
+    import cv2
+
+    from cgdet_core.boxes import xyxy_to_xywh
+    from cgdet_core.data.coco import read_image
+    from cgdet_core.drawing import draw
+
+    image = read_image(path)
+    detections = predictor.predict(image, telemetry_rows)
+    drawn = draw(image, detections, predictor.info.class_names)
+    done, encoded = cv2.imencode(".png", drawn[:, :, ::-1])
+    if not done:
+        raise InputError(f"{picture}: the picture cannot be encoded")
+    picture.write_bytes(encoded.tobytes())
+    image_id = len(images) + 1
+    images.append({"id": image_id, "file_name": str(path), "height": image.shape[0], "width": image.shape[1]})
+    boxes = xyxy_to_xywh(detections.boxes_xyxy_px)
+    for box, score, class_id in zip(boxes.tolist(), detections.scores, detections.class_ids, strict=True):
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": int(class_id) + 1,
+                "bbox": [round(value, 2) for value in box],
+                "area": round(box[2] * box[3], 2),
+                "score": round(float(score), 4),
+                "iscrowd": 0,
+            }
+        )
+
+
+def _expand(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise InputError(f"{path}: the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _picture_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name of its own for every image, even where two folders hold images of one name."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        name, number = f"{path.stem}.png", 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}.png"
+        taken.add(name)
+        names[path] = name
+    return names

@@ -1,0 +1,92 @@
+"""cgdet evaluate: a model against a labelled set or bag, every frame, offline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_data_arguments,
+    add_model_arguments,
+    load_predictor,
+    parse_class_map,
+    print_or_write_json,
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "evaluate",
+        "measure a model on a COCO set or a bag, every frame, offline",
+        "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
+    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    add_data_arguments(parser)
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.offline import open_samples, run_offline
+
+    predictor = load_predictor(arguments)
+    names = predictor.info.class_names
+    samples, count = open_samples(
+        arguments.data, names, arguments.topic, arguments.truth_topic, parse_class_map(arguments.class_map)
+    )
+    result = run_offline(predictor, samples, count)
+    thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
+    metrics = evaluate(result.frames, names, thresholds)
+    figures = metrics.to_json(
+        {
+            "params": predictor.info.parameters,
+            "model_bytes": predictor.model_path.stat().st_size,
+            "ms_per_image": result.ms_per_image(),
+            "model": {"file": predictor.model_path.name, "sha256": predictor.model_sha256},
+            "data": str(arguments.data),
+            "device": predictor.device,
+            "precision": predictor.precision,
+            "backend": predictor.backend,
+            "input": list(predictor.info.input_height_width_px),
+            "frames_without_labels": result.unlabelled,
+        }
+    )
+    if arguments.json != "-":
+        print(summary(figures))
+    print_or_write_json(figures, arguments.json)
+    return 0
+
+
+def summary(figures: dict[str, Any]) -> str:
+    """A few lines for a person."""
+    lines = [
+        f"{figures['images']} images, {figures['truths']} objects: "
+        f"mAP50 {_number(figures['map50'])}, mAP {_number(figures['map'])}, mAP75 {_number(figures['map75'])}"
+    ]
+    for name, of_class in figures["per_class"].items():
+        point = figures["operating_point"].get(name, {})
+        lines.append(
+            f"  {name:<8} AP50 {_number(of_class['map50'])}  AP {_number(of_class['map'])}  "
+            f"objects {of_class['truths']:>5}  at score {_number(point.get('threshold'))}: "
+            f"precision {_number(point.get('precision'))} recall {_number(point.get('recall'))}"
+        )
+    for light, part in figures["by_light"].items():
+        lines.append(
+            f"  {light:<8} mAP50 {_number(part['map50'])}  mAP {_number(part['map'])}  images {part['images']}"
+        )
+    latency_ms = figures["ms_per_image"]
+    lines.append(
+        f"  {latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
+        f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
+    )
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "   - " if value is None else f"{value:.3f}"

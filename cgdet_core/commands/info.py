@@ -1,0 +1,64 @@
+"""cgdet info: what a model file says of itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.commands.common import Subparsers, add_command
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "info",
+        "show a model's structure, classes, input, training data and scores",
+        "cgdet info models/detector.safetensors",
+    )
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="model file (default: the shipped one)")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.files import sha256_of
+    from cgdet_core.runtime.model_file import default_model_path, load_model
+
+    path = arguments.model or default_model_path()
+    # the weights are loaded too: a file that says well of itself and cannot be loaded is no model
+    _, info = load_model(path)
+    facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    facts |= info.model_dump(mode="json")
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    height, width = info.input_height_width_px
+    model = info.model
+    lines = {
+        "file": f"{path} ({facts['bytes'] / 1e6:.1f} MB, sha256 {facts['sha256'][:16]})",
+        "architecture": f"{info.architecture}, {info.parameters:,} parameters",
+        "structure": f"widths {_list(model.widths)}, depths {_list(model.depths)}, neck depth {model.neck_depth}, "
+        f"head width {model.head_width}, {model.bins} bins",
+        "classes": ", ".join(info.class_names),
+        "input": f"1 x {height} x {width} (thermal), {_tone(info.thermal)}",
+        "thresholds": ", ".join(f"{name} {info.postprocess.threshold_of(name):.2f}" for name in info.class_names)
+        + f", NMS IoU {info.postprocess.nms_iou:.2f}",
+        "trained on": ", ".join(f"{name} ({count} frames)" for name, count in info.training.get("data", {}).items())
+        or "not stated",
+        "scores": json.dumps(info.scores) if info.scores else "not stated",
+    }
+    for name, text in lines.items():
+        print(f"{name:<13} {text}")
+    return 0
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return "-".join(map(str, values))
+
+
+def _tone(config: Any) -> str:
+    if config.raw_range is not None:
+        return f"counts {config.raw_range[0]:g} to {config.raw_range[1]:g} become 0 to 1"
+    return f"percentiles {config.low_percentile:g} to {config.high_percentile:g} become 0 to 1"

@@ -1,0 +1,87 @@
+"""Every frame of a data set or bag through the predictor, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics import EvaluatedFrame
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.types import Sample
+
+
+@dataclass
+class OfflineRun:
+    """What a predictor found in the labelled frames of a set.
+
+    frames: detections (score at least the evaluation's floor) and labels; stage_ms: stage name -> time
+    of every frame; unlabelled: frames passed over because they have no labels.
+    """
+
+    frames: list[EvaluatedFrame] = field(default_factory=list)
+    stage_ms: dict[str, list[float]] = field(default_factory=dict)
+    unlabelled: int = 0
+
+    def ms_per_image(self) -> dict[str, float]:
+        """p50, p95 and p99 of the time from raw frame to detections."""
+        return {f"p{level}": float(np.percentile(self.stage_ms["total"], level)) for level in (50, 95, 99)}
+
+
+def open_samples(
+    data: Path,
+    class_names: tuple[str, ...],
+    topic: str | None = None,
+    truth_topic: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+) -> tuple[Iterable[Sample], int | None]:
+    """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known."""
+    if not data.exists():
+        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
+    if data.suffix == ".json":
+        from cgdet_core.data.coco import load_coco
+
+        if topic or truth_topic:
+            raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
+        coco = load_coco(data, class_names, class_map)
+        return coco, len(coco)
+    from cgdet_core.data.bags import read_labelled_frames
+
+    return read_labelled_frames(data, topic, truth_topic, class_names, class_map), None
+
+
+def run_offline(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    count: int | None = None,
+    config: EvaluationConfig | None = None,
+    progress: bool = True,
+) -> OfflineRun:
+    """Every labelled frame, with detections down to the evaluation's score floor.
+
+    The predictor's own thresholds are put back afterwards. Raises InputError where no frame has labels.
+    """
+    config = config or EvaluationConfig()
+    own = predictor.postprocess
+    predictor.postprocess = own.model_copy(update={"score_threshold": config.min_score, "class_thresholds": {}})
+    run = OfflineRun()
+    try:
+        for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
+            if sample.truth is None:
+                run.unlabelled += 1
+                continue
+            detections = predictor.predict(sample.frame.image)
+            for stage, latency_ms in predictor.last_stage_ms.items():
+                run.stage_ms.setdefault(stage, []).append(latency_ms)
+            size = sample.frame.height_width_px
+            run.frames.append(EvaluatedFrame(sample.name, detections, sample.truth, size, sample.light))
+    finally:
+        predictor.postprocess = own
+    if not run.frames:
+        raise InputError(f"none of the {run.unlabelled} frames has labels: name their topic with --truth-topic")
+    return run
