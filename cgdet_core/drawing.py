@@ -32,6 +32,7 @@ OUTLINE_COLOUR: Colour = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT_PX = 21  # of a capital at scale 1
 _MIN_TEXT_PX = 8  # cap height below which the font is not readable
+_MIN_OUTLINED_PX = 200  # a smaller picture is spared the dark edges of its boxes
 _LABEL_WEIGHT = 4  # how much worse it is to hide a pixel of a label than one of a box
 
 
@@ -64,7 +65,7 @@ def draw(
 
     image: uint8/uint16 [H, W] or uint8 RGB [H, W, 3]; it is not changed. Each detection gets a box
     in its class's colour, with name and score where there is room for both, the score alone where
-    it is narrow, and no label where that would hide another one. Objects of `truth` get thin dashed
+    it is narrow, and no label where that would hide another one or an object. Objects of `truth` get thin dashed
     boxes, regions to ignore dotted ones. Lines and letters grow with the picture; everything stays
     inside it.
     """
@@ -78,7 +79,8 @@ def draw(
     boxes = [_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
     # the best last, on top
     for corners, class_id in reversed(list(zip(boxes, detections.class_ids, strict=True))):
-        cv2.rectangle(picture, corners[:2], corners[2:], OUTLINE_COLOUR, line_px + 2)
+        if min(picture.shape[:2]) >= _MIN_OUTLINED_PX:
+            _dark_edge(picture, corners, line_px)
         cv2.rectangle(picture, corners[:2], corners[2:], class_colour(int(class_id)), line_px)
     if truth is not None:
         for box, ignore in zip(truth.boxes_xyxy_px, truth.ignore, strict=True):
@@ -102,15 +104,23 @@ def _corners(box_xyxy: NDArray[np.float32], picture: RgbArray, line_px: int) -> 
     return xs[0], ys[0], max(xs), max(ys)
 
 
-def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted: bool) -> None:
-    """Light and dark dashes in turn, seen on any ground; dotted: light points wide apart."""
+def _dark_edge(picture: RgbArray, corners: Corners, line_px: int) -> None:
+    """A dark line about the box, outside only: inside it would cover what a small box shows."""
     left, top, right, bottom = corners
-    dash_px, period_px = (line_px, 4 * line_px) if dotted else (4 * line_px, 8 * line_px)
+    out = line_px // 2 + 1
+    cv2.rectangle(picture, (left - out, top - out), (right + out, bottom + out), OUTLINE_COLOUR, 1)
+
+
+def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted: bool) -> None:
+    """Light and dark dashes, seen on any ground, with gaps that leave a detection's colour visible; or light dots."""
+    left, top, right, bottom = corners
+    dash_px = line_px if dotted else 3 * line_px
 
     def side(start: tuple[int, int], step: tuple[int, int], length: int) -> None:
         for offset in range(0, length + 1, dash_px):
-            light = offset % period_px < dash_px
-            if dotted and not light:
+            phase = offset // dash_px % 4
+            light = phase == 0
+            if phase > 1 or (dotted and not light):
                 continue
             last = min(offset + dash_px - 1, length)
             ends = [(start[0] + step[0] * at, start[1] + step[1] * at) for at in (offset, last)]
@@ -132,18 +142,18 @@ class _LabelPlaces:
         self._pad_px = max(1, self._cap_px // 4)
         self._stroke_px = max(1, round(self._cap_px / 10))
         self._boxes = np.array(boxes, np.int64).reshape(-1, 4)
+        self._box_area_px = (self._boxes[:, 2:] - self._boxes[:, :2] + 1).prod(axis=1)
         self._labels = np.zeros((0, 4), np.int64)
 
     def put(self, name: str, score: str, box: Corners, colour: Colour) -> None:
-        """Name and score, or the score alone where the name would hide more than its own box is worth."""
-        for text, last in ((f"{name} {score}", False), (score, True)):
+        """Name and score, or the score alone, or nothing: no label hides another, nor much of a box."""
+        for text, largest_share in ((f"{name} {score}", 0.3), (score, 0.5)):
             place = self._best_place(text, box)
             if place is None:
                 continue
-            hidden_labels = _shared_px(place, self._labels)
-            hidden_boxes = _shared_px(place, self._boxes) - _shared_px(place, np.array([box]))
-            free = hidden_labels == 0
-            if free and (last or hidden_boxes <= _area_px(place) // 4):
+            if _shared_px(place, self._labels).any():
+                continue
+            if (_shared_px(place, self._boxes) <= largest_share * self._box_area_px).all():
                 self._write(text, place, colour)
                 return
 
@@ -174,7 +184,8 @@ class _LabelPlaces:
         return min(places, key=self._cost)
 
     def _cost(self, place: Corners) -> int:
-        return _LABEL_WEIGHT * _shared_px(place, self._labels) + _shared_px(place, self._boxes)
+        hidden_labels, hidden_boxes = _shared_px(place, self._labels).sum(), _shared_px(place, self._boxes).sum()
+        return int(_LABEL_WEIGHT * hidden_labels + hidden_boxes)
 
     def _write(self, text: str, place: Corners, colour: Colour) -> None:
         left, top, right, bottom = place
@@ -185,14 +196,9 @@ class _LabelPlaces:
         self._labels = np.concatenate([self._labels, np.array([place])])
 
 
-def _area_px(corners: Corners) -> int:
-    left, top, right, bottom = corners
-    return (right - left + 1) * (bottom - top + 1)
-
-
-def _shared_px(corners: Corners, others: NDArray[np.int64]) -> int:
-    """Pixels that a rectangle shares with each of others [N, 4], summed; corners are pixels that belong."""
+def _shared_px(corners: Corners, others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [N]: pixels that a rectangle shares with each of others [N, 4]; corners are pixels that belong."""
     left, top, right, bottom = corners
     width = np.minimum(others[:, 2], right) - np.maximum(others[:, 0], left) + 1
     height = np.minimum(others[:, 3], bottom) - np.maximum(others[:, 1], top) + 1
-    return int((width.clip(0) * height.clip(0)).sum())
+    return np.asarray(width.clip(0) * height.clip(0), np.int64)
