@@ -62,9 +62,7 @@ class Camera:
 
     def plane_to_pixels(self, origin_m: Array, u_m: Array, v_m: Array) -> Array:
         """[3, 3] homography from (u, v) of the plane origin + u * u_m + v * v_m to pixels."""
-        k = np.array(
-            [[self.focal_px, 0, self.centre_px[0]], [0, self.focal_px, self.centre_px[1]], [0.0, 0.0, 1.0]]
-        )
+        k = np.array([[self.focal_px, 0, self.centre_px[0]], [0, self.focal_px, self.centre_px[1]], [0.0, 0.0, 1.0]])
         return np.asarray(k @ self.rotation @ np.stack([u_m, v_m, origin_m - self.position_m], axis=1))
 
 
