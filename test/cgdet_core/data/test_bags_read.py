@@ -1,0 +1,223 @@
+"""Images and labels out of bags that rosbags alone has written."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.data.bags import read_frames, read_labelled_frames, read_raw_images
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+STAMP = 1_700_000_000_123_456_789
+
+
+def random_image(seed, shape, dtype):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize(
+    ("encoding", "dtype", "channels"),
+    [
+        *(("mono8", np.uint8, 1), ("8UC1", np.uint8, 1), ("mono16", np.uint16, 1), ("16UC1", np.uint16, 1)),
+        *(("rgb8", np.uint8, 3), ("bgr8", np.uint8, 3)),
+    ],
+)
+def test_every_encoding_comes_out_as_it_went_in(tmp_path, ros2, storage, encoding, dtype, channels):
+    pixels = random_image(1, (13, 17, 3) if channels == 3 else (13, 17), dtype)
+    bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, ros2.image(pixels, encoding, STAMP))], storage)
+    (frame,) = read_frames(bag)
+    expected = pixels[:, :, ::-1] if encoding == "bgr8" else pixels
+    assert frame.image.dtype == dtype
+    assert np.array_equal(frame.image, expected)
+    assert (frame.stamp_ns, frame.frame_id) == (STAMP, "camera")
+
+
+def test_padded_rows_and_big_endian_counts_are_honoured(tmp_path, ros2):
+    pixels = random_image(2, (6, 5), np.uint16)
+    padded = np.full((6, 16), 0xAB, np.uint8)
+    padded[:, :10] = pixels.astype(">u2").view(np.uint8)
+    message = ros2.image(pixels, "mono16", STAMP, step=16, is_bigendian=1, data=padded.reshape(-1))
+    bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, message)])
+    (frame,) = read_frames(bag)
+    assert np.array_equal(frame.image, pixels)
+    (raw,) = read_raw_images(bag)
+    assert (raw.height_px, raw.width_px, raw.encoding, raw.step_bytes, raw.is_bigendian) == (6, 5, "mono16", 16, True)
+    assert bytes(raw.data) == padded.tobytes()
+
+
+def test_a_ros1_bag_is_read(tmp_path, ros1):
+    pixels = [random_image(seed, (8, 9), np.uint16) for seed in range(3)]
+    rows = []
+    for index, image in enumerate(pixels):
+        rows.append(("/flir/image_raw", IMAGE, 10 + index, ros1.image(image, "16UC1", STAMP + index)))
+        labels = [("car", 4.0, 4.0, 2.0, 2.0)]
+        rows.append(("/labels", DETECTIONS, 10 + index, ros1.truth(labels, STAMP + index)))
+    bag = ros1.write(tmp_path / "old.bag", rows, "ros1")
+    samples = list(read_labelled_frames(bag))
+    assert [sample.frame.stamp_ns for sample in samples] == [STAMP, STAMP + 1, STAMP + 2]
+    for sample, image in zip(samples, pixels, strict=True):
+        assert np.array_equal(sample.frame.image, image)
+        assert sample.truth.class_ids.tolist() == [2]
+        assert sample.truth.boxes_xyxy_px.tolist() == [[3.0, 3.0, 5.0, 5.0]]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_storage_file_is_read_without_its_folder(thermal_bag, storage):
+    bag = thermal_bag("bag", storage)
+    suffix = {"mcap": ".mcap", "sqlite3": ".db3"}[storage]
+    (file,) = (entry for entry in bag.iterdir() if entry.suffix == suffix)
+    assert [s.truth.class_ids.tolist() for s in read_labelled_frames(file)] == [[0]] * 5
+
+
+def test_a_rosbag2_folder_may_be_named_like_a_ros1_bag(thermal_bag):
+    assert len(list(read_frames(thermal_bag("recorded.bag")))) == 5
+
+
+@pytest.mark.parametrize("compression", ["message", "file"])
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_compressed_bags_are_read(tmp_path, ros2, storage, compression):
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+    pixels = random_image(3, (10, 11), np.uint16)
+    writer = Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin[storage])
+    writer.set_compression(CompressionMode[compression.upper()], CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection("/ir", IMAGE, typestore=ros2.store)
+        writer.write(connection, 5, ros2.store.serialize_cdr(ros2.image(pixels, "mono16", STAMP), IMAGE))
+    (frame,) = read_frames(tmp_path / "bag")
+    assert np.array_equal(frame.image, pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_of_8_or_16_bits_keeps_every_count(tmp_path, ros2, dtype):
+    pixels = random_image(4, (12, 14), dtype)
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    form = "16UC1; png compressed "
+    bag = ros2.write(tmp_path / "bag", [("/ir/compressed", COMPRESSED, 5, ros2.compressed(data, form, STAMP))])
+    (frame,) = read_frames(bag)
+    assert frame.image.dtype == dtype
+    assert np.array_equal(frame.image, pixels)
+    (raw,) = read_raw_images(bag)
+    assert raw.compressed_format == form
+    again = raw.uncompressed()
+    assert again.compressed_format is None
+    assert again.encoding == {np.uint8: "mono8", np.uint16: "mono16"}[dtype]
+    assert np.array_equal(again.decode(), pixels)
+    assert bytes(again.data) == pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+
+
+def test_a_colour_jpeg_comes_out_in_rgb_order(tmp_path, ros2):
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[:, :, 2] = 250  # OpenCV writes BGR
+    data = cv2.imencode(".jpg", red)[1].tobytes()
+    bag = ros2.write(tmp_path / "bag", [("/camera", COMPRESSED, 5, ros2.compressed(data, "jpeg", STAMP))])
+    (frame,) = read_frames(bag)
+    assert frame.image[..., 0].min() > 230
+    assert frame.image[..., 1:].max() < 20
+
+
+def test_frames_come_in_order_of_record_times_with_their_header_stamps(tmp_path, ros2):
+    pixels = np.zeros((4, 4), np.uint8)
+    rows = [("/ir", IMAGE, record, ros2.image(pixels, "mono8", stamp)) for record, stamp in [(1, 70), (2, 50), (3, 60)]]
+    bag = ros2.write(tmp_path / "bag", rows)
+    assert [frame.stamp_ns for frame in read_frames(bag)] == [70, 50, 60]
+    assert [raw.record_time_ns for raw in read_raw_images(bag)] == [1, 2, 3]
+
+
+def test_a_malformed_image_is_named_with_bag_topic_and_stamp(tmp_path, ros2):
+    pixels = np.zeros((4, 4), np.uint16)
+    broken = ros2.image(pixels, "mono16", STAMP, data=np.zeros(7, np.uint8))
+    bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, broken)])
+    with pytest.raises(InputError) as caught:
+        list(read_frames(bag))
+    message = str(caught.value)
+    assert str(bag) in message
+    assert "/ir" in message
+    assert str(STAMP) in message
+    assert "7 bytes" in message
+    assert "\n" not in message
+    # the replay still gets it: the node is the one to refuse it
+    assert [len(raw.data) for raw in read_raw_images(bag, "/ir")] == [7]
+
+
+def test_a_bag_without_type_definitions_is_read(tmp_path, ros2):
+    """sqlite3 bags before Iron carry none: the tables as ROS 2 Humble writes them."""
+    import sqlite3
+
+    pixels = random_image(5, (7, 8), np.uint16)
+    bag = tmp_path / "humble"
+    bag.mkdir()
+    database = sqlite3.connect(bag / "humble_0.db3")
+    database.executescript(
+        "CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);"
+        "CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL, metadata TEXT NOT NULL);"
+        "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,"
+        " serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL);"
+        "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL,"
+        " data BLOB NOT NULL);"
+        "INSERT INTO schema VALUES (3, 'humble');"
+    )
+    rows = [
+        ("/thermal", IMAGE, ros2.image(pixels, "mono16", STAMP)),
+        ("/truth", DETECTIONS, ros2.truth([("1", 4.0, 4.0, 2.0, 2.0)], STAMP)),
+    ]
+    topics = ""
+    for number, (topic, message_type, message) in enumerate(rows, 1):
+        database.execute("INSERT INTO topics VALUES (?, ?, ?, 'cdr', '')", (number, topic, message_type))
+        data = bytes(ros2.store.serialize_cdr(message, message_type))
+        database.execute("INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)", (number, 5, data))
+        topics += (
+            f"  - topic_metadata: {{name: {topic}, type: {message_type}, serialization_format: cdr, "
+            "offered_qos_profiles: ''}\n    message_count: 1\n"
+        )
+    database.commit()
+    database.close()
+    (bag / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  version: 5\n  storage_identifier: sqlite3\n  duration: {nanoseconds: 0}\n"
+        "  starting_time: {nanoseconds_since_epoch: 5}\n  message_count: 2\n  relative_file_paths: [humble_0.db3]\n"
+        f"  compression_format: ''\n  compression_mode: ''\n  topics_with_message_count:\n{topics}"
+    )
+    (sample,) = read_labelled_frames(bag)
+    assert np.array_equal(sample.frame.image, pixels)
+    assert sample.truth.class_ids.tolist() == [1]
+
+
+def test_a_split_bag_is_read_to_its_end(tmp_path, ros2):
+    """Two storage files under one metadata.yaml, as a recorder with a size limit leaves them."""
+    import yaml
+
+    pixels = np.zeros((4, 4), np.uint8)
+    parts = []
+    for part in range(2):
+        rows = [("/ir", IMAGE, 10 * part + k, ros2.image(pixels + part, "mono8", 10 * part + k)) for k in range(1, 4)]
+        parts.append(ros2.write(tmp_path / f"part{part}", rows))
+    bag = tmp_path / "split"
+    bag.mkdir()
+    index = yaml.safe_load((parts[0] / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    for number, part in enumerate(parts):
+        (part / f"part{number}.mcap").rename(bag / f"split_{number}.mcap")
+    index["relative_file_paths"] = ["split_0.mcap", "split_1.mcap"]
+    index["message_count"] = index["topics_with_message_count"][0]["message_count"] = 6
+    (bag / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": index}))
+    frames = list(read_frames(bag))
+    assert [frame.stamp_ns for frame in frames] == [1, 2, 3, 11, 12, 13]
+    assert [int(frame.image.max()) for frame in frames] == [0, 0, 0, 1, 1, 1]
+
+
+def test_reading_holds_one_image_at_a_time(tmp_path, ros2):
+    import tracemalloc
+
+    pixels = np.zeros((256, 1024), np.uint16)  # 0.5 MB each, 20 MB in all
+    rows = [("/ir", IMAGE, k, ros2.image(pixels, "mono16", k)) for k in range(40)]
+    bag = ros2.write(tmp_path / "bag", rows)
+    tracemalloc.start()
+    count = sum(1 for _ in read_raw_images(bag))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 40
+    assert peak_bytes < 10e6

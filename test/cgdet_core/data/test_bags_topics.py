@@ -1,0 +1,141 @@
+"""Which topic holds the thermal images, and which the labels: chosen, or asked for in one line."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.data.bags import BagReader, choose_image_topic, choose_truth_topic, read_frames, read_raw_images
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+
+
+def write(ros2, path, topics):
+    """A bag with one message on each of `topics`: name -> encoding, "jpeg", "labels" or "text"."""
+    rows = []
+    for name, kind in topics.items():
+        shape = (8, 8, 3) if kind in ("rgb8", "bgr8") else (8, 8)
+        pixels = np.zeros(shape, np.uint16 if kind in ("mono16", "16UC1") else np.uint8)
+        if kind == "jpeg":
+            data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+            rows.append((name, COMPRESSED, 1, ros2.compressed(data, "jpeg", 1)))
+        elif kind == "labels":
+            rows.append((name, DETECTIONS, 1, ros2.truth([], 1)))
+        elif kind == "text":
+            rows.append((name, "std_msgs/msg/String", 1, ros2.types["std_msgs/msg/String"](data="x")))
+        else:
+            rows.append((name, IMAGE, 1, ros2.image(pixels, kind, 1)))
+    return ros2.write(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ({"/camera/image_raw": "rgb8"}, "/camera/image_raw"),
+        ({"/a": "rgb8", "/b": "mono8"}, "/b"),
+        ({"/a": "mono8", "/b": "16UC1"}, "/b"),
+        ({"/front/image": "mono16", "/thermal/image": "mono8"}, "/thermal/image"),
+        ({"/rgb/image_raw": "rgb8", "/ir/image_raw": "rgb8"}, "/ir/image_raw"),
+        ({"/flir_boson/image_raw": "mono8", "/mirror/image_raw": "mono16"}, "/flir_boson/image_raw"),
+        ({"/lwirCam/image": "mono8", "/left/image": "mono8"}, "/lwirCam/image"),
+        ({"/thermal/image_raw": "mono16", "/thermal/image_raw/compressed": "jpeg"}, "/thermal/image_raw"),
+        ({"/thermal/mono8": "mono8", "/thermal/counts": "mono16"}, "/thermal/counts"),
+        ({"/thermal_detector/overlay": "rgb8", "/camera/image_raw": "mono8"}, "/camera/image_raw"),
+        ({"/depth/image": "32FC1", "/camera/image": "rgb8"}, "/camera/image"),
+    ],
+)
+def test_the_thermal_topic_is_found(tmp_path, ros2, topics, expected):
+    with BagReader(write(ros2, tmp_path / "bag", {**topics, "/text": "text"})) as bag:
+        assert choose_image_topic(bag) == expected
+
+
+@pytest.mark.parametrize(
+    "topics", [{"/left/image": "mono8", "/right/image": "mono8"}, {"/thermal_a/i": "mono16", "/thermal_b/i": "16UC1"}]
+)
+def test_two_candidates_alike_are_asked_about(tmp_path, ros2, topics):
+    with BagReader(write(ros2, tmp_path / "bag", topics)) as bag, pytest.raises(InputError) as caught:
+        choose_image_topic(bag)
+    for name in topics:
+        assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_topic_is_taken_over_the_best(tmp_path, ros2):
+    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8"})
+    (frame,) = read_frames(bag, "/rgb")
+    assert frame.image.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("topic", ["/nowhere", "/text", "thermal"])
+def test_a_topic_that_holds_no_images_is_refused_with_those_that_do(tmp_path, ros2, topic):
+    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8", "/text": "text"})
+    with pytest.raises(InputError) as caught:
+        list(read_raw_images(bag, topic))
+    message = str(caught.value)
+    assert f"'{topic}'" in message
+    assert "/thermal (sensor_msgs/msg/Image)" in message
+    assert "/rgb" in message
+    assert "\n" not in message
+
+
+def test_a_topic_without_messages_is_refused(tmp_path, ros2):
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection("/thermal", IMAGE, typestore=ros2.store)
+        other = writer.add_connection("/rgb", IMAGE, typestore=ros2.store)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        writer.write(other, 1, ros2.store.serialize_cdr(ros2.image(pixels, "rgb8", 1), IMAGE))
+    with BagReader(tmp_path / "bag") as bag:
+        assert choose_image_topic(bag) == "/rgb"
+        with pytest.raises(InputError, match="'/thermal' holds no message"):
+            choose_image_topic(bag, "/thermal")
+
+
+@pytest.mark.parametrize("topics", [{"/text": "text"}, {"/depth": "32FC1"}])
+def test_a_bag_without_images_lists_what_it_holds(tmp_path, ros2, topics):
+    bag = write(ros2, tmp_path / "bag", topics)
+    with pytest.raises(InputError, match=next(iter(topics))):
+        list(read_frames(bag))
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        (["/detections", "/ground_truth"], "/ground_truth"),
+        (["/thermal_detector/detections"], None),
+        (["/boxes"], "/boxes"),
+        (["/boxes", "/thermal/labels"], "/thermal/labels"),
+        (["/boxes", "/detections"], "/boxes"),
+        ([], None),
+    ],
+)
+def test_the_labels_are_found_and_never_a_detectors_output(tmp_path, ros2, topics, expected):
+    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono8", **dict.fromkeys(topics, "labels")})
+    with BagReader(bag) as reader:
+        assert choose_truth_topic(reader) == expected
+
+
+def test_several_topics_of_labels_are_asked_about(tmp_path, ros2):
+    bag = write(ros2, tmp_path / "bag", dict.fromkeys(["/truth", "/labels", "/detections"], "labels"))
+    with BagReader(bag) as reader:
+        with pytest.raises(
+            InputError, match=r"several topics may hold the labels: name one of /(truth, /labels|labels, /truth)$"
+        ):
+            choose_truth_topic(reader)
+        assert choose_truth_topic(reader, "/detections") == "/detections"
+        with pytest.raises(InputError, match=r"no topic '/nowhere'; it holds .*/truth"):
+            choose_truth_topic(reader, "/nowhere")
+
+
+def test_a_truth_topic_of_another_type_is_refused(tmp_path, ros2):
+    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono8", "/truth": "labels"})
+    with (
+        BagReader(bag) as reader,
+        pytest.raises(InputError, match=r"'/thermal' is of type sensor_msgs/msg/Image.*/truth"),
+    ):
+        choose_truth_topic(reader, "/thermal")
