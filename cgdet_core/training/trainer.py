@@ -43,7 +43,8 @@ def train(
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
-    resume: go on from out/checkpoint.safetensors, which must be of the same recipe; init: start from
+    resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for device,
+    threads, workers and checkpoint interval; init: start from
     a model file's weights. Raises InputError for an `out` in use, a checkpoint or start that does not
     fit, and a loss that is no longer finite.
     """
@@ -94,8 +95,14 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
 
 
 def _check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
-    if checkpoint.recipe != recipe:
+    """What the run is about must be the same; where and how it is computed may change."""
+    if _essence(checkpoint.recipe) != _essence(recipe):
         raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
+
+
+def _essence(recipe: Recipe) -> Recipe:
+    machine = {"device": "auto", "threads": 0, "workers": 0, "checkpoint_seconds": 60.0}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=machine)})
 
 
 class _Run:
