@@ -351,6 +351,10 @@ class ReplayConfig(Settings):
     stop_timeout_s: float = Field(10.0, gt=0, description="for the node to end when asked to")
     prefetch_frames: int = Field(16, ge=1, description="read ahead from the bag")
     sample_frames: int = Field(6, ge=0, description="pictures in the report, of each kind")
+    drawn_score: Fraction = Field(
+        0.25, description="detections below it are not drawn where the node publishes far less certain ones too"
+    )
+    video_rate_range_hz: tuple[float, float] = Field((1.0, 60.0), description="frames per second of the video")
 
 
 class TrainConfig(Settings):

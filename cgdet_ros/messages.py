@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -28,6 +29,9 @@ from vision_msgs.msg import (
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.thermal import ENCODINGS, decode_raw
 from cgdet_core.types import Detections, ImageArray
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags import RawImage
 
 try:
     from cv_bridge import CvBridge
@@ -80,6 +84,19 @@ def _bridge_reads(message: Image) -> bool:
     return native and unpadded and not message.is_bigendian and len(message.data) == message.step * message.height
 
 
+def recorded_image_message(image: RawImage) -> Image:
+    """An image out of a bag as the camera's driver published it."""
+    return Image(
+        header=Header(stamp=stamp_from_ns(image.stamp_ns), frame_id=image.frame_id),
+        height=image.height_px,
+        width=image.width_px,
+        encoding=image.encoding,
+        is_bigendian=int(image.is_bigendian),
+        step=image.step_bytes,
+        data=byte_array(image.data),
+    )
+
+
 def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
     """uint8/uint16 [H, W] or uint8 [H, W, 3] -> an image message with `header`, unpadded, in native byte order.
 
@@ -127,8 +144,9 @@ def detections_to_message(header: Header, detections: Detections, class_ids: Seq
 
 
 def detections_from_message(message: Detection2DArray, class_ids: Sequence[str]) -> Detections:
-    """The reverse of `detections_to_message`; ValueError for a class_id that is none of `class_ids`."""
-    numbers = {class_id: number for number, class_id in enumerate(class_ids)}
+    """The reverse of `detections_to_message`, names or numbers; ValueError for a class_id that is neither."""
+    numbers = {str(number): number for number in range(len(class_ids))}
+    numbers.update({class_id: number for number, class_id in enumerate(class_ids)})
     boxes, scores, classes = [], [], []
     for detection in message.detections:
         hypothesis = detection.results[0].hypothesis

@@ -1,0 +1,180 @@
+"""The replay's own node: publishes images, collects answers, drives the detector's lifecycle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from cgdet_core.errors import InputError
+from cgdet_ros import messages
+from cgdet_ros.replay_process import NodeProcess
+
+DETECTOR_NAME = "thermal_detector"
+# reliable on both ends, so that a frame without an answer is one that the node did not take
+IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE)
+ANSWER_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+INFO_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_POLL_S = 0.02
+
+
+class ReplayLink:
+    """Connects to the detector in `namespace`; rclpy must be initialised. `close` when done."""
+
+    def __init__(self, namespace: str, image_topic: str) -> None:
+        self._node = Node("cgdet_replay", namespace=namespace)
+        self._detector = f"{namespace}/{DETECTOR_NAME}"
+        self._changed = threading.Condition()
+        self._answers: dict[int, tuple[float, Detection2DArray]] = {}
+        self.repeated_answers = 0
+        self._last_answer_s = 0.0
+        self._labels: LabelInfo | None = None
+        self._report: dict[str, str] = {}
+        self._reports = 0
+        self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
+        self._answer_topic = f"{namespace}/detections"
+        self._node.create_subscription(Detection2DArray, self._answer_topic, self._on_answer, ANSWER_QOS)
+        self._node.create_subscription(LabelInfo, f"{namespace}/label_info", self._on_labels, INFO_QOS)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._change_state = self._node.create_client(ChangeState, f"{self._detector}/change_state")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the node."""
+        self._executor.shutdown(timeout_sec=2)
+        self._thread.join(timeout=2)
+        self._node.destroy_node()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def _on_answer(self, message: Detection2DArray) -> None:
+        now_s = time.monotonic()
+        stamp_ns = messages.stamp_to_ns(message.header.stamp)
+        with self._changed:
+            self._last_answer_s = now_s
+            if stamp_ns in self._answers:
+                self.repeated_answers += 1
+            else:
+                self._answers[stamp_ns] = (now_s, message)
+            self._changed.notify_all()
+
+    def _on_labels(self, message: LabelInfo) -> None:
+        with self._changed:
+            self._labels = message
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._detector:
+                with self._changed:
+                    self._report = {value.key: value.value for value in status.values}
+                    self._reports += 1
+                    self._changed.notify_all()
+
+    # before the run
+
+    def bring_up(self, process: NodeProcess, configure_timeout_s: float, discovery_timeout_s: float) -> None:
+        """Configure and activate the detector, wait until both sides see each other; InputError says what failed."""
+        self._await(self._change_state.service_is_ready, process, configure_timeout_s, "the node did not come up")
+        self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, configure_timeout_s)
+        self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, discovery_timeout_s)
+        self._await(self._connected, process, discovery_timeout_s, "node and replay do not see each other")
+
+    def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition_id))
+        future = self._change_state.call_async(request)
+        self._await(future.done, process, timeout_s, f"the node was not {done}")
+        if not future.result().success:
+            raise InputError(
+                f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
+            )
+
+    def _connected(self) -> bool:
+        with self._changed:
+            sees_us = self._report.get("state") == "active" and int(self._report.get("image_publishers", "0")) > 0
+            labelled = self._labels is not None
+        heard = self._images.get_subscription_count() > 0 and self._node.count_publishers(self._answer_topic) > 0
+        return sees_us and labelled and heard
+
+    def _await(self, condition: Callable[[], bool], process: NodeProcess, timeout_s: float, failure: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            process.check()
+            if time.monotonic() > deadline_s:
+                raise InputError(f"{failure} within {timeout_s:.0f} s: {process.last_words()}")
+            time.sleep(_POLL_S)
+
+    # the run
+
+    def send(self, message: Image) -> float:
+        """Publish; the monotonic time just before."""
+        sent_s = time.monotonic()
+        self._images.publish(message)
+        return sent_s
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Whether the answer of `stamp_ns` is there, at the latest after `timeout_s`."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: stamp_ns in self._answers, timeout_s))
+
+    def quiet_s(self) -> float:
+        """Seconds since the last answer."""
+        with self._changed:
+            return time.monotonic() - self._last_answer_s
+
+    def final_report(self, timeout_s: float) -> dict[str, str]:
+        """What the node says of itself after everything that happened before this call, if in time; else the last."""
+        with self._changed:
+            before = self._reports
+            # the next one may have been under way
+            self._changed.wait_for(lambda: self._reports >= before + 2, timeout_s)
+            return dict(self._report)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By number, from label_info."""
+        with self._changed:
+            assert self._labels is not None
+            return tuple(entry.class_name for entry in sorted(self._labels.class_map, key=lambda entry: entry.class_id))
+
+    @property
+    def threshold(self) -> float:
+        """The lowest score that is published, from label_info."""
+        with self._changed:
+            assert self._labels is not None
+            return round(float(self._labels.threshold), 6)
+
+    def answers(self) -> dict[int, tuple[float, Any]]:
+        """Stamp in ns -> monotonic time of arrival and the array."""
+        with self._changed:
+            return dict(self._answers)
+
+
+def start_ros() -> None:
+    """rclpy without signal handlers: Ctrl-C belongs to the replay."""
+    from rclpy.signals import SignalHandlerOptions
+
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
