@@ -119,8 +119,8 @@ def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted:
     def side(start: tuple[int, int], step: tuple[int, int], length: int) -> None:
         for offset in range(0, length + 1, dash_px):
             phase = offset // dash_px % 4
-            light = phase == 0
-            if phase > 1 or (dotted and not light):
+            light = phase == 0 or (phase == 1 and not dotted)
+            if phase == 3 or (dotted and not light):
                 continue
             last = min(offset + dash_px - 1, length)
             ends = [(start[0] + step[0] * at, start[1] + step[1] * at) for at in (offset, last)]

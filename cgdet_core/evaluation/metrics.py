@@ -20,7 +20,7 @@ from cgdet_core.evaluation.counts import (
 )
 from cgdet_core.evaluation.curves import ScoreCurve, choose_operating_point, log_average_miss_rate, score_curves
 from cgdet_core.evaluation.matching import EvaluatedFrame, check_frames, match_frame, threshold_array
-from cgdet_core.types import CLASS_NAMES, BoolArray, IntArray
+from cgdet_core.types import CLASS_NAMES, BoolArray
 
 __all__ = ["EvaluatedFrame", "Metrics", "choose_operating_point", "evaluate"]
 
@@ -41,7 +41,8 @@ class Metrics:
     images: frames evaluated; truths: objects to be found.
     misses_by_height: bins of box height (counts.misses_by_height), at the thresholds.
     log_average_miss_rate: name -> Dollar et al. 2012; that of persons is the published one.
-    confusion: names (classes, then "nothing") and the matrix, rows what is there, columns what was found.
+    confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
+        is there, columns what was found.
     operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
     curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
     """
@@ -147,7 +148,11 @@ def evaluate(
         truths=truths,
         misses_by_height=misses_by_height(frames, matches, operating, class_names, config),
         log_average_miss_rate={name: log_average_miss_rate(curve) for name, curve in curves.items()},
-        confusion=_confusion_json(confusion_matrix(frames, matches, count, config), class_names),
+        confusion={
+            "names": [*class_names, "nothing"],
+            "score": config.operating_score,
+            "matrix": confusion_matrix(frames, matches, count, config).tolist(),
+        },
         operating_point={
             name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
         },
@@ -169,7 +174,3 @@ def _of_part(coco: CocoTable, chosen: BoolArray) -> dict[str, Any]:
         "images": int(np.count_nonzero(chosen)),
         "truths": int(coco.truths(chosen)[:, 0].sum()),
     }
-
-
-def _confusion_json(matrix: IntArray, class_names: Sequence[str]) -> dict[str, Any]:
-    return {"names": [*class_names, "nothing"], "matrix": matrix.tolist()}

@@ -136,11 +136,19 @@ def render_report(report: Report) -> str:
         report=report,
         # matplotlib escapes the text it draws
         plots={name: Markup(svg) for name, svg in drawn.items()},
+        latency=_percentiles(report.latency) if "latency" in drawn else [],
         accuracy=None if report.metrics is None else _accuracy_tables(report.metrics),
         samples=[_embedded(picture) for picture in report.samples],
         worst=[_embedded(picture) for picture in report.worst],
         video_url=None if report.video is None else quote(Path(report.video).name),
     )
+
+
+def _percentiles(trace: LatencyTrace | None) -> list[tuple[str, str]]:
+    if trace is None:
+        return []
+    ranks = (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99), ("greatest", 100))
+    return [(name, f"{float(np.percentile(trace.latency_ms, rank)):.1f}") for name, rank in ranks]
 
 
 def _embedded(picture: Picture) -> dict[str, Any]:
@@ -178,10 +186,8 @@ def _accuracy_tables(metrics: Metrics) -> dict[str, Any]:
         )
     sizes = {"small": "small (below 32² px)", "medium": "medium", "large": "large (above 96² px)"}
     parts = [
-        {"name": label, "images": _NONE, "truths": figures["truths"], **_two(figures)}
-        for label, figures in [
-            *((sizes[size], figures) for size, figures in metrics.by_size.items()),
-        ]
+        {"name": sizes[size], "images": _NONE, "truths": figures["truths"], **_two(figures)}
+        for size, figures in metrics.by_size.items()
     ] + [
         {"name": light, "images": figures["images"], "truths": figures["truths"], **_two(figures)}
         for light, figures in metrics.by_light.items()
@@ -197,6 +203,7 @@ def _accuracy_tables(metrics: Metrics) -> dict[str, Any]:
         "parts": parts,
         "confusion": _confusion_rows(metrics),
         "confusion_names": metrics.confusion["names"],
+        "confusion_score": f"{metrics.confusion['score']:g}",
     }
 
 
@@ -205,7 +212,7 @@ def _two(figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _confusion_rows(metrics: Metrics) -> list[dict[str, Any]]:
-    """Rows of the matrix; `share` of the row's objects shades a cell. Nothing found in nothing is no cell."""
+    """Rows of the matrix; the share of the row's objects shades a cell. Nothing found in nothing is no cell."""
     names, matrix = metrics.confusion["names"], metrics.confusion["matrix"]
     last = len(names) - 1
     rows = []
@@ -214,7 +221,7 @@ def _confusion_rows(metrics: Metrics) -> list[dict[str, Any]]:
         cells = [
             {
                 "count": _NONE if i == last and j == last else count,
-                "share": f"{count / total:.2f}",
+                "shade": f"{count / total / 2:.2f}",
                 "right": i == j and i != last,
             }
             for j, count in enumerate(counts)
