@@ -57,7 +57,7 @@ def make_synthetic_bag(
     frames = _frames(seconds, rate)
     per_scene = max(1, round(config.seconds_per_scene * rate))
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[tuple[Sample, float]]:
         for scene, first in enumerate(range(0, frames, per_scene)):
             scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
             scene_light = ("night", "day")[scene % 2] if light == "mixed" and frames > per_scene else light
@@ -65,14 +65,21 @@ def make_synthetic_bag(
             wanted = {**(street or SyntheticConfig()).model_dump(), **chosen}
             settings = settings_from_mapping(SyntheticConfig, wanted, "the synthetic street")
             rendered = SyntheticStreet(scene_seed, settings)
+            focal_px = rendered.street.camera(0.0).focal_px
             for index in range(min(per_scene, frames - first)):
-                yield rendered.sample(index)
+                yield rendered.sample(index), focal_px
 
     rgb: RgbForm = None if not with_rgb else "jpeg" if rgb_compressed else "raw"
     with BagWriter(out, storage, overwrite) as bag:
-        for index, sample in enumerate(tqdm(samples(), total=frames, unit="frame", disable=None if progress else True)):
+        shown = tqdm(samples(), total=frames, unit="frame", disable=None if progress else True)
+        for index, (sample, focal_px) in enumerate(shown):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
             _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, rgb)
+            cameras = [(config.thermal_topic, config.thermal_frame_id)]
+            cameras += [(config.rgb_topic, config.rgb_frame_id)] if with_rgb else []
+            for topic, frame_id in cameras:
+                info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
+                bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
     return frames
 
 

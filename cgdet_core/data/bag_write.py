@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
-from cgdet_core.data.ros_types import COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
+from cgdet_core.data.ros_types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth, ImageArray, check_image
 
@@ -139,6 +139,32 @@ class BagWriter:
             header=header(stamp_ns, frame_id), format=compressed_format, data=np.frombuffer(data, np.uint8)
         )
         self._write(topic, message, COMPRESSED_IMAGE, stamp_ns)
+
+    def camera_info(
+        self, topic: str, focal_px: float, height_width_px: tuple[int, int], stamp_ns: int, frame_id: str
+    ) -> None:
+        """A sensor_msgs/CameraInfo of a pinhole without distortion whose axis meets the middle of the picture.
+
+        Its pixels are counted from the centre of the first one, half a pixel from where cgdet counts.
+        """
+        height, width = height_width_px
+        x, y = (width - 1) / 2, (height - 1) / 2
+        k = np.array([focal_px, 0, x, 0, focal_px, y, 0, 0, 1], np.float64)
+        types = typestore().types
+        message = types[CAMERA_INFO](
+            header=header(stamp_ns, frame_id),
+            height=height,
+            width=width,
+            distortion_model="plumb_bob",
+            d=np.zeros(5, np.float64),
+            k=k,
+            r=np.eye(3, dtype=np.float64).reshape(-1),
+            p=np.insert(k, [3, 6, 9], 0.0),
+            binning_x=0,
+            binning_y=0,
+            roi=types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+        )
+        self._write(topic, message, CAMERA_INFO, stamp_ns)
 
     def truth(
         self,
