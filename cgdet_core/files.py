@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -30,13 +34,29 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error}): free the disk or choose another place"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        # a place that refused the file has none to remove, and the reason is told above
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as partial:
+        try:
+            save_file(stored, partial, metadata=dict(metadata))
+        except SafetensorError as error:
+            # a full disk is told as an error of the format
+            raise OSError(str(error)) from None
 
 
 def sha256_of(path: Path) -> str:

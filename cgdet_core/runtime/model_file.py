@@ -15,12 +15,11 @@ from typing import Any, Final, Literal
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cgdet_core.config import ModelConfig, PostprocessConfig, Settings, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.files import replacing
+from cgdet_core.files import write_tensors
 from cgdet_core.model.detector import Detector
 
 FORMAT_VERSION: Final = 1
@@ -54,9 +53,7 @@ def save_model(path: Path, detector: Detector, info: ModelInfo) -> None:
     if detector.config != info.model:
         raise ValueError("the detector's configuration is not the one its description states")
     info = info.model_copy(update={"parameters": detector.parameter_count()})
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _stored(detector).items()}
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata={METADATA_KEY: info.model_dump_json()})
+    write_tensors(path, _stored(detector), {METADATA_KEY: info.model_dump_json()})
 
 
 def read_info(path: Path) -> ModelInfo:
