@@ -72,7 +72,11 @@ def read_image(path: Path) -> ImageArray:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise InputError(f"{path}: the image cannot be read ({error.strerror}): check the path") from None
-    image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    except cv2.error:
+        # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
     if image.ndim == 3 and image.shape[2] == 3:
@@ -101,8 +105,8 @@ def load_coco(
     for target in mapping.values():
         if target != IGNORE and target not in names:
             raise InputError(f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}")
-    targets: dict[Any, int | None] = {}
-    for category in _list(document, "categories", path):
+    targets: dict[int, int | None] = {}
+    for category in _numbered(document, "categories", path):
         name = str(category.get("name"))
         target = mapping.get(name, name)
         if target != IGNORE and target not in names:
@@ -110,16 +114,16 @@ def load_coco(
                 f"{path}: category '{name}' is none of the classes {', '.join(names)}: map it, for example "
                 f"class_map={{{name}: {names[-1]}}} or {{{name}: ignore}}"
             )
-        targets[category.get("id")] = None if target == IGNORE else names.index(target)
+        targets[category["id"]] = None if target == IGNORE else names.index(target)
     labelled = np.isin(np.arange(len(names)), [target for target in targets.values() if target is not None])
 
-    images = {image.get("id"): image for image in _list(document, "images", path)}
-    labels: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
+    images = {image["id"]: image for image in _numbered(document, "images", path)}
+    labels: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in images}
     for annotation in _list(document, "annotations", path):
         image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if image_id not in images:
+        if not isinstance(image_id, int) or image_id not in images:
             raise InputError(f"{path}: annotation {annotation.get('id')} is of image {image_id}, which is not listed")
-        if category_id not in targets:
+        if not isinstance(category_id, int) or category_id not in targets:
             raise InputError(
                 f"{path}: annotation {annotation.get('id')} is of category {category_id}, which is not listed"
             )
@@ -136,7 +140,7 @@ def _record(
     path: Path,
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
-    targets: Mapping[Any, int | None],
+    targets: Mapping[int, int | None],
     classes: int,
     labelled: np.ndarray[Any, np.dtype[np.bool_]],
 ) -> CocoRecord:
@@ -150,7 +154,7 @@ def _record(
     boxes, class_ids, ignore = [], [], []
     for annotation in annotations:
         box = annotation.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and np.isfinite(box).all() and box[2] >= 0 and box[3] >= 0):
+        if not _is_box(box):
             raise InputError(f"{path}: annotation {annotation.get('id')} has no box [left, top, width, height]: {box}")
         target = targets[annotation["category_id"]]
         for class_id in range(classes) if target is None else (target,):
@@ -159,7 +163,7 @@ def _record(
             ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
     rgb_name = image.get("rgb_file_name")
     return CocoRecord(
-        image_id=int(image["id"]),
+        image_id=image["id"],
         file_name=file_name,
         path=image_path,
         height_width_px=(height, width),
@@ -192,6 +196,25 @@ def _list(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise InputError(f"{path}: has no list '{key}': give a COCO JSON file with images, annotations and categories")
     return value
+
+
+def _numbered(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    """The items of a list, each with an `id` of its own."""
+    items = _list(document, key, path)
+    seen: set[int] = set()
+    for item in items:
+        number = item.get("id")
+        if not isinstance(number, int) or number in seen:
+            raise InputError(f"{path}: an item of '{key}' has the id {number!r}: give each a whole number of its own")
+        seen.add(number)
+    return items
+
+
+def _is_box(box: Any) -> bool:
+    """Whether this is [left, top, width, height] in numbers that a float32 of pixels can hold."""
+    if not (isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)):
+        return False
+    return all(abs(value) < 1e9 for value in box) and box[2] >= 0 and box[3] >= 0
 
 
 def write_coco(
