@@ -17,12 +17,13 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Depth = Annotated[int, Field(ge=0)]
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and strict about keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ThermalConfig(Settings):
@@ -51,7 +52,9 @@ class ModelConfig(Settings):
     widths: tuple[int, int, int, int, int] = Field(
         (16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
     )
-    depths: tuple[int, int, int, int] = Field((1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32")
+    depths: tuple[Depth, Depth, Depth, Depth] = Field(
+        (1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32"
+    )
     neck_depth: int = Field(1, ge=0)
     head_width: int = Field(64, ge=8, description="channels of each of the head's two branches")
     bins: int = Field(16, ge=2, description="bins of the distributional box regression, in strides")
@@ -428,7 +431,8 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: is not text: give a recipe in YAML") from None
     try:
         mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # ValueError: a date that the calendar does not have
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if mapping is None:
         mapping = {}
@@ -445,13 +449,15 @@ def _lay_over(mapping: dict[str, Any], override: str) -> None:
         raise InputError(f"'{override}': settings are given as key=value, such as train.batch_size=8")
     *parents, last = key.split(".")
     for parent in parents:
-        child = mapping.setdefault(parent, {})
+        if mapping.get(parent) is None:
+            mapping[parent] = {}
+        child = mapping[parent]
         if not isinstance(child, dict):
             raise InputError(f"'{override}': '{parent}' holds a value, not keys")
         mapping = child
     try:
         mapping[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise InputError(f"'{override}': '{value}' is not a YAML value") from None
 
 
