@@ -93,6 +93,11 @@ def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[l
         training = list(coco.records)
         if config.hold_out_fold is not None:
             training, held = split_held_out(coco.records, config.hold_out_fold)
+            if not training or not held:
+                raise InputError(
+                    f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
+                    f"{len(held)} to validate: leave it out, or choose another fold"
+                )
             held_out += held
         chosen = CocoSet(coco.path, coco.class_names, tuple(training))
         frames = _cache(chosen, len(chosen), config.path, recipe, progress)
