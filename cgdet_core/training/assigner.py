@@ -62,7 +62,9 @@ def assign(
     alignment = alignment * chosen
     best_alignment = alignment.amax(-1, keepdim=True)
     best_iou = (iou * chosen).amax(-1, keepdim=True)
-    target_score = (alignment / (best_alignment + 1e-9) * best_iou).amax(1)
+    # an object that no cell overlaps well has alignments of 1e-12 and less: nothing is added to the divisor
+    tiny = torch.finfo(alignment.dtype).tiny
+    target_score = (alignment / best_alignment.clamp(min=tiny) * best_iou).amax(1)
     return Assignment(positive, object_index, target_score)
 
 
