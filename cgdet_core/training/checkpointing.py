@@ -8,12 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cgdet_core.config import Recipe
 from cgdet_core.errors import InputError
-from cgdet_core.files import replacing
+from cgdet_core.files import write_tensors
 
 METADATA_KEY = "cgdet_checkpoint"
 
@@ -33,9 +32,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     description = {"batches_done": checkpoint.batches_done, "recipe": checkpoint.recipe.model_dump(mode="json")}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description)})
+    write_tensors(path, checkpoint.tensors, {METADATA_KEY: json.dumps(description)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -49,4 +46,4 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: there is no checkpoint to resume: train without --resume") from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole checkpoint ({reason}): train again without --resume") from None
+        raise InputError(f"{path}: is not a whole checkpoint ({reason}): train again in another --out") from None

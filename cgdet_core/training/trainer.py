@@ -137,7 +137,8 @@ class _Run:
         loss = detection_loss(output, batch, self.recipe.loss)
         if not math.isfinite(float(loss.total)):
             raise InputError(
-                f"the loss is not finite at batch {self.batches_done}: lower train.learning_rate and --resume"
+                f"the loss is not finite at batch {self.batches_done}: lower train.learning_rate "
+                "and train again in another --out"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
@@ -157,16 +158,21 @@ class _Run:
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         _check_same(checkpoint, self.recipe, path)
-        self.detector.load_state_dict(checkpoint.part("weights"))
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
-        self.average.detector.load_state_dict(checkpoint.part("average"))
         self.batches_done = checkpoint.batches_done
         kinds = ("step", "exp_avg", "exp_avg_sq")
         moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in kinds}
-        for name, parameter in self.detector.named_parameters():
-            self.optimizer.state[parameter] = {
-                kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
-            }
+        try:
+            self.detector.load_state_dict(checkpoint.part("weights"))
+            self.average.detector.load_state_dict(checkpoint.part("average"))
+            for name, parameter in self.detector.named_parameters():
+                self.optimizer.state[parameter] = {
+                    kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
+                }
+        except (KeyError, RuntimeError):
+            raise InputError(
+                f"{path}: its tensors are not those of its recipe's network: train again in another --out"
+            ) from None
 
     def start_from(self, init: Path) -> None:
         start, info = load_model(init)
@@ -183,8 +189,10 @@ class _Log:
 
     def __init__(self, path: Path, batches_done: int) -> None:
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and batches_done else []
-        kept = [line for line in lines if json.loads(line)["batch"] <= batches_done]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and batches_done else []
+        # a run that was killed while it wrote leaves a last line without its end
+        whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line)["batch"] <= batches_done]
         write_text(path, "".join(line + "\n" for line in kept))
 
     def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
