@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.develop import develop
 
 PACKAGE = "cgdet_ros"
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,15 @@ def shared_files():
     return files
 
 
+class Develop(develop):
+    """colcon's --symlink-install: here setuptools forgets the interpreter that setup.cfg names for executables."""
+
+    def write_script(self, script_name, contents, mode="t", *blockers):
+        executable = self.get_finalized_command("build_scripts").executable
+        _, _, rest = contents.partition("\n")
+        super().write_script(script_name, f"#!{executable}\n{rest}", mode, *blockers)
+
+
 setup(
     name=PACKAGE,
     version=version(),
@@ -52,6 +62,7 @@ setup(
     install_requires=requirements("core.txt"),
     extras_require={"test": requirements("test.txt")},
     zip_safe=False,
+    cmdclass={"develop": Develop},
     entry_points={
         "console_scripts": [
             "cgdet = cgdet_core.cli:main",

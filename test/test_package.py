@@ -21,13 +21,28 @@ SHARED_FOLDERS = ("launch", "config", "rviz", "models")
 @pytest.fixture(scope="module")
 def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The prefix that `colcon build` of a copy of the tree filled, and what colcon said."""
+    return _build(_colcon(), repository, tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def linked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of `colcon build --symlink-install`, as developers do it."""
+    return _build(_colcon(), repository, tmp_path_factory.mktemp("linked"), "--symlink-install")[0]
+
+
+def _colcon() -> str:
     colcon = shutil.which("colcon", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if colcon is None:
         pytest.skip("colcon is not installed")
-    workspace = tmp_path_factory.mktemp("workspace")
+    return colcon
+
+
+def _build(
+    colcon: str, repository: Path, workspace: Path, *options: str
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
     left_out = shutil.ignore_patterns(".git", ".venv", "build", "install", "log", "runs", "scratch", "*cache*", "test")
     shutil.copytree(repository, workspace / "src" / "cgdet", ignore=left_out)
-    words = [colcon, "--log-base", "log", "build", "--event-handlers", "console_direct+"]
+    words = [colcon, "--log-base", "log", "build", "--event-handlers", "console_direct+", *options]
     answer = subprocess.run(words, cwd=workspace, env=_environment(), capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return workspace / "install" / "cgdet_ros", answer
@@ -35,7 +50,7 @@ def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 def _environment() -> dict[str, str]:
     """As in a terminal with the environment activated, apart from what ROS wheels add to this process."""
-    hidden = ("PYTHONPATH", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH")
+    hidden = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     return environment
@@ -85,6 +100,12 @@ def test_installed_executables_run_under_the_first_python_on_path(built: tuple[P
         executable = prefix / "lib/cgdet_ros" / name
         assert os.access(executable, os.X_OK), executable
         assert executable.read_text().splitlines()[0] == "#!/usr/bin/env python3"
+
+
+def test_executables_of_a_linked_build_run_under_the_first_python_on_path_too(linked: Path) -> None:
+    for name in EXECUTABLES:
+        assert (linked / "lib/cgdet_ros" / name).read_text().splitlines()[0] == "#!/usr/bin/env python3"
+    assert (linked / "share/cgdet_ros/package.xml").resolve().name == "package.xml"
 
 
 def test_the_installed_command_starts_from_the_installed_tree_alone(built: tuple[Path, object], tmp_path: Path) -> None:
