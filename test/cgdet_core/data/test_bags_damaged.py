@@ -1,0 +1,182 @@
+"""Bags that are missing, cut short or damaged: one line that names the file and the remedy, never half a bag."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from cgdet_core.data.bag_info import bag_info
+from cgdet_core.data.bags import BagReader, read_labelled_frames, read_raw_images
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+SUFFIX = {"mcap": ".mcap", "sqlite3": ".db3"}
+
+
+def refused(path, reader=read_labelled_frames):
+    """The message of the InputError that reading `path` ends in."""
+    with pytest.raises(InputError) as caught:
+        list(reader(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) < 600
+    return message
+
+
+def storage_file(bag, storage):
+    (file,) = (entry for entry in bag.iterdir() if entry.suffix == SUFFIX[storage])
+    return file
+
+
+def test_a_missing_bag_is_named(tmp_path):
+    assert "no such bag" in refused(tmp_path / "nothing")
+
+
+def test_a_folder_that_is_no_bag_is_named_and_the_bags_in_it_offered(tmp_path, thermal_bag):
+    thermal_bag("inner")
+    message = refused(tmp_path)
+    assert "is not a bag" in message
+    assert "inner" in message
+
+
+def test_a_file_that_is_no_bag_is_named(tmp_path):
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    assert "is not a bag" in refused(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("name", ["a.mcap", "a.db3", "a.bag"])
+@pytest.mark.parametrize("content", [b"", b"no bag at all, whatever its name says" * 10])
+def test_a_file_that_only_bears_the_name_of_a_bag_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_cut_at_any_length_is_refused(thermal_bag, storage):
+    bag = thermal_bag("bag", storage)
+    file = storage_file(bag, storage)
+    whole = file.read_bytes()
+    rng = random.Random(0)
+    lengths = {0, 1, 7, 8, 9, 20, 37, 100, 4096, 8192, *(len(whole) - n for n in (1, 8, 36, 37, 100, 1000))}
+    lengths |= {rng.randrange(len(whole)) for _ in range(12)}
+    for length in sorted(lengths):
+        file.write_bytes(whole[:length])
+        refused(bag)
+        refused(file)
+        refused(bag, read_raw_images)
+    file.write_bytes(whole)
+    assert len(list(read_labelled_frames(bag))) == 5
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_flipped_bytes_are_refused_or_harmless(thermal_bag, storage):
+    """Whatever byte is wrong: every frame comes, or one line says why not. Never another error, never fewer frames."""
+    bag = thermal_bag("bag", storage)
+    file = storage_file(bag, storage)
+    whole = file.read_bytes()
+    rng = random.Random(1)
+    refusals = []
+    for _ in range(40):
+        damaged = bytearray(whole)
+        # where the indexes lie: at both ends of an mcap, in the first 4096 bytes of an SQLite file
+        places = [rng.randrange(100), rng.randrange(2500, 4096), len(whole) - 1 - rng.randrange(2000)]
+        position = rng.choice([*places, rng.randrange(len(whole))])
+        damaged[position] ^= rng.randrange(1, 256)
+        file.write_bytes(damaged)
+        try:
+            count = len(list(read_labelled_frames(bag)))
+        except InputError as error:
+            refusals.append(str(error))
+        else:
+            assert count == 5
+    assert refusals
+    assert not any("\n" in refusal for refusal in refusals)
+
+
+def test_a_cut_ros1_bag_is_refused(tmp_path, ros1):
+    pixels = np.zeros((16, 16), np.uint8)
+    rows = [("/ir", IMAGE, k, ros1.image(pixels, "mono8", k)) for k in range(1, 6)]
+    bag = ros1.write(tmp_path / "old.bag", rows, "ros1")
+    whole = bag.read_bytes()
+    for length in (0, 5, 13, 100, 4096, len(whole) // 2, len(whole) - 1, len(whole) - 200):
+        bag.write_bytes(whole[:length])
+        assert "rosbag reindex" in refused(bag)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_missing_index_is_named_with_the_remedy(thermal_bag, storage):
+    bag = thermal_bag("bag", storage)
+    (bag / "metadata.yaml").unlink()
+    message = refused(bag)
+    assert "metadata.yaml is missing" in message
+    assert "reindex" in message
+    assert storage_file(bag, storage).name in message
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"rosbag2_bagfile_information", b"a: [b", b"\xff\xfe\x00", b"rosbag2_bagfile_information: {}"]
+)
+def test_a_damaged_index_is_named_with_the_remedy(thermal_bag, content):
+    bag = thermal_bag()
+    (bag / "metadata.yaml").write_bytes(content)
+    message = refused(bag)
+    assert str(bag / "metadata.yaml") in message
+    assert "reindex" in message
+
+
+def test_a_missing_storage_file_is_named(thermal_bag):
+    bag = thermal_bag()
+    storage_file(bag, "mcap").unlink()
+    assert "bag.mcap" in refused(bag)
+
+
+def test_an_index_that_promises_more_than_there_is_means_a_damaged_bag(thermal_bag):
+    bag = thermal_bag(frames=4)
+    index = (bag / "metadata.yaml").read_text()
+    assert index.count("message_count: 4") == 2
+    (bag / "metadata.yaml").write_text(index.replace("message_count: 4", "message_count: 6"))
+    assert "4 of 6 messages" in refused(bag)
+
+
+def test_bytes_that_are_no_message_are_refused(tmp_path, ros2):
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/ir", IMAGE, typestore=ros2.store)
+        writer.write(connection, 1, b"\x00\x01\x00\x00" + b"\xff" * 30)
+    assert "damaged" in refused(tmp_path / "bag")
+
+
+def test_info_refuses_a_damaged_bag_too(thermal_bag):
+    bag = thermal_bag()
+    file = storage_file(bag, "mcap")
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(InputError, match="seems damaged or cut short"):
+        bag_info(bag)
+
+
+def test_an_unreadable_topic_does_not_hide_the_readable_ones(thermal_bag, ros2, tmp_path):
+    """A type without a definition matters only to who reads it."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        image = writer.add_connection("/ir", IMAGE, typestore=ros2.store)
+        odd = writer.add_connection("/odd", "vendor_msgs/msg/Odd", msgdef="", rihs01="RIHS01_" + "0" * 64)
+        pixels = np.zeros((4, 4), np.uint8)
+        writer.write(image, 1, ros2.store.serialize_cdr(ros2.image(pixels, "mono8", 1), IMAGE))
+        writer.write(odd, 2, b"\x00\x01\x00\x00abcd")
+    try:
+        with BagReader(tmp_path / "bag") as bag:
+            assert bag.topics["/odd"].type == "vendor_msgs/msg/Odd"
+    except InputError as error:  # rosbags checks the hashes of all embedded definitions on opening
+        assert "vendor_msgs/msg/Odd" in str(error)  # noqa: PT017
+
+
+def test_a_path_that_sqlite_would_misread_is_refused(thermal_bag, tmp_path):
+    bag = thermal_bag("bag", "sqlite3")
+    shutil.move(bag, tmp_path / "50%25")
+    assert "?#%" in refused(tmp_path / "50%25")

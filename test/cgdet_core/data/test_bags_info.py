@@ -1,0 +1,101 @@
+"""What is said of a bag, against what was put into it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cgdet_core.data.bag_info import bag_info
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+
+
+@pytest.fixture
+def bag(tmp_path, ros2):
+    """Thermal images at 4 Hz with one stamp going back, two sizes, labels for three of five, and a String topic."""
+    stamps = [10_000_000_000, 10_250_000_000, 10_500_000_000, 10_400_000_000, 11_000_000_000]
+    rows = []
+    for k, stamp in enumerate(stamps):
+        pixels = np.zeros((8 if k else 6, 8), np.uint16)
+        rows.append(("/ir", IMAGE, stamps[0] + k, ros2.image(pixels, "mono16", stamp)))
+    labels = [("person", 3, 3, 2, 2), ("car", 3, 3, 2, 2), ("ignore:car", 3, 3, 2, 2)]
+    rows.append(("/truth", DETECTIONS, 1, ros2.truth(labels, stamps[0])))
+    rows.append(("/truth", DETECTIONS, 2, ros2.truth([], stamps[1])))
+    rows.append(("/truth", DETECTIONS, 3, ros2.truth([("person", 3, 3, 2, 2)], stamps[4])))
+    rows.append(("/truth", DETECTIONS, 4, ros2.truth([], 77)))
+    rows.append(("/text", "std_msgs/msg/String", 9, ros2.types["std_msgs/msg/String"](data="x")))
+    return ros2.write(tmp_path / "bag", rows)
+
+
+def test_topics_rates_stamps_sizes_and_labels_are_told(bag):
+    info = bag_info(bag)
+    topics = {topic.name: topic for topic in info.topics}
+    thermal = topics["/ir"]
+    assert (thermal.type, thermal.count) == (IMAGE, 5)
+    assert (thermal.first_stamp_ns, thermal.last_stamp_ns) == (10_000_000_000, 11_000_000_000)
+    assert thermal.duration_s == 1.0
+    assert thermal.rate_hz == 4.0
+    assert thermal.stamps_backwards == 1
+    assert thermal.images == {"8x6 mono16": 1, "8x8 mono16": 4}
+    assert topics["/text"].count == 1
+    assert topics["/text"].first_stamp_ns is None
+    assert topics["/text"].rate_hz is None
+    assert (info.storage, info.messages) == ("mcap", 10)
+    assert (info.image_topic, info.truth_topic) == ("/ir", "/truth")
+    assert (info.frames, info.frames_with_truth) == (5, 3)
+    assert info.labels == {"person": 2, "car": 1}
+    assert info.ignored == {"car": 1}
+    assert info.size_bytes == sum(entry.stat().st_size for entry in bag.iterdir())
+
+
+def test_json_and_text_say_the_same(bag):
+    info = bag_info(bag)
+    document = json.loads(json.dumps(info.to_json()))
+    assert [topic["name"] for topic in document["topics"]] == [topic.name for topic in info.topics]
+    assert document["topics"][0]["rate_hz"] == 4.0
+    assert document["labels"] == {"person": 2, "car": 1}
+    text = info.to_text()
+    for part in ("/ir", "mono16", "4.0", "1 stamps going backwards", "3 of 5 frames", "2 person", "/text", "mcap"):
+        assert part in text
+
+
+@pytest.mark.parametrize(("storage", "name"), [("sqlite3", "bag"), ("mcap", "bag")])
+def test_the_storage_is_told(thermal_bag, storage, name):
+    assert bag_info(thermal_bag(name, storage)).storage == storage
+
+
+def test_a_ros1_bag_is_described(tmp_path, ros1):
+    pixels = np.zeros((4, 4), np.uint8)
+    rows = [("/flir", IMAGE, k, ros1.image(pixels, "mono8", k * 10**9)) for k in range(1, 4)]
+    info = bag_info(ros1.write(tmp_path / "old.bag", rows, "ros1"))
+    assert (info.storage, info.image_topic, info.frames) == ("ros1", "/flir", 3)
+    assert info.topics[0].rate_hz == 1.0
+    assert info.truth_topic is None
+    assert info.frames_with_truth == 0
+
+
+def test_where_no_topic_can_be_chosen_the_reason_is_told(tmp_path, ros2):
+    pixels = np.zeros((4, 4), np.uint8)
+    rows = [(name, IMAGE, 1, ros2.image(pixels, "mono8", 1)) for name in ("/left", "/right")]
+    path = ros2.write(tmp_path / "bag", rows)
+    info = bag_info(path)
+    assert info.image_topic is None
+    assert "/left" in info.image_topic_reason
+    assert "several image topics" in info.to_text()
+    assert bag_info(path, image_topic="/left").frames == 1
+    with pytest.raises(InputError, match="no topic '/up'"):
+        bag_info(path, image_topic="/up")
+
+
+def test_a_bag_without_messages_is_described(tmp_path, ros2):
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection("/ir", IMAGE, typestore=ros2.store)
+    info = bag_info(tmp_path / "bag")
+    assert (info.messages, info.frames, info.duration_s) == (0, 0, 0.0)
+    assert "/ir" in info.to_text()

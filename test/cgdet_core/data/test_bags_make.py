@@ -1,0 +1,209 @@
+"""Bags of the synthetic street and of COCO sets hold the frames and labels that they were made of."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.config import BagConfig, SyntheticConfig
+from cgdet_core.data.bag_info import bag_info
+from cgdet_core.data.bag_make import make_coco_bag, make_synthetic_bag
+from cgdet_core.data.bags import BagReader, choose_image_topic, raw_images, read_labelled_frames
+from cgdet_core.data.coco import load_coco
+from cgdet_core.data.synthetic import SyntheticStreet
+from cgdet_core.errors import InputError
+
+SMALL = SyntheticConfig(height_width_px=(64, 80))
+
+
+@pytest.fixture
+def coco_json(tmp_path):
+    """Three images of different sizes: 8-bit with an RGB partner, 16-bit, and one stored in colour, without labels."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    cv2.imwrite(str(folder / "a.png"), rng.integers(0, 256, (40, 50), dtype=np.uint8))
+    cv2.imwrite(str(folder / "a_rgb.jpg"), rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    cv2.imwrite(str(folder / "b.png"), rng.integers(0, 65536, (30, 20), dtype=np.uint16))
+    grey = rng.integers(0, 256, (24, 32, 1), dtype=np.uint8)
+    cv2.imwrite(str(folder / "c.png"), np.repeat(grey, 3, axis=2))
+    document = {
+        "images": [
+            {"id": 4, "file_name": "a.png", "height": 40, "width": 50, "rgb_file_name": "a_rgb.jpg", "light": "night"},
+            {"id": 7, "file_name": "b.png", "height": 30, "width": 20, "light": "day", "scene": "yard"},
+            {"id": 9, "file_name": "c.png", "height": 24, "width": 32},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 4, "category_id": 1, "bbox": [3.5, 4.25, 10, 20], "iscrowd": 0},
+            {"id": 2, "image_id": 4, "category_id": 2, "bbox": [1, 1, 5, 5], "iscrowd": 1},
+            {"id": 3, "image_id": 7, "category_id": 2, "bbox": [0, 0, 20, 30], "iscrowd": 0},
+        ],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}],
+    }
+    path = folder / "set.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json, storage):
+    assert make_coco_bag(tmp_path / "bag", coco_json, frames_per_second=4, storage=storage, progress=False) == 3
+    samples = list(read_labelled_frames(tmp_path / "bag"))
+    assert [sample.name for sample in samples] == ["a.png", "b.png", "c.png"]
+    assert [sample.light for sample in samples] == ["night", "day", None]
+    assert [sample.scene for sample in samples] == [None, "yard", None]
+    assert np.diff([sample.frame.stamp_ns for sample in samples]).tolist() == [250_000_000] * 2
+    for sample in samples:
+        stored = cv2.imread(str(coco_json.parent / sample.name), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(sample.frame.image, stored if stored.ndim == 2 else stored[:, :, 0])
+        assert sample.frame.frame_id == "thermal_camera"
+        assert sample.truth.labelled.tolist() == [True, False, True]  # the set has no category bicycle
+    assert samples[0].truth.boxes_xyxy_px.tolist() == [[3.5, 4.25, 13.5, 24.25], [1, 1, 6, 6]]
+    assert samples[0].truth.class_ids.tolist() == [0, 2]
+    assert samples[0].truth.ignore.tolist() == [False, True]
+    assert samples[1].truth.boxes_xyxy_px.tolist() == [[0, 0, 20, 30]]
+    assert len(samples[2].truth) == 0
+    for sample, original in zip(samples, load_coco(coco_json), strict=True):
+        assert np.array_equal(sample.truth.boxes_xyxy_px, original.truth.boxes_xyxy_px)
+
+
+def test_the_rgb_partner_is_kept_as_the_very_file_with_the_stamp_of_its_image(tmp_path, coco_json):
+    make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+    with BagReader(tmp_path / "bag") as bag:
+        assert choose_image_topic(bag) == "/thermal/image_raw"
+        (rgb,) = raw_images(bag, "/rgb/image_raw/compressed")
+        thermal = next(raw_images(bag, "/thermal/image_raw"))
+    assert bytes(rgb.data) == (coco_json.parent / "a_rgb.jpg").read_bytes()
+    assert rgb.stamp_ns == thermal.stamp_ns
+
+
+def test_a_limit_takes_the_first_images(tmp_path, coco_json):
+    assert make_coco_bag(tmp_path / "bag", coco_json, limit=2, progress=False) == 2
+    assert [sample.name for sample in read_labelled_frames(tmp_path / "bag")] == ["a.png", "b.png"]
+    with pytest.raises(InputError, match="limit 0"):
+        make_coco_bag(tmp_path / "none", coco_json, limit=0)
+
+
+def test_a_region_of_no_class_is_ignored_for_every_class(tmp_path, coco_json):
+    make_coco_bag(tmp_path / "bag", coco_json, class_map={"car": "ignore"}, progress=False)
+    first = next(read_labelled_frames(tmp_path / "bag"))
+    assert first.truth.class_ids.tolist() == [0, 0, 1, 2]
+    assert first.truth.ignore.tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("edit", "match"),
+    [
+        (lambda document: document["categories"].append({"id": 3, "name": "dog"}), "category 'dog'"),
+        (lambda document: document["images"].append({"id": 1, "file_name": "x.png", "height": 2, "width": 2}), "x.png"),
+        (lambda document: document["images"][1].update(height=31), "b.png: is 20x30 pixels"),
+        (lambda document: document["images"][0].update(rgb_file_name="gone.jpg"), "gone.jpg"),
+    ],
+)
+def test_a_wrong_set_is_refused_and_leaves_no_bag(tmp_path, coco_json, edit, match):
+    document = json.loads(coco_json.read_text())
+    edit(document)
+    coco_json.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=match):
+        make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0, 10), (-1, 10), (1, 0), (float("nan"), 10), (1, 1e9)])
+def test_a_bag_without_frames_cannot_be_made(tmp_path, seconds, rate):
+    with pytest.raises(InputError, match="cannot be made"):
+        make_synthetic_bag(tmp_path / "bag", seconds=seconds, frames_per_second=rate)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("storage", "bit_depth"), [("mcap", 16), ("sqlite3", 8)])
+def test_a_synthetic_bag_holds_the_street(tmp_path, storage, bit_depth):
+    frames = make_synthetic_bag(
+        tmp_path / "bag",
+        seed=11,
+        seconds=0.6,
+        frames_per_second=5,
+        storage=storage,
+        bit_depth=bit_depth,
+        light="day",
+        progress=False,
+        street=SMALL,
+    )
+    samples = list(read_labelled_frames(tmp_path / "bag"))
+    assert frames == len(samples) == 3
+    config = SMALL.model_copy(update={"bit_depth": bit_depth, "light": "day", "frames_per_second": 5.0})
+    street = SyntheticStreet(11, config)
+    for index, sample in enumerate(samples):
+        rendered = street.sample(index)
+        assert sample.frame.image.dtype == {16: np.uint16, 8: np.uint8}[bit_depth]
+        assert np.array_equal(sample.frame.image, rendered.frame.image)
+        assert np.allclose(sample.truth.boxes_xyxy_px, rendered.truth.boxes_xyxy_px, atol=1e-4)
+        assert np.array_equal(sample.truth.class_ids, rendered.truth.class_ids)
+        assert np.array_equal(sample.truth.ignore, rendered.truth.ignore)
+        assert (sample.name, sample.light, sample.scene) == (rendered.name, "day", rendered.scene)
+        assert sample.frame.stamp_ns == BagConfig().start_stamp_ns + index * 200_000_000
+
+
+def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
+    config = BagConfig(seconds_per_scene=0.4)
+    arguments = {"seed": 999, "seconds": 1.2, "frames_per_second": 5, "street": SMALL, "config": config}
+    make_synthetic_bag(tmp_path / "bag", **arguments, progress=False)
+    samples = list(read_labelled_frames(tmp_path / "bag"))
+    assert [sample.light for sample in samples] == ["night", "night", "day", "day", "night", "night"]
+    # the seeds stay below 1000: the training's streets begin there
+    assert [sample.scene for sample in samples[::2]] == ["street-999", "street-0", "street-1"]
+    assert np.diff([sample.frame.stamp_ns for sample in samples]).tolist() == [200_000_000] * 5
+    assert len({sample.name for sample in samples}) == 6
+
+
+def test_rgb_is_paired_raw_compressed_or_left_out(tmp_path):
+    arguments = {"seconds": 0.2, "frames_per_second": 10, "street": SMALL, "progress": False}
+    make_synthetic_bag(tmp_path / "jpeg", **arguments)
+    make_synthetic_bag(tmp_path / "raw", **arguments, rgb_compressed=False)
+    make_synthetic_bag(tmp_path / "none", **arguments, with_rgb=False)
+    rendered = SyntheticStreet(0, SMALL).sample(0)
+    with BagReader(tmp_path / "raw") as bag:
+        raw = list(raw_images(bag, "/rgb/image_raw"))
+        assert np.array_equal(raw[0].decode(), rendered.rgb)
+        assert [image.stamp_ns for image in raw] == [
+            image.stamp_ns for image in raw_images(bag, choose_image_topic(bag))
+        ]
+    with BagReader(tmp_path / "jpeg") as bag:
+        picture = next(raw_images(bag, "/rgb/image_raw/compressed")).decode()
+        assert np.abs(picture.astype(int) - rendered.rgb).mean() < 6
+    with BagReader(tmp_path / "none") as bag:
+        assert not any("rgb" in topic for topic in bag.topics)
+
+
+def test_the_camera_info_tells_the_streets_lens(tmp_path):
+    make_synthetic_bag(tmp_path / "bag", seed=2, seconds=0.1, frames_per_second=10, street=SMALL, progress=False)
+    with BagReader(tmp_path / "bag") as bag:
+        (item,) = bag.messages(["/thermal/camera_info"])
+    focal_px = SyntheticStreet(2, SMALL).street.camera(0.0).focal_px
+    expected = np.array([[focal_px, 0, 39.5], [0, focal_px, 31.5], [0, 0, 1]])
+    assert np.array_equal(item.message.k.reshape(3, 3), expected)
+    assert np.array_equal(item.message.p.reshape(3, 4), np.hstack([expected, np.zeros((3, 1))]))
+    assert (item.message.width, item.message.height) == (80, 64)
+
+
+def test_the_same_seed_gives_the_same_bag(tmp_path):
+    arguments = {"seconds": 0.2, "frames_per_second": 10, "street": SMALL, "progress": False}
+    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        make_synthetic_bag(tmp_path / name / "bag", seed=seed, **arguments)
+    a, b, c = ((tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_made_bag_is_described(tmp_path, coco_json):
+    make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+    info = bag_info(tmp_path / "bag")
+    assert info.image_topic == "/thermal/image_raw"
+    assert info.truth_topic == "/ground_truth"
+    assert (info.frames, info.frames_with_truth) == (3, 3)
+    assert info.labels == {"person": 1, "car": 1}
+    assert info.ignored == {"car": 1}
+    assert info.light == {"night": 1, "day": 1}
