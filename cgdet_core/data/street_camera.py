@@ -62,7 +62,9 @@ class Camera:
 
     def plane_to_pixels(self, origin_m: Array, u_m: Array, v_m: Array) -> Array:
         """[3, 3] homography from (u, v) of the plane origin + u * u_m + v * v_m to pixels."""
-        k = np.array([[self.focal_px, 0, self.centre_px[0]], [0, self.focal_px, self.centre_px[1]], [0.0, 0.0, 1.0]])
+        k = np.array(
+            [[self.focal_px, 0.0, self.centre_px[0]], [0.0, self.focal_px, self.centre_px[1]], [0.0, 0.0, 1.0]]
+        )
         return np.asarray(k @ self.rotation @ np.stack([u_m, v_m, origin_m - self.position_m], axis=1))
 
 
@@ -87,7 +89,8 @@ class Shape:
 
     Primitives are painted in the order they were added, or far ones first where `by_depth` is set.
     objects: class ids of the labelled objects in it (a ridden bicycle has two); texture: strength in
-    kelvin of a noise pattern that sticks to each part.
+    kelvin of a noise pattern that sticks to it: stretched over it, or, where `wall` is set, laid on that plane (origin
+    and two edges of a noise cell, in street coordinates). Nothing may be added once the shape was painted.
     """
 
     x_m: float
@@ -103,7 +106,10 @@ class Shape:
     polygons: list[Any] = field(default_factory=list)
     order: list[tuple[bool, int]] = field(default_factory=list)
     paints: list[Paint] = field(default_factory=list)
+    wall: tuple[Point, Point, Point] | None = None
     _placed: Any = None
+    _footprint: tuple[float, float, float, float] | None = None
+    _table: Any = None
 
     def capsule(self, a: Point, b: Point, radius_a: float, radius_b: float, paint: Paint) -> None:
         self.order.append((True, len(self.capsules)))
@@ -113,7 +119,7 @@ class Shape:
     def polygon(self, points: Sequence[Point], paint: Paint) -> None:
         self.contours([points], paint)
 
-    def contours(self, contours: Sequence[Sequence[Point]], paint: Paint) -> None:
+    def contours(self, contours: Sequence[Sequence[Point]] | Array, paint: Paint) -> None:
         """Several polygons of equally many corners in one colour; overlaps cancel (a ring is two circles)."""
         self.order.append((False, len(self.polygons)))
         self.polygons.append(np.array(contours, dtype=np.float64))
@@ -133,11 +139,24 @@ class Shape:
 
     def footprint(self) -> tuple[float, float, float, float]:
         """x from, x to, z from, z to, in metres."""
-        ends, radii, polygons = self.placed()
-        points = [polygon.reshape(-1, 3) for polygon in polygons]
-        if len(ends):
-            reach = radii.reshape(-1, 1)
-            points += [ends.reshape(-1, 3) - reach, ends.reshape(-1, 3) + reach]
-        all_points = np.concatenate(points)
-        low, high = all_points.min(axis=0), all_points.max(axis=0)
-        return float(low[0]), float(high[0]), float(low[2]), float(high[2])
+        if self._footprint is None:
+            ends, radii, polygons = self.placed()
+            points = [polygon.reshape(-1, 3) for polygon in polygons]
+            if len(ends):
+                reach = radii.reshape(-1, 1)
+                points += [ends.reshape(-1, 3) - reach, ends.reshape(-1, 3) + reach]
+            all_points = np.concatenate(points)
+            low, high = all_points.min(axis=0), all_points.max(axis=0)
+            self._footprint = (float(low[0]), float(high[0]), float(low[2]), float(high[2]))
+        return self._footprint
+
+    def table(self) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Per primitive, in the order added: temperature [N] in degrees Celsius, colour [N, 3], whether it glows [N]."""
+        if self._table is None:
+            self._table = (
+                np.array([paint.temperature_c for paint in self.paints], dtype=np.float64),
+                np.array([paint.colour for paint in self.paints], dtype=np.float64).reshape(-1, 3),
+                np.array([paint.glows for paint in self.paints], dtype=np.bool_),
+            )
+        table: tuple[Array, Array, NDArray[np.bool_]] = self._table
+        return table

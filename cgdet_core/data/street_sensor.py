@@ -69,14 +69,16 @@ class ThermalSensor:
         return np.asarray(codes[(unit * 1023).astype(np.int32)], dtype=np.uint8)
 
 
-def expose_rgb(colour: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:
-    """float32 [H, W, 3] of light, 1 is white -> uint8; at night lamps bleed into their surroundings and gain adds noise."""
+def expose_rgb(light: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:
+    """float32 [3, H, W] of light, 1 is white -> uint8 [H, W, 3]; at night lamps bleed and gain adds noise."""
+    colour = cv2.merge([np.ascontiguousarray(plane) for plane in light])
     height, width = colour.shape[:2]
     if night:
-        small = cv2.resize(np.maximum(colour - 0.75, 0), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-        glow = cv2.GaussianBlur(small, (0, 0), 2.5) * 1.2 + cv2.GaussianBlur(small, (0, 0), 9) * 1.2
-        colour = colour + cv2.resize(glow, (width, height), interpolation=cv2.INTER_LINEAR)
-    sigma = 0.02 if night else 0.007
-    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(sigma)
-    picture = cv2.GaussianBlur(colour, (0, 0), 0.6) + grain[..., None]
-    return np.asarray(np.clip(picture * 255, 0, 255), dtype=np.uint8)
+        small = cv2.resize(colour, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+        small = np.maximum(small - np.float32(0.7), 0)
+        glow = cv2.GaussianBlur(small, (0, 0), 2.0) * 1.5 + cv2.GaussianBlur(small, (0, 0), 7) * 1.5
+        colour = cv2.add(colour, cv2.resize(glow, (width, height), interpolation=cv2.INTER_LINEAR))
+    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(255 * (0.02 if night else 0.007))
+    picture = cv2.GaussianBlur(colour, (3, 3), 0.6) * np.float32(255)
+    picture = cv2.add(picture, cv2.merge([grain, grain, grain]))
+    return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0)))

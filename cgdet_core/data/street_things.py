@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from cgdet_core.data.street_camera import Colour, Paint, Point, Shape
+from cgdet_core.data.street_camera import Array, Colour, Paint, Point, Shape
 from cgdet_core.data.street_climate import Climate
 
 WALLS: tuple[Colour, ...] = (
@@ -25,71 +26,96 @@ def _box(
     shape.polygon([(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)], paint)
 
 
-def building(rng: np.random.Generator, climate: Climate, side: float, x: float, z0: float, z1: float) -> Shape:
-    """A house front along the road at `side` * x from z0 to z1, with the end wall towards the camera."""
+def building(
+    rng: np.random.Generator, climate: Climate, side: float, x: float, z0: float, z1: float
+) -> tuple[Shape, Shape]:
+    """The end wall towards the camera and the front along the road of a house at `side` * x from z0 to z1."""
     height = float(rng.uniform(3.5, 9) if rng.random() < 0.5 else rng.uniform(9, 28))
+    length, out = z1 - z0, side * 0.02
     sunlit = climate.sun * max(0.0, -side * math.sin(climate.sun_azimuth))
     wall_c = climate.wall_c + rng.normal(0, 0.8) + sunlit * rng.uniform(2, 9)
     colour = WALLS[int(rng.integers(len(WALLS)))]
     shade = 0.75 + 0.5 * sunlit
     wall = Paint(wall_c, (colour[0] * shade, colour[1] * shade, colour[2] * shade))
-    shape = Shape(
-        0.0, 0.0, by_depth=False, texture_k=float(rng.uniform(0.2, 0.9)), texture_seed=int(rng.integers(1 << 30))
-    )
-    face, depth = side * x, side * (x + 12)
-    shape.polygon(
-        [(face, 0, z0), (depth, 0, z0), (depth, height, z0), (face, height, z0)],
-        wall.warmer(rng.normal(-0.3, 0.6), 0.8),
-    )
-    shape.polygon([(face, 0, z0), (face, 0, z1), (face, height, z1), (face, height, z0)], wall)
+    grain, seed, cell = float(rng.uniform(0.1, 0.5)), int(rng.integers(1 << 30)), float(rng.uniform(0.03, 0.12))
+    end = Shape(side * x, z0, by_depth=False, texture_k=grain, texture_seed=seed)
+    end.wall = ((side * x, 0.0, z0), (cell, 0.0, 0.0), (0.0, cell, 0.0))
+    end_wall = wall.warmer(rng.normal(-0.3, 0.6) - 0.5 * sunlit, 0.8)
+    end.polygon([(0, 0, 0), (side * 12, 0, 0), (side * 12, height, 0), (0, height, 0)], end_wall)
+    front = Shape(side * x, z0, by_depth=False, texture_k=grain, texture_seed=seed)
+    front.wall = ((side * x, 0.0, z0), (0.0, 0.0, cell), (0.0, cell, 0.0))
+
+    def pane(low: float, high: float, a: float, b: float) -> list[Point]:
+        return [(-out, low, a), (-out, low, b), (-out, high, b), (-out, high, a)]
+
+    front.polygon(pane(0, height, 0, length), wall)
     storey, step = float(rng.uniform(2.7, 3.8)), float(rng.uniform(1.8, 4.0))
-    wide, tall = step * rng.uniform(0.35, 0.85), storey * rng.uniform(0.35, 0.75)
-    near = face - side * 0.02
-    lit: list[list[Point]] = []
-    dark: list[list[Point]] = []
-    warm: list[list[Point]] = []
-    chance = rng.uniform(0.0, 0.4) if climate.night else 0.05
-    for row in range(int((height - 0.6) / storey)):
-        low = 0.9 + row * storey
-        for column in range(int((z1 - z0) / step)):
-            a = z0 + (column + 0.5) * step - wide / 2
-            pane: list[Point] = [
-                (near, low, a),
-                (near, low, a + wide),
-                (near, low + tall, a + wide),
-                (near, low + tall, a),
-            ]
-            draw = rng.random()
-            (lit if draw < chance else warm if draw < chance + 0.15 else dark).append(pane)
-    mirrored = 0.25 * (climate.sky_zenith_c - climate.air_c) * rng.uniform(0.2, 1.0)
-    glass = Paint(wall_c + mirrored + rng.uniform(-0.8, 0.6), (0.16, 0.18, 0.20))
-    if dark:
-        shape.contours(dark, glass)
-    if warm:
-        shape.contours(warm, glass.warmer(rng.uniform(0.8, 3.5), 1.2))
-    if lit:
-        level = rng.uniform(0.5, 1.0)
-        shape.contours(
-            lit, Paint(wall_c + rng.uniform(0.5, 5.0), (level, 0.86 * level, 0.6 * level), glows=climate.night)
-        )
+    wide, tall = step * float(rng.uniform(0.35, 0.85)), storey * float(rng.uniform(0.35, 0.75))
+    storeys, columns = int((height - 0.6) / storey), int(length / step)
+    # slabs and columns conduct: faint lines of another temperature
+    if storeys and rng.random() < 0.7:
+        slabs = [pane(row * storey + 0.3, row * storey + 0.55, 0, length) for row in range(1, storeys + 1)]
+        front.contours(slabs, wall.warmer(rng.normal(0.2, 0.5), float(rng.uniform(0.8, 1.15))))
+    if columns and rng.random() < 0.5:
+        pillars = [pane(0, height, k * step - 0.12, k * step + 0.12) for k in range(columns + 1)]
+        front.contours(pillars, wall.warmer(rng.normal(0.2, 0.5), float(rng.uniform(0.8, 1.15))))
+    _windows(rng, climate, front, wall_c, storeys, columns, storey, step, wide, tall, pane)
     kind = rng.random()
-    z = float(rng.uniform(z0 + 1, z1 - 2))
+    z = float(rng.uniform(1, length - 2))
     if kind < 0.35:
-        # a shop: a wide, warm window and a door
-        shape.polygon([(near, 0.4, z0 + 0.8), (near, 0.4, z1 - 1), (near, 2.6, z1 - 1), (near, 2.6, z0 + 0.8)],
-                      Paint(wall_c + rng.uniform(1, 5), (0.85, 0.78, 0.62), glows=climate.night))  # fmt: skip
+        shop = Paint(wall_c + rng.uniform(1, 5), (0.85, 0.78, 0.62), glows=climate.night)
+        front.polygon(pane(0.4, 2.6, 0.8, length - 1), shop)
+        bars = [pane(0.4, 2.6, a, a + 0.08) for a in np.arange(0.8, length - 1, 1.6).tolist()]
+        front.contours(bars, wall.warmer(0.5, 0.5))
     elif kind < 0.7:
-        shape.polygon([(near, 0, z), (near, 0, z + 1.1), (near, 2.1, z + 1.1), (near, 2.1, z)],
-                      Paint(wall_c + rng.uniform(-1.5, 2.5), (0.25, 0.18, 0.14)))  # fmt: skip
+        front.polygon(pane(0, 2.1, z, z + 1.1), Paint(wall_c + rng.uniform(-1.5, 2.5), (0.25, 0.18, 0.14)))
     if rng.random() < 0.25:
         # an outlet of warm air
         u = float(rng.uniform(0.4, height - 1))
-        shape.polygon([(near, u, z), (near, u, z + 0.6), (near, u + 0.5, z + 0.6), (near, u + 0.5, z)],
-                      Paint(wall_c + rng.uniform(4, 14), (0.4, 0.4, 0.4)))  # fmt: skip
+        front.polygon(pane(u, u + 0.5, z, z + 0.6), Paint(wall_c + rng.uniform(4, 14), (0.4, 0.4, 0.4)))
     for k in range(int(rng.integers(0, 4))):
-        zp = float(rng.uniform(z0, z1))
-        shape.capsule((near, 0, zp), (near, height, zp), 0.06 + 0.1 * k / 3, 0.06, wall.warmer(rng.normal(0, 1.2), 0.8))
-    return shape
+        f = float(rng.uniform(0, length))
+        pipe = wall.warmer(rng.normal(0, 1.2), 0.8)
+        front.capsule((-out, 0, f), (-out, height, f), 0.06 + 0.03 * k, 0.06, pipe)
+    return end, front
+
+
+def _windows(
+    rng: np.random.Generator,
+    climate: Climate,
+    front: Shape,
+    wall_c: float,
+    storeys: int,
+    columns: int,
+    storey: float,
+    step: float,
+    wide: float,
+    tall: float,
+    pane: Callable[[float, float, float, float], list[Point]],
+) -> None:
+    """A grid of windows: glass mirrors the cold sky, some rooms are warm, some are lit."""
+    chance = float(rng.uniform(0.0, 0.4)) if climate.night else 0.05
+    lit: list[list[Point]] = []
+    dark: list[list[Point]] = []
+    warm: list[list[Point]] = []
+    for row in range(storeys):
+        low = 0.9 + row * storey
+        for column in range(columns):
+            middle = (column + 0.5) * step
+            draw = rng.random()
+            kind = lit if draw < chance else warm if draw < chance + 0.15 else dark
+            kind.append(pane(low, low + tall, middle - wide / 2, middle - 0.03))
+            kind.append(pane(low, low + tall, middle + 0.03, middle + wide / 2))
+    mirrored = 0.2 * (climate.sky_zenith_c - climate.air_c) * float(rng.uniform(0.1, 1.0))
+    glass = Paint(wall_c + mirrored + rng.uniform(-0.8, 0.6), (0.16, 0.18, 0.20))
+    if dark:
+        front.contours(dark, glass)
+    if warm:
+        front.contours(warm, glass.warmer(rng.uniform(0.8, 3.5), 1.2))
+    if lit:
+        level = float(rng.uniform(0.5, 1.0))
+        glow = (level, 0.86 * level, 0.6 * level)
+        front.contours(lit, Paint(wall_c + rng.uniform(0.5, 5.0), glow, glows=climate.night))
 
 
 def tree(rng: np.random.Generator, climate: Climate, x: float, z: float, detail: int) -> Shape:
@@ -119,17 +145,26 @@ def tree(rng: np.random.Generator, climate: Climate, x: float, z: float, detail:
         return shape
     leaf: Colour = (0.20, 0.33, 0.14) if rng.random() < 0.8 else (0.45, 0.32, 0.12)
     spread = float(rng.uniform(1.2, 2.6))
+    middle, rise = (fork + height) / 2 + 0.6, (height - fork) / 2.4
     for _ in range(detail):
-        cx, cz = rng.normal(0, spread, 2)
-        cy = float(np.clip(rng.normal((fork + height) / 2 + 0.5, (height - fork) / 3), fork - 0.3, height + 1))
-        dx, dy, dz = rng.normal(0, 0.28, 3)
-        size = float(rng.uniform(0.22, 0.6))
-        shape.capsule(
-            (cx - dx, cy - dy, cz - dz), (cx + dx, cy + dy, cz + dz), size, size * 0.7,
-            Paint(climate.foliage_c + rng.normal(0, 0.45), leaf).warmer(0, float(rng.uniform(0.6, 1.25))),
-        )  # fmt: skip
+        # one tone of leaves: many small rags round a point of the crown
+        turn, out = float(rng.uniform(0, 6.28)), spread * math.sqrt(rng.random())
+        centre = np.array([out * math.cos(turn), middle + rng.normal(0, 0.45) * rise, out * math.sin(turn)])
+        paint = Paint(climate.foliage_c + rng.normal(0, 0.4), leaf).warmer(0, float(rng.uniform(0.55, 1.3)))
+        _rags(shape, rng, centre, (0.75, 0.33 * rise, 0.75), 26, paint)
     shape.shadow_height_m = height
     return shape
+
+
+def _rags(shape: Shape, rng: np.random.Generator, centre: Array, spread: Point, count: int, paint: Paint) -> None:
+    """`count` small quadrilaterals, thrown about `centre` with standard deviation `spread`, in one primitive."""
+    middles = centre + rng.normal(0, 1, (count, 1, 3)) * np.array(spread)
+    size = rng.uniform(0.12, 0.32, (count, 1, 1))
+    a, b = rng.normal(0, 1, (count, 1, 3)), rng.normal(0, 1, (count, 1, 3))
+    a /= np.linalg.norm(a, axis=2, keepdims=True)
+    b /= np.linalg.norm(b, axis=2, keepdims=True)
+    corners = np.concatenate([middles + a * size, middles + b * size, middles - a * size, middles - b * size], axis=1)
+    shape.contours(corners, paint)
 
 
 def hedge(
@@ -139,11 +174,15 @@ def hedge(
     shape = Shape(side * x, (z0 + z1) / 2, by_depth=True, texture_k=0.8, texture_seed=int(rng.integers(1 << 30)))
     height = float(rng.uniform(0.5, 1.7))
     half = (z1 - z0) / 2
-    for _ in range(detail):
-        f, u = float(rng.uniform(-half, half)), float(rng.uniform(0.1, height))
-        size = float(rng.uniform(0.15, 0.35))
-        shape.capsule((side * abs(rng.normal(0, 0.3)), u, f), (side * abs(rng.normal(0, 0.3)), u + 0.1, f + 0.2), size, size,
-                      Paint(climate.foliage_c + rng.normal(0.1, 0.5), (0.17, 0.28, 0.12)).warmer(0, float(rng.uniform(0.6, 1.3))))  # fmt: skip
+    for k in range(detail):
+        centre = np.array([side * abs(rng.normal(0, 0.3)), height * 0.5, half * (2 * (k + 0.5) / detail - 1)])
+        paint = Paint(climate.foliage_c + rng.normal(0.1, 0.4), (0.17, 0.28, 0.12)).warmer(
+            0, float(rng.uniform(0.6, 1.3))
+        )
+        shape.capsule(
+            (centre[0], 0.1, centre[2]), (centre[0], height * 0.75, centre[2]), 0.5, 0.35, paint.warmer(0.3, 0.8)
+        )
+        _rags(shape, rng, centre, (0.3, height * 0.3, 0.6 * half / detail + 0.3), 16, paint)
     return shape
 
 

@@ -88,6 +88,7 @@ class Street:
         self.bikes_stand = float(rng.uniform(0.2, 0.9))
         self.streams = self._streams(rng)
         self.block = functools.lru_cache(maxsize=64)(self._block)
+        self.slot = functools.lru_cache(maxsize=512)(self._slot)
 
     def _streams(self, rng: np.random.Generator) -> tuple[Stream, ...]:
         config = self.config
@@ -157,14 +158,19 @@ class Street:
         last = math.floor((eye_z + self.config.view_distance_m - drift) / stream.slot_m)
         actors: list[Actor] = []
         for slot in range(first, last + 1):
-            rng = np.random.default_rng([self.seed, 1, number, slot + (1 << 40)])
-            if rng.random() >= stream.chance:
-                continue
-            s = (slot + float(rng.uniform(0.25, 0.75))) * stream.slot_m
-            if stream.keeps_clear_m and abs(stream.speed_m_s - self.speed_m_s) < 2.5 and s - 2 < stream.keeps_clear_m:
-                continue
-            actors += self._mover(rng, stream, s)
+            actors += self.slot(number, slot)
         return actors
+
+    def _slot(self, number: int, slot: int) -> tuple[Actor, ...]:
+        """Who is in a slot of a stream."""
+        stream = self.streams[number]
+        rng = np.random.default_rng([self.seed, 1, number, slot + (1 << 40)])
+        if rng.random() >= stream.chance:
+            return ()
+        s = (slot + float(rng.uniform(0.25, 0.75))) * stream.slot_m
+        if stream.keeps_clear_m and abs(stream.speed_m_s - self.speed_m_s) < 2.5 and abs(s) < stream.keeps_clear_m + 2:
+            return ()
+        return tuple(self._mover(rng, stream, s))
 
     def _mover(self, rng: np.random.Generator, stream: Stream, s: float) -> list[Actor]:
         climate, start, speed = self.climate, self.start_m, stream.speed_m_s
@@ -236,7 +242,7 @@ class Street:
         for side in (-1.0, 1.0):
             kind = int(rng.choice(4, p=self.frontage))
             if kind == 0:
-                fronts.append(building(rng, climate, side, self.front_m, z0 + float(rng.uniform(0, 2)), z0 + BLOCK_M))
+                fronts.extend(building(rng, climate, side, self.front_m, z0 + float(rng.uniform(0, 2)), z0 + BLOCK_M))
             elif kind == 1:
                 for _ in range(3):
                     fixed(
@@ -245,14 +251,14 @@ class Street:
                             climate,
                             side * (self.front_m + float(rng.uniform(0.5, 9))),
                             z0 + float(rng.uniform(0, BLOCK_M)),
-                            34,
+                            11,
                         )
                     )
-                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 40))
+                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 9))
             elif kind == 2:
-                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 50))
+                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 11))
             if rng.random() < self.tree_chance and kind != 1:
-                fixed(tree(rng, climate, side * (self.road_m + 0.6), z0 + float(rng.uniform(3, 9)), 40))
+                fixed(tree(rng, climate, side * (self.road_m + 0.6), z0 + float(rng.uniform(3, 9)), 15))
             if (k + (side > 0)) % self.lamp_every == 0:
                 x, z = side * (self.road_m + 0.35), z0 + 1.0
                 fixed(lamp(rng, climate, x, z, -side))
