@@ -23,7 +23,7 @@ h2 { font-size: 20px; margin: 48px 0 14px; padding-bottom: 6px; border-bottom: 1
 h3 { font-size: 15px; margin: 24px 0 8px; }
 p { margin: 0 0 12px; max-width: 72ch; }
 .soft, figcaption, .note { color: var(--soft); }
-.note { font-size: 14px; }
+.note { font-size: 14px; max-width: 88ch; }
 .warning { background: var(--warn); border-left: 4px solid var(--accent); padding: 8px 14px; margin: 12px 0;
   max-width: none; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 28px 0 8px; }
@@ -48,7 +48,7 @@ th:last-child, td:last-child { padding-right: 0; }
 .confusion td.cell { text-align: center; min-width: 76px; }
 .confusion .corner { font-weight: 400; }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 8px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 16px 28px; }
+.pair { display: grid; margin-top: 20px; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 16px 28px; }
 @media (max-width: 520px) { .pair, .pictures { grid-template-columns: 1fr !important; } }
 @media (max-width: 640px) { .tiles, .tiles.three { grid-template-columns: 1fr 1fr; } }
 figure { margin: 0; }
