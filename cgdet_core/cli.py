@@ -24,7 +24,13 @@ def main(words: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (detect, evaluate, train, bag, info):
         command.add(subparsers)
-    arguments = parser.parse_args(words)
+    arguments, rest = parser.parse_known_args(words)
+    # argparse leaves positional words that follow options unread
+    settings = [word for word in rest if not word.startswith("-") and hasattr(arguments, "settings")]
+    if unknown := [word for word in rest if word not in settings]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if settings:
+        arguments.settings += settings
     try:
         code: int = arguments.run(arguments)
         return code

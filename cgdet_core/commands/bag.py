@@ -18,7 +18,7 @@ def add(subparsers: Subparsers) -> None:
         commands,
         "make",
         "make a labelled bag: of the synthetic street, or of a COCO set",
-        "cgdet bag make --out street --seed 7 --seconds 20\n  cgdet bag make --out recorded --coco msrs/thermal_test.json",
+        "cgdet bag make --out street --seed 7\n  cgdet bag make --out recorded --coco msrs/thermal_test.json",
     )
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
