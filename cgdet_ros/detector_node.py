@@ -108,7 +108,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._create_publishers()
         self._configured_times += 1
         self._log.error("")
-        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items() if name != "model_sha256")
         self.get_logger().info(f"configured: {facts}")
         return super().on_configure(state)
 
@@ -334,6 +334,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             "device": predictor.device,
             "precision": predictor.precision,
             "backend": predictor.backend,
+            "parameters": str(predictor.info.parameters),
         }
 
     def _create_diagnostics(self) -> None:

@@ -39,9 +39,9 @@ except ImportError:  # not installed, or built for another NumPy: decode_raw alo
     CvBridge = None
 
 _NANOSECONDS = 1_000_000_000
-# cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits:
-# it gets what it reads right
-_BRIDGED = ("mono8", "8UC1", "mono16", "rgb8", "bgr8")
+# cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits and
+# colour with OpenCV 5 for 65 channels: it gets what every build of it reads right
+_BRIDGED = ("mono8", "8UC1", "mono16")
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -67,8 +67,6 @@ def image_from_message(message: Image) -> ImageArray:
     if CvBridge is None or not _bridge_reads(message):
         return decoded
     image = np.asarray(CvBridge().imgmsg_to_cv2(message, "passthrough"))
-    if message.encoding == "bgr8":
-        image = image[:, :, ::-1]
     # a build of cv_bridge that takes the encoding for something else does not get its way
     return image if (image.shape, image.dtype) == (decoded.shape, decoded.dtype) else decoded
 
@@ -76,10 +74,9 @@ def image_from_message(message: Image) -> ImageArray:
 def _bridge_reads(message: Image) -> bool:
     if message.encoding not in _BRIDGED:
         return False
-    kind, channels = ENCODINGS[message.encoding]
-    item_bytes = np.dtype(kind).itemsize
+    item_bytes = np.dtype(ENCODINGS[message.encoding][0]).itemsize
     native = item_bytes == 1 or bool(message.is_bigendian) == (sys.byteorder == "big")
-    unpadded = message.step == message.width * channels * item_bytes
+    unpadded = message.step == message.width * item_bytes
     # cv_bridge swaps 8-bit data of a message marked as big-endian as well, to no effect but a crash with NumPy 2
     return native and unpadded and not message.is_bigendian and len(message.data) == message.step * message.height
 

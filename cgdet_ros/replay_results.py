@@ -17,6 +17,7 @@ from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.config import ReplayConfig
 from cgdet_core.data.bags import BagReader, FrameInfo, read_frame_info, read_truth
 from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.report import fraction
 from cgdet_core.evaluation.worst import worst_frames
 from cgdet_core.files import write_text
 from cgdet_core.types import GroundTruth
@@ -116,7 +117,9 @@ def metrics_document(replay: Replay, figures: Metrics | None) -> dict[str, Any]:
     }
     if figures is not None:
         document["frames_evaluated"] = figures.images
-        document.update(figures.to_json())
+        model = Path(run.node.get("model", ""))
+        extra = {"params": int(run.node["parameters"])} if "parameters" in run.node else {}
+        document.update(figures.to_json(extra | ({"model_bytes": model.stat().st_size} if model.is_file() else {})))
     return document
 
 
@@ -169,8 +172,9 @@ def summary(document: Mapping[str, Any]) -> str:
     lines.append(f"node: {node.get('model')} on {node.get('device')}, {node.get('precision')}")
     if "map50" in document:
         lines.append(
-            f"mAP50 {document['map50']:.3f}, mAP {document['map']:.3f} over {document['frames_evaluated']} labelled "
-            f"frames that were answered, at score >= {document['score_threshold']}"
+            f"mAP50 {fraction(document['map50'])}, mAP {fraction(document['map'])} over "
+            f"{document['frames_evaluated']} labelled frames that were answered, "
+            f"at score >= {document['score_threshold']}"
         )
     else:
         lines.append("no labels to measure accuracy against")

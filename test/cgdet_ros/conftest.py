@@ -1,0 +1,253 @@
+"""A tiny model, and a plain ROS node beside the detector that talks to it over DDS."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
+
+SIZE = (64, 96)
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with small, random weights for frames of 64 x 96 pixels."""
+    import torch
+
+    from cgdet_core.config import ModelConfig, PostprocessConfig
+    from cgdet_core.model.detector import Detector
+    from cgdet_core.runtime.model_file import ModelInfo, save_model
+
+    torch.manual_seed(3)
+    config = ModelConfig(
+        widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), neck_depth=0, head_width=8, bins=4, input_height_width_px=SIZE
+    )
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    own = PostprocessConfig(score_threshold=0.3, class_thresholds={"car": 0.4}, nms_iou=0.55, max_detections=50)
+    save_model(path, Detector(config), ModelInfo(model=config, postprocess=own))
+    return path
+
+
+@pytest.fixture(scope="module")
+def ros() -> Iterator[None]:
+    """rclpy, once for a module."""
+    rclpy.init(args=[])
+    yield
+    rclpy.try_shutdown()
+
+
+class Client:
+    """A node of its own that sends images to the detector in `namespace` and keeps its answers."""
+
+    def __init__(self, namespace: str) -> None:
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import Image
+        from vision_msgs.msg import Detection2DArray
+
+        self.namespace = namespace
+        self.answers: list[Any] = []
+        self.node = rclpy.create_node("client", namespace=namespace)
+        self.images = self.node.create_publisher(
+            Image, "image", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+        )
+        self.node.create_subscription(Detection2DArray, "detections", self.answers.append, 100)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._executor.shutdown(timeout_sec=5)
+        self._thread.join(timeout=5)
+        self.node.destroy_node()
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < deadline_s, f"{what} did not happen within {TIMEOUT_S} s"
+            time.sleep(0.005)
+
+    def connected(self) -> None:
+        """Wait until images would be received and answers heard."""
+        self.until(
+            lambda: (
+                self.images.get_subscription_count() > 0
+                and self.node.count_publishers(f"{self.namespace}/detections") > 0
+            ),
+            "discovery",
+        )
+        time.sleep(0.2)  # the other side's view of us
+
+    def send(self, message: Any) -> None:
+        self.images.publish(message)
+
+    def ask(self, message: Any) -> Any:
+        """Send until there is an answer with this stamp; the answer."""
+        before = len(self.answers)
+        self.send(message)
+        self.until(
+            lambda: any(answer.header.stamp == message.header.stamp for answer in self.answers[before:]), "an answer"
+        )
+        return next(answer for answer in self.answers[before:] if answer.header.stamp == message.header.stamp)
+
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
+        client = self.node.create_client(service_type, name)
+        try:
+            self.until(client.service_is_ready, f"service {name}")
+            future = client.call_async(request)
+            self.until(future.done, f"an answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def transition(self, name: str) -> bool:
+        """Ask for a transition by the name of its constant; whether it succeeded."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request(transition=Transition(id=getattr(Transition, f"TRANSITION_{name.upper()}")))
+        return bool(self.call(ChangeState, f"{self.namespace}/thermal_detector/change_state", request).success)
+
+    def state(self) -> str:
+        from lifecycle_msgs.srv import GetState
+
+        answer = self.call(GetState, f"{self.namespace}/thermal_detector/get_state", GetState.Request())
+        return str(answer.current_state.label)
+
+    def set_parameters(self, **values: Any) -> tuple[bool, str]:
+        """All at once; whether they were taken, and why not. Dots are written as two underscores."""
+        from rcl_interfaces.srv import SetParametersAtomically
+        from rclpy.parameter import Parameter
+
+        named = [Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()]
+        answer = self.call(
+            SetParametersAtomically,
+            f"{self.namespace}/thermal_detector/set_parameters_atomically",
+            SetParametersAtomically.Request(parameters=named),
+        )
+        return bool(answer.result.successful), str(answer.result.reason)
+
+    def newest(self, message_type: Any, topic: str, count: int, act: Callable[[], Any] | None = None) -> list[Any]:
+        """`count` messages of a latched topic, subscribed to now; `act` runs after the first."""
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+
+        heard: list[Any] = []
+        qos = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        subscription = self.node.create_subscription(message_type, topic, heard.append, qos)
+        try:
+            self.until(lambda: len(heard) >= 1, f"a message on {topic}")
+            if act is not None:
+                act()
+            self.until(lambda: len(heard) >= count, f"message {count} on {topic}")
+        finally:
+            self.node.destroy_subscription(subscription)
+        return heard
+
+
+_namespaces = itertools.count()
+
+
+@pytest.fixture
+def client(ros: None) -> Iterator[Client]:
+    """A client in a namespace that no other test uses."""
+    made = Client(f"/test_{next(_namespaces)}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]:
+    """Starts the detector in the client's namespace, in this process, in a thread of its own; all over DDS.
+
+    Keyword arguments are parameters (dots as two underscores); `model` defaults to the tiny one.
+    Active and connected on return, where autostart is not turned off.
+    """
+    with _detectors(client, tiny_model) as start:
+        yield start
+
+
+@contextmanager
+def _detectors(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]:
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from cgdet_ros.detector_node import DetectorNode
+
+    running = []
+
+    def start(**values: Any) -> Any:
+        values = {"model": str(tiny_model), **values}
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        node = DetectorNode(namespace=client.namespace, parameter_overrides=overrides)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.autostart:
+            node.start()
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        running.append((node, executor, thread))
+        if values.get("autostart", True):
+            client.connected()
+        return node
+
+    yield start
+    for node, executor, thread in running:
+        executor.shutdown(timeout_sec=5)
+        thread.join(timeout=5)
+        node.close()
+
+
+_stamps = itertools.count(1)
+
+
+@pytest.fixture
+def image_message() -> Callable[..., Any]:
+    """Makes sensor_msgs/Image messages: pixels [H, W] or [H, W, 3] -> message, each with a new stamp."""
+    return make_image_message
+
+
+def make_image_message(
+    pixels: Any, encoding: str, *, big_endian: bool = False, padding_bytes: int = 0, frame_id: str = "thermal_optical"
+) -> Any:
+    from builtin_interfaces.msg import Time
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
+
+    pixels = np.asarray(pixels)
+    stored = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
+    rows = stored.reshape(len(stored), -1).view(np.uint8)
+    padded = np.concatenate([rows, np.full((len(rows), padding_bytes), 0xAB, np.uint8)], axis=1)
+    number = next(_stamps)
+    message = Image(header=Header(stamp=Time(sec=1_700_000_000 + number, nanosec=123_456_789), frame_id=frame_id))
+    message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
+    message.encoding, message.is_bigendian, message.step = encoding, int(big_endian), int(padded.shape[1])
+    message.data = array.array("B", padded.tobytes())
+    return message
+
+
+@pytest.fixture
+def scene() -> Any:
+    """uint16 [64, 96], raw counts: a warm blob before a cool, noisy background."""
+    generator = np.random.default_rng(11)
+    counts = generator.normal(21000, 20, SIZE)
+    counts[20:50, 40:56] += 900
+    return counts.astype(np.uint16)
+
+
+@pytest.fixture
+def python() -> str:
+    """The interpreter that runs the tests."""
+    return sys.executable

@@ -1,0 +1,131 @@
+"""messages.py: images, detections and their headers, without a node."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
+
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import decode_raw
+from cgdet_core.types import Detections
+from cgdet_ros import messages
+
+GENERATOR = np.random.default_rng(5)
+PIXELS = {
+    "mono8": GENERATOR.integers(0, 256, (6, 10), np.uint8),
+    "8UC1": GENERATOR.integers(0, 256, (6, 10), np.uint8),
+    "mono16": GENERATOR.integers(0, 65536, (6, 10), np.uint16),
+    "16UC1": GENERATOR.integers(0, 65536, (6, 10), np.uint16),
+    "rgb8": GENERATOR.integers(0, 256, (6, 10, 3), np.uint8),
+    "bgr8": GENERATOR.integers(0, 256, (6, 10, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("encoding", PIXELS)
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("padding_bytes", [0, 7])
+def test_the_pixels_of_a_message_are_those_that_were_put_in(
+    encoding: str, big_endian: bool, padding_bytes: int, image_message: Callable[..., Any]
+) -> None:
+    pixels = PIXELS[encoding]
+    message = image_message(pixels, encoding, big_endian=big_endian, padding_bytes=padding_bytes)
+    got = messages.image_from_message(message)
+    np.testing.assert_array_equal(got, pixels[:, :, ::-1] if encoding == "bgr8" else pixels)
+    assert got.dtype == pixels.dtype
+    assert got.dtype.isnative
+    decoded = decode_raw(message.data, 6, 10, message.step, encoding, big_endian)
+    assert got.tobytes() == decoded.tobytes()
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "mono16", "16UC1", "rgb8"])
+def test_a_little_endian_message_is_not_copied(encoding: str, image_message: Callable[..., Any]) -> None:
+    if sys.byteorder != "little":
+        pytest.skip("little-endian data is not native here")
+    message = image_message(PIXELS[encoding], encoding)
+    got = messages.image_from_message(message)
+    assert np.shares_memory(got, np.frombuffer(message.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"encoding": "bayer_rggb8"}, "encoding 'bayer_rggb8' is not supported"),
+        ({"height": 0}, "holds nothing"),
+        ({"width": 0}, "holds nothing"),
+        ({"step": 19}, "step 19 is shorter than a row"),
+        ({"height": 7}, "fewer than 7 rows"),
+    ],
+)
+def test_a_malformed_message_is_refused_with_its_reason(
+    change: dict[str, Any], reason: str, image_message: Callable[..., Any]
+) -> None:
+    message = image_message(PIXELS["mono16"], "mono16")
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(InputError, match=reason):
+        messages.image_from_message(message)
+
+
+def test_detections_become_an_array_whose_every_header_is_that_of_the_image(image_message: Callable[..., Any]) -> None:
+    header = image_message(PIXELS["mono8"], "mono8", frame_id="lens").header
+    detections = Detections(
+        np.array([[10, 20, 40, 100], [0.5, 1, 2.5, 4]], np.float32), np.array([0.75, 0.5]), np.array([2, 0])
+    )
+    array = messages.detections_to_message(header, detections, ("person", "bicycle", "car"))
+    assert array.header == header
+    first, second = array.detections
+    assert first.header == second.header == header
+    assert first.results[0].hypothesis.class_id == "car"
+    assert first.results[0].hypothesis.score == 0.75
+    box = first.bbox
+    assert (box.center.position.x, box.center.position.y, box.size_x, box.size_y) == (25.0, 60.0, 30.0, 80.0)
+    box = second.bbox
+    assert (box.center.position.x, box.center.position.y, box.size_x, box.size_y) == (1.5, 2.5, 2.0, 3.0)
+    assert second.results[0].hypothesis.class_id == "person"
+    assert len(second.results) == 1
+
+
+def test_no_detections_are_an_empty_array_with_the_header(image_message: Callable[..., Any]) -> None:
+    header = image_message(PIXELS["mono8"], "mono8").header
+    array = messages.detections_to_message(header, Detections.empty(), ("person",))
+    assert array.header == header
+    assert list(array.detections) == []
+
+
+def test_detections_come_back_from_their_message_by_name_and_by_number(image_message: Callable[..., Any]) -> None:
+    header = image_message(PIXELS["mono8"], "mono8").header
+    detections = Detections(np.array([[10, 20, 40, 100]], np.float32), np.array([0.75]), np.array([1]))
+    for written in (("a", "b"), ("0", "1")):
+        back = messages.detections_from_message(messages.detections_to_message(header, detections, written), ("a", "b"))
+        np.testing.assert_allclose(back.boxes_xyxy_px, detections.boxes_xyxy_px)
+        assert back.class_ids.tolist() == [1]
+        assert back.scores.tolist() == [0.75]
+    with pytest.raises(ValueError, match="class_id 'b' is none"):
+        messages.detections_from_message(messages.detections_to_message(header, detections, ("a", "b")), ("a", "c"))
+
+
+def test_a_picture_becomes_an_image_message_that_reads_the_same(image_message: Callable[..., Any]) -> None:
+    header = image_message(PIXELS["rgb8"], "rgb8").header
+    for encoding in ("rgb8", "mono16"):
+        view = PIXELS[encoding][::2, 1:]  # not contiguous
+        message = messages.image_to_message(header, view, encoding)
+        assert message.header == header
+        assert message.step == view.shape[1] * (3 if encoding == "rgb8" else 2)
+        np.testing.assert_array_equal(messages.image_from_message(message), view)
+
+
+def test_stamps_survive_the_way_through_nanoseconds() -> None:
+    for stamp_ns in (0, 999_999_999, 1_700_000_000_123_456_789):
+        assert messages.stamp_to_ns(messages.stamp_from_ns(stamp_ns)) == stamp_ns
+
+
+def test_label_info_numbers_the_classes_from_0() -> None:
+    message = messages.label_info_message(messages.stamp_from_ns(5), ("person", "car"), 0.3)
+    assert [(entry.class_id, entry.class_name) for entry in message.class_map] == [(0, "person"), (1, "car")]
+    assert message.threshold == pytest.approx(0.3)

@@ -1,0 +1,104 @@
+"""worker.py: the newest item only, and a thread that survives what it works on."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cgdet_ros.worker import NewestOnlyWorker
+
+
+def test_what_is_overtaken_is_lost_and_the_newest_is_worked_on() -> None:
+    started, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def process(item: int) -> None:
+        seen.append(item)
+        started.set()
+        go_on.wait(10)
+        if item == 4:
+            done.set()
+
+    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker.start(lambda: None)
+    assert worker.offer(1) is False
+    assert started.wait(10)
+    assert [worker.offer(item) for item in (2, 3, 4)] == [False, True, True]
+    go_on.set()
+    assert done.wait(10)
+    worker.stop()
+    assert seen == [1, 4]
+
+
+def test_an_error_is_reported_and_the_next_item_is_worked_on() -> None:
+    errors: list[str] = []
+    reported, done = threading.Event(), threading.Event()
+
+    def process(item: str) -> None:
+        if item == "bad":
+            raise ValueError(item)
+        done.set()
+
+    def report(error: Exception) -> None:
+        errors.append(str(error))
+        reported.set()
+
+    worker = NewestOnlyWorker[str]("test", process, report)
+    worker.start(lambda: None)
+    worker.offer("bad")
+    assert reported.wait(10)
+    worker.offer("good")
+    assert done.wait(10)
+    worker.stop()
+    assert errors == ["bad"]
+
+
+def test_what_fails_in_the_preparation_is_raised_at_the_start() -> None:
+    def prepare() -> None:
+        raise MemoryError("no room")
+
+    worker = NewestOnlyWorker[int]("test", lambda item: None, lambda error: None)
+    with pytest.raises(MemoryError, match="no room"):
+        worker.start(prepare)
+    worker.stop()
+
+
+def test_the_preparation_runs_in_the_thread_that_works() -> None:
+    threads: list[str] = []
+    done = threading.Event()
+
+    def process(item: int) -> None:
+        threads.append(threading.current_thread().name)
+        done.set()
+
+    worker = NewestOnlyWorker[int]("the-worker", process, lambda error: None)
+    worker.start(lambda: threads.append(threading.current_thread().name))
+    worker.offer(1)
+    assert done.wait(10)
+    worker.stop()
+    assert threads == ["the-worker", "the-worker"]
+
+
+def test_drain_waits_for_the_item_in_work_and_forgets_the_one_that_waits() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def process(item: int) -> None:
+        started.set()
+        go_on.wait(10)
+        seen.append(item)
+
+    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker.start(lambda: None)
+    worker.offer(1)
+    assert started.wait(10)
+    worker.offer(2)
+    threading.Timer(0.05, go_on.set).start()
+    assert worker.drain() is True
+    assert seen == [1]
+    assert worker.drain() is False
+    worker.offer(3)
+    worker.drain()
+    worker.stop()
+    assert 2 not in seen
