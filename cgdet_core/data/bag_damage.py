@@ -28,7 +28,6 @@ def _damage() -> tuple[type[Exception], ...]:
     length, offset or text that is none.
     """
     import apsw
-    from rosbags.highlevel import AnyReaderError
     from rosbags.rosbag1 import ReaderError as Rosbag1Error
     from rosbags.rosbag2 import ReaderError as Rosbag2Error
     from rosbags.serde import SerdeError
@@ -39,7 +38,7 @@ def _damage() -> tuple[type[Exception], ...]:
     else:
         from backports import zstd
     return (
-        *(AnyReaderError, Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, apsw.Error, zstd.ZstdError),
+        *(Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, apsw.Error, zstd.ZstdError),
         *(OSError, EOFError, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError),
         *(OverflowError, MemoryError, RuntimeError),
     )

@@ -18,11 +18,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.data.bag_damage import bag_errors, check_index, check_length, remedy
-from cgdet_core.data.ros_types import typestore
+from cgdet_core.data.ros_types import embedded_types, typestore
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from rosbags.highlevel import AnyReader
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag1 import Reader as Rosbag1Reader
+    from rosbags.rosbag2 import Reader as Rosbag2Reader
+    from rosbags.typesys.store import Typestore
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
@@ -59,14 +62,19 @@ class BagReader:
         self.path = Path(path)
         self.topics: dict[str, BagTopic] = {}
         self.duration_ns = 0
+        self._stores: dict[str, Typestore | None] = {}
         self._reader = self._find()
 
     @property
     def storage(self) -> str:
         """mcap, sqlite3 or ros1."""
-        if not self._reader.is2:
+        if self._is_ros1:
             return "ros1"
         return "mcap" if self._holds(".mcap") else "sqlite3"
+
+    @property
+    def _is_ros1(self) -> bool:
+        return self.path.suffix == ".bag" and self.path.is_file()  # a rosbag2 folder may be named something.bag
 
     @property
     def size_bytes(self) -> int:
@@ -82,8 +90,8 @@ class BagReader:
             return sorted(entry for entry in self.path.iterdir() if entry.is_file())
         return [self.path]
 
-    def _find(self) -> AnyReader:
-        from rosbags.highlevel import AnyReader
+    def _find(self) -> Rosbag1Reader | Rosbag2Reader:
+        from rosbags.rosbag1 import Reader as Rosbag1Reader
         from rosbags.rosbag2 import Reader as Rosbag2Reader
 
         path = self.path
@@ -107,11 +115,7 @@ class BagReader:
         if self._holds(".db3") and any(character in str(path) for character in _URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         with bag_errors(path):
-            reader = AnyReader([path], default_typestore=typestore())
-            if path.is_dir() and not reader.is2:  # a rosbag2 folder may well be named something.bag
-                reader.is2 = True
-                reader.readers = [Rosbag2Reader(path)]
-        return reader
+            return Rosbag1Reader(path) if self._is_ros1 else Rosbag2Reader(path)
 
     def __enter__(self) -> BagReader:
         for file in self._files():
@@ -146,12 +150,17 @@ class BagReader:
 
     def has_header(self, name: str) -> bool:
         """Whether the topic's messages begin with a std_msgs/Header and can be read."""
-        message_type = self.topic(name).type
-        for store in (self._reader.typestore, typestore()):
-            if message_type in store.fielddefs:
-                fields = dict(store.fielddefs[message_type][1])
-                return "header" in fields and fields["header"][1] == "std_msgs/msg/Header"
-        return False
+        for connection in self._reader.topics[self.topic(name).name].connections:
+            try:
+                store = self._store(connection)
+            except InputError:  # a vendor's type that cannot be parsed
+                return False
+            if store is None:
+                return False
+            fields = dict(store.fielddefs[connection.msgtype][1])
+            if "header" not in fields or fields["header"][1] != "std_msgs/msg/Header":
+                return False
+        return True
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """The messages of `topics` in order of their record times.
@@ -167,7 +176,7 @@ class BagReader:
         read = 0
         with bag_errors(self.path):
             for connection, record_time_ns, data in self._reader.messages(connections=connections):
-                message = self._deserialise(data, connection.msgtype)
+                message = self._deserialise(data, connection)
                 read += 1
                 yield BagMessage(connection.topic, connection.msgtype, record_time_ns, message)
         if read < expected:
@@ -176,15 +185,30 @@ class BagReader:
                 f"can be read: {remedy(self.path)}"
             )
 
-    def _deserialise(self, data: bytes, message_type: str) -> Any:
-        if message_type in self._reader.typestore.fielddefs:
-            return self._reader.deserialize(data, message_type)
-        if self._reader.is2 and message_type in typestore().fielddefs:
-            return typestore().deserialize_cdr(data, message_type)
-        raise InputError(
-            f"{self.path}: messages of type {message_type} cannot be read: the bag carries no definition of it; "
-            "record it again as mcap, which does"
-        )
+    def _store(self, connection: Connection) -> Typestore | None:
+        """The types to read a connection with: the bag's own definition, else what cgdet knows; None without either.
+
+        Only the types that are read are parsed: a vendor's odd definition elsewhere does not matter.
+        """
+        message_type = connection.msgtype
+        if message_type not in self._stores:
+            with bag_errors(self.path):
+                store = embedded_types(connection)
+            if store is None and not self._is_ros1 and message_type in typestore().fielddefs:
+                store = typestore()
+            self._stores[message_type] = store
+        return self._stores[message_type]
+
+    def _deserialise(self, data: bytes, connection: Connection) -> Any:
+        store = self._store(connection)
+        if store is None:
+            raise InputError(
+                f"{self.path}: messages of type {connection.msgtype} cannot be read: the bag carries no definition of "
+                "it; record it again as mcap, which does"
+            )
+        if self._is_ros1:
+            return store.deserialize_ros1(data, connection.msgtype)
+        return store.deserialize_cdr(data, connection.msgtype)
 
 
 def _bags_within(path: Path) -> str:

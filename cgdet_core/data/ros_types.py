@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
     from rosbags.typesys.store import Typestore
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -47,6 +48,35 @@ def typestore() -> Typestore:
     types = {}
     for name, definition in VISION_MSGS.items():
         types.update(get_types_from_msg(definition, name))
+    store.register(types)
+    return store
+
+
+def embedded_types(connection: Connection) -> Typestore | None:
+    """The types of a recorded topic by the definition that the bag carries, None where it carries none.
+
+    A definition is one .msg text with those it needs behind it, or IDL texts. Raises rosbags' errors for
+    a definition that is none.
+    """
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+
+    form, text = connection.msgdef
+    types: dict[str, Any] = {}
+    if not text.strip() and connection.msgtype in typestore().fielddefs:
+        return None  # recorders leave the text empty where they did not find the definition
+    if form == MessageDefinitionFormat.MSG:
+        types.update(get_types_from_msg(text, connection.msgtype))
+    elif form == MessageDefinitionFormat.IDL:
+        for part in text.split("=" * 80 + "\n"):
+            if part.strip():
+                title, _, rest = part.partition("\n")
+                types.update(get_types_from_idl(rest if title.startswith("IDL: ") else part))
+    else:
+        return None
+    if connection.msgtype not in types:
+        raise TypesysError(f"the definition of {connection.msgtype} does not define it")
+    store = get_typestore(Stores.EMPTY)
     store.register(types)
     return store
 

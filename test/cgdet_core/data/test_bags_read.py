@@ -221,3 +221,32 @@ def test_reading_holds_one_image_at_a_time(tmp_path, ros2):
     tracemalloc.stop()
     assert count == 40
     assert peak_bytes < 10e6
+
+
+def test_types_defined_in_idl_are_read(tmp_path, ros2):
+    """As mcap recorders embed them for types that come as .idl."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    parts = {
+        "sensor_msgs/msg/Image": (
+            '#include "std_msgs/msg/Header.idl"\nmodule sensor_msgs { module msg { struct Image {'
+            " std_msgs::msg::Header header; uint32 height; uint32 width; string encoding; uint8 is_bigendian;"
+            " uint32 step; sequence<uint8> data; }; }; };\n"
+        ),
+        "std_msgs/msg/Header": (
+            '#include "builtin_interfaces/msg/Time.idl"\nmodule std_msgs { module msg { struct Header {'
+            " builtin_interfaces::msg::Time stamp; string frame_id; }; }; };\n"
+        ),
+        "builtin_interfaces/msg/Time": (
+            "module builtin_interfaces { module msg { struct Time { int32 sec; uint32 nanosec; }; }; };\n"
+        ),
+    }
+    definition = "".join(f"{'=' * 80}\nIDL: {name}\n{text}" for name, text in parts.items())
+    pixels = random_image(6, (5, 6), np.uint16)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        digest = ros2.store.hash_rihs01(IMAGE)
+        connection = writer.add_connection("/ir", IMAGE, msgdef=definition, rihs01=digest)
+        writer.write(connection, 5, ros2.store.serialize_cdr(ros2.image(pixels, "mono16", STAMP), IMAGE))
+    (frame,) = read_frames(tmp_path / "bag")
+    assert np.array_equal(frame.image, pixels)
+    assert frame.stamp_ns == STAMP
