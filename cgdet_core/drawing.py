@@ -65,9 +65,9 @@ def draw(
 
     image: uint8/uint16 [H, W] or uint8 RGB [H, W, 3]; it is not changed. Each detection gets a box
     in its class's colour, with name and score where there is room for both, the score alone where
-    it is narrow, and no label where that would hide another one or an object. Objects of `truth` get thin dashed
-    boxes, regions to ignore dotted ones. Lines and letters grow with the picture; everything stays
-    inside it.
+    it is narrow, and no label where that would hide another one or more than half of any box.
+    Objects of `truth` get thin dashed boxes, regions to ignore dotted ones. Lines and letters grow
+    with the picture; everything stays inside it.
     """
     picture = to_rgb(image, thermal)
     if scale != 1:
@@ -143,17 +143,20 @@ class _LabelPlaces:
         self._stroke_px = max(1, round(self._cap_px / 10))
         self._boxes = np.array(boxes, np.int64).reshape(-1, 4)
         self._box_area_px = (self._boxes[:, 2:] - self._boxes[:, :2] + 1).prod(axis=1)
+        self._hidden_px: NDArray[np.int64] = np.zeros(len(boxes), np.int64)
         self._labels = np.zeros((0, 4), np.int64)
 
     def put(self, name: str, score: str, box: Corners, colour: Colour) -> None:
-        """Name and score, or the score alone, or nothing: no label hides another, nor much of a box."""
+        """Name and score, the score alone, or nothing: labels hide no other, nor together half of a box."""
         for text, largest_share in ((f"{name} {score}", 0.3), (score, 0.5)):
             place = self._best_place(text, box)
             if place is None:
                 continue
             if _shared_px(place, self._labels).any():
                 continue
-            if (_shared_px(place, self._boxes) <= largest_share * self._box_area_px).all():
+            hidden_px = self._hidden_px + _shared_px(place, self._boxes)
+            if (hidden_px <= largest_share * self._box_area_px).all():
+                self._hidden_px = hidden_px
                 self._write(text, place, colour)
                 return
 
