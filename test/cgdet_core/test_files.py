@@ -1,0 +1,96 @@
+"""A file is there whole or not at all; a refusal is one line."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from cgdet_core.errors import InputError
+from cgdet_core.files import replacing, sha256_of, write_tensors, write_text
+
+
+@contextmanager
+def full_disk(byte_limit: int) -> Iterator[None]:
+    """No file of this process grows beyond `byte_limit`: the kernel refuses, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (byte_limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_text_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "grün\n")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == "grün\n".encode()
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["c.txt"]
+
+
+def test_until_it_is_whole_the_old_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with replacing(path) as partial:
+        partial.write_text("half")
+        assert path.read_text() == "old"
+        assert partial.parent == path.parent
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="mine"), replacing(path) as partial:  # noqa: PT012
+        partial.write_text("half")
+        raise RuntimeError("mine")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line_with_the_name_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with full_disk(1000), pytest.raises(InputError) as text_error:
+        write_text(path, "new" * 10000)
+    with full_disk(1000), pytest.raises(InputError) as tensor_error:
+        write_tensors(path, {"a": torch.zeros(10000)}, {})
+    for error in (text_error, tensor_error):
+        assert str(path) in str(error.value)
+        assert "cannot be written" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["file/x", "n" * 250, "folder"])
+def test_a_place_that_takes_no_file_is_one_line_with_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError) as caught:
+        write_text(tmp_path / name, "text")
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_tensors_come_back_as_they_were_even_from_views(tmp_path: Path) -> None:
+    tensor = torch.arange(12.0).reshape(3, 4)
+    write_tensors(tmp_path / "t", {"turned": tensor.t(), "whole": tensor.requires_grad_()}, {"key": "value"})
+    with safe_open(tmp_path / "t", framework="pt") as handle:
+        assert handle.metadata() == {"key": "value"}
+        assert handle.get_tensor("turned").tolist() == [list(column) for column in zip(*tensor.tolist(), strict=True)]
+        assert handle.get_tensor("whole").tolist() == tensor.tolist()
+
+
+def test_the_digest_is_that_of_all_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000  # more than one block
+    (tmp_path / "x").write_bytes(data)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()

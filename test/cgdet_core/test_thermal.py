@@ -1,0 +1,275 @@
+"""Raw frames to network input, against bytes packed one by one and percentiles by sorting."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgdet_core import thermal
+from cgdet_core.config import ThermalConfig
+from cgdet_core.errors import InputError
+
+HEIGHT, WIDTH = 3, 5
+
+
+def raw_message(encoding: str, big: bool, padding: int, cut_last_padding: bool = False) -> tuple[bytes, int, list]:
+    """(data, step, expected pixels) of a picture whose every value is another."""
+    sixteen, channels = "16" in encoding, 3 if encoding.endswith("gb8") or encoding == "bgr8" else 1
+    rows, expected, value = [], [], 0
+    for _ in range(HEIGHT):
+        row, pixels = b"", []
+        for _ in range(WIDTH):
+            values = []
+            for _ in range(channels):
+                value += 1
+                values.append(value * 1001 if sixteen else value)
+            row += struct.pack((">" if big else "<") + ("H" if sixteen else "B") * channels, *values)
+            if channels == 1:
+                pixels.append(values[0])
+            else:
+                pixels.append(values[::-1] if encoding == "bgr8" else values)
+        rows.append(row + b"\xee" * padding)
+        expected.append(pixels)
+    data = b"".join(rows)
+    step = len(rows[0])
+    return data[:-padding] if cut_last_padding and padding else data, step, expected
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1", "mono16", "16UC1", "rgb8", "bgr8"])
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("padding", [0, 4, 7])
+@pytest.mark.parametrize("cut_last_padding", [False, True])
+def test_every_encoding_gives_its_pixels(encoding: str, big: bool, padding: int, cut_last_padding: bool) -> None:
+    data, step, expected = raw_message(encoding, big, padding, cut_last_padding)
+    for buffer in (data, bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
+        image = thermal.decode_raw(buffer, HEIGHT, WIDTH, step, encoding, big)
+        assert image.tolist() == expected
+        assert image.dtype == (np.uint16 if "16" in encoding else np.uint8)
+        assert image.dtype.isnative
+
+
+def test_bytes_beyond_the_last_row_are_no_matter() -> None:
+    data, step, expected = raw_message("mono16", False, 2)
+    assert thermal.decode_raw(data + b"telemetry", HEIGHT, WIDTH, step, "mono16").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoding": "bayer_rggb8"}, "bayer_rggb8"),
+        ({"encoding": "32FC1"}, "32FC1"),
+        ({"encoding": ""}, "encoding ''"),
+        ({"height_px": 0}, "5x0"),
+        ({"width_px": 0}, "0x3"),
+        ({"height_px": -1}, "5x-1"),
+        ({"step_bytes": 9}, "step 9"),
+        ({"step_bytes": 0}, "step 0"),
+        ({"data": b"\0" * 29}, "29 bytes"),
+        ({"data": b""}, "0 bytes"),
+        ({"step_bytes": 11}, "30 bytes"),
+        ({"height_px": 4}, "30 bytes"),
+        ({"encoding": "rgb8", "step_bytes": 14}, "step 14"),
+    ],
+)
+def test_a_malformed_message_is_refused_in_one_line_that_names_the_fault(changes: dict, words: str) -> None:
+    good = {
+        "data": b"\0" * 30,
+        "height_px": HEIGHT,
+        "width_px": WIDTH,
+        "step_bytes": 10,
+        "encoding": "mono16",
+    }
+    thermal.decode_raw(**good)
+    with pytest.raises(InputError) as caught:
+        thermal.decode_raw(**{**good, **changes})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_telemetry_is_cut_at_the_end_that_the_sign_names() -> None:
+    image = np.arange(20, dtype=np.uint8).reshape(5, 4)
+    cut, above = thermal.cut_telemetry(image, 2)
+    assert cut.tolist() == image.tolist()[:3]
+    assert above == 0
+    cut, above = thermal.cut_telemetry(image, -2)
+    assert cut.tolist() == image.tolist()[2:]
+    assert above == 2
+    cut, above = thermal.cut_telemetry(image, 0)
+    assert cut.tolist() == image.tolist()
+    assert above == 0
+
+
+@pytest.mark.parametrize("rows", [5, -5, 6, -6])
+def test_telemetry_that_leaves_no_picture_is_refused(rows: int) -> None:
+    with pytest.raises(InputError, match=f"telemetry_rows {rows} "):
+        thermal.cut_telemetry(np.zeros((5, 4), np.uint8), rows)
+
+
+def test_colour_becomes_luma_and_grey_stays() -> None:
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    grey = thermal.to_grey(colour)
+    luma = 0.299 * colour[..., 0] + 0.587 * colour[..., 1] + 0.114 * colour[..., 2]
+    assert grey.dtype == np.uint8
+    assert np.abs(grey - luma).max() <= 0.51
+    assert np.abs(thermal.to_grey(colour[:, ::-1, ::-1])[:, ::-1].astype(float) - luma).max() > 10  # BGR would differ
+    raw = rng.integers(0, 65536, (6, 7), dtype=np.uint16)
+    assert (thermal.to_grey(raw) == raw).all()
+
+
+def sorted_percentile(grey: np.ndarray, percent: float) -> int:
+    """The smallest count at or below which lie at least `percent` % of the pixels."""
+    counts = sorted(grey.reshape(-1).tolist())
+    return counts[max(1, math.ceil(len(counts) * percent / 100)) - 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("low", "high"), [(0.5, 99.8), (0.0, 100.0), (10.0, 51.0), (49.9, 99.999)])
+@pytest.mark.parametrize("shape", [(64, 80), (7, 9), (17, 1)])
+def test_limits_are_the_percentiles_of_the_sorted_frame(dtype: type, low: float, high: float, shape: tuple) -> None:
+    config = ThermalConfig(low_percentile=low, high_percentile=high, min_span_8bit=0.5, min_span_16bit=0.5)
+    for seed in range(3):
+        grey = np.random.default_rng(seed).integers(3, np.iinfo(dtype).max - 5, shape).astype(dtype)
+        limits = thermal.tone_limits(grey, config)
+        assert (limits.low, limits.high) == (sorted_percentile(grey, low), sorted_percentile(grey, high))
+
+
+def test_tone_is_linear_between_the_limits_and_cut_beyond() -> None:
+    grey = np.array([[0, 99, 100, 101, 150, 200, 201, 65535]], np.uint16)
+    toned = thermal.apply_tone(grey, thermal.ToneLimits(100, 200))
+    assert toned.dtype == np.float32
+    np.testing.assert_allclose(toned, [[0, 0, 0, 0.01, 0.5, 1, 1, 1]], rtol=1e-6)
+    toned8 = thermal.apply_tone(np.array([[0, 10, 35, 60, 255]], np.uint8), thermal.ToneLimits(10, 60))
+    np.testing.assert_allclose(toned8, [[0, 0, 0.5, 1, 1]], rtol=1e-6)
+
+
+def test_every_count_is_toned_as_the_formula_says() -> None:
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    for low, high in ((21000.0, 21400.0), (-31.5, 32.5), (0.0, 65535.0)):
+        expected = np.clip((every.astype(np.float64) - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(thermal.apply_tone(every, thermal.ToneLimits(low, high)), expected, atol=1e-6)
+
+
+def test_a_fixed_range_is_used_as_it_is_whatever_the_frame_holds() -> None:
+    config = ThermalConfig(raw_range=(20000, 30000))
+    for value in (0, 21000, 65535):
+        grey = np.full((4, 4), value, np.uint16)
+        assert thermal.tone_limits(grey, config) == thermal.ToneLimits(20000, 30000)
+    assert thermal.normalise(np.full((2, 2), 22500, np.uint16), config).tolist() == [[0.25, 0.25]] * 2
+
+
+@pytest.mark.parametrize(("dtype", "span"), [(np.uint8, 8.0), (np.uint16, 64.0)])
+def test_a_flat_frame_is_half_grey_and_its_noise_is_not_stretched(dtype: type, span: float) -> None:
+    config = ThermalConfig()
+    flat = thermal.normalise(np.full((16, 16), 100, dtype), config)
+    assert (flat == 0.5).all()
+    noisy = np.full((16, 16), 100, dtype)
+    noisy[::2] = 102
+    limits = thermal.tone_limits(noisy, config)
+    assert (limits.low, limits.high) == (101 - span / 2, 101 + span / 2)
+    toned = thermal.normalise(noisy, config)
+    np.testing.assert_allclose([toned.min(), toned.max()], [0.5 - 1 / span, 0.5 + 1 / span], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 255, 65535])
+def test_black_and_saturated_frames_give_finite_values_in_range(value: int) -> None:
+    for dtype in (np.uint8, np.uint16):
+        toned = thermal.normalise(np.full((8, 8), min(value, np.iinfo(dtype).max), dtype), ThermalConfig())
+        assert (toned == 0.5).all()
+    half = np.zeros((8, 8), np.uint16)
+    half[:4] = 65535
+    assert set(np.unique(thermal.normalise(half, ThermalConfig()))) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_cropping_then_toning_is_toning_then_cropping_bit_for_bit(dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    frame = (rng.normal(0.4, 0.1, (60, 70)).clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
+    limits = thermal.tone_limits(frame, ThermalConfig())
+    toned_first = thermal.normalise(frame, ThermalConfig())[10:40, 20:61]
+    cropped_first = thermal.apply_tone(frame[10:40, 20:61], limits)
+    assert toned_first.tobytes() == cropped_first.tobytes()
+    assert toned_first.std() > 0.1
+
+
+def test_sixteen_bit_and_eight_bit_of_one_scene_look_alike() -> None:
+    scene = np.random.default_rng(2).normal(0.5, 0.12, (100, 100)).clip(0, 1)
+    eight = thermal.normalise((scene * 255).astype(np.uint8), ThermalConfig())
+    sixteen = thermal.normalise((20000 + scene * 3000).astype(np.uint16), ThermalConfig())
+    assert np.abs(eight - sixteen).max() < 0.02
+
+
+def test_a_frame_of_the_inputs_size_is_the_input() -> None:
+    frame = np.random.default_rng(3).random((64, 96), np.float32)
+    canvas, placed = thermal.letterbox(frame, (64, 96))
+    assert canvas.tobytes() == frame.tobytes()
+    assert placed == thermal.Letterbox(1.0, 64, 96)
+
+
+def test_a_frame_of_the_inputs_width_keeps_its_scale_and_lies_at_the_top_left() -> None:
+    frame = np.random.default_rng(4).random((60, 96), np.float32) + 0.1
+    canvas, placed = thermal.letterbox(frame, (64, 96))
+    assert canvas[:60].tobytes() == frame.tobytes()
+    assert (canvas[60:] == 0).all()
+    assert placed.scale == 1.0
+    tall = np.random.default_rng(4).random((64, 50), np.float32) + 0.1
+    canvas, placed = thermal.letterbox(tall, (64, 96))
+    assert (canvas[:, :50] == tall).all()
+    assert (canvas[:, 50:] == 0).all()
+
+
+def test_a_frame_twice_the_input_is_averaged_over_squares_of_four() -> None:
+    frame = np.random.default_rng(5).random((128, 192), np.float32)
+    canvas, placed = thermal.letterbox(frame, (64, 96))
+    averaged = frame.reshape(64, 2, 96, 2).mean((1, 3))
+    np.testing.assert_allclose(canvas, averaged, atol=1e-6)
+    assert placed.scale == 0.5
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 96), (128, 192), (200, 100), (100, 200), (48, 60), (97, 131), (32, 48), (30, 96)]
+)
+def test_a_bright_object_in_the_input_is_where_the_frame_had_it(shape: tuple[int, int]) -> None:
+    height, width = shape
+    frame = np.zeros(shape, np.float32)
+    top, bottom, left, right = height // 4, height // 2, width // 3, 3 * width // 4
+    frame[top:bottom, left:right] = 1
+    canvas, placed = thermal.letterbox(frame, (64, 96))
+    assert canvas.shape == (64, 96)
+    assert canvas.dtype == np.float32
+    assert min(64 / height, 96 / width) == pytest.approx(placed.scale)
+    # edges at half height, to a part of a pixel: the sum along a line through the object
+    row, column = canvas[canvas.sum(1).argmax()], canvas[:, canvas.sum(0).argmax()]
+    x0 = (row * np.arange(96)).sum() / row.sum() + 0.5 - row.sum() / 2
+    y0 = (column * np.arange(64)).sum() / column.sum() + 0.5 - column.sum() / 2
+    found = np.array([[x0, y0, x0 + row.sum(), y0 + column.sum()]], np.float32)
+    # the size in whole pixels is up to half a pixel off the exact scale
+    np.testing.assert_allclose(placed.to_frame(found), [[left, top, right, bottom]], atol=0.6 / placed.scale + 0.05)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
+def test_boxes_go_into_the_input_and_back_and_are_cut_to_the_frame(scale: float) -> None:
+    placed = thermal.Letterbox(scale, 100, 150)
+    frame_boxes = np.array([[0, 0, 150, 100], [10, 20, 30, 60]], np.float32)
+    np.testing.assert_allclose(placed.to_frame(frame_boxes * np.float32(scale)), frame_boxes, rtol=1e-6)
+    given = np.array([[-20, -30, 1000, 2000]], np.float32)
+    assert placed.to_frame(given).tolist() == [[0, 0, 150, 100]]
+    assert given.tolist() == [[-20, -30, 1000, 2000]]
+
+
+def test_what_is_not_an_image_is_refused() -> None:
+    for image in (np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8), np.zeros((4, 4, 3), np.uint16)):
+        with pytest.raises(InputError):
+            thermal.normalise(image, ThermalConfig())
+
+
+def test_importing_thermal_needs_no_torch(repository: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, cgdet_core.thermal, cgdet_core.boxes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=repository, check=False).returncode == 0
