@@ -198,7 +198,7 @@ class SyntheticConfig(Settings):
     """The synthetic street (data/synthetic.py). Of every range the street's seed chooses one value."""
 
     height_width_px: tuple[int, int] = Field((512, 640), description="size of both pictures")
-    horizontal_fov_range_deg: tuple[float, float] = Field((36.0, 60.0), description="horizontal field of view")
+    horizontal_fov_range_deg: tuple[float, float] = Field((30.0, 56.0), description="horizontal field of view")
     camera_height_range_m: tuple[float, float] = Field((1.0, 2.2), description="above the road")
     frames_per_second: float = Field(10.0, gt=0, le=1000)
     start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of frame 0, nanoseconds")
@@ -211,11 +211,14 @@ class SyntheticConfig(Settings):
     thermal_contrast: float = Field(
         1.0, gt=0, le=2, description="factor on all differences of temperature; 0.2 is a street in fog"
     )
-    persons_per_100m: float = Field(22.0, ge=0, le=200, description="of street, riders not counted")
-    bicycles_per_100m: float = Field(7.0, ge=0, le=100, description="of street, parked and ridden")
-    cars_per_100m: float = Field(8.0, ge=0, le=60, description="of street, parked and driving")
-    view_distance_m: float = Field(75.0, ge=10, le=300, description="objects stand no farther away")
-    min_visible: Fraction = Field(0.25, description="an object seen by a smaller share is a region to ignore")
+    persons_per_100m: float = Field(32.0, ge=0, le=200, description="of street, riders not counted")
+    bicycles_per_100m: float = Field(9.0, ge=0, le=100, description="of street, parked and ridden")
+    cars_per_100m: float = Field(7.0, ge=0, le=60, description="of street, parked and driving")
+    view_distance_m: float = Field(60.0, ge=10, le=300, description="objects stand no farther away")
+    min_visible: Fraction = Field(
+        0.25, description="an object of whose part within the frame a smaller share is seen is a region to ignore"
+    )
+    min_inside: Fraction = Field(0.12, description="the same for an object of which less lies within the frame")
     min_height_px: float = Field(8.0, ge=1, description="an object seen lower than this is a region to ignore")
 
     @field_validator("height_width_px")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,16 @@ class Paint:
         return Paint(self.temperature_c + kelvin, (r * shade, g * shade, b * shade), self.part, self.glows)
 
 
+class Placed(NamedTuple):
+    """Primitives in street coordinates: capsules as ends [N, 2, 3] and radii [N, 2]; the corners [M, 3] of all
+    polygons, and of each polygon how many contours of how many corners it has."""
+
+    ends_m: Array
+    radii_m: Array
+    corners_m: Array
+    sizes: list[tuple[int, int]]
+
+
 @dataclass
 class Shape:
     """Something that stands in the street, as primitives in local coordinates (right, up, forward).
@@ -107,7 +117,7 @@ class Shape:
     order: list[tuple[bool, int]] = field(default_factory=list)
     paints: list[Paint] = field(default_factory=list)
     wall: tuple[Point, Point, Point] | None = None
-    _placed: Any = None
+    _placed: Placed | None = None
     _footprint: tuple[float, float, float, float] | None = None
     _table: Any = None
 
@@ -125,27 +135,29 @@ class Shape:
         self.polygons.append(np.array(contours, dtype=np.float64))
         self.paints.append(paint)
 
-    def placed(self) -> tuple[Array, Array, list[Array]]:
-        """Capsules as ends [N, 2, 3] and radii [N, 2], polygons as [contours, corners, 3], in street coordinates."""
+    def placed(self) -> Placed:
+        """The primitives in street coordinates."""
         if self._placed is None:
             c, s = math.cos(self.heading), math.sin(self.heading)
             turn = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
             base = np.array([self.x_m, self.y_m, self.z_m])
             capsules = np.array(self.capsules, dtype=np.float64).reshape(-1, 8)
-            ends = capsules[:, :6].reshape(-1, 2, 3) @ turn + base
-            self._placed = (ends, capsules[:, 6:], [polygon @ turn + base for polygon in self.polygons])
-        placed: tuple[Array, Array, list[Array]] = self._placed
-        return placed
+            flat = [polygon.reshape(-1, 3) for polygon in self.polygons]
+            corners = np.concatenate(flat) if flat else np.zeros((0, 3))
+            self._placed = Placed(
+                capsules[:, :6].reshape(-1, 2, 3) @ turn + base,
+                capsules[:, 6:],
+                corners @ turn + base,
+                [(int(polygon.shape[0]), int(polygon.shape[1])) for polygon in self.polygons],
+            )
+        return self._placed
 
     def footprint(self) -> tuple[float, float, float, float]:
         """x from, x to, z from, z to, in metres."""
         if self._footprint is None:
-            ends, radii, polygons = self.placed()
-            points = [polygon.reshape(-1, 3) for polygon in polygons]
-            if len(ends):
-                reach = radii.reshape(-1, 1)
-                points += [ends.reshape(-1, 3) - reach, ends.reshape(-1, 3) + reach]
-            all_points = np.concatenate(points)
+            placed = self.placed()
+            ends, reach = placed.ends_m.reshape(-1, 3), placed.radii_m.reshape(-1, 1)
+            all_points = np.concatenate([placed.corners_m, ends - reach, ends + reach])
             low, high = all_points.min(axis=0), all_points.max(axis=0)
             self._footprint = (float(low[0]), float(high[0]), float(low[2]), float(high[2]))
         return self._footprint

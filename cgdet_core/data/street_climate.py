@@ -50,11 +50,11 @@ def make_climate(rng: np.random.Generator, config: SyntheticConfig) -> Climate:
     air = float(rng.uniform(low, low + 0.8 * span) if night else rng.uniform(low + 0.2 * span, high))
     overcast = float(rng.random())
     sun = 0.0 if night or overcast > 0.65 else float(rng.uniform(0.3, 1.0))
-    drop = (4 + 30 * (1 - overcast)) * rng.uniform(0.6, 1.1)
+    drop = (2.5 + 24 * (1 - overcast) ** 1.5) * rng.uniform(0.6, 1.1)
     stored = rng.uniform(-1.0, 3.5) if night else rng.uniform(-1.5, 1.5)
     road = air + stored + sun * rng.uniform(3, 16)
     if night:
-        dark = rng.uniform(0.012, 0.09)
+        dark = rng.uniform(0.02, 0.14)
         ambient = (dark * rng.uniform(0.8, 1.1), dark * rng.uniform(0.85, 1.2), dark * rng.uniform(0.8, 1.3))
         sky: Colour = (0.2 * dark, 0.22 * dark, 0.32 * dark)
         horizon: Colour = (1.3 * dark, 1.1 * dark, 0.9 * dark)
@@ -75,8 +75,8 @@ def make_climate(rng: np.random.Generator, config: SyntheticConfig) -> Climate:
         sun_elevation=float(rng.uniform(0.3, 1.0)),
         air_c=air,
         sky_zenith_c=air - drop,
-        sky_scale=float(rng.uniform(0.15, 0.5)),
-        cloud_k=float(rng.uniform(0.3, 4.0)),
+        sky_scale=float(rng.uniform(0.2, 0.7)),
+        cloud_k=float(rng.uniform(0.1, 0.4) * (1 + drop / 8)),
         road_c=float(road),
         pavement_c=float(road + rng.normal(-0.2, 0.8) - 0.15 * sun * (road - air)),
         grass_c=float(air + rng.uniform(-2.0, 0.5) + sun * rng.uniform(0, 5)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -51,14 +52,13 @@ class Lighting:
         self.street = street
         self._noise = noise_tile(street.seed)
 
-    def on_shape(self, shape: Shape, camera: Camera) -> tuple[float, float, float]:
-        """Factors on a shape's colours."""
+    def on_shapes(self, shapes: Sequence[Shape], camera: Camera) -> Array:
+        """Factors [N, 3] on the shapes' colours."""
         climate = self.street.climate
+        x, z = np.array([shape.x_m for shape in shapes]), np.array([shape.z_m for shape in shapes])
         if climate.night:
-            lit = night_light(self.street, np.array(shape.x_m), np.array(shape.z_m), camera)
-        else:
-            lit = np.array(climate.ambient) + 0.7 * np.array(climate.sunlight)
-        return (float(lit[0]), float(lit[1]), float(lit[2]))
+            return night_light(self.street, x, z, camera)
+        return np.tile(np.array(climate.ambient) + 0.7 * np.array(climate.sunlight), (len(shapes), 1))
 
     def resolve(
         self, painter: Painter, ground: int, textured: list[tuple[int, Shape]], shadowing: list[Shape]
@@ -103,7 +103,7 @@ class Lighting:
         left, top, right, bottom = painter.bounds_px[number]
         x0, x1 = max(0, int(left) - 1), min(width, int(right) + 2)
         y0, y1 = max(0, int(top) - 1), min(height, int(bottom) + 2)
-        if x1 - x0 < 3 or y1 - y0 < 3 or right - left < 2 or bottom - top < 2:
+        if x1 - x0 < 3 or y1 - y0 < 3 or right - left < 4 or bottom - top < 12:
             return
         mask = owner[y0:y1, x0:x1] == number
         strength = shape.texture_k * self.street.climate.texture

@@ -7,14 +7,15 @@ boxes agree to the pixel.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.street_camera import NEAR_M, Array, Camera, Paint, Shape
+from cgdet_core.data.street_camera import NEAR_M, Array, Camera, Colour, Placed, Shape
 
 SUPERSAMPLING = 2
 SHIFT = 4
@@ -32,10 +33,6 @@ class Labelled:
     class_id: int
     distance_m: float
     contours: list[Contours] = field(default_factory=list)
-
-
-Haze = tuple[float, float, tuple[float, float, float]]
-"""Share of what is seen that is air, the air's temperature in degrees Celsius and its colour."""
 
 
 class Painter:
@@ -70,90 +67,110 @@ class Painter:
         """Per primitive: the number of its shape."""
         return np.concatenate(self._shapes)
 
-    def paint(self, shape: Shape, light: tuple[float, float, float], haze: Haze) -> int:
-        """Paints a shape and returns its number; light: factors on its colours, but on what glows."""
-        number, base, size = len(self.bounds_px), self._count, len(shape.order)
-        if base + size > 65536:
+    def paint(self, shapes: Sequence[Shape], lights: Array, hazes: Array, air: tuple[float, Colour]) -> range:
+        """Paints shapes, each over those before it, and returns their numbers.
+
+        lights: [N, 3] factors on a shape's colours, but on what glows; hazes: [N] share of what is seen of it that is
+        air; air: its temperature in degrees Celsius and its colour.
+        """
+        numbers = range(len(self.bounds_px), len(self.bounds_px) + len(shapes))
+        if not shapes:
+            return numbers
+        sizes = [len(shape.order) for shape in shapes]
+        base = self._count
+        self._count += sum(sizes)
+        if self._count > 65536:
             raise OverflowError("more primitives in one frame than its picture of indices can hold")
-        self._count += size
-        temperatures, colours, glows = shape.table()
-        share, air_c, air_colour = haze
-        lit = np.where(glows[:, None], colours, colours * np.array(light))
-        self._temperatures.append(temperatures + share * (air_c - temperatures))
-        self._colours.append(lit + share * (np.array(air_colour) - lit))
-        self._shapes.append(np.full(size, number, np.int32))
+        tables = [shape.table() for shape in shapes]
+        temperatures, colours = (np.concatenate([table[i] for table in tables]) for i in (0, 1))
+        glows = np.concatenate([table[2] for table in tables])
+        lit = np.where(glows[:, None], colours, colours * np.repeat(lights, sizes, axis=0))
+        share = np.repeat(hazes, sizes)
+        self._temperatures.append(temperatures + share * (air[0] - temperatures))
+        self._colours.append(lit + share[:, None] * (np.array(air[1]) - lit))
+        self._shapes.append(np.repeat(np.array(numbers, dtype=np.int32), sizes))
+        for shape, projected in zip(shapes, self._project(shapes), strict=True):
+            self._paint_one(shape, projected, base)
+            base += len(shape.order)
+        return numbers
+
+    def _paint_one(self, shape: Shape, projected: _Projected, base: int) -> None:
         first = len(self.labelled)
-        self._owners += [first + paint.part if paint.part >= 0 else -1 for paint in shape.paints]
         distance = float(np.hypot(shape.x_m - self.camera.position_m[0], shape.z_m - self.camera.position_m[2]))
         self.labelled += [Labelled(class_id, distance) for class_id in shape.objects]
-        pieces, depths, bounds = self._project(shape)
-        self.bounds_px.append(bounds)
+        parts = [paint.part for paint in shape.paints]
+        self._owners += [first + part if part >= 0 else -1 for part in parts]
+        left, top, right, bottom = projected.bounds_px
+        self.bounds_px.append(projected.bounds_px)
         height, width = self.height_width_px
-        if bounds[2] < 0 or bounds[3] < 0 or bounds[0] > width or bounds[1] > height:
-            return number
-        for i in sorted(range(size), key=lambda i: -depths[i]) if shape.by_depth else range(size):
-            piece = pieces[i]
+        if right < 0 or bottom < 0 or left > width or top > height:
+            return
+        order: Sequence[int] = range(len(parts))
+        if shape.by_depth:
+            depths = projected.depths
+            order = sorted(order, key=lambda i: -depths[i])
+        for i in order:
+            piece = projected.pieces[i]
             if piece:
                 fill(self.index, piece, base + i)
-                part = shape.paints[i].part
-                if part >= 0:
-                    self.labelled[first + part].contours.append(piece)
-        return number
+                if parts[i] >= 0:
+                    self.labelled[first + parts[i]].contours.append(piece)
 
-    def paint_ground(self, polygons: list[tuple[Array, Paint]], light: tuple[float, float, float]) -> int:
-        """Large polygons [corners, 3] in street coordinates, cut at the camera's plane; all are one shape."""
-        shape = Shape(0.0, 0.0, by_depth=False)
-        for points, paint in polygons:
-            shape.order.append((False, len(shape.polygons)))
-            shape.polygons.append(points[None])
-            shape.paints.append(paint)
-        return self.paint(shape, light, (0.0, 0.0, (0.0, 0.0, 0.0)))
-
-    def _project(self, shape: Shape) -> tuple[list[Contours], list[float], tuple[float, float, float, float]]:
-        """Per primitive, in the order added: its contours (none where unseen) and its depth; the shape's bounds."""
-        ends, radii, polygons = shape.placed()
+    def _project(self, shapes: Sequence[Shape]) -> Iterator[_Projected]:
+        """All shapes at once, and then one after the other."""
         camera = self.camera
-        outlines = pixels = np.zeros((0, 2), np.int32)
-        visible: list[bool] = []
-        capsule_depths: list[float] = []
-        if len(ends):
-            seen = camera.to_camera(ends)
-            in_front = np.asarray((seen[..., 2] > NEAR_M).all(axis=1))
-            visible, capsule_depths = in_front.tolist(), seen[..., 2].mean(axis=1).tolist()
-            safe = np.where(in_front[:, None, None], seen, np.array([0.0, 0.0, 1e6]))
-            outlines = _fixed(_capsule_outlines(camera.to_pixels(safe), radii * camera.focal_px / safe[..., 2]))
-        near = np.zeros(0, np.bool_)
-        if polygons:
-            corners = camera.to_camera(np.concatenate([p.reshape(-1, 3) for p in polygons]))
-            near = np.asarray(corners[:, 2] <= NEAR_M)
-            flat = corners.copy()
-            flat[near, 2] = NEAR_M
-            pixels = _fixed(camera.to_pixels(flat))
-        all_px = np.concatenate([outlines.reshape(-1, 2), pixels])
-        low, high = all_px.min(axis=0), all_px.max(axis=0)
+        placed = [shape.placed() for shape in shapes]
+        ends = camera.to_camera(np.concatenate([p.ends_m for p in placed]))
+        visible = np.asarray((ends[..., 2] > NEAR_M).all(axis=1))
+        safe = np.where(visible[:, None, None], ends, np.array([0.0, 0.0, 1e6]))
+        radii = np.concatenate([p.radii_m for p in placed]) * camera.focal_px / safe[..., 2]
+        outlines = _fixed(_capsule_outlines(camera.to_pixels(safe), radii))
+        capsule_depths = ends[..., 2].mean(axis=1)
+        corners = camera.to_camera(np.concatenate([p.corners_m for p in placed]))
+        near = np.asarray(corners[:, 2] <= NEAR_M)
+        pixels = _fixed(camera.to_pixels(np.where(near[:, None], np.maximum(corners, (-1e9, -1e9, NEAR_M)), corners)))
         unit = SUPERSAMPLING * (1 << SHIFT)
-        bounds = (float(low[0]) / unit, float(low[1]) / unit, float(high[0]) / unit, float(high[1]) / unit)
-        any_near = bool(near.any())
-        pieces: list[Contours] = []
-        depths: list[float] = []
+        capsule = corner = 0
+        for shape, p in zip(shapes, placed, strict=True):
+            here, there = slice(capsule, capsule + len(p.ends_m)), slice(corner, corner + len(p.corners_m))
+            capsule, corner = here.stop, there.stop
+            points = np.concatenate([outlines[here].reshape(-1, 2), pixels[there]])
+            low, high = (points.min(axis=0) / unit).tolist(), (points.max(axis=0) / unit).tolist()
+            polygons = self._polygons(p, corners[there], pixels[there], bool(near[there].any()), shape.by_depth)
+            mine, seen, depth = list(outlines[here]), visible[here].tolist(), capsule_depths[here].tolist()
+            pieces: list[Contours] = []
+            depths: list[float] = []
+            for is_capsule, i in shape.order:
+                pieces.append(([mine[i]] if seen[i] else []) if is_capsule else polygons[i][0])
+                depths.append(depth[i] if is_capsule else polygons[i][1])
+            yield _Projected(pieces, depths, (low[0], low[1], high[0], high[1]))
+
+    def _polygons(
+        self, placed: Placed, corners: Array, pixels: NDArray[np.int32], any_near: bool, by_depth: bool
+    ) -> list[tuple[Contours, float]]:
+        """A shape's polygons and their depths; what reaches behind the near plane is cut there."""
+        found: list[tuple[Contours, float]] = []
         offset = 0
-        for is_capsule, i in shape.order:
-            if is_capsule:
-                pieces.append([outlines[i]] if visible[i] else [])
-                depths.append(capsule_depths[i])
-                continue
-            count, size = polygons[i].shape[:2]
+        for count, size in placed.sizes:
             span = slice(offset, offset + count * size)
-            offset += count * size
-            depths.append(float(corners[span, 2].mean()) if shape.by_depth else 0.0)
-            if any_near and near[span].any():
+            offset = span.stop
+            depth = float(corners[span, 2].mean()) if by_depth else 0.0
+            if any_near and (corners[span, 2] <= NEAR_M).any():
                 cut = [_cut_near(corner) for corner in corners[span].reshape(count, size, 3)]
-                pieces.append([_fixed(camera.to_pixels(c)) for c in cut if len(c) > 2])
+                found.append(([_fixed(self.camera.to_pixels(c)) for c in cut if len(c) > 2], depth))
             elif count == 1:
-                pieces.append([pixels[span]])
+                found.append(([pixels[span]], depth))
             else:
-                pieces.append(list(pixels[span].reshape(count, size, 2)))
-        return pieces, depths, bounds
+                found.append((list(pixels[span].reshape(count, size, 2)), depth))
+        return found
+
+
+class _Projected(NamedTuple):
+    """Per primitive, in the order added, its contours (none where unseen) and depth; the bounds of all of them."""
+
+    pieces: list[Contours]
+    depths: list[float]
+    bounds_px: tuple[float, float, float, float]
 
 
 def fill(picture: NDArray[Any], contours: Contours, value: int) -> None:

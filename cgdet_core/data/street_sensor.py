@@ -35,10 +35,13 @@ class ThermalSensor:
         self.dead = (rng.integers(0, height, count), rng.integers(0, width, count))
         self.dead_k = rng.choice([-12.0, 12.0], count)
         # the 8-bit output: share of the pixels cut at each end, how equalised, and the brightness of the middle
-        self.agc_low, self.agc_high = float(rng.uniform(0.1, 2.0)), float(rng.uniform(98.5, 99.95))
+        # the 8-bit output: share of the pixels cut at each end, how equalised, its brightest code and its curve. Many
+        # cameras cut the sky and leave the street dark
+        cut = rng.uniform(0.1, 2.0) if rng.random() < 0.5 else rng.uniform(2.0, 25.0)
+        self.agc_low, self.agc_high = float(cut), float(rng.uniform(98.5, 99.95))
         self.agc_plateau = float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)]))
         self.agc_top = float(rng.uniform(120, 255))
-        self.agc_gamma = float(rng.uniform(0.8, 1.6))
+        self.agc_gamma = float(rng.uniform(0.8, 1.9))
 
     def expose(self, temperatures_c: NDArray[np.float32], t: float, rng: np.random.Generator) -> ImageArray:
         """float32 [H, W] degrees Celsius -> uint16 counts, or uint8 after gain control."""

@@ -63,7 +63,7 @@ def building(
     kind = rng.random()
     z = float(rng.uniform(1, length - 2))
     if kind < 0.35:
-        shop = Paint(wall_c + rng.uniform(1, 5), (0.85, 0.78, 0.62), glows=climate.night)
+        shop = Paint(wall_c + rng.uniform(-0.5, 3), (0.85, 0.78, 0.62), glows=climate.night)
         front.polygon(pane(0.4, 2.6, 0.8, length - 1), shop)
         bars = [pane(0.4, 2.6, a, a + 0.08) for a in np.arange(0.8, length - 1, 1.6).tolist()]
         front.contours(bars, wall.warmer(0.5, 0.5))
@@ -115,7 +115,7 @@ def _windows(
     if lit:
         level = float(rng.uniform(0.5, 1.0))
         glow = (level, 0.86 * level, 0.6 * level)
-        front.contours(lit, Paint(wall_c + rng.uniform(0.5, 5.0), glow, glows=climate.night))
+        front.contours(lit, Paint(wall_c + rng.uniform(-0.3, 2.5), glow, glows=climate.night))
 
 
 def tree(rng: np.random.Generator, climate: Climate, x: float, z: float, detail: int) -> Shape:
@@ -151,7 +151,10 @@ def tree(rng: np.random.Generator, climate: Climate, x: float, z: float, detail:
         turn, out = float(rng.uniform(0, 6.28)), spread * math.sqrt(rng.random())
         centre = np.array([out * math.cos(turn), middle + rng.normal(0, 0.45) * rise, out * math.sin(turn)])
         paint = Paint(climate.foliage_c + rng.normal(0, 0.4), leaf).warmer(0, float(rng.uniform(0.55, 1.3)))
-        _rags(shape, rng, centre, (0.75, 0.33 * rise, 0.75), 26, paint)
+        lump = float(rng.uniform(0.3, 0.6))
+        low, high = (centre[0], centre[1] - 0.3 * lump, centre[2]), (centre[0] + 0.2, centre[1] + 0.3 * lump, centre[2])
+        shape.capsule(low, high, lump, lump * 0.8, paint.warmer(0.15, 0.8))
+        _rags(shape, rng, centre, (0.75, 0.33 * rise, 0.75), 36, paint)
     shape.shadow_height_m = height
     return shape
 
@@ -159,7 +162,7 @@ def tree(rng: np.random.Generator, climate: Climate, x: float, z: float, detail:
 def _rags(shape: Shape, rng: np.random.Generator, centre: Array, spread: Point, count: int, paint: Paint) -> None:
     """`count` small quadrilaterals, thrown about `centre` with standard deviation `spread`, in one primitive."""
     middles = centre + rng.normal(0, 1, (count, 1, 3)) * np.array(spread)
-    size = rng.uniform(0.12, 0.32, (count, 1, 1))
+    size = rng.uniform(0.09, 0.24, (count, 1, 1))
     a, b = rng.normal(0, 1, (count, 1, 3)), rng.normal(0, 1, (count, 1, 3))
     a /= np.linalg.norm(a, axis=2, keepdims=True)
     b /= np.linalg.norm(b, axis=2, keepdims=True)
@@ -182,7 +185,7 @@ def hedge(
         shape.capsule(
             (centre[0], 0.1, centre[2]), (centre[0], height * 0.75, centre[2]), 0.5, 0.35, paint.warmer(0.3, 0.8)
         )
-        _rags(shape, rng, centre, (0.3, height * 0.3, 0.6 * half / detail + 0.3), 16, paint)
+        _rags(shape, rng, centre, (0.3, height * 0.3, 0.6 * half / detail + 0.3), 26, paint)
     return shape
 
 

@@ -85,6 +85,7 @@ class Street:
         self.lamp_every = int(rng.integers(2, 5))
         self.thing_chance = float(rng.uniform(0.2, 0.8))
         self.parking = float(rng.uniform(0.0, 1.0))
+        self.backdrop = float(rng.uniform(0.3, 2.2))
         self.bikes_stand = float(rng.uniform(0.2, 0.9))
         self.streams = self._streams(rng)
         self.block = functools.lru_cache(maxsize=64)(self._block)
@@ -111,8 +112,7 @@ class Street:
             moving = config.cars_per_100m * (1 - 0.75 * self.parking) * rng.uniform(0.4, 1.2)
             chance = min(0.9, moving / 2 * 16 / 100)
             lane = self.drive * 0.42 * self.road_m
-            away = self.speed_m_s + (0.0 if rng.random() < 0.6 else rng.uniform(0, 2))
-            streams.append(Stream("car", lane, 0.15, away, 16.0, chance, 9.0))
+            streams.append(Stream("car", lane, 0.15, self.speed_m_s, 16.0, chance, 9.0))
             streams.append(Stream("car", -lane, 0.15, -rng.uniform(4, 13), 16.0, chance, 0.0))
         return tuple(streams)
 
@@ -168,7 +168,7 @@ class Street:
         if rng.random() >= stream.chance:
             return ()
         s = (slot + float(rng.uniform(0.25, 0.75))) * stream.slot_m
-        if stream.keeps_clear_m and abs(stream.speed_m_s - self.speed_m_s) < 2.5 and abs(s) < stream.keeps_clear_m + 2:
+        if abs(s) < stream.keeps_clear_m:
             return ()
         return tuple(self._mover(rng, stream, s))
 
