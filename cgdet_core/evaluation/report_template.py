@@ -41,6 +41,7 @@ th { font-weight: 600; font-size: 13px; color: var(--soft); vertical-align: bott
 th:first-child, td:first-child, .facts td { text-align: left; }
 th:last-child, td:last-child { padding-right: 0; }
 .wide { width: 100%; }
+.wide td:first-child, .corner { white-space: nowrap; }
 .facts td:first-child { color: var(--soft); white-space: nowrap; padding-right: 28px; }
 .facts td { overflow-wrap: anywhere; }
 .confusion th, .confusion td { padding: 6px 12px !important; }
@@ -67,7 +68,7 @@ a { color: var(--accent); }
   main { max-width: none; padding: 0; }
   .pictures { grid-template-columns: 1fr 1fr; }
   .pair { grid-template-columns: 1fr 1fr; }
-  figure, .tile, tr, pre { break-inside: avoid; }
+  figure, .tile, table, pre { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   video { display: none; }
   .tile, .cell, .swatch, .warning { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
