@@ -2,16 +2,13 @@
 # make demo: a bag through the real node, and a report of it. Settings come as environment variables.
 set -eu
 bin=.venv/bin
-# stay on this machine: a demo has no business on a vehicle's network
-export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 export ROS_LOG_DIR="${ROS_LOG_DIR:-$PWD/build/log/ros}"
 mkdir -p "$OUT"
 
 bag="$BAG"
 if [ -z "$bag" ]; then
     bag="$OUT/bag"
-    rm -rf "$bag"
-    "$bin/cgdet" bag make --out "$bag" --seed "$SEED" --seconds "$SECONDS_LONG"
+    "$bin/cgdet" bag make --overwrite --out "$bag" --seed "$SEED" --seconds "$SECONDS_LONG"
 fi
 
 set -- --bag "$bag" --out "$OUT"
