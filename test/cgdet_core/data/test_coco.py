@@ -1,0 +1,274 @@
+"""COCO sets: what is good is read, what is odd is one line that names it."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.data.coco import load_coco, read_image, write_coco
+from cgdet_core.errors import InputError
+
+CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 9, "name": "bicycle"}]
+
+
+def an_image(number: int, **more: Any) -> dict[str, Any]:
+    return {"id": number, "file_name": f"images/{number}.png", "height": 12, "width": 16, **more}
+
+
+def a_label(number: int, image: int = 1, category: int = 3, box: Any = (1, 2, 3, 4), **more: Any) -> dict[str, Any]:
+    box = list(box) if isinstance(box, tuple) else box
+    return {"id": number, "image_id": image, "category_id": category, "bbox": box, **more}
+
+
+def write_set(folder: Path, **changes: Any) -> Path:
+    """A set of two images; a key of `changes` replaces a list, None leaves it out."""
+    (folder / "images").mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in (1, 2):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), rng.integers(0, 256, (12, 16), dtype=np.uint8))
+    document = {"images": [an_image(1), an_image(2)], "annotations": [a_label(1)], "categories": CATEGORIES, **changes}
+    path = folder / "set.json"
+    path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+    return path
+
+
+def refusal(path: Path, **more: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        load_coco(path, **more)
+    assert "\n" not in str(caught.value)
+    assert str(path.parent) in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_and_labels_come_as_the_file_says(tmp_path: Path) -> None:
+    path = write_set(
+        tmp_path,
+        images=[an_image(2, light="night", scene="a"), an_image(1)],
+        annotations=[
+            a_label(1, image=1, category=7, box=(1, 2, 3, 4)),
+            a_label(2, image=2, category=9, box=(0.5, 1.5, 2.25, 3), iscrowd=1),
+            a_label(3, image=1, category=3, box=(10, 8, 100, 100), iscrowd=0),
+            a_label(4, image=1, category=3, box=(-5, -6, 7, 8)),
+        ],
+    )
+    coco = load_coco(path)
+    assert coco.class_names == ("person", "bicycle", "car")
+    assert [record.file_name for record in coco.records] == ["images/2.png", "images/1.png"]
+    first, second = list(coco)
+    assert (first.light, first.scene, second.light) == ("night", "a", None)
+    assert first.truth is not None
+    assert second.truth is not None
+    assert first.truth.boxes_xyxy_px.tolist() == [[0.5, 1.5, 2.75, 4.5]]
+    assert first.truth.class_ids.tolist() == [1]
+    assert first.truth.ignore.tolist() == [True]
+    assert second.truth.boxes_xyxy_px.tolist() == [[1, 2, 4, 6], [10, 8, 16, 12], [0, 0, 2, 2]]
+    assert second.truth.class_ids.tolist() == [2, 0, 0]
+    assert second.truth.ignore.tolist() == [False, False, False]
+    assert second.truth.labelled is None  # all are
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 16), dtype=np.uint8)
+    assert (second.frame.image == pixels[0]).all()
+    assert (first.frame.image == pixels[1]).all()
+
+
+def test_an_image_without_objects_has_labels_and_none(tmp_path: Path) -> None:
+    sample = load_coco(write_set(tmp_path)).sample(1)
+    assert sample.truth is not None
+    assert len(sample.truth) == 0
+
+
+def test_the_order_of_the_classes_is_the_callers(tmp_path: Path) -> None:
+    coco = load_coco(write_set(tmp_path), class_names=("car", "bicycle", "person"))
+    assert coco.records[0].truth.class_ids.tolist() == [2]
+
+
+def test_categories_are_mapped_to_classes_and_to_regions_to_ignore_of_every_class(tmp_path: Path) -> None:
+    path = write_set(
+        tmp_path,
+        categories=[{"id": 1, "name": "pedestrian"}, {"id": 2, "name": "van"}, {"id": 3, "name": "dontcare"}],
+        annotations=[
+            a_label(1, category=2, box=(1, 1, 2, 2)),
+            a_label(2, category=3, box=(3, 3, 4, 4)),
+            a_label(3, category=1, box=(5, 5, 1, 1)),
+        ],
+    )
+    truth = load_coco(path, class_map={"pedestrian": "person", "van": "car", "dontcare": "ignore"}).records[0].truth
+    assert truth.class_ids.tolist() == [2, 0, 1, 2, 0]
+    assert truth.ignore.tolist() == [False, True, True, True, False]
+    assert truth.boxes_xyxy_px[1:4].tolist() == [[3, 3, 7, 7]] * 3
+    assert truth.labelled is not None
+    assert truth.labelled.tolist() == [True, False, True]
+
+
+def test_a_class_name_may_be_mapped_elsewhere(tmp_path: Path) -> None:
+    truth = load_coco(write_set(tmp_path), class_map={"person": "ignore"}).records[0].truth
+    assert truth.ignore.all()
+    assert truth.labelled is not None
+    assert truth.labelled.tolist() == [False, True, True]
+
+
+def test_classes_without_a_category_are_unlabelled_in_every_frame(tmp_path: Path) -> None:
+    coco = load_coco(write_set(tmp_path, categories=[{"id": 3, "name": "person"}]))
+    for record in coco.records:
+        assert record.truth.labelled is not None
+        assert record.truth.labelled.tolist() == [True, False, False]
+
+
+def test_an_unknown_category_is_named_with_the_remedy(tmp_path: Path) -> None:
+    message = refusal(write_set(tmp_path, categories=[*CATEGORIES, {"id": 11, "name": "tram"}]))
+    assert "'tram'" in message
+    assert "class_map" in message
+
+
+def test_a_map_to_no_class_is_refused(tmp_path: Path) -> None:
+    assert "'lorry'" in refusal(write_set(tmp_path), class_map={"car": "lorry"})
+
+
+def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    (tmp_path / "images" / "2.png").unlink()
+    assert str(tmp_path / "images" / "2.png") in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"annotations": [a_label(41, image=5)]}, "annotation 41 is of image 5"),
+        ({"annotations": [a_label(41, image=None)]}, "annotation 41 is of image None"),  # type: ignore[arg-type]
+        ({"annotations": [a_label(41, image=[1])]}, "annotation 41"),  # type: ignore[arg-type]
+        ({"annotations": [a_label(41, category=4)]}, "annotation 41 is of category 4"),
+        ({"annotations": [a_label(41, category={})]}, "annotation 41"),  # type: ignore[arg-type]
+        ({"annotations": [a_label(41, box=None)]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, 3))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, -3, 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, 3, -4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, "3", 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, None, 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, [3], 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(1, 2, float("nan"), 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(float("inf"), 2, 3, 4))]}, "annotation 41"),
+        ({"annotations": [a_label(41, box=(-1e39, 2, 1e39, 4))]}, "annotation 41"),
+        ({"annotations": None}, "'annotations'"),
+        ({"annotations": [5]}, "'annotations'"),
+        ({"images": {}}, "'images'"),
+        ({"categories": None}, "'categories'"),
+        ({"images": [], "annotations": []}, "no image"),
+        ({"images": [{"file_name": "images/1.png", "height": 12, "width": 16}], "annotations": []}, "id None"),
+        ({"images": [an_image(1, id="one")], "annotations": []}, "id 'one'"),
+        ({"images": [an_image(1), an_image(2, id=1)]}, "id 1"),
+        ({"categories": [*CATEGORIES, {"id": 3, "name": "car"}]}, "id 3"),
+        ({"images": [{"id": 1, "height": 12, "width": 16}]}, "image 1 lacks"),
+        ({"images": [an_image(1, height=None)]}, "image 1 lacks"),
+        ({"images": [an_image(1, width="wide")]}, "image 1 lacks"),
+        ({"images": [an_image(1, file_name="images")]}, "missing"),
+    ],
+)
+def test_an_odd_entry_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    assert words in refusal(write_set(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b"5"])
+def test_a_file_that_is_no_set_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "set.json").write_bytes(content)
+    assert str(tmp_path / "set.json") in refusal(tmp_path / "set.json")
+
+
+def test_a_missing_set_is_one_line(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / "none.json")
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_an_image_of_another_size_than_stated_is_refused_when_read(tmp_path: Path) -> None:
+    coco = load_coco(write_set(tmp_path, images=[an_image(1, height=16, width=12)]))
+    with pytest.raises(InputError, match=r"1\.png: is 16x12 pixels, set\.json says 12x16"):
+        coco.sample(0)
+
+
+def test_the_partner_is_read_in_rgb_order_where_asked(tmp_path: Path) -> None:
+    path = write_set(tmp_path, images=[an_image(1, rgb_file_name="images/rgb.png")])
+    red = np.zeros((12, 16, 3), np.uint8)
+    red[..., 2] = 200  # OpenCV writes BGR
+    cv2.imwrite(str(tmp_path / "images" / "rgb.png"), red)
+    coco = load_coco(path)
+    assert coco.sample(0).rgb is None
+    rgb = coco.sample(0, with_rgb=True).rgb
+    assert rgb is not None
+    assert rgb[0, 0].tolist() == [200, 0, 0]
+
+
+def test_a_missing_partner_is_named(tmp_path: Path) -> None:
+    coco = load_coco(write_set(tmp_path, images=[an_image(1, rgb_file_name="images/none.png")]))
+    with pytest.raises(InputError, match=r"none\.png"):
+        coco.sample(0, with_rgb=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_pictures_keep_their_depth_and_values(tmp_path: Path, suffix: str, dtype: type) -> None:
+    image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (9, 11)).astype(dtype)
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), image)
+    read = read_image(tmp_path / f"x{suffix}")
+    assert read.dtype == dtype
+    assert read.shape == (9, 11)
+    assert (read == image).all()
+
+
+def test_a_picture_named_in_another_alphabet_is_read(tmp_path: Path) -> None:
+    (tmp_path / "ночь.png").write_bytes(cv2.imencode(".png", np.full((2, 3), 7, np.uint8))[1].tobytes())
+    assert read_image(tmp_path / "ночь.png").tolist() == [[7, 7, 7], [7, 7, 7]]
+
+
+def a_png_that_promises(width: int, height: int) -> bytes:
+    """The head of a PNG of a size it does not hold."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + crc
+
+
+PICTURE = np.random.default_rng(2).integers(0, 256, (80, 80), dtype=np.uint8)
+UNREADABLE = {
+    "empty.png": b"",
+    "words.png": b"not a picture at all",
+    "cut.png": cv2.imencode(".png", PICTURE)[1].tobytes()[:2000],
+    "cut.jpg": cv2.imencode(".jpg", PICTURE)[1].tobytes()[:1000],
+    "huge.png": a_png_that_promises(70000, 70000),
+    "head.png": a_png_that_promises(10, 10),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_file_that_cannot_be_decoded_is_one_line_with_its_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(UNREADABLE[name])
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_of_other_depths_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "colour16.png"), np.zeros((4, 4, 3), np.uint16))
+    cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((4, 4), np.float32))
+    with pytest.raises(InputError, match=r"colour16\.png.*uint16"):
+        read_image(tmp_path / "colour16.png")
+    with pytest.raises(InputError, match=r"float\.tiff.*float32"):
+        read_image(tmp_path / "float.tiff")
+
+
+def test_a_set_that_was_written_is_read_again(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    path = tmp_path / "again.json"
+    write_coco(path, [an_image(1)], [a_label(1, category=2, box=(1, 2, 3, 4))])
+    coco = load_coco(path)
+    assert coco.records[0].truth.class_ids.tolist() == [1]
+    assert json.loads(path.read_text())["categories"] == [
+        {"id": 1, "name": "person"},
+        {"id": 2, "name": "bicycle"},
+        {"id": 3, "name": "car"},
+    ]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["again.json", "images", "set.json"]
