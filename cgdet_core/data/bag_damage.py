@@ -60,6 +60,17 @@ def bag_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def expected_fields(message_type: str, where: str) -> Iterator[None]:
+    """Turns a field that a message lacks into an InputError: the bag defines the type otherwise than anybody knows."""
+    try:
+        yield
+    except AttributeError as error:
+        raise InputError(
+            f"{where}: is no {message_type} that cgdet knows ({error}): record it again with the common definition"
+        ) from error
+
+
 def check_index(folder: Path) -> None:
     """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2."""
     path = folder / "metadata.yaml"

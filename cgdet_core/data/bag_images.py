@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cgdet_core.data.bag_damage import expected_fields
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.ros_types import COMPRESSED_IMAGE, IMAGE, stamp_to_ns
 from cgdet_core.errors import InputError
@@ -80,24 +81,25 @@ def decode_compressed(data: ImageArray, compressed_format: str) -> ImageArray:
 
 def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) -> RawImage:
     """The fields of a deserialised Image or CompressedImage."""
-    stamp_ns, frame_id = stamp_to_ns(message.header.stamp), str(message.header.frame_id)
-    if message_type == COMPRESSED_IMAGE:
-        form = str(message.format)
-        return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
-    if message_type != IMAGE:
-        raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
-    return RawImage(
-        topic,
-        record_time_ns,
-        stamp_ns,
-        frame_id,
-        int(message.height),
-        int(message.width),
-        str(message.encoding),
-        int(message.step),
-        bool(message.is_bigendian),
-        message.data,
-    )
+    with expected_fields(message_type, f"topic '{topic}'"):
+        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), str(message.header.frame_id)
+        if message_type == COMPRESSED_IMAGE:
+            form = str(message.format)
+            return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
+        if message_type != IMAGE:
+            raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
+        return RawImage(
+            topic,
+            record_time_ns,
+            stamp_ns,
+            frame_id,
+            int(message.height),
+            int(message.width),
+            str(message.encoding),
+            int(message.step),
+            bool(message.is_bigendian),
+            message.data,
+        )
 
 
 def first_image(bag: BagReader, topic: str) -> RawImage:

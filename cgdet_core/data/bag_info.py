@@ -12,7 +12,7 @@ from cgdet_core.data.bag_images import raw_image
 from cgdet_core.data.bag_reader import BagReader, BagTopic
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
-from cgdet_core.data.ros_types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS, stamp_to_ns
+from cgdet_core.data.ros_types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS
 from cgdet_core.errors import InputError
 
 
@@ -140,7 +140,7 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
     total = sum(bag.topics[name].count for name in readable)
     frame_info_topic = f"{info.truth_topic}{FRAME_INFO_SUFFIX}"
     for item in tqdm(bag.messages(readable), total=total, unit="message", disable=None if progress else True):
-        stamp_ns = stamp_to_ns(item.message.header.stamp)
+        stamp_ns = item.stamp_ns
         scans[item.topic].stamp(stamp_ns)
         if item.type in IMAGE_TYPES:
             scans[item.topic].image(item.message, item.type)

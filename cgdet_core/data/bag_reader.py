@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.data.bag_damage import bag_errors, check_index, check_length, remedy
-from cgdet_core.data.ros_types import embedded_types, typestore
+from cgdet_core.data.bag_damage import bag_errors, check_index, check_length, expected_fields, remedy
+from cgdet_core.data.ros_types import embedded_types, stamp_to_ns, typestore
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ class BagMessage:
     type: str
     record_time_ns: int
     message: Any
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp; InputError for a message without one."""
+        with expected_fields(self.type, f"topic '{self.topic}'"):
+            return stamp_to_ns(self.message.header.stamp)
 
 
 class BagReader:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from cgdet_core.data.ros_types import header, typestore
+from cgdet_core.data.bag_damage import expected_fields
+from cgdet_core.data.ros_types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 
@@ -83,9 +84,10 @@ def truth_from_message(
     boxes: list[tuple[float, float, float, float]] = []
     class_ids: list[int] = []
     ignored: list[bool] = []
-    for detection in message.detections:
-        box = _box_cxcywh(detection.bbox, where)
-        for class_id, ignore in _classes(_class_text(detection, where), class_names, class_map, where):
+    with expected_fields(DETECTIONS, where):
+        labels = [(_box_cxcywh(each.bbox, where), _class_text(each, where)) for each in message.detections]
+    for box, text in labels:
+        for class_id, ignore in _classes(text, class_names, class_map, where):
             boxes.append(box)
             class_ids.append(class_id)
             ignored.append(ignore)
@@ -110,7 +112,8 @@ def _box_cxcywh(box: Any, where: str) -> tuple[float, float, float, float]:
 
 def label_name(detection: Any) -> tuple[str, bool]:
     """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
-    text = _class_text(detection, "") if detection.results else "without a class"
+    with expected_fields(DETECTIONS, "a label"):
+        text = _class_text(detection, "") if detection.results else "without a class"
     prefix, _, rest = text.partition(":")
     return (rest or prefix, True) if prefix == IGNORE else (text, False)
 
@@ -167,9 +170,9 @@ def frame_info_message(info: FrameInfo, stamp_ns: int, frame_id: str) -> Any:
 
 def frame_info_from_message(message: Any) -> FrameInfo:
     """What a DiagnosticArray of `frame_info_message` says; other statuses say nothing."""
-    values = {
-        value.key: value.value for status in message.status if status.name == _STATUS_NAME for value in status.values
-    }
+    with expected_fields(FRAME_INFO, "frame_info"):
+        statuses = [status for status in message.status if status.name == _STATUS_NAME]
+        values = {value.key: value.value for status in statuses for value in status.values}
     labelled = values.get("labelled")
     return FrameInfo(
         values.get("name"),

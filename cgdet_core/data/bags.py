@@ -15,7 +15,7 @@ from cgdet_core.data.bag_images import RawImage, decode_compressed, decode_frame
 from cgdet_core.data.bag_reader import BagMessage, BagReader, BagTopic
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic, image_topics
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_from_message, truth_from_message
-from cgdet_core.data.ros_types import FRAME_INFO, stamp_to_ns
+from cgdet_core.data.ros_types import FRAME_INFO
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, Sample
 
@@ -69,7 +69,7 @@ def read_truth(
     truth: dict[int, GroundTruth] = {}
     mapping = dict(class_map or {})
     for item in bag.messages([truth_topic]):
-        stamp_ns = stamp_to_ns(item.message.header.stamp)
+        stamp_ns = item.stamp_ns
         where = f"{bag.path}: {truth_topic}, labels of stamp {stamp_ns} ns"
         if stamp_ns in truth:
             raise InputError(f"{where}: there are several: give a topic with one array per image")
@@ -87,10 +87,7 @@ def read_frame_info(bag: BagReader, truth_topic: str) -> dict[int, FrameInfo]:
     topic = bag.topics.get(truth_topic + FRAME_INFO_SUFFIX)
     if topic is None or topic.type != FRAME_INFO:
         return {}
-    return {
-        stamp_to_ns(item.message.header.stamp): frame_info_from_message(item.message)
-        for item in bag.messages([topic.name])
-    }
+    return {item.stamp_ns: frame_info_from_message(item.message) for item in bag.messages([topic.name])}
 
 
 def read_labelled_frames(

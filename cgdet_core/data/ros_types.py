@@ -56,7 +56,7 @@ def embedded_types(connection: Connection) -> Typestore | None:
     """The types of a recorded topic by the definition that the bag carries, None where it carries none.
 
     A definition is one .msg text with those it needs behind it, or IDL texts. Raises rosbags' errors for
-    a definition that is none.
+    a definition that is none, or that does not match the type hash recorded with it (ROS 2 since Iron).
     """
     from rosbags.interfaces import MessageDefinitionFormat
     from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
@@ -69,15 +69,18 @@ def embedded_types(connection: Connection) -> Typestore | None:
         types.update(get_types_from_msg(text, connection.msgtype))
     elif form == MessageDefinitionFormat.IDL:
         for part in text.split("=" * 80 + "\n"):
-            if part.strip():
-                title, _, rest = part.partition("\n")
-                types.update(get_types_from_idl(rest if title.startswith("IDL: ") else part))
+            # rosbags parses no preprocessor lines; what they include stands in the other parts
+            lines = [line for line in part.splitlines() if not line.lstrip().startswith(("#", "IDL: "))]
+            if any(line.strip() for line in lines):
+                types.update(get_types_from_idl("\n".join(lines) + "\n"))
     else:
         return None
     if connection.msgtype not in types:
         raise TypesysError(f"the definition of {connection.msgtype} does not define it")
     store = get_typestore(Stores.EMPTY)
     store.register(types)
+    if connection.digest.startswith("RIHS01_") and store.hash_rihs01(connection.msgtype) != connection.digest:
+        raise TypesysError(f"the definition of {connection.msgtype} does not match the hash recorded with it")
     return store
 
 

@@ -182,6 +182,24 @@ def test_an_odd_type_elsewhere_does_not_hide_the_images(tmp_path, ros2, definiti
         list(bag.messages(["/odd"]))
 
 
+def test_a_definition_with_other_fields_is_refused(tmp_path, ros2):
+    """The bytes are an image's, the definition calls a field otherwise; a hash that fits it says no more."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    definition, _ = ros2.store.generate_msgdef(IMAGE, ros_version=2)
+    renamed = definition.replace("uint32 height", "uint32 heighT2")
+    other = get_typestore(Stores.EMPTY)
+    other.register(get_types_from_msg(renamed, IMAGE))
+    data = ros2.store.serialize_cdr(ros2.image(np.zeros((4, 4), np.uint8), "mono8", 1), IMAGE)
+    for name, digest in [("fitting", other.hash_rihs01(IMAGE)), ("wrong", ros2.store.hash_rihs01(IMAGE))]:
+        with Writer(tmp_path / name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            writer.write(writer.add_connection("/ir", IMAGE, msgdef=renamed, rihs01=digest), 1, data)
+    with pytest.raises(InputError, match=r"topic '/ir': is no sensor_msgs/msg/Image that cgdet knows"):
+        list(read_raw_images(tmp_path / "fitting"))
+    assert "does not match the hash" in refused(tmp_path / "wrong")
+
+
 def test_a_path_that_sqlite_would_misread_is_refused(thermal_bag, tmp_path):
     bag = thermal_bag("bag", "sqlite3")
     shutil.move(bag, tmp_path / "50%25")
