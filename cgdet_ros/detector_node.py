@@ -39,15 +39,16 @@ if TYPE_CHECKING:
     from cgdet_core.runtime.predictor import Predictor
 
 WARNING_PERIOD_S = 5.0  # between two lines in the log about the same trouble
-IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-DETECTIONS_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
-INFO_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-OVERLAY_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def quality_of_service(depth: int, best_effort: bool = False, latched: bool = False) -> QoSProfile:
+    """A new profile at each call: rclpy writes the overrides that the user gave into the one that it is handed."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,16 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._publishers_of_state: tuple[Any, ...] = ()
 
     def _create_publishers(self) -> None:
-        overridable = QoSOverridingOptions.with_default_policies()
         create = self.create_lifecycle_publisher
-        self._detections = create(Detection2DArray, "detections", DETECTIONS_QOS, qos_overriding_options=overridable)
-        self._label_info = create(LabelInfo, "label_info", INFO_QOS)
-        self._vision_info = create(VisionInfo, "vision_info", INFO_QOS)
-        self._overlay = create(Image, "overlay", OVERLAY_QOS)
+        self._detections = create(
+            Detection2DArray,
+            "detections",
+            quality_of_service(depth=5),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._label_info = create(LabelInfo, "label_info", quality_of_service(depth=1, latched=True))
+        self._vision_info = create(VisionInfo, "vision_info", quality_of_service(depth=1, latched=True))
+        self._overlay = create(Image, "overlay", quality_of_service(depth=1))
         self._publishers_of_state = (self._detections, self._label_info, self._vision_info, self._overlay)
 
     def _guard_transitions(self) -> None:
@@ -217,7 +222,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
                 Image,
                 "image",
                 self._on_image,
-                IMAGE_QOS,
+                quality_of_service(depth=1, best_effort=True),  # that of sensor data
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 

@@ -40,7 +40,7 @@ except ImportError:  # not installed, or built for another NumPy: decode_raw alo
 
 _NANOSECONDS = 1_000_000_000
 # cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits and
-# colour with OpenCV 5 for 65 channels: it gets what every build of it reads right
+# colour with OpenCV 5 for 9 channels: it gets what every build of it reads right
 _BRIDGED = ("mono8", "8UC1", "mono16")
 
 

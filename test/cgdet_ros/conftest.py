@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with small, random weights for frames of 64 x 96 pixels."""
+    """A model file with small, random weights for frames of 64 x 96 pixels; what it finds depends on every pixel."""
     import torch
 
     from cgdet_core.config import ModelConfig, PostprocessConfig
@@ -34,9 +34,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig(
         widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), neck_depth=0, head_width=8, bins=4, input_height_width_px=SIZE
     )
+    detector = Detector(config)
+    for parameter in detector.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.normal_(parameter, std=1.2 / parameter[0].numel() ** 0.5)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     own = PostprocessConfig(score_threshold=0.3, class_thresholds={"car": 0.4}, nms_iou=0.55, max_detections=50)
-    save_model(path, Detector(config), ModelInfo(model=config, postprocess=own))
+    save_model(path, detector, ModelInfo(model=config, postprocess=own))
     return path
 
 
