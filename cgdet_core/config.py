@@ -212,8 +212,8 @@ class SyntheticConfig(Settings):
         1.0, gt=0, le=2, description="factor on all differences of temperature; 0.2 is a street in fog"
     )
     persons_per_100m: float = Field(32.0, ge=0, le=200, description="of street, riders not counted")
-    bicycles_per_100m: float = Field(9.0, ge=0, le=100, description="of street, parked and ridden")
-    cars_per_100m: float = Field(7.0, ge=0, le=60, description="of street, parked and driving")
+    bicycles_per_100m: float = Field(11.0, ge=0, le=100, description="of street, parked and ridden")
+    cars_per_100m: float = Field(8.0, ge=0, le=60, description="of street, parked and driving")
     view_distance_m: float = Field(60.0, ge=10, le=300, description="objects stand no farther away")
     min_visible: Fraction = Field(
         0.25, description="an object of whose part within the frame a smaller share is seen is a region to ignore"

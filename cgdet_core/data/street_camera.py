@@ -163,7 +163,7 @@ class Shape:
         return self._footprint
 
     def table(self) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Per primitive, in the order added: temperature [N] in degrees Celsius, colour [N, 3], whether it glows [N]."""
+        """Per primitive, in the order added: temperature [N] in degrees Celsius, colour [N, 3], if it glows [N]."""
         if self._table is None:
             self._table = (
                 np.array([paint.temperature_c for paint in self.paints], dtype=np.float64),

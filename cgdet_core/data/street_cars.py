@@ -86,8 +86,8 @@ def make_car(rng: np.random.Generator, air_c: float, sky_c: float, sun: float, d
 
 def car_shape(car: Car, x_m: float, z_m: float, heading: float, camera_m: Array, braking: bool = False) -> Shape:
     """The car with its middle at (x, z); only the sides that face the camera are added, in the order of painting."""
-    length, width, height, belt, hood_end, roof_start, roof_end, rear_end = car.size_m
-    shape = Shape(x_m, z_m, heading, by_depth=False, objects=(CAR,), texture_k=0.8, texture_seed=car.seed)
+    length, width, height, belt, hood_end, _, _, rear_end = car.size_m
+    shape = Shape(x_m, z_m, heading, by_depth=False, objects=(CAR,), texture_k=0.5, texture_seed=car.seed)
     shape.shadow_height_m = height
     nose = length / 2
     half, floor = width / 2, 0.20 + 0.06 * (height - 1.45)
@@ -142,7 +142,7 @@ def car_shape(car: Car, x_m: float, z_m: float, heading: float, camera_m: Array,
                     ],
                     car.body.warmer(0.4, 0.4),
                 )
-    _cabin(shape, car, eye, at)
+    _cabin(shape, car, eye)
     _ends(shape, car, eye, braking)
     for side in (-1.0, 1.0):
         if eye[0] * side > half:
@@ -186,7 +186,7 @@ def _ground_and_wheels(shape: Shape, car: Car, eye: Point) -> None:
             shape.polygon([(x0, 0.0, forward), (x1, 0.0, forward), (x1, 0.5, forward), (x0, 0.5, forward)], car.tyre)
 
 
-def _cabin(shape: Shape, car: Car, eye: Point, at: object) -> None:
+def _cabin(shape: Shape, car: Car, eye: Point) -> None:
     length, width, height, belt, hood_end, roof_start, roof_end, rear_end = car.size_m
     nose, half, top = length / 2, width / 2, 0.80 * width / 2
 

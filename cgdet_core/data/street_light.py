@@ -162,13 +162,13 @@ class Lighting:
             for channel in range(3):
                 np.multiply(colour[channel], light[..., channel], out=colour[channel], where=mask)
             return
-        shadow = None
+        shadow: Picture | None = None
         if climate.sun:
             shadow = self._shadows(camera, shadowing, (height, width))
             temperatures -= shadow * mask * np.float32(1.8 * climate.sun)
         for channel in range(3):
-            light = np.float32(climate.ambient[channel] + climate.sunlight[channel])
-            full = light if shadow is None else light - shadow * np.float32(climate.sunlight[channel])
+            lit = np.float32(climate.ambient[channel] + climate.sunlight[channel])
+            full: Any = lit if shadow is None else lit - shadow * np.float32(climate.sunlight[channel])
             np.multiply(colour[channel], full, out=colour[channel], where=mask)
 
     def _shadows(self, camera: Camera, shapes: list[Shape], size: tuple[int, int]) -> Picture:
@@ -192,7 +192,7 @@ class Lighting:
 
 
 def _average(painter: Painter) -> tuple[Picture, Picture, Picture]:
-    """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is, and the share of nothing."""
+    """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; the share of nothing."""
     height, width = painter.height_width_px
     codes = np.zeros((len(painter.temperatures_c()), 4), np.uint16)
     codes[:, 0] = np.clip((painter.temperatures_c() - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)

@@ -206,7 +206,7 @@ def _wheel(
 
 
 def add_bicycle(shape: Shape, bicycle: Bicycle, edge_on: bool, steer: float = 0.0) -> None:
-    """The bicycle's parts, hubs along the shape's forward axis; edge_on: the wheels are seen from the front or behind."""
+    """The bicycle's parts, hubs along the shape's forward axis; edge_on: it is seen from the front or from behind."""
     w, frame = bicycle.wheel_m, bicycle.frame
     rear, front = -0.52, 0.54
     _wheel(shape, rear, w, bicycle.tyre, frame.warmer(0.3, 0.7), edge_on, 0.0)

@@ -46,7 +46,7 @@ class ThermalSensor:
     def expose(self, temperatures_c: NDArray[np.float32], t: float, rng: np.random.Generator) -> ImageArray:
         """float32 [H, W] degrees Celsius -> uint16 counts, or uint8 after gain control."""
         config = self.config
-        kelvin = (temperatures_c - np.float32(self.air_c)) * np.float32(config.thermal_contrast)
+        kelvin: Any = (temperatures_c - np.float32(self.air_c)) * np.float32(config.thermal_contrast)
         kelvin = cv2.GaussianBlur(kelvin, (0, 0), self.blur_px)
         kelvin += self.pattern_k
         kelvin += rng.standard_normal(kelvin.shape, dtype=np.float32) * np.float32(self.noise_k)
@@ -74,7 +74,7 @@ class ThermalSensor:
 
 def expose_rgb(light: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:
     """float32 [3, H, W] of light, 1 is white -> uint8 [H, W, 3]; at night lamps bleed and gain adds noise."""
-    colour = cv2.merge([np.ascontiguousarray(plane) for plane in light])
+    colour: Any = cv2.merge([np.ascontiguousarray(plane) for plane in light])
     height, width = colour.shape[:2]
     if night:
         small = cv2.resize(colour, (width // 4, height // 4), interpolation=cv2.INTER_AREA)

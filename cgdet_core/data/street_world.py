@@ -8,36 +8,34 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from cgdet_core.config import SyntheticConfig
-from cgdet_core.data.street_camera import Array, Camera, Shape
-from cgdet_core.data.street_cars import car_shape, make_car
-from cgdet_core.data.street_climate import Climate, make_climate
-from cgdet_core.data.street_people import (
-    dog_shape,
-    make_bicycle,
-    make_person,
-    parked_bicycle_shape,
-    rider_shape,
-    seen_edge_on,
-    standing_shape,
+from cgdet_core.data.street_actors import (
+    PAVEMENT_M,
+    Actor,
+    crossing,
+    dog,
+    driver,
+    parked_bicycle,
+    parked_car,
+    rider,
+    standing_group,
+    walker,
 )
+from cgdet_core.data.street_camera import Array, Camera, Shape
+from cgdet_core.data.street_climate import Climate, make_climate
 from cgdet_core.data.street_things import building, furniture, hedge, lamp, tree
 
 BLOCK_M = 12.0
-PAVEMENT_M = 0.12
-
-Actor = Callable[[float, Array], Shape]
-"""A thing at time t in seconds as seen from a camera position."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """12 m of street: house fronts, and what stands or walks there."""
+    """12 m of street: house fronts, what stands or walks there, the lamps' places, and the manholes' places, radii
+    and excess temperatures."""
 
     fronts: tuple[Shape, ...]
     actors: tuple[Actor, ...]
@@ -173,68 +171,38 @@ class Street:
         return tuple(self._mover(rng, stream, s))
 
     def _mover(self, rng: np.random.Generator, stream: Stream, s: float) -> list[Actor]:
-        climate, start, speed = self.climate, self.start_m, stream.speed_m_s
-        heading = 0.0 if speed >= 0 else math.pi
-        actors: list[Actor] = []
-        if stream.kind == "walk":
-            x = stream.x_m + rng.uniform(-1, 1) * stream.spread_m
-            for k in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
-                person = make_person(rng, climate.air_c, climate.sun)
-                dx, dz, phase = 0.55 * k + rng.uniform(-0.1, 0.1), rng.uniform(-0.5, 0.5), float(rng.uniform(0, 6.28))
-                turn = heading + float(rng.normal(0, 0.12))
-                pace = abs(speed) / (0.42 * person.height_m) * math.pi / 1.25
-
-                def walker(t: float, camera: Array, p=person, x=x + dx, s=s + dz, h=turn, f=phase, w=pace) -> Shape:  # type: ignore[no-untyped-def]
-                    shape = standing_shape(p, x, start + s + speed * t, h, f + w * t, 0.36 + 0.06 * abs(speed))
-                    shape.y_m = PAVEMENT_M * (abs(x) > self.road_m)
-                    return shape
-
-                actors.append(walker)
-            if rng.random() < 0.06:
-                dog_seed = int(rng.integers(1 << 30))
-
-                def dog(t: float, camera: Array, x=x - 0.6, s=s + 0.4) -> Shape:  # type: ignore[no-untyped-def]
-                    own = np.random.default_rng(dog_seed)
-                    return dog_shape(own, x, start + s + speed * t, heading, 9 * t, climate.air_c)
-
-                actors.append(dog)
-        elif stream.kind == "ride":
-            person = make_person(rng, climate.air_c, climate.sun)
-            bicycle = make_bicycle(rng, climate.air_c, climate.sun, 1)
-            x, phase = stream.x_m + rng.uniform(-1, 1) * stream.spread_m, float(rng.uniform(0, 6.28))
-
-            def rider(t: float, camera: Array) -> Shape:
-                z = start + s + speed * t
-                turn = heading + 0.04 * math.sin(1.7 * t + phase)
-                return rider_shape(
-                    person, bicycle, x, z, turn, phase + abs(speed) * t * 1.1, seen_edge_on(turn, x, z, camera)
-                )
-
-            actors.append(rider)
-        else:
-            car = make_car(rng, climate.air_c, climate.sky_zenith_c, climate.sun, True, climate.night)
-            x = stream.x_m + rng.uniform(-1, 1) * stream.spread_m
-            wobble, phase = float(rng.uniform(0, 2.0)), float(rng.uniform(0, 6.28))
-            braking = bool(rng.random() < 0.3)
-
-            def driver(t: float, camera: Array) -> Shape:
-                z = start + s + speed * t + wobble * math.sin(0.3 * t + phase)
-                return car_shape(car, x, z, heading, camera, braking)
-
-            actors.append(driver)
+        climate, speed = self.climate, stream.speed_m_s
+        x, z = stream.x_m + float(rng.uniform(-1, 1)) * stream.spread_m, self.start_m + s
+        if stream.kind == "ride":
+            return [rider(rng, climate, x, z, speed)]
+        if stream.kind == "car":
+            return [driver(rng, climate, x, z, speed)]
+        actors = [
+            walker(
+                rng,
+                climate,
+                self.road_m,
+                x + 0.55 * k + float(rng.uniform(-0.1, 0.1)),
+                z + float(rng.uniform(-0.5, 0.5)),
+                speed,
+            )
+            for k in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])))
+        ]
+        if rng.random() < 0.06:
+            actors.append(dog(rng, climate, x - 0.6, z + 0.4, speed))
         return actors
 
     def _block(self, k: int) -> Block:
         rng = np.random.default_rng([self.seed, 2, k + (1 << 40)])
-        climate, config = self.climate, self.config
+        climate, persons = self.climate, self.config.persons_per_100m * BLOCK_M / 100
         z0 = k * BLOCK_M
         fronts: list[Shape] = []
+        things: list[Shape] = []
         actors: list[Actor] = []
         lamps: list[tuple[float, float]] = []
 
-        def fixed(shape: Shape, raised: bool = True) -> None:
-            shape.y_m = PAVEMENT_M if raised else 0.0
-            actors.append(lambda t, camera: shape)
+        def along() -> float:
+            return z0 + float(rng.uniform(0, BLOCK_M))
 
         def on_walk(low: float = 0.1, high: float = 0.9) -> float:
             return self.road_m + self.walk_m * float(rng.uniform(low, high))
@@ -245,44 +213,44 @@ class Street:
                 fronts.extend(building(rng, climate, side, self.front_m, z0 + float(rng.uniform(0, 2)), z0 + BLOCK_M))
             elif kind == 1:
                 for _ in range(3):
-                    fixed(
-                        tree(
-                            rng,
-                            climate,
-                            side * (self.front_m + float(rng.uniform(0.5, 9))),
-                            z0 + float(rng.uniform(0, BLOCK_M)),
-                            11,
-                        )
-                    )
-                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 9))
-            elif kind == 2:
-                fixed(hedge(rng, climate, side, self.front_m, z0, z0 + BLOCK_M, 11))
+                    things.append(tree(rng, climate, side * (self.front_m + float(rng.uniform(1.0, 9))), along(), 11))
+            if kind in (1, 2):
+                things.append(hedge(rng, climate, side, self.front_m + 0.5, z0, z0 + BLOCK_M, 10))
             if rng.random() < self.tree_chance and kind != 1:
-                fixed(tree(rng, climate, side * (self.road_m + 0.6), z0 + float(rng.uniform(3, 9)), 15))
+                things.append(tree(rng, climate, side * (self.road_m + 0.6), z0 + float(rng.uniform(3, 9)), 14))
             if (k + (side > 0)) % self.lamp_every == 0:
                 x, z = side * (self.road_m + 0.35), z0 + 1.0
-                fixed(lamp(rng, climate, x, z, -side))
+                things.append(lamp(rng, climate, x, z, -side))
                 lamps.append((x, z))
             for _ in range(int(rng.poisson(self.thing_chance))):
-                fixed(furniture(rng, climate, side, on_walk(0.05, 0.95), z0 + float(rng.uniform(0, BLOCK_M))))
-            self._parked(rng, side, z0, kind == 3, actors)
-            self._bicycle_stand(rng, side, on_walk(0.7, 1.0), z0, actors)
-            share = 0.38 * config.persons_per_100m * BLOCK_M / 100 / 2
-            for _ in range(int(rng.poisson(share / 1.6))):
-                self._standing_group(rng, side * on_walk(), z0 + float(rng.uniform(0, BLOCK_M)), actors)
-        if rng.random() < 0.12 * config.persons_per_100m * BLOCK_M / 100:
-            self._crossing(rng, z0 + float(rng.uniform(0, BLOCK_M)), actors)
+                things.append(furniture(rng, climate, side, on_walk(0.05, 0.95), along()))
+            actors += self._parked_cars(rng, side, z0, kind == 3)
+            actors += self._bicycle_stand(rng, side, on_walk(0.4, 0.8), z0)
+            for _ in range(int(rng.poisson(0.38 * persons / 2 / 1.6))):
+                actors += standing_group(rng, climate, self.road_m, side * on_walk(), along())
+        if rng.random() < 0.12 * persons:
+            z = along()
+            arrival = (z - self.start_m) / self.speed_m_s if self.speed_m_s else None
+            actors.append(crossing(rng, climate, self.road_m, self.road_m + 0.5 * self.walk_m, z, arrival))
+        for thing in things:
+            thing.y_m = PAVEMENT_M
+            actors.append(_still(thing))
         manholes = tuple(
-            (float(rng.uniform(-0.8, 0.8)) * self.road_m, z0 + float(rng.uniform(0, BLOCK_M)), float(rng.uniform(0.3, 0.5)), float(rng.normal(1.0, 2.5)))
+            (
+                float(rng.uniform(-0.8, 0.8)) * self.road_m,
+                along(),
+                float(rng.uniform(0.3, 0.5)),
+                float(rng.normal(1, 2.5)),
+            )
             for _ in range(int(rng.poisson(0.5)))
-        )  # fmt: skip
+        )
         return Block(tuple(fronts), tuple(actors), tuple(lamps), manholes)
 
-    def _parked(self, rng: np.random.Generator, side: float, z0: float, open_front: bool, actors: list[Actor]) -> None:
-        climate = self.climate
-        count = int(rng.poisson(self.config.cars_per_100m * BLOCK_M / 100 / 2 * (0.3 + 1.2 * self.parking)))
-        for i in range(min(count, 2)):
-            car = make_car(rng, climate.air_c, climate.sky_zenith_c, climate.sun, False, climate.night)
+    def _parked_cars(self, rng: np.random.Generator, side: float, z0: float, open_front: bool) -> list[Actor]:
+        """Up to two cars: across the road where there is room beside it, else along it."""
+        expected = self.config.cars_per_100m * BLOCK_M / 100 / 2 * (0.3 + 1.2 * self.parking)
+        actors = []
+        for i in range(min(int(rng.poisson(expected)), 2)):
             z = z0 + (i + 0.5) * BLOCK_M / 2 + float(rng.uniform(-0.3, 0.3))
             if open_front or self.narrow:
                 heading = float(rng.choice([math.pi / 2, -math.pi / 2])) + float(rng.normal(0, 0.1))
@@ -290,76 +258,23 @@ class Street:
             else:
                 heading = (0.0 if side == self.drive else math.pi) + float(rng.normal(0, 0.03))
                 x = side * (self.road_m - 1.0) if self.road_m > 5.0 else side * (self.road_m + 0.7)
+            actors.append(parked_car(rng, self.climate, x, z, heading))
+        return actors
 
-            def parked(t: float, camera: Array, car=car, x=x, z=z, heading=heading) -> Shape:  # type: ignore[no-untyped-def]
-                return car_shape(car, x, z, heading, camera)
-
-            actors.append(parked)
-
-    def _bicycle_stand(self, rng: np.random.Generator, side: float, x: float, z0: float, actors: list[Actor]) -> None:
-        climate = self.climate
+    def _bicycle_stand(self, rng: np.random.Generator, side: float, x: float, z0: float) -> list[Actor]:
+        """One to six bicycles side by side, or none."""
         expected = self.config.bicycles_per_100m * self.bikes_stand * BLOCK_M / 100 / 2
         if rng.random() >= expected / 2.2 * 1.3:
-            return
+            return []
         across = rng.random() < 0.55
         heading = float(rng.choice([-1.0, 1.0])) * (math.pi / 2 if across else 0.0) + float(rng.normal(0, 0.2))
-        count = int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1]))
         start = z0 + float(rng.uniform(0, BLOCK_M - 4))
-        for i in range(count):
-            bicycle = make_bicycle(rng, climate.air_c, climate.sun, 0)
-            bx = side * (x + (0.0 if across else 0.6 * i))
-            bz = start + (0.75 * i if across else 0.0)
-            turn, steer = heading + float(rng.normal(0, 0.08)), float(rng.normal(0, 0.3))
+        actors = []
+        for i in range(int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1]))):
+            bx, bz = (side * x, start + 0.75 * i) if across else (side * (x + 0.6 * i), start)
+            actors.append(parked_bicycle(rng, self.climate, bx, bz, heading))
+        return actors
 
-            def bike(t: float, camera: Array, b=bicycle, x=bx, z=bz, h=turn, steer=steer) -> Shape:  # type: ignore[no-untyped-def]
-                shape = parked_bicycle_shape(b, x, z, h, seen_edge_on(h, x, z, camera), steer)
-                shape.y_m = PAVEMENT_M
-                return shape
 
-            actors.append(bike)
-
-    def _standing_group(self, rng: np.random.Generator, x: float, z: float, actors: list[Actor]) -> None:
-        climate = self.climate
-        count = int(rng.choice([1, 2, 3, 5], p=[0.6, 0.25, 0.1, 0.05]))
-        for i in range(count):
-            person = make_person(rng, climate.air_c, climate.sun)
-            turn = i * 2 * math.pi / count
-            radius = 0.0 if count == 1 else 0.3 + 0.14 * count
-            px, pz = x + radius * math.sin(turn), z + radius * math.cos(turn)
-            heading = turn + math.pi + float(rng.normal(0, 0.4)) if count > 1 else float(rng.uniform(0, 6.28))
-            phase = float(rng.uniform(0, 50))
-
-            def standing(t: float, camera: Array, p=person, x=px, z=pz, h=heading, f=phase) -> Shape:  # type: ignore[no-untyped-def]
-                shape = standing_shape(p, x, z, h + 0.2 * math.sin(0.4 * t + f), f + 6 * t, 0.0)
-                shape.y_m = PAVEMENT_M * (abs(x) > self.road_m)
-                return shape
-
-            actors.append(standing)
-
-    def _crossing(self, rng: np.random.Generator, z: float, actors: list[Actor]) -> None:
-        """Somebody who crosses the road, well before the camera's car comes."""
-        climate = self.climate
-        person = make_person(rng, climate.air_c, climate.sun)
-        direction, pace = float(rng.choice([-1.0, 1.0])), float(rng.uniform(1.0, 1.7))
-        edge, phase = self.road_m + 0.5 * self.walk_m, float(rng.uniform(0, 6.28))
-        margin = float(rng.uniform(2.0, 5.0))
-
-        def crossing(t: float, camera: Array) -> Shape:
-            if self.speed_m_s > 0:
-                arrival = (z - self.start_m) / self.speed_m_s
-                along = pace * (t - arrival + margin) + 2.5
-                x = direction * min(max(along, -edge), edge)
-                walking = abs(along) < edge
-                heading = direction * math.pi / 2
-            else:
-                lap = (pace * t + phase * edge) % (4 * edge)
-                x = direction * (lap - edge if lap < 2 * edge else 3 * edge - lap)
-                walking, heading = True, direction * math.pi / 2 * (1 if lap < 2 * edge else -1)
-            step = pace / (0.42 * person.height_m) * math.pi / 1.25
-            shape = standing_shape(
-                person, x, z, heading, phase + (step * t if walking else 0), 0.45 if walking else 0.0
-            )
-            shape.y_m = PAVEMENT_M * (abs(x) > self.road_m)
-            return shape
-
-        actors.append(crossing)
+def _still(shape: Shape) -> Actor:
+    return lambda t, camera: shape
