@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands.common import (
     Subparsers,
@@ -16,6 +18,9 @@ from cgdet_core.commands.common import (
     print_or_write_json,
 )
 
+if TYPE_CHECKING:
+    from cgdet_core.types import Sample
+
 
 def add(subparsers: Subparsers) -> None:
     parser = add_command(
@@ -26,6 +31,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
     add_data_arguments(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -33,33 +39,45 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.metrics import evaluate
-    from cgdet_core.evaluation.offline import open_samples, run_offline
+    from cgdet_core.evaluation.offline import check_data, open_samples, run_offline
 
+    class_map = parse_class_map(arguments.class_map)
+    check_data(arguments.data)
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
-    samples, count = open_samples(
-        arguments.data, names, arguments.topic, arguments.truth_topic, parse_class_map(arguments.class_map)
-    )
-    result = run_offline(predictor, samples, count)
+
+    def samples() -> tuple[Iterable[Sample], int | None]:
+        return open_samples(arguments.data, names, arguments.topic, arguments.truth_topic, class_map)
+
+    result = run_offline(predictor, *samples())
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
+    facts = {
+        "data": str(arguments.data),
+        "model": predictor.model_path.name,
+        "model_sha256": predictor.model_sha256,
+        "device": predictor.device,
+        "precision": predictor.precision,
+        "backend": predictor.backend,
+        "input": list(predictor.info.input_height_width_px),
+        "frames_without_labels": result.unlabelled,
+    }
     figures = metrics.to_json(
         {
             "params": predictor.info.parameters,
             "model_bytes": predictor.model_path.stat().st_size,
             "ms_per_image": result.ms_per_image(),
-            "model": {"file": predictor.model_path.name, "sha256": predictor.model_sha256},
-            "data": str(arguments.data),
-            "device": predictor.device,
-            "precision": predictor.precision,
-            "backend": predictor.backend,
-            "input": list(predictor.info.input_height_width_px),
-            "frames_without_labels": result.unlabelled,
+            **facts,
         }
     )
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
+    if arguments.report is not None:
+        from cgdet_core.evaluation.offline_report import write_offline_report
+
+        words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
+        write_offline_report(arguments.report, result, samples()[0], metrics, thresholds, facts, shlex.join(words))
     return 0
 
 

@@ -33,6 +33,12 @@ class OfflineRun:
         return {f"p{level}": float(np.percentile(self.stage_ms["total"], level)) for level in (50, 95, 99)}
 
 
+def check_data(data: Path) -> None:
+    """Raise InputError where there is nothing at `data`."""
+    if not data.exists():
+        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
+
+
 def open_samples(
     data: Path,
     class_names: tuple[str, ...],
@@ -41,8 +47,7 @@ def open_samples(
     class_map: Mapping[str, str] | None = None,
 ) -> tuple[Iterable[Sample], int | None]:
     """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known."""
-    if not data.exists():
-        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
+    check_data(data)
     if data.suffix == ".json":
         from cgdet_core.data.coco import load_coco
 
