@@ -19,7 +19,6 @@ class RosInstallation:
     """A sourced ROS 2 whose rclpy the Python at hand can import."""
 
     distribution: str
-    prefixes: str
     numpy_major: int | None
 
 
@@ -66,7 +65,7 @@ def sourced_ros(venv: Path) -> RosInstallation | None:
             raise SetupError(
                 f"ROS 2 {distribution} is sourced and lacks {name}: sudo apt install ros-{distribution}-{name}"
             )
-    return RosInstallation(distribution, os.pathsep.join(outside), _numpy_major(python))
+    return RosInstallation(distribution, _numpy_major(python))
 
 
 def _numpy_major(python: Path) -> int | None:

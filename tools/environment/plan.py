@@ -36,7 +36,8 @@ class Environment:
     def steps(self, with_tests: bool) -> list[tuple[str, str, Callable[[], None]]]:
         """Name, key and work of each step, in order. A step's key holds the keys of those it builds on."""
         version = machine.python_version()
-        source = f"{self.ros.distribution} {self.ros.prefixes}" if self.ros else "wheels"
+        # not its prefixes: a workspace sourced on top of it changes nothing here
+        source = self.ros.distribution if self.ros else "wheels"
         numpy_major = self.ros.numpy_major if self.ros else None
         venv_key = key_of("venv", str(self.venv), version, source)
         core_key = key_of(venv_key, REQUIREMENTS / "core.txt", REQUIREMENTS / "build.txt", numpy_major)
