@@ -135,7 +135,7 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.detector(images)
         loss = detection_loss(output, batch, self.recipe.loss)
-        if not math.isfinite(float(loss.total)):
+        if not math.isfinite(float(loss.total.detach())):
             raise InputError(
                 f"the loss is not finite at batch {self.batches_done}: lower train.learning_rate "
                 "and train again in another --out"
@@ -197,10 +197,10 @@ class _Log:
 
     def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
         terms = {
-            "loss": float(loss.total),
-            "class": float(loss.class_term),
-            "box": float(loss.box_term),
-            "distribution": float(loss.distribution_term),
+            "loss": float(loss.total.detach()),
+            "class": float(loss.class_term.detach()),
+            "box": float(loss.box_term.detach()),
+            "distribution": float(loss.distribution_term.detach()),
         }
         with self._path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")

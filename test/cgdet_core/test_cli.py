@@ -1,0 +1,236 @@
+"""The command `cgdet` as its users type it: results, and one line with exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cgdet_core.cli import main
+from cgdet_core.config import ModelConfig
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+
+SIZE = (64, 96)
+TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=SIZE)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "model.safetensors"
+    save_model(path, Detector(TINY), ModelInfo(model=TINY))
+    return path
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Three frames with a bright person in each."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(1, 4):
+        frame = np.random.default_rng(number).integers(20, 60, SIZE).astype(np.uint8)
+        frame[10:40, 20:32] = 220
+        cv2.imwrite(str(folder / f"{number:05d}.png"), frame)
+        images.append({"id": number, "file_name": f"{number:05d}.png", "height": SIZE[0], "width": SIZE[1]})
+        box = {"bbox": [20, 10, 12, 30], "area": 360, "iscrowd": 0}
+        annotations.append({"id": number, "image_id": number, "category_id": 1, **box})
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}, {"id": 3, "name": "car"}]
+    path = folder / "labels.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
+    """The one line that a refused command prints; it must exit with 2."""
+    assert main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err.strip()
+    lines = [line for line in error.splitlines() if line.startswith("cgdet: error:")]
+    assert len(lines) == 1, error
+    assert "Traceback" not in error
+    return lines[0]
+
+
+def edit(path: Path, change: Any) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from cgdet_core.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'cv2', 'matplotlib', 'rosbags', 'pycocotools', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("command", [["detect"], ["evaluate"], ["train"], ["info"], ["bag", "make"], ["bag", "info"]])
+def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert f"example:\n  cgdet {' '.join(command)} " in capsys.readouterr().out
+
+
+def test_detect_writes_a_picture_for_each_image_and_coco_json(model: Path, coco: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    frames = sorted(coco.parent.glob("*.png"))
+    assert main(["detect", *map(str, frames), "--out", str(out), "--model", str(model), "--score", "0.005"]) == 0
+    document = json.loads((out / "detections.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == [str(frame) for frame in frames]
+    for frame in frames:
+        picture = cv2.imread(str(out / frame.name))
+        assert picture is not None
+        assert picture.shape[1] / picture.shape[0] == pytest.approx(SIZE[1] / SIZE[0])
+    for annotation in document["annotations"]:
+        left, top, width, height = annotation["bbox"]
+        assert left >= 0
+        assert top >= 0
+        assert left + width <= SIZE[1] + 0.01
+        assert top + height <= SIZE[0] + 0.01
+        assert annotation["score"] >= 0.005
+
+
+def test_images_of_one_name_from_two_folders_get_pictures_of_their_own(model: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "frame.png"), np.zeros(SIZE, np.uint8))
+    words = ["detect", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "o"), "--model", str(model)]
+    assert main(words) == 0
+    assert len(list((tmp_path / "o").glob("*.png"))) == 2
+
+
+def test_an_image_that_is_none_is_named_and_the_others_are_still_done(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    good = coco.parent / "00001.png"
+    line = refusal(capsys, "detect", text, good, "--out", tmp_path / "o", "--model", model)
+    assert "notes.png" in line
+    assert (tmp_path / "o" / "00001.png").exists()
+    assert len(json.loads((tmp_path / "o" / "detections.json").read_text())["images"]) == 1
+
+
+def test_evaluate_writes_the_figures_that_the_design_names(model: Path, coco: Path, tmp_path: Path) -> None:
+    figures_path, page = tmp_path / "figures.json", tmp_path / "page.html"
+    words = ["evaluate", "--data", coco, "--model", model, "--json", figures_path, "--report", page]
+    assert main([str(word) for word in words]) == 0
+    figures = json.loads(figures_path.read_text())
+    for key in ("map", "map50", "map75", "per_class", "by_size", "by_light", "duplicates_per_object"):
+        assert key in figures
+    assert figures["images"] == 3
+    assert figures["params"] == sum(p.numel() for p in Detector(TINY).parameters())
+    assert figures["model_bytes"] == model.stat().st_size
+    assert set(figures["ms_per_image"]) == {"p50", "p95", "p99"}
+    assert "<img" in page.read_text()
+
+
+def test_a_bag_of_a_set_evaluates_like_the_set(model: Path, coco: Path, tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0
+    for data in (coco, bag):
+        assert main(["evaluate", "--data", str(data), "--model", str(model), "--json", f"{data}.figures"]) == 0
+    of_set, of_bag = (json.loads(Path(f"{data}.figures").read_text()) for data in (coco, bag))
+    for key in ("map", "map50", "per_class", "images", "truths"):
+        assert of_set[key] == of_bag[key]
+
+
+def test_info_tells_what_the_file_holds(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(model), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    _, info = load_model(model)
+    assert facts["parameters"] == info.parameters
+    assert facts["model"]["class_names"] == ["person", "bicycle", "car"]
+    assert main(["info", str(model)]) == 0
+    assert "person, bicycle, car" in capsys.readouterr().out
+
+
+def test_train_makes_a_model_that_evaluates_and_settings_may_follow_options(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
+        "augment: {crop_px: 64}\n"
+        "train: {images: 100, batch_size: 4, workers: 0, threads: 1}\n"
+        "sources: [{path: labels.json}]\n"
+    )
+    out = tmp_path / "run"
+    words = ["train", recipe, "--data", coco.parent, "--out", out, "train.images=8"]
+    assert main([str(word) for word in words]) == 0
+    assert main(["evaluate", "--data", str(coco), "--model", str(out / "model.safetensors")]) == 0
+    assert "already holds a run" in refusal(capsys, *words)
+    _, info = load_model(out / "model.safetensors")
+    assert info.training["recipe"]["train"]["images"] == 8
+
+
+def test_a_missing_set_or_bag_is_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere" in refusal(capsys, "evaluate", "--data", tmp_path / "nowhere", "--model", model)
+    assert "nowhere" in refusal(capsys, "bag", "info", tmp_path / "nowhere")
+
+
+def test_a_truncated_bag_is_named(model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = tmp_path / "bag"
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0
+    (storage,) = bag.glob("*.mcap")
+    storage.write_bytes(storage.read_bytes()[: storage.stat().st_size // 2])
+    capsys.readouterr()
+    assert str(bag) in refusal(capsys, "evaluate", "--data", bag, "--model", model)
+
+
+def test_a_topic_that_the_bag_lacks_is_named_with_those_it_has(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = tmp_path / "bag"
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0
+    capsys.readouterr()
+    line = refusal(capsys, "evaluate", "--data", bag, "--model", model, "--topic", "/nothing")
+    assert "/nothing" in line
+    assert "/thermal/image_raw" in line
+
+
+def test_an_unknown_category_and_a_missing_image_are_named(
+    model: Path, coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(coco, lambda document: document["categories"].append({"id": 4, "name": "tram"}))
+    assert "'tram'" in refusal(capsys, "evaluate", "--data", coco, "--model", model)
+    assert main(["evaluate", "--data", str(coco), "--model", str(model), "--class-map", "tram=ignore"]) == 0
+    (coco.parent / "00002.png").unlink()
+    line = refusal(capsys, "evaluate", "--data", coco, "--model", model, "--class-map", "tram=ignore")
+    assert "00002.png" in line
+
+
+def test_a_model_file_cut_short_is_named(model: Path, coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model.write_bytes(model.read_bytes()[:-100])
+    assert "model.safetensors" in refusal(capsys, "evaluate", "--data", coco, "--model", model)
+    assert "model.safetensors" in refusal(capsys, "info", model)
+
+
+def test_an_unknown_key_of_a_recipe_is_named(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("train: {imagse: 8}\n")
+    line = refusal(capsys, "train", recipe, "--data", coco.parent, "--out", tmp_path / "run")
+    assert "recipe.yaml" in line
+    assert "train.imagse" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["--bogus"], ["detect"], ["info", "a", "b"], ["train", "r", "--out", "x"]])
+def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage:" in capsys.readouterr().err
