@@ -1,0 +1,151 @@
+"""parameters.py and config/detector.yaml: one list of parameters, the same everywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from cgdet_core.config import NodeConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_ros import parameters
+
+_names = itertools.count()
+
+
+@pytest.fixture
+def make_node(ros: None) -> Iterator[Callable[..., Node]]:
+    """Nodes without parameters of their own, started with arguments as on a command line."""
+    nodes = []
+
+    def make(*words: str) -> Node:
+        arguments = ["--ros-args", *words] if words else []
+        nodes.append(Node(f"parameters_{next(_names)}", cli_args=arguments))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def file_values(repository: Path) -> dict[str, Any]:
+    document = yaml.safe_load((repository / "config" / "detector.yaml").read_text(encoding="utf-8"))
+    return flat(document["/**"]["ros__parameters"])
+
+
+def test_the_parameter_file_states_every_parameter_with_its_default_and_none_besides(repository: Path) -> None:
+    assert file_values(repository) == {spec.name: spec.default for spec in parameters.parameter_specs()}
+
+
+def test_the_parameter_file_says_which_parameters_are_live(repository: Path) -> None:
+    lines = (repository / "config" / "detector.yaml").read_text(encoding="utf-8").splitlines()
+    live = {
+        line.split(":")[0].strip() for before, line in itertools.pairwise(lines) if before.strip().startswith("# Live.")
+    }
+    assert live == {name.rpartition(".")[2] for name in parameters.LIVE}
+
+
+def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Path, make_node: Any) -> None:
+    node = make_node("--params-file", str(repository / "config" / "detector.yaml"))
+    assert parameters.declare_parameters(node) == NodeConfig()
+    assert parameters.unknown_overrides(node) == []
+
+
+def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(make_node: Any) -> None:
+    node = make_node()
+    parameters.declare_parameters(node)
+    for spec in parameters.parameter_specs():
+        descriptor = node.describe_parameter(spec.name)
+        assert descriptor.description, spec.name
+        assert node.get_parameter(spec.name).type_ is spec.type, spec.name
+    (score,) = node.describe_parameter("score_threshold").floating_point_range
+    assert (score.from_value, score.to_value) == (-1.0, 1.0)
+    (rows,) = node.describe_parameter("telemetry_rows").integer_range
+    assert (rows.from_value, rows.to_value) == (-1024, 1024)
+    assert "openvino" in node.describe_parameter("backend").additional_constraints
+    assert node.describe_parameter("autostart").read_only
+
+
+def test_values_of_a_command_line_arrive(make_node: Any) -> None:
+    words = ["-p", "score_threshold:=0.5", "-p", "raw_range:=[21000, 25000]", "-p", "overlay.scale:=2.0"]
+    node = make_node(*words, "-p", "class_thresholds:=['person:0.3']", "-p", "class_id:=index")
+    config = parameters.declare_parameters(node)
+    assert config.score_threshold == 0.5
+    assert config.raw_range == (21000.0, 25000.0)
+    assert config.class_thresholds == ("person:0.3",)
+    assert config.overlay.scale == 2.0
+    assert config.class_id == "index"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("score_threshold:=2.0", "score_threshold"),
+        ("score_threshold:=1", "with a decimal point"),
+        ("score_threshold:=-0.5", "must lie in 0 to 1, or be -1"),
+        ("raw_range:=[5.0, 1.0]", "must be empty or two counts, the lower first"),
+        ("raw_range:=[1.0, 2.0, 3.0]", "must be empty or two counts"),
+        ("raw_range:=['a', 'b']", "raw_range"),
+        ("raw_range:=7", "raw_range"),
+        ("class_thresholds:=['person=0.3']", "such as person:0.3"),
+        ("class_thresholds:=['a:0.1', 'a:0.2']", "'a' has two thresholds"),
+        ("class_thresholds:=[1, 2]", "class_thresholds"),
+        ("precision:=fp8", "precision"),
+        ("class_id:=both", "class_id"),
+        ("telemetry_rows:=5000", "telemetry_rows"),
+        ("autostart:=1", "autostart"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_by_name_in_one_line(word: str, reason: str, make_node: Any) -> None:
+    with pytest.raises(InputError) as refusal:
+        parameters.declare_parameters(make_node("-p", word))
+    assert reason in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_misspelt_parameter_is_named(make_node: Any) -> None:
+    node = make_node("-p", "score_treshold:=0.5", "-p", "use_sim_time:=false", "-p", "qos_overrides./x.y.z:=1")
+    parameters.declare_parameters(node)
+    assert parameters.unknown_overrides(node) == ["score_treshold"]
+
+
+def test_an_update_is_whole_and_names_what_changed() -> None:
+    before = NodeConfig()
+    changes = [Parameter("score_threshold", value=0.5), Parameter("overlay.min_score", value=0.6)]
+    after = parameters.updated(before, [*changes, Parameter("qos_overrides./x", value=1)])
+    assert (after.score_threshold, after.overlay.min_score) == (0.5, 0.6)
+    assert parameters.changed_names(before, after) == {"score_threshold", "overlay.min_score"}
+    assert before == NodeConfig()
+
+
+def test_live_and_read_only_names_are_parameters() -> None:
+    names = {spec.name for spec in parameters.parameter_specs()}
+    assert names.issuperset(parameters.LIVE)
+    assert names.issuperset(parameters.READ_ONLY)
+
+
+def test_the_models_own_settings_are_left_where_nothing_is_given() -> None:
+    of_model = PostprocessConfig(score_threshold=0.3, class_thresholds={"car": 0.6}, nms_iou=0.5, max_detections=77)
+    assert parameters.postprocess_of(NodeConfig(), of_model) == of_model
+    thermal = ThermalConfig(low_percentile=2.0)
+    assert parameters.thermal_of(NodeConfig(), thermal) == thermal
+    given = NodeConfig(raw_range=(10.0, 20.0), nms_iou=0.0, max_detections=5)
+    assert parameters.thermal_of(given, thermal) == ThermalConfig(low_percentile=2.0, raw_range=(10.0, 20.0))
+    expected = of_model.model_copy(update={"nms_iou": 0.0, "max_detections": 5})
+    assert parameters.postprocess_of(given, of_model) == expected

@@ -1,0 +1,299 @@
+"""The replay from end to end: a bag, the node as a process of its own, DDS between them, and the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
+
+from cgdet_core.config import PostprocessConfig
+from cgdet_core.data.bag_write import BagWriter
+from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.types import CLASS_NAMES, GroundTruth
+from cgdet_ros import replay
+
+TOPIC, TRUTH = "/thermal/image_raw", "/ground_truth"
+START_NS, PERIOD_NS = 1_700_000_000_500_000_000, 50_000_000
+SETTINGS = PostprocessConfig(score_threshold=0.001, nms_iou=0.55, max_detections=50)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Any]:
+    """Sixteen frames uint16 [64, 96] with a warm blob that walks to the right."""
+    generator = np.random.default_rng(2)
+    made = []
+    for index in range(16):
+        counts = generator.normal(21000, 30, (64, 96))
+        counts[20:50, 4 + 4 * index : 16 + 4 * index] += 800
+        made.append(counts.astype(np.uint16))
+    return made
+
+
+@pytest.fixture(scope="module")
+def truths(frames: list[Any], tiny_model: Path) -> list[GroundTruth]:
+    """Labels that the tiny model partly agrees with: its second-best boxes, shifted in every third frame."""
+    predictor = Predictor(tiny_model, postprocess=SETTINGS)
+    made = []
+    for index, image in enumerate(frames):
+        found = predictor.predict(image)
+        shift = np.array([9, 0, 9, 0], np.float32) if index % 3 == 0 else np.zeros(4, np.float32)
+        made.append(GroundTruth(found.boxes_xyxy_px[1:3] + shift, found.class_ids[1:3], np.zeros(2, np.bool_)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def labelled_bag(frames: list[Any], truths: list[GroundTruth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "labelled"
+    with BagWriter(path) as bag:
+        for index, (image, truth) in enumerate(zip(frames, truths, strict=True)):
+            stamp_ns = START_NS + index * PERIOD_NS
+            bag.image(TOPIC, image, stamp_ns, "lens")
+            if index != 7:  # a frame without labels, which is not one without objects
+                bag.truth(TRUTH, truth, CLASS_NAMES, stamp_ns, "lens")
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain_bag(frames: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without labels, with one stamp twice, and a long pause."""
+    path = tmp_path_factory.mktemp("bags") / "plain"
+    with BagWriter(path) as bag:
+        for index, image in enumerate(frames):
+            bag.image(TOPIC, image, START_NS + index * PERIOD_NS + (3_600_000_000_000 if index > 11 else 0), "lens")
+        bag.image(TOPIC, frames[0], START_NS, "lens")
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory, python_path: str) -> Path:
+    """An executable of the node in this checkout, as an installation writes it."""
+    path = tmp_path_factory.mktemp("bin") / "cgdet-detector"
+    path.write_text(f"#!{python_path}\nimport sys\nfrom cgdet_ros.detector_node import main\nsys.exit(main())\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def python_path() -> str:
+    import sys
+
+    return sys.executable
+
+
+def start_replay(python: str, *words: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
+    return subprocess.Popen(
+        [python, "-m", "cgdet_ros.replay", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    out, error = process.communicate(timeout=120)
+    return process.returncode, out, error
+
+
+def test_a_bag_without_labels_gives_figures_video_and_report_in_real_time(
+    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    out = tmp_path / "out"
+    code, said, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(plain_bag), "--out", str(out), "--detector", str(detector)),
+            *("--model", str(tiny_model), "--rate", "0.5", "--param", "score_threshold:=0.2"),
+        )
+    )
+    assert code == 0, error
+    figures = json.loads((out / "metrics.json").read_text())
+    assert figures["frames_sent"] == 16
+    assert figures["frames_sent"] == figures["detections_received"] + figures["dropped"]
+    assert len(figures["dropped_stamps_ns"]) == figures["dropped"]
+    assert figures["detections_received"] >= 1
+    times = figures["latency_ms"]
+    assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+    assert figures["anomalies"] == {
+        "answers_of_unknown_stamps": 0,
+        "repeated_answers": 0,
+        "repeated_stamps_in_bag": 1,
+        "gaps_in_bag": 1,
+        "backward_jumps_in_bag": 0,
+    }
+    node = figures["node"]
+    assert (node["model"], node["device"], node["precision"], node["exit_code"]) == (str(tiny_model), "cpu", "fp32", 0)
+    assert int(node["received"]) == int(node["answered"]) + int(node["overtaken"])
+    assert int(node["answered"]) == figures["detections_received"]
+    assert figures["score_threshold"] == 0.2
+    assert "map50" not in figures
+    # at half the speed fifteen steps of 0.05 s, the hour's pause taken for one of them, last at least this long
+    assert figures["seconds"] >= 15 * 0.05 / 0.5 - 0.1
+    page = (out / "report.html").read_text()
+    assert page.lstrip().startswith("<!DOCTYPE html>") or page.lstrip().startswith("<!doctype html>")
+    assert "annotated.webm" in page
+    video = cv2.VideoCapture(str(out / "annotated.webm"))
+    assert sum(1 for _ in iter(lambda: video.read()[0], False)) == 16
+    assert str(out / "report.html") in said
+    assert sorted(path.name for path in out.iterdir()) == [
+        "annotated.webm",
+        "detections.json",
+        "metrics.json",
+        "report.html",
+    ]
+
+
+def test_the_accuracy_in_lockstep_is_that_of_the_predictor_offline(
+    *,
+    labelled_bag: Path,
+    detector: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    python_path: str,
+    frames: list[Any],
+    truths: list[GroundTruth],
+) -> None:
+    code, _, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(labelled_bag), "--topic", TOPIC, "--truth-topic", TRUTH, "--lockstep"),
+            *("--model", str(tiny_model), "--out", str(tmp_path), "--detector", str(detector), "--no-video"),
+            *("--param", "score_threshold:=0.001", "--limit-frames", "15"),
+        )
+    )
+    assert code == 0, error
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert (figures["frames_sent"], figures["detections_received"], figures["dropped"]) == (15, 15, 0)
+    assert figures["frames_evaluated"] == 14
+    predictor = Predictor(tiny_model, postprocess=SETTINGS)
+    found = [predictor.predict(image) for image in frames]
+    expected = evaluate(
+        [EvaluatedFrame(str(i), found[i], truths[i], (64, 96)) for i in range(15) if i != 7], CLASS_NAMES
+    )
+    assert expected.map50 is not None
+    assert 0.01 < expected.map50 < 0.99
+    assert figures["map50"] == pytest.approx(expected.map50, abs=1e-6)
+    assert figures["map"] == pytest.approx(expected.map, abs=1e-3)
+    assert figures["params"] == predictor.info.parameters
+    assert not (tmp_path / "annotated.webm").exists()
+    results = json.loads((tmp_path / "detections.json").read_text())
+    first = [result for result in results if result["image_id"] == START_NS]
+    assert [result["category_id"] for result in first] == found[0].class_ids.tolist()
+    np.testing.assert_allclose([result["score"] for result in first], found[0].scores, atol=1e-5)
+
+
+def test_a_broken_model_is_one_line_with_the_node_s_reason_and_nothing_is_written(
+    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(tiny_model.read_bytes()[:-64])
+    out = tmp_path / "out"
+    code, _, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(plain_bag), "--out", str(out)),
+            *("--model", str(cut), "--detector", str(detector)),
+        )
+    )
+    assert code == 2
+    (line,) = [line for line in error.splitlines() if line.strip()]
+    assert "cut.safetensors: is not a whole safetensors file" in line
+    assert list(out.iterdir()) == []
+
+
+def test_a_node_that_ends_by_itself_is_named_with_its_last_words(
+    plain_bag: Path, tmp_path: Path, python_path: str
+) -> None:
+    broken = tmp_path / "cgdet-detector"
+    broken.write_text("#!/bin/sh\necho 'no such device' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    code, _, error = finish(
+        start_replay(python_path, "--bag", str(plain_bag), "--out", str(tmp_path / "out"), "--detector", str(broken))
+    )
+    assert code == 2
+    assert "the node ended by itself (exit code 3): no such device" in error
+    assert "Traceback" not in error
+
+
+def test_an_interrupted_replay_takes_its_node_with_it(
+    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    pid_file = tmp_path / "pid"
+    wrapper = tmp_path / "cgdet-detector"
+    wrapper.write_text(f'#!/bin/sh\necho $$ > {pid_file}\nexec {detector} "$@"\n')
+    wrapper.chmod(0o755)
+    process = start_replay(
+        *(python_path, "--bag", str(plain_bag), "--out", str(tmp_path / "out"), "--model", str(tiny_model)),
+        *("--detector", str(wrapper), "--rate", "0.01", "--verbose"),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "active: detecting" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    code, _, error = finish(process)
+    assert code == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The command sets a handler for SIGTERM; the tests' own comes back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--bag", "{tmp}/none"], "none: no such bag"),
+        (["--bag", "{bag}", "--topic", "/visible"], "no topic '/visible'"),
+        (["--bag", "{bag}", "--truth-topic", "/labels"], "no topic '/labels'"),
+        (["--bag", "{bag}", "--detector", "{tmp}/none"], "none: is no executable"),
+        (["--bag", "{bag}", "--model", "{tmp}/none.safetensors"], "none.safetensors: model file is missing"),
+        (["--bag", "{bag}", "--out", "{tmp}/file/out"], "out: cannot be made a folder"),
+        (["--bag", "{bag}", "--rate", "-1"], "--rate: key 'rate' = -1.0"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
+    words: list[str],
+    reason: str,
+    plain_bag: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.chdir(tmp_path)
+    given = [word.format(bag=plain_bag, tmp=tmp_path) for word in words]
+    assert replay.main(given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cgdet-replay: error: ")
+    assert reason in line
+
+
+def test_a_truncated_bag_is_refused_in_one_line(
+    handlers: None, plain_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (whole,) = plain_bag.glob("*.mcap")
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert replay.main(["--bag", str(cut), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cut.mcap" in line

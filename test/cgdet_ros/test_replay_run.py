@@ -1,0 +1,105 @@
+"""The parts of the replay that need no ROS: pace, executable, domain, arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
+
+from cgdet_core.errors import InputError
+from cgdet_ros import replay, replay_process
+from cgdet_ros.replay_run import Pacer
+
+SECOND = 1_000_000_000
+
+
+def due(pacer: Pacer, *stamps_s: float) -> list[float]:
+    return [pacer.due_s(1_700_000_000 * SECOND + round(stamp_s * SECOND)) for stamp_s in stamps_s]
+
+
+def test_frames_are_due_as_their_stamps_say() -> None:
+    assert due(Pacer(1.0, 2.0, 0.1), 5.0, 5.1, 5.3, 7.3) == pytest.approx([0, 0.1, 0.3, 2.3])
+    assert due(Pacer(4.0, 2.0, 0.1), 5.0, 5.1, 5.3) == pytest.approx([0, 0.025, 0.075])
+
+
+def test_a_gap_is_not_waited_for() -> None:
+    pacer = Pacer(1.0, 2.0, 0.1)
+    assert due(pacer, 0.0, 0.25, 100.0, 100.25) == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert (pacer.gaps, pacer.backward_jumps) == (1, 0)
+
+
+def test_a_step_back_goes_on_with_the_period_before_it() -> None:
+    pacer = Pacer(1.0, 2.0, 0.1)
+    assert due(pacer, 50.0, 50.25, 10.0, 10.5) == pytest.approx([0, 0.25, 0.5, 1.0])
+    assert (pacer.gaps, pacer.backward_jumps) == (0, 1)
+
+
+def test_stamps_that_give_no_period_take_the_default_one() -> None:
+    assert due(Pacer(1.0, 2.0, 0.1), 10.0, 9.0, 8.0) == pytest.approx([0, 0.1, 0.2])
+
+
+def test_the_executable_beside_the_interpreter_goes_before_the_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {}
+    for name in ("venv", "path", "prefix/lib/cgdet_ros"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        executable = folder / ("detector" if "lib" in name else "cgdet-detector")
+        executable.write_text("#!/bin/sh\n")
+        executable.chmod(0o755)
+        folders[name] = executable
+    monkeypatch.setattr(replay_process.sys, "argv", [str(tmp_path / "replay")])
+    monkeypatch.setattr(replay_process.sys, "executable", str(tmp_path / "venv" / "python"))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(tmp_path / "other"), str(tmp_path / "prefix")]))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert replay_process.find_executable() == folders["venv"]
+    folders["venv"].unlink()
+    assert replay_process.find_executable() == folders["prefix/lib/cgdet_ros"]
+    folders["prefix/lib/cgdet_ros"].unlink()
+    assert replay_process.find_executable() == folders["path"]
+    folders["path"].chmod(0o644)
+    with pytest.raises(InputError, match="cgdet-detector is neither beside"):
+        replay_process.find_executable()
+
+
+def test_a_user_s_domain_is_kept_and_else_a_free_one_on_this_machine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "17")
+    assert replay_process.isolate() == 17
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    monkeypatch.delenv("ROS_LOCALHOST_ONLY", raising=False)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert 1 <= replay_process.isolate() <= 101
+    assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--bag", "x", "--limit-frames", "0"], "give 1 or more"),
+        (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
+        ([], "--bag"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        replay.main(words)
+    assert refusal.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        replay.main(["--help"])
+    assert end.value.code == 0
+    assert "cgdet-replay --bag drive.mcap" in capsys.readouterr().out
+
+
+def test_arguments_of_ros_are_left_alone() -> None:
+    words = ["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"]
+    assert replay._without_ros_arguments(words) == ["--bag", "x", "--out", "z"]
+    assert replay._without_ros_arguments(["--bag", "x", "--ros-args", "-r", "a:=b"]) == ["--bag", "x"]
