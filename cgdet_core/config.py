@@ -7,6 +7,7 @@ paths, YAML values) are laid over it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -115,7 +116,7 @@ class EvaluationConfig(Settings):
     @field_validator("height_bins_px")
     @classmethod
     def _ascending_bins(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(low >= high for low, high in zip(value, value[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(value)):
             raise ValueError(f"{list(value)} must ascend")
         return value
 
@@ -182,7 +183,7 @@ class SourceConfig(Settings):
         None,
         ge=0,
         le=4,
-        description="of the set's blocks of 50 frame numbers every fifth, counted from this one, validates and does not train",
+        description="of the set's blocks of 50 frame numbers every fifth, from this one on, validates and does not train",
     )
 
 
