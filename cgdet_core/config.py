@@ -183,7 +183,7 @@ class SourceConfig(Settings):
         None,
         ge=0,
         le=4,
-        description="of the set's blocks of 50 frame numbers every fifth, from this one on, validates and does not train",
+        description="of the set's blocks of 50 frame numbers every fifth, from this one on, validates only",
     )
 
 
