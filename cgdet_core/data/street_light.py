@@ -150,9 +150,7 @@ class Lighting:
         across, down = (xs - camera.centre_px[0]) / camera.focal_px, (ys - camera.centre_px[1]) / camera.focal_px
         rays = np.stack([across, down, np.ones_like(across)], axis=-1) @ camera.rotation
         reach = np.clip(camera.position_m[1] / np.maximum(-rays[..., 1], 1e-3), 0.5, 300)
-        fade = cv2.resize(
-            (mask[step // 2 :: step, step // 2 :: step] / (1 + (reach / 16) ** 2)).astype(np.float32), (width, height)
-        )
+        fade = cv2.resize((1 / (1 + (reach / 16) ** 2)).astype(np.float32), (width, height))
         grain = self._warp(to_pixels, (width, height)) * fade * mask
         temperatures += grain * np.float32(0.4 * climate.texture)
         shade += grain * np.float32(0.10)
