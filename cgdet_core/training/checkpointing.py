@@ -44,6 +44,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(Recipe.model_validate(description["recipe"]), int(description["batches_done"]), tensors)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no checkpoint to resume: train without --resume") from None
-    except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a whole checkpoint ({reason}): train again in another --out") from None

@@ -1,0 +1,230 @@
+"""The network against a second one, written with functions alone from what the module docs say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cgdet_core.config import ModelConfig
+from cgdet_core.model.blocks import ConvUnit, PooledContext
+from cgdet_core.model.detector import Detector
+
+torch.set_num_threads(1)
+
+SMALL = ModelConfig(
+    widths=(8, 16, 24, 32, 40), depths=(1, 2, 0, 1), neck_depth=2, head_width=16, bins=5, class_names=("a", "b")
+)
+
+
+def fill(detector: Detector, seed: int = 0) -> Detector:
+    """Every weight and statistic another value, so that no two can be confused."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, tensor in detector.state_dict().items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        if name.endswith("running_var"):
+            state[name] = 0.5 + noise.abs()
+        elif name.endswith("norm.weight"):
+            state[name] = 1 + 0.2 * noise
+        elif name.endswith("num_batches_tracked"):
+            state[name] = tensor
+        elif tensor.ndim == 4:
+            state[name] = noise * (2 / tensor[0].numel()) ** 0.5
+        else:
+            state[name] = 0.3 * noise
+    detector.load_state_dict(state)
+    return detector.eval()
+
+
+class Second:
+    """The same network: weights by name, operations by torch.nn.functional."""
+
+    def __init__(self, state: dict[str, Tensor], config: ModelConfig) -> None:
+        self.state, self.config = state, config
+
+    def unit(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+        kernel = self.state[f"{name}.conv.weight"]
+        x = functional.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2)
+        mean, variance, weight, bias = (
+            self.state[f"{name}.norm.{part}"][:, None, None]
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        x = (x - mean) / torch.sqrt(variance + 1e-3) * weight + bias
+        return x * torch.sigmoid(x)
+
+    def cross_stage(self, name: str, x: Tensor, depth: int, shortcut: bool) -> Tensor:
+        entered = self.unit(f"{name}.enter", x)
+        half = entered.shape[1] // 2
+        parts = [entered[:, :half], entered[:, half:]]
+        for index in range(depth):
+            inner = self.unit(f"{name}.bottlenecks.{index}.first", parts[-1])
+            inner = self.unit(f"{name}.bottlenecks.{index}.second", inner)
+            parts.append(parts[-1] + inner if shortcut else inner)
+        return self.unit(f"{name}.leave", torch.cat(parts, 1))
+
+    def context(self, name: str, x: Tensor) -> Tensor:
+        x = self.unit(f"{name}.enter", x)
+        fields = [x] + [functional.max_pool2d(x, size, 1, size // 2) for size in (5, 9, 13)]
+        return self.unit(f"{name}.leave", torch.cat(fields, 1))
+
+    def __call__(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        x = self.unit("backbone.stem", images, 2)
+        maps = []
+        for index in range(4):
+            x = self.unit(f"backbone.stages.{index}.0", x, 2)
+            x = self.cross_stage(f"backbone.stages.{index}.1", x, self.config.depths[index], True)
+            maps.append(x)
+        c3, c4, c5 = maps[1], maps[2], self.context("backbone.context", maps[3])
+        depth = self.config.neck_depth
+
+        def double(y: Tensor) -> Tensor:
+            return y.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+        p4 = self.cross_stage("neck.down_to_16", torch.cat([double(c5), c4], 1), depth, False)
+        n3 = self.cross_stage("neck.down_to_8", torch.cat([double(p4), c3], 1), depth, False)
+        n4 = self.cross_stage("neck.up_to_16", torch.cat([self.unit("neck.shrink_8", n3, 2), p4], 1), depth, False)
+        n5 = self.cross_stage("neck.up_to_32", torch.cat([self.unit("neck.shrink_16", n4, 2), c5], 1), depth, False)
+        outputs = []
+        for level, feature in enumerate((n3, n4, n5)):
+            maps = []
+            for branch in ("class", "box"):
+                name = f"head.{branch}_branches.{level}"
+                y = self.unit(f"{name}.1", self.unit(f"{name}.0", feature))
+                maps.append(functional.conv2d(y, self.state[f"{name}.2.weight"], self.state[f"{name}.2.bias"]))
+            outputs.append((maps[0], maps[1]))
+        return outputs
+
+
+def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell() -> None:
+    detector = fill(Detector(SMALL))
+    images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        output = detector(images)
+        levels = Second(detector.state_dict(), SMALL)(images)
+    cell = 0
+    for (classes, boxes), stride in zip(levels, (8, 16, 32), strict=True):
+        assert classes.shape[2:] == (64 // stride, 96 // stride)
+        for row in range(64 // stride):
+            for column in range(96 // stride):
+                torch.testing.assert_close(
+                    output.class_logits[:, cell], classes[:, :, row, column], atol=1e-4, rtol=1e-4
+                )
+                expected = boxes[:, :, row, column].reshape(2, 4, 5)
+                torch.testing.assert_close(output.box_logits[:, cell], expected, atol=1e-4, rtol=1e-4)
+                assert output.centres_xy_px[cell].tolist() == [(column + 0.5) * stride, (row + 0.5) * stride]
+                assert output.strides_px[cell] == stride
+                cell += 1
+    assert output.class_logits.shape == (2, cell, 2)
+    assert output.box_logits.shape == (2, cell, 4, 5)
+    assert output.class_logits.std() > 0.1  # the comparison was of something
+
+
+def test_the_default_network_has_the_designs_number_of_parameters() -> None:
+    detector = Detector(ModelConfig())
+    assert 3_050_000 <= detector.parameter_count() <= 3_250_000
+    assert detector.parameter_count() == sum(p.numel() for p in detector.parameters() if p.requires_grad)
+
+
+def by_hand(config: ModelConfig) -> int:
+    """Parameters from the structure's description."""
+
+    def unit(inputs: int, outputs: int, kernel: int) -> int:
+        return inputs * outputs * kernel**2 + 2 * outputs
+
+    def stage(inputs: int, outputs: int, depth: int) -> int:
+        half = outputs // 2
+        return unit(inputs, 2 * half, 1) + depth * 2 * unit(half, half, 3) + unit((2 + depth) * half, outputs, 1)
+
+    w, n, h = config.widths, config.neck_depth, config.head_width
+    total = unit(1, w[0], 3)
+    for index in range(4):
+        total += unit(w[index], w[index + 1], 3) + stage(w[index + 1], w[index + 1], config.depths[index])
+    total += unit(w[4], w[4] // 2, 1) + unit(4 * (w[4] // 2), w[4], 1)
+    total += stage(w[4] + w[3], w[3], n) + stage(w[3] + w[2], w[2], n) + unit(w[2], w[2], 3)
+    total += stage(w[2] + w[3], w[3], n) + unit(w[3], w[3], 3) + stage(w[3] + w[4], w[4], n)
+    for width in w[2:]:
+        for outputs in (len(config.class_names), 4 * config.bins):
+            total += unit(width, h, 3) + unit(h, h, 3) + h * outputs + outputs
+    return total
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        SMALL,
+        ModelConfig(widths=(8, 8, 8, 8, 8), depths=(0, 0, 0, 0), neck_depth=0, head_width=8, bins=2),
+        ModelConfig(widths=(24, 16, 40, 8, 32), depths=(2, 0, 1, 3), neck_depth=1, head_width=9, bins=3),
+    ],
+)
+def test_any_width_and_depth_builds_with_the_parameters_it_describes(config: ModelConfig) -> None:
+    detector = Detector(config).eval()
+    assert detector.parameter_count() == by_hand(config)
+    with torch.no_grad():
+        output = detector(torch.zeros(1, 1, 32, 64))
+    assert output.class_logits.shape == (1, 32 + 8 + 2, len(config.class_names))
+    assert output.box_logits.shape == (1, 42, 4, config.bins)
+
+
+def test_a_batch_gives_what_single_frames_give() -> None:
+    detector = fill(Detector(SMALL))
+    images = torch.rand(5, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        together = detector(images)
+        for index in range(5):
+            alone = detector(images[index : index + 1])
+            torch.testing.assert_close(together.class_logits[index], alone.class_logits[0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(together.box_logits[index], alone.box_logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_memory_layout_changes_nothing() -> None:
+    detector = fill(Detector(SMALL))
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        rows = detector(images)
+        channels = detector.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(rows.class_logits, channels.class_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rows.box_logits, channels.box_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_before_training_every_class_is_seen_with_a_chance_of_a_hundredth() -> None:
+    torch.manual_seed(0)
+    detector = Detector(SMALL).eval()
+    for branch in detector.head.class_branches:
+        assert branch[-1].bias.sigmoid().tolist() == pytest.approx([0.01, 0.01])
+    with torch.no_grad():
+        scores = detector(torch.rand(1, 1, 64, 64)).class_logits.sigmoid()
+    assert 0.001 < scores.mean() < 0.05
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, 6), (3, 1, 6), (3, 2, 3)])
+def test_a_unit_keeps_the_size_but_for_its_stride(kernel: int, stride: int, size: int) -> None:
+    assert ConvUnit(2, 5, kernel, stride)(torch.rand(1, 2, 6, 6)).shape == (1, 5, size, size)
+
+
+def test_every_parameter_learns() -> None:
+    detector = Detector(SMALL).train()
+    output = detector(torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(4)))
+    generator = torch.Generator().manual_seed(5)
+    probes = [
+        (logits * torch.randn(logits.shape, generator=generator)).sum()
+        for logits in (output.class_logits, output.box_logits)
+    ]
+    sum(probes).backward()
+    for name, parameter in detector.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_pooled_context_sees_fields_of_5_9_and_13_cells() -> None:
+    context = PooledContext(4).eval()
+    seen = {}
+    context.leave = torch.nn.Identity()  # type: ignore[assignment]
+    context.enter = torch.nn.Identity()  # type: ignore[assignment]
+    spot = torch.zeros(1, 1, 21, 21)
+    spot[0, 0, 10, 10] = 1
+    for number, field in enumerate(context(spot)[0]):
+        seen[number] = int((field[10] > 0).sum())
+    assert seen == {0: 1, 1: 5, 2: 9, 3: 13}

@@ -1,0 +1,181 @@
+"""Task-aligned assignment against plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cgdet_core.config import AssignerConfig
+from cgdet_core.training.assigner import Assignment, assign
+
+SIZE = 64
+
+
+def cell_centres() -> Tensor:
+    return torch.tensor(
+        [
+            [(x + 0.5) * stride, (y + 0.5) * stride]
+            for stride in (8, 16, 32)
+            for y in range(SIZE // stride)
+            for x in range(SIZE // stride)
+        ]
+    )
+
+
+CENTRES = cell_centres()
+CELLS = len(CENTRES)
+
+
+def random_case(seed: int, images: int = 2, most: int = 5, classes: int = 3) -> dict[str, Tensor]:
+    """Crowded objects, some smaller than a cell, some places empty; predictions near the objects."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    sizes = torch.where(rand(images, most, 1) < 0.3, 2 + 4 * rand(images, most, 2), 8 + 30 * rand(images, most, 2))
+    corners = rand(images, most, 2) * (SIZE - sizes)
+    gt = torch.cat([corners, corners + sizes], dim=-1)
+    objects = rand(images, most) < 0.8
+    if seed % 4 == 0:
+        objects[0] = False  # an image without objects
+    near = torch.randint(0, most, (images, CELLS), generator=generator)
+    boxes = gt.gather(1, near[:, :, None].expand(-1, -1, 4)) + 6 * (rand(images, CELLS, 4) - 0.5)
+    return {
+        "class_logits": 4 * rand(images, CELLS, classes) - 3,
+        "boxes_xyxy_px": boxes,
+        "centres_xy_px": CENTRES,
+        "gt_boxes_xyxy_px": gt,
+        "gt_class_ids": torch.randint(0, classes, (images, most), generator=generator),
+        "objects": objects,
+    }
+
+
+def plainly(plain_assign: Callable[..., Any], case: dict[str, Tensor], config: AssignerConfig) -> list[Any]:
+    scores = case["class_logits"].double().sigmoid().tolist()
+    results = []
+    for image in range(len(scores)):
+        objects = {
+            index: (case["gt_boxes_xyxy_px"][image, index].tolist(), int(case["gt_class_ids"][image, index]))
+            for index in range(case["objects"].shape[1])
+            if case["objects"][image, index]
+        }
+        results.append(
+            plain_assign(
+                scores[image],
+                case["boxes_xyxy_px"][image].tolist(),
+                CENTRES.tolist(),
+                objects,
+                config.top_k,
+                config.alpha,
+                config.beta,
+                config.min_side_px,
+            )
+        )
+    return results
+
+
+def check_same(got: Assignment, expected: list[Any]) -> None:
+    for image, plain in enumerate(expected):
+        positive = {cell: int(got.object_index[image, cell]) for cell in got.positive[image].nonzero()[:, 0].tolist()}
+        assert positive == plain.owner
+        target = [plain.target.get(cell, 0.0) for cell in range(CELLS)]
+        assert got.target_score[image].tolist() == pytest.approx(target, rel=1e-3, abs=1e-5)
+        assert (got.object_index[image][~got.positive[image]] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AssignerConfig(),
+        AssignerConfig(top_k=3),
+        AssignerConfig(top_k=1, min_side_px=0),
+        AssignerConfig(top_k=200, alpha=1.0, beta=2.0, min_side_px=20),
+    ],
+)
+def test_random_crowds_are_assigned_as_in_plain_python(
+    plain_assign: Callable[..., Any], config: AssignerConfig
+) -> None:
+    contested = empty = 0
+    for seed in range(12):
+        case = random_case(seed)
+        expected = plainly(plain_assign, case, config)
+        check_same(assign(**case, config=config), expected)
+        contested += sum(plain.contested for plain in expected)
+        empty += sum(not plain.owner for plain in expected)
+    assert empty >= 3
+    assert contested > 5 or config.top_k == 1
+
+
+def test_each_image_of_a_batch_is_assigned_as_if_alone() -> None:
+    case = random_case(1, images=4)
+    together = assign(**case, config=AssignerConfig())
+    for image in range(4):
+        one = {key: value if key == "centres_xy_px" else value[image : image + 1] for key, value in case.items()}
+        alone = assign(**one, config=AssignerConfig())
+        assert torch.equal(together.positive[image], alone.positive[0])
+        assert torch.equal(together.object_index[image], alone.object_index[0])
+        assert torch.equal(together.target_score[image], alone.target_score[0])
+
+
+def one_object(box: list[float], predicted: list[float], logit: float = 0.0) -> dict[str, Tensor]:
+    return {
+        "class_logits": torch.full((1, CELLS, 1), logit),
+        "boxes_xyxy_px": torch.tensor(predicted).expand(1, CELLS, 4).clone(),
+        "centres_xy_px": CENTRES,
+        "gt_boxes_xyxy_px": torch.tensor([[box]]),
+        "gt_class_ids": torch.zeros(1, 1, dtype=torch.int64),
+        "objects": torch.ones(1, 1, dtype=torch.bool),
+    }
+
+
+def test_an_object_smaller_than_a_cell_has_a_cell_nevertheless() -> None:
+    box = [29.0, 29.0, 31.0, 31.0]  # no centre of any stride lies in it
+    case = one_object(box, [28.0, 28.0, 32.0, 32.0])
+    assert not assign(**case, config=AssignerConfig(min_side_px=0)).positive.any()
+    got = assign(**case, config=AssignerConfig())
+    assert CENTRES[got.positive[0]].tolist() == [[28.0, 28.0]]
+    assert got.target_score.max().item() == pytest.approx(4 / 16, rel=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0.0, 9.0, 18.0, 18.5])
+def test_the_best_cells_target_is_the_best_overlap_however_small(shift: float) -> None:
+    box = [20.0, 20.0, 40.0, 40.0]
+    case = one_object(box, [20 + shift, 20 + shift, 40 + shift, 40 + shift], logit=-4)
+    shared = (20 - shift) ** 2
+    got = assign(**case, config=AssignerConfig())
+    assert got.target_score.max().item() == pytest.approx(shared / (800 - shared), rel=1e-3)
+
+
+def test_an_object_that_no_prediction_touches_has_no_cell() -> None:
+    got = assign(**one_object([10.0, 10.0, 30.0, 30.0], [40.0, 40.0, 60.0, 60.0]), config=AssignerConfig())
+    assert not got.positive.any()
+    assert (got.target_score == 0).all()
+
+
+def test_regions_to_ignore_and_padding_own_no_cell() -> None:
+    case = one_object([10.0, 10.0, 50.0, 50.0], [10.0, 10.0, 50.0, 50.0])
+    assert assign(**case, config=AssignerConfig()).positive.any()
+    case["objects"][:] = False
+    got = assign(**case, config=AssignerConfig())
+    assert not got.positive.any()
+    assert (got.target_score == 0).all()
+
+
+def test_more_cells_wanted_than_there_are_takes_those_inside() -> None:
+    case = one_object([0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 64.0, 64.0])
+    assert assign(**case, config=AssignerConfig(top_k=1000)).positive.all()
+    case = one_object([0.0, 0.0, 16.0, 8.0], [0.0, 0.0, 16.0, 8.0])
+    got = assign(**case, config=AssignerConfig(top_k=1000))
+    assert CENTRES[got.positive[0]].tolist() == [[4, 4], [12, 4], [8, 8]]
+
+
+def test_nothing_of_the_assignment_is_differentiated() -> None:
+    case = random_case(1)
+    case["class_logits"].requires_grad_()
+    case["boxes_xyxy_px"].requires_grad_()
+    assert not assign(**case, config=AssignerConfig()).target_score.requires_grad

@@ -1,0 +1,320 @@
+"""The three loss terms against loops over cells, written from the papers' formulas; their gradient by differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cgdet_core.config import AssignerConfig, LossConfig, ModelConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.model.detector import Detector
+from cgdet_core.model.head import HeadOutput
+from cgdet_core.training.losses import detection_loss
+
+CLASSES, BINS, SIZE = 3, 5, 64
+CENTRES = [
+    [(x + 0.5) * stride, (y + 0.5) * stride]
+    for stride in (8, 16, 32)
+    for y in range(SIZE // stride)
+    for x in range(SIZE // stride)
+]
+STRIDES = [8.0] * 64 + [16.0] * 16 + [32.0] * 4
+CELLS = len(CENTRES)
+
+
+def random_case(seed: int, images: int = 2, most: int = 5) -> tuple[HeadOutput, TrainingBatch]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    sizes = torch.where(rand(images, most, 1) < 0.25, 2 + 4 * rand(images, most, 2), 10 + 40 * rand(images, most, 2))
+    corners = rand(images, most, 2) * (SIZE - sizes)
+    kind = rand(images, most)
+    if seed % 3 == 0:
+        kind[0] = 0.9  # an image of padding alone
+    batch = TrainingBatch(
+        images=torch.zeros(images, 1, SIZE, SIZE),
+        boxes_xyxy_px=torch.cat([corners, corners + sizes], dim=-1),
+        class_ids=torch.randint(0, CLASSES, (images, most), generator=generator),
+        objects=kind < 0.55,
+        ignored=(kind >= 0.55) & (kind < 0.8),
+        labelled=rand(images, CLASSES) < 0.8,
+    )
+    output = HeadOutput(
+        class_logits=(5 * rand(images, CELLS, CLASSES) - 4).requires_grad_(),
+        box_logits=(5 * rand(images, CELLS, 4, BINS) - 2.5).requires_grad_(),
+        centres_xy_px=torch.tensor(CENTRES),
+        strides_px=torch.tensor(STRIDES),
+    )
+    return output, batch
+
+
+def softmax(logits: list[float]) -> list[float]:
+    weights = [math.exp(value - max(logits)) for value in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def box_of(box_logits: list[list[float]], cell: int) -> list[float]:
+    left, top, right, bottom = (
+        STRIDES[cell] * sum(k * share for k, share in enumerate(softmax(side))) for side in box_logits
+    )
+    x, y = CENTRES[cell]
+    return [x - left, y - top, x + right, y + bottom]
+
+
+def ciou_parts(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    """(overlap, distance term, v) of Zheng et al. 2020: CIoU = overlap - distance term - alpha v."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    overlap = width * height / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height)
+    rho2 = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    c2 = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
+    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
+    return overlap, rho2 / c2, 4 / math.pi**2 * (angles[1] - angles[0]) ** 2
+
+
+class PlainLoss:
+    """Assignment and alphas of CIoU are found once, so that the terms can be looked at as functions of the logits."""
+
+    def __init__(
+        self, output: HeadOutput, batch: TrainingBatch, assigner: AssignerConfig, plain_assign: Callable[..., Any]
+    ) -> None:
+        self.batch = batch
+        self.class_logits = output.class_logits.detach().double().numpy().copy()
+        self.box_logits = output.box_logits.detach().double().numpy().copy()
+        self.assigned, self.alpha = [], {}
+        for image in range(len(self.class_logits)):
+            objects = {
+                m: (batch.boxes_xyxy_px[image, m].tolist(), int(batch.class_ids[image, m]))
+                for m in range(batch.objects.shape[1])
+                if batch.objects[image, m]
+            }
+            scores = (1 / (1 + np.exp(-self.class_logits[image]))).tolist()
+            boxes = [box_of(self.box_logits[image, cell].tolist(), cell) for cell in range(CELLS)]
+            found = plain_assign(
+                scores, boxes, CENTRES, objects, assigner.top_k, assigner.alpha, assigner.beta, assigner.min_side_px
+            )
+            self.assigned.append(found)
+            for cell, owner in found.owner.items():
+                overlap, _, v = ciou_parts(boxes[cell], objects[owner][0])
+                self.alpha[image, cell] = v / (1 - overlap + v)
+        self.normaliser = max(1.0, sum(sum(found.target.values()) for found in self.assigned))
+
+    def counts(self, image: int, cell: int, class_id: int) -> bool:
+        if not self.batch.labelled[image, class_id]:
+            return False
+        if cell in self.assigned[image].owner:
+            return True
+        x, y = CENTRES[cell]
+        for m in range(self.batch.ignored.shape[1]):
+            if self.batch.ignored[image, m] and self.batch.class_ids[image, m] == class_id:
+                left, top, right, bottom = self.batch.boxes_xyxy_px[image, m].tolist()
+                if left <= x <= right and top <= y <= bottom:
+                    return False
+        return True
+
+    def class_of(self, image: int, cell: int) -> float:
+        """Binary cross-entropy of one cell."""
+        found, total = self.assigned[image], 0.0
+        for class_id in range(CLASSES):
+            if not self.counts(image, cell, class_id):
+                continue
+            p = 1 / (1 + math.exp(-self.class_logits[image, cell, class_id]))
+            target = 0.0
+            if cell in found.owner and self.batch.class_ids[image, found.owner[cell]] == class_id:
+                target = found.target[cell]
+            total -= target * math.log(p) + (1 - target) * math.log(1 - p)
+        return total
+
+    def box_of(self, image: int, cell: int) -> float:
+        found = self.assigned[image]
+        if cell not in found.owner:
+            return 0.0
+        truth = self.batch.boxes_xyxy_px[image, found.owner[cell]].tolist()
+        overlap, distance, v = ciou_parts(box_of(self.box_logits[image, cell].tolist(), cell), truth)
+        return found.target[cell] * (1 - (overlap - distance - self.alpha[image, cell] * v))
+
+    def distribution_of(self, image: int, cell: int) -> float:
+        """Li et al. 2020, eq. 6: -((y_right - y) log S_left + (y - y_left) log S_right), mean of the sides."""
+        found = self.assigned[image]
+        if cell not in found.owner:
+            return 0.0
+        left, top, right, bottom = self.batch.boxes_xyxy_px[image, found.owner[cell]].tolist()
+        x, y = CENTRES[cell]
+        total = 0.0
+        for side, distance in enumerate((x - left, y - top, right - x, bottom - y)):
+            true = min(max(distance / STRIDES[cell], 0.0), BINS - 1 - 1e-3)
+            lower = int(true)
+            shares = softmax(self.box_logits[image, cell, side].tolist())
+            total -= (lower + 1 - true) * math.log(shares[lower]) + (true - lower) * math.log(shares[lower + 1])
+        return found.target[cell] * total / 4
+
+    def terms(self) -> tuple[float, float, float]:
+        everywhere = [(image, cell) for image in range(len(self.class_logits)) for cell in range(CELLS)]
+        class_sum, box_sum, distribution_sum = (
+            sum(term(*place) for place in everywhere) for term in (self.class_of, self.box_of, self.distribution_of)
+        )
+        return class_sum / self.normaliser, box_sum / self.normaliser, distribution_sum / self.normaliser
+
+
+def cases() -> Iterator[tuple[HeadOutput, TrainingBatch]]:
+    return (random_case(seed) for seed in range(12))
+
+
+@pytest.mark.parametrize("assigner", [AssignerConfig(), AssignerConfig(top_k=3, alpha=1.0, beta=2.0)])
+def test_each_term_agrees_with_loops_over_cells(assigner: AssignerConfig, plain_assign: Callable[..., Any]) -> None:
+    config = LossConfig(class_weight=0.7, box_weight=3.0, distribution_weight=1.1, assigner=assigner)
+    ignored = unlabelled = empty = outside = beyond = small_sum = 0
+    for output, batch in cases():
+        loss = detection_loss(output, batch, config)
+        plain = PlainLoss(output, batch, assigner, plain_assign)
+        class_term, box_term, distribution_term = plain.terms()
+        assert loss.class_term.item() == pytest.approx(0.7 * class_term, rel=1e-4)
+        assert loss.box_term.item() == pytest.approx(3.0 * box_term, rel=1e-3, abs=1e-6)
+        assert loss.distribution_term.item() == pytest.approx(1.1 * distribution_term, rel=1e-3, abs=1e-6)
+        assert loss.total.item() == pytest.approx(0.7 * class_term + 3.0 * box_term + 1.1 * distribution_term, rel=1e-3)
+        unlabelled += int((~batch.labelled).sum())
+        small_sum += plain.normaliser == 1.0
+        for image, found in enumerate(plain.assigned):
+            empty += not found.owner
+            for cell in range(CELLS):
+                ignored += sum(batch.labelled[image, c] and not plain.counts(image, cell, c) for c in range(CLASSES))
+            for cell, owner in found.owner.items():
+                x, y = CENTRES[cell]
+                left, top, right, bottom = batch.boxes_xyxy_px[image, owner].tolist()
+                sides = (x - left, y - top, right - x, bottom - y)
+                outside += min(sides) < 0
+                beyond += max(sides) / STRIDES[cell] > BINS - 1
+    # the hard cases were all there
+    assert min(ignored, unlabelled, empty, outside, beyond) > 0
+
+
+def test_few_objects_are_divided_by_one_at_least(plain_assign: Callable[..., Any]) -> None:
+    output, batch = random_case(1)
+    batch.objects[:] = False
+    batch.objects[0, 0] = True
+    batch.boxes_xyxy_px[0, 0] = torch.tensor([20.0, 20, 24, 24])
+    plain = PlainLoss(output, batch, AssignerConfig(), plain_assign)
+    assert 0 < sum(sum(found.target.values()) for found in plain.assigned) < 1
+    loss = detection_loss(output, batch, LossConfig(class_weight=1, box_weight=1, distribution_weight=1))
+    got = [loss.class_term.item(), loss.box_term.item(), loss.distribution_term.item()]
+    assert got == pytest.approx(plain.terms(), rel=1e-3)
+
+
+def test_the_gradient_is_that_of_finite_differences(plain_assign: Callable[..., Any]) -> None:
+    config = LossConfig()
+    output, batch = random_case(1)
+    detection_loss(output, batch, config).total.backward()
+    plain = PlainLoss(output, batch, config.assigner, plain_assign)
+    step, checked = 1e-5, 0
+    for image, found in enumerate(plain.assigned):
+        # all cells that own an object, and some that do not
+        for cell in sorted({*found.owner, *range(0, CELLS, 9)}):
+            for logits, gradient in (
+                (plain.class_logits, output.class_logits.grad),
+                (plain.box_logits, output.box_logits.grad),
+            ):
+                assert gradient is not None
+                for place in np.ndindex(logits[image, cell].shape):
+                    values = []
+                    for sign in (1, -1):
+                        logits[(image, cell, *place)] += sign * step
+                        values.append(
+                            config.class_weight * plain.class_of(image, cell)
+                            + config.box_weight * plain.box_of(image, cell)
+                            + config.distribution_weight * plain.distribution_of(image, cell)
+                        )
+                        logits[(image, cell, *place)] -= sign * step
+                    slope = (values[0] - values[1]) / (2 * step) / plain.normaliser
+                    assert gradient[(image, cell, *place)].item() == pytest.approx(slope, rel=5e-3, abs=1e-5)
+                    checked += abs(slope) > 1e-4
+    assert checked > 200
+
+
+def test_an_image_without_objects_costs_only_what_is_claimed_there() -> None:
+    output, batch = random_case(1)
+    batch.objects[:] = False
+    batch.ignored[:] = False
+    batch.labelled[:] = True
+    loss = detection_loss(output, batch, LossConfig(class_weight=1))
+    assert loss.box_term.item() == 0
+    assert loss.distribution_term.item() == 0
+    expected = torch.log1p(output.class_logits.detach().double().exp()).sum().item()
+    assert loss.class_term.item() == pytest.approx(expected, rel=1e-5)
+    loss.total.backward()
+    assert (output.box_logits.grad == 0).all()
+
+
+def test_nothing_is_learned_of_unlabelled_classes_and_inside_regions_to_ignore() -> None:
+    output, batch = random_case(2)
+    batch.objects[:] = False
+    batch.ignored[:] = False
+    batch.labelled[:] = True
+    batch.labelled[0, 1] = False
+    batch.ignored[1, 0] = True
+    batch.class_ids[1, 0] = 2
+    batch.boxes_xyxy_px[1, 0] = torch.tensor([0.0, 0.0, 64.0, 32.0])
+    detection_loss(output, batch, LossConfig()).total.backward()
+    gradient = output.class_logits.grad
+    assert gradient is not None
+    upper = torch.tensor(CENTRES)[:, 1] <= 32
+    assert (gradient[0, :, 1] == 0).all()
+    assert (gradient[0, :, [0, 2]] != 0).all()
+    assert (gradient[1, upper, 2] == 0).all()
+    assert (gradient[1, ~upper, 2] != 0).all()
+    assert (gradient[1, :, :2] != 0).all()
+
+
+def test_half_precision_outputs_give_a_finite_single_precision_loss() -> None:
+    output, batch = random_case(4)
+    half = HeadOutput(
+        output.class_logits.detach().bfloat16(),
+        output.box_logits.detach().bfloat16(),
+        output.centres_xy_px,
+        output.strides_px,
+    )
+    loss = detection_loss(half, batch, LossConfig()).total
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(detection_loss(output, batch, LossConfig()).total.item(), rel=0.05)
+
+
+def test_a_small_batch_is_learned_by_heart() -> None:
+    torch.manual_seed(0)
+    detector = Detector(
+        ModelConfig(widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), head_width=16, bins=8, class_names=("a", "b"))
+    )
+    images = torch.full((2, 1, 64, 64), 0.2)
+    images[0, 0, 16:40, 24:40] = 1.0
+    images[1, 0, 30:44, 6:50] = 0.7
+    batch = TrainingBatch(
+        images,
+        torch.tensor([[[24.0, 16, 40, 40]], [[6.0, 30, 50, 44]]]),
+        torch.tensor([[0], [1]]),
+        torch.ones(2, 1, dtype=torch.bool),
+        torch.zeros(2, 1, dtype=torch.bool),
+        torch.ones(2, 2, dtype=torch.bool),
+    )
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=5e-3)
+    totals = []
+    for _ in range(80):
+        output = detector(images)
+        loss = detection_loss(output, batch, LossConfig()).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        totals.append(loss.item())
+    assert totals[-1] < 0.4 * totals[0]
+    scores, cells = output.class_logits.detach().sigmoid().flatten(1).max(1)
+    boxes = output.boxes_xyxy_px().detach()
+    for image in range(2):
+        cell, class_id = divmod(int(cells[image]), 2)
+        assert class_id == image
+        assert scores[image] > 0.5
+        torch.testing.assert_close(boxes[image, cell], batch.boxes_xyxy_px[image, 0], atol=4, rtol=0)

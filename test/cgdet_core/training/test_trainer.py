@@ -1,0 +1,312 @@
+"""Real runs of a tiny network: to the end, stopped and resumed, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cgdet_core import thermal
+from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig, load_recipe
+from cgdet_core.data.dataset import CachedFrame, Source, TrainingBatches
+from cgdet_core.errors import InputError
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import load_model
+from cgdet_core.training.averaging import WeightAverage
+from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.losses import detection_loss
+from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.trainer import train
+from cgdet_core.types import GroundTruth
+
+torch.set_num_threads(1)
+
+RECIPE = Recipe(
+    model=ModelConfig(
+        widths=(8, 8, 8, 8, 8), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4, input_height_width_px=(32, 64)
+    ),
+    augment=AugmentConfig(crop_px=32),
+    train=TrainConfig(
+        images=84,
+        batch_size=2,
+        workers=0,
+        device="cpu",
+        warmup_images=10,
+        checkpoint_seconds=1e-6,
+        seed=1,
+        weight_decay=2.0,
+        gradient_clip=2.0,
+    ),
+)
+
+
+class Interrupted(tuple):
+    """Frames of a source; the user presses Ctrl-C while draw `after` is made."""
+
+    after = 10**9
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        self.after -= 1
+        if self.after < 0:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+def sources(interrupt_after: int = 10**9) -> list[Source]:
+    frames = []
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        grey = rng.integers(80, 120, (48, 64), dtype=np.uint8)
+        left, top = rng.integers(0, 40), rng.integers(0, 20)
+        grey[top : top + 24, left : left + 16] += 100
+        truth = GroundTruth(np.array([[left, top, left + 16, top + 24]]), np.array([number % 3]), np.zeros(1, bool))
+        frames.append(CachedFrame(grey, thermal.tone_limits(grey, ThermalConfig()), truth))
+    interrupted = Interrupted(frames)
+    interrupted.after = interrupt_after
+    return [Source("squares", 1.0, interrupted, polarity_free=False)]
+
+
+def changed(**settings: Any) -> Recipe:
+    return RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update=settings)})
+
+
+def log_of(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never interrupted."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    train(RECIPE, sources(), out, progress=False)
+    return out
+
+
+def test_a_run_leaves_model_log_recipe_and_checkpoint_and_nothing_else(finished: Path) -> None:
+    names = sorted(path.name for path in finished.iterdir())
+    assert names == ["checkpoint.safetensors", "log.jsonl", "model.safetensors", "recipe.yaml"]
+    detector, info = load_model(finished / "model.safetensors")
+    assert info.model == RECIPE.model
+    assert info.parameters == detector.parameter_count()
+    assert info.training["data"] == {"squares": 4}
+    assert info.training["recipe"]["train"]["seed"] == 1
+    assert load_recipe(finished / "recipe.yaml") == RECIPE
+    log = log_of(finished)
+    assert [line["batch"] for line in log] == [20, 40, 42]
+    assert log[1]["learning_rate"] == pytest.approx(learning_rate(39 * 2, RECIPE.train))
+    for line in log:
+        assert line["loss"] == pytest.approx(line["class"] + line["box"] + line["distribution"])
+
+
+def test_no_file_of_a_run_is_a_pickle(finished: Path) -> None:
+    for path in finished.iterdir():
+        data = path.read_bytes()
+        assert not data.startswith((b"PK", b"\x80"))  # what torch.save and pickle write
+        if path.suffix == ".safetensors":
+            header = int.from_bytes(data[:8], "little")
+            assert isinstance(json.loads(data[8 : 8 + header]), dict)
+        else:
+            data.decode("utf-8")
+
+
+def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None:
+    steps = 5
+    torch.manual_seed(RECIPE.train.seed)
+    detector = Detector(RECIPE.model).train().to(memory_format=torch.channels_last)
+    start = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    average = WeightAverage(detector, RECIPE.train.ema_decay)
+    moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in detector.named_parameters()}
+    batches = TrainingBatches(sources(), RECIPE)
+    for number in range(steps):
+        rate = learning_rate(2 * number, RECIPE.train)
+        detector.zero_grad()
+        images = batches[number].images.to(memory_format=torch.channels_last)
+        detection_loss(detector(images), batches[number], RECIPE.loss).total.backward()
+        norm = sum(float(p.grad.square().sum()) for p in detector.parameters() if p.grad is not None) ** 0.5
+        with torch.no_grad():
+            for name, parameter in detector.named_parameters():
+                assert parameter.grad is not None
+                gradient = parameter.grad * min(1.0, RECIPE.train.gradient_clip / (norm + 1e-6))
+                first, second = moments[name]
+                # AdamW (Loshchilov and Hutter 2019), decay on matrices alone
+                if parameter.ndim > 1:
+                    parameter.mul_(1 - rate * RECIPE.train.weight_decay)
+                first.mul_(0.9).add_(gradient, alpha=0.1)
+                second.mul_(0.999).add_(gradient.square(), alpha=0.001)
+                unbiased = second / (1 - 0.999 ** (number + 1))
+                parameter.sub_(rate * (first / (1 - 0.9 ** (number + 1))) / (unbiased.sqrt() + 1e-8))
+        average.update(detector)
+    run = train_to(steps, tmp_path)
+    for prefix, reference in (("weights", detector), ("average", average.detector)):
+        for name, expected in reference.state_dict().items():
+            # Adam makes much of rounding where a gradient is next to nothing: compared with how far it went
+            went = (expected.double() - start[name].double()).abs().mean()
+            off = (expected.double() - run.part(prefix)[name].double()).abs().mean()
+            assert off <= 0.02 * went, f"{prefix}.{name}"
+            assert went > 0, f"{prefix}.{name}"
+
+
+def train_to(batches: int, out: Path) -> Checkpoint:
+    """The same run, interrupted after `batches`."""
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, sources(interrupt_after=2 * batches), out, progress=False)
+    checkpoint = load_checkpoint(out / "checkpoint.safetensors")
+    assert checkpoint.batches_done == batches
+    return checkpoint
+
+
+@pytest.mark.parametrize("stopped_after", [1, 25])
+def test_a_stopped_and_resumed_run_ends_as_the_uninterrupted_one(
+    finished: Path, tmp_path: Path, stopped_after: int
+) -> None:
+    train_to(stopped_after, tmp_path)
+    # the line that the kill left unfinished
+    with (tmp_path / "log.jsonl").open("a") as handle:
+        handle.write('{"batch": 26, "learn')
+    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
+    for name in ("checkpoint.safetensors", "model.safetensors"):
+        whole, resumed = load_file(finished / name), load_file(tmp_path / name)
+        assert whole.keys() == resumed.keys()
+        for key, tensor in whole.items():
+            assert torch.equal(tensor, resumed[key]), key
+    assert log_of(tmp_path) == log_of(finished)
+
+
+def test_lines_of_batches_that_are_done_again_are_dropped_from_the_log(finished: Path, tmp_path: Path) -> None:
+    train_to(15, tmp_path)
+    lines = [{"batch": 10, "loss": 1.5}, {"batch": 20, "loss": 9.9}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
+    assert log_of(tmp_path) == [lines[0], *log_of(finished)]
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
+    for path in finished.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_seed_decides_and_helper_processes_change_nothing(finished: Path, tmp_path: Path) -> None:
+    whole = load_file(finished / "model.safetensors")
+    helped = load_file(train(changed(workers=2), sources(), tmp_path / "helped", progress=False))
+    assert all(torch.equal(tensor, helped[name]) for name, tensor in whole.items())
+    other = load_file(train(changed(seed=2, images=2), sources(), tmp_path / "other", progress=False))
+    assert not torch.allclose(other["backbone.stem.conv.weight"], whole["backbone.stem.conv.weight"], atol=0.01)
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_can_be_resumed(
+    finished: Path, tmp_path: Path, repository: Path
+) -> None:
+    code = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[2]); import test_trainer as t;"
+        "t.train(t.RECIPE, t.sources(), pathlib.Path(sys.argv[1]), progress=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint.safetensors").exists():
+        assert time.monotonic() < deadline, "the run wrote no checkpoint within a minute"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done >= 1
+    model = train(RECIPE, sources(), tmp_path, resume=True, progress=False)
+    whole, resumed = load_file(finished / "model.safetensors"), load_file(model)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def refusal(*arguments: Any, **more: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        train(*arguments, progress=False, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    message = refusal(RECIPE, sources(), finished)
+    assert str(finished) in message
+    assert "--resume" in message
+    assert {path: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_resuming_with_another_recipe_is_refused(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    assert "another recipe" in refusal(changed(learning_rate=0.5), sources(), finished, resume=True)
+    assert {path: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_resuming_nothing_or_a_cut_checkpoint_is_refused(finished: Path, tmp_path: Path) -> None:
+    assert "there is no checkpoint" in refusal(RECIPE, sources(), tmp_path, resume=True)
+    data = (finished / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(data[: len(data) // 2])
+    assert "not a whole checkpoint" in refusal(RECIPE, sources(), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("lost", ["weights.backbone.stem.conv.weight", "average.backbone.stem.conv.weight"])
+def test_a_checkpoint_of_other_tensors_is_refused(finished: Path, tmp_path: Path, lost: str) -> None:
+    checkpoint = load_checkpoint(finished / "checkpoint.safetensors")
+    del checkpoint.tensors[lost]
+    save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    message = refusal(RECIPE, sources(), tmp_path, resume=True)
+    assert str(tmp_path / "checkpoint.safetensors") in message
+    assert "tensors" in message
+
+
+def test_a_checkpoint_without_the_optimisers_state_is_refused(finished: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(finished / "checkpoint.safetensors")
+    for name in [name for name in checkpoint.tensors if name.startswith("optimizer.exp_avg.")]:
+        del checkpoint.tensors[name]
+    save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    assert "tensors" in refusal(RECIPE, sources(), tmp_path, resume=True)
+
+
+def test_a_loss_that_explodes_ends_the_run_with_one_line(tmp_path: Path) -> None:
+    wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0, checkpoint_seconds=1000)
+    message = refusal(wild, sources(), tmp_path)
+    assert "not finite" in message
+    assert "train.learning_rate" in message
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert str(tmp_path / "file") in refusal(RECIPE, sources(), tmp_path / "file" / "run")
+
+
+def test_a_run_starts_from_a_models_weights(finished: Path, tmp_path: Path) -> None:
+    slow = changed(images=2, learning_rate=1e-9, warmup_images=0, seed=99, ema_decay=0.0)
+    model = train(slow, sources(), tmp_path / "tuned", init=finished / "model.safetensors", progress=False)
+    start, tuned = load_file(finished / "model.safetensors"), load_file(model)
+    for name, tensor in start.items():
+        if "running" not in name:
+            torch.testing.assert_close(tuned[name], tensor, atol=1e-6, rtol=1e-5)
+    _, info = load_model(model)
+    assert info.training["init"] == "model.safetensors"
+
+
+def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) -> None:
+    model = finished / "model.safetensors"
+    other = RECIPE.model_copy(update={"model": RECIPE.model.model_copy(update={"bins": 5})})
+    assert str(model) in refusal(other, sources(), tmp_path / "a", init=model)
+    assert "none.safetensors" in refusal(RECIPE, sources(), tmp_path / "b", init=tmp_path / "none.safetensors")
+    assert "one of them" in refusal(RECIPE, sources(), finished, resume=True, init=model)
+    assert not (tmp_path / "a").exists()
+
+
+def test_half_precision_learns_and_keeps_single_precision_weights(tmp_path: Path) -> None:
+    model = train(changed(precision="bf16", images=8), sources(), tmp_path, progress=False)
+    assert all(tensor.dtype == torch.float32 for tensor in load_file(model).values())
+    assert all(np.isfinite(line["loss"]) for line in log_of(tmp_path))
