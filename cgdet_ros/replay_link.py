@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgdet_core.errors import InputError
 from cgdet_ros import messages
-from cgdet_ros.replay_process import NodeProcess
+from cgdet_ros.replay_process import NodeProcess, share_memory_for_large_frames
 
 DETECTOR_NAME = "thermal_detector"
 # reliable on both ends, so that a frame without an answer is one that the node did not take
@@ -177,4 +177,5 @@ def start_ros() -> None:
     """rclpy without signal handlers: Ctrl-C belongs to the replay."""
     from rclpy.signals import SignalHandlerOptions
 
+    share_memory_for_large_frames()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

@@ -22,6 +22,8 @@ EXECUTABLES = ("cgdet-detector", "detector")
 _KEPT_LINES = 60
 # up to here the ports of a domain lie below those that Linux hands out to others
 _LAST_DOMAIN = 101
+# of Fast DDS 2 (Humble to Jazzy) and 3
+_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
 
 
@@ -71,6 +73,25 @@ def isolate() -> int:
     if "ROS_DOMAIN_ID" not in os.environ:
         os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
     return int(os.environ["ROS_DOMAIN_ID"])
+
+
+def share_memory_for_large_frames() -> None:
+    """Let what this process publishes through Fast DDS fit into shared memory; the file says why.
+
+    Of no effect on what the user has set, on another middleware, or on processes started before. To be
+    called before rclpy.init.
+    """
+    if any(name in os.environ for name in _PROFILE_VARIABLES):
+        return
+    share = Path("share") / "cgdet_ros"
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    roots = [Path(__file__).resolve().parents[1], *(prefix / share for prefix in (Path(sys.prefix), *prefixes))]
+    for root in roots:
+        profile = root / "config" / "fastdds_large_frames.xml"
+        if profile.is_file():
+            for name in _PROFILE_VARIABLES:
+                os.environ[name] = str(profile)
+            return
 
 
 def _free_domain() -> int:
