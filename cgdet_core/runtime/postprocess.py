@@ -43,5 +43,8 @@ def _one_image(
     order = torch.sort(scores, descending=True, stable=True).indices[: config.max_candidates]
     cells, class_ids, scores = cells[order], class_ids[order], scores[order]
     boxes = decode_boxes(box_logits[cells], output.centres_xy_px[cells], output.strides_px[cells])
-    keep = batched_nms(boxes, scores, class_ids, config.nms_iou)[: config.max_detections]
+    if len(boxes) == 0:
+        return Boxes(boxes, scores, class_ids)
+    # batched_nms keeps classes apart by moving them, which takes coordinates from 0 on
+    keep = batched_nms(boxes - boxes.amin(), scores, class_ids, config.nms_iou)[: config.max_detections]
     return Boxes(boxes[keep], scores[keep], class_ids[keep])

@@ -1,0 +1,232 @@
+"""Model files: what was saved comes back; anything odd is one line that names the file."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cgdet_core.config import ModelConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime import model_file
+from cgdet_core.runtime.model_file import ModelInfo, default_model_path, load_model, read_info, save_model
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as handle:
+        return load_file(path), json.loads(handle.metadata()["cgdet"])
+
+
+def rewrite(path: Path, tensors: dict[str, Tensor], description: Any) -> Path:
+    save_file(tensors, path, metadata={"cgdet": json.dumps(description)})
+    return path
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    config = ModelConfig(
+        widths=(8, 16, 8, 16, 8), depths=(1, 0, 2, 0), neck_depth=0, head_width=8, bins=3, class_names=("dog", "cat")
+    )
+    detector = Detector(config)
+    for tensor in detector.state_dict().values():
+        if tensor.dtype.is_floating_point:
+            tensor.uniform_(0.1, 1)
+    info = ModelInfo(
+        model=config,
+        thermal=ThermalConfig(raw_range=(100, 900)),
+        postprocess=PostprocessConfig(score_threshold=0.4, class_thresholds={"dog": 0.1}),
+        training={"data": {"a": 3}},
+        scores={"map": 0.25},
+    )
+    save_model(tmp_path / "deep" / "m.safetensors", detector, info)
+    back, back_info = load_model(tmp_path / "deep" / "m.safetensors")
+    assert back_info == info.model_copy(update={"parameters": sum(p.numel() for p in detector.parameters())})
+    assert read_info(tmp_path / "deep" / "m.safetensors") == back_info
+    assert back_info.class_names == ("dog", "cat")
+    assert back_info.input_height_width_px == (512, 640)
+    assert not back.training
+    for name, tensor in detector.state_dict().items():
+        if "num_batches_tracked" not in name:
+            assert torch.equal(back.state_dict()[name], tensor)
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(back(image).class_logits, detector.eval()(image).class_logits)
+
+
+def test_saving_twice_gives_the_same_bytes(learned_model: Path, tmp_path: Path) -> None:
+    detector, info = load_model(learned_model)
+    save_model(tmp_path / "again", detector, info)
+    assert (tmp_path / "again").read_bytes() == learned_model.read_bytes()
+
+
+def test_any_memory_layout_is_saved_alike(learned_model: Path, tmp_path: Path) -> None:
+    detector, info = load_model(learned_model)
+    save_model(tmp_path / "turned", detector.to(memory_format=torch.channels_last), info)
+    assert (tmp_path / "turned").read_bytes() == learned_model.read_bytes()
+
+
+def test_a_description_of_another_network_is_not_saved(tmp_path: Path) -> None:
+    detector = Detector(ModelConfig(widths=(8, 8, 8, 8, 8)))
+    with pytest.raises(ValueError, match="not the one its description states"):
+        save_model(tmp_path / "m", detector, ModelInfo(model=ModelConfig()))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_full_disk_leaves_the_old_model(learned_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(b"old")
+    detector, info = load_model(learned_model)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            save_model(path, detector, info)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_cut_anywhere_or_with_bytes_added_is_refused(learned_model: Path, tmp_path: Path) -> None:
+    data = learned_model.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    for length in (0, 1, 7, 8, 100, header - 1, header, header + 1, len(data) // 2, len(data) - 1):
+        (tmp_path / "cut").write_bytes(data[:length])
+        assert "not a whole safetensors file" in refusal(tmp_path / "cut")
+    (tmp_path / "long").write_bytes(data + b"more")
+    refusal(tmp_path / "long")
+
+
+def test_a_missing_file_a_folder_and_other_files_are_refused(tmp_path: Path) -> None:
+    assert "missing" in refusal(tmp_path / "none.safetensors")
+    refusal(tmp_path)
+    for number, content in enumerate((b"hello world, this is a text", b"\x89PNG\r\n\x1a\n" + b"\0" * 64, b"\0" * 64)):
+        (tmp_path / str(number)).write_bytes(content)
+        refusal(tmp_path / str(number))
+
+
+def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self):  # type: ignore[no-untyped-def]
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"weights": torch.zeros(3), "trap": Trap()}, tmp_path / "m.pt")
+    torch.save({"trap": Trap()}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    refusal(tmp_path / "m.pt")
+    refusal(tmp_path / "old.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_tensors_without_a_description_are_refused(learned_model: Path, tmp_path: Path) -> None:
+    tensors, _ = parts(learned_model)
+    for metadata in (None, {"format": "pt"}):
+        save_file(tensors, tmp_path / "m", metadata=metadata)
+        assert "not a cgdet model" in refusal(tmp_path / "m")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1.0", None, [1]])
+def test_an_unknown_version_is_named(learned_model: Path, tmp_path: Path, version: Any) -> None:
+    tensors, description = parts(learned_model)
+    rewrite(tmp_path / "m", tensors, {**description, "format_version": version})
+    assert f"format version {version}" in refusal(tmp_path / "m")
+
+
+def test_a_description_that_is_no_mapping_is_refused(learned_model: Path, tmp_path: Path) -> None:
+    tensors, _ = parts(learned_model)
+    for odd in ([], "text", 5, None):
+        refusal(rewrite(tmp_path / "m", tensors, odd))
+    save_file(tensors, tmp_path / "m", metadata={"cgdet": "{"})
+    assert "not JSON" in refusal(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("architecture", "resnet"),
+        ("model", None),
+        ("thermal", {"low_percentile": 70}),
+        ("postprocess", {"nms": 1}),
+        ("unknown_key", 1),
+        ("parameters", -1),
+    ],
+)
+def test_an_odd_entry_of_the_description_is_named(learned_model: Path, tmp_path: Path, key: str, value: Any) -> None:
+    tensors, description = parts(learned_model)
+    assert key in refusal(rewrite(tmp_path / "m", tensors, {**description, key: value}))
+
+
+def test_a_description_without_the_network_is_refused(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    del description["model"]
+    assert "'model'" in refusal(rewrite(tmp_path / "m", tensors, description))
+
+
+def test_a_missing_an_additional_and_a_misshapen_tensor_are_named(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    name = "head.class_branches.1.0.conv.weight"
+    lacking = {key: value for key, value in tensors.items() if key != name}
+    assert f"lacks tensors {name}" in refusal(rewrite(tmp_path / "m", lacking, description))
+    more = {**tensors, "teacher.weight": torch.zeros(1)}
+    assert "unknown tensors teacher.weight" in refusal(rewrite(tmp_path / "m", more, description))
+    for odd in (tensors[name][:-1], tensors[name].flatten(), tensors[name].half(), tensors[name].double()):
+        message = refusal(rewrite(tmp_path / "m", {**tensors, name: odd.contiguous()}, description))
+        assert name in message
+        assert str(list(odd.shape)) in message
+
+
+def test_many_missing_tensors_stay_one_short_line(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    first = next(iter(tensors))
+    message = refusal(rewrite(tmp_path / "m", {first: tensors[first]}, description))
+    assert len(message) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(learned_model: Path, tmp_path: Path, value: float) -> None:
+    tensors, description = parts(learned_model)
+    name = "neck.shrink_8.norm.running_var"
+    tensors[name][3] = value
+    message = refusal(rewrite(tmp_path / "m", tensors, description))
+    assert name in message
+    assert "not finite" in message
+
+
+def test_the_shipped_model_is_found_beside_the_sources_in_share_and_in_ament_prefixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "__file__", str(tmp_path / "src" / "cgdet_core" / "runtime" / "model_file.py"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'a'}::{tmp_path / 'b'}")
+    with pytest.raises(InputError) as caught:
+        default_model_path()
+    assert "\n" not in str(caught.value)
+    places = [
+        tmp_path / "b" / "share" / "cgdet_ros" / "models" / "detector.safetensors",
+        tmp_path / "a" / "share" / "cgdet_ros" / "models" / "detector.safetensors",
+        tmp_path / "venv" / "share" / "cgdet_ros" / "models" / "detector.safetensors",
+        tmp_path / "src" / "models" / "detector.safetensors",
+    ]
+    for place in places:
+        assert str(place) in str(caught.value)
+    # the later in this list, the sooner it is taken
+    for place in places:
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"")
+        assert default_model_path() == place

@@ -1,0 +1,307 @@
+"""Raw frame in, detections out: against each step done by hand, and on scenes that the model has learned."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.model_file import load_model
+from cgdet_core.runtime.predictor import Predictor, choose_device, choose_precision, fuse
+from cgdet_core.types import Detections
+
+Scene = Callable[..., tuple[np.ndarray, object]]
+
+
+def plain_toned(frame: np.ndarray) -> np.ndarray:
+    """Percentiles 0.5 and 99.8 by sorting, then a line between them."""
+    counts = np.sort(frame.reshape(-1)).astype(np.float64)
+    low, high = (counts[max(1, math.ceil(counts.size * percent / 100)) - 1] for percent in (0.5, 99.8))
+    least = 8.0 if frame.dtype == np.uint8 else 64.0
+    if high - low < least:
+        low, high = (low + high) / 2 - least / 2, (low + high) / 2 + least / 2
+    return np.clip((frame - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def plain_detections(
+    model: Path, frame: np.ndarray, score: float, nms_iou: float
+) -> list[tuple[list[float], float, int]]:
+    """Tone, letterbox, unfused network, decoding, greedy suppression and the way back, in this order."""
+    detector, info = load_model(model)
+    height, width = info.input_height_width_px
+    scale = min(height / frame.shape[0], width / frame.shape[1])
+    size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+    toned = plain_toned(frame)
+    if scale != 1:
+        toned = cv2.resize(toned, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    canvas = torch.zeros(1, 1, height, width)
+    canvas[0, 0, : size[1], : size[0]] = torch.from_numpy(toned)
+    with torch.no_grad():
+        output = detector(canvas)
+    bins = np.arange(output.box_logits.shape[-1])
+    shares = output.box_logits[0].double().softmax(-1).numpy()
+    candidates = []
+    for cell, ((x, y), stride) in enumerate(
+        zip(output.centres_xy_px.tolist(), output.strides_px.tolist(), strict=True)
+    ):
+        left, top, right, bottom = (shares[cell] * bins).sum(1) * stride
+        for class_id, logit in enumerate(output.class_logits[0, cell].tolist()):
+            probability = 1 / (1 + math.exp(-logit))
+            if probability >= score:
+                candidates.append(([x - left, y - top, x + right, y + bottom], probability, class_id))
+    kept: list[tuple[list[float], float, int]] = []
+    for box, probability, class_id in sorted(candidates, key=lambda c: -c[1]):
+        if all(k[2] != class_id or overlap(k[0], box) <= nms_iou for k in kept):
+            kept.append((box, probability, class_id))
+    result = []
+    for box, probability, class_id in kept:
+        limits = (frame.shape[1], frame.shape[0]) * 2
+        cut = [min(max(side / scale, 0), limit) for side, limit in zip(box, limits, strict=True)]
+        if cut[2] > cut[0] and cut[3] > cut[1]:
+            result.append((cut, probability, class_id))
+    return result
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union
+
+
+def check_same(found: Detections, expected: list[tuple[list[float], float, int]]) -> None:
+    assert found.class_ids.tolist() == [class_id for _, _, class_id in expected]
+    np.testing.assert_allclose(found.scores, [score for _, score, _ in expected], atol=1e-4)
+    np.testing.assert_allclose(found.boxes_xyxy_px, np.array([box for box, _, _ in expected]).reshape(-1, 4), atol=0.02)
+
+
+@pytest.fixture(scope="module")
+def predictor(learned_model: Path) -> Predictor:
+    return Predictor(learned_model, device="cpu", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 96), (128, 192), (60, 96), (64, 50), (32, 48), (200, 100), (97, 131), (30, 200)]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_size_of_frame_gives_what_the_steps_by_hand_give(
+    learned_model: Path, shape: tuple[int, int], dtype: type
+) -> None:
+    rng = np.random.default_rng(shape[0])
+    frame = rng.normal(100, 8, shape)
+    frame[shape[0] // 4 : shape[0] * 3 // 4, shape[1] // 3 : shape[1] // 2] += 90
+    frame = (frame * (1 if dtype == np.uint8 else 20)).clip(0, np.iinfo(dtype).max).astype(dtype)
+    settings = PostprocessConfig(score_threshold=0.005, nms_iou=0.5)
+    predictor = Predictor(learned_model, device="cpu", precision="fp32", postprocess=settings)
+    expected = plain_detections(learned_model, frame, 0.005, 0.5)
+    assert expected
+    check_same(predictor.predict(frame), expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_learned_objects_are_found_in_pixels_of_their_own_frame(
+    predictor: Predictor, draw_scene: Scene, scale: int
+) -> None:
+    rng = np.random.default_rng(100)
+    for _ in range(4):
+        frame, truth = draw_scene(rng, scale)
+        found = predictor.predict(frame)
+        best = [int(np.argmax(found.class_ids == class_id)) for class_id in (0, 1)]
+        assert set(found.class_ids) == {0, 1}
+        np.testing.assert_allclose(found.boxes_xyxy_px[best], truth.boxes_xyxy_px, atol=4 * scale)  # type: ignore[attr-defined]
+
+
+def test_a_frame_smaller_than_the_input_gives_boxes_in_its_own_pixels(predictor: Predictor, draw_scene: Scene) -> None:
+    frame, truth = draw_scene(np.random.default_rng(101))
+    small = frame.reshape(32, 2, 48, 2).mean((1, 3)).astype(np.uint16)
+    found = predictor.predict(small)
+    best = [int(np.argmax(found.class_ids == class_id)) for class_id in (0, 1)]
+    np.testing.assert_allclose(found.boxes_xyxy_px[best], truth.boxes_xyxy_px / 2, atol=2.5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rows", [7, -7])
+def test_telemetry_rows_are_no_picture_and_shift_the_boxes(predictor: Predictor, draw_scene: Scene, rows: int) -> None:
+    frame, _ = draw_scene(np.random.default_rng(102))
+    telemetry = np.random.default_rng(0).integers(0, 65536, (abs(rows), frame.shape[1])).astype(np.uint16)
+    whole = np.concatenate([frame, telemetry] if rows > 0 else [telemetry, frame])
+    bare, found = predictor.predict(frame), predictor.predict(whole, telemetry_rows=rows)
+    assert len(bare) >= 2
+    assert (found.scores == bare.scores).all()
+    shift = 0 if rows > 0 else 7
+    np.testing.assert_allclose(found.boxes_xyxy_px, bare.boxes_xyxy_px + np.array([0, shift, 0, shift]), atol=1e-4)
+    with pytest.raises(InputError, match="telemetry_rows"):
+        predictor.predict(frame, telemetry_rows=64)
+
+
+def test_a_grey_picture_in_three_channels_is_seen_as_grey(predictor: Predictor, draw_scene: Scene) -> None:
+    frame, _ = draw_scene(np.random.default_rng(103))
+    grey = ((frame.astype(float) - 6900) / 4).clip(0, 255).astype(np.uint8)
+    single = predictor.predict(grey)
+    colour = predictor.predict(np.repeat(grey[:, :, None], 3, axis=2))
+    assert len(single) >= 2
+    assert (single.boxes_xyxy_px == colour.boxes_xyxy_px).all()
+    assert (single.scores == colour.scores).all()
+
+
+def test_the_network_sees_the_canvas_of_the_thermal_module_bit_for_bit(predictor: Predictor, draw_scene: Scene) -> None:
+    frame, _ = draw_scene(np.random.default_rng(104))
+    seen = []
+    handle = predictor._network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    try:
+        predictor.predict(frame[:60])
+    finally:
+        handle.remove()
+    expected = np.zeros((64, 96), np.float32)
+    expected[:60] = plain_toned(frame[:60])
+    assert seen[0].shape == (1, 1, 64, 96)
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=1e-6)
+
+
+def test_the_same_frame_gives_the_same_answer_and_stays_as_it_was(predictor: Predictor, draw_scene: Scene) -> None:
+    frame, _ = draw_scene(np.random.default_rng(105))
+    before = frame.copy()
+    frame.flags.writeable = False
+    first, again = predictor.predict(frame), predictor.predict(frame)
+    assert first.boxes_xyxy_px.tobytes() == again.boxes_xyxy_px.tobytes()
+    assert first.scores.tobytes() == again.scores.tobytes()
+    assert (frame == before).all()
+
+
+def test_rows_that_are_not_contiguous_are_read_all_the_same(predictor: Predictor, draw_scene: Scene) -> None:
+    frame, _ = draw_scene(np.random.default_rng(106))
+    wide = np.zeros((64, 192), np.uint16)
+    wide[:, ::2] = frame
+    found, expected = predictor.predict(wide[:, ::2]), predictor.predict(frame)
+    assert found.boxes_xyxy_px.tobytes() == expected.boxes_xyxy_px.tobytes()
+    mirrored = predictor.predict(frame[:, ::-1])
+    assert len(mirrored) >= 1
+
+
+def test_flat_frames_hold_nothing(predictor: Predictor) -> None:
+    for value in (0, 255):
+        assert len(predictor.predict(np.full((64, 96), value, np.uint8))) == 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 96), np.float32),
+        np.zeros((0, 96), np.uint8),
+        np.zeros((64, 96, 4), np.uint8),
+        np.zeros(5, np.uint8),
+    ],
+)
+def test_what_is_no_image_is_refused_and_the_next_frame_is_fine(
+    predictor: Predictor, draw_scene: Scene, image: np.ndarray
+) -> None:
+    with pytest.raises(InputError) as caught:
+        predictor.predict(image)
+    assert "\n" not in str(caught.value)
+    assert len(predictor.predict(draw_scene(np.random.default_rng(107))[0])) >= 2
+
+
+def test_settings_replaced_between_frames_hold_from_the_next(learned_model: Path, draw_scene: Scene) -> None:
+    predictor = Predictor(learned_model, device="cpu")
+    frame, _ = draw_scene(np.random.default_rng(108))
+    usual = predictor.predict(frame)
+    predictor.postprocess = PostprocessConfig(score_threshold=0.3, class_thresholds={"tall": 1.0})
+    found = predictor.predict(frame)
+    assert set(usual.class_ids) == {0, 1}
+    assert set(found.class_ids) == {1}
+    predictor.postprocess = PostprocessConfig(score_threshold=0.3, max_detections=1)
+    assert predictor.predict(frame).scores.tolist() == usual.scores[:1].tolist()
+
+
+def test_the_models_own_settings_are_used_unless_others_are_given(learned_model: Path, draw_scene: Scene) -> None:
+    own = Predictor(learned_model, device="cpu")
+    assert own.postprocess == own.info.postprocess
+    assert own.postprocess.score_threshold == 0.3
+    assert own.thermal == own.info.thermal
+    frame, _ = draw_scene(np.random.default_rng(109))
+    # a range far above the frame: everything is black
+    blind = Predictor(learned_model, device="cpu", thermal=ThermalConfig(raw_range=(60000, 65000)))
+    assert len(own.predict(frame)) >= 2
+    assert len(blind.predict(frame)) == 0
+
+
+def test_a_threshold_for_an_unknown_class_is_refused(learned_model: Path) -> None:
+    with pytest.raises(InputError, match="'person' is none of the model's classes tall, wide"):
+        Predictor(learned_model, device="cpu", postprocess=PostprocessConfig(class_thresholds={"person": 0.5}))
+
+
+def test_it_says_what_it_runs(predictor: Predictor, learned_model: Path) -> None:
+    assert (predictor.device, predictor.precision, predictor.backend) == ("cpu", "fp32", "torch")
+    assert predictor.model_sha256 == hashlib.sha256(learned_model.read_bytes()).hexdigest()
+    predictor.warm_up()
+    stages = predictor.last_stage_ms
+    assert set(stages) == {"preprocess", "infer", "postprocess", "total"}
+    assert all(value > 0 for value in stages.values())
+    assert stages["total"] == pytest.approx(stages["preprocess"] + stages["infer"] + stages["postprocess"])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "tpu", "", "meta", "mps", "cuda:-1", "cuda:x", "cpu cpu"])
+def test_an_unknown_device_is_refused_in_one_line(learned_model: Path, device: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Predictor(learned_model, device=device)
+    assert f"'{device}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "int8", "", "FP32", "fp16"])
+def test_a_precision_that_cannot_be_executed_is_refused_in_one_line(learned_model: Path, precision: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Predictor(learned_model, device="cpu", precision=precision)
+    assert f"'{precision}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_is_what_the_machine_has() -> None:
+    has_gpu = torch.cuda.is_available()
+    assert choose_device("auto").type == ("cuda" if has_gpu else "cpu")
+    assert choose_precision("auto", torch.device("cpu")) == "fp32"
+    assert choose_precision("auto", torch.device("cuda")) == "fp16"
+    assert choose_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+def test_the_fused_network_is_the_same_function(learned_model: Path) -> None:
+    plain, _ = load_model(learned_model)
+    fused = fuse(load_model(learned_model)[0])
+    assert not [name for name in fused.state_dict() if "norm" in name]
+    images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, got = plain(images), fused(images)
+    torch.testing.assert_close(got.class_logits, expected.class_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got.box_logits, expected.box_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_finds_the_same_objects(learned_model: Path, predictor: Predictor, draw_scene: Scene) -> None:
+    half = Predictor(learned_model, device="cpu", precision="bf16")
+    assert half.precision == "bf16"
+    for seed in range(4):
+        frame, _ = draw_scene(np.random.default_rng(200 + seed))
+        expected, found = predictor.predict(frame), half.predict(frame)
+        for class_id in (0, 1):
+            first = int(np.argmax(expected.class_ids == class_id))
+            same = int(np.argmax(found.class_ids == class_id))
+            assert found.class_ids[same] == class_id
+            assert abs(found.scores[same] - expected.scores[first]) < 0.1
+            assert overlap(found.boxes_xyxy_px[same].tolist(), expected.boxes_xyxy_px[first].tolist()) > 0.8
+
+
+def test_the_number_of_threads_is_set_only_where_asked(learned_model: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        Predictor(learned_model, device="cpu")
+        assert torch.get_num_threads() == before
+        Predictor(learned_model, device="cpu", threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
