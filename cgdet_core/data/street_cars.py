@@ -153,8 +153,8 @@ def car_shape(car: Car, x_m: float, z_m: float, heading: float, camera_m: Array,
             shape.capsule(
                 (side * (half + 0.04), belt + 0.05, at(hood_end + 0.1)),
                 (side * (half + 0.15), belt + 0.06, at(hood_end + 0.1)),
-                0.07,
-                0.08,
+                0.05,
+                0.06,
                 car.body,
             )
     return shape

@@ -20,14 +20,18 @@ _CODES_PER_K = 200.0
 _CODE_ZERO_C = -150.0
 
 
+TILE_CELLS = 256
+
+
 def noise_tile(seed: int) -> Picture:
-    """float32 [256, 256] of zero mean and unit variance, with structure from 1 to 32 cells; its edges meet."""
+    """float32 [TILE_CELLS, TILE_CELLS], mean 0, variance 1, with structure from 1 to 32 cells; its edges meet."""
     rng = np.random.default_rng([seed, 5])
-    tile = np.zeros((256, 256), np.float32)
+    tile = np.zeros((TILE_CELLS, TILE_CELLS), np.float32)
     for size, weight in ((256, 0.7), (128, 0.7), (64, 0.6), (32, 0.6), (8, 0.5)):
         coarse = np.tile(rng.standard_normal((size, size), dtype=np.float32), (2, 2))
-        fine = cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_CUBIC)
-        tile += weight * fine[128:384, 128:384]
+        fine = cv2.resize(coarse, (2 * TILE_CELLS, 2 * TILE_CELLS), interpolation=cv2.INTER_CUBIC)
+        middle = slice(TILE_CELLS // 2, TILE_CELLS // 2 + TILE_CELLS)
+        tile += weight * fine[middle, middle]
     return np.asarray((tile - tile.mean()) / tile.std(), dtype=np.float32)
 
 
@@ -50,7 +54,9 @@ class Lighting:
 
     def __init__(self, street: Street) -> None:
         self.street = street
-        self._noise = noise_tile(street.seed)
+        # laid out several times: OpenCV's wrapping border reads beyond its source near the horizon, where coordinates
+        # are huge, so the border stays constant and the source is made large enough
+        self._noise = np.tile(noise_tile(street.seed), (6, 4))
 
     def on_shapes(self, shapes: Sequence[Shape], camera: Camera) -> Array:
         """Factors [N, 3] on the shapes' colours."""
@@ -81,7 +87,7 @@ class Lighting:
         for channel in range(3):
             tone = climate.sky_colour[channel] * (1 - low) + climate.horizon_colour[channel] * low
             colour[channel] += sky_share * tone.astype(np.float32)[:, None]
-        owner = np.take(painter.shapes(), painter.index[::SUPERSAMPLING, ::SUPERSAMPLING])
+        owner = np.take(painter.shapes(), painter.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp))
         shade = np.ones((height, width), np.float32)
         self._ground(temperatures, colour, shade, owner == ground, camera, shadowing)
         for number, shape in textured:
@@ -122,11 +128,11 @@ class Lighting:
         shift = np.array([[1.0, 0, -x0], [0, 1.0, -y0], [0, 0, 1.0]])
         pattern = self._warp(shift @ to_pixels, (x1 - x0, y1 - y0)) * mask
         temperatures[y0:y1, x0:x1] += np.float32(strength) * pattern
-        shade[y0:y1, x0:x1] *= 1 + np.float32(0.12) * pattern
+        shade[y0:y1, x0:x1] *= 1 + np.float32(0.05 if shape.wall is None else 0.12) * pattern
 
     def _warp(self, to_pixels: Array, size: tuple[int, int]) -> Picture:
         return np.asarray(
-            cv2.warpPerspective(self._noise, to_pixels, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+            cv2.warpPerspective(self._noise, to_pixels, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         )
 
     def _ground(
@@ -142,8 +148,9 @@ class Lighting:
         climate = self.street.climate
         height, width = mask.shape
         cell = 0.05
-        side = self._noise.shape[0] * cell
-        origin = np.array([0.0, 0.0, np.floor(camera.position_m[2] / side) * side])
+        # the tile repeats, so its place may jump by its side as the camera goes on
+        side = TILE_CELLS * cell
+        origin = np.array([-2 * side, 0.0, np.floor(camera.position_m[2] / side) * side])
         to_pixels = camera.plane_to_pixels(origin, np.array([cell, 0, 0]), np.array([0, 0, cell]))
         step = 8
         ys, xs = np.mgrid[step // 2 : height : step, step // 2 : width : step]
@@ -196,7 +203,7 @@ def _average(painter: Painter) -> tuple[Picture, Picture, Picture]:
     codes[:, 0] = np.clip((painter.temperatures_c() - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
     codes[:, 1:] = np.clip(painter.colours() * 65535, 0, 65535)
     codes[0] = 0
-    coded = np.take(codes.view(np.uint64)[:, 0], painter.index, mode="clip").view(np.uint16)
+    coded = np.take(codes.view(np.uint64)[:, 0], painter.index.astype(np.intp)).view(np.uint16)
     mean = cv2.resize(coded.reshape(*painter.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
     planes = cv2.split(mean)
     nothing = cv2.resize(

@@ -39,7 +39,7 @@ def building(
     wall = Paint(wall_c, (colour[0] * shade, colour[1] * shade, colour[2] * shade))
     grain, seed, cell = float(rng.uniform(0.1, 0.5)), int(rng.integers(1 << 30)), float(rng.uniform(0.03, 0.12))
     end = Shape(side * x, z0, by_depth=False, texture_k=grain, texture_seed=seed)
-    end.wall = ((side * x, 0.0, z0), (cell, 0.0, 0.0), (0.0, cell, 0.0))
+    end.wall = ((side * x, 0.0, z0), (side * cell, 0.0, 0.0), (0.0, cell, 0.0))
     end_wall = wall.warmer(rng.normal(-0.3, 0.6) - 0.5 * sunlit, 0.8)
     end.polygon([(0, 0, 0), (side * 12, 0, 0), (side * 12, height, 0), (0, height, 0)], end_wall)
     front = Shape(side * x, z0, by_depth=False, texture_k=grain, texture_seed=seed)

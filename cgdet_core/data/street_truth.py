@@ -50,7 +50,7 @@ def _seen(painter: Painter, owners: NDArray[np.int32], number: int, labelled: La
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if x0 >= x1 or y0 >= y1:
         return None
-    visible = np.take(owners, painter.index[y0:y1, x0:x1], mode="clip") == number
+    visible = np.take(owners, painter.index[y0:y1, x0:x1].astype(np.intp)) == number
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     if not len(rows):
         return None

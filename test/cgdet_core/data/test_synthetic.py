@@ -265,6 +265,19 @@ def test_eight_bits_are_the_cameras_own_view_of_the_same_scene() -> None:
     assert codes.max() - codes.min() > 60
 
 
+def test_temperatures_are_those_of_a_street() -> None:
+    # a pixel at the horizon sees kilometres of ground: nothing there may run away
+    for seed in (1013, 1037, 1071, 3, 4, 5):
+        street = SyntheticStreet(seed, SyntheticConfig())
+        for t in (2.0, 2719.3, 1e5):
+            heat, light, _ = street.render(t)
+            assert np.isfinite(heat).all()
+            assert heat.min() > -60
+            assert heat.max() < 120
+            assert light.min() > -0.2
+            assert light.max() < 3
+
+
 def test_low_contrast_shrinks_the_span_of_the_counts() -> None:
     def span(contrast: float) -> float:
         image = SyntheticStreet(5, SMALL.model_copy(update={"thermal_contrast": contrast})).sample(0).frame.image
