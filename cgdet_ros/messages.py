@@ -110,7 +110,7 @@ def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
 def byte_array(values: ImageArray) -> array.array[int]:
     """The bytes of a contiguous array as the type that a message field takes without looking at each of them."""
     data = array.array("B")
-    data.frombytes(memoryview(values).cast("B"))
+    data.frombytes(values.reshape(-1).view(np.uint8).data)
     return data
 
 

@@ -79,7 +79,8 @@ def _specs(kind: type[Settings], defaults: Settings, prefix: str) -> Iterator[Pa
 
 
 def _set_range(descriptor: ParameterDescriptor, parameter_type: Parameter.Type, metadata: Iterable[Any]) -> None:
-    low = high = None
+    low: Any = None
+    high: Any = None
     for bound in metadata:
         if isinstance(bound, (Ge, Gt)):
             low = bound.ge if isinstance(bound, Ge) else bound.gt

@@ -59,14 +59,12 @@ def draw_frames(video: Path | None, replay: Replay, config: ReplayConfig, worst_
                 worst[frame.stamp_ns] = Picture(picture, worst_captions[frame.stamp_ns])
             if video is not None and not drawn.warnings:
                 if writer is None:
+                    size = picture.shape[0], picture.shape[1]
                     try:
-                        writer = stack.enter_context(
-                            VideoWriter(video, picture.shape[:2], _video_rate_hz(replay, config))
-                        )
+                        writer = stack.enter_context(VideoWriter(video, size, _video_rate_hz(replay, config)))
                     except InputError as error:
                         drawn.warnings.append(f"no video: {error}")
                         continue
-                    size = picture.shape[:2]
                 if frame.detections is None:
                     picture = _marked_as_dropped(picture)
                 writer.write(_fitted(picture, size))
@@ -191,6 +189,12 @@ def _warnings(replay: Replay, document: Mapping[str, Any], figures: Metrics | No
         lines.append(
             f"{document['dropped']} of {document['frames_sent']} frames got no answer: newer ones overtook them, or "
             "they were refused; accuracy is over the others."
+        )
+    late = document["published_late_ms"]
+    if late is not None and late["p95"] > 500 / _video_rate_hz(replay, ReplayConfig()) / replay.rate:
+        lines.append(
+            f"This machine was too busy to publish in time (p95 {late['p95']:.0f} ms late): latencies are of a "
+            "stream that was not even."
         )
     if figures is not None and document["score_threshold"] > 0.01:
         lines.append(
