@@ -57,6 +57,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         except SafetensorError as error:
             # a full disk is told as an error of the format
             raise OSError(str(error)) from None
+        # safetensors makes its files readable to their owner alone; a model is installed for every user
+        partial.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def sha256_of(path: Path) -> str:

@@ -94,3 +94,9 @@ def test_the_digest_is_that_of_all_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "x").write_bytes(data)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_tensors_are_readable_to_whom_any_other_new_file_is(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2)}, {})
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
