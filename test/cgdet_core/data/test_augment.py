@@ -220,20 +220,49 @@ def test_polarity_is_turned_with_the_chance_that_belongs_to_the_source() -> None
     np.testing.assert_allclose(turned.image[middle], 0.7, atol=1e-6)
 
 
-def test_a_tone_curve_keeps_order_and_lies_between_its_bounds() -> None:
-    ramp = np.tile(np.linspace(0, 1000, 64).astype(np.uint16), (64, 1))
-    config = PLAIN.model_copy(update={"tone_probability": 1.0, "crop_px": 64})
-    low, high = [], []
-    for seed in range(200):
-        image = random_crop(ramp, BLACK_TO_WHITE, GroundTruth.empty(), config, np.random.default_rng(seed)).image
-        row = image[32][image[32] > 0]
-        assert (np.diff(row) >= 0).all()
-        value = image[32][np.argmin(np.abs(ramp[0].astype(int) - 500))]
-        (low if value < 0.4 else high).append(value)
-        # gain * 0.5**gamma + offset over all their ranges, a tenth of the crop further left or right
-        assert 0 <= value <= 1.4 * 0.6**0.5 + 0.15 + 1e-6
-    assert len(low) > 20
-    assert len(high) > 20
+@pytest.mark.parametrize(("gamma", "gain", "offset"), [(1.0, 1.0, 0.0), (2.0, 0.5, 0.1), (0.5, 1.4, -0.15)])
+def test_a_tone_curve_is_gain_times_power_plus_offset(gamma: float, gain: float, offset: float) -> None:
+    frame = np.random.default_rng(0).integers(0, 1001, (64, 64)).astype(np.uint16)
+    ranges = {"gamma_range": (gamma, gamma), "gain_range": (gain, gain), "offset_range": (offset, offset)}
+    plain, varied = (
+        random_crop(
+            frame,
+            BLACK_TO_WHITE,
+            GroundTruth.empty(),
+            PLAIN.model_copy(update={"tone_probability": chance, **ranges}),
+            np.random.default_rng(0),
+        ).image
+        for chance in (0.0, 1.0)
+    )
+    on_frame = plain > 0.02
+    expected = np.clip(gain * plain**gamma + offset, 0, 1)
+    assert on_frame.mean() > 0.7
+    # a table of 1025 steps, and the steepest of the curves
+    np.testing.assert_allclose(varied[on_frame], expected[on_frame], atol=0.003)
+
+
+def test_tone_curves_lie_on_both_sides() -> None:
+    frame = np.full((64, 64), 500, np.uint16)
+    config = PLAIN.model_copy(update={"tone_probability": 1.0})
+    values = [
+        random_crop(frame, BLACK_TO_WHITE, GroundTruth.empty(), config, np.random.default_rng(seed)).image[32, 32]
+        for seed in range(200)
+    ]
+    assert np.mean(np.array(values) < 0.4) > 0.1
+    assert np.mean(np.array(values) > 0.6) > 0.1
+
+
+def test_a_sliver_is_a_region_to_ignore_however_much_of_the_box_it_is() -> None:
+    # three pixels in a row of which a crop may show one or two
+    truth = labels(*((8 * k + 0.3, 20.0, 8 * k + 3.3, 40.0) for k in range(9)))
+    config = PLAIN.model_copy(update={"min_visible": 0.0, "scale_range": (0.7, 1.5)})
+    widths = {True: [], False: []}  # type: ignore[var-annotated]
+    for seed in range(60):
+        crop = random_crop(np.zeros((64, 72), np.uint8), BLACK_TO_WHITE, truth, config, np.random.default_rng(seed))
+        for box, ignore in zip(crop.truth.boxes_xyxy_px, crop.truth.ignore, strict=True):
+            widths[bool(ignore)].append(box[2] - box[0])
+    assert max(widths[True]) < MIN_SIDE_PX <= min(widths[False])
+    assert min(widths[True]) > 0.5
 
 
 def test_a_generator_in_the_same_state_gives_the_same_crop_and_another_gives_another() -> None:

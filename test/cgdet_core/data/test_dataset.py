@@ -102,6 +102,15 @@ def test_sources_are_drawn_by_their_weights_and_frames_evenly() -> None:
     assert abs(counts[1] - 100) < 40
 
 
+def test_only_sources_without_polarity_are_turned() -> None:
+    augment = AugmentConfig(crop_px=32, grey_invert_probability=1.0, tone_probability=0, noise_sigma_max=0)
+    recipe = RECIPE.model_copy(update={"augment": augment})
+    bright = CachedFrame(np.full((64, 64), 90, np.uint8), thermal.ToneLimits(0, 100), GroundTruth.empty())
+    for polarity_free, value in ((False, 0.9), (True, 0.1)):
+        crop = TrainingBatches([Source("a", 1.0, (bright,), polarity_free)], recipe).crop(0)
+        np.testing.assert_allclose(crop.image[12:20, 12:20], value, atol=1e-5)
+
+
 def test_a_batch_is_padded_and_its_padding_is_neither_object_nor_ignored() -> None:
     image = np.zeros((32, 32), np.float32)
     many = GroundTruth(

@@ -172,6 +172,29 @@ def test_more_cells_wanted_than_there_are_takes_those_inside() -> None:
     case = one_object([0.0, 0.0, 16.0, 8.0], [0.0, 0.0, 16.0, 8.0])
     got = assign(**case, config=AssignerConfig(top_k=1000))
     assert CENTRES[got.positive[0]].tolist() == [[4, 4], [12, 4], [8, 8]]
+    case = one_object([0.0, 0.0, 8.0, 16.0], [0.0, 0.0, 8.0, 16.0])
+    got = assign(**case, config=AssignerConfig(top_k=1000))
+    assert CENTRES[got.positive[0]].tolist() == [[4, 4], [4, 12], [8, 8]]
+
+
+def test_a_contested_cell_goes_to_the_one_it_overlaps_most_of_those_that_want_it() -> None:
+    contested, other = (CENTRES.tolist().index(place) for place in ([28.0, 28.0], [36.0, 36.0]))
+    boxes = torch.zeros(1, CELLS, 4)
+    boxes[0, contested] = torch.tensor([20.0, 20, 40, 40])
+    boxes[0, other] = torch.tensor([20.0, 20, 40, 42])
+    gt = [[20.0, 20, 40, 42], [20.0, 20, 40, 30], [20.0, 20, 40, 34]]  # the first is content with the other cell
+    case = {
+        "class_logits": torch.zeros(1, CELLS, 1),
+        "boxes_xyxy_px": boxes,
+        "centres_xy_px": CENTRES,
+        "gt_boxes_xyxy_px": torch.tensor([gt]),
+        "gt_class_ids": torch.zeros(1, 3, dtype=torch.int64),
+        "objects": torch.ones(1, 3, dtype=torch.bool),
+    }
+    got = assign(**case, config=AssignerConfig(top_k=1))
+    assert got.positive[0].nonzero()[:, 0].tolist() == [contested, other]
+    assert got.object_index[0, [contested, other]].tolist() == [2, 0]
+    assert got.target_score[0, [contested, other]].tolist() == pytest.approx([14 / 20, 1.0], rel=1e-4)
 
 
 def test_nothing_of_the_assignment_is_differentiated() -> None:
