@@ -138,15 +138,19 @@ def normalise(image: ImageArray, config: ThermalConfig) -> FloatArray:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a frame lies in the network's input: scaled by `scale`, at the top left, padded with 0."""
+    """How a frame lies in the network's input: at the top left, padded with 0.
 
-    scale: float
+    scales_xy: input pixels per frame pixel; the two differ by what rounding to whole pixels takes.
+    """
+
+    scales_xy: tuple[float, float]
     height_px: int
     width_px: int
 
     def to_frame(self, boxes_xyxy_px: FloatArray) -> FloatArray:
         """Boxes in pixels of the input -> boxes in pixels of the frame, cut to it."""
-        boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4) / np.float32(self.scale)
+        scales = np.array(self.scales_xy * 2, np.float32)
+        boxes: FloatArray = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4) / scales
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, self.width_px)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, self.height_px)
         return boxes
@@ -155,20 +159,20 @@ class Letterbox:
 def letterbox(normalised: FloatArray, input_height_width_px: tuple[int, int]) -> tuple[FloatArray, Letterbox]:
     """A normalised frame float32 [h, w] -> the network's input float32 [H, W], and how it lies there.
 
-    A frame that fits is not scaled up beyond 2x, and frames of the input's own width or height keep
-    their native scale; a larger frame is shrunk by area averaging.
+    The frame is scaled, its aspect kept, until it fills the input's width or height; one that has
+    either already, and fits, keeps its native scale. Shrinking averages over areas.
     """
     height, width = normalised.shape
     target_height, target_width = input_height_width_px
     scale = min(target_height / height, target_width / width)
-    if (height, width) != (target_height, target_width) and scale != 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    placed = Letterbox((size[0] / width, size[1] / height), height, width)
+    resized = normalised
+    if size != (width, height):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        resized = cv2.resize(normalised, size, interpolation=method)
-    else:
-        resized = normalised
+        resized = np.asarray(cv2.resize(normalised, size, interpolation=method), np.float32)
     if resized.shape == (target_height, target_width):
-        return np.ascontiguousarray(resized, dtype=np.float32), Letterbox(scale, height, width)
+        return np.ascontiguousarray(resized, dtype=np.float32), placed
     canvas = np.zeros((target_height, target_width), np.float32)
     canvas[: resized.shape[0], : resized.shape[1]] = resized
-    return canvas, Letterbox(scale, height, width)
+    return canvas, placed

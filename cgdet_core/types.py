@@ -90,6 +90,8 @@ class GroundTruth:
         object.__setattr__(self, "boxes_xyxy_px", _readonly(boxes))
         object.__setattr__(self, "class_ids", _readonly(class_ids))
         object.__setattr__(self, "ignore", _readonly(ignore))
+        if self.labelled is not None:
+            object.__setattr__(self, "labelled", _readonly(np.asarray(self.labelled, dtype=np.bool_).reshape(-1)))
 
     def __len__(self) -> int:
         return len(self.class_ids)

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import torch
 import yaml
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -124,7 +125,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
     def step(self, batch: TrainingBatch) -> DetectionLoss:
-        """One batch; InputError where the loss is no longer finite."""
+        """One batch; InputError, with the weights as they were, where loss or gradient is no longer finite."""
         config = self.recipe.train
         self.rate = learning_rate(self.batches_done * config.batch_size, config)
         for group in self.optimizer.param_groups:
@@ -135,18 +136,22 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.detector(images)
         loss = detection_loss(output, batch, self.recipe.loss)
-        if not math.isfinite(float(loss.total.detach())):
-            raise InputError(
-                f"the loss is not finite at batch {self.batches_done}: lower train.learning_rate "
-                "and train again in another --out"
-            )
+        self._check_finite("loss", loss.total.detach())
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        self._check_finite("gradient", norm)
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
         return loss
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if not math.isfinite(float(value)):
+            raise InputError(
+                f"the {what} is not finite at batch {self.batches_done}: lower train.learning_rate "
+                "and train again in another --out"
+            )
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
@@ -202,8 +207,13 @@ class _Log:
             "box": float(loss.box_term.detach()),
             "distribution": float(loss.distribution_term.detach()),
         }
-        with self._path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume"
+            ) from None
         return {name: f"{value:.3f}" for name, value in terms.items()}
 
 

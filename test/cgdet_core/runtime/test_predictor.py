@@ -64,7 +64,8 @@ def plain_detections(
     result = []
     for box, probability, class_id in kept:
         limits = (frame.shape[1], frame.shape[0]) * 2
-        cut = [min(max(side / scale, 0), limit) for side, limit in zip(box, limits, strict=True)]
+        scales = (size[0] / frame.shape[1], size[1] / frame.shape[0]) * 2
+        cut = [min(max(side / by, 0), limit) for side, by, limit in zip(box, scales, limits, strict=True)]
         if cut[2] > cut[0] and cut[3] > cut[1]:
             result.append((cut, probability, class_id))
     return result
