@@ -69,7 +69,11 @@ class RawImage:
 def decode_compressed(data: ImageArray, compressed_format: str) -> ImageArray:
     """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3]."""
     buffer = np.frombuffer(data, dtype=np.uint8)
-    image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if buffer.size else None
+    try:
+        image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if buffer.size else None
+    except cv2.error:
+        # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise InputError(f"a compressed image of format '{compressed_format}' cannot be decoded: use JPEG or PNG")
     if image.ndim == 3:

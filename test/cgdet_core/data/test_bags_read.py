@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -109,6 +112,18 @@ def test_a_png_of_8_or_16_bits_keeps_every_count(tmp_path, ros2, dtype):
     assert again.encoding == {np.uint8: "mono8", np.uint16: "mono16"}[dtype]
     assert np.array_equal(again.decode(), pixels)
     assert bytes(again.data) == pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+
+
+@pytest.mark.parametrize("side", [70_000, 200_000])
+def test_a_picture_that_promises_more_pixels_than_can_be_is_named_with_its_stamp(tmp_path, ros2, side):
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    bag = ros2.write(tmp_path / "bag", [("/ir/compressed", COMPRESSED, 5, ros2.compressed(data, "png", STAMP))])
+    with pytest.raises(InputError, match="format 'png' cannot be decoded"):
+        next(read_raw_images(bag, "/ir/compressed")).decode()
+    with pytest.raises(InputError, match=f"/ir/compressed, image of stamp {STAMP} ns") as caught:
+        list(read_labelled_frames(bag, "/ir/compressed"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_colour_jpeg_comes_out_in_rgb_order(tmp_path, ros2):
