@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-import os
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,12 @@ import numpy as np
 
 from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
 from cgdet_core.errors import InputError
+from cgdet_core.files import write_text
 from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, ImageArray, Sample
 
 IGNORE = "ignore"
+LIGHTS = ("day", "night")
+_MAX_SIDE_PX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class CocoSet:
         return (self.sample(index) for index in range(len(self)))
 
     def sample(self, index: int, with_rgb: bool = False) -> Sample:
-        """Sample `index` with its image read; with_rgb reads the partner too."""
+        """Sample `index` with its image read; with_rgb reads the partner too, where the set names one."""
         record = self.records[index]
         image = read_image(record.path)
         if image.shape[:2] != record.height_width_px:
@@ -60,7 +63,14 @@ class CocoSet:
             raise InputError(
                 f"{record.path}: is {image.shape[1]}x{image.shape[0]} pixels, {self.path.name} says {width}x{height}"
             )
-        rgb = read_image(record.rgb_path) if with_rgb and record.rgb_path is not None else None
+        rgb = None
+        if with_rgb and record.rgb_path is not None:
+            if not os.path.isfile(record.rgb_path):
+                raise InputError(
+                    f"{record.rgb_path}: RGB partner of {record.file_name}, named by {self.path.name}, is missing: "
+                    "keep it beside the JSON, or leave out its rgb_file_name"
+                )
+            rgb = read_image(record.rgb_path)
         return Sample(
             record.file_name, Frame(image), truth=record.truth, rgb=rgb, light=record.light, scene=record.scene
         )
@@ -144,12 +154,15 @@ def _record(
     classes: int,
     labelled: np.ndarray[Any, np.dtype[np.bool_]],
 ) -> CocoRecord:
-    try:
-        file_name, height, width = str(image["file_name"]), int(image["height"]), int(image["width"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: image {image.get('id')} lacks file_name, height or width") from None
+    where = f"{path}: image {image['id']}"
+    file_name, height, width = _text(image, "file_name", where), _side(image.get("height")), _side(image.get("width"))
+    if not file_name or height is None or width is None:
+        raise InputError(f"{where} lacks a file_name, or a height and a width in whole pixels (1 to {_MAX_SIDE_PX})")
+    light = _text(image, "light", where)
+    if light not in (*LIGHTS, None):
+        raise InputError(f"{where} has the light '{light}': give {' or '.join(LIGHTS)}, or null")
     image_path = path.parent / file_name
-    if not image_path.is_file():
+    if not os.path.isfile(image_path):
         raise InputError(f"{image_path}: image named by {path.name} is missing: keep images beside the JSON")
     boxes, class_ids, ignore = [], [], []
     for annotation in annotations:
@@ -161,7 +174,7 @@ def _record(
             boxes.append(box)
             class_ids.append(class_id)
             ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
-    rgb_name = image.get("rgb_file_name")
+    rgb_name = _text(image, "rgb_file_name", where)
     return CocoRecord(
         image_id=image["id"],
         file_name=file_name,
@@ -174,9 +187,23 @@ def _record(
             None if labelled.all() else labelled,
         ),
         rgb_path=path.parent / rgb_name if rgb_name else None,
-        light=image.get("light"),
-        scene=image.get("scene"),
+        light=light,
+        scene=_text(image, "scene", where),
     )
+
+
+def _text(image: dict[str, Any], key: str, where: str) -> str | None:
+    value = image.get(key)
+    if not (value is None or isinstance(value, str)):
+        raise InputError(f"{where}: its {key} is {value!r:.60}: give a text, or leave it out")
+    return value
+
+
+def _side(value: Any) -> int | None:
+    """Whole pixels, also written as 640.0; None for what is no side of an image."""
+    if type(value) not in (int, float) or not 1 <= value <= _MAX_SIDE_PX or value != int(value):
+        return None
+    return int(value)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -184,7 +211,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not text, too deep or a number too long
         raise InputError(f"{path}: is not JSON ({error}): give a COCO JSON file") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: holds {type(document).__name__}, not a COCO set with images and annotations")
@@ -223,12 +250,10 @@ def write_coco(
     annotations: Sequence[Mapping[str, Any]],
     class_names: Sequence[str] = CLASS_NAMES,
 ) -> None:
-    """Write a COCO JSON, categories numbered from 1 in the order of `class_names`; beside, then renamed."""
+    """Write a COCO JSON, categories numbered from 1 in the order of `class_names`; whole or not at all."""
     document = {
         "images": list(images),
         "annotations": list(annotations),
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(document))

@@ -166,14 +166,36 @@ def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "height": 12, "width": 16}]}, "image 1 lacks"),
         ({"images": [an_image(1, height=None)]}, "image 1 lacks"),
         ({"images": [an_image(1, width="wide")]}, "image 1 lacks"),
+        ({"images": [an_image(1, height=float("inf"))]}, "image 1 lacks"),
+        ({"images": [an_image(1, height=float("nan"))]}, "image 1 lacks"),
+        ({"images": [an_image(1, height=0)]}, "image 1 lacks"),
+        ({"images": [an_image(1, width=1e300)]}, "image 1 lacks"),
+        ({"images": [an_image(1, width=16.5)]}, "image 1 lacks"),
+        ({"images": [an_image(1, width=True)]}, "image 1 lacks"),
+        ({"images": [an_image(1, file_name=["a"])]}, "image 1: its file_name is ['a']"),
         ({"images": [an_image(1, file_name="images")]}, "missing"),
+        ({"images": [an_image(1, file_name="a" * 5000)]}, "missing"),
+        ({"images": [an_image(1, file_name="a\0b")]}, "missing"),
+        ({"images": [an_image(1, rgb_file_name=5)]}, "image 1: its rgb_file_name is 5"),
+        ({"images": [an_image(1, scene={})]}, "image 1: its scene is {}"),
+        ({"images": [an_image(1, light=5)]}, "image 1: its light is 5"),
+        ({"images": [an_image(1, light="dusk")]}, "image 1 has the light 'dusk': give day or night"),
     ],
 )
 def test_an_odd_entry_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     assert words in refusal(write_set(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b"5"])
+def test_a_size_written_with_a_decimal_point_is_that_size(tmp_path: Path) -> None:
+    coco = load_coco(write_set(tmp_path, images=[an_image(1, height=12.0, light=None)]))
+    assert coco.records[0].height_width_px == (12, 16)
+    assert coco.records[0].light is None
+
+
+ODD_FILES = [b"", b"{", b"[]", b"\xff\x00", b"5", b"[" * 200_000, b'{"images": ' + b"1" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("content", ODD_FILES, ids=lambda content: str(content[:6]))
 def test_a_file_that_is_no_set_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "set.json").write_bytes(content)
     assert str(tmp_path / "set.json") in refusal(tmp_path / "set.json")
@@ -204,7 +226,8 @@ def test_the_partner_is_read_in_rgb_order_where_asked(tmp_path: Path) -> None:
 
 def test_a_missing_partner_is_named(tmp_path: Path) -> None:
     coco = load_coco(write_set(tmp_path, images=[an_image(1, rgb_file_name="images/none.png")]))
-    with pytest.raises(InputError, match=r"none\.png"):
+    assert coco.sample(0).rgb is None
+    with pytest.raises(InputError, match=r"none\.png: RGB partner of images/1\.png, named by set\.json, is missing"):
         coco.sample(0, with_rgb=True)
 
 
@@ -272,3 +295,13 @@ def test_a_set_that_was_written_is_read_again(tmp_path: Path) -> None:
         {"id": 3, "name": "car"},
     ]
     assert sorted(item.name for item in tmp_path.iterdir()) == ["again.json", "images", "set.json"]
+
+
+def test_a_set_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken.json").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    for path in (tmp_path / "taken.json", tmp_path / "file" / "set.json"):
+        with pytest.raises(InputError, match="cannot be written|is a folder") as caught:
+            write_coco(path, [], [])
+        assert "\n" not in str(caught.value)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.json"]
