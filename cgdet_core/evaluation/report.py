@@ -7,7 +7,6 @@ nothing of what it was not given.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ import cv2
 import numpy as np
 
 from cgdet_core.drawing import CLASS_COLOURS, RgbArray
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics import Metrics
+from cgdet_core.files import write_text
 from cgdet_core.types import FloatArray
 
 NOT_LABELLED = "The recording holds no labels: this report says nothing about accuracy."
@@ -102,18 +101,8 @@ def fraction(value: float | None) -> str:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page, whole or not at all. Raises InputError where the folder cannot be written to."""
-    page = render_report(report)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}): give a file in a folder that exists and is writable"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the page, whole or not at all, its folder too. Raises InputError where the disk refuses."""
+    write_text(path, render_report(report))
 
 
 def render_report(report: Report) -> str:

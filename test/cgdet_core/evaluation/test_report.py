@@ -190,9 +190,20 @@ def test_the_file_is_replaced_whole_and_nothing_lies_beside_it(tmp_path: Path) -
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere/report\.html: cannot be written"):
-        write_report(tmp_path / "nowhere" / "report.html", Report("x"))
+def test_the_folder_of_a_report_is_made(tmp_path: Path) -> None:
+    write_report(tmp_path / "new" / "report.html", Report("x"))
+    assert [item.name for item in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_a_place_that_cannot_hold_the_report_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "taken.html").mkdir()
+    for path in (tmp_path / "file" / "report.html", tmp_path / "taken.html"):
+        with pytest.raises(InputError, match="cannot be written|is a folder") as caught:
+            write_report(path, Report("x"))
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.html"]
 
 
 def test_the_worst_frames_come_first_and_faultless_ones_not_at_all() -> None:
