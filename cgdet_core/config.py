@@ -18,7 +18,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Depth = Annotated[int, Field(ge=0)]
+Depth = Annotated[int, Field(ge=0, le=64)]
 
 
 class Settings(BaseModel):
@@ -49,30 +49,30 @@ class ThermalConfig(Settings):
 class ModelConfig(Settings):
     """The network's shape (model/)."""
 
-    class_names: tuple[str, ...] = Field(CLASS_NAMES, min_length=1)
+    class_names: tuple[str, ...] = Field(CLASS_NAMES, min_length=1, max_length=1000)
     widths: tuple[int, int, int, int, int] = Field(
         (16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
     )
     depths: tuple[Depth, Depth, Depth, Depth] = Field(
         (1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32"
     )
-    neck_depth: int = Field(1, ge=0)
-    head_width: int = Field(64, ge=8, description="channels of each of the head's two branches")
-    bins: int = Field(16, ge=2, description="bins of the distributional box regression, in strides")
+    neck_depth: Depth = 1
+    head_width: int = Field(64, ge=8, le=4096, description="channels of each of the head's two branches")
+    bins: int = Field(16, ge=2, le=256, description="bins of the distributional box regression, in strides")
     input_height_width_px: tuple[int, int] = Field((512, 640), description="multiples of 32")
 
     @field_validator("input_height_width_px")
     @classmethod
     def _multiple_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if any(side < 32 or side % 32 for side in value):
-            raise ValueError(f"{list(value)} must be multiples of 32")
+        if any(not 32 <= side <= 8192 or side % 32 for side in value):
+            raise ValueError(f"{list(value)} must be multiples of 32, up to 8192")
         return value
 
     @field_validator("widths")
     @classmethod
     def _multiple_of_8(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width < 8 or width % 8 for width in value):
-            raise ValueError(f"{list(value)} must be multiples of 8")
+        if any(not 8 <= width <= 4096 or width % 8 for width in value):
+            raise ValueError(f"{list(value)} must be multiples of 8, up to 4096")
         return value
 
     @field_validator("class_names")
@@ -164,9 +164,16 @@ class AugmentConfig(Settings):
 
     @field_validator("scale_range", "gamma_range", "gain_range")
     @classmethod
-    def _positive_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < value[0] <= value[1]:
-            raise ValueError(f"{list(value)} must be two positive numbers, the lower first")
+    def _factors_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.05 <= value[0] <= value[1] <= 20:
+            raise ValueError(f"{list(value)} must be two numbers from 0.05 to 20, the lower first")
+        return value
+
+    @field_validator("offset_range")
+    @classmethod
+    def _offsets_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not -1 <= value[0] <= value[1] <= 1:
+            raise ValueError(f"{list(value)} must be two numbers from -1 to 1, the lower first")
         return value
 
 
@@ -271,12 +278,10 @@ class NodeConfig(Settings):
 
     model: str = Field("", description="model file (.safetensors); empty: the shipped one")
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="arithmetic of the network; auto: fp16 on a GPU, else fp32"
     )
-    backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
-        "auto", description="what runs the network"
-    )
+    backend: Literal["auto", "torch"] = Field("auto", description="what runs the network; auto: torch")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the arithmetic; 0: torch chooses")
     score_threshold: float = Field(
         -1.0,

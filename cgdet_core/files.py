@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -25,18 +26,40 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder: give a file")
         yield partial
         with partial.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}): free the disk or choose another place"
-        ) from None
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): {_remedy(error)}") from None
     finally:
         # a place that refused the file has none to remove, and the reason is told above
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _remedy(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.errno is None
+    return "free the disk or choose another place" if full else "choose another place"
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` a folder that can be written to; InputError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror}): choose another place") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: is a folder that cannot be written to: choose another place")
+
+
+def check_can_write(path: Path) -> None:
+    """InputError where `path` is a folder, or lies in one that cannot be made or written to; before long work."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: give a file")
+    make_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

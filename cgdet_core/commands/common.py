@@ -12,7 +12,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 
 if TYPE_CHECKING:
-    from cgdet_core.config import PostprocessConfig
     from cgdet_core.runtime.predictor import Predictor
 
 Subparsers = Any  # argparse names its own type only privately
@@ -34,7 +33,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16 (default: auto)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network (default: torch's choice)")
+    parser.add_argument(
+        "--threads", type=_count, default=0, metavar="N", help="CPU threads of the network (default: torch's choice)"
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +50,19 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_predictor(arguments: argparse.Namespace, postprocess: PostprocessConfig | None = None) -> Predictor:
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{word}': give 0 or more")
+    return int(word)
+
+
+def load_predictor(arguments: argparse.Namespace) -> Predictor:
     """The predictor that the model arguments ask for, warmed up."""
     from cgdet_core.runtime.model_file import default_model_path
     from cgdet_core.runtime.predictor import Predictor
 
     path = arguments.model or default_model_path()
-    predictor = Predictor(
-        path, arguments.device, arguments.precision, postprocess=postprocess, threads=arguments.threads
-    )
+    predictor = Predictor(path, arguments.device, arguments.precision, threads=arguments.threads)
     predictor.warm_up()
     return predictor
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands.common import Subparsers, add_command, add_model_arguments, load_predictor
 from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from cgdet_core.config import PostprocessConfig
+    from cgdet_core.runtime.predictor import Predictor
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
 
@@ -35,22 +40,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
     from tqdm import tqdm
 
-    from cgdet_core.config import PostprocessConfig, settings_from_mapping
     from cgdet_core.data.coco import write_coco
+    from cgdet_core.files import make_folder
 
     paths = _expand(arguments.images)
-    postprocess = None
+    names = _picture_names(paths)
+    _check_own_images(paths, [arguments.out / name for name in names.values()])
+    make_folder(arguments.out)
+    predictor = load_predictor(arguments)
     if arguments.score is not None:
-        postprocess = settings_from_mapping(PostprocessConfig, {"score_threshold": arguments.score}, "--score")
-    predictor = load_predictor(arguments, postprocess)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+        predictor.postprocess = _at_score(predictor.postprocess, arguments.score)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failures = []
-    names = _picture_names(paths)
     for path in tqdm(paths, unit="image", disable=None):
         try:
-            _one(path, arguments.out / names[path], predictor, arguments.telemetry_rows, images, annotations)
+            _one(path, arguments.out, names[path], predictor, arguments.telemetry_rows, images, annotations)
         except InputError as error:
             failures.append(error)
     write_coco(arguments.out / "detections.json", images, annotations, predictor.info.class_names)
@@ -62,8 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _one(
     path: Path,
-    picture: Path,
-    predictor: Any,
+    out: Path,
+    name: str,
+    predictor: Predictor,
     telemetry_rows: int,
     images: list[dict[str, Any]],
     annotations: list[dict[str, Any]],
@@ -73,16 +79,20 @@ def _one(
     from cgdet_core.boxes import xyxy_to_xywh
     from cgdet_core.data.coco import read_image
     from cgdet_core.drawing import draw
+    from cgdet_core.files import replacing
 
     image = read_image(path)
     detections = predictor.predict(image, telemetry_rows)
     drawn = draw(image, detections, predictor.info.class_names)
     done, encoded = cv2.imencode(".png", drawn[:, :, ::-1])
     if not done:
-        raise InputError(f"{picture}: the picture cannot be encoded")
-    picture.write_bytes(encoded.tobytes())
+        raise InputError(f"{path}: the picture with its boxes cannot be encoded")
+    with replacing(out / name) as partial:
+        partial.write_bytes(encoded.tobytes())
     image_id = len(images) + 1
-    images.append({"id": image_id, "file_name": str(path), "height": image.shape[0], "width": image.shape[1]})
+    # COCO's file names start at the JSON's folder
+    file_name = os.path.relpath(path.resolve(), out.resolve())
+    images.append({"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]})
     boxes = xyxy_to_xywh(detections.boxes_xyxy_px)
     for box, score, class_id in zip(boxes.tolist(), detections.scores, detections.class_ids, strict=True):
         annotations.append(
@@ -96,6 +106,22 @@ def _one(
                 "iscrowd": 0,
             }
         )
+
+
+def _at_score(own: PostprocessConfig, score: float) -> PostprocessConfig:
+    """The model's own settings with one threshold for all classes."""
+    from cgdet_core.config import PostprocessConfig, settings_from_mapping
+
+    changed = own.model_dump() | {"score_threshold": score, "class_thresholds": {}}
+    return settings_from_mapping(PostprocessConfig, changed, "--score")
+
+
+def _check_own_images(paths: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """No picture takes the place of an image that was given."""
+    given = {path.resolve() for path in paths}
+    for picture in pictures:
+        if picture.resolve() in given:
+            raise InputError(f"{picture}: is one of the images and would be overwritten: choose another --out")
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:

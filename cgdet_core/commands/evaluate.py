@@ -32,6 +32,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
     parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
+    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
     add_data_arguments(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -40,16 +41,20 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.evaluation.offline import check_data, open_samples, run_offline
+    from cgdet_core.files import check_can_write
 
     class_map = parse_class_map(arguments.class_map)
     check_data(arguments.data)
+    for output in (arguments.json, arguments.report):
+        if output not in (None, "-"):
+            check_can_write(Path(output))
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
 
     def samples() -> tuple[Iterable[Sample], int | None]:
         return open_samples(arguments.data, names, arguments.topic, arguments.truth_topic, class_map)
 
-    result = run_offline(predictor, *samples())
+    result = run_offline(predictor, *samples(), telemetry_rows=arguments.telemetry_rows)
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
     facts = {

@@ -66,6 +66,7 @@ def run_offline(
     count: int | None = None,
     config: EvaluationConfig | None = None,
     progress: bool = True,
+    telemetry_rows: int = 0,
 ) -> OfflineRun:
     """Every labelled frame, with detections down to the evaluation's score floor.
 
@@ -80,7 +81,7 @@ def run_offline(
             if sample.truth is None:
                 run.unlabelled += 1
                 continue
-            detections = predictor.predict(sample.frame.image)
+            detections = predictor.predict(sample.frame.image, telemetry_rows)
             for stage, latency_ms in predictor.last_stage_ms.items():
                 run.stage_ms.setdefault(stage, []).append(latency_ms)
             size = sample.frame.height_width_px

@@ -80,6 +80,10 @@ class Predictor:
         preprocessed = time.perf_counter()
         with torch.inference_mode():
             output = self._network(self._to_input(torch.from_numpy(canvas)))
+            if not bool(torch.isfinite(output.class_logits).all()):
+                raise InputError(
+                    f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
+                )
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
             inferred = time.perf_counter()

@@ -19,11 +19,15 @@ METADATA_KEY = "cgdet_checkpoint"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After `batches_done` batches of `recipe`: tensors by name, such as `weights.`, `average.`, `optimizer.`."""
+    """After `batches_done` batches of `recipe`: tensors by name, such as `weights.`, `average.`, `optimizer.`.
+
+    init: the model file that the run started from, name and hash; None from scratch.
+    """
 
     recipe: Recipe
     batches_done: int
     tensors: dict[str, Tensor]
+    init: str | None = None
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""
@@ -31,7 +35,11 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    description = {"batches_done": checkpoint.batches_done, "recipe": checkpoint.recipe.model_dump(mode="json")}
+    description = {
+        "batches_done": checkpoint.batches_done,
+        "init": checkpoint.init,
+        "recipe": checkpoint.recipe.model_dump(mode="json"),
+    }
     write_tensors(path, checkpoint.tensors, {METADATA_KEY: json.dumps(description)})
 
 
@@ -41,7 +49,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as handle:
             description = json.loads((handle.metadata() or {})[METADATA_KEY])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
-        return Checkpoint(Recipe.model_validate(description["recipe"]), int(description["batches_done"]), tensors)
+        recipe = Recipe.model_validate(description["recipe"])
+        return Checkpoint(recipe, int(description["batches_done"]), tensors, description["init"])
     except FileNotFoundError:
         raise InputError(f"{path}: there is no checkpoint to resume: train without --resume") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from cgdet_core.config import Recipe
 from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
 from cgdet_core.errors import InputError
-from cgdet_core.files import write_text
+from cgdet_core.files import check_can_write, sha256_of, write_text
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import choose_device
@@ -45,9 +45,8 @@ def train(
     """Train to the end of the recipe; the path of the model file.
 
     resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for device,
-    threads, workers and checkpoint interval; init: start from
-    a model file's weights. Raises InputError for an `out` in use, a checkpoint or start that does not
-    fit, and a loss that is no longer finite.
+    threads, workers and checkpoint interval; init: start from a model file's weights. Raises InputError
+    for an `out` in use, a checkpoint or start that does not fit, and a loss that is no longer finite.
     """
     check_start(recipe, out, resume, init)
     checkpoint_path = out / "checkpoint.safetensors"
@@ -59,7 +58,7 @@ def train(
     elif init is not None:
         run.start_from(init)
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    description = _description(recipe, sources, init)
+    description = _description(recipe, sources, run.init)
     saved_at = time.monotonic()
     log = _Log(out / "log.jsonl", run.batches_done)
     batches = _batches(sources, recipe, run.batches_done)
@@ -86,19 +85,26 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     """Refuse what `train` would refuse, before any data are read."""
     if resume and init is not None:
         raise InputError("--init starts a run and --resume goes on with one: give one of them")
+    choose_device(recipe.train.device)
     checkpoint_path = out / "checkpoint.safetensors"
     if resume:
         _check_same(load_checkpoint(checkpoint_path), recipe, checkpoint_path)
     elif checkpoint_path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
-        read_info(init)
+        _check_same_network(read_info(init), recipe, init)
+    check_can_write(checkpoint_path)
 
 
 def _check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
     """What the run is about must be the same; where and how it is computed may change."""
     if _essence(checkpoint.recipe) != _essence(recipe):
         raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
+
+
+def _check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
+    if info.model != recipe.model:
+        raise InputError(f"{path}: its network differs from the recipe's: copy its 'model' settings into the recipe")
 
 
 def _essence(recipe: Recipe) -> Recipe:
@@ -115,6 +121,7 @@ class _Run:
         self.device = device
         self.batches_done = 0
         self.rate = 0.0
+        self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
         matrices = [p for p in self.detector.parameters() if p.ndim > 1]
@@ -159,12 +166,13 @@ class _Run:
         for name, parameter in self.detector.named_parameters():
             for kind, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{kind}.{name}"] = value
-        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors))
+        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.init))
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         _check_same(checkpoint, self.recipe, path)
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
         self.batches_done = checkpoint.batches_done
+        self.init = checkpoint.init
         kinds = ("step", "exp_avg", "exp_avg_sq")
         moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in kinds}
         try:
@@ -181,10 +189,8 @@ class _Run:
 
     def start_from(self, init: Path) -> None:
         start, info = load_model(init)
-        if info.model != self.recipe.model:
-            raise InputError(
-                f"{init}: its network differs from the recipe's: copy its 'model' settings into the recipe"
-            )
+        _check_same_network(info, self.recipe, init)
+        self.init = f"{init.name} sha256:{sha256_of(init)}"
         self.detector.load_state_dict(start.state_dict())
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
 
@@ -197,7 +203,7 @@ class _Log:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and batches_done else []
         # a run that was killed while it wrote leaves a last line without its end
         whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["batch"] <= batches_done]
+        kept = [line for line in whole if _batch_of(line) <= batches_done]
         write_text(path, "".join(line + "\n" for line in kept))
 
     def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
@@ -215,6 +221,14 @@ class _Log:
                 f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume"
             ) from None
         return {name: f"{value:.3f}" for name, value in terms.items()}
+
+
+def _batch_of(line: str) -> float:
+    """The batch that a line of the log is about; infinity for a line that is none."""
+    try:
+        return float(json.loads(line)["batch"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[TrainingBatch]:
@@ -240,10 +254,10 @@ def _one_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _description(recipe: Recipe, sources: list[Source], init: Path | None) -> ModelInfo:
+def _description(recipe: Recipe, sources: list[Source], init: str | None) -> ModelInfo:
     training = {
         "data": {source.name: len(source.frames) for source in sources},
-        "init": init.name if init is not None else None,
+        "init": init,
         "recipe": recipe.model_dump(mode="json", exclude={"model"}),
     }
     return ModelInfo(model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cgdet_core.cli import main
-from cgdet_core.config import ModelConfig
+from cgdet_core.config import ModelConfig, PostprocessConfig
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
 
@@ -89,7 +89,7 @@ def test_detect_writes_a_picture_for_each_image_and_coco_json(model: Path, coco:
     frames = sorted(coco.parent.glob("*.png"))
     assert main(["detect", *map(str, frames), "--out", str(out), "--model", str(model), "--score", "0.005"]) == 0
     document = json.loads((out / "detections.json").read_text())
-    assert [image["file_name"] for image in document["images"]] == [str(frame) for frame in frames]
+    assert [(out / image["file_name"]).resolve() for image in document["images"]] == frames
     for frame in frames:
         picture = cv2.imread(str(out / frame.name))
         assert picture is not None
@@ -110,6 +110,47 @@ def test_images_of_one_name_from_two_folders_get_pictures_of_their_own(model: Pa
     words = ["detect", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "o"), "--model", str(model)]
     assert main(words) == 0
     assert len(list((tmp_path / "o").glob("*.png"))) == 2
+
+
+def test_a_picture_never_takes_the_place_of_an_image(
+    model: Path, coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = coco.parent / "00001.png"
+    before = frame.read_bytes()
+    assert "00001.png" in refusal(capsys, "detect", frame, "--out", coco.parent, "--model", model)
+    assert frame.read_bytes() == before
+
+
+def test_a_score_replaces_the_thresholds_and_leaves_the_models_other_settings(coco: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    detector = Detector(TINY)
+    counts = []
+    for most in (3, 300):
+        own = PostprocessConfig(score_threshold=0.9, class_thresholds={"car": 0.95}, max_detections=most)
+        save_model(tmp_path / "m.safetensors", detector, ModelInfo(model=TINY, postprocess=own))
+        words = ["detect", coco.parent / "00001.png", "--out", tmp_path / "o", "--model", tmp_path / "m.safetensors"]
+        assert main([str(word) for word in [*words, "--score", "0.001"]]) == 0
+        counts.append(len(json.loads((tmp_path / "o" / "detections.json").read_text())["annotations"]))
+    assert counts[0] == 3
+    assert counts[1] > 3
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_place_that_cannot_be_a_folder_is_named_before_the_work(
+    out: str, model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert "file" in refusal(capsys, "detect", coco.parent, "--out", tmp_path / out, "--model", model)
+    for option in ("--json", "--report"):
+        words = ["evaluate", "--data", coco, "--model", model, option, tmp_path / "file" / "x.html"]
+        assert "file" in refusal(capsys, *words)
+        assert "is a folder" in refusal(capsys, *words[:-1], coco.parent)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("sources: [{path: nowhere.json}]\n")
+    # the place is refused before the missing data are
+    line = refusal(capsys, "train", recipe, "--data", tmp_path, "--out", tmp_path / out)
+    assert "nowhere" not in line
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_an_image_that_is_none_is_named_and_the_others_are_still_done(
@@ -228,7 +269,16 @@ def test_an_unknown_key_of_a_recipe_is_named(coco: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("words", [["--bogus"], ["detect"], ["info", "a", "b"], ["train", "r", "--out", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--bogus"],
+        ["detect"],
+        ["info", "a", "b"],
+        ["train", "r", "--out", "x"],
+        ["detect", "a", "--out", "b", "--threads", "-3"],
+    ],
+)
 def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -300,7 +301,10 @@ def test_a_run_starts_from_a_models_weights(finished: Path, tmp_path: Path) -> N
         if "running" not in name:
             torch.testing.assert_close(tuned[name], tensor, atol=1e-6, rtol=1e-5)
     _, info = load_model(model)
-    assert info.training["init"] == "model.safetensors"
+    digest = hashlib.sha256((finished / "model.safetensors").read_bytes()).hexdigest()
+    assert info.training["init"] == f"model.safetensors sha256:{digest}"
+    _, resumed = load_model(train(slow, sources(), tmp_path / "tuned", resume=True, progress=False))
+    assert resumed.training["init"] == info.training["init"]
 
 
 def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) -> None:
