@@ -78,8 +78,6 @@ class NewestOnlyWorker(Generic[T]):
         self._prepare()
         while True:
             with self._changed:
-                self._busy = False
-                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stopped or self._waiting is not None)
                 if self._stopped:
                     return
@@ -89,3 +87,7 @@ class NewestOnlyWorker(Generic[T]):
                 self._process(item)
             except Exception as error:
                 self._on_error(error)
+            finally:  # also where the thread ends here: nobody may wait for it for ever
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()

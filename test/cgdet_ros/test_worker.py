@@ -102,3 +102,18 @@ def test_drain_waits_for_the_item_in_work_and_forgets_the_one_that_waits() -> No
     worker.drain()
     worker.stop()
     assert 2 not in seen
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_drain_returns_where_the_thread_ended_in_the_middle_of_an_item() -> None:
+    def process(item: int) -> None:
+        raise SystemExit(item)
+
+    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker.start(lambda: None)
+    worker.offer(1)
+    worker._thread.join(10)
+    drained = threading.Event()
+    threading.Thread(target=lambda: (worker.drain(), drained.set()), daemon=True).start()
+    assert drained.wait(10)
+    worker.stop()
