@@ -6,6 +6,7 @@ predicts and publishes. A frame that a newer one overtakes is counted and never 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
@@ -105,7 +107,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         except InputError as error:
             return self._configure_failed(str(error))
         except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives
-            return self._configure_failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return self._configure_failed(_one_line(error))
         self._create_publishers()
         self._configured_times += 1
         self._log.error("")
@@ -153,8 +155,6 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
     def _load(self) -> None:
         """The predictor, warmed up in the thread that will use it."""
         config = self._config
-        if config.backend not in ("auto", "torch"):
-            raise InputError(f"backend '{config.backend}' is not available: use auto or torch")
         from cgdet_core.runtime.model_file import default_model_path, read_info
         from cgdet_core.runtime.predictor import Predictor
 
@@ -233,6 +233,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._subscription = None
         if self._worker is not None and self._worker.drain():
             self._log.overtaken()
+        self._log.forget()
 
     def _on_image(self, message: Image) -> None:
         received_s = time.monotonic()
@@ -240,7 +241,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         try:
             image = messages.image_from_message(message)
         except Exception as error:  # whatever a message holds, it does not end the node
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            reason = _one_line(error)
             count = self._log.refused(reason)
             self.get_logger().warning(
                 f"image on {self._image_topic()} refused ({count} so far): {reason}",
@@ -260,7 +261,10 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._detections.publish(messages.detections_to_message(frame.header, detections, class_ids))
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
         if self._overlay.get_subscription_count() > 0:
-            self._publish_overlay(frame, detections)
+            try:
+                self._publish_overlay(frame, detections)
+            except Exception as error:  # the frame is answered: a picture that cannot be drawn changes nothing of it
+                self._on_overlay_error(error)
 
     def _publish_overlay(self, frame: ReceivedFrame, detections: Detections) -> None:
         predictor, config = self._predictor, self._config
@@ -268,11 +272,18 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         picture = draw_overlay(frame.image, detections, predictor.info.class_names, predictor.thermal, config.overlay)
         self._overlay.publish(messages.image_to_message(frame.header, picture, "rgb8"))
 
+    def _on_overlay_error(self, error: Exception) -> None:
+        if self.context.ok():
+            self.get_logger().warning(
+                f"the overlay of a frame of {self._image_topic()} failed, its detections were published: "
+                f"{_one_line(error)}",
+                throttle_duration_sec=WARNING_PERIOD_S,
+            )
+
     def _on_worker_error(self, error: Exception) -> None:
         if not self.context.ok():  # the process is ending, with this frame in work
             return
-        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
+        reason = _one_line(error)
         count = self._log.failed(reason)
         self.get_logger().error(
             f"a frame of {self._image_topic()} failed ({count} so far): {reason}",
@@ -369,11 +380,33 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         )
 
 
+def _one_line(error: Exception) -> str:
+    text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _check_arguments(arguments: list[str] | None) -> None:
+    """Show help, or end at words that are none; what follows --ros-args is ROS's, which raises RuntimeError."""
+    parser = argparse.ArgumentParser(
+        prog="cgdet-detector",
+        description="The node thermal_detector: sensor_msgs/Image in on `image`, vision_msgs/Detection2DArray out on "
+        "`detections`. It takes ROS arguments only.",
+        epilog="examples:\n"
+        "  cgdet-detector --ros-args -r image:=/flir/image_raw -p score_threshold:=0.3\n"
+        "  cgdet-detector --ros-args --params-file config/detector.yaml -r __ns:=/front\n\n"
+        "Every parameter, with its default and its range, is described in config/detector.yaml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    own = remove_ros_args(sys.argv)[1:] if arguments is None else remove_ros_args(arguments)
+    parser.parse_args(own)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The executable; 0 after a shutdown that was asked for, 2 where it was started with arguments that are none."""
     node = None
     try:
         try:
+            _check_arguments(arguments)
             rclpy.init(args=arguments)
             node = DetectorNode()
         except (InputError, ParameterException, RuntimeError) as error:  # rcl's own refusals are RuntimeErrors

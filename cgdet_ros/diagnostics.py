@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,16 @@ class Counts:
     failed: int = 0
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the frames since the report before; unanswered_s: seconds since the first that has no outcome."""
+
+    answered: int
+    refused: int
+    failed: int
+    unanswered_s: float
+
+
 @dataclass
 class FrameLog:
     """Written by the subscription and the worker, read by the diagnostics timer; safe between threads."""
@@ -44,18 +54,24 @@ class FrameLog:
     _answer_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
     _stage_ms: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
     _answered_before: tuple[float, int, int] | None = None
+    _counts_before: Counts = field(default_factory=Counts)
+    _outcome: tuple[int, int, int] = (0, 0, 0)
+    _unanswered_since_s: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def received(self) -> None:
         with self._lock:
             self.counts.received += 1
             self._last_image_s = time.monotonic()
+            if self._unanswered_since_s is None:
+                self._unanswered_since_s = self._last_image_s
 
     def refused(self, reason: str) -> int:
         """Count it; how many were refused so far."""
         with self._lock:
             self.counts.refused += 1
             self.last_error = reason
+            self._unanswered_since_s = None
             return self.counts.refused
 
     def overtaken(self) -> None:
@@ -65,6 +81,7 @@ class FrameLog:
     def answered(self, receive_to_publish_ms: float, stage_ms: Mapping[str, float]) -> None:
         with self._lock:
             self.counts.answered += 1
+            self._unanswered_since_s = None
             self._answer_ms.append(receive_to_publish_ms)
             self._stage_ms.append(dict(stage_ms))
 
@@ -73,6 +90,7 @@ class FrameLog:
         with self._lock:
             self.counts.failed += 1
             self.last_error = reason
+            self._unanswered_since_s = None
             return self.counts.failed
 
     def error(self, reason: str) -> None:
@@ -83,6 +101,25 @@ class FrameLog:
         """None where there never was one."""
         with self._lock:
             return None if self._last_image_s is None else time.monotonic() - self._last_image_s
+
+    def forget(self) -> None:
+        """What is in work has been given up: nobody waits for it any more."""
+        with self._lock:
+            self._unanswered_since_s = None
+
+    def outcome(self) -> Outcome:
+        """Since the call before; where no frame came to an end since then, that of the call before.
+
+        Images may come more slowly than reports: what was refused is not mended by a pause.
+        """
+        with self._lock:
+            now, before = self.counts, self._counts_before
+            changes = (now.answered - before.answered, now.refused - before.refused, now.failed - before.failed)
+            if any(changes):
+                self._outcome = changes
+            self._counts_before = replace(now)
+            since_s = self._unanswered_since_s
+            return Outcome(*self._outcome, 0.0 if since_s is None else time.monotonic() - since_s)
 
     def values(self) -> dict[str, str]:
         """Counts, rates since the call before, and percentiles of the times of the last frames."""
@@ -125,6 +162,7 @@ def describe(
     """
     values = {**facts, "state": state, "image_topic": image_topic, "image_publishers": str(image_publishers)}
     values.update(log.values())
+    outcome = log.outcome()
     if state != "active":
         level, message = (ERROR, log.last_error) if state == "unconfigured" and log.last_error else (WARN, state)
         return Status(level, message, values)
@@ -136,4 +174,10 @@ def describe(
         return Status(WARN, f"no image yet on {image_topic} ({heard})", values)
     if without_image_s > image_timeout_s:
         return Status(WARN, f"no image on {image_topic} for {without_image_s:.0f} s", values)
+    if outcome.refused or outcome.failed:
+        lost = f"{outcome.refused} frames refused and {outcome.failed} failed since the last report"
+        level = WARN if outcome.answered else ERROR
+        return Status(level, f"{lost}, {outcome.answered} answered: {log.last_error}", values)
+    if outcome.unanswered_s > image_timeout_s:
+        return Status(ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come", values)
     return Status(OK, "detecting", values)

@@ -252,7 +252,7 @@ def test_a_transition_that_is_not_possible_is_refused_and_the_node_lives(
     client.ask(image_message(scene, "mono16"))
 
 
-@pytest.mark.parametrize("trouble", ["missing", "cut", "device", "backend", "class"])
+@pytest.mark.parametrize("trouble", ["missing", "cut", "device", "class"])
 def test_what_cannot_be_loaded_fails_configure_with_its_reason_and_a_good_one_is_taken_afterwards(
     trouble: str, start_detector: Any, client: Any, image_message: Any, scene: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -261,14 +261,12 @@ def test_what_cannot_be_loaded_fails_configure_with_its_reason_and_a_good_one_is
         "missing": {"model": str(tmp_path / "none.safetensors")},
         "cut": {"model": str(tmp_path / "cut.safetensors")},
         "device": {"device": "cuda:77"},
-        "backend": {"backend": "tensorrt"},
         "class": {"class_thresholds": ["unicorn:0.5"]},
     }[trouble]
     reason = {
         "missing": "none.safetensors: model file is missing",
         "cut": "cut.safetensors: is not a whole safetensors file",
         "device": "device 'cuda:77'",
-        "backend": "backend 'tensorrt' is not available",
         "class": "'unicorn' is none of the model's classes",
     }[trouble]
     (tmp_path / "cut.safetensors").write_bytes(tiny_model.read_bytes()[:-100])
@@ -314,6 +312,7 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
     for values, reason in [
         ({"model": "/other.safetensors"}, "'model' can be set while the node is unconfigured only, it is active"),
         ({"device": "cuda"}, "'device' can be set while the node is unconfigured only"),
+        ({"backend": "tensorrt"}, "backend"),
         ({"precision": "bf16"}, "'precision' can be set while the node is unconfigured only"),
         ({"raw_range": [1.0, 2.0]}, "'raw_range' can be set while the node is unconfigured only"),
         ({"score_threshold": 1.5}, "out of range"),
@@ -395,6 +394,32 @@ def test_the_overlay_is_drawn_for_those_who_listen_with_the_header_of_the_image(
     client.node.destroy_subscription(subscription)
 
 
+def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_failed(
+    start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sensor_msgs.msg import Image
+
+    from cgdet_ros import detector_node
+
+    asked = threading.Event()
+
+    def refuse(*arguments: Any) -> Any:
+        asked.set()
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr(detector_node, "draw_overlay", refuse)
+    node = start_detector(diagnostics__period_s=0.0)
+    subscription = client.node.create_subscription(Image, "overlay", lambda picture: None, 5)
+    client.until(lambda: node._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    for _ in range(2):
+        client.ask(image_message(scene, "mono16"))
+    assert asked.wait(20)
+    client.until(lambda: not node._worker._busy, "the end of the work")
+    counts = node._log.counts
+    assert (counts.received, counts.answered, counts.failed, counts.refused) == (2, 2, 0, 0)
+    client.node.destroy_subscription(subscription)
+
+
 def test_it_pauses_and_goes_on_without_a_transition(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
@@ -422,7 +447,7 @@ def test_diagnostics_name_the_silent_topic_and_then_count(
         heard.extend(status for status in message.status if status.name == name)
 
     subscription = client.node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
-    start_detector(diagnostics__period_s=0.1)
+    node = start_detector(diagnostics__period_s=0.1)
     client.until(lambda: bool(heard), "a report")
     assert heard[0].level == DiagnosticStatus.WARN
     assert heard[0].message.startswith(f"no image yet on {client.namespace}/image")
@@ -437,6 +462,16 @@ def test_diagnostics_name_the_silent_topic_and_then_count(
     assert values["device"] == "cpu"
     assert values["precision"] == "fp32"
     assert values["state"] == "active"
+    client.until(lambda: node._log.seconds_without_image() > 0.2, "two reports without a frame")
+    assert detecting()
+    refused = image_message(scene, "mono16")
+    refused.encoding = "yuv422"
+    client.send(refused)
+    client.until(lambda: heard[-1].level == DiagnosticStatus.ERROR, "a report of the refusal")
+    assert "1 frames refused" in heard[-1].message
+    assert "encoding 'yuv422'" in heard[-1].message
+    client.ask(image_message(scene, "mono16"))
+    client.until(detecting, "a report of detecting")
     client.node.destroy_subscription(subscription)
 
 

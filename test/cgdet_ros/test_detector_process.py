@@ -137,6 +137,16 @@ def test_a_missing_model_leaves_the_node_alive_until_it_is_asked_to_end(
     assert not any("Traceback" in line for line in node.lines)
 
 
+def test_help_shows_an_example_and_starts_nothing_and_words_that_are_none_end_it(start: Callable[..., Process]) -> None:
+    helped = start("-m", "cgdet_ros.detector_node", "--help")
+    wrong = start("-m", "cgdet_ros.detector_node", "--modle", "x", "--ros-args", "-r", "__ns:=/x")
+    assert helped.end() == 0
+    assert any("cgdet-detector --ros-args -r image:=" in line for line in helped.lines)
+    assert wrong.end() == 2
+    assert any("unrecognized arguments: --modle x" in line for line in wrong.lines)
+    assert not any("configured" in line for line in helped.lines + wrong.lines)
+
+
 def test_parameters_that_are_none_end_it_with_one_line_and_code_2(start: Callable[..., Process]) -> None:
     processes = [start(*node_words("/refused", word)) for word in ("nms_iou:=7.0", "class_thresholds:=['x']")]
     for process, name in zip(processes, ("nms_iou", "class_thresholds"), strict=True):
