@@ -301,7 +301,7 @@ def test_a_set_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: P
     (tmp_path / "taken.json").mkdir()
     (tmp_path / "file").write_text("no folder")
     for path in (tmp_path / "taken.json", tmp_path / "file" / "set.json"):
-        with pytest.raises(InputError, match="cannot be written|is a folder") as caught:
+        with pytest.raises(InputError, match=r"cannot be written|is a folder") as caught:
             write_coco(path, [], [])
         assert "\n" not in str(caught.value)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.json"]
