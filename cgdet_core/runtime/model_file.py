@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -35,9 +35,17 @@ class ModelInfo(Settings):
     model: ModelConfig
     thermal: ThermalConfig = ThermalConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
-    parameters: int = Field(0, ge=0, description="trained values, filled in when written")
+    parameters: int = Field(0, ge=0, description="trained values, filled in when written; checked when read")
     training: dict[str, Any] = Field(default_factory=dict, description="data, recipe, seed, length")
     scores: dict[str, Any] = Field(default_factory=dict, description="figures with their data set and command")
+
+    @field_validator("training")
+    @classmethod
+    def _frames_of_each_set(cls, value: dict[str, Any]) -> dict[str, Any]:
+        data = value.get("data", {})
+        if not isinstance(data, dict) or not all(type(frames) is int for frames in data.values()):
+            raise ValueError("its data must be names of sets with their numbers of frames")
+        return value
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -58,6 +66,8 @@ def save_model(path: Path, detector: Detector, info: ModelInfo) -> None:
 
 def read_info(path: Path) -> ModelInfo:
     """What the model file says of itself, its tensors unread; InputError where it is no such file."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: give the .safetensors file in it")
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -73,7 +83,7 @@ def _parse_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         raise InputError(f"{path}: is a safetensors file, but not a cgdet model (no '{METADATA_KEY}' description)")
     try:
         document = json.loads(metadata[METADATA_KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number too long
         raise InputError(f"{path}: its description is not JSON ({error}): copy or train it again") from None
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != FORMAT_VERSION:
@@ -81,45 +91,63 @@ def _parse_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
             f"{path}: is of format version {version}, this cgdet reads {FORMAT_VERSION}: use the matching release"
         )
     try:
-        return ModelInfo.model_validate(document)
+        info = ModelInfo.model_validate(document)
+        info.model_dump_json()  # what is nested too deep to be written again is told here
+        return info
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: its description is odd at '{key}': {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its description is odd ({error}): copy or train it again") from None
 
 
 def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     """The detector, in evaluation mode on the CPU in float32, and its description.
 
     Raises InputError, in one line that names the file, for a missing or cut file, an unknown
-    version, missing, additional or misshapen tensors, and weights that are not finite.
+    version, missing, additional or misshapen tensors, another number of parameters than stated, and
+    weights that are not finite. Nothing of the size that the description states is allocated before
+    the file is seen to hold it.
     """
     info = read_info(path)
-    detector = Detector(info.model)
-    expected = _stored(detector)
+    with torch.device("meta"):
+        outline = Detector(info.model)
     try:
         with safe_open(path, framework="pt") as handle:
-            found = set(handle.keys())
-            for names, what in ((expected.keys() - found, "lacks"), (found - expected.keys(), "has unknown")):
-                if names:
-                    shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-                    raise InputError(f"{path}: {what} tensors {shown}: it does not match its description")
-            state: dict[str, Tensor] = {}
-            for name, tensor in expected.items():
-                value = handle.get_tensor(name)
-                if value.shape != tensor.shape or value.dtype != tensor.dtype:
-                    raise InputError(
-                        f"{path}: tensor {name} is {list(value.shape)} {value.dtype}, "
-                        f"its description asks for {list(tensor.shape)} {tensor.dtype}"
-                    )
-                if not torch.isfinite(value).all():
-                    raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
-                state[name] = value
+            state = _read_tensors(path, handle, _stored(outline))
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or train it again") from None
+    if info.parameters != outline.parameter_count():
+        raise InputError(
+            f"{path}: its description states {info.parameters} parameters, its weights are "
+            f"{outline.parameter_count()}: copy or train it again"
+        )
+    detector = Detector(info.model)
     # batch counters are not stored: they matter to no inference
     detector.load_state_dict(state, strict=False)
     return detector.eval(), info
+
+
+def _read_tensors(path: Path, handle: Any, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the open file, where they are those expected: in name, shape and type; and finite."""
+    found = set(handle.keys())
+    for names, what in ((expected.keys() - found, "lacks"), (found - expected.keys(), "has unknown")):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            raise InputError(f"{path}: {what} tensors {shown}: it does not match its description")
+    state: dict[str, Tensor] = {}
+    for name, tensor in expected.items():
+        value = handle.get_tensor(name)
+        if value.shape != tensor.shape or value.dtype != tensor.dtype:
+            raise InputError(
+                f"{path}: tensor {name} is {list(value.shape)} {value.dtype}, "
+                f"its description asks for {list(tensor.shape)} {tensor.dtype}"
+            )
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
+        state[name] = value
+    return state
 
 
 def _stored(detector: Detector) -> dict[str, Tensor]:

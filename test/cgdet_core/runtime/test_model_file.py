@@ -116,7 +116,7 @@ def test_a_file_cut_anywhere_or_with_bytes_added_is_refused(learned_model: Path,
 
 def test_a_missing_file_a_folder_and_other_files_are_refused(tmp_path: Path) -> None:
     assert "missing" in refusal(tmp_path / "none.safetensors")
-    refusal(tmp_path)
+    assert "is a folder: give the .safetensors file" in refusal(tmp_path)
     for number, content in enumerate((b"hello world, this is a text", b"\x89PNG\r\n\x1a\n" + b"\0" * 64, b"\0" * 64)):
         (tmp_path / str(number)).write_bytes(content)
         refusal(tmp_path / str(number))
@@ -165,6 +165,9 @@ def test_a_description_that_is_no_mapping_is_refused(learned_model: Path, tmp_pa
         ("postprocess", {"nms": 1}),
         ("unknown_key", 1),
         ("parameters", -1),
+        ("parameters", 7),
+        ("training", {"data": [3]}),
+        ("training", {"data": {"a": "many"}}),
     ],
 )
 def test_an_odd_entry_of_the_description_is_named(learned_model: Path, tmp_path: Path, key: str, value: Any) -> None:
@@ -176,6 +179,50 @@ def test_a_description_without_the_network_is_refused(learned_model: Path, tmp_p
     tensors, description = parts(learned_model)
     del description["model"]
     assert "'model'" in refusal(rewrite(tmp_path / "m", tensors, description))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("widths", [8_000_000] * 5),
+        ("widths", [8, 8, 8, 8, 4104]),
+        ("depths", [1, 1, 1, 10**9]),
+        ("neck_depth", 65),
+        ("head_width", 8_000_000),
+        ("bins", 10**12),
+        ("input_height_width_px", [3_200_000, 3_200_000]),
+        ("input_height_width_px", [512, 8224]),
+        ("class_names", [str(number) for number in range(1001)]),
+    ],
+)
+def test_a_network_beyond_all_bounds_is_refused_before_it_is_built(
+    learned_model: Path, tmp_path: Path, key: str, value: Any
+) -> None:
+    tensors, description = parts(learned_model)
+    description["model"][key] = value
+    assert f"model.{key}" in refusal(rewrite(tmp_path / "m", tensors, description))
+
+
+def test_a_great_network_that_the_file_does_not_hold_takes_no_memory(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    description["model"] |= {"widths": [4096] * 5, "head_width": 4096}
+    rewrite(tmp_path / "m", tensors, description)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refusal(tmp_path / "m")
+    # its weights are more than 10 GB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 500_000
+
+
+def test_a_description_nested_too_deep_or_with_endless_numbers_is_refused(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    text = json.dumps(description)
+    for inner in ("[" * depth + "]" * depth for depth in (400, 5_000, 200_000)):
+        odd = text.replace('"seed": 0', f'"seed": {inner}')
+        assert odd != text
+        save_file(tensors, tmp_path / "m", metadata={"cgdet": odd})
+        assert "its description is" in refusal(tmp_path / "m")
+    save_file(tensors, tmp_path / "m", metadata={"cgdet": text.replace('"seed": 0', f'"seed": {"1" * 5000}')})
+    assert "its description is" in refusal(tmp_path / "m")
 
 
 def test_a_missing_an_additional_and_a_misshapen_tensor_are_named(learned_model: Path, tmp_path: Path) -> None:
