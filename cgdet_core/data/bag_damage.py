@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import yaml
 
@@ -18,6 +19,7 @@ _INDEX_KEYS = {
     *("message_count", "starting_time", "duration"),
 }
 _SHOWN_CHARACTERS = 160
+_SHOWN_FILES = 3
 
 
 @cache
@@ -72,20 +74,38 @@ def expected_fields(message_type: str, where: str) -> Iterator[None]:
 
 
 def check_index(folder: Path) -> None:
-    """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2."""
+    """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2 whose files are there."""
     path = folder / "metadata.yaml"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        index = _index(folder)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
-    except (yaml.YAMLError, ValueError):  # not YAML, not text
-        document = None
-    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    if not isinstance(index, dict) or not index.keys() >= _INDEX_KEYS:
+    if index is None or not index.keys() >= _INDEX_KEYS:
         raise InputError(
             f"{path}: is damaged, not the index of a rosbag2: run `ros2 bag reindex {folder}`, or give the .mcap or "
             ".db3 file beside it"
         )
+    names = index["relative_file_paths"]
+    if not isinstance(names, list):
+        return  # rosbags says what is wrong
+    # files lie in the folder, whatever path older recorders wrote
+    missing = [name for name in (PurePath(str(entry)).name for entry in names) if not (folder / name).exists()]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN_FILES]) + (", ..." if len(missing) > _SHOWN_FILES else "")
+        raise InputError(
+            f"{folder}: lacks {shown}, which its metadata.yaml names: copy the whole folder again, "
+            f"or run `ros2 bag reindex {folder}` over the files that are there"
+        )
+
+
+def _index(folder: Path) -> dict[str, Any] | None:
+    """What the folder's metadata.yaml says of the bag; None where it is no index of a bag. Raises OSError."""
+    try:
+        document = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML, not text, nested too deep
+        return None
+    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
+    return index if isinstance(index, dict) else None
 
 
 def check_length(path: Path) -> None:
@@ -112,6 +132,15 @@ def remedy(path: Path) -> str:
     """What a user can do about a damaged bag."""
     if path.suffix == ".bag" and path.is_file():
         return "repair it with `rosbag reindex`, or copy or record it again"
-    if path.suffix == ".db3" or (path.is_dir() and not any(".mcap" in entry.name for entry in path.iterdir())):
+    if path.suffix == ".db3" or (path.is_dir() and _storage(path) == "sqlite3"):
         return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again"
     return "repair it with `mcap recover`, or copy or record it again"
+
+
+def _storage(folder: Path) -> str | None:
+    """The kind of storage that the folder's index states: mcap or sqlite3."""
+    try:
+        index = _index(folder)
+    except OSError:  # the remedy for a bag that cannot be read: there may be no index either
+        return None
+    return None if index is None else index.get("storage_identifier")

@@ -9,7 +9,7 @@ import numpy as np
 
 from cgdet_core.data.bag_images import first_image
 from cgdet_core.data.bag_reader import BagReader
-from cgdet_core.data.ros_types import DETECTIONS, IMAGE_TYPES
+from cgdet_core.data.ros_types import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ENCODINGS
 
@@ -18,6 +18,8 @@ _COLOUR_WORD = re.compile(r"(rgb|colou?r|visible)\w*")
 _DRAWN_WORD = re.compile(r"(overlay|annotated|debug|preview)\w*")
 _TRUTH_WORD = re.compile(r"truth\w*|groundtruth|gt|labels?|labelled|annotations?")
 _DETECTED_WORD = re.compile(r"(detect|predict|result|inference)\w*")
+
+_SHOWN_CHARACTERS = 40
 
 
 def image_topics(bag: BagReader) -> tuple[str, ...]:
@@ -42,18 +44,28 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
             raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
         return topic
     ranked: dict[str, tuple[int, int, int]] = {}
+    passed_over: list[str] = []
     for name in names:
-        if bag.topics[name].count and (rank := _thermal_rank(bag, name)) is not None:
+        rank = _thermal_rank(bag, name) if bag.topics[name].count else "0 messages"
+        if isinstance(rank, str):
+            passed_over.append(f"{name} ({rank})")
+        else:
             ranked[name] = rank
     best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if passed_over and not best:
+        raise InputError(
+            f"{bag.path}: none of its image topics holds images that cgdet reads: {', '.join(passed_over)}: "
+            f"record one of the encodings {', '.join(ENCODINGS)}, or JPEG or PNG"
+        )
     if not best:
-        raise InputError(f"{bag.path}: has no topic with images that cgdet reads: it holds {bag.listing()}")
+        raise InputError(f"{bag.path}: has no image topic, it holds {bag.listing()}: give a bag with {IMAGE}")
     if len(best) > 1:
         raise InputError(f"{bag.path}: several image topics may be the thermal one: name one of {_listing(bag, best)}")
     return best[0]
 
 
-def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | None:
+def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | str:
+    """How likely the topic is the thermal one, by its name and first image; or why its images cannot be read."""
     image = first_image(bag, name)
     words = _words(name)
     by_name = 2
@@ -65,14 +77,14 @@ def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | None:
         by_name = 1
     if image.compressed_format is None:
         if image.encoding not in ENCODINGS:
-            return None
+            return f"encoding {image.encoding[:_SHOWN_CHARACTERS]!r}"
         kind, channels = ENCODINGS[image.encoding]
         grey_16_bit, grey = kind == "u2", channels == 1
     else:
         try:
             pixels = image.decode()
         except InputError:  # a format that cgdet does not read is no candidate, as an encoding is none
-            return None
+            return f"compressed as {image.compressed_format[:_SHOWN_CHARACTERS]!r}, cannot be decoded"
         grey_16_bit, grey = pixels.dtype == np.uint16, pixels.ndim == 2
     return by_name, 2 if grey_16_bit else int(grey), int(image.compressed_format is None)
 

@@ -128,10 +128,31 @@ def test_a_damaged_index_is_named_with_the_remedy(thermal_bag, content):
     assert "reindex" in message
 
 
-def test_a_missing_storage_file_is_named(thermal_bag):
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_missing_storage_file_is_named_and_nothing_is_to_be_repaired(thermal_bag, storage):
+    bag = thermal_bag("bag", storage)
+    storage_file(bag, storage).unlink()
+    message = refused(bag)
+    assert f"{bag}: lacks bag{SUFFIX[storage]}, which its metadata.yaml names: copy the whole folder again" in message
+    assert "repair" not in message
+    assert {"mcap": ".db3", "sqlite3": ".mcap"}[storage] not in message
+
+
+@pytest.mark.parametrize(("storage", "tool"), [("mcap", "mcap recover"), ("sqlite3", "sqlite3 FILE .recover")])
+def test_the_repair_that_is_advised_is_that_of_the_storage_which_the_index_states(thermal_bag, storage, tool):
+    bag = thermal_bag("bag", storage)
+    storage_file(bag, storage).write_bytes(b"")
+    assert tool in refused(bag)
+
+
+@pytest.mark.parametrize("paths", ["5", "[5]", "{}", "[[1]]", "null"])
+def test_an_index_with_odd_file_names_is_refused(thermal_bag, paths):
     bag = thermal_bag()
-    storage_file(bag, "mcap").unlink()
-    assert "bag.mcap" in refused(bag)
+    lines = (bag / "metadata.yaml").read_text().splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.strip().startswith("relative_file_paths"))
+    rest = [line for line in lines[place + 1 :] if not line.strip().startswith("- bag")]
+    (bag / "metadata.yaml").write_text("\n".join([*lines[:place], f"  relative_file_paths: {paths}", *rest]))
+    refused(bag)
 
 
 def test_an_index_that_promises_more_than_there_is_means_a_damaged_bag(thermal_bag):
