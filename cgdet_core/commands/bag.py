@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from cgdet_core.commands.common import Subparsers, add_command, parse_class_map
 from cgdet_core.errors import InputError
@@ -24,11 +25,11 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
     make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images")
     make.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help="category = class, or =ignore")
-    make.add_argument("--seed", type=int, default=0, help="of the street (default: 0)")
+    make.add_argument("--seed", type=int, help="of the street (default: 0)")
     make.add_argument("--seconds", type=float, help="of the street")
     make.add_argument("--fps", type=float, help="frames per second")
-    make.add_argument("--bit-depth", type=int, choices=(8, 16), default=16, help="of the street's thermal frames")
-    make.add_argument("--light", choices=("mixed", "day", "night"), default="mixed", help="of the street")
+    make.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the street's thermal frames (default: 16)")
+    make.add_argument("--light", choices=("mixed", "day", "night"), help="of the street (default: mixed)")
     make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
     make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default: mcap)")
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
@@ -43,9 +44,15 @@ def add(subparsers: Subparsers) -> None:
 def run_make(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bag_make import make_coco_bag, make_synthetic_bag
 
+    # what was not given is left to make_synthetic_bag's defaults
+    words = ("seed", "seconds", "bit_depth", "light")
+    street: dict[str, Any] = {name: value for name in words if (value := getattr(arguments, name)) is not None}
+    if arguments.no_rgb:
+        street["no_rgb"] = True
     if arguments.coco is not None:
-        if arguments.seconds is not None:
-            raise InputError("--seconds is for the synthetic street: with --coco give --fps and --limit")
+        if street:
+            named = ", ".join("--" + name.replace("_", "-") for name in street)
+            raise InputError(f"{named}: for the synthetic street only: with --coco give --fps and --limit")
         frames = make_coco_bag(
             arguments.out,
             arguments.coco,
@@ -62,14 +69,11 @@ def run_make(arguments: argparse.Namespace) -> int:
             )
         frames = make_synthetic_bag(
             arguments.out,
-            seed=arguments.seed,
-            seconds=arguments.seconds,
             frames_per_second=arguments.fps,
             storage=arguments.storage,
-            bit_depth=arguments.bit_depth,
-            light=arguments.light,
-            with_rgb=not arguments.no_rgb,
+            with_rgb=not street.pop("no_rgb", False),
             overwrite=arguments.overwrite,
+            **street,
         )
     print(f"{frames} frames: {arguments.out}")
     return 0

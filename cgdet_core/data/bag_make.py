@@ -17,9 +17,8 @@ from cgdet_core.errors import InputError
 from cgdet_core.thermal import to_grey
 from cgdet_core.types import CLASS_NAMES, Sample
 
-RgbForm = Literal["jpeg", "raw"] | None
-
 _SEED_BLOCK = 1000
+_DAY_S = 86400
 _PICTURE_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -33,7 +32,6 @@ def make_synthetic_bag(
     bit_depth: Literal[8, 16] = 16,
     light: Literal["mixed", "day", "night"] = "mixed",
     with_rgb: bool = True,
-    rgb_compressed: bool = True,
     overwrite: bool = False,
     progress: bool = True,
     config: BagConfig | None = None,
@@ -69,12 +67,11 @@ def make_synthetic_bag(
             for index in range(min(per_scene, frames - first)):
                 yield rendered.sample(index), focal_px
 
-    rgb: RgbForm = None if not with_rgb else "jpeg" if rgb_compressed else "raw"
     with BagWriter(out, storage, overwrite) as bag:
         shown = tqdm(samples(), total=frames, unit="frame", disable=None if progress else True)
         for index, (sample, focal_px) in enumerate(shown):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
-            _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, rgb)
+            _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, with_rgb)
             cameras = [(config.thermal_topic, config.thermal_frame_id)]
             cameras += [(config.rgb_topic, config.rgb_frame_id)] if with_rgb else []
             for topic, frame_id in cameras:
@@ -107,7 +104,7 @@ def make_coco_bag(
 
     config = config or BagConfig()
     rate = config.coco_frames_per_second if frames_per_second is None else frames_per_second
-    _frames(1 / rate if rate > 0 else 0, rate)
+    _check_rate(rate)
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} leaves no image: give 1 or more")
     with BagWriter(out, storage, overwrite) as bag:
@@ -119,20 +116,26 @@ def make_coco_bag(
             sample = coco.sample(index, with_rgb=True)
             picture = record.rgb_path
             if picture is not None and (form := _PICTURE_FORMATS.get(picture.suffix.lower())):
-                _write_sample(bag, config, sample, stamp_ns, coco.class_names, None)
+                _write_sample(bag, config, sample, stamp_ns, coco.class_names, False)
                 topic = f"{config.rgb_topic}/compressed"
                 bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, config.rgb_frame_id)
             else:
-                _write_sample(bag, config, sample, stamp_ns, coco.class_names, "jpeg")
+                _write_sample(bag, config, sample, stamp_ns, coco.class_names, True)
     return frames
 
 
-def _frames(seconds: float, frames_per_second: float) -> int:
-    if not (0 < frames_per_second <= 1000 and 0 < seconds <= 86400):
+def _check_rate(frames_per_second: float) -> None:
+    # stamps must stay within what a ROS time holds: a frame a day is slow enough
+    if not 1 / _DAY_S <= frames_per_second <= 1000:
         raise InputError(
-            f"{seconds} s at {frames_per_second} frames per second cannot be made: "
-            "give up to 86400 s and up to 1000 per second, both above 0"
+            f"a bag of {frames_per_second} frames per second cannot be made: give 1 a day ({1 / _DAY_S:.2g}) to 1000"
         )
+
+
+def _frames(seconds: float, frames_per_second: float) -> int:
+    _check_rate(frames_per_second)
+    if not 0 < seconds <= _DAY_S:
+        raise InputError(f"a bag of {seconds} s cannot be made: give a number above 0, up to {_DAY_S}")
     return max(1, round(seconds * frames_per_second))
 
 
@@ -142,13 +145,11 @@ def _write_sample(
     sample: Sample,
     stamp_ns: int,
     class_names: Sequence[str],
-    rgb: RgbForm,
+    with_rgb: bool,
 ) -> None:
-    """The thermal image, its labels and, as `rgb` says, its partner; all of one stamp."""
+    """The thermal image, its labels and, with_rgb, its partner as a JPEG; all of one stamp."""
     bag.image(config.thermal_topic, to_grey(sample.frame.image), stamp_ns, config.thermal_frame_id)
-    if sample.rgb is not None and rgb == "raw":
-        bag.image(config.rgb_topic, sample.rgb, stamp_ns, config.rgb_frame_id)
-    elif sample.rgb is not None and rgb == "jpeg":
+    if sample.rgb is not None and with_rgb:
         data = encode_jpeg(sample.rgb, config.jpeg_quality)
         bag.compressed_image(f"{config.rgb_topic}/compressed", data, "jpeg", stamp_ns, config.rgb_frame_id)
     if sample.truth is None:

@@ -1,4 +1,4 @@
-"""Frames and labels out of bags, streamed: raw image messages, frames, and frames with their labels.
+"""Frames and labels out of bags, streamed: raw image messages, and frames with their labels.
 
 Header stamps, not record times, say which labels belong to which image.
 """
@@ -17,7 +17,7 @@ from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic, i
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_from_message, truth_from_message
 from cgdet_core.data.ros_types import FRAME_INFO
 from cgdet_core.errors import InputError
-from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, Sample
+from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
 
 __all__ = [
     "BagMessage",
@@ -32,7 +32,6 @@ __all__ = [
     "first_image",
     "image_topics",
     "read_frame_info",
-    "read_frames",
     "read_labelled_frames",
     "read_raw_images",
     "read_truth",
@@ -46,13 +45,6 @@ def read_raw_images(path: Path | str, image_topic: str | None = None) -> Iterato
     """
     with BagReader(path) as bag:
         yield from raw_images(bag, choose_image_topic(bag, image_topic))
-
-
-def read_frames(path: Path | str, image_topic: str | None = None) -> Iterator[Frame]:
-    """The decoded images of one topic; InputError names bag, topic and stamp of a malformed one."""
-    with BagReader(path) as bag:
-        for image in raw_images(bag, choose_image_topic(bag, image_topic)):
-            yield decode_frame(image, bag.path)
 
 
 def read_truth(

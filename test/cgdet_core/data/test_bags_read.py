@@ -9,13 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags import read_frames, read_labelled_frames, read_raw_images
+from cgdet_core.data.bags import read_labelled_frames, read_raw_images
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 STAMP = 1_700_000_000_123_456_789
+
+
+def frames_of(bag, topic=None):
+    return [sample.frame for sample in read_labelled_frames(bag, topic)]
 
 
 def random_image(seed, shape, dtype):
@@ -33,7 +37,7 @@ def random_image(seed, shape, dtype):
 def test_every_encoding_comes_out_as_it_went_in(tmp_path, ros2, storage, encoding, dtype, channels):
     pixels = random_image(1, (13, 17, 3) if channels == 3 else (13, 17), dtype)
     bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, ros2.image(pixels, encoding, STAMP))], storage)
-    (frame,) = read_frames(bag)
+    (frame,) = frames_of(bag)
     expected = pixels[:, :, ::-1] if encoding == "bgr8" else pixels
     assert frame.image.dtype == dtype
     assert np.array_equal(frame.image, expected)
@@ -46,7 +50,7 @@ def test_padded_rows_and_big_endian_counts_are_honoured(tmp_path, ros2):
     padded[:, :10] = pixels.astype(">u2").view(np.uint8)
     message = ros2.image(pixels, "mono16", STAMP, step=16, is_bigendian=1, data=padded.reshape(-1))
     bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, message)])
-    (frame,) = read_frames(bag)
+    (frame,) = frames_of(bag)
     assert np.array_equal(frame.image, pixels)
     (raw,) = read_raw_images(bag)
     assert (raw.height_px, raw.width_px, raw.encoding, raw.step_bytes, raw.is_bigendian) == (6, 5, "mono16", 16, True)
@@ -78,7 +82,7 @@ def test_a_storage_file_is_read_without_its_folder(thermal_bag, storage):
 
 
 def test_a_rosbag2_folder_may_be_named_like_a_ros1_bag(thermal_bag):
-    assert len(list(read_frames(thermal_bag("recorded.bag")))) == 5
+    assert len(list(frames_of(thermal_bag("recorded.bag")))) == 5
 
 
 @pytest.mark.parametrize("compression", ["message", "file"])
@@ -92,7 +96,7 @@ def test_compressed_bags_are_read(tmp_path, ros2, storage, compression):
     with writer:
         connection = writer.add_connection("/ir", IMAGE, typestore=ros2.store)
         writer.write(connection, 5, ros2.store.serialize_cdr(ros2.image(pixels, "mono16", STAMP), IMAGE))
-    (frame,) = read_frames(tmp_path / "bag")
+    (frame,) = frames_of(tmp_path / "bag")
     assert np.array_equal(frame.image, pixels)
 
 
@@ -102,7 +106,7 @@ def test_a_png_of_8_or_16_bits_keeps_every_count(tmp_path, ros2, dtype):
     data = cv2.imencode(".png", pixels)[1].tobytes()
     form = "16UC1; png compressed "
     bag = ros2.write(tmp_path / "bag", [("/ir/compressed", COMPRESSED, 5, ros2.compressed(data, form, STAMP))])
-    (frame,) = read_frames(bag)
+    (frame,) = frames_of(bag)
     assert frame.image.dtype == dtype
     assert np.array_equal(frame.image, pixels)
     (raw,) = read_raw_images(bag)
@@ -131,7 +135,7 @@ def test_a_colour_jpeg_comes_out_in_rgb_order(tmp_path, ros2):
     red[:, :, 2] = 250  # OpenCV writes BGR
     data = cv2.imencode(".jpg", red)[1].tobytes()
     bag = ros2.write(tmp_path / "bag", [("/camera", COMPRESSED, 5, ros2.compressed(data, "jpeg", STAMP))])
-    (frame,) = read_frames(bag)
+    (frame,) = frames_of(bag)
     assert frame.image[..., 0].min() > 230
     assert frame.image[..., 1:].max() < 20
 
@@ -140,7 +144,7 @@ def test_frames_come_in_order_of_record_times_with_their_header_stamps(tmp_path,
     pixels = np.zeros((4, 4), np.uint8)
     rows = [("/ir", IMAGE, record, ros2.image(pixels, "mono8", stamp)) for record, stamp in [(1, 70), (2, 50), (3, 60)]]
     bag = ros2.write(tmp_path / "bag", rows)
-    assert [frame.stamp_ns for frame in read_frames(bag)] == [70, 50, 60]
+    assert [frame.stamp_ns for frame in frames_of(bag)] == [70, 50, 60]
     assert [raw.record_time_ns for raw in read_raw_images(bag)] == [1, 2, 3]
 
 
@@ -149,7 +153,7 @@ def test_a_malformed_image_is_named_with_bag_topic_and_stamp(tmp_path, ros2):
     broken = ros2.image(pixels, "mono16", STAMP, data=np.zeros(7, np.uint8))
     bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, broken)])
     with pytest.raises(InputError) as caught:
-        list(read_frames(bag))
+        list(frames_of(bag))
     message = str(caught.value)
     assert str(bag) in message
     assert "/ir" in message
@@ -219,7 +223,7 @@ def test_a_split_bag_is_read_to_its_end(tmp_path, ros2):
     index["relative_file_paths"] = ["split_0.mcap", "split_1.mcap"]
     index["message_count"] = index["topics_with_message_count"][0]["message_count"] = 6
     (bag / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": index}))
-    frames = list(read_frames(bag))
+    frames = list(frames_of(bag))
     assert [frame.stamp_ns for frame in frames] == [1, 2, 3, 11, 12, 13]
     assert [int(frame.image.max()) for frame in frames] == [0, 0, 0, 1, 1, 1]
 
@@ -262,6 +266,6 @@ def test_types_defined_in_idl_are_read(tmp_path, ros2):
         digest = ros2.store.hash_rihs01(IMAGE)
         connection = writer.add_connection("/ir", IMAGE, msgdef=definition, rihs01=digest)
         writer.write(connection, 5, ros2.store.serialize_cdr(ros2.image(pixels, "mono16", STAMP), IMAGE))
-    (frame,) = read_frames(tmp_path / "bag")
+    (frame,) = frames_of(tmp_path / "bag")
     assert np.array_equal(frame.image, pixels)
     assert frame.stamp_ns == STAMP

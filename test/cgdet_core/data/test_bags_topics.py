@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags import BagReader, choose_image_topic, choose_truth_topic, read_frames, read_raw_images
+from cgdet_core.data.bags import (
+    BagReader,
+    choose_image_topic,
+    choose_truth_topic,
+    read_labelled_frames,
+    read_raw_images,
+)
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -66,8 +72,8 @@ def test_two_candidates_alike_are_asked_about(tmp_path, ros2, topics):
 
 def test_a_named_topic_is_taken_over_the_best(tmp_path, ros2):
     bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8"})
-    (frame,) = read_frames(bag, "/rgb")
-    assert frame.image.shape == (8, 8, 3)
+    (sample,) = read_labelled_frames(bag, "/rgb")
+    assert sample.frame.image.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("topic", ["/nowhere", "/text", "thermal"])
@@ -96,11 +102,30 @@ def test_a_topic_without_messages_is_refused(tmp_path, ros2):
             choose_image_topic(bag, "/thermal")
 
 
-@pytest.mark.parametrize("topics", [{"/text": "text"}, {"/depth": "32FC1"}])
-def test_a_bag_without_images_lists_what_it_holds(tmp_path, ros2, topics):
-    bag = write(ros2, tmp_path / "bag", topics)
-    with pytest.raises(InputError, match=next(iter(topics))):
-        list(read_frames(bag))
+def test_a_bag_without_images_lists_what_it_holds(tmp_path, ros2):
+    bag = write(ros2, tmp_path / "bag", {"/text": "text"})
+    with pytest.raises(InputError, match=r"has no image topic, it holds /text \(std_msgs/msg/String\)"):
+        list(read_labelled_frames(bag))
+
+
+def test_image_topics_that_cannot_be_read_are_listed_with_the_reason_of_each(tmp_path, ros2):
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection("/thermal/image_raw", IMAGE, typestore=ros2.store)
+        depth = writer.add_connection("/depth", IMAGE, typestore=ros2.store)
+        pixels = np.zeros((8, 8), np.float32)
+        writer.write(depth, 1, ros2.store.serialize_cdr(ros2.image(pixels, "32FC1", 1), IMAGE))
+        video = writer.add_connection("/video", COMPRESSED, typestore=ros2.store)
+        writer.write(video, 1, ros2.store.serialize_cdr(ros2.compressed(b"no picture", "h264", 1), COMPRESSED))
+    with pytest.raises(InputError) as caught:
+        list(read_labelled_frames(tmp_path / "bag"))
+    message = str(caught.value)
+    assert "/thermal/image_raw (0 messages)" in message
+    assert "/depth (encoding '32FC1')" in message
+    assert "/video (compressed as 'h264', cannot be decoded)" in message
+    assert "mono16" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
