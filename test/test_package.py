@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -92,6 +93,27 @@ def test_colcon_installs_everything_that_ros_tools_look_for(repository: Path, bu
 
 def _is_shared(path: Path) -> bool:
     return "__pycache__" not in path.parts and not path.name.startswith(".")
+
+
+def test_the_source_archive_holds_all_that_installing_and_setting_up_need(repository: Path, tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns(".git", ".venv", "build", "install", "log", "runs", "scratch", "*cache*", "test")
+    shutil.copytree(repository, tmp_path / "cgdet", ignore=left_out)
+    words = [sys.executable, "-c", "import runpy; runpy.run_path('setup.py')", "-q", "sdist", "--dist-dir", "out"]
+    answer = subprocess.run(words, cwd=tmp_path / "cgdet", capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    (archive,) = (tmp_path / "cgdet" / "out").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        held = {name.partition("/")[2] for name in packed.getnames()}
+    folders = (*SHARED_FOLDERS, "resource", "requirements", "interfaces", "tools")
+    needed = {
+        str(path.relative_to(repository))
+        for folder in folders
+        for path in (repository / folder).rglob("*")
+        if path.is_file() and _is_shared(path) and not any("cache" in part for part in path.parts)
+    }
+    assert "config/fastdds_large_frames.xml" in needed
+    assert needed <= held, sorted(needed - held)
+    assert not any("__pycache__" in name or name.endswith(".pyc") for name in held)
 
 
 def test_installed_executables_run_under_the_first_python_on_path(built: tuple[Path, object]) -> None:
