@@ -16,6 +16,7 @@ Read besides: index numbers in place of names, and the older vision_msgs of ROS 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,7 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
         return [(int(name), ignore)]
     raise InputError(
         f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it, for example "
-        f"class_map={{{text}: {class_names[-1]}}} or {{{text}: {IGNORE}}}"
+        f"--class-map {shlex.quote(text)}={class_names[-1]} or {shlex.quote(text)}={IGNORE}"
     )
 
 

@@ -98,7 +98,7 @@ def test_an_unknown_class_is_refused_with_its_topic_and_the_remedy(tmp_path, ros
     message = str(caught.value)
     assert "/ground_truth" in message
     assert f"'{class_id}'" in message
-    assert "class_map" in message
+    assert "--class-map" in message
     assert "\n" not in message
 
 
