@@ -7,6 +7,7 @@ in ROS and counts are naturally written as integers; NodeConfig checks them all 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -123,6 +124,15 @@ def unknown_overrides(node: Node) -> list[str]:
     # rclpy keeps what it was given here only, and is silent about what nobody declares
     given = getattr(node, "_parameter_overrides", {})
     return sorted(name for name in given if not (name in known or node.has_parameter(name) or _is_of_ros(name)))
+
+
+def check_name(name: str) -> None:
+    """InputError where the node has no parameter `name`, which it would pass over."""
+    known = [spec.name for spec in parameter_specs()]
+    if name not in known and not _is_of_ros(name):
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"the node has {', '.join(known)}"
+        raise InputError(f"'{name}' is no parameter of the node: {remedy}")
 
 
 def _is_of_ros(name: str) -> bool:

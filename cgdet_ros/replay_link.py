@@ -135,10 +135,19 @@ class ReplayLink:
         self._images.publish(message)
         return sent_s
 
-    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Whether the answer of `stamp_ns` is there, at the latest after `timeout_s`."""
+    def wait_for_outcome(self, stamp_ns: int, sent: int, timeout_s: float) -> bool:
+        """Whether the frame of `stamp_ns`, the last of `sent`, has its answer or is known to get none.
+
+        The node counts what it refused, failed at and overtook: once these are all that have no answer,
+        there is nothing to wait for.
+        """
+
+        def over() -> bool:
+            lost = sum(int(self._report.get(name, "0")) for name in ("refused", "failed", "overtaken"))
+            return stamp_ns in self._answers or lost >= sent - len(self._answers)
+
         with self._changed:
-            return bool(self._changed.wait_for(lambda: stamp_ns in self._answers, timeout_s))
+            return bool(self._changed.wait_for(over, timeout_s))
 
     def quiet_s(self) -> float:
         """Seconds since the last answer."""

@@ -22,6 +22,8 @@ EXECUTABLES = ("cgdet-detector", "detector")
 _KEPT_LINES = 60
 # up to here the ports of a domain lie below those that Linux hands out to others
 _LAST_DOMAIN = 101
+_GREATEST_DOMAIN = 232  # its ports are the last below 65536
+_KEPT_TROUBLES = 5
 # of Fast DDS 2 (Humble to Jazzy) and 3
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
@@ -63,16 +65,19 @@ def _candidates() -> Iterator[Path]:
 def isolate() -> int:
     """Keep this process and its children on this machine, in a DDS domain that nobody uses; its number.
 
-    Does nothing to what the user has set. To be called before rclpy.init.
+    Does nothing to what the user has set. To be called before rclpy.init. Raises InputError for a domain that is none.
     """
     if "ROS_LOCALHOST_ONLY" not in os.environ and "ROS_AUTOMATIC_DISCOVERY_RANGE" not in os.environ:
         if os.environ.get("ROS_DISTRO") == "humble":
             os.environ["ROS_LOCALHOST_ONLY"] = "1"
         else:
             os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    if "ROS_DOMAIN_ID" not in os.environ:
-        os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
-    return int(os.environ["ROS_DOMAIN_ID"])
+    given = os.environ.get("ROS_DOMAIN_ID", "").strip()
+    if not given:  # an empty one counts as none, for ROS too
+        os.environ["ROS_DOMAIN_ID"] = given = str(_free_domain())
+    if not (given.isascii() and given.isdigit() and int(given) <= _GREATEST_DOMAIN):
+        raise InputError(f"ROS_DOMAIN_ID '{given}' is no number in 0 to {_GREATEST_DOMAIN}: correct it or unset it")
+    return int(given)
 
 
 def share_memory_for_large_frames() -> None:
@@ -107,6 +112,10 @@ def _free_domain() -> int:
     return domains[0]
 
 
+class NodeEnded(InputError):
+    """The node is no more, though nobody asked it to end."""
+
+
 class NodeProcess:
     """A started node; a context manager that stops it. What it prints is kept, and shown where `echo`."""
 
@@ -114,6 +123,7 @@ class NodeProcess:
         self._stop_timeout_s = stop_timeout_s
         self._echo = echo
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._troubles: deque[str] = deque(maxlen=_KEPT_TROUBLES)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
         try:
             self._process = subprocess.Popen(
@@ -144,15 +154,22 @@ class NodeProcess:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(line.rstrip())
+            match = _LOG_PREFIX.match(line.rstrip())
+            if match and match["level"] in ("WARN", "ERROR", "FATAL"):
+                self._troubles.append(f"{match['level']}: {match['text']}")
             if self._echo:
                 print(f"node: {line.rstrip()}", file=sys.stderr)
 
     def check(self) -> None:
-        """Raise InputError, with the last of what the node said, where it has ended."""
+        """Raise NodeEnded, with the last of what the node said, where it has ended."""
         code = self._process.poll()
         if code is not None:
             self._reader.join(timeout=1)
-            raise InputError(f"the node ended by itself (exit code {code}): {self.last_words()}")
+            raise NodeEnded(f"the node ended by itself (exit code {code}): {self.last_words()}")
+
+    def troubles(self) -> tuple[str, ...]:
+        """The last warnings and errors in the node's log, the level before each."""
+        return tuple(self._troubles)
 
     def last_words(self) -> str:
         """The reason in the node's last error, else its last line."""

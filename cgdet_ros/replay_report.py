@@ -20,7 +20,7 @@ from cgdet_core.evaluation.metrics import Metrics
 from cgdet_core.evaluation.report import KeyFigure, LatencyTrace, Picture, Report, accuracy_figures, write_report
 from cgdet_core.evaluation.video import VideoWriter
 from cgdet_core.types import Detections, ImageArray
-from cgdet_ros.replay_results import Replay
+from cgdet_ros.replay_results import Replay, unexplained
 from cgdet_ros.replay_run import ReplayedFrame
 
 # a node that publishes scores below this is measured, not looked at: its pictures show the likely ones
@@ -184,11 +184,11 @@ def write_replay_report(
 
 
 def _warnings(replay: Replay, document: Mapping[str, Any], figures: Metrics | None) -> list[str]:
-    lines = []
+    lines = list(document["warnings"])
     if document["dropped"]:
         lines.append(
             f"{document['dropped']} of {document['frames_sent']} frames got no answer: newer ones overtook them, or "
-            "they were refused; accuracy is over the others."
+            "they were refused or failed."
         )
     late = document["published_late_ms"]
     if late is not None and late["p95"] > 500 / _video_rate_hz(replay, ReplayConfig()) / replay.rate:
@@ -201,11 +201,17 @@ def _warnings(replay: Replay, document: Mapping[str, Any], figures: Metrics | No
             f"The node published detections from score {document['score_threshold']:g}: average precisions are lower "
             "than those of cgdet evaluate, which measures from 0.001."
         )
-    if replay.node_exit_code != 0:
-        lines.append(f"The node ended with exit code {replay.node_exit_code}.")
-    lines += [f"{count} {name.replace('_', ' ')}." for name, count in replay.run.anomalies.items() if count]
+    if figures is not None:
+        over = document["accuracy_over"]
+        lines += (
+            [f"Accuracy is over {over['frames']} labelled frames that were answered, of {over['of']} sent."]
+            if over["frames"] < over["of"]
+            else []
+        )
+    lines += [f"{count} {name.replace('_', ' ')}." for name, count in unexplained(replay.run.anomalies).items()]
     if replay.run.node.get("last_error"):
         lines.append(f"The node's last error: {replay.run.node['last_error']}")
+    lines += [f"The node's log: {line}" for line in replay.node_lines]
     return lines
 
 
@@ -230,4 +236,4 @@ def _command(replay: Replay) -> str:
     if "model" in replay.run.node:
         words += ["--model", replay.run.node["model"]]
     words += ["--lockstep"] if replay.lockstep else ["--rate", f"{replay.rate:g}"]
-    return shlex.join(words)
+    return shlex.join([*words, *replay.options])

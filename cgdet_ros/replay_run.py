@@ -16,7 +16,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import Detections
 from cgdet_ros import messages
 from cgdet_ros.replay_link import ReplayLink
-from cgdet_ros.replay_process import NodeProcess
+from cgdet_ros.replay_process import NodeEnded, NodeProcess
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
@@ -40,7 +40,8 @@ class ReplayRun:
     """What came of a replay.
 
     frames: in the order sent; late_ms: how much later than its time each was published; node: what
-    the node said of itself; anomalies: name -> count.
+    the node said of itself; anomalies: name -> count; not_sendable: images of the bag that could not be
+    made a message, each with its reason; ended: why the run is cut short, the node having ended.
     """
 
     frames: tuple[ReplayedFrame, ...]
@@ -49,6 +50,8 @@ class ReplayRun:
     threshold: float
     node: dict[str, str]
     anomalies: dict[str, int]
+    not_sendable: tuple[str, ...] = ()
+    ended: str | None = None
 
     @property
     def answered(self) -> tuple[ReplayedFrame, ...]:
@@ -89,17 +92,24 @@ class Pacer:
         return self._due_s
 
 
-def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[tuple[int, Image]]:
+@dataclass(frozen=True)
+class NotSendable:
+    """An image of the bag that is none; reason: bag, topic, stamp and why."""
+
+    reason: str
+
+
+def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[tuple[int, Image | NotSendable]]:
     """Stamp in ns and message of the first `total` images of `topic`, read by a thread up to `ahead` before their time.
 
-    Raises InputError for a damaged bag.
+    Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over as NotSendable.
     """
     from cgdet_core.data.bags import read_raw_images
 
-    waiting: queue.Queue[tuple[int, Image] | BaseException | None] = queue.Queue(ahead)
+    waiting: queue.Queue[tuple[int, Image | NotSendable] | BaseException | None] = queue.Queue(ahead)
     ended = threading.Event()
 
-    def put(item: tuple[int, Image] | BaseException | None) -> bool:
+    def put(item: tuple[int, Image | NotSendable] | BaseException | None) -> bool:
         while not ended.is_set():
             try:
                 waiting.put(item, timeout=0.2)
@@ -111,7 +121,12 @@ def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[tuple[
     def read() -> None:
         try:
             for image in islice(read_raw_images(bag, topic), total):
-                if not put((image.stamp_ns, messages.recorded_image_message(image.uncompressed()))):
+                message: Image | NotSendable
+                try:
+                    message = messages.recorded_image_message(image.uncompressed())
+                except InputError as error:
+                    message = NotSendable(f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}")
+                if not put((image.stamp_ns, message)):
                     return
             put(None)
         except BaseException as error:
@@ -130,7 +145,7 @@ def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[tuple[
 
 
 def play(
-    images: Iterator[tuple[int, Image]],
+    images: Iterator[tuple[int, Image | NotSendable]],
     total: int,
     link: ReplayLink,
     process: NodeProcess,
@@ -138,17 +153,19 @@ def play(
     lockstep: bool,
 ) -> ReplayRun:
     """Publish `images` in real time, or each after the answer to the one before (`lockstep`); collect the answers."""
-    from tqdm import tqdm
-
     pacer = Pacer(config.rate, config.max_gap_s, config.default_period_s)
     sent: dict[int, tuple[float, tuple[int, int]]] = {}
     late_ms: list[float] = []
+    not_sendable: list[str] = []
+    ended: str | None = None
     repeated_stamps = 0
     start_s: float | None = None
-    with tqdm(total=total, unit="frame", desc="replaying", disable=None) as progress:
-        for stamp_ns, message in images:
+    try:
+        for stamp_ns, message in _shown(images, total):
             process.check()
-            progress.update()
+            if isinstance(message, NotSendable):
+                not_sendable.append(message.reason)
+                continue
             if stamp_ns in sent:  # an answer could not be told from that to the other
                 repeated_stamps += 1
                 continue
@@ -160,13 +177,18 @@ def play(
             sent_s = link.send(message)
             sent[stamp_ns] = sent_s, (message.height, message.width)
             if lockstep:
-                link.wait_for(stamp_ns, config.answer_timeout_s)
+                _wait_for_outcome(link, process, stamp_ns, len(sent), config.answer_timeout_s)
             else:
                 late_ms.append((sent_s - start_s - due_s) * 1e3)
-    if not sent:
-        raise InputError("the bag gave no frame to replay: choose another topic or a greater --limit-frames")
-    _wait_for_the_last(link, process, list(sent)[-1], config.answer_timeout_s)
-    report = link.final_report(timeout_s=3.0)
+        if not sent:
+            why = f": {not_sendable[0]}" if not_sendable else ": choose another topic"
+            raise InputError(f"the bag gave no frame to replay{why}")
+        _wait_for_outcome(link, process, list(sent)[-1], len(sent), config.answer_timeout_s)
+    except NodeEnded as error:
+        if not sent:
+            raise
+        ended = str(error)  # what was answered before is kept
+    report = link.final_report(timeout_s=0.0 if ended else 3.0)
     answers = link.answers()
     class_names = link.class_names
     frames = []
@@ -185,16 +207,37 @@ def play(
         "answers_of_unknown_stamps": len(answers),
         "repeated_answers": link.repeated_answers,
         "repeated_stamps_in_bag": repeated_stamps,
+        "images_not_sendable": len(not_sendable),
         "gaps_in_bag": pacer.gaps,
         "backward_jumps_in_bag": pacer.backward_jumps,
     }
-    return ReplayRun(tuple(frames), tuple(late_ms), class_names, link.threshold, report, anomalies)
+    return ReplayRun(
+        tuple(frames),
+        tuple(late_ms),
+        class_names,
+        link.threshold,
+        report,
+        anomalies,
+        not_sendable=tuple(not_sendable),
+        ended=ended,
+    )
 
 
-def _wait_for_the_last(link: ReplayLink, process: NodeProcess, stamp_ns: int, timeout_s: float) -> None:
-    """The node answers in order: once the last frame has its answer, or nothing came for long, that was all."""
+def _shown(images: Iterator[tuple[int, Image | NotSendable]], total: int) -> Iterator[tuple[int, Image | NotSendable]]:
+    """`images`, with a bar in a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="frame", desc="replaying", disable=None) as progress:
+        for image in images:
+            progress.update()
+            yield image
+
+
+def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int, timeout_s: float) -> None:
+    """The node answers in order: once the last of the frames sent is answered or lost, or nothing came for long, that
+    was all."""
     deadline_s = time.monotonic() + timeout_s
-    while not link.wait_for(stamp_ns, 0.1):
+    while not link.wait_for_outcome(stamp_ns, sent, 0.1):
         process.check()
         if time.monotonic() > deadline_s and link.quiet_s() > timeout_s:
             return

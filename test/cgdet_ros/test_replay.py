@@ -18,6 +18,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.data.bag_write import BagWriter
+from cgdet_core.data.ros_types import IMAGE, header, typestore
 from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import CLASS_NAMES, GroundTruth
@@ -72,6 +73,25 @@ def plain_bag(frames: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
         for index, image in enumerate(frames):
             bag.image(TOPIC, image, START_NS + index * PERIOD_NS + (3_600_000_000_000 if index > 11 else 0), "lens")
         bag.image(TOPIC, frames[0], START_NS, "lens")
+    return path
+
+
+@pytest.fixture(scope="module")
+def odd_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of an encoding that is not supported."""
+    path = tmp_path_factory.mktemp("bags") / "odd"
+    with BagWriter(path) as bag:
+        types = typestore().types
+        message = types[IMAGE](
+            header=header(START_NS, "lens"),
+            height=2,
+            width=2,
+            encoding="yuv422",
+            is_bigendian=0,
+            step=4,
+            data=np.zeros(8, np.uint8),
+        )
+        bag._write(TOPIC, message, IMAGE, START_NS)
     return path
 
 
@@ -132,7 +152,12 @@ def test_a_bag_without_labels_gives_figures_video_and_report_in_real_time(
         "repeated_stamps_in_bag": 1,
         "gaps_in_bag": 1,
         "backward_jumps_in_bag": 0,
+        "images_not_sendable": 0,
     }
+    (warning,) = figures["warnings"]
+    assert "1 of 17 frames were left out, as their header stamps repeat" in warning
+    assert f"warning: {warning}" in said
+    assert "header stamps repeat" in (out / "report.html").read_text()
     node = figures["node"]
     assert (node["model"], node["device"], node["precision"], node["exit_code"]) == (str(tiny_model), "cpu", "fp32", 0)
     assert int(node["received"]) == int(node["answered"]) + int(node["overtaken"])
@@ -165,7 +190,8 @@ def test_the_accuracy_in_lockstep_is_that_of_the_predictor_offline(
     frames: list[Any],
     truths: list[GroundTruth],
 ) -> None:
-    code, _, error = finish(
+    (tmp_path / "annotated.webm").write_bytes(b"the video of another run")
+    code, said, error = finish(
         start_replay(
             *(python_path, "--bag", str(labelled_bag), "--topic", TOPIC, "--truth-topic", TRUTH, "--lockstep"),
             *("--model", str(tiny_model), "--out", str(tmp_path), "--detector", str(detector), "--no-video"),
@@ -176,6 +202,11 @@ def test_the_accuracy_in_lockstep_is_that_of_the_predictor_offline(
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert (figures["frames_sent"], figures["detections_received"], figures["dropped"]) == (15, 15, 0)
     assert figures["frames_evaluated"] == 14
+    assert figures["accuracy_over"] == {"frames": 14, "of": 15, "least_score": 0.001}
+    assert figures["warnings"] == []
+    assert "node: WARN" not in said
+    assert "node: ERROR" not in said
+    assert "over the 14 labelled frames that were answered, of 15 sent, at score >= 0.001" in said
     predictor = Predictor(tiny_model, postprocess=SETTINGS)
     found = [predictor.predict(image) for image in frames]
     expected = evaluate(
@@ -211,6 +242,112 @@ def test_a_broken_model_is_one_line_with_the_node_s_reason_and_nothing_is_writte
     assert list(out.iterdir()) == []
 
 
+def test_where_nothing_is_answered_the_exit_code_is_1_with_the_node_s_reason(
+    labelled_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    code, said, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(labelled_bag), "--out", str(tmp_path), "--detector", str(detector)),
+            *("--model", str(tiny_model), "--lockstep", "--param", "telemetry_rows:=64", "--limit-frames", "3"),
+        )
+    )
+    assert code == 1
+    (line,) = [line for line in error.splitlines() if line.strip()]
+    assert "none of the 3 frames was answered: telemetry_rows 64 leave nothing of 64 rows" in line
+    assert any(line.startswith("node: ERROR: a frame of") for line in said.splitlines())
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert (figures["frames_sent"], figures["detections_received"], figures["node"]["failed"]) == (3, 0, "3")
+    assert "none of the 3 frames was answered" in (tmp_path / "report.html").read_text()
+
+
+def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_is_written(
+    labelled_bag: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    mortal = tmp_path / "cgdet-detector"
+    mortal.write_text(
+        f"#!{python_path}\n"
+        "import os, sys\n"
+        "from cgdet_ros import detector_node as module\n"
+        "process, done = module.DetectorNode._process, []\n"
+        "def dying(self, frame):\n"
+        "    if len(done) == 3:\n"
+        "        os._exit(7)\n"
+        "    process(self, frame)\n"
+        "    done.append(frame)\n"
+        "module.DetectorNode._process = dying\n"
+        "sys.exit(module.main())\n"
+    )
+    mortal.chmod(0o755)
+    out = tmp_path / "out"
+    code, _, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(labelled_bag), "--out", str(out), "--detector", str(mortal)),
+            *("--model", str(tiny_model), "--lockstep", "--no-video"),
+        )
+    )
+    assert code == 1
+    assert "the node ended by itself (exit code 7)" in error
+    assert "3 frames were answered before" in error
+    figures = json.loads((out / "metrics.json").read_text())
+    assert figures["detections_received"] == 3
+    assert figures["frames_sent"] == 4
+    assert any("the node ended by itself" in warning for warning in figures["warnings"])
+
+
+@pytest.fixture(scope="module")
+def foreign_bag(frames: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images, and one cut, all compressed and labelled, in another vocabulary."""
+    path = tmp_path_factory.mktemp("bags") / "foreign"
+    truth = GroundTruth(np.array([[8, 20, 20, 50]], np.float32), np.array([0]), np.zeros(1, np.bool_))
+    with BagWriter(path) as bag:
+        for index in range(3):
+            data = cv2.imencode(".png", frames[index])[1].tobytes()
+            stamp_ns = START_NS + index * PERIOD_NS
+            bag.compressed_image(TOPIC, data[: 60 if index == 1 else None], "png", stamp_ns, "lens")
+            bag.truth(TRUTH, truth, ("rider", "dog", "truck"), stamp_ns, "lens")
+    return path
+
+
+def test_labels_of_another_vocabulary_and_a_cut_image_are_warnings_and_the_replay_goes_on(
+    foreign_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    words = ("--bag", str(foreign_bag), "--detector", str(detector), "--model", str(tiny_model), "--lockstep")
+    code, said, error = finish(start_replay(python_path, *words, "--out", str(tmp_path / "a")))
+    assert code == 0, error
+    figures = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert (figures["frames_sent"], figures["detections_received"]) == (2, 2)
+    assert figures["anomalies"]["images_not_sendable"] == 1
+    assert figures["truth_topic"] is None
+    assert "map50" not in figures
+    labels, cut = figures["warnings"]
+    assert "class 'rider' is none of" in labels
+    assert "--class-map rider=car" in labels
+    assert f"{foreign_bag}: {TOPIC}, image of stamp {START_NS + PERIOD_NS} ns" in cut
+    page = (tmp_path / "a" / "report.html").read_text()
+    for warning in (labels, cut):
+        assert f"warning: {warning}" in said
+    assert "image of stamp" in page
+    assert "is none of the classes" in page
+
+
+def test_labels_that_were_asked_for_and_cannot_be_read_are_refused_and_mapped_ones_are_measured(
+    foreign_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    words = ("--bag", str(foreign_bag), "--detector", str(detector), "--model", str(tiny_model), "--lockstep")
+    refused = start_replay(python_path, *words, "--out", str(tmp_path / "a"), "--truth-topic", TRUTH)
+    mapped = start_replay(python_path, *words, "--out", str(tmp_path / "b"), "--class-map", "rider=car")
+    code, _, error = finish(refused)
+    assert code == 2
+    (line,) = [line for line in error.splitlines() if line.strip()]
+    assert "class 'rider' is none of" in line
+    assert list((tmp_path / "a").iterdir()) == []
+    code, _, error = finish(mapped)
+    assert code == 0, error
+    figures = json.loads((tmp_path / "b" / "metrics.json").read_text())
+    assert figures["accuracy_over"]["frames"] == 2
+    assert "--class-map rider=car" in (tmp_path / "b" / "report.html").read_text()
+
+
 def test_a_node_that_ends_by_itself_is_named_with_its_last_words(
     plain_bag: Path, tmp_path: Path, python_path: str
 ) -> None:
@@ -243,7 +380,7 @@ def test_an_interrupted_replay_takes_its_node_with_it(
     process.send_signal(signal.SIGTERM)
     code, _, error = finish(process)
     assert code == 130
-    assert "interrupted" in error
+    assert "interrupted, nothing was written" in error
     assert "Traceback" not in error
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
@@ -268,6 +405,10 @@ def handlers() -> Iterator[None]:
         (["--bag", "{bag}", "--detector", "{tmp}/none"], "none: is no executable"),
         (["--bag", "{bag}", "--model", "{tmp}/none.safetensors"], "none.safetensors: model file is missing"),
         (["--bag", "{bag}", "--out", "{tmp}/file/out"], "out: cannot be made a folder"),
+        (["--bag", "{bag}", "--out", "{tmp}/taken"], "report.html: is a folder where a result belongs"),
+        (["--bag", "{bag}", "--param", "score_treshold:=0.001"], "did you mean score_threshold?"),
+        (["--bag", "{bag}", "--class-map", "truck"], "--class-map 'truck': give name=class"),
+        (["--bag", "{odd}"], "encoding 'yuv422' is not supported"),
         (["--bag", "{bag}", "--rate", "-1"], "--rate: key 'rate' = -1.0"),
     ],
 )
@@ -275,13 +416,17 @@ def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
     words: list[str],
     reason: str,
     plain_bag: Path,
+    odd_bag: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "taken" / "report.html").mkdir(parents=True)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.chdir(tmp_path)
-    given = [word.format(bag=plain_bag, tmp=tmp_path) for word in words]
+    given = [word.format(bag=plain_bag, odd=odd_bag, tmp=tmp_path) for word in words]
+    if "{odd}" in words:
+        given += ["--topic", TOPIC]
     assert replay.main(given) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cgdet-replay: error: ")

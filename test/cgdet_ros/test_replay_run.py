@@ -11,6 +11,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 
 from cgdet_core.errors import InputError
 from cgdet_ros import replay, replay_process
+from cgdet_ros.replay_output import RESULT_NAMES, results_folder
 from cgdet_ros.replay_run import Pacer
 
 SECOND = 1_000_000_000
@@ -75,6 +76,85 @@ def test_a_user_s_domain_is_kept_and_else_a_free_one_on_this_machine_is_taken(mo
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     assert 1 <= replay_process.isolate() <= 101
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_an_empty_domain_is_none_and_one_that_is_no_domain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_DOMAIN_ID", "")
+    assert 1 <= replay_process.isolate() <= 101
+    assert os.environ["ROS_DOMAIN_ID"] != ""
+    for domain in ("abc", "-1", "233", "1.5"):
+        monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+        with pytest.raises(InputError, match=f"ROS_DOMAIN_ID '{domain}' is no number in 0 to 232"):
+            replay_process.isolate()
+
+
+def test_a_path_reaches_the_node_as_it_is_written(ros: None, tmp_path: Path) -> None:
+    from rclpy.node import Node
+
+    model = tmp_path / "it's #1: the best.safetensors"
+    arguments = replay._parse(["--bag", "x", "--model", str(model), "--device", "0"])
+    words = replay._node_arguments(arguments, "/replayed", "/replayed/image")
+    node = Node("reader", cli_args=["--ros-args", *words], automatically_declare_parameters_from_overrides=True)
+    try:
+        assert node.get_parameter("model").value == str(model)
+        assert node.get_parameter("device").value == "0"
+    finally:
+        node.destroy_node()
+
+
+def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None) -> None:
+    from builtin_interfaces.msg import Time
+    from std_msgs.msg import Header
+    from vision_msgs.msg import Detection2DArray
+
+    from cgdet_ros import messages
+    from cgdet_ros.replay_link import ReplayLink
+
+    def tell(**counts: int) -> None:
+        values = {name: str(count) for name, count in counts.items()}
+        link._on_diagnostics(messages.diagnostics_message(Time(), "/lost/thermal_detector", "cpu", 0, "", values))
+
+    def answer(stamp_ns: int) -> None:
+        link._on_answer(Detection2DArray(header=Header(stamp=messages.stamp_from_ns(stamp_ns))))
+
+    link = ReplayLink("/lost", "/lost/image")
+    try:
+        assert link.wait_for_outcome(1, 1, 0.0) is False
+        tell(refused=1, failed=0, overtaken=0)
+        assert link.wait_for_outcome(1, 1, 0.0) is True
+        assert link.wait_for_outcome(2, 2, 0.0) is False
+        answer(2)
+        assert link.wait_for_outcome(2, 2, 0.0) is True
+        assert link.wait_for_outcome(3, 3, 0.0) is False
+        tell(refused=1, failed=1, overtaken=0)
+        assert link.wait_for_outcome(3, 3, 0.0) is True
+    finally:
+        link.close()
+
+
+def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_path: Path) -> None:
+    def contents() -> dict[str, str]:
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    def write_second(error: BaseException) -> None:
+        with results_folder(tmp_path) as folder:
+            (folder / "metrics.json").write_text("second")
+            raise error
+
+    with results_folder(tmp_path) as folder:
+        for name in RESULT_NAMES:
+            (folder / name).write_text(f"first {name}")
+        assert not (tmp_path / "metrics.json").exists()
+    first = contents()
+    assert first == {name: f"first {name}" for name in RESULT_NAMES}
+    for error in (KeyboardInterrupt(), InputError("no room"), OSError(28, "No space left on device")):
+        with pytest.raises((KeyboardInterrupt, InputError)):
+            write_second(error)
+        assert contents() == first
+    with results_folder(tmp_path) as folder:
+        (folder / "metrics.json").write_text("third")
+    assert contents() == {"metrics.json": "third"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Where a replay writes: all of its results appear at once, in place of all of those of the run before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cgdet_core.errors import InputError
+
+VIDEO_NAME = "annotated.webm"
+# in the order in which they appear: metrics.json last, so that who finds it finds the others
+RESULT_NAMES = ("detections.json", VIDEO_NAME, "report.html", "metrics.json")
+
+
+def check_output(out: Path) -> None:
+    """Make `out` a folder; InputError where it is none, cannot be written to, or a result's name is taken in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror}): give another --out") from None
+    if not os.access(out, os.W_OK):
+        raise InputError(f"{out}: cannot be written to: give another --out")
+    for name in RESULT_NAMES:
+        if (out / name).is_dir():
+            raise InputError(f"{out / name}: is a folder where a result belongs: give another --out")
+
+
+@contextmanager
+def results_folder(out: Path) -> Iterator[Path]:
+    """A folder inside `out` to write into. At the end its files replace the results of the run before, of which none
+    stays; where anything fails, they stay as they are."""
+    folder = Path(tempfile.mkdtemp(prefix=".cgdet_replay.", dir=out))
+    try:
+        yield folder
+        with _uninterrupted():
+            (out / RESULT_NAMES[-1]).unlink(missing_ok=True)
+            for name in RESULT_NAMES:
+                if (folder / name).exists():
+                    os.replace(folder / name, out / name)
+                else:
+                    (out / name).unlink(missing_ok=True)
+    except InputError as error:
+        raise InputError(str(error).replace(str(folder), str(out))) from None
+    except OSError as error:
+        raise InputError(
+            f"{out}: the results cannot be written ({error.strerror or error}): give another --out"
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes before or after, so that what is said then is true."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say what happens to a signal
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
