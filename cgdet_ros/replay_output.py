@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cgdet_core.errors import InputError
+from cgdet_core.files import make_folder
 
 VIDEO_NAME = "annotated.webm"
 # in the order in which they appear: metrics.json last, so that who finds it finds the others
@@ -20,12 +21,7 @@ RESULT_NAMES = ("detections.json", VIDEO_NAME, "report.html", "metrics.json")
 
 def check_output(out: Path) -> None:
     """Make `out` a folder; InputError where it is none, cannot be written to, or a result's name is taken in it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({error.strerror}): give another --out") from None
-    if not os.access(out, os.W_OK):
-        raise InputError(f"{out}: cannot be written to: give another --out")
+    make_folder(out)
     for name in RESULT_NAMES:
         if (out / name).is_dir():
             raise InputError(f"{out / name}: is a folder where a result belongs: give another --out")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgdet_core.commands.common import Subparsers, add_command
-from cgdet_core.files import write_text
+
+if TYPE_CHECKING:
+    from cgdet_core.config import Recipe
+    from cgdet_core.data.coco import CocoSet
 
 
 def add(subparsers: Subparsers) -> None:
@@ -14,7 +18,7 @@ def add(subparsers: Subparsers) -> None:
         subparsers,
         "train",
         "train a detector from a recipe; interrupted at any time, it goes on with --resume",
-        "cgdet train config/recipes/first.yaml --data shared/data --out runs/first train.images=20000",
+        "cgdet train config/recipes/first.yaml --data sets --out runs/first train.images=20000",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="settings, such as config/recipes/first.yaml")
     parser.add_argument(
@@ -28,8 +32,6 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import json
-
     from cgdet_core.config import load_recipe
     from cgdet_core.data.dataset import load_sources
     from cgdet_core.training.trainer import check_start, train
@@ -40,22 +42,36 @@ def run(arguments: argparse.Namespace) -> int:
     model = train(recipe, sources, arguments.out, resume=arguments.resume, init=arguments.init)
     print(f"model: {model}")
     if held_out is not None:
-        from cgdet_core.commands.evaluate import summary
-        from cgdet_core.evaluation.metrics import evaluate
-        from cgdet_core.evaluation.offline import run_offline
-        from cgdet_core.runtime.predictor import Predictor
-
-        predictor = Predictor(model, recipe.train.device)
-        result = run_offline(predictor, held_out, len(held_out))
-        figures = evaluate(result.frames, recipe.model.class_names).to_json(
-            {
-                "params": predictor.info.parameters,
-                "model_bytes": model.stat().st_size,
-                "ms_per_image": result.ms_per_image(),
-                "device": predictor.device,
-                "precision": predictor.precision,
-            }
-        )
-        write_text(arguments.out / "held_out.json", json.dumps(figures, indent=2) + "\n")
-        print(f"held-out blocks ({arguments.out / 'held_out.json'}):\n{summary(figures)}")
+        print(_validate(model, recipe, held_out, arguments.out))
     return 0
+
+
+def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> str:
+    """Measure the model on the held-out frames, and give it the thresholds that serve there best."""
+    import json
+
+    from cgdet_core.commands.evaluate import summary
+    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
+    from cgdet_core.evaluation.offline import run_offline
+    from cgdet_core.files import write_text
+    from cgdet_core.runtime.model_file import load_model, save_model
+    from cgdet_core.runtime.predictor import Predictor
+
+    predictor = Predictor(model, recipe.train.device)
+    result = run_offline(predictor, held_out, len(held_out))
+    names = recipe.model.class_names
+    thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
+    figures = evaluate(result.frames, names, thresholds).to_json(
+        {
+            "params": predictor.info.parameters,
+            "model_bytes": model.stat().st_size,
+            "ms_per_image": result.ms_per_image(),
+            "device": predictor.device,
+            "precision": predictor.precision,
+        }
+    )
+    write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
+    detector, info = load_model(model)
+    postprocess = info.postprocess.model_copy(update={"class_thresholds": thresholds})
+    save_model(model, detector, info.model_copy(update={"postprocess": postprocess}))
+    return f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:\n{summary(figures)}"

@@ -122,7 +122,7 @@ def load_coco(
         if target != IGNORE and target not in names:
             raise InputError(
                 f"{path}: category '{name}' is none of the classes {', '.join(names)}: map it, for example "
-                f"class_map={{{name}: {names[-1]}}} or {{{name}: ignore}}"
+                f"--class-map {name}={names[-1]} or {name}=ignore (class_map in a recipe)"
             )
         targets[category["id"]] = None if target == IGNORE else names.index(target)
     labelled = np.isin(np.arange(len(names)), [target for target in targets.values() if target is not None])

@@ -284,3 +284,38 @@ def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pyt
         main(words)
     assert end.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_held_out_blocks_give_figures_and_the_models_thresholds(tmp_path: Path) -> None:
+    """Frames of six blocks of 50 numbers; one block is held out, learned from the five others."""
+    images, annotations = [], []
+    for block in range(6):
+        for number in range(block * 50, block * 50 + 4):
+            rng = np.random.default_rng(number)
+            frame = rng.integers(20, 60, SIZE).astype(np.uint8)
+            left, top = (int(value) for value in rng.integers(4, 30, 2))
+            frame[top : top + 28, left : left + 40] = 220
+            cv2.imwrite(str(tmp_path / f"{number:05d}.png"), frame)
+            images.append({"id": number + 1, "file_name": f"{number:05d}.png", "height": SIZE[0], "width": SIZE[1]})
+            box = {"bbox": [left, top, 40, 28], "area": 1120, "iscrowd": 0}
+            annotations.append({"id": number + 1, "image_id": number + 1, "category_id": 3, **box})
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}, {"id": 3, "name": "car"}]
+    labels = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    (tmp_path / "recipe.yaml").write_text(
+        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
+        "augment: {crop_px: 64, noise_sigma_max: 0.01, scale_range: [0.9, 1.1], tone_probability: 0}\n"
+        "train: {images: 640, batch_size: 8, workers: 0, threads: 1, learning_rate: 0.02, warmup_images: 40,"
+        " ema_decay: 0.8}\n"
+        "sources: [{path: labels.json, hold_out_fold: 0}]\n"
+    )
+    out = tmp_path / "run"
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--data", str(tmp_path), "--out", str(out)]) == 0
+    figures = json.loads((out / "held_out.json").read_text())
+    assert figures["images"] == 8  # blocks 0 and 5
+    assert figures["map50"] > 0.2
+    _, info = load_model(out / "model.safetensors")
+    assert info.training["data"] == {"labels.json": 16}
+    assert info.postprocess.class_thresholds["car"] == figures["operating_point"]["car"]["threshold"]
+    # a class without objects keeps the usual threshold
+    assert info.postprocess.class_thresholds["person"] == 0.25
