@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from tqdm import tqdm
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.augment import Crop, random_crop
+from cgdet_core.data.blocks import block_of_name
 from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
 from cgdet_core.types import GroundTruth, ImageArray, Sample
-
-BLOCK_FRAMES = 50  # frame numbers of one block are of one scene, or nearly
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,14 @@ class Source:
 def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoRecord], list[CocoRecord]]:
     """(training, held out): of the blocks of 50 frame numbers present, every fifth from `fold` is held out.
 
-    The frame number is the last run of digits in the file's name. Raises InputError where a name has none.
+    The blocks are those of `block_of_name`. Raises InputError where a name holds no frame number.
     """
     blocks = []
     for record in records:
-        digits = re.findall(r"\d+", Path(record.file_name).stem)
-        if not digits:
+        block = block_of_name(record.file_name)
+        if block is None:
             raise InputError(f"{record.path}: has no frame number in its name, so no block can be held out")
-        blocks.append(int(digits[-1]) // BLOCK_FRAMES)
+        blocks.append(block)
     held = set(sorted(set(blocks))[fold::5])
     training = [record for record, block in zip(records, blocks, strict=True) if block not in held]
     held_out = [record for record, block in zip(records, blocks, strict=True) if block in held]
