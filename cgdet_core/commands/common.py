@@ -31,6 +31,10 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
+    add_device_arguments(parser)
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16 (default: auto)")
     parser.add_argument(
@@ -50,18 +54,29 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log",
+        type=Path,
+        metavar="F.jsonl",
+        help="append date, commit, model and figures as a line to this file (default: the checkout's "
+        "docs/test_evaluations.jsonl, within a checkout of cgdet and where 'test' is a word of the data's name; "
+        "outside a checkout nothing is logged)",
+    )
+
+
 def _count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"'{word}': give 0 or more")
     return int(word)
 
 
-def load_predictor(arguments: argparse.Namespace) -> Predictor:
-    """The predictor that the model arguments ask for, warmed up."""
+def load_predictor(arguments: argparse.Namespace, model: Path | None = None) -> Predictor:
+    """The predictor that the model arguments ask for, warmed up; `model`: in place of the argument."""
     from cgdet_core.runtime.model_file import default_model_path
     from cgdet_core.runtime.predictor import Predictor
 
-    path = arguments.model or default_model_path()
+    path = model or arguments.model or default_model_path()
     predictor = Predictor(path, arguments.device, arguments.precision, threads=arguments.threads)
     predictor.warm_up()
     return predictor

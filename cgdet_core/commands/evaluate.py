@@ -12,6 +12,7 @@ from cgdet_core.commands.common import (
     Subparsers,
     add_command,
     add_data_arguments,
+    add_log_argument,
     add_model_arguments,
     load_predictor,
     parse_class_map,
@@ -34,11 +35,13 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
     parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
     add_data_arguments(parser)
+    add_log_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.evaluation.look_log import append_look, log_for
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.evaluation.offline import check_data, open_samples, run_offline
     from cgdet_core.files import check_can_write
@@ -48,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     for output in (arguments.json, arguments.report):
         if output not in (None, "-"):
             check_can_write(Path(output))
+    log = log_for(arguments.data, arguments.log, Path.cwd())
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
 
@@ -75,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
             **facts,
         }
     )
+    if log is not None:
+        append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
