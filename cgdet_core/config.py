@@ -121,6 +121,15 @@ class EvaluationConfig(Settings):
         return value
 
 
+class CompareConfig(Settings):
+    """How two models are compared (evaluation/compare.py)."""
+
+    resamples: int = Field(1000, ge=100, le=1_000_000, description="draws of the bootstrap")
+    seed: int = Field(0, ge=0, description="of the draws")
+    interval: float = Field(0.95, gt=0, lt=1, description="share of the draws that the interval holds")
+    few_blocks: int = Field(5, ge=2, description="an interval from fewer blocks of frames means little")
+
+
 class AssignerConfig(Settings):
     """Task-aligned assignment (TOOD, Feng et al. 2021, section 3.2): t = score^alpha * IoU^beta."""
 

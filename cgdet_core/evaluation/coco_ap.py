@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,12 @@ class CocoTable:
     def precision(self, chosen: BoolArray | None = None) -> PrecisionTable:
         """Interpolated precision over the frames where `chosen` (bool [frames], None: all)."""
         return self._accumulate(chosen)["precision"][..., 0]
+
+    def matches(self, class_id: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """COCOeval's matches of one class at every size: frame index and entry, where the class is labelled."""
+        for index, entry in enumerate(self._entries[class_id][SIZES.index("all")]):
+            if entry is not None:
+                yield index, entry
 
     def truths(self, chosen: BoolArray | None = None) -> NDArray[np.int64]:
         """int64 [C, 4 SIZES]: the objects to be found."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,22 @@ class OfflineRun:
     frames: list[EvaluatedFrame] = field(default_factory=list)
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     unlabelled: int = 0
+
+    def add(self, predictor: Predictor, sample: Sample, telemetry_rows: int = 0) -> None:
+        """What the predictor finds in one frame; a frame without labels is only counted."""
+        if sample.truth is None:
+            self.unlabelled += 1
+            return
+        detections = predictor.predict(sample.frame.image, telemetry_rows)
+        for stage, latency_ms in predictor.last_stage_ms.items():
+            self.stage_ms.setdefault(stage, []).append(latency_ms)
+        size = sample.frame.height_width_px
+        self.frames.append(EvaluatedFrame(sample.name, detections, sample.truth, size, sample.light))
+
+    def check_labelled(self) -> None:
+        """Raise InputError where no frame had labels."""
+        if not self.frames:
+            raise InputError(f"none of the {self.unlabelled} frames has labels: name their topic with --truth-topic")
 
     def ms_per_image(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to detections."""
@@ -72,22 +89,20 @@ def run_offline(
 
     The predictor's own thresholds are put back afterwards. Raises InputError where no frame has labels.
     """
-    config = config or EvaluationConfig()
+    run = OfflineRun()
+    with down_to_the_floor(predictor, config or EvaluationConfig()):
+        for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
+            run.add(predictor, sample, telemetry_rows)
+    run.check_labelled()
+    return run
+
+
+@contextmanager
+def down_to_the_floor(predictor: Predictor, config: EvaluationConfig) -> Iterator[None]:
+    """Detections from the evaluation's score floor; the predictor's own thresholds are put back afterwards."""
     own = predictor.postprocess
     predictor.postprocess = own.model_copy(update={"score_threshold": config.min_score, "class_thresholds": {}})
-    run = OfflineRun()
     try:
-        for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
-            if sample.truth is None:
-                run.unlabelled += 1
-                continue
-            detections = predictor.predict(sample.frame.image, telemetry_rows)
-            for stage, latency_ms in predictor.last_stage_ms.items():
-                run.stage_ms.setdefault(stage, []).append(latency_ms)
-            size = sample.frame.height_width_px
-            run.frames.append(EvaluatedFrame(sample.name, detections, sample.truth, size, sample.light))
+        yield
     finally:
         predictor.postprocess = own
-    if not run.frames:
-        raise InputError(f"none of the {run.unlabelled} frames has labels: name their topic with --truth-topic")
-    return run

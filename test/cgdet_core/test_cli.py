@@ -76,7 +76,9 @@ def test_help_imports_no_heavy_library() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", [["detect"], ["evaluate"], ["train"], ["info"], ["bag", "make"], ["bag", "info"]])
+@pytest.mark.parametrize(
+    "command", [["detect"], ["evaluate"], ["compare"], ["train"], ["info"], ["bag", "make"], ["bag", "info"]]
+)
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*command, "--help"])

@@ -1,0 +1,143 @@
+"""cgdet compare: is model B better than model A, and how sure is that?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_data_arguments,
+    add_device_arguments,
+    add_log_argument,
+    load_predictor,
+    parse_class_map,
+    print_or_write_json,
+)
+from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from cgdet_core.evaluation.compare import Comparison, Difference
+    from cgdet_core.evaluation.offline import OfflineRun
+    from cgdet_core.runtime.predictor import Predictor
+
+
+_DUPLICATES = "duplicates per object"
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "compare",
+        "tell whether model B is better than model A, over the same frames",
+        "cgdet compare models/detector.safetensors runs/mine/model.safetensors --data hit_uav/val.json",
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="model file")
+    parser.add_argument("b", type=Path, metavar="B", help="model file of the same classes")
+    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
+    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        metavar="N",
+        help="draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
+    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
+    add_data_arguments(parser)
+    add_log_argument(parser)
+    add_device_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.config import CompareConfig, settings_from_mapping
+    from cgdet_core.evaluation.compare import compare
+    from cgdet_core.evaluation.look_log import append_look, log_for
+    from cgdet_core.evaluation.offline import check_data, open_samples
+    from cgdet_core.evaluation.paired import run_paired
+    from cgdet_core.files import check_can_write
+
+    given = {"resamples": arguments.resamples, "seed": arguments.seed}
+    settings = settings_from_mapping(
+        CompareConfig, {key: value for key, value in given.items() if value is not None}, "cgdet compare"
+    )
+    class_map = parse_class_map(arguments.class_map)
+    check_data(arguments.data)
+    if arguments.json not in (None, "-"):
+        check_can_write(Path(arguments.json))
+    log = log_for(arguments.data, arguments.log, Path.cwd())
+    a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
+    names = a.info.class_names
+    if b.info.class_names != names:
+        raise InputError(
+            f"{arguments.b}: knows {', '.join(b.info.class_names)}, {arguments.a} knows {', '.join(names)}: "
+            "give two models of the same classes in the same order"
+        )
+    samples, count = open_samples(arguments.data, names, arguments.topic, arguments.truth_topic, class_map)
+    from_bag = arguments.data.suffix != ".json"
+    result = run_paired(a, b, samples, count, from_bag, telemetry_rows=arguments.telemetry_rows)
+    models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
+    if log is not None:
+        for letter, figures in models.items():
+            append_look(log, arguments.data, figures, f"cgdet compare, model {letter.upper()}", Path.cwd())
+    comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
+    figures = {
+        **comparison.to_json(),
+        "ms_ratio": result.ms_ratio(),
+        "data": str(arguments.data),
+        "frames_without_labels": result.a.unlabelled,
+        "models": models,
+    }
+    if arguments.json != "-":
+        print(_summary(comparison, figures))
+    print_or_write_json(figures, arguments.json)
+    return 0
+
+
+def _model_figures(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
+    from cgdet_core.evaluation.metrics import evaluate
+
+    metrics = evaluate(run.frames, predictor.info.class_names)
+    return {
+        "model": predictor.model_path.name,
+        "model_sha256": predictor.model_sha256,
+        "map": metrics.map,
+        "map50": metrics.map50,
+        "images": metrics.images,
+        "truths": metrics.truths,
+        "params": predictor.info.parameters,
+        "device": predictor.device,
+        "precision": predictor.precision,
+        "backend": predictor.backend,
+        "ms_per_image": run.ms_per_image(),
+    }
+
+
+def _summary(comparison: Comparison, figures: dict[str, Any]) -> str:
+    """The verdict, a table, and the times."""
+    lines = [comparison.words(), ""]
+    lines.append(f"{'':<32}{'A':>8}{'B':>8}{'B - A':>9}   {'interval':<18} B better in")
+    ap = {"map": "AP", "map50": "AP50"}
+    rows = [(f"m{ap[key]}" if key in ap else _DUPLICATES, value) for key, value in comparison.overall.items()]
+    for name, group in comparison.per_class.items():
+        rows += [(f"{name} {ap.get(key, _DUPLICATES)}", value) for key, value in group.items()]
+    for light, group in comparison.by_light.items():
+        rows += [(f"{light} m{ap[key]}", value) for key, value in group.items()]
+    lines += [f"{label:<32}{_row(value)}" for label, value in rows if value.difference is not None]
+    a, b = (figures["models"][letter] for letter in "ab")
+    lines += [
+        "",
+        f"{a['ms_per_image']['p50']:.1f} ms a frame in A, {b['ms_per_image']['p50']:.1f} in B, measured by turns on "
+        f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}",
+    ]
+    return "\n".join(lines)
+
+
+def _row(figure: Difference) -> str:
+    interval = "-" if figure.low is None or figure.high is None else f"{figure.low:+.4f} {figure.high:+.4f}"
+    said = "" if figure.verdict == "no difference shown" else f"  {figure.verdict}"
+    values = f"{figure.a:>8.3f}{figure.b:>8.3f}{figure.difference:>+9.4f}"
+    return f"{values}   {interval:<18} {figure.b_better_share:>6.1%}{said}"

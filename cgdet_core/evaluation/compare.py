@@ -1,0 +1,214 @@
+"""Is model B better than model A? Differences over the same frames, with intervals from a paired bootstrap.
+
+Frames next to one another show the same scene: whole blocks of them are drawn, with replacement, and
+both models are measured on the same draw (Efron and Tibshirani, "An Introduction to the Bootstrap",
+1993, chapters 8 and 13: percentile intervals). Of few blocks such intervals are too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cgdet_core.config import CompareConfig, EvaluationConfig
+from cgdet_core.evaluation.matching import EvaluatedFrame, check_frames, match_frame
+from cgdet_core.evaluation.weighted_ap import WeightedAp
+from cgdet_core.types import IntArray
+
+Verdict = Literal["better", "worse", "no difference shown"]
+Key = tuple[str, str]  # a part of the frames or objects, and a figure of it
+HEADLINE = "map"  # the figure that the verdict is about
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of both models; None where nothing is to be found.
+
+    difference: b - a; low, high: its interval, None where there is one block alone; b_better_share: of the
+    resamples in which the figure is defined, those in which B's is truly better; resamples: how many those are;
+    verdict: of B, where the interval leaves out 0.
+    """
+
+    a: float | None
+    b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    b_better_share: float | None
+    resamples: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`overall`, `per_class` and `by_light`: figure name (map, map50, duplicates_per_object) -> Difference."""
+
+    overall: dict[str, Difference]
+    per_class: dict[str, dict[str, Difference]]
+    by_light: dict[str, dict[str, Difference]]
+    images: int
+    blocks: int
+    few_blocks: bool
+    settings: CompareConfig
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of B by mAP, all classes and frames."""
+        return self.overall[HEADLINE].verdict
+
+    def words(self) -> str:
+        """The verdict as a sentence or two."""
+        figure = self.overall[HEADLINE]
+        assert figure.difference is not None  # there are objects
+        blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
+        says = {"better": "B is better than A", "worse": "B is worse than A"}.get(self.verdict, "No difference shown")
+        text = f"{says}: mAP {figure.difference:+.4f}"
+        if figure.low is None or figure.high is None:
+            return f"{text} in 1 block of frames, which tells nothing of other scenes: give frames of more scenes"
+        text += (
+            f", {self.settings.interval * 100:g} % interval {figure.low:+.4f} to {figure.high:+.4f}, B better in "
+            f"{figure.b_better_share or 0:.1%} of {figure.resamples} resamples of {blocks} ({self.images} frames)"
+        )
+        if self.few_blocks:
+            text += f". An interval from {blocks} means little: give frames of more scenes"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        def plain(group: dict[str, Difference]) -> dict[str, Any]:
+            return {name: asdict(difference) for name, difference in group.items()}
+
+        return {
+            "verdict": self.verdict,
+            "words": self.words(),
+            "images": self.images,
+            "blocks": self.blocks,
+            "few_blocks": self.few_blocks,
+            "resamples": self.settings.resamples,
+            "seed": self.settings.seed,
+            "interval": self.settings.interval,
+            "overall": plain(self.overall),
+            "per_class": {name: plain(group) for name, group in self.per_class.items()},
+            "by_light": {name: plain(group) for name, group in self.by_light.items()},
+        }
+
+
+def compare(
+    frames_a: Sequence[EvaluatedFrame],
+    frames_b: Sequence[EvaluatedFrame],
+    blocks: Sequence[Hashable],
+    class_names: Sequence[str],
+    settings: CompareConfig | None = None,
+    config: EvaluationConfig | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """B against A. frames_a, frames_b: the same labelled frames in one order; blocks: the block of each.
+
+    Raises InputError for classes that are none; the frames must hold an object (metrics.evaluate checks it).
+    """
+    settings, config = settings or CompareConfig(), config or EvaluationConfig()
+    if [frame.name for frame in frames_a] != [frame.name for frame in frames_b] or len(blocks) != len(frames_a):
+        raise ValueError("both models must have been given the same frames, each with its block")
+    a, b = (_Figures(list(frames), class_names, config) for frames in (frames_a, frames_b))
+    once = np.ones(len(blocks), np.int64)
+    keys, whole_a, whole_b = a.keys, a.of(once), b.of(once)
+    draws = tqdm(
+        frame_weights(blocks, settings.resamples, settings.seed),
+        "resampling",
+        settings.resamples,
+        disable=None if progress else True,
+    )
+    drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
+    several = len(set(blocks)) > 1
+    differences = {
+        key: _difference(key[1], float(whole_a[i]), float(whole_b[i]), drawn[:, i], several, settings)
+        for i, key in enumerate(keys)
+    }
+
+    def part(name: str) -> dict[str, Difference]:
+        return {figure: value for (group, figure), value in differences.items() if group == name}
+
+    return Comparison(
+        overall=part("all"),
+        per_class={name: part(f"class {name}") for name in class_names},
+        by_light={light: part(f"light {light}") for light in a.lights},
+        images=len(blocks),
+        blocks=len(set(blocks)),
+        few_blocks=len(set(blocks)) < settings.few_blocks,
+        settings=settings,
+    )
+
+
+def frame_weights(blocks: Sequence[Hashable], resamples: int, seed: int) -> Iterator[IntArray]:
+    """For each resample, int64 [F]: how often each frame counts, as many blocks drawn as there are."""
+    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
+    of_frame = np.array([numbers[block] for block in blocks], np.int64)
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(0, len(numbers), len(numbers)), minlength=len(numbers))
+        yield times[of_frame]
+
+
+class _Figures:
+    """The figures of one model as a vector, `keys` naming its entries; NaN where nothing is to be found."""
+
+    def __init__(self, frames: list[EvaluatedFrame], class_names: Sequence[str], config: EvaluationConfig) -> None:
+        check_frames(frames, class_names)
+        count = len(class_names)
+        self._ap = WeightedAp(frames, count, config)
+        self._truths = self._ap.truths
+        self._duplicates = np.zeros((len(frames), count), np.int64)
+        floor = np.full(count, config.operating_score)
+        for index, frame in enumerate(frames):
+            match = match_frame(frame, count, config)
+            extra = match.class_ids[match.duplicate & match.above(floor)]
+            self._duplicates[index] = np.bincount(extra, minlength=count)
+        self.lights = sorted({frame.light for frame in frames if frame.light is not None})
+        self._of_light = [np.array([frame.light == light for frame in frames], np.int64) for light in self.lights]
+        parts = ["all", *(f"class {name}" for name in class_names)]
+        self.keys: list[Key] = [
+            *((part, figure) for figure in ("map", "map50", "duplicates_per_object") for part in parts),
+            *((f"light {light}", figure) for light in self.lights for figure in ("map", "map50")),
+        ]
+
+    def of(self, weights: IntArray) -> NDArray[np.float64]:
+        """float64 [keys] where frame i counts weights[i] times."""
+        values: list[float] = []
+        ap = self._ap.of(weights)
+        for of_class in (ap.mean(axis=0), ap[0]):
+            values += [_mean(of_class), *of_class]
+        extra, truths = weights @ self._duplicates, weights @ self._truths
+        for more, objects in ((extra.sum(), truths.sum()), *zip(extra, truths, strict=True)):
+            values.append(more / objects if objects else np.nan)
+        for of_light in self._of_light:
+            ap = self._ap.of(weights * of_light)
+            values += [_mean(ap.mean(axis=0)), _mean(ap[0])]
+        return np.array(values, np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _difference(
+    figure: str, a: float, b: float, drawn: NDArray[np.float64], several: bool, settings: CompareConfig
+) -> Difference:
+    drawn = drawn[~np.isnan(drawn)]
+    if np.isnan(a) or not len(drawn):
+        return Difference(None, None, None, None, None, None, 0, "no difference shown")
+    sign = -1.0 if figure == "duplicates_per_object" else 1.0
+    share = float(np.count_nonzero(sign * drawn > 0) / len(drawn))
+    if not several:
+        # every draw is the one block: an interval of width 0 would claim what nobody knows
+        return Difference(a, b, b - a, None, None, share, len(drawn), "no difference shown")
+    tail = (1 - settings.interval) / 2 * 100
+    low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
+    verdict: Verdict = "no difference shown"
+    if low > 0 or high < 0:
+        verdict = "better" if sign * low > 0 else "worse"
+    return Difference(a, b, b - a, low, high, share, len(drawn), verdict)

@@ -1,0 +1,202 @@
+"""`cgdet compare` as it is typed, and what it and `cgdet evaluate` log of a test split."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cgdet_core.cli import main
+from cgdet_core.config import CompareConfig, ModelConfig, PostprocessConfig
+from cgdet_core.data.coco import read_image
+from cgdet_core.files import sha256_of
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.runtime.predictor import Predictor
+
+TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=(64, 96))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """a, b: two random detectors; animals: one of other classes."""
+    folder = tmp_path_factory.mktemp("models")
+    animals = TINY.model_copy(update={"class_names": ("cat", "dog", "car")})
+    paths = []
+    for seed, (name, config) in enumerate({"a": TINY, "b": TINY, "animals": animals}.items()):
+        torch.manual_seed(seed)
+        paths.append(folder / f"{name}.safetensors")
+        save_model(paths[-1], Detector(config), ModelInfo(model=config))
+    return paths
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Six frames of three blocks, a person in each, in a file that is named as a test split is."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(6):
+        name = f"{number * 25:05d}.png"
+        frame = np.random.default_rng(number).integers(20, 60, (64, 96)).astype(np.uint8)
+        frame[10:40, 20:32] = 220
+        cv2.imwrite(str(folder / name), frame)
+        light = "night" if number % 2 else "day"
+        images.append({"id": number, "file_name": name, "height": 64, "width": 96, "light": light})
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [20, 10, 12, 30], "area": 360, "iscrowd": 0}
+        )
+    categories = [{"id": number, "name": name} for number, name in enumerate(("person", "bicycle", "car"), 1)]
+    path = folder / "small_test.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here may log into this repository."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    code = main([str(word) for word in words])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def label_with_the_best_detections_of(model: Path, coco: Path) -> None:
+    """Objects that this model finds with its highest scores, and another model does not."""
+    predictor = Predictor(model, device="cpu", postprocess=PostprocessConfig(score_threshold=0.001))
+    document = json.loads(coco.read_text())
+    document["annotations"] = []
+    for image in document["images"]:
+        found = predictor.predict(read_image(coco.parent / image["file_name"]))
+        for box, class_id in list(zip(found.boxes_xyxy_px.tolist(), found.class_ids.tolist(), strict=True))[:5]:
+            bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            label = {"id": len(document["annotations"]), "image_id": image["id"], "category_id": class_id + 1}
+            document["annotations"].append({**label, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0})
+    coco.write_text(json.dumps(document))
+
+
+def test_a_comparison_prints_a_verdict_and_writes_all_figures(
+    models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, _ = models
+    label_with_the_best_detections_of(a, coco)
+    out = tmp_path / "comparison.json"
+    words = ["compare", a, b, "--data", coco, "--json", out, "--resamples", 150, "--seed", 4]
+    assert main([str(word) for word in words]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads(out.read_text())
+    assert printed.startswith(figures["words"])
+    assert printed.startswith("B is worse than A: mAP -")
+    assert figures["overall"]["map50"]["a"] > 0.1
+    assert "3 blocks" in printed
+    assert "means little" in printed
+    assert "by turns" in printed
+    assert (figures["images"], figures["blocks"], figures["resamples"], figures["seed"]) == (6, 3, 150, 4)
+    assert set(figures["overall"]) == {"map", "map50", "duplicates_per_object"}
+    assert set(figures["per_class"]) == {"person", "bicycle", "car"}
+    assert set(figures["by_light"]) == {"day", "night"}
+    for letter, path in (("a", a), ("b", b)):
+        # the same figures as by the other command
+        assert main(["evaluate", "--data", str(coco), "--model", str(path), "--json", str(tmp_path / "one.json")]) == 0
+        alone = json.loads((tmp_path / "one.json").read_text())
+        assert figures["models"][letter]["model_sha256"] == sha256_of(path)
+        assert figures["overall"]["map50"][letter] == pytest.approx(alone["map50"], abs=1e-12)
+        duplicates = alone["duplicates_per_object"]["all"]
+        assert figures["overall"]["duplicates_per_object"][letter] == pytest.approx(duplicates)
+    times = [figures["models"][letter]["ms_per_image"]["p50"] for letter in "ab"]
+    assert figures["ms_ratio"] == pytest.approx(times[1] / times[0])
+
+
+def test_json_alone_goes_to_standard_output(models: list[Path], coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = str(models[0])
+    assert main(["compare", same, same, "--data", str(coco), "--json", "-", "--resamples", "100"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["verdict"] == "no difference shown"
+    assert [figures["overall"]["map"][key] for key in ("difference", "low", "high")] == [0, 0, 0]
+
+
+def test_a_bag_is_cut_into_runs(
+    models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = tmp_path / "bag"
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0
+    capsys.readouterr()
+    a, b, _ = models
+    words = ["compare", a, b, "--data", bag, "--json", "-", "--resamples", 100]
+    assert main([str(word) for word in words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["images"], figures["blocks"]) == (6, 1)
+    assert "1 block" in figures["words"]
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(
+    models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, animals = models
+    line = refusal(capsys, "compare", a, animals, "--data", coco)
+    assert "animals.safetensors: knows cat, dog, car" in line
+    assert "person, bicycle, car" in line
+    assert "nowhere.safetensors" in refusal(capsys, "compare", a, tmp_path / "nowhere.safetensors", "--data", coco)
+    assert "nothing.json" in refusal(capsys, "compare", a, b, "--data", tmp_path / "nothing.json")
+    assert "resamples" in refusal(capsys, "compare", a, b, "--data", coco, "--resamples", 5)
+    assert "is a folder" in refusal(capsys, "compare", a, b, "--data", coco, "--json", tmp_path)
+    assert "is a folder" in refusal(capsys, "compare", a, b, "--data", coco, "--log", tmp_path)
+    document = json.loads(coco.read_text())
+    coco.write_text(json.dumps({**document, "annotations": []}))
+    assert "none of the 6 frames" in refusal(capsys, "compare", a, b, "--data", coco)
+
+
+def test_the_help_states_the_defaults_of_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {CompareConfig().resamples})" in text
+    assert f"of the draws (default: {CompareConfig().seed})" in text
+
+
+def test_a_test_split_is_logged_within_a_checkout_and_nowhere_else(
+    models: list[Path], coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = models
+    evaluate = ["evaluate", "--data", str(coco), "--model", str(a)]
+    before = set(tmp_path.rglob("*.jsonl"))
+    assert main(evaluate) == 0
+    assert set(tmp_path.rglob("*.jsonl")) == before
+    assert main([*evaluate, "--log", str(tmp_path / "mine.jsonl")]) == 0
+    assert json.loads((tmp_path / "mine.jsonl").read_text())["commit"] is None
+
+    checkout = tmp_path / "checkout"
+    (checkout / "deep").mkdir(parents=True)
+    (checkout / "package.xml").write_text("<package><name>cgdet_ros</name></package>\n")
+    subprocess.run(["git", "init", "-q", checkout], check=True)
+    monkeypatch.chdir(checkout / "deep")
+    log = checkout / "docs" / "test_evaluations.jsonl"
+    other = coco.with_name("held_out.json")
+    other.write_text(coco.read_text())
+    assert main(["evaluate", "--data", str(other), "--model", str(a)]) == 0
+    assert not log.exists()
+    assert main([*evaluate, "--json", str(tmp_path / "figures.json")]) == 0
+    assert main(["compare", str(a), str(b), "--data", str(coco), "--resamples", "100"]) == 0
+    looks = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(look["how"], look["model_sha256"]) for look in looks] == [
+        ("cgdet evaluate", sha256_of(a)),
+        ("cgdet compare, model A", sha256_of(a)),
+        ("cgdet compare, model B", sha256_of(b)),
+    ]
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for key in ("map50", "map", "images", "device", "precision"):
+        assert looks[0][key] == looks[1][key] == figures[key]
+    assert looks[0]["data"] == "set/small_test.json"
