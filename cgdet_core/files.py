@@ -56,10 +56,17 @@ def make_folder(path: Path) -> None:
 
 
 def check_can_write(path: Path) -> None:
-    """InputError where `path` is a folder, or lies in one that cannot be made or written to; before long work."""
+    """InputError where `path` is a folder, or lies in one that cannot be made or written to; makes nothing.
+
+    For the time before long work.
+    """
     if path.is_dir():
         raise InputError(f"{path}: is a folder: give a file")
-    make_folder(path.parent)
+    nearest = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise InputError(f"{path}: cannot be written, {nearest} is a file: choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written, {nearest} is not writable: choose another place")
 
 
 def write_text(path: Path, text: str) -> None:

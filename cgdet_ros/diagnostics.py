@@ -12,6 +12,7 @@ import numpy as np
 
 OK, WARN, ERROR = 0, 1, 2
 _WINDOW_FRAMES = 256  # of the times that are summed up
+_MAX_ERROR_LENGTH = 300  # a message may quote what was sent, at any length
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class FrameLog:
         """Count it; how many were refused so far."""
         with self._lock:
             self.counts.refused += 1
-            self.last_error = reason
+            self.last_error = reason[:_MAX_ERROR_LENGTH]
             self._unanswered_since_s = None
             return self.counts.refused
 
@@ -89,13 +90,13 @@ class FrameLog:
         """Count it; how many failed so far."""
         with self._lock:
             self.counts.failed += 1
-            self.last_error = reason
+            self.last_error = reason[:_MAX_ERROR_LENGTH]
             self._unanswered_since_s = None
             return self.counts.failed
 
     def error(self, reason: str) -> None:
         with self._lock:
-            self.last_error = reason
+            self.last_error = reason[:_MAX_ERROR_LENGTH]
 
     def seconds_without_image(self) -> float | None:
         """None where there never was one."""

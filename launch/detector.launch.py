@@ -5,6 +5,7 @@ ros2 launch cgdet_ros detector.launch.py image:=/flir/image_raw namespace:=front
 ros2 launch cgdet_ros detector.launch.py image:=/flir/image_raw params_file:=my.yaml rviz:=true
 """
 
+import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -33,6 +34,17 @@ ARGUMENTS = {
 }
 
 
+# An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+def dds_profile():
+    """What the node's environment gets in addition."""
+    if any(os.environ.get(name) for name in PROFILE_VARIABLES):
+        return {}
+    return dict.fromkeys(PROFILE_VARIABLES, str(SHARE / "config" / "fastdds_large_frames.xml"))
+
+
 def detector(context):
     """The node; arguments that are left empty do not override the parameter file."""
 
@@ -50,6 +62,7 @@ def detector(context):
             parameters=[value("params_file"), {**flags, **given}],
             remappings=[("image", value("image"))],
             arguments=["--ros-args", "--log-level", value("log_level")],
+            additional_env=dds_profile(),
             respawn=value("respawn").lower() == "true",
             output="screen",
             emulate_tty=True,

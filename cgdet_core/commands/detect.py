@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgdet_core.config import PostprocessConfig
     from cgdet_core.runtime.predictor import Predictor
 
+JSON_NAME = "detections.json"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
 
 
@@ -23,7 +24,8 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "detect",
-        "detect objects in thermal images: pictures with boxes, and a COCO JSON",
+        "detect objects in thermal images: pictures with boxes, and a COCO JSON (an image that is none is named, the "
+        "others are done; exit code 2 then)",
         "cgdet detect frames/*.png --out found/",
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="8- or 16-bit image, or a folder of them")
@@ -41,13 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from cgdet_core.data.coco import write_coco
-    from cgdet_core.files import make_folder
+    from cgdet_core.files import check_can_write, make_folder
 
     paths = _expand(arguments.images)
     names = _picture_names(paths)
     _check_own_images(paths, [arguments.out / name for name in names.values()])
-    make_folder(arguments.out)
+    check_can_write(arguments.out / JSON_NAME)
     predictor = load_predictor(arguments)
+    make_folder(arguments.out)
     if arguments.score is not None:
         predictor.postprocess = _at_score(predictor.postprocess, arguments.score)
     images: list[dict[str, Any]] = []
@@ -58,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
             _one(path, arguments.out, names[path], predictor, arguments.telemetry_rows, images, annotations)
         except InputError as error:
             failures.append(error)
-    write_coco(arguments.out / "detections.json", images, annotations, predictor.info.class_names)
     for failure in failures:
         print(f"cgdet: error: {failure}", file=sys.stderr)
-    print(f"{len(annotations)} objects in {len(images)} images: {arguments.out / 'detections.json'}")
+    if images:
+        write_coco(arguments.out / JSON_NAME, images, annotations, predictor.info.class_names)
+        print(f"{len(annotations)} objects in {len(images)} images: {arguments.out / JSON_NAME}")
     return 2 if failures else 0
 
 

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         + f", NMS IoU {info.postprocess.nms_iou:.2f}",
         "trained on": ", ".join(f"{name} ({count} frames)" for name, count in info.training.get("data", {}).items())
         or "not stated",
-        "scores": json.dumps(info.scores) if info.scores else "not stated",
+        "scores": "; ".join(f"{data}: {_scores(figures)}" for data, figures in info.scores.items()) or "not stated",
     }
     for name, text in lines.items():
         print(f"{name:<13} {text}")
@@ -62,3 +62,11 @@ def _tone(config: Any) -> str:
     if config.raw_range is not None:
         return f"counts {config.raw_range[0]:g} to {config.raw_range[1]:g} become 0 to 1"
     return f"percentiles {config.low_percentile:g} to {config.high_percentile:g} become 0 to 1"
+
+
+def _scores(figures: Any) -> str:
+    """mAP50 and mAP of a data set, as tools/release_model.py writes them; anything else as it is."""
+    try:
+        return f"mAP50 {figures['map50']:.3f}, mAP {figures['map']:.3f} ({figures['device']}, {figures['precision']})"
+    except (TypeError, KeyError, ValueError):
+        return json.dumps(figures)

@@ -21,6 +21,9 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, ImageArray, Sample
 
+# OpenCV prints warnings about damaged files of its own; what is wrong is said once, by the error that is raised
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
 IGNORE = "ignore"
 LIGHTS = ("day", "night")
 _MAX_SIDE_PX = 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,9 @@ def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[l
 
 def _cache(samples: Iterable[Sample], count: int, name: str, recipe: Recipe, progress: bool) -> tuple[CachedFrame, ...]:
     frames = []
-    for sample in tqdm(samples, f"reading {name}", count, disable=not progress, unit="frame"):
+    for sample in tqdm(
+        samples, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
+    ):
         if sample.truth is None:
             raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
         grey = np.ascontiguousarray(to_grey(sample.frame.image))
@@ -147,6 +150,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
         source = self._sources[number]
         frame = source.frames[rng.integers(len(source.frames))]
         return random_crop(frame.grey, frame.limits, frame.truth, self._recipe.augment, rng, source.polarity_free)
+
+
+def progress_interval_s() -> float:
+    """How often a progress bar is drawn: seldom where it goes into a log and every drawing stays."""
+    return 0.1 if sys.stderr.isatty() else 30.0
 
 
 def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:

@@ -59,7 +59,7 @@ def latency_over_time(trace: LatencyTrace) -> str:
             axes.axhline(level, color=_INK, linewidth=1, linestyle=dashes, label=f"p{percentile} {level:.1f} ms")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("latency, ms")
-        axes.legend(loc="upper right", ncols=2)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         strip.vlines(trace.dropped_s, 0, 1, color=_RED, linewidth=1.2)
         strip.set_ylim(0, 1)
         strip.set_yticks([])

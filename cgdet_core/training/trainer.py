@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
+from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches, progress_interval_s
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, sha256_of, write_text
 from cgdet_core.model.detector import Detector
@@ -61,17 +61,25 @@ def train(
     description = _description(recipe, sources, run.init)
     saved_at = time.monotonic()
     log = _Log(out / "log.jsonl", run.batches_done)
-    batches = _batches(sources, recipe, run.batches_done)
+    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done))
     total = len(TrainingBatches(sources, recipe))
     size = recipe.train.batch_size
     with tqdm(
-        total=total * size, initial=run.batches_done * size, unit="img", disable=not progress, smoothing=0.05
+        total=total * size,
+        initial=run.batches_done * size,
+        unit="img",
+        disable=not progress,
+        smoothing=0.05,
+        mininterval=progress_interval_s(),
     ) as bar:
         for batch in batches:
             loss = run.step(batch)
             bar.update(size)
             if run.batches_done % LOG_EVERY_BATCHES == 0 or run.batches_done == total:
                 bar.set_postfix(log.write(run.batches_done, loss, run.rate))
+            if run.batches_done == 1:
+                # from here on there is something to go on with, whenever the run is interrupted
+                run.save(checkpoint_path)
             if time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
                 run.save(checkpoint_path)
                 save_model(out / "model.safetensors", run.average.detector, description)
@@ -247,6 +255,18 @@ def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[Trai
             pin_memory=False,
         )
     )
+
+
+def _named_worker_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
+    """A worker that the kernel ends, for want of memory perhaps, is one line."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "a process that prepares batches was ended (memory?): --resume, with train.workers=0 if it happens again"
+        ) from None
 
 
 def _one_thread(_worker: int) -> None:

@@ -105,6 +105,31 @@ def test_detect_writes_a_picture_for_each_image_and_coco_json(model: Path, coco:
         assert annotation["score"] >= 0.005
 
 
+def test_where_no_image_is_one_earlier_results_stay(
+    model: Path, coco: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not even OpenCV's own warnings come beside the one line about a damaged picture."""
+    out = tmp_path / "o"
+    assert main(["detect", str(coco.parent / "00001.png"), "--out", str(out), "--model", str(model)]) == 0
+    before = (out / "detections.json").read_bytes()
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((coco.parent / "00002.png").read_bytes()[:-2000])
+    capfd.readouterr()
+    assert main(["detect", str(cut), "--out", str(out), "--model", str(model)]) == 2
+    output = capfd.readouterr()
+    assert [line for line in output.err.splitlines() if "image/s" not in line] == [output.err.splitlines()[-1]]
+    assert "cut.png" in output.err
+    assert (out / "detections.json").read_bytes() == before
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_folder_behind(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.write_bytes(model.read_bytes()[:100])
+    refusal(capsys, "detect", coco.parent, "--out", tmp_path / "new", "--model", model)
+    assert not (tmp_path / "new").exists()
+
+
 def test_images_of_one_name_from_two_folders_get_pictures_of_their_own(model: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from cgdet_core.errors import InputError
-from cgdet_core.files import replacing, sha256_of, write_tensors, write_text
+from cgdet_core.files import check_can_write, replacing, sha256_of, write_tensors, write_text
 
 
 @contextmanager
@@ -94,6 +95,15 @@ def test_the_digest_is_that_of_all_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "x").write_bytes(data)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_place_is_checked_without_making_anything(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_can_write(tmp_path / "a" / "b" / "x")
+    for refused in (tmp_path, tmp_path / "file" / "x", tmp_path / "file" / "below" / "x"):
+        with pytest.raises(InputError, match=re.escape(str(refused))):
+            check_can_write(refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_tensors_are_readable_to_whom_any_other_new_file_is(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_executable_that_is_launched_is_installed(file: str, repository: P
 def test_every_file_that_is_named_lies_in_the_share_folder(repository: Path) -> None:
     source = (repository / "launch" / "detector.launch.py").read_text(encoding="utf-8")
     named = re.findall(r'SHARE((?: / "[^"]+")+)', source)
-    assert len(named) == 2
+    assert len(named) == 3
     for path in named:
         assert (repository / Path(*re.findall(r'"([^"]+)"', path))).is_file(), path
 
