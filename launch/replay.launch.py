@@ -1,6 +1,6 @@
 """A bag through the detector, with a report at the end.
 
-ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw out:=/tmp/replay
+ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw out:=replay_results
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction

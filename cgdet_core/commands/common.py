@@ -12,6 +12,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 
 if TYPE_CHECKING:
+    from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
 
 Subparsers = Any  # argparse names its own type only privately
@@ -42,7 +43,13 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
+    add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     parser.add_argument("--truth-topic", help="Detection2DArray topic with the labels of a bag")
     parser.add_argument(
@@ -80,6 +87,18 @@ def load_predictor(arguments: argparse.Namespace, model: Path | None = None) -> 
     predictor = Predictor(path, arguments.device, arguments.precision, threads=arguments.threads)
     predictor.warm_up()
     return predictor
+
+
+def measured(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
+    """What was measured with, and how fast it was: the keys that only the caller of `Metrics.to_json` knows."""
+    return {
+        "params": predictor.info.parameters,
+        "model_bytes": predictor.model_path.stat().st_size,
+        "ms_per_image": run.ms_per_image(),
+        "device": predictor.device,
+        "precision": predictor.precision,
+        "backend": predictor.backend,
+    }
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:

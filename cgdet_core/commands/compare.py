@@ -13,6 +13,7 @@ from cgdet_core.commands.common import (
     add_device_arguments,
     add_log_argument,
     load_predictor,
+    measured,
     parse_class_map,
     print_or_write_json,
 )
@@ -36,7 +37,6 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file of the same classes")
-    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
     parser.add_argument(
         "--resamples",
@@ -45,7 +45,6 @@ def add(subparsers: Subparsers) -> None:
         help="draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)",
     )
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
-    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
     add_data_arguments(parser)
     add_log_argument(parser)
     add_device_arguments(parser)
@@ -108,11 +107,7 @@ def _model_figures(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
         "map50": metrics.map50,
         "images": metrics.images,
         "truths": metrics.truths,
-        "params": predictor.info.parameters,
-        "device": predictor.device,
-        "precision": predictor.precision,
-        "backend": predictor.backend,
-        "ms_per_image": run.ms_per_image(),
+        **measured(predictor, run),
     }
 
 

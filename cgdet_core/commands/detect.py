@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import Subparsers, add_command, add_model_arguments, load_predictor
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_model_arguments,
+    add_telemetry_argument,
+    load_predictor,
+)
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +39,7 @@ def add(subparsers: Subparsers) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="folder for pictures and detections.json"
     )
     parser.add_argument("--score", type=float, help="least score in place of the model's own thresholds")
-    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
+    add_telemetry_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 

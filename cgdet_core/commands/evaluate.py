@@ -15,6 +15,7 @@ from cgdet_core.commands.common import (
     add_log_argument,
     add_model_arguments,
     load_predictor,
+    measured,
     parse_class_map,
     print_or_write_json,
 )
@@ -30,10 +31,8 @@ def add(subparsers: Subparsers) -> None:
         "measure a model on a COCO set or a bag, every frame, offline",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
-    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
     parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
-    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
     add_data_arguments(parser)
     add_log_argument(parser)
     add_model_arguments(parser)
@@ -71,14 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         "input": list(predictor.info.input_height_width_px),
         "frames_without_labels": result.unlabelled,
     }
-    figures = metrics.to_json(
-        {
-            "params": predictor.info.parameters,
-            "model_bytes": predictor.model_path.stat().st_size,
-            "ms_per_image": result.ms_per_image(),
-            **facts,
-        }
-    )
+    figures = metrics.to_json({**measured(predictor, result), **facts})
     if log is not None:
         append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
     if arguments.json != "-":

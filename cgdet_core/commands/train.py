@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdet_core.commands.common import Subparsers, add_command
+from cgdet_core.commands.common import Subparsers, add_command, measured
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
@@ -61,15 +61,7 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> str:
     result = run_offline(predictor, held_out, len(held_out))
     names = recipe.model.class_names
     thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
-    figures = evaluate(result.frames, names, thresholds).to_json(
-        {
-            "params": predictor.info.parameters,
-            "model_bytes": model.stat().st_size,
-            "ms_per_image": result.ms_per_image(),
-            "device": predictor.device,
-            "precision": predictor.precision,
-        }
-    )
+    figures = evaluate(result.frames, names, thresholds).to_json(measured(predictor, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     detector, info = load_model(model)
     postprocess = info.postprocess.model_copy(update={"class_thresholds": thresholds})

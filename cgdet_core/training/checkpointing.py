@@ -43,12 +43,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_tensors(path, checkpoint.tensors, {METADATA_KEY: json.dumps(description)})
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """InputError, in one line that names the file, where it is missing, cut or no checkpoint."""
+def load_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
+    """The checkpoint, or, for a look at what it is of, all of it but the tensors.
+
+    InputError, in one line that names the file, where it is missing, cut or no checkpoint.
+    """
     try:
         with safe_open(path, framework="pt") as handle:
             description = json.loads((handle.metadata() or {})[METADATA_KEY])
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
+            names = handle.keys() if with_tensors else ()
+            tensors = {name: handle.get_tensor(name) for name in names}
         recipe = Recipe.model_validate(description["recipe"])
         return Checkpoint(recipe, int(description["batches_done"]), tensors, description["init"])
     except FileNotFoundError:

@@ -96,7 +96,7 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     choose_device(recipe.train.device)
     checkpoint_path = out / "checkpoint.safetensors"
     if resume:
-        _check_same(load_checkpoint(checkpoint_path), recipe, checkpoint_path)
+        _check_same(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)
     elif checkpoint_path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
