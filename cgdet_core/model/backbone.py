@@ -18,7 +18,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 ConvUnit(widths[index], widths[index + 1], 3, 2),
-                CrossStage(widths[index + 1], widths[index + 1], depths[index], shortcut=True),
+                CrossStage(widths[index + 1], widths[index + 1], depths[index], True, config.blocks[index]),
             )
             for index in range(4)
         )

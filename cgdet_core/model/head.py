@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.blocks import ConvUnit
+from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit
 
 STRIDES: tuple[int, int, int] = (8, 16, 32)
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
@@ -49,10 +49,11 @@ class Head(nn.Module):
         self.classes = len(config.class_names)
         self.bins = config.bins
         width = config.head_width
+        unit = ChannelwiseUnit if config.class_branch == "light" else ConvUnit
         self.class_branches = nn.ModuleList(
             nn.Sequential(
-                ConvUnit(channels, width),
-                ConvUnit(width, width),
+                unit(channels, width),
+                unit(width, width),
                 nn.Conv2d(width, self.classes, 1),
             )
             for channels in config.widths[2:]

@@ -16,13 +16,14 @@ class Neck(nn.Module):
         super().__init__()
         _, _, small, middle, large = config.widths
         depth = config.neck_depth
+        _, kind8, kind16, kind32 = config.blocks
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.down_to_16 = CrossStage(large + middle, middle, depth, shortcut=False)
-        self.down_to_8 = CrossStage(middle + small, small, depth, shortcut=False)
+        self.down_to_16 = CrossStage(large + middle, middle, depth, False, kind16)
+        self.down_to_8 = CrossStage(middle + small, small, depth, False, kind8)
         self.shrink_8 = ConvUnit(small, small, 3, 2)
-        self.up_to_16 = CrossStage(small + middle, middle, depth, shortcut=False)
+        self.up_to_16 = CrossStage(small + middle, middle, depth, False, kind16)
         self.shrink_16 = ConvUnit(middle, middle, 3, 2)
-        self.up_to_32 = CrossStage(middle + large, large, depth, shortcut=False)
+        self.up_to_32 = CrossStage(middle + large, large, depth, False, kind32)
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         stride8, stride16, stride32 = features

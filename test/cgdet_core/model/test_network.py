@@ -16,6 +16,9 @@ torch.set_num_threads(1)
 SMALL = ModelConfig(
     widths=(8, 16, 24, 32, 40), depths=(1, 2, 0, 1), neck_depth=2, head_width=16, bins=5, class_names=("a", "b")
 )
+MIXED = SMALL.model_copy(
+    update={"widths": (8, 16, 80, 32, 40), "blocks": ("pair", "partial", "wide", "partial"), "class_branch": "light"}
+)
 
 
 def fill(detector: Detector, seed: int = 0) -> Detector:
@@ -44,23 +47,35 @@ class Second:
     def __init__(self, state: dict[str, Tensor], config: ModelConfig) -> None:
         self.state, self.config = state, config
 
-    def unit(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+    def unit(self, name: str, x: Tensor, stride: int = 1, activate: bool = True) -> Tensor:
         kernel = self.state[f"{name}.conv.weight"]
-        x = functional.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2)
+        groups = x.shape[1] // kernel.shape[1]
+        x = functional.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2, groups=groups)
         mean, variance, weight, bias = (
             self.state[f"{name}.norm.{part}"][:, None, None]
             for part in ("running_mean", "running_var", "weight", "bias")
         )
         x = (x - mean) / torch.sqrt(variance + 1e-3) * weight + bias
-        return x * torch.sigmoid(x)
+        return x * torch.sigmoid(x) if activate else x
 
-    def cross_stage(self, name: str, x: Tensor, depth: int, shortcut: bool) -> Tensor:
+    def bottleneck(self, name: str, x: Tensor, kind: str) -> Tensor:
+        if kind == "pair":
+            return self.unit(f"{name}.second", self.unit(f"{name}.first", x))
+        if kind == "wide":
+            spread = self.unit(f"{name}.spatial", x, activate=False)
+        else:
+            part = max(8, x.shape[1] // 4)
+            spread = x.clone()
+            spread[:, :part] = functional.conv2d(x[:, :part], self.state[f"{name}.spatial.weight"], padding=1)
+        widened = self.unit(f"{name}.widen", spread)
+        return functional.conv2d(widened, self.state[f"{name}.narrow.weight"], self.state[f"{name}.narrow.bias"])
+
+    def cross_stage(self, name: str, x: Tensor, depth: int, shortcut: bool, kind: str) -> Tensor:
         entered = self.unit(f"{name}.enter", x)
         half = entered.shape[1] // 2
         parts = [entered[:, :half], entered[:, half:]]
         for index in range(depth):
-            inner = self.unit(f"{name}.bottlenecks.{index}.first", parts[-1])
-            inner = self.unit(f"{name}.bottlenecks.{index}.second", inner)
+            inner = self.bottleneck(f"{name}.bottlenecks.{index}", parts[-1], kind)
             parts.append(parts[-1] + inner if shortcut else inner)
         return self.unit(f"{name}.leave", torch.cat(parts, 1))
 
@@ -71,10 +86,11 @@ class Second:
 
     def __call__(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         x = self.unit("backbone.stem", images, 2)
+        kinds = self.config.blocks
         maps = []
         for index in range(4):
             x = self.unit(f"backbone.stages.{index}.0", x, 2)
-            x = self.cross_stage(f"backbone.stages.{index}.1", x, self.config.depths[index], True)
+            x = self.cross_stage(f"backbone.stages.{index}.1", x, self.config.depths[index], True, kinds[index])
             maps.append(x)
         c3, c4, c5 = maps[1], maps[2], self.context("backbone.context", maps[3])
         depth = self.config.neck_depth
@@ -82,27 +98,37 @@ class Second:
         def double(y: Tensor) -> Tensor:
             return y.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
-        p4 = self.cross_stage("neck.down_to_16", torch.cat([double(c5), c4], 1), depth, False)
-        n3 = self.cross_stage("neck.down_to_8", torch.cat([double(p4), c3], 1), depth, False)
-        n4 = self.cross_stage("neck.up_to_16", torch.cat([self.unit("neck.shrink_8", n3, 2), p4], 1), depth, False)
-        n5 = self.cross_stage("neck.up_to_32", torch.cat([self.unit("neck.shrink_16", n4, 2), c5], 1), depth, False)
+        p4 = self.cross_stage("neck.down_to_16", torch.cat([double(c5), c4], 1), depth, False, kinds[2])
+        n3 = self.cross_stage("neck.down_to_8", torch.cat([double(p4), c3], 1), depth, False, kinds[1])
+        n4 = self.cross_stage(
+            "neck.up_to_16", torch.cat([self.unit("neck.shrink_8", n3, 2), p4], 1), depth, False, kinds[2]
+        )
+        n5 = self.cross_stage(
+            "neck.up_to_32", torch.cat([self.unit("neck.shrink_16", n4, 2), c5], 1), depth, False, kinds[3]
+        )
         outputs = []
         for level, feature in enumerate((n3, n4, n5)):
             maps = []
             for branch in ("class", "box"):
                 name = f"head.{branch}_branches.{level}"
-                y = self.unit(f"{name}.1", self.unit(f"{name}.0", feature))
+                if branch == "class" and self.config.class_branch == "light":
+                    y = feature
+                    for part in ("0.spread", "0.mix", "1.spread", "1.mix"):
+                        y = self.unit(f"{name}.{part}", y)
+                else:
+                    y = self.unit(f"{name}.1", self.unit(f"{name}.0", feature))
                 maps.append(functional.conv2d(y, self.state[f"{name}.2.weight"], self.state[f"{name}.2.bias"]))
             outputs.append((maps[0], maps[1]))
         return outputs
 
 
-def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell() -> None:
-    detector = fill(Detector(SMALL))
+@pytest.mark.parametrize("config", [SMALL, MIXED], ids=["pair", "mixed"])
+def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell(config: ModelConfig) -> None:
+    detector = fill(Detector(config))
     images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         output = detector(images)
-        levels = Second(detector.state_dict(), SMALL)(images)
+        levels = Second(detector.state_dict(), config)(images)
     cell = 0
     for (classes, boxes), stride in zip(levels, (8, 16, 32), strict=True):
         assert classes.shape[2:] == (64 // stride, 96 // stride)
@@ -133,20 +159,35 @@ def by_hand(config: ModelConfig) -> int:
     def unit(inputs: int, outputs: int, kernel: int) -> int:
         return inputs * outputs * kernel**2 + 2 * outputs
 
-    def stage(inputs: int, outputs: int, depth: int) -> int:
+    def per_channel(channels: int, kernel: int) -> int:
+        return channels * kernel**2 + 2 * channels
+
+    def bottleneck(half: int, kind: str) -> int:
+        if kind == "pair":
+            return 2 * unit(half, half, 3)
+        spatial = per_channel(half, 7) if kind == "wide" else max(8, half // 4) ** 2 * 9
+        return spatial + unit(half, 2 * half, 1) + 2 * half * half + half
+
+    def stage(inputs: int, outputs: int, depth: int, kind: str) -> int:
         half = outputs // 2
-        return unit(inputs, 2 * half, 1) + depth * 2 * unit(half, half, 3) + unit((2 + depth) * half, outputs, 1)
+        return unit(inputs, 2 * half, 1) + depth * bottleneck(half, kind) + unit((2 + depth) * half, outputs, 1)
 
     w, n, h = config.widths, config.neck_depth, config.head_width
+    _, k8, k16, k32 = config.blocks
     total = unit(1, w[0], 3)
-    for index in range(4):
-        total += unit(w[index], w[index + 1], 3) + stage(w[index + 1], w[index + 1], config.depths[index])
+    for index, kind in enumerate(config.blocks):
+        total += unit(w[index], w[index + 1], 3) + stage(w[index + 1], w[index + 1], config.depths[index], kind)
     total += unit(w[4], w[4] // 2, 1) + unit(4 * (w[4] // 2), w[4], 1)
-    total += stage(w[4] + w[3], w[3], n) + stage(w[3] + w[2], w[2], n) + unit(w[2], w[2], 3)
-    total += stage(w[2] + w[3], w[3], n) + unit(w[3], w[3], 3) + stage(w[3] + w[4], w[4], n)
+    total += stage(w[4] + w[3], w[3], n, k16) + stage(w[3] + w[2], w[2], n, k8) + unit(w[2], w[2], 3)
+    total += stage(w[2] + w[3], w[3], n, k16) + unit(w[3], w[3], 3) + stage(w[3] + w[4], w[4], n, k32)
+    light = config.class_branch == "light"
     for width in w[2:]:
         for outputs in (len(config.class_names), 4 * config.bins):
-            total += unit(width, h, 3) + unit(h, h, 3) + h * outputs + outputs
+            if light and outputs == len(config.class_names):
+                total += per_channel(width, 3) + unit(width, h, 1) + per_channel(h, 3) + unit(h, h, 1)
+            else:
+                total += unit(width, h, 3) + unit(h, h, 3)
+            total += h * outputs + outputs
     return total
 
 
@@ -155,6 +196,7 @@ def by_hand(config: ModelConfig) -> int:
     [
         ModelConfig(),
         SMALL,
+        MIXED,
         ModelConfig(widths=(8, 8, 8, 8, 8), depths=(0, 0, 0, 0), neck_depth=0, head_width=8, bins=2),
         ModelConfig(widths=(24, 16, 40, 8, 32), depths=(2, 0, 1, 3), neck_depth=1, head_width=9, bins=3),
     ],
@@ -204,8 +246,9 @@ def test_a_unit_keeps_the_size_but_for_its_stride(kernel: int, stride: int, size
     assert ConvUnit(2, 5, kernel, stride)(torch.rand(1, 2, 6, 6)).shape == (1, 5, size, size)
 
 
-def test_every_parameter_learns() -> None:
-    detector = Detector(SMALL).train()
+@pytest.mark.parametrize("config", [SMALL, MIXED], ids=["pair", "mixed"])
+def test_every_parameter_learns(config: ModelConfig) -> None:
+    detector = Detector(config).train()
     output = detector(torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(4)))
     generator = torch.Generator().manual_seed(5)
     probes = [
