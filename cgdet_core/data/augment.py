@@ -1,4 +1,4 @@
-"""A training crop out of a frame: zoom, place, tone, flip, blur, noise; all from one generator."""
+"""A training crop out of a frame: zoom, place, flip, and another camera's look; all from one generator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from cgdet_core.boxes import area_xyxy, clip_xyxy
 from cgdet_core.config import AugmentConfig
+from cgdet_core.data.augment_sensor import vary_camera
 from cgdet_core.thermal import ToneLimits, apply_tone
 from cgdet_core.types import FloatArray, GroundTruth, ImageArray
 
@@ -17,7 +18,7 @@ MIN_SIDE_PX = 2.0  # a box that is left thinner than this in a crop shows nothin
 
 @dataclass(frozen=True)
 class Crop:
-    """A training crop: image float32 [S, S] in [0, 1], and the labels in its pixels."""
+    """A training crop: image float32 [H, W] in [0, 1], and the labels in its pixels."""
 
     image: FloatArray
     truth: GroundTruth
@@ -30,101 +31,113 @@ def random_crop(
     config: AugmentConfig,
     rng: np.random.Generator,
     polarity_free: bool = False,
+    height_width_px: tuple[int, int] | None = None,
+    class_weights: FloatArray | None = None,
 ) -> Crop:
-    """A square crop of config.crop_px from a raw grey frame [H, W], normalised as the node would, then varied.
+    """A crop of a raw grey frame [H, W], normalised as the node would, then varied.
 
     polarity_free: the frame's polarity means nothing (grey RGB): it is inverted with
     config.grey_invert_probability in place of config.invert_probability.
+    height_width_px: of the crop; None: a square of config.crop_px.
+    class_weights: [C], how likely an object of a class is the one that the crop is laid over, in
+    relation to other objects of the frame; None: all alike.
     """
-    size = config.crop_px
+    size = height_width_px or (config.crop_px, config.crop_px)
     zoom = float(np.exp(rng.uniform(*np.log(config.scale_range))))
-    side = max(32, round(size / zoom))
-    left, top = _place(grey.shape[0], grey.shape[1], side, truth, config, rng)
-    picture = _cut(grey, left, top, side)
-    inside = _cut_mask(grey.shape[0], grey.shape[1], left, top, side)
+    # no fewer than 32 px of the frame fill the shorter side
+    zoom = min(zoom, max(1.0, min(size) / 32))
+    height, width = (max(1, round(side / zoom)) for side in size)
+    left, top = _place(grey.shape, (height, width), truth, class_weights, config, rng)
+    picture = _cut(grey, left, top, height, width)
+    inside = _cut_mask(grey.shape[0], grey.shape[1], left, top, height, width)
 
-    image = apply_tone(picture, limits)
-    if side != size:
-        method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(image, (size, size), interpolation=method), np.float32)
-    boxes = (truth.boxes_xyxy_px - np.array([left, top, left, top], np.float32)) * np.float32(size / side)
+    image = _tone(picture, limits)
+    if (height, width) != size:
+        method = cv2.INTER_AREA if height > size[0] else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.float32)
+    corner = np.array([left, top, left, top], np.float32)
+    scales = np.array([size[1] / width, size[0] / height] * 2, np.float32)
+    boxes = (truth.boxes_xyxy_px - corner) * scales
     flipped = rng.random() < config.flip_probability
     if flipped:
-        image = image[:, ::-1]
-        boxes = np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], axis=1)
-    invert = config.grey_invert_probability if polarity_free else config.invert_probability
-    image = _vary_tone(image, invert, config, rng)
-    if inside is not None:
-        # the predictor pads with 0 after normalisation
-        rows, columns = (np.rint(np.array(span) * size / side).astype(int) for span in inside)
+        image = np.asarray(cv2.flip(image, 1), np.float32)
+        boxes = np.stack([size[1] - boxes[:, 2], boxes[:, 1], size[1] - boxes[:, 0], boxes[:, 3]], axis=1)
+    if inside is None:
+        image = vary_camera(image, config, polarity_free, rng)
+    else:
+        # the predictor pads with 0 after normalisation, so the border takes no part in what a camera does
+        rows = np.rint(np.array(inside[0]) * size[0] / height).astype(int)
+        columns = np.rint(np.array(inside[1]) * size[1] / width).astype(int)
         if flipped:
-            columns = size - columns[::-1]
+            columns = size[1] - columns[::-1]
+        on_frame = (slice(*rows), slice(*columns))
         framed = np.zeros_like(image)
-        framed[rows[0] : rows[1], columns[0] : columns[1]] = image[rows[0] : rows[1], columns[0] : columns[1]]
+        framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
         image = framed
     return Crop(np.ascontiguousarray(image, dtype=np.float32), _visible(boxes, truth, size, config))
 
 
+def _tone(grey: ImageArray, limits: ToneLimits) -> FloatArray:
+    """What apply_tone gives, bit for bit; its table only where it is small."""
+    if grey.dtype == np.uint8:
+        return np.asarray(cv2.LUT(grey, apply_tone(np.arange(256, dtype=np.uint8)[None], limits)), np.float32)
+    image = grey.astype(np.float32)
+    image -= np.float32(limits.low)
+    image /= np.float32(limits.high - limits.low)
+    return image.clip(0, 1, out=image)
+
+
 def _place(
-    height: int, width: int, side: int, truth: GroundTruth, config: AugmentConfig, rng: np.random.Generator
+    frame: tuple[int, ...],
+    window: tuple[int, int],
+    truth: GroundTruth,
+    class_weights: FloatArray | None,
+    config: AugmentConfig,
+    rng: np.random.Generator,
 ) -> tuple[int, int]:
     """Left and top of the crop: over an object where the dice say so, up to a tenth of it off the frame."""
-    objects = truth.boxes_xyxy_px[~truth.ignore]
+    room = np.array([frame[1] - window[1], frame[0] - window[0]])
+    side = np.array(window[::-1])
     margin = side // 10
+    objects = np.flatnonzero(~truth.ignore)
     if len(objects) and rng.random() < config.object_centre_probability:
-        box = objects[rng.integers(len(objects))]
-        centre = rng.uniform(0.2, 0.8, 2) * side
-        left, top = (box[:2] + box[2:]) / 2 - centre
+        if class_weights is None:
+            chosen = objects[rng.integers(len(objects))]
+        else:
+            reached = np.cumsum(class_weights[truth.class_ids[objects]], dtype=np.float64)
+            chosen = objects[int(np.searchsorted(reached[:-1], rng.random() * reached[-1], side="right"))]
+        box = truth.boxes_xyxy_px[chosen]
+        corner = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * side
     else:
-        left = rng.uniform(-margin, max(width - side, 0) + margin)
-        top = rng.uniform(-margin, max(height - side, 0) + margin)
-    low_left, low_top = min(-margin, width - side), min(-margin, height - side)
-    high_left, high_top = max(width - side + margin, 0), max(height - side + margin, 0)
-    return int(np.clip(left, low_left, high_left)), int(np.clip(top, low_top, high_top))
+        corner = rng.uniform(-margin, np.maximum(room, 0) + margin)
+    left, top = np.clip(corner, np.minimum(-margin, room), np.maximum(room + margin, 0))
+    return int(left), int(top)
 
 
-def _cut(grey: ImageArray, left: int, top: int, side: int) -> ImageArray:
-    height, width = grey.shape
-    y0, y1, x0, x1 = max(top, 0), min(top + side, height), max(left, 0), min(left + side, width)
+def _cut(grey: ImageArray, left: int, top: int, height: int, width: int) -> ImageArray:
+    y0, y1, x0, x1 = max(top, 0), min(top + height, grey.shape[0]), max(left, 0), min(left + width, grey.shape[1])
     part = grey[y0:y1, x0:x1]
-    if part.shape == (side, side):
+    if part.shape == (height, width):
         return part
-    picture = np.zeros((side, side), grey.dtype)
+    picture = np.zeros((height, width), grey.dtype)
     picture[y0 - top : y1 - top, x0 - left : x1 - left] = part
     return picture
 
 
 def _cut_mask(
-    height: int, width: int, left: int, top: int, side: int
+    frame_height: int, frame_width: int, left: int, top: int, height: int, width: int
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Row and column span of the crop that lies on the frame; None where all of it does."""
-    rows = max(0, -top), min(side, height - top)
-    columns = max(0, -left), min(side, width - left)
-    return None if rows == columns == (0, side) else (rows, columns)
+    rows = max(0, -top), min(height, frame_height - top)
+    columns = max(0, -left), min(width, frame_width - left)
+    return None if (rows, columns) == ((0, height), (0, width)) else (rows, columns)
 
 
-def _vary_tone(image: FloatArray, invert: float, config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
-    """Another camera's tone curve, softness and noise."""
-    if rng.random() < invert:
-        image = 1 - image
-    if rng.random() < config.tone_probability:
-        gamma = np.exp(rng.uniform(*np.log(config.gamma_range)))
-        gain = np.exp(rng.uniform(*np.log(config.gain_range)))
-        offset = rng.uniform(*config.offset_range)
-        table = (gain * np.linspace(0, 1, 1025, dtype=np.float32) ** np.float32(gamma) + offset).clip(0, 1)
-        image = table.astype(np.float32)[(image * 1024 + 0.5).astype(np.int32)]
-    if rng.random() < config.blur_probability:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.2))), np.float32)
-    sigma = rng.uniform(0, config.noise_sigma_max) if rng.random() < 0.5 else 0.0
-    if sigma > 0:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
-        image = (image + np.float32(sigma) * noise).clip(0, 1)
-    return image
-
-
-def _visible(boxes_xyxy_px: FloatArray, truth: GroundTruth, size: int, config: AugmentConfig) -> GroundTruth:
+def _visible(
+    boxes_xyxy_px: FloatArray, truth: GroundTruth, size: tuple[int, int], config: AugmentConfig
+) -> GroundTruth:
     """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
-    cut = clip_xyxy(boxes_xyxy_px, size, size)
+    cut = clip_xyxy(boxes_xyxy_px, *size)
     whole = area_xyxy(boxes_xyxy_px)
     share = np.divide(area_xyxy(cut), whole, out=np.zeros_like(whole), where=whole > 0)
     sides = np.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -17,6 +18,8 @@ from cgdet_core.config import Recipe
 from cgdet_core.data.augment import Crop, random_crop
 from cgdet_core.data.blocks import block_of_name
 from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
+from cgdet_core.data.mosaic import mosaic
+from cgdet_core.data.sampling import class_weights, repeat_factors, restrict_to
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
 from cgdet_core.types import GroundTruth, ImageArray, Sample
@@ -89,6 +92,8 @@ def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[l
     held_out: list[CocoRecord] = []
     for config in recipe.sources:
         coco = load_coco(folder / config.path, recipe.model.class_names, config.class_map)
+        if config.labelled_classes is not None:
+            coco = restrict_to(coco, config.labelled_classes)
         training = list(coco.records)
         if config.hold_out_fold is not None:
             training, held = split_held_out(coco.records, config.hold_out_fold)
@@ -125,16 +130,22 @@ def _cache(samples: Iterable[Sample], count: int, name: str, recipe: Recipe, pro
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
-    """Batch n of a run: crop k is drawn by a generator seeded with (seed, k) alone.
+    """Batch n of a run: picture k is drawn by a generator seeded with (seed, k) alone.
 
-    So batch n is the same whatever was drawn before, in whichever process, after any resume.
+    So batch n is the same whatever was drawn before, in whichever process, after any resume. Source
+    by weight, frame by repeat factor within it, and an object to lay the crop over by the frequency
+    of its class; a mosaic does so four times. The end of the run has no mosaics.
     """
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe) -> None:
         self._sources = list(sources)
         self._recipe = recipe
-        weights = np.array([source.weight for source in sources], np.float64)
-        self._shares = np.cumsum(weights / weights.sum())
+        augment, classes = recipe.augment, len(recipe.model.class_names)
+        self._source_reach = _reach(np.array([source.weight for source in sources], np.float64))
+        truths = [[frame.truth for frame in source.frames] for source in self._sources]
+        self._frame_reaches = [_reach(repeat_factors(each, classes, augment.frame_class_balance)) for each in truths]
+        self._class_weights = [class_weights(each, classes, augment.centre_class_balance) for each in truths]
+        self._first_without_mosaic = recipe.train.images * (1 - augment.mosaic_off_fraction)
 
     def __len__(self) -> int:
         return -(-self._recipe.train.images // self._recipe.train.batch_size)
@@ -145,11 +156,36 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return collate(crops, len(self._recipe.model.class_names))
 
     def crop(self, index: int) -> Crop:
+        """Training picture `index`: a crop of one frame, or a mosaic of four."""
+        augment = self._recipe.augment
         rng = np.random.default_rng((self._recipe.train.seed, index))
-        number = min(int(np.searchsorted(self._shares, rng.random(), side="right")), len(self._sources) - 1)
+        if index < self._first_without_mosaic and rng.random() < augment.mosaic_probability:
+            return mosaic(lambda size: self._draw(size, rng), augment, rng)
+        return self._draw((augment.crop_px, augment.crop_px), rng)
+
+    def _draw(self, height_width_px: tuple[int, int], rng: np.random.Generator) -> Crop:
+        number = _drawn(self._source_reach, rng)
         source = self._sources[number]
-        frame = source.frames[rng.integers(len(source.frames))]
-        return random_crop(frame.grey, frame.limits, frame.truth, self._recipe.augment, rng, source.polarity_free)
+        frame = source.frames[_drawn(self._frame_reaches[number], rng)]
+        return random_crop(
+            frame.grey,
+            frame.limits,
+            frame.truth,
+            self._recipe.augment,
+            rng,
+            source.polarity_free,
+            height_width_px,
+            self._class_weights[number],
+        )
+
+
+def _reach(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cumulative shares."""
+    return np.asarray(np.cumsum(weights / weights.sum()))
+
+
+def _drawn(reach: NDArray[np.float64], rng: np.random.Generator) -> int:
+    return min(int(np.searchsorted(reach, rng.random(), side="right")), len(reach) - 1)
 
 
 def progress_interval_s() -> float:

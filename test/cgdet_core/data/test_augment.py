@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, ThermalConfig
+from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
 from cgdet_core.data.augment import MIN_SIDE_PX, random_crop
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
@@ -18,9 +18,11 @@ PLAIN = AugmentConfig(
     flip_probability=0,
     object_centre_probability=0,
     tone_probability=0,
+    tone_lost_max=1,
     noise_sigma_max=0,
     blur_probability=0,
     grey_invert_probability=0,
+    sensor=SensorConfig(probability=0),
 )
 
 

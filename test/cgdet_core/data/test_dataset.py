@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, SourceConfig, ThermalConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, SensorConfig, SourceConfig, ThermalConfig, TrainConfig
 from cgdet_core.data.augment import Crop
 from cgdet_core.data.coco import CocoRecord
 from cgdet_core.data.dataset import (
@@ -93,7 +93,9 @@ def test_sources_are_drawn_by_their_weights_and_frames_evenly() -> None:
         Source("a", 1.0, Counted([flat(0), flat(1)]), False),
         Source("b", 3.0, Counted([flat(2)]), False),
     ]
-    batches = TrainingBatches(data, RECIPE.model_copy(update={"augment": AugmentConfig(crop_px=32)}))
+    batches = TrainingBatches(
+        data, RECIPE.model_copy(update={"augment": AugmentConfig(crop_px=32, mosaic_probability=0)})
+    )
     for index in range(800):
         batches.crop(index)
     assert sum(counts.values()) == 800
@@ -103,7 +105,14 @@ def test_sources_are_drawn_by_their_weights_and_frames_evenly() -> None:
 
 
 def test_only_sources_without_polarity_are_turned() -> None:
-    augment = AugmentConfig(crop_px=32, grey_invert_probability=1.0, tone_probability=0, noise_sigma_max=0)
+    augment = AugmentConfig(
+        crop_px=32,
+        grey_invert_probability=1.0,
+        tone_probability=0,
+        noise_sigma_max=0,
+        mosaic_probability=0,
+        sensor=SensorConfig(probability=0),
+    )
     recipe = RECIPE.model_copy(update={"augment": augment})
     bright = CachedFrame(np.full((64, 64), 90, np.uint8), thermal.ToneLimits(0, 100), GroundTruth.empty())
     for polarity_free, value in ((False, 0.9), (True, 0.1)):

@@ -36,7 +36,8 @@ RECIPE = Recipe(
     model=ModelConfig(
         widths=(8, 8, 8, 8, 8), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4, input_height_width_px=(32, 64)
     ),
-    augment=AugmentConfig(crop_px=32),
+    # one frame to a picture: the frames are counted
+    augment=AugmentConfig(crop_px=32, mosaic_probability=0),
     train=TrainConfig(
         images=54,
         batch_size=2,
