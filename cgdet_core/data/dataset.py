@@ -41,6 +41,10 @@ class TrainingBatch:
     def to(self, device: torch.device) -> TrainingBatch:
         return TrainingBatch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
+    def pin_memory(self) -> TrainingBatch:
+        """A copy in page-locked memory, from which an upload goes on by itself; a DataLoader calls it."""
+        return TrainingBatch(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
+
 
 @dataclass(frozen=True)
 class CachedFrame:
@@ -127,10 +131,12 @@ def _cache(samples: Iterable[Sample], count: int, name: str, recipe: Recipe, pro
 class TrainingBatches(Dataset[TrainingBatch]):
     """Batch n of a run: crop k is drawn by a generator seeded with (seed, k) alone.
 
-    So batch n is the same whatever was drawn before, in whichever process, after any resume.
+    So batch n is the same whatever was drawn before, in whichever process, after any resume. Where
+    `ranks` processes share the batches, this is the part of process `rank`: its crops alone are made.
     """
 
-    def __init__(self, sources: Sequence[Source], recipe: Recipe) -> None:
+    def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
+        self._rank, self._ranks = rank, ranks
         self._sources = list(sources)
         self._recipe = recipe
         weights = np.array([source.weight for source in sources], np.float64)
@@ -141,7 +147,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     def __getitem__(self, number: int) -> TrainingBatch:
         size = self._recipe.train.batch_size
-        crops = [self.crop(number * size + position) for position in range(size)]
+        share = size // self._ranks
+        crops = [self.crop(number * size + self._rank * share + position) for position in range(share)]
         return collate(crops, len(self._recipe.model.class_names))
 
     def crop(self, index: int) -> Crop:
