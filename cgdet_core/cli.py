@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cgdet_core import __version__
 from cgdet_core.commands import bag, compare, detect, evaluate, info, train
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, print_error
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         return code
     except InputError as error:
-        print(f"cgdet: error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         print("cgdet: interrupted", file=sys.stderr)

@@ -34,12 +34,18 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.dataset import load_sources
+    from cgdet_core.training.processes import processes
     from cgdet_core.training.trainer import check_start, train
 
-    recipe = load_recipe(arguments.recipe, arguments.settings)
-    check_start(recipe, arguments.out, arguments.resume, arguments.init)
-    sources, held_out = load_sources(recipe, arguments.data)
-    model = train(recipe, sources, arguments.out, resume=arguments.resume, init=arguments.init)
+    with processes() as world:
+        recipe = load_recipe(arguments.recipe, arguments.settings)
+        check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
+        sources, held_out = load_sources(recipe, arguments.data, progress=world.leads)
+        model = train(
+            recipe, sources, arguments.out, arguments.resume, arguments.init, progress=world.leads, world=world
+        )
+    if not world.leads:
+        return 0
     print(f"model: {model}")
     if held_out is not None:
         print(_validate(model, recipe, held_out, arguments.out))

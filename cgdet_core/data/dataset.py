@@ -44,6 +44,10 @@ class TrainingBatch:
     def to(self, device: torch.device) -> TrainingBatch:
         return TrainingBatch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
+    def pin_memory(self) -> TrainingBatch:
+        """A copy in page-locked memory, from which an upload goes on by itself; a DataLoader calls it."""
+        return TrainingBatch(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
+
 
 @dataclass(frozen=True)
 class CachedFrame:
@@ -134,10 +138,12 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     So batch n is the same whatever was drawn before, in whichever process, after any resume. Source
     by weight, frame by repeat factor within it, and an object to lay the crop over by the frequency
-    of its class; a mosaic does so four times. The end of the run has no mosaics.
+    of its class; a mosaic does so four times. The end of the run has no mosaics. Where `ranks`
+    processes share the batches, this is the part of process `rank`: its crops alone are made.
     """
 
-    def __init__(self, sources: Sequence[Source], recipe: Recipe) -> None:
+    def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
+        self._rank, self._ranks = rank, ranks
         self._sources = list(sources)
         self._recipe = recipe
         augment, classes = recipe.augment, len(recipe.model.class_names)
@@ -152,7 +158,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     def __getitem__(self, number: int) -> TrainingBatch:
         size = self._recipe.train.batch_size
-        crops = [self.crop(number * size + position) for position in range(size)]
+        share = size // self._ranks
+        crops = [self.crop(number * size + self._rank * share + position) for position in range(share)]
         return collate(crops, len(self._recipe.model.class_names))
 
     def crop(self, index: int) -> Crop:

@@ -13,6 +13,7 @@ from cgdet_core.config import LossConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.model.head import HeadOutput
 from cgdet_core.training.assigner import Assignment, assign
+from cgdet_core.training.distributed import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,11 @@ class DetectionLoss:
         return self.class_term + self.box_term + self.distribution_term
 
 
-def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig) -> DetectionLoss:
+def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig, world: World = ALONE) -> DetectionLoss:
     """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.
+
+    Where processes share a batch, the divisor is the whole batch's, so that the processes' losses
+    add up to the loss of the batch, and their gradients to its gradient.
 
     Class: binary cross-entropy against the target score, over cells and classes that count
     (`_counted`). Box: 1 - CIoU of each positive cell, weighted by its target score. Distribution:
@@ -48,7 +52,7 @@ def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig)
         batch.objects,
         config.assigner,
     )
-    normaliser = assignment.target_score.sum().clamp(min=1)
+    normaliser = world.sum(assignment.target_score.sum()).clamp(min=1)
 
     targets = torch.zeros_like(class_logits)
     class_of_cell = batch.class_ids.gather(1, assignment.object_index)
@@ -56,12 +60,12 @@ def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig)
     cross_entropy = functional.binary_cross_entropy_with_logits(class_logits, targets, reduction="none")
     class_term = (cross_entropy * _counted(output, batch, assignment)).sum() / normaliser
 
-    positive = assignment.positive
-    weight = assignment.target_score[positive]
-    gt_boxes = batch.boxes_xyxy_px.gather(1, assignment.object_index[:, :, None].expand(-1, -1, 4))[positive]
-    box_term = ((1 - ciou_torch(boxes[positive], gt_boxes)) * weight).sum() / normaliser
+    # a GPU is waited for here, once: how many cells are positive decides the shapes of all that follows
+    image_index, cell_index = assignment.positive.nonzero(as_tuple=True)
+    weight = assignment.target_score[image_index, cell_index]
+    gt_boxes = batch.boxes_xyxy_px[image_index, assignment.object_index[image_index, cell_index]]
+    box_term = ((1 - ciou_torch(boxes[image_index, cell_index], gt_boxes)) * weight).sum() / normaliser
 
-    image_index, cell_index = positive.nonzero(as_tuple=True)
     centres, strides = output.centres_xy_px[cell_index], output.strides_px[cell_index]
     distances = torch.cat((centres - gt_boxes[:, :2], gt_boxes[:, 2:] - centres), dim=1) / strides[:, None]
     distribution = _distribution_loss(box_logits[image_index, cell_index], distances)

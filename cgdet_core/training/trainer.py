@@ -25,9 +25,18 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, sha256_of, write_text
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
-from cgdet_core.runtime.predictor import choose_device
 from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.distributed import (
+    ALONE,
+    World,
+    add_up_gradients,
+    fingerprint,
+    process_device,
+    share_of_batch,
+    share_threads,
+)
+from cgdet_core.training.global_batch_norm import use_global_statistics
 from cgdet_core.training.losses import DetectionLoss, detection_loss
 from cgdet_core.training.schedule import learning_rate
 
@@ -41,27 +50,34 @@ def train(
     resume: bool = False,
     init: Path | None = None,
     progress: bool = True,
+    world: World = ALONE,
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
     resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for device,
-    threads, workers and checkpoint interval; init: start from a model file's weights. Raises InputError
-    for an `out` in use, a checkpoint or start that does not fit, and a loss that is no longer finite.
+    threads, workers and checkpoint interval; init: start from a model file's weights; world: the
+    processes that share the run (distributed.py), of which each calls `train` alike and the first
+    alone writes. Raises InputError for an `out` in use, a checkpoint or start that does not fit, and
+    a loss that is no longer finite.
     """
-    check_start(recipe, out, resume, init)
+    check_start(recipe, out, resume, init, world)
     checkpoint_path = out / "checkpoint.safetensors"
-    if recipe.train.threads:
-        torch.set_num_threads(recipe.train.threads)
-    run = _Run(recipe, choose_device(recipe.train.device))
+    share_threads(recipe.train.threads, world)
+    run = _Run(recipe, process_device(recipe.train.device, world), world)
     if resume:
         run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
     elif init is not None:
         run.start_from(init)
-    write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     description = _description(recipe, sources, run.init)
+    run.check_alike(description)
+    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done, run.device, world))
+    if not world.leads:
+        for batch in batches:
+            run.step(batch)
+        return out / "model.safetensors"
+    write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     saved_at = time.monotonic()
     log = _Log(out / "log.jsonl", run.batches_done)
-    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done))
     total = len(TrainingBatches(sources, recipe))
     size = recipe.train.batch_size
     with tqdm(
@@ -89,11 +105,12 @@ def train(
     return out / "model.safetensors"
 
 
-def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
+def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, world: World = ALONE) -> None:
     """Refuse what `train` would refuse, before any data are read."""
+    share_of_batch(recipe.train, world)
     if resume and init is not None:
         raise InputError("--init starts a run and --resume goes on with one: give one of them")
-    choose_device(recipe.train.device)
+    process_device(recipe.train.device, world)
     checkpoint_path = out / "checkpoint.safetensors"
     if resume:
         _check_same(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)
@@ -101,7 +118,8 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
         _check_same_network(read_info(init), recipe, init)
-    check_can_write(checkpoint_path)
+    if world.leads:
+        check_can_write(checkpoint_path)
 
 
 def _check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
@@ -123,14 +141,18 @@ def _essence(recipe: Recipe) -> Recipe:
 class _Run:
     """Weights, their average and the optimiser, after `batches_done` batches."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, world: World = ALONE) -> None:
         torch.manual_seed(recipe.train.seed)
+        # all crops have one size: cuDNN's search for the quickest convolution is paid once
+        torch.backends.cudnn.benchmark = device.type == "cuda"
         self.recipe = recipe
         self.device = device
+        self.world = world
         self.batches_done = 0
         self.rate = 0.0
         self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
+        use_global_statistics(self.detector, world)
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
         matrices = [p for p in self.detector.parameters() if p.ndim > 1]
         vectors = [p for p in self.detector.parameters() if p.ndim <= 1]
@@ -140,7 +162,10 @@ class _Run:
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
     def step(self, batch: TrainingBatch) -> DetectionLoss:
-        """One batch; InputError, with the weights as they were, where loss or gradient is no longer finite."""
+        """One batch, of which `batch` is this process' share; the loss of the whole batch.
+
+        InputError, with the weights as they were, where loss or gradient is no longer finite.
+        """
         config = self.recipe.train
         self.rate = learning_rate(self.batches_done * config.batch_size, config)
         for group in self.optimizer.param_groups:
@@ -150,23 +175,37 @@ class _Run:
         images = batch.images.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.detector(images)
-        loss = detection_loss(output, batch, self.recipe.loss)
-        self._check_finite("loss", loss.total.detach())
+        loss = detection_loss(output, batch, self.recipe.loss, self.world)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
+        terms = torch.stack((loss.class_term, loss.box_term, loss.distribution_term)).detach()
+        loss = DetectionLoss(*add_up_gradients(self.detector, terms, self.world))
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
-        self._check_finite("gradient", norm)
+        self._check_finite(loss.total, norm)
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
         return loss
 
-    def _check_finite(self, what: str, value: Tensor) -> None:
-        if not math.isfinite(float(value)):
-            raise InputError(
-                f"the {what} is not finite at batch {self.batches_done}: lower train.learning_rate "
-                "and train again in another --out"
-            )
+    def _check_finite(self, loss: Tensor, gradient_norm: Tensor) -> None:
+        # both in one transfer: a GPU is waited for once
+        values = torch.stack((loss, gradient_norm)).tolist()
+        for what, value in zip(("loss", "gradient"), values, strict=True):
+            if not math.isfinite(value):
+                raise InputError(
+                    f"the {what} is not finite at batch {self.batches_done}: lower train.learning_rate "
+                    "and train again in another --out"
+                )
+
+    def check_alike(self, description: ModelInfo) -> None:
+        """InputError where another process starts with another recipe, data, device or weights."""
+        if self.world.size == 1:
+            return
+        self.world.check_alike("the recipe", _essence(self.recipe).model_dump_json())
+        self.world.check_alike("the training data", description.training["data"])
+        self.world.check_alike("the kind of device", self.device.type)
+        state = self.detector.state_dict()
+        self.world.check_alike("the weights at the start", self.batches_done, *(fingerprint(t) for t in state.values()))
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
@@ -239,8 +278,11 @@ def _batch_of(line: str) -> float:
         return math.inf
 
 
-def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[TrainingBatch]:
-    data = TrainingBatches(sources, recipe)
+def _batches(
+    sources: list[Source], recipe: Recipe, start: int, device: torch.device, world: World
+) -> Iterator[TrainingBatch]:
+    """From batch `start` on, this process' share of each."""
+    data = TrainingBatches(sources, recipe, world.rank, world.size)
     workers = recipe.train.workers
     return iter(
         DataLoader(
@@ -252,7 +294,7 @@ def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[Trai
             # forked workers share the cached frames instead of copying them
             multiprocessing_context="fork" if workers else None,
             worker_init_fn=_one_thread,
-            pin_memory=False,
+            pin_memory=device.type == "cuda",
         )
     )
 

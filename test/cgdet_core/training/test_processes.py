@@ -1,0 +1,278 @@
+"""Runs that two processes share, started by the real torchrun: as one process' run, resumed, refused and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cgdet_core.cli import main
+from cgdet_core.config import Recipe, TrainConfig, load_recipe
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.errors import InputError
+from cgdet_core.model.detector import Detector
+from cgdet_core.training import trainer
+from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint
+from cgdet_core.training.distributed import World, process_device, share_of_batch
+from cgdet_core.training.losses import DetectionLoss
+from cgdet_core.training.processes import processes
+
+torch.set_num_threads(1)
+
+RECIPE = """
+model: {widths: [8, 8, 8, 8, 8], depths: [1, 0, 0, 0], neck_depth: 0, head_width: 8, bins: 4,
+  input_height_width_px: [64, 64], class_names: [person, car]}
+augment: {crop_px: 64}
+train: {images: 40, batch_size: 4, workers: 0, threads: 1, device: cpu, warmup_images: 8, seed: 3,
+  checkpoint_seconds: 0.000001, weight_decay: 2.0, gradient_clip: 22.0}
+sources: [{path: labels.json}]
+"""
+# what the weights of one and of two processes may differ by, as a share of how far they went from where they began
+TOLERANCE = 0.01
+
+Torchrun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe and frames with none to four objects, so that two halves of a batch are never alike."""
+    place = tmp_path_factory.mktemp("data")
+    (place / "recipe.yaml").write_text(RECIPE)
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number in range(6):
+        grey = rng.integers(60, 110 + 20 * number, (72, 96), dtype=np.uint8)
+        for _ in range(number % 5):
+            left, top, width, height = (int(v) for v in rng.integers((0, 0, 10, 14), (70, 40, 25, 30)))
+            grey[top : top + height, left : left + width] += 100
+            box = {"bbox": [left, top, width, height], "category_id": 1 + number % 2, "image_id": number}
+            annotations.append({"id": len(annotations) + 1, "area": width * height, "iscrowd": 0, **box})
+        cv2.imwrite(str(place / f"{number}.png"), grey)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 96, "height": 72})
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (place / "labels.json").write_text(json.dumps(document))
+    return place
+
+
+def words(folder: Path, out: Path, *more: str) -> list[str]:
+    return ["train", str(folder / "recipe.yaml"), "--data", str(folder), "--out", str(out), *more]
+
+
+def command(*arguments: str, count: int = 2) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *arguments]
+
+
+@pytest.fixture(scope="module")
+def environment(repository: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def torchrun(environment: dict[str, str]) -> Torchrun:
+    """Runs a module or script in two processes to its end; the answer of torchrun."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one process' whole run."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert main(words(folder, out)) == 0
+    return out
+
+
+def checkpoint_of(out: Path) -> Checkpoint:
+    return load_checkpoint(out / "checkpoint.safetensors")
+
+
+def farthest_apart(one: Path, other: Path, start: dict[str, torch.Tensor]) -> float:
+    """Of all tensors the greatest mean difference, as a share of the mean way from `start`."""
+    apart = 0.0
+    for part in ("weights", "average"):
+        ours, theirs = checkpoint_of(one).part(part), checkpoint_of(other).part(part)
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            if tensor.dtype.is_floating_point:
+                went = (tensor.double() - start[name].double()).abs().mean()
+                assert went > 0, name
+                apart = max(apart, float((tensor.double() - theirs[name].double()).abs().mean() / went))
+            else:
+                assert torch.equal(tensor, theirs[name]), name
+    return apart
+
+
+@pytest.fixture(scope="module")
+def start(folder: Path) -> dict[str, torch.Tensor]:
+    recipe = load_recipe(folder / "recipe.yaml")
+    torch.manual_seed(recipe.train.seed)
+    return {name: tensor.clone() for name, tensor in Detector(recipe.model).state_dict().items()}
+
+
+def test_two_processes_learn_what_one_learns(
+    folder: Path, tmp_path: Path, torchrun: Torchrun, alone: Path, start: dict[str, torch.Tensor]
+) -> None:
+    answer = torchrun("-m", "cgdet_core.cli", *words(folder, tmp_path / "two"))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("model: ") == 1
+    names = sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert names == sorted(path.name for path in alone.iterdir())
+    assert checkpoint_of(tmp_path / "two").batches_done == checkpoint_of(alone).batches_done == 10
+    assert farthest_apart(alone, tmp_path / "two", start) < TOLERANCE
+    # the losses of the whole batch, not those of a process' share
+    mine, theirs = ((path / "log.jsonl").read_text().splitlines() for path in (alone, tmp_path / "two"))
+    assert len(mine) == len(theirs) == 1
+    assert json.loads(theirs[0]) == pytest.approx(json.loads(mine[0]), rel=1e-3)
+
+
+def test_a_run_that_one_process_began_is_gone_on_with_by_two(
+    folder: Path,
+    tmp_path: Path,
+    torchrun: Torchrun,
+    alone: Path,
+    start: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "run"
+    step = trainer._Run.step
+
+    def six_steps(run: trainer._Run, batch: TrainingBatch) -> DetectionLoss:
+        if run.batches_done == 6:
+            raise KeyboardInterrupt
+        return step(run, batch)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(trainer._Run, "step", six_steps)
+        assert main(words(folder, out)) == 130
+    assert checkpoint_of(out).batches_done == 6
+    answer = torchrun("-m", "cgdet_core.cli", *words(folder, out, "--resume"))
+    assert answer.returncode == 0, answer.stderr
+    assert farthest_apart(alone, out, start) < TOLERANCE
+
+
+def told(answer: subprocess.CompletedProcess[str]) -> str:
+    """The one line that all processes together print; none of them shows a traceback of its own."""
+    assert answer.returncode != 0
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("cgdet: error: ")]
+    assert len(lines) == 1, answer.stderr
+    # torchrun shows its own, and the exit code of the process that ended first
+    assert answer.stderr.count("Traceback") == 1, answer.stderr
+    assert "exitcode  : 2" in answer.stderr
+    return lines[0]
+
+
+def test_a_loss_that_explodes_ends_all_processes_with_one_line(
+    folder: Path, tmp_path: Path, torchrun: Torchrun
+) -> None:
+    wild = ["train.learning_rate=1e30", "train.gradient_clip=1e30", "train.warmup_images=0"]
+    line = told(torchrun("-m", "cgdet_core.cli", *words(folder, tmp_path / "run", *wild)))
+    assert "not finite" in line
+    assert "(process" not in line  # it is process 0 that says it
+    assert not (tmp_path / "run" / "model.safetensors.partial").exists()
+
+
+def test_what_one_process_lacks_ends_all_with_its_line(folder: Path, tmp_path: Path, torchrun: Torchrun) -> None:
+    # as on two machines, of which the second has no data
+    script = tmp_path / "second_without_data.py"
+    script.write_text(
+        "import os, sys; from cgdet_core.cli import main\n"
+        "words = sys.argv[1:]\n"
+        "if os.environ['RANK'] == '1': words[words.index('--data') + 1] += '/nowhere'\n"
+        "sys.exit(main(words))\n"
+    )
+    line = told(torchrun(str(script), *words(folder, tmp_path / "run")))
+    assert str(folder / "nowhere" / "labels.json") in line
+    assert "(process 1, " in line
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(
+    folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    long = words(folder, tmp_path / "run", "train.images=400000", "train.workers=1")
+    agent = subprocess.Popen(
+        command("-m", "cgdet_core.cli", *long), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists():
+            assert time.monotonic() < deadline, "no checkpoint within a minute"
+            assert agent.poll() is None
+            time.sleep(0.05)
+        os.kill(_process_of(agent.pid, rank=1), signal.SIGKILL)
+        _, stderr = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    assert agent.returncode != 0
+    assert stderr.count(b"Traceback") == 1, stderr.decode()  # torchrun's
+    assert load_checkpoint(checkpoint).batches_done >= 1
+
+
+def _process_of(agent: int, rank: int) -> int:
+    for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError(f"torchrun has no process of rank {rank}")
+
+
+def test_a_batch_is_shared_evenly_or_refused(tmp_path: Path) -> None:
+    assert share_of_batch(TrainConfig(batch_size=12), World(rank=1, size=4)) == 3
+    with pytest.raises(InputError, match=r"train\.batch_size = 12 .* multiple of 5"):
+        share_of_batch(TrainConfig(batch_size=12), World(size=5))
+    three = Recipe(train=TrainConfig(batch_size=3, device="cpu"))
+    with pytest.raises(InputError, match=r"train\.batch_size = 3 .* 2 processes"):
+        trainer.check_start(three, tmp_path / "run", resume=False, init=None, world=World(size=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with processes() as world:
+        assert world == World()
+        assert world.leads
+    monkeypatch.setenv("RANK", "first")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="torchrun"), processes():
+        pass
+
+
+def test_several_processes_share_no_gpu_by_name() -> None:
+    assert process_device("cpu", World(rank=1, size=2)) == torch.device("cpu")
+    with pytest.raises(InputError, match="device"):
+        process_device("cuda:1", World(rank=1, size=2, local_rank=1, local_size=2))
+
+
+def test_training_imports_neither_ros_nor_bags_nor_plots_nor_pycocotools(
+    folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    unneeded = ("rclpy", "sensor_msgs", "vision_msgs", "cv_bridge", "rosbags", "pycocotools", "matplotlib")
+    code = (
+        "import sys; from cgdet_core.cli import main; code = main(sys.argv[1:])\n"
+        f"print('loaded:', sorted({{name.partition('.')[0] for name in sys.modules}} & set({unneeded!r})))\n"
+        "sys.exit(code)"
+    )
+    short = words(folder, tmp_path / "run", "train.images=8")
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *short], env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "loaded: []" in answer.stdout
+    assert (tmp_path / "run" / "model.safetensors").exists()
