@@ -1,12 +1,11 @@
 """A training run: batches in order, one optimiser, averaged weights, checkpoints that can be resumed.
 
-A run's folder holds `recipe.yaml` (all settings, resolved), `log.jsonl` (losses), `checkpoint.safetensors`
-and, from the averaged weights, `model.safetensors`.
+A run's folder holds `recipe.yaml` (all settings, resolved), `checkpoint.safetensors` and, from the averaged weights,
+`model.safetensors`; beside them what observer.py writes. docs/training.md lists all of it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -15,23 +14,34 @@ from pathlib import Path
 import cv2
 import torch
 import yaml
-from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from cgdet_core.config import Recipe
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches, progress_interval_s
+from cgdet_core.config import Recipe, TrainConfig
+from cgdet_core.data.coco import CocoSet
+from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, sha256_of, write_text
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import choose_device
 from cgdet_core.training.averaging import WeightAverage
+from cgdet_core.training.bad_batch import NotFiniteError, with_bad_batch
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.data_check import check_data
 from cgdet_core.training.losses import DetectionLoss, detection_loss
+from cgdet_core.training.observer import RunObserver
 from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
 
-LOG_EVERY_BATCHES = 20
+_WHERE_COMPUTED_AND_HOW_WATCHED = (
+    "device",
+    "threads",
+    "workers",
+    "checkpoint_seconds",
+    "validate_every_images",
+    "validate_frames",
+    "tensorboard",
+)
 
 
 def train(
@@ -41,15 +51,19 @@ def train(
     resume: bool = False,
     init: Path | None = None,
     progress: bool = True,
+    held_out: CocoSet | None = None,
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
-    resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for device,
-    threads, workers and checkpoint interval; init: start from a model file's weights. Raises InputError
-    for an `out` in use, a checkpoint or start that does not fit, and a loss that is no longer finite.
+    resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for where it is
+    computed and how it is watched; init: start from a model file's weights; held_out: frames that the
+    averaged weights are measured on meanwhile. Raises InputError for an `out` in use, a checkpoint or
+    start that does not fit, data without objects, a full disk, and a loss that is no longer finite;
+    RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init)
-    checkpoint_path = out / "checkpoint.safetensors"
+    facts = check_data(sources, recipe.model.class_names)
+    checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     run = _Run(recipe, choose_device(recipe.train.device))
@@ -59,34 +73,42 @@ def train(
         run.start_from(init)
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     description = _description(recipe, sources, run.init)
-    saved_at = time.monotonic()
-    log = _Log(out / "log.jsonl", run.batches_done)
-    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done))
     total = len(TrainingBatches(sources, recipe))
-    size = recipe.train.batch_size
-    with tqdm(
-        total=total * size,
-        initial=run.batches_done * size,
-        unit="img",
-        disable=not progress,
-        smoothing=0.05,
-        mininterval=progress_interval_s(),
-    ) as bar:
-        for batch in batches:
-            loss = run.step(batch)
-            bar.update(size)
-            if run.batches_done % LOG_EVERY_BATCHES == 0 or run.batches_done == total:
-                bar.set_postfix(log.write(run.batches_done, loss, run.rate))
+    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done))
+
+    def keep() -> None:
+        run.save(checkpoint_path)
+        save_model(model_path, run.average.detector, description)
+
+    with StopRequest() as stop, RunObserver(recipe, out, run.batches_done, total, held_out, progress) as observer:
+        if not resume:
+            observer.before_the_first_step(facts, sources)
+        saved_at = time.monotonic()
+        # a run that was ended while it validated does so now
+        if observer.validation_due(run.batches_done):
+            keep()
+            observer.validate(run.batches_done, model_path, stop)
+        for batch in observer.over(batches):
+            try:
+                loss = run.step(batch)
+            except NotFiniteError as error:
+                raise with_bad_batch(error, out, recipe, batch) from None
+            observer.stepped(run.batches_done, loss, run.rate, run.gradient_norm)
             if run.batches_done == 1:
                 # from here on there is something to go on with, whenever the run is interrupted
                 run.save(checkpoint_path)
-            if time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
-                run.save(checkpoint_path)
-                save_model(out / "model.safetensors", run.average.detector, description)
+            validates = observer.validation_due(run.batches_done)
+            if validates or stop.asked or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
+                keep()
                 saved_at = time.monotonic()
-    run.save(checkpoint_path)
-    save_model(out / "model.safetensors", run.average.detector, description)
-    return out / "model.safetensors"
+                observer.saved()
+            if validates:
+                observer.validate(run.batches_done, model_path, stop)
+            if stop.asked:
+                raise stop.stopped(checkpoint_path, run.batches_done, total)
+        keep()
+        observer.finish()
+    return model_path
 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
@@ -116,8 +138,9 @@ def _check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
 
 
 def _essence(recipe: Recipe) -> Recipe:
-    machine = {"device": "auto", "threads": 0, "workers": 0, "checkpoint_seconds": 60.0}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=machine)})
+    usual = TrainConfig()
+    same = {name: getattr(usual, name) for name in _WHERE_COMPUTED_AND_HOW_WATCHED}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
 
 
 class _Run:
@@ -129,6 +152,7 @@ class _Run:
         self.device = device
         self.batches_done = 0
         self.rate = 0.0
+        self.gradient_norm = 0.0
         self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
@@ -140,7 +164,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
     def step(self, batch: TrainingBatch) -> DetectionLoss:
-        """One batch; InputError, with the weights as they were, where loss or gradient is no longer finite."""
+        """One batch; NotFiniteError, with the weights as they were, where loss or gradient is no longer finite."""
         config = self.recipe.train
         self.rate = learning_rate(self.batches_done * config.batch_size, config)
         for group in self.optimizer.param_groups:
@@ -151,22 +175,18 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.detector(images)
         loss = detection_loss(output, batch, self.recipe.loss)
-        self._check_finite("loss", loss.total.detach())
+        if not math.isfinite(float(loss.total.detach())):
+            raise NotFiniteError("loss", self.batches_done, loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
-        self._check_finite("gradient", norm)
+        self.gradient_norm = float(norm)
+        if not math.isfinite(self.gradient_norm):
+            raise NotFiniteError("gradient", self.batches_done, loss)
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
         return loss
-
-    def _check_finite(self, what: str, value: Tensor) -> None:
-        if not math.isfinite(float(value)):
-            raise InputError(
-                f"the {what} is not finite at batch {self.batches_done}: lower train.learning_rate "
-                "and train again in another --out"
-            )
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
@@ -203,42 +223,6 @@ class _Run:
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
 
 
-class _Log:
-    """log.jsonl: a line of losses per LOG_EVERY_BATCHES batches; lines after a resumed batch are dropped."""
-
-    def __init__(self, path: Path, batches_done: int) -> None:
-        self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and batches_done else []
-        # a run that was killed while it wrote leaves a last line without its end
-        whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if _batch_of(line) <= batches_done]
-        write_text(path, "".join(line + "\n" for line in kept))
-
-    def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
-        terms = {
-            "loss": float(loss.total.detach()),
-            "class": float(loss.class_term.detach()),
-            "box": float(loss.box_term.detach()),
-            "distribution": float(loss.distribution_term.detach()),
-        }
-        try:
-            with self._path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume"
-            ) from None
-        return {name: f"{value:.3f}" for name, value in terms.items()}
-
-
-def _batch_of(line: str) -> float:
-    """The batch that a line of the log is about; infinity for a line that is none."""
-    try:
-        return float(json.loads(line)["batch"])
-    except (ValueError, TypeError, KeyError):
-        return math.inf
-
-
 def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[TrainingBatch]:
     data = TrainingBatches(sources, recipe)
     workers = recipe.train.workers
@@ -251,7 +235,7 @@ def _batches(sources: list[Source], recipe: Recipe, start: int) -> Iterator[Trai
             prefetch_factor=4 if workers else None,
             # forked workers share the cached frames instead of copying them
             multiprocessing_context="fork" if workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             pin_memory=False,
         )
     )
@@ -269,7 +253,8 @@ def _named_worker_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingB
         ) from None
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    leave_signals_to_the_trainer()
     # OpenCV's thread pool does not survive a fork
     cv2.setNumThreads(0)
 
