@@ -55,16 +55,8 @@ class RunObserver:
         self._drawn_at = time.monotonic()
         self._shown: dict[str, str] = {}
         self._live = sys.stderr.isatty()  # every drawing stays in a file that standard error goes into
-        size = recipe.train.batch_size
-        self._bar = tqdm(
-            total=total * size,
-            initial=batches_done * size,
-            unit="img",
-            disable=not progress,
-            smoothing=0.05,
-            mininterval=progress_interval_s(),
-            delay=1e-3,  # the lines before the first step come before it
-        )
+        self._batches_done = batches_done
+        self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
 
     def __enter__(self) -> RunObserver:
         return self
@@ -86,7 +78,16 @@ class RunObserver:
             self._say(f"samples with their boxes: {path}")
 
     def over(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-        """The batches, with the time that each is waited for."""
+        """The batches, with the time that each is waited for and a bar."""
+        size = self._recipe.train.batch_size
+        self._bar = tqdm(
+            total=self._total * size,
+            initial=self._batches_done * size,
+            unit="img",
+            disable=not self._progress,
+            smoothing=0.05,
+            mininterval=progress_interval_s(),
+        )
         return self._speed.over(batches)
 
     def stepped(self, batches_done: int, loss: DetectionLoss, rate: float, gradient_norm: float) -> None:
@@ -138,6 +139,7 @@ class RunObserver:
 
     def finish(self) -> None:
         """After the last batch: the plot, and the speed in summary.json and in a line."""
+        self._bar.close()
         self._plot()
         if not self._speed.total.batches:
             return  # nothing was left to do

@@ -80,7 +80,7 @@ def _precisions(axes: Any, validations: Sequence[dict[str, Any]], class_names: S
         axes.legend(loc="upper left", ncols=2)
     else:
         axes.text(0.5, 0.5, "not validated yet", transform=axes.transAxes, ha="center", color=_GREY)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, min(1.0, max(0.1, 1.2 * axes.dataLim.y1)))
     axes.set_ylabel("AP50 on held-out frames")
 
 

@@ -32,9 +32,7 @@ class ScalarFile:
     def add(self, values: Mapping[str, float], step: int) -> None:
         """A point for each curve by name, such as loss/box, written at once."""
         if self._path is None:
-            # TensorBoard reads the files of a folder in the order of their names
-            seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-            self._path = self._folder / f"events.out.tfevents.{seconds:010d}.{nanoseconds:09d}.cgdet"
+            self._path = event_file_name(self._folder)
             self._write(_event(0, _field(3, _BYTES, b"brain.Event:2")))
             first = self._batches_done + 1
             self._write(_event(first, _field(7, _BYTES, _field(1, _VARINT, _varint(_SESSION_START)))))
@@ -50,6 +48,12 @@ class ScalarFile:
         record = length + _masked_crc(length) + data + _masked_crc(data)
         with self._path.open("ab") as handle:
             handle.write(record)
+
+
+def event_file_name(folder: Path) -> Path:
+    """A new one: TensorBoard reads the files of a folder in the order of their names."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return folder / f"events.out.tfevents.{seconds:010d}.{nanoseconds:09d}.cgdet"
 
 
 def _event(step: int, content: bytes) -> bytes:
