@@ -98,13 +98,15 @@ def train(
                 # from here on there is something to go on with, whenever the run is interrupted
                 run.save(checkpoint_path)
             validates = observer.validation_due(run.batches_done)
-            if validates or stop.asked or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
+            stopping = stop.asked  # read once: who asks later is answered after the next batch, once that is kept
+            if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
                 keep()
                 saved_at = time.monotonic()
                 observer.saved()
             if validates:
                 observer.validate(run.batches_done, model_path, stop)
-            if stop.asked:
+                stopping = stop.asked
+            if stopping:
                 raise stop.stopped(checkpoint_path, run.batches_done, total)
         keep()
         observer.finish()

@@ -37,6 +37,7 @@ from cgdet_core.training import tensorboard_file
 from cgdet_core.training.bad_batch import load_bad_batch, recipe_sha256
 from cgdet_core.training.checkpointing import load_checkpoint, save_checkpoint
 from cgdet_core.training.samples import SAMPLES
+from cgdet_core.training.stopping import RunStopped
 from cgdet_core.training.trainer import train
 from cgdet_core.training.validation import Validation
 
@@ -309,13 +310,18 @@ def test_a_file_that_is_no_kept_batch_is_refused(unwatched: Path, tmp_path: Path
 
 
 SCRIPT = """
-import pathlib, sys
+import dataclasses, pathlib, sys, time
 sys.path.insert(0, sys.argv[2])
 import test_trainer as t
 from cgdet_core.training.stopping import RunStopped
+class Slow(tuple):  # a run that lasts until somebody stops it
+    def __getitem__(self, index):
+        time.sleep(0.05)
+        return super().__getitem__(index)
+sources = [dataclasses.replace(source, frames=Slow(source.frames)) for source in t.sources()]
 recipe = t.changed(workers=int(sys.argv[3]), checkpoint_seconds=1000.0)
 try:
-    t.train(recipe, t.sources(), pathlib.Path(sys.argv[1]), progress=False)
+    t.train(recipe, sources, pathlib.Path(sys.argv[1]), progress=False)
 except RunStopped as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(stopped.exit_code)
@@ -359,6 +365,28 @@ def test_ctrl_c_and_sigterm_keep_the_state_and_say_how_to_go_on(
     # by its own interval it would have kept the first batch alone
     model, average = load_file(tmp_path / "model.safetensors"), load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert all(torch.equal(tensor, average.part("average")[name]) for name, tensor in model.items())
+    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
+    check_same_run(tmp_path, unwatched)
+
+
+def test_who_asks_while_it_is_decided_what_to_save_is_answered_only_once_the_state_is_kept(
+    unwatched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is read between the question whether to stop and the save; the signal comes right then."""
+    real, asked = time.monotonic, []
+
+    def clock() -> float:
+        if sys._getframe(1).f_code.co_name == "train" and (tmp_path / "checkpoint.safetensors").exists() and not asked:
+            asked.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return real()
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    with pytest.raises(RunStopped) as stopped:
+        train(changed(checkpoint_seconds=1000.0), sources(), tmp_path, progress=False)
+    assert asked
+    assert "after batch 2 of 27" in str(stopped.value)
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 2
     train(RECIPE, sources(), tmp_path, resume=True, progress=False)
     check_same_run(tmp_path, unwatched)
 
