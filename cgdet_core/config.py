@@ -514,6 +514,16 @@ class TrainConfig(Settings):
     threads: int = Field(0, ge=0, description="CPU threads of the arithmetic; 0 lets torch choose")
     workers: int = Field(1, ge=0, description="processes that prepare batches; 0 prepares them in the training process")
     checkpoint_seconds: float = Field(60.0, gt=0)
+    validate_every_images: int | None = Field(
+        None,
+        ge=0,
+        description="held-out frames are measured each time so many crops were learned from, and at the end; "
+        "empty: at every tenth of the run; 0: never while it trains",
+    )
+    validate_frames: int = Field(
+        200, ge=1, description="at most so many held-out frames, spread evenly over all, while it trains"
+    )
+    tensorboard: bool = Field(True, description="curves for TensorBoard in the run's folder")
 
 
 class BagConfig(Settings):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import Subparsers, add_command, measured
+from cgdet_core.commands.common import Subparsers, add_command, measured, print_or_write_json
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
@@ -27,6 +29,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
+    parser.add_argument(
+        "--json", metavar="F", help="write speed, the last loss and the held-out figures as JSON; '-' prints them"
+    )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings laid over the recipe's")
     parser.set_defaults(run=run)
 
@@ -34,29 +39,51 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.dataset import load_sources
+    from cgdet_core.files import check_can_write
     from cgdet_core.training.processes import processes
+    from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
 
     with processes() as world:
         recipe = load_recipe(arguments.recipe, arguments.settings)
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
+        if world.leads and arguments.json not in (None, "-"):
+            check_can_write(Path(arguments.json))
         sources, held_out = load_sources(recipe, arguments.data, progress=world.leads)
-        model = train(
-            recipe, sources, arguments.out, arguments.resume, arguments.init, progress=world.leads, world=world
-        )
+        try:
+            model = train(
+                recipe, sources, arguments.out, arguments.resume, arguments.init, world.leads, held_out, world
+            )
+        except RunStopped as stopped:
+            if world.leads:
+                print(f"cgdet: {stopped}", file=sys.stderr)
+            return stopped.exit_code
     if not world.leads:
         return 0
-    print(f"model: {model}")
-    if held_out is not None:
-        print(_validate(model, recipe, held_out, arguments.out))
+    figures = None if held_out is None else _validate(model, recipe, held_out, arguments.out)
+    if arguments.json != "-":
+        print(f"model: {model}")
+        if figures is not None:
+            print(_held_out_summary(figures, arguments.out))
+    if arguments.json is not None:
+        print_or_write_json(_facts(model, arguments.out, figures), arguments.json)
     return 0
 
 
-def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> str:
-    """Measure the model on the held-out frames, and give it the thresholds that serve there best."""
-    import json
+def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:
+    """For machines: summary.json of the run (absent where it could not be written), and how it ended."""
+    from cgdet_core.files import sha256_of
+    from cgdet_core.training.run_log import read_log
 
-    from cgdet_core.commands.evaluate import summary
+    summary = out / "summary.json"
+    speed = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    last = [line for line in read_log(out / "log.jsonl") if "loss" in line][-1:]
+    facts = {"model": str(model), "model_sha256": sha256_of(model), "last": last[0] if last else None}
+    return facts | speed | {"held_out": held_out}
+
+
+def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
+    """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
     from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import write_text
@@ -72,4 +99,10 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> str:
     detector, info = load_model(model)
     postprocess = info.postprocess.model_copy(update={"class_thresholds": thresholds})
     save_model(model, detector, info.model_copy(update={"postprocess": postprocess}))
+    return figures
+
+
+def _held_out_summary(figures: dict[str, Any], out: Path) -> str:
+    from cgdet_core.commands.evaluate import summary
+
     return f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:\n{summary(figures)}"

@@ -28,6 +28,11 @@ class DetectionLoss:
     def total(self) -> Tensor:
         return self.class_term + self.box_term + self.distribution_term
 
+    def values(self) -> dict[str, float]:
+        """All of them by name, as the log has them."""
+        terms = {"loss": self.total, "class": self.class_term, "box": self.box_term}
+        return {name: float(term.detach()) for name, term in (terms | {"distribution": self.distribution_term}).items()}
+
 
 def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig, world: World = ALONE) -> DetectionLoss:
     """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.

@@ -1,12 +1,11 @@
 """A training run: batches in order, one optimiser, averaged weights, checkpoints that can be resumed.
 
-A run's folder holds `recipe.yaml` (all settings, resolved), `log.jsonl` (losses), `checkpoint.safetensors`
-and, from the averaged weights, `model.safetensors`.
+A run's folder holds `recipe.yaml` (all settings, resolved), `checkpoint.safetensors` and, from the averaged weights,
+`model.safetensors`; beside them what observer.py writes. docs/training.md lists all of it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -15,18 +14,19 @@ from pathlib import Path
 import cv2
 import torch
 import yaml
-from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from cgdet_core.config import Recipe
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches, progress_interval_s
+from cgdet_core.config import Recipe, TrainConfig
+from cgdet_core.data.coco import CocoSet
+from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, sha256_of, write_text
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
 from cgdet_core.training.averaging import WeightAverage
+from cgdet_core.training.bad_batch import NotFiniteError, with_bad_batch
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.data_check import check_data
 from cgdet_core.training.distributed import (
     ALONE,
     World,
@@ -38,9 +38,19 @@ from cgdet_core.training.distributed import (
 )
 from cgdet_core.training.global_batch_norm import use_global_statistics
 from cgdet_core.training.losses import DetectionLoss, detection_loss
+from cgdet_core.training.observer import RunObserver
 from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
 
-LOG_EVERY_BATCHES = 20
+_WHERE_COMPUTED_AND_HOW_WATCHED = (
+    "device",
+    "threads",
+    "workers",
+    "checkpoint_seconds",
+    "validate_every_images",
+    "validate_frames",
+    "tensorboard",
+)
 
 
 def train(
@@ -50,18 +60,21 @@ def train(
     resume: bool = False,
     init: Path | None = None,
     progress: bool = True,
+    held_out: CocoSet | None = None,
     world: World = ALONE,
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
-    resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for device,
-    threads, workers and checkpoint interval; init: start from a model file's weights; world: the
-    processes that share the run (distributed.py), of which each calls `train` alike and the first
-    alone writes. Raises InputError for an `out` in use, a checkpoint or start that does not fit, and
-    a loss that is no longer finite.
+    resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for where it is
+    computed and how it is watched; init: start from a model file's weights; held_out: frames that the
+    averaged weights are measured on meanwhile; world: the processes that share the run
+    (distributed.py), of which each calls `train` alike and the first alone writes. Raises InputError
+    for an `out` in use, a checkpoint or start that does not fit, data without objects, a full disk,
+    and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init, world)
-    checkpoint_path = out / "checkpoint.safetensors"
+    facts = check_data(sources, recipe.model.class_names)
+    checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads, world)
     run = _Run(recipe, process_device(recipe.train.device, world), world)
     if resume:
@@ -70,39 +83,62 @@ def train(
         run.start_from(init)
     description = _description(recipe, sources, run.init)
     run.check_alike(description)
+    total = len(TrainingBatches(sources, recipe))
     batches = _named_worker_errors(_batches(sources, recipe, run.batches_done, run.device, world))
     if not world.leads:
-        for batch in batches:
-            run.step(batch)
-        return out / "model.safetensors"
+        _follow(run, batches, out, total)
+        return model_path
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    saved_at = time.monotonic()
-    log = _Log(out / "log.jsonl", run.batches_done)
-    total = len(TrainingBatches(sources, recipe))
-    size = recipe.train.batch_size
-    with tqdm(
-        total=total * size,
-        initial=run.batches_done * size,
-        unit="img",
-        disable=not progress,
-        smoothing=0.05,
-        mininterval=progress_interval_s(),
-    ) as bar:
-        for batch in batches:
-            loss = run.step(batch)
-            bar.update(size)
-            if run.batches_done % LOG_EVERY_BATCHES == 0 or run.batches_done == total:
-                bar.set_postfix(log.write(run.batches_done, loss, run.rate))
+
+    def keep() -> None:
+        run.save(checkpoint_path)
+        save_model(model_path, run.average.detector, description)
+
+    with StopRequest() as stop, RunObserver(recipe, out, run.batches_done, total, held_out, progress) as observer:
+        if not resume:
+            observer.before_the_first_step(facts, sources)
+        saved_at = time.monotonic()
+        # a run that was ended while it validated does so now
+        if observer.validation_due(run.batches_done):
+            keep()
+            observer.validate(run.batches_done, model_path, stop)
+        for batch in observer.over(batches):
+            try:
+                loss = run.step(batch, stop.asked)
+            except NotFiniteError as error:
+                raise with_bad_batch(error, out, recipe, batch) from None
+            observer.stepped(run.batches_done, loss, run.rate, run.gradient_norm)
             if run.batches_done == 1:
                 # from here on there is something to go on with, whenever the run is interrupted
                 run.save(checkpoint_path)
-            if time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
-                run.save(checkpoint_path)
-                save_model(out / "model.safetensors", run.average.detector, description)
+            validates = observer.validation_due(run.batches_done)
+            # read once: who asks later is answered after the next batch, once that is kept
+            stopping = run.stop_asked if world.size > 1 else stop.asked
+            if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
+                keep()
                 saved_at = time.monotonic()
-    run.save(checkpoint_path)
-    save_model(out / "model.safetensors", run.average.detector, description)
-    return out / "model.safetensors"
+                observer.saved()
+            if validates:
+                observer.validate(run.batches_done, model_path, stop)
+                # other processes are already at the next batch, and are told with it
+                stopping = stopping or (world.size == 1 and stop.asked)
+            if stopping:
+                raise stop.stopped(checkpoint_path, run.batches_done, total)
+        keep()
+        observer.finish()
+    return model_path
+
+
+def _follow(run: _Run, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
+    """The part of a process that leads nothing: its share of every batch."""
+    with StopRequest() as stop:
+        for batch in batches:
+            try:
+                run.step(batch, stop.asked)
+            except NotFiniteError as error:
+                raise with_bad_batch(error, out, run.recipe, batch, run.world.rank) from None
+            if run.stop_asked:
+                raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, world: World = ALONE) -> None:
@@ -118,8 +154,7 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, worl
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
         _check_same_network(read_info(init), recipe, init)
-    if world.leads:
-        check_can_write(checkpoint_path)
+    check_can_write(checkpoint_path)
 
 
 def _check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
@@ -134,8 +169,9 @@ def _check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
 
 
 def _essence(recipe: Recipe) -> Recipe:
-    machine = {"device": "auto", "threads": 0, "workers": 0, "checkpoint_seconds": 60.0}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=machine)})
+    usual = TrainConfig()
+    same = {name: getattr(usual, name) for name in _WHERE_COMPUTED_AND_HOW_WATCHED}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
 
 
 class _Run:
@@ -150,6 +186,8 @@ class _Run:
         self.world = world
         self.batches_done = 0
         self.rate = 0.0
+        self.gradient_norm = 0.0
+        self.stop_asked = False
         self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
         use_global_statistics(self.detector, world)
@@ -161,10 +199,11 @@ class _Run:
         groups.append({"params": vectors, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
-    def step(self, batch: TrainingBatch) -> DetectionLoss:
+    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
         """One batch, of which `batch` is this process' share; the loss of the whole batch.
 
-        InputError, with the weights as they were, where loss or gradient is no longer finite.
+        stop_asked: whether this process was asked to stop; `self.stop_asked` is then whether any was.
+        NotFiniteError, with the weights as they were, where loss or gradient is no longer finite.
         """
         config = self.recipe.train
         self.rate = learning_rate(self.batches_done * config.batch_size, config)
@@ -178,24 +217,21 @@ class _Run:
         loss = detection_loss(output, batch, self.recipe.loss, self.world)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
-        terms = torch.stack((loss.class_term, loss.box_term, loss.distribution_term)).detach()
-        loss = DetectionLoss(*add_up_gradients(self.detector, terms, self.world))
+        asked = loss.class_term.new_tensor(float(stop_asked))
+        told = torch.stack((loss.class_term, loss.box_term, loss.distribution_term, asked)).detach()
+        *terms, asked = add_up_gradients(self.detector, told, self.world)
+        loss = DetectionLoss(*terms)
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
-        self._check_finite(loss.total, norm)
+        # all in one transfer: a GPU is waited for once
+        total, self.gradient_norm, votes = torch.stack((loss.total, norm, asked)).tolist()
+        self.stop_asked = votes > 0
+        for what, value in (("loss", total), ("gradient", self.gradient_norm)):
+            if not math.isfinite(value):
+                raise NotFiniteError(what, self.batches_done, loss)
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
         return loss
-
-    def _check_finite(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        # both in one transfer: a GPU is waited for once
-        values = torch.stack((loss, gradient_norm)).tolist()
-        for what, value in zip(("loss", "gradient"), values, strict=True):
-            if not math.isfinite(value):
-                raise InputError(
-                    f"the {what} is not finite at batch {self.batches_done}: lower train.learning_rate "
-                    "and train again in another --out"
-                )
 
     def check_alike(self, description: ModelInfo) -> None:
         """InputError where another process starts with another recipe, data, device or weights."""
@@ -242,42 +278,6 @@ class _Run:
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
 
 
-class _Log:
-    """log.jsonl: a line of losses per LOG_EVERY_BATCHES batches; lines after a resumed batch are dropped."""
-
-    def __init__(self, path: Path, batches_done: int) -> None:
-        self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and batches_done else []
-        # a run that was killed while it wrote leaves a last line without its end
-        whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if _batch_of(line) <= batches_done]
-        write_text(path, "".join(line + "\n" for line in kept))
-
-    def write(self, batch: int, loss: DetectionLoss, rate: float) -> dict[str, str]:
-        terms = {
-            "loss": float(loss.total.detach()),
-            "class": float(loss.class_term.detach()),
-            "box": float(loss.box_term.detach()),
-            "distribution": float(loss.distribution_term.detach()),
-        }
-        try:
-            with self._path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"batch": batch, "learning_rate": rate, **terms}) + "\n")
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume"
-            ) from None
-        return {name: f"{value:.3f}" for name, value in terms.items()}
-
-
-def _batch_of(line: str) -> float:
-    """The batch that a line of the log is about; infinity for a line that is none."""
-    try:
-        return float(json.loads(line)["batch"])
-    except (ValueError, TypeError, KeyError):
-        return math.inf
-
-
 def _batches(
     sources: list[Source], recipe: Recipe, start: int, device: torch.device, world: World
 ) -> Iterator[TrainingBatch]:
@@ -293,7 +293,7 @@ def _batches(
             prefetch_factor=4 if workers else None,
             # forked workers share the cached frames instead of copying them
             multiprocessing_context="fork" if workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             pin_memory=device.type == "cuda",
         )
     )
@@ -311,7 +311,8 @@ def _named_worker_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingB
         ) from None
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    leave_signals_to_the_trainer()
     # OpenCV's thread pool does not survive a fork
     cv2.setNumThreads(0)
 

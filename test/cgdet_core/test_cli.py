@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -229,20 +233,64 @@ def test_info_tells_what_the_file_holds(model: Path, capsys: pytest.CaptureFixtu
 def test_train_makes_a_model_that_evaluates_and_settings_may_follow_options(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
-        "augment: {crop_px: 64}\n"
-        "train: {images: 100, batch_size: 4, workers: 0, threads: 1}\n"
-        "sources: [{path: labels.json}]\n"
-    )
     out = tmp_path / "run"
-    words = ["train", recipe, "--data", coco.parent, "--out", out, "train.images=8"]
+    words = tiny_training(coco, tmp_path, out, 100, "train.images=8")
     assert main([str(word) for word in words]) == 0
     assert main(["evaluate", "--data", str(coco), "--model", str(out / "model.safetensors")]) == 0
     assert "already holds a run" in refusal(capsys, *words)
     _, info = load_model(out / "model.safetensors")
     assert info.training["recipe"]["train"]["images"] == 8
+
+
+def test_train_writes_speed_loss_and_model_for_machines(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main([str(word) for word in tiny_training(coco, tmp_path, out, 8, "--json", "-")]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["model"] == str(out / "model.safetensors")
+    assert facts["images"] == 8
+    assert facts["images_per_second"] > 0
+    assert 0 <= facts["data_wait_share"] <= 1
+    assert facts["last"]["batch"] == 2
+    assert facts["held_out"] is None
+    (tmp_path / "file").write_text("in the way")
+    words = tiny_training(coco, tmp_path, tmp_path / "other", 8, "--json", tmp_path / "file" / "f.json")
+    assert "f.json" in refusal(capsys, *words)
+    assert not (tmp_path / "other").exists()
+
+
+def test_ctrl_c_ends_train_with_code_130_and_a_line_that_says_how_to_go_on(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+
+    def press() -> None:
+        while not (out / "checkpoint.safetensors").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    user = threading.Thread(target=press)
+    user.start()
+    code = main([str(word) for word in tiny_training(coco, tmp_path, out, 10**6)])
+    user.join()
+    assert code == 130
+    said = capsys.readouterr().err
+    assert "cgdet: stopped by SIGINT after batch" in said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def tiny_training(coco: Path, folder: Path, out: Path, images: int, *more: object) -> list[object]:
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
+        f"train: {{images: {images}, batch_size: 4, workers: 0, threads: 1}}\n"
+        "augment: {crop_px: 64}\n"
+        "sources: [{path: labels.json}]\n"
+    )
+    return ["train", recipe, "--data", coco.parent, "--out", out, *more]
 
 
 def test_a_missing_set_or_bag_is_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,14 +131,19 @@ def test_two_processes_learn_what_one_learns(
     answer = torchrun("-m", "cgdet_core.cli", *words(folder, tmp_path / "two"))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("model: ") == 1
-    names = sorted(path.name for path in (tmp_path / "two").iterdir())
-    assert names == sorted(path.name for path in alone.iterdir())
+    # the curves' file has a number of its own in its name
+    one, two = ({path.name.split(".")[0] for path in out.iterdir()} for out in (alone, tmp_path / "two"))
+    assert one == two
+    assert len(list((tmp_path / "two").iterdir())) == len(list(alone.iterdir()))
     assert checkpoint_of(tmp_path / "two").batches_done == checkpoint_of(alone).batches_done == 10
     assert farthest_apart(alone, tmp_path / "two", start) < TOLERANCE
     # the losses of the whole batch, not those of a process' share
     mine, theirs = ((path / "log.jsonl").read_text().splitlines() for path in (alone, tmp_path / "two"))
     assert len(mine) == len(theirs) == 1
-    assert json.loads(theirs[0]) == pytest.approx(json.loads(mine[0]), rel=1e-3)
+    pace = ("images_per_second", "data_wait_share")
+    ours, both = ({k: v for k, v in json.loads(lines[0]).items() if k not in pace} for lines in (mine, theirs))
+    assert {"loss", "class", "box", "distribution", "gradient_norm", "learning_rate"} < ours.keys()
+    assert both == pytest.approx(ours, rel=1e-3)
 
 
 def test_a_run_that_one_process_began_is_gone_on_with_by_two(
@@ -152,10 +157,10 @@ def test_a_run_that_one_process_began_is_gone_on_with_by_two(
     out = tmp_path / "run"
     step = trainer._Run.step
 
-    def six_steps(run: trainer._Run, batch: TrainingBatch) -> DetectionLoss:
+    def six_steps(run: trainer._Run, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
         if run.batches_done == 6:
             raise KeyboardInterrupt
-        return step(run, batch)
+        return step(run, batch, stop_asked)
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(trainer._Run, "step", six_steps)
@@ -225,6 +230,33 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(
     assert load_checkpoint(checkpoint).batches_done >= 1
 
 
+@pytest.mark.parametrize("told_rank", [0, 1])
+def test_a_signal_to_one_process_ends_all_with_the_state_kept(
+    folder: Path, tmp_path: Path, environment: dict[str, str], told_rank: int
+) -> None:
+    out = tmp_path / "run"
+    # a checkpoint after the first batch and no other, unless the run keeps one as it ends
+    long = words(folder, out, "train.images=400000", "train.workers=1", "train.checkpoint_seconds=1000")
+    agent = subprocess.Popen(
+        command("-m", "cgdet_core.cli", *long), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "checkpoint.safetensors").exists():
+            assert time.monotonic() < deadline, "no checkpoint within a minute"
+            assert agent.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(_process_of(agent.pid, told_rank), signal.SIGTERM)
+        _, stderr = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+    who = "SIGTERM" if told_rank == 0 else "a signal to another process"
+    assert stderr.decode().count(f"cgdet: stopped by {who} after batch ") == 1, stderr.decode()
+    assert checkpoint_of(out).batches_done > 1
+    assert f"after batch {checkpoint_of(out).batches_done} of 100000" in stderr.decode()
+
+
 def _process_of(agent: int, rank: int) -> int:
     for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
         if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
@@ -260,10 +292,10 @@ def test_several_processes_share_no_gpu_by_name() -> None:
         process_device("cuda:1", World(rank=1, size=2, local_rank=1, local_size=2))
 
 
-def test_training_imports_neither_ros_nor_bags_nor_plots_nor_pycocotools(
+def test_training_imports_neither_ros_nor_bags_nor_pycocotools(
     folder: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    unneeded = ("rclpy", "sensor_msgs", "vision_msgs", "cv_bridge", "rosbags", "pycocotools", "matplotlib")
+    unneeded = ("rclpy", "sensor_msgs", "vision_msgs", "cv_bridge", "rosbags", "pycocotools")
     code = (
         "import sys; from cgdet_core.cli import main; code = main(sys.argv[1:])\n"
         f"print('loaded:', sorted({{name.partition('.')[0] for name in sys.modules}} & set({unneeded!r})))\n"

@@ -1,0 +1,55 @@
+"""The sheet of samples, pixel by pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.drawing import class_colour
+from cgdet_core.training.samples import contact_sheet, write_samples
+
+NAMES = ("person", "bicycle", "car")
+
+
+def batch(size: int = 64, count: int = 2) -> TrainingBatch:
+    """Grey crops with a car at (8, 16) to (40, 48) and a person's region to ignore at (50, 2) to (60, 30)."""
+    images = torch.full((count, 1, size, size), 0.5)
+    images[0, 0, 5, 5] = torch.nan
+    boxes = torch.tensor([[8.0, 16, 40, 48], [50, 2, 60, 30], [0, 0, 0, 0]]).repeat(count, 1, 1)
+    ids = torch.tensor([2, 0, 0]).repeat(count, 1)
+    objects = torch.tensor([True, False, False]).repeat(count, 1)
+    ignored = torch.tensor([False, True, False]).repeat(count, 1)
+    return TrainingBatch(images, boxes, ids, objects, ignored, torch.ones(count, 3, dtype=torch.bool))
+
+
+def test_objects_are_framed_in_their_class_colour_and_regions_to_ignore_in_grey_dashes() -> None:
+    sheet = contact_sheet([batch()], NAMES)
+    tile = sheet[28 : 28 + 64, :64]
+    framed = np.zeros((64, 64), bool)
+    framed[16:48, 8:40] = True
+    framed[17:47, 9:39] = False
+    assert (tile[framed] == class_colour(2)).all()
+    dashes = np.zeros((64, 64), bool)
+    dashes[2:30, 50:60] = True
+    dashes[3:29, 51:59] = False
+    grey = (tile[dashes] == 160).all(axis=1)
+    assert 0.3 < grey.mean() < 0.7
+    rest = tile[~framed & ~dashes]
+    assert set(map(tuple, rest.tolist())) == {(128, 128, 128), (0, 0, 0)}
+    assert tuple(tile[5, 5]) == (0, 0, 0)  # no number
+    # the second crop stands beside the first
+    assert (sheet[28 : 28 + 64, 68 : 68 + 64][framed] == class_colour(2)).all()
+
+
+def test_large_crops_are_shrunk_with_their_boxes_and_the_sheet_holds_no_more_than_asked(tmp_path: Path) -> None:
+    large = batch(size=640, count=3)
+    sheet = contact_sheet([large, large, large], NAMES, most=7)
+    assert sheet.shape == (28 + 2 * 324, 6 * 324, 3)
+    tile = sheet[28 : 28 + 320, :320]
+    assert (tile[8, 4:20] == class_colour(2)).all()
+    write_samples(tmp_path / "samples.jpg", [large], NAMES)
+    assert cv2.imread(str(tmp_path / "samples.jpg")).shape == (28 + 324, 3 * 324, 3)
