@@ -52,9 +52,8 @@ def main() -> None:
         optimizer.step()
         moments.append(time.perf_counter())
         stages_ms.append([(end - start) * 1e3 for start, end in itertools.pairwise(moments)])
-    for name, values in zip(
-        ("forward", "loss", "backward", "optimiser"), zip(*stages_ms[2:], strict=True), strict=True
-    ):
+    steps_ms = stages_ms[2:]
+    for name, values in zip(("forward", "loss", "backward", "optimiser"), zip(*steps_ms, strict=True), strict=True):
         print(f"{name:10s} {statistics.median(values):6.1f} ms")
     total = statistics.median(sum(values) for values in steps_ms)
     print(f"{'total':10s} {total:6.1f} ms: {arguments.batch / total * 1e3:.1f} images/s")
