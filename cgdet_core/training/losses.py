@@ -63,7 +63,7 @@ def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig,
     class_of_cell = batch.class_ids.gather(1, assignment.object_index)
     targets.scatter_(2, class_of_cell[:, :, None], assignment.target_score[:, :, None])
     cross_entropy = functional.binary_cross_entropy_with_logits(class_logits, targets, reduction="none")
-    class_term = (cross_entropy * _counted(output, batch, assignment)).sum() / normaliser
+    class_term = (cross_entropy * _counted(output, batch, assignment, class_of_cell)).sum() / normaliser
 
     # a GPU is waited for here, once: how many cells are positive decides the shapes of all that follows
     image_index, cell_index = assignment.positive.nonzero(as_tuple=True)
@@ -82,20 +82,23 @@ def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig,
     )
 
 
-def _counted(output: HeadOutput, batch: TrainingBatch, assignment: Assignment) -> Tensor:
+def _counted(output: HeadOutput, batch: TrainingBatch, assignment: Assignment, class_of_cell: Tensor) -> Tensor:
     """float [B, A, C]: 0 where nothing is known, 1 elsewhere.
 
-    Nothing is known of classes that an image has no labels for, and of a class at cells whose centre
-    lies in one of its regions to ignore and that answer for no object.
+    class_of_cell: int64 [B, A], of the object that a positive cell answers for. Nothing is known of
+    classes that an image has no labels for, and of a class at cells whose centre lies in one of its
+    regions to ignore and that answer for no object of it.
     """
+    classes = output.class_logits.shape[-1]
     centres = output.centres_xy_px[None, None]
     boxes = batch.boxes_xyxy_px[:, :, None]
     inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1) & batch.ignored[
         :, :, None
     ]  # [B, M, A]
-    of_class = functional.one_hot(batch.class_ids, output.class_logits.shape[-1]).to(torch.float32)  # [B, M, C]
+    of_class = functional.one_hot(batch.class_ids, classes).to(torch.float32)  # [B, M, C]
     covered = torch.einsum("bma,bmc->bac", inside.to(torch.float32), of_class) > 0
-    unknown = covered & ~assignment.positive[:, :, None]
+    answered = functional.one_hot(class_of_cell, classes).bool() & assignment.positive[:, :, None]
+    unknown = covered & ~answered
     return (~unknown & batch.labelled[:, None, :]).to(torch.float32)
 
 

@@ -110,7 +110,8 @@ class PlainLoss:
     def counts(self, image: int, cell: int, class_id: int) -> bool:
         if not self.batch.labelled[image, class_id]:
             return False
-        if cell in self.assigned[image].owner:
+        owner = self.assigned[image].owner.get(cell)
+        if owner is not None and int(self.batch.class_ids[image, owner]) == class_id:
             return True
         x, y = CENTRES[cell]
         for m in range(self.batch.ignored.shape[1]):

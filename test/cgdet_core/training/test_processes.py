@@ -26,6 +26,7 @@ from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint
 from cgdet_core.training.distributed import World, process_device, share_of_batch
 from cgdet_core.training.losses import DetectionLoss
 from cgdet_core.training.processes import processes
+from cgdet_core.training.run_state import RunState
 
 torch.set_num_threads(1)
 
@@ -155,15 +156,15 @@ def test_a_run_that_one_process_began_is_gone_on_with_by_two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "run"
-    step = trainer._Run.step
+    step = RunState.step
 
-    def six_steps(run: trainer._Run, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
+    def six_steps(run: RunState, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
         if run.batches_done == 6:
             raise KeyboardInterrupt
         return step(run, batch, stop_asked)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(trainer._Run, "step", six_steps)
+        interrupted.setattr(RunState, "step", six_steps)
         assert main(words(folder, out)) == 130
     assert checkpoint_of(out).batches_done == 6
     answer = torchrun("-m", "cgdet_core.cli", *words(folder, out, "--resume"))

@@ -1,0 +1,153 @@
+"""What a run is made of between two batches: weights, their average, the optimiser; one step, keep, restore."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+
+from cgdet_core.config import Recipe, TrainConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.errors import InputError
+from cgdet_core.files import sha256_of
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, load_model
+from cgdet_core.training.averaging import WeightAverage
+from cgdet_core.training.bad_batch import NotFiniteError
+from cgdet_core.training.checkpointing import Checkpoint, save_checkpoint
+from cgdet_core.training.distributed import ALONE, World, add_up_gradients, fingerprint
+from cgdet_core.training.global_batch_norm import use_global_statistics
+from cgdet_core.training.losses import DetectionLoss, detection_loss
+from cgdet_core.training.schedule import learning_rate
+
+_WHERE_COMPUTED_AND_HOW_WATCHED = (
+    "device",
+    "threads",
+    "workers",
+    "checkpoint_seconds",
+    "validate_every_images",
+    "validate_frames",
+    "tensorboard",
+)
+
+
+class RunState:
+    """Weights, their average and the optimiser, after `batches_done` batches."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, world: World = ALONE) -> None:
+        torch.manual_seed(recipe.train.seed)
+        # all crops have one size: cuDNN's search for the quickest convolution is paid once
+        torch.backends.cudnn.benchmark = device.type == "cuda"
+        self.recipe = recipe
+        self.device = device
+        self.world = world
+        self.batches_done = 0
+        self.rate = 0.0
+        self.gradient_norm = 0.0
+        self.stop_asked = False
+        self.init: str | None = None
+        self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
+        use_global_statistics(self.detector, world)
+        self.average = WeightAverage(self.detector, recipe.train.ema_decay)
+        matrices = [p for p in self.detector.parameters() if p.ndim > 1]
+        vectors = [p for p in self.detector.parameters() if p.ndim <= 1]
+        # weight decay is for the matrices: shrinking norms and biases only distorts them
+        groups = [{"params": matrices, "weight_decay": recipe.train.weight_decay}]
+        groups.append({"params": vectors, "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
+
+    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
+        """One batch, of which `batch` is this process' share; the loss of the whole batch.
+
+        stop_asked: whether this process was asked to stop; `self.stop_asked` is then whether any was.
+        NotFiniteError, with the weights as they were, where loss or gradient is no longer finite.
+        """
+        config = self.recipe.train
+        self.rate = learning_rate(self.batches_done * config.batch_size, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.detector.train()
+        batch = batch.to(self.device)
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = self.detector(images)
+        loss = detection_loss(output, batch, self.recipe.loss, self.world)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        asked = loss.class_term.new_tensor(float(stop_asked))
+        told = torch.stack((loss.class_term, loss.box_term, loss.distribution_term, asked)).detach()
+        *terms, asked = add_up_gradients(self.detector, told, self.world)
+        loss = DetectionLoss(*terms)
+        norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        # all in one transfer: a GPU is waited for once
+        total, self.gradient_norm, votes = torch.stack((loss.total, norm, asked)).tolist()
+        self.stop_asked = votes > 0
+        for what, value in (("loss", total), ("gradient", self.gradient_norm)):
+            if not math.isfinite(value):
+                raise NotFiniteError(what, self.batches_done, loss)
+        self.optimizer.step()
+        self.average.update(self.detector)
+        self.batches_done += 1
+        return loss
+
+    def check_alike(self, description: ModelInfo) -> None:
+        """InputError where another process starts with another recipe, data, device or weights."""
+        if self.world.size == 1:
+            return
+        self.world.check_alike("the recipe", essence(self.recipe).model_dump_json())
+        self.world.check_alike("the training data", description.training["data"])
+        self.world.check_alike("the kind of device", self.device.type)
+        state = self.detector.state_dict()
+        self.world.check_alike("the weights at the start", self.batches_done, *(fingerprint(t) for t in state.values()))
+
+    def save(self, path: Path) -> None:
+        tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.detector.state_dict().items()}
+        for name, parameter in self.detector.named_parameters():
+            for kind, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{kind}.{name}"] = value
+        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.init))
+
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        check_same(checkpoint, self.recipe, path)
+        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
+        self.batches_done = checkpoint.batches_done
+        self.init = checkpoint.init
+        kinds = ("step", "exp_avg", "exp_avg_sq")
+        moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in kinds}
+        try:
+            self.detector.load_state_dict(checkpoint.part("weights"))
+            self.average.detector.load_state_dict(checkpoint.part("average"))
+            for name, parameter in self.detector.named_parameters():
+                self.optimizer.state[parameter] = {
+                    kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
+                }
+        except (KeyError, RuntimeError):
+            raise InputError(
+                f"{path}: its tensors are not those of its recipe's network: train again in another --out"
+            ) from None
+
+    def start_from(self, init: Path) -> None:
+        start, info = load_model(init)
+        check_same_network(info, self.recipe, init)
+        self.init = f"{init.name} sha256:{sha256_of(init)}"
+        self.detector.load_state_dict(start.state_dict())
+        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
+
+
+def check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
+    """What the run is about must be the same; where and how it is computed may change."""
+    if essence(checkpoint.recipe) != essence(recipe):
+        raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
+
+
+def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
+    if info.model != recipe.model:
+        raise InputError(f"{path}: its network differs from the recipe's: copy its 'model' settings into the recipe")
+
+
+def essence(recipe: Recipe) -> Recipe:
+    usual = TrainConfig()
+    same = {name: getattr(usual, name) for name in _WHERE_COMPUTED_AND_HOW_WATCHED}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
