@@ -125,9 +125,15 @@ def tone_limits(grey: ImageArray, config: ThermalConfig) -> ToneLimits:
 
 def apply_tone(grey: ImageArray, limits: ToneLimits) -> FloatArray:
     """uint8/uint16 [H, W] -> float32 [H, W] in [0, 1], linear between the limits and cut beyond."""
-    counts = np.arange(256 if grey.dtype == np.uint8 else 65536, dtype=np.float32)
-    table = ((counts - np.float32(limits.low)) / np.float32(limits.high - limits.low)).clip(0, 1)
-    return np.asarray(np.take(table, grey), dtype=np.float32)
+    low, span = np.float32(limits.low), np.float32(limits.high - limits.low)
+    if grey.dtype == np.uint8:
+        table = ((np.arange(256, dtype=np.float32) - low) / span).clip(0, 1)
+        return np.asarray(cv2.LUT(grey, table[None]), np.float32)
+    # a table of 65536 counts would cost more than a crop
+    image = grey.astype(np.float32)
+    image -= low
+    image /= span
+    return image.clip(0, 1, out=image)
 
 
 def normalise(image: ImageArray, config: ThermalConfig) -> FloatArray:

@@ -51,7 +51,7 @@ def random_crop(
     picture = _cut(grey, left, top, height, width)
     inside = _cut_mask(grey.shape[0], grey.shape[1], left, top, height, width)
 
-    image = _tone(picture, limits)
+    image = apply_tone(picture, limits)
     if (height, width) != size:
         method = cv2.INTER_AREA if height > size[0] else cv2.INTER_LINEAR
         image = np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.float32)
@@ -75,16 +75,6 @@ def random_crop(
         framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
         image = framed
     return Crop(np.ascontiguousarray(image, dtype=np.float32), _visible(boxes, truth, size, config))
-
-
-def _tone(grey: ImageArray, limits: ToneLimits) -> FloatArray:
-    """What apply_tone gives, bit for bit; its table only where it is small."""
-    if grey.dtype == np.uint8:
-        return np.asarray(cv2.LUT(grey, apply_tone(np.arange(256, dtype=np.uint8)[None], limits)), np.float32)
-    image = grey.astype(np.float32)
-    image -= np.float32(limits.low)
-    image /= np.float32(limits.high - limits.low)
-    return image.clip(0, 1, out=image)
 
 
 def _place(

@@ -66,8 +66,9 @@ def train(
         run.start_from(init)
     description = _description(recipe, sources, run.init)
     run.check_alike(description)
-    total = len(TrainingBatches(sources, recipe))
-    batches = _named_worker_errors(_batches(sources, recipe, run.batches_done, run.device, world))
+    data = TrainingBatches(sources, recipe, world.rank, world.size)
+    total = len(data)
+    batches = _named_worker_errors(_batches(data, recipe.train.workers, run.batches_done, run.device))
     if not world.leads:
         _follow(run, batches, out, total)
         return model_path
@@ -140,12 +141,8 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, worl
     check_can_write(checkpoint_path)
 
 
-def _batches(
-    sources: list[Source], recipe: Recipe, start: int, device: torch.device, world: World
-) -> Iterator[TrainingBatch]:
+def _batches(data: TrainingBatches, workers: int, start: int, device: torch.device) -> Iterator[TrainingBatch]:
     """From batch `start` on, this process' share of each."""
-    data = TrainingBatches(sources, recipe, world.rank, world.size)
-    workers = recipe.train.workers
     return iter(
         DataLoader(
             data,
