@@ -159,6 +159,70 @@ class LossConfig(Settings):
     assigner: AssignerConfig = AssignerConfig()
 
 
+class TermConfig(Settings):
+    """When a training-only term is on, and where it taps the student (training/extra_terms.py)."""
+
+    weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
+    warmup_images: int = Field(0, ge=0, description="training crops over which the weight rises linearly from 0")
+    off_fraction: Fraction = Field(0.0, description="last share of the run, which goes without the term")
+    student_layers: tuple[str, str, str] = Field(
+        ("neck.down_to_8", "neck.up_to_16", "neck.up_to_32"),
+        description="modules of the detector whose outputs are tapped, at strides 8, 16, 32",
+    )
+    strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
+    roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
+    small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
+    middle_below_px: float = Field(128.0, gt=0, description="sqrt(area) below which it belongs to stride 16, else 32")
+
+    @field_validator("strides")
+    @classmethod
+    def _distinct_strides(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"{list(value)} must ascend, none twice")
+        return value
+
+
+class ContrastConfig(TermConfig):
+    """RCS: supervised contrast of regions (training/contrast.py). The paper gives none of these values."""
+
+    hidden: int = Field(128, ge=1, le=4096, description="width of the projection's hidden layer")
+    dimensions: int = Field(64, ge=2, le=4096, description="of an embedding")
+    temperature: float = Field(0.1, gt=0, le=100)
+    queue: int = Field(0, ge=0, le=100_000, description="embeddings of earlier batches that are kept as partners")
+
+
+class TeacherConfig(Settings):
+    """The frozen RGB teacher (training/teachers.py)."""
+
+    kind: Literal["yolox", "detector", "torchvision"] = Field(
+        "yolox",
+        description="yolox: an official YOLOX checkpoint as .safetensors; detector: a model file of this project; "
+        "torchvision: a detector of torchvision with a pyramid, by name",
+    )
+    path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
+    name: str = Field("fasterrcnn_resnet50_fpn_v2", description="of a torchvision detector")
+    download: bool = Field(False, description="allow torchvision to download its COCO weights")
+    random_weights: bool = Field(False, description="control: the same network, frozen as it was initialised")
+    class_map: dict[str, str] = Field(
+        default_factory=lambda: {"bus": "car", "truck": "car"},
+        description="the teacher's class name -> class name here, beside those of the same name",
+    )
+
+
+class GuidanceConfig(TermConfig):
+    """CMG: cross-modal guidance by a frozen RGB teacher (training/guidance.py)."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    region: Literal["boxes", "whole"] = Field("boxes", description="compared over labelled boxes, or over whole maps")
+    distance: Literal["pkd", "cwd", "cosine", "mse"] = "pkd"
+    temperature: float = Field(1.0, gt=0, le=100, description="of the softmax of cwd")
+    object_weight: Literal["seen", "equal"] = Field(
+        "seen", description="seen: an object counts by what the teacher sees of it; equal: every object alike"
+    )
+    mask_rgb: bool = Field(True, description="places without valid RGB take no part")
+    shuffle_rgb: bool = Field(False, description="control: each frame gets the RGB of another one of its source")
+
+
 class SensorConfig(Settings):
     """Cameras that the training data lack (data/augment_sensor.py, data/augment_tone.py).
 
@@ -548,6 +612,8 @@ class Recipe(Settings):
     model: ModelConfig = ModelConfig()
     thermal: ThermalConfig = ThermalConfig()
     loss: LossConfig = LossConfig()
+    contrast: ContrastConfig = ContrastConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
