@@ -588,6 +588,12 @@ class TrainConfig(Settings):
         200, ge=1, description="at most so many held-out frames, spread evenly over all, while it trains"
     )
     tensorboard: bool = Field(True, description="curves for TensorBoard in the run's folder")
+    term_gradients_every_batches: int = Field(
+        100,
+        ge=0,
+        description="where a training-only term is on, the norm of each term's gradient at the backbone goes into the "
+        "log so often (a backward pass each); 0: never",
+    )
 
 
 class BagConfig(Settings):
@@ -633,7 +639,38 @@ def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe in a YAML file with `key=value` overrides, dotted keys, laid over it."""
+    """The recipe in a YAML file with `key=value` overrides, dotted keys, laid over it.
+
+    A file may name another one under `base`, relative to its own folder, and then states only what
+    differs: keys are merged at every depth, lists replaced.
+    """
+    mapping = _with_base(path, ())
+    for override in overrides:
+        _lay_over(mapping, override)
+    return settings_from_mapping(Recipe, mapping, str(path))
+
+
+def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise InputError(f"{path}: is its own base: correct the 'base' keys")
+    mapping = _read_mapping(path)
+    base = mapping.pop("base", None)
+    if base is None:
+        return mapping
+    if not isinstance(base, str):
+        raise InputError(f"{path}: key 'base' = {base!r}: must be the name of another recipe file")
+    return _merged(_with_base(path.parent / base, (*above, path.resolve())), mapping)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -651,27 +688,35 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         mapping = {}
     if not isinstance(mapping, dict):
         raise InputError(f"{path}: must hold keys and values, holds {type(mapping).__name__}")
-    for override in overrides:
-        _lay_over(mapping, override)
-    return settings_from_mapping(Recipe, mapping, str(path))
+    return mapping
 
 
 def _lay_over(mapping: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+    """`a.b=value`; a whole number is the place in a list: `sources.0.weight=2`."""
+    key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"'{override}': settings are given as key=value, such as train.batch_size=8")
-    *parents, last = key.split(".")
-    for parent in parents:
-        if mapping.get(parent) is None:
-            mapping[parent] = {}
-        child = mapping[parent]
-        if not isinstance(child, dict):
-            raise InputError(f"'{override}': '{parent}' holds a value, not keys")
-        mapping = child
     try:
-        mapping[last] = yaml.safe_load(value)
+        value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        raise InputError(f"'{override}': '{value}' is not a YAML value") from None
+        raise InputError(f"'{override}': '{text}' is not a YAML value") from None
+    *parents, last = key.split(".")
+    place: Any = mapping
+    for number, parent in enumerate(parents):
+        if isinstance(place, dict) and place.get(parent) is None:
+            place[parent] = {}
+        place = place[_key_in(place, parent, override)]
+        if not isinstance(place, dict | list):
+            raise InputError(f"'{override}': '{'.'.join(parents[: number + 1])}' holds a value, not keys")
+    place[_key_in(place, last, override)] = value
+
+
+def _key_in(place: dict[str, Any] | list[Any], word: str, override: str) -> Any:
+    if isinstance(place, dict):
+        return word
+    if not (word.isdecimal() and int(word) < len(place)):
+        raise InputError(f"'{override}': '{word}' must be a place in a list of {len(place)}, counted from 0")
+    return int(word)
 
 
 def _one_line(error: ValidationError) -> str:

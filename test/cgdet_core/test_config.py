@@ -140,12 +140,58 @@ def test_a_file_that_is_missing_or_no_text_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["train.batch_size", "=4", "train.batch_size.x=4", "train.seed=2020-13-45", "train.seed=[", "sources.0=1"],
+    [
+        "train.batch_size",
+        "=4",
+        "train.batch_size.x=4",
+        "train.seed=2020-13-45",
+        "train.seed=[",
+        "sources.0=1",
+        "sources.0.weight=1",
+        "sources.path=a.json",
+        "sources.-1.weight=1",
+    ],
 )
 def test_an_override_that_cannot_be_laid_over_is_one_line_with_its_words(tmp_path: Path, override: str) -> None:
     with pytest.raises(InputError) as caught:
         recipe_of(tmp_path, "train: {batch_size: 4}\nsources: []", override)
     assert f"'{override}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_in_an_override_is_a_place_in_a_list(tmp_path: Path) -> None:
+    text = "sources: [{path: a.json}, {path: b.json, weight: 3}]\nmodel: {widths: [8, 16, 24, 32, 40]}\n"
+    recipe = recipe_of(tmp_path, text, "sources.1.hold_out_fold=2", "model.widths.4=48", "sources.0.weight=5")
+    assert [source.path for source in recipe.sources] == ["a.json", "b.json"]
+    assert [source.weight for source in recipe.sources] == [5, 3]
+    assert [source.hold_out_fold for source in recipe.sources] == [None, 2]
+    assert recipe.model.widths == (8, 16, 24, 32, 48)
+
+
+def test_a_recipe_with_a_base_states_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "first.yaml").write_text(
+        "train: {batch_size: 4, seed: 3}\nloss: {assigner: {top_k: 7, alpha: 0.6}}\nsources: [{path: a.json}]\n"
+    )
+    (tmp_path / "deeper" / "second.yaml").write_text("base: ../first.yaml\ntrain: {seed: 5}\n")
+    recipe = recipe_of(
+        tmp_path,
+        "base: deeper/second.yaml\nloss: {assigner: {top_k: 9}}\nsources: [{path: b.json}, {path: c.json}]\n",
+        "train.batch_size=2",
+    )
+    assert (recipe.train.seed, recipe.train.batch_size) == (5, 2)
+    assert (recipe.loss.assigner.top_k, recipe.loss.assigner.alpha) == (9, 0.6)
+    assert [source.path for source in recipe.sources] == ["b.json", "c.json"]
+
+
+@pytest.mark.parametrize(
+    ("base", "named"),
+    [("none.yaml", "none.yaml"), ("recipe.yaml", "its own base"), ("back.yaml", "its own base"), ("[a]", "'base'")],
+)
+def test_a_base_that_is_missing_or_leads_in_a_circle_is_one_line(tmp_path: Path, base: str, named: str) -> None:
+    (tmp_path / "back.yaml").write_text("base: recipe.yaml\n")
+    with pytest.raises(InputError, match=named) as caught:
+        recipe_of(tmp_path, f"base: {base}\n")
     assert "\n" not in str(caught.value)
 
 
