@@ -1,0 +1,160 @@
+"""cgdet ledger: training runs as rows of a file, and what they say side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.commands.common import Subparsers, add_command, print_or_write_json
+from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from cgdet_core.evaluation.ledger import Summary
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "ledger",
+        "keep training runs as rows of a file, and compare recipes over seeds",
+        "cgdet ledger add docs/ledger.jsonl baseline=runs/baseline_s0 rcs=runs/rcs_s0\n"
+        "  cgdet ledger show docs/ledger.jsonl --against baseline",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    adding = add_command(
+        actions,
+        "add",
+        "append finished runs that held blocks out",
+        "cgdet ledger add docs/ledger.jsonl baseline=runs/baseline_s0 rcs=runs/rcs_s0",
+    )
+    adding.add_argument("ledger", type=Path, metavar="F.jsonl", help="made where it is missing")
+    adding.add_argument("runs", nargs="+", metavar="NAME=DIR", help="a name for the recipe, and the run's folder")
+    adding.set_defaults(run=run_add)
+    showing = add_command(
+        actions,
+        "show",
+        "means over seeds, and differences from one recipe, seed by seed",
+        "cgdet ledger show docs/ledger.jsonl --against baseline",
+    )
+    showing.add_argument("ledger", type=Path, metavar="F.jsonl")
+    showing.add_argument(
+        "--against", default="baseline", metavar="NAME", help="recipe to differ from (default: %(default)s)"
+    )
+    showing.add_argument("--json", metavar="F", help="write the summary as JSON; '-' prints it")
+    showing.set_defaults(run=run_show)
+
+
+def run_add(arguments: argparse.Namespace) -> int:
+    from cgdet_core.evaluation.ledger import read_ledger
+    from cgdet_core.evaluation.look_log import append_line
+    from cgdet_core.files import check_can_write
+
+    check_can_write(arguments.ledger)
+    known = read_ledger(arguments.ledger) if arguments.ledger.exists() else []
+    rows = [_row(word) for word in arguments.runs]
+    hashes = {row["model_sha256"] for row in known}
+    for row in rows:
+        if row["model_sha256"] in hashes:
+            print(f"{row['name']} seed {row['seed']}: is in {arguments.ledger} already")
+            continue
+        hashes.add(row["model_sha256"])
+        append_line(arguments.ledger, json.dumps(row))
+        print(f"{row['name']} seed {row['seed']}: mAP50 {row['figures']['map50']:.3f}, protocol {row['protocol']}")
+    return 0
+
+
+def _row(word: str) -> dict[str, Any]:
+    from cgdet_core.config import load_recipe
+    from cgdet_core.evaluation.ledger import protocol_of
+    from cgdet_core.evaluation.look_log import commit_of
+    from cgdet_core.files import sha256_of
+    from cgdet_core.runtime.model_file import read_info
+
+    name, equals, folder = word.partition("=")
+    if not (name and equals and folder):
+        raise InputError(f"'{word}': runs are given as NAME=DIR, such as rcs=runs/rcs_s0")
+    out = Path(folder)
+    model = out / "model.safetensors"
+    recipe = load_recipe(out / "recipe.yaml").model_dump(mode="json")
+    figures = _json(out / "held_out.json", "the run has held no block out, or has not ended")
+    speed = _json(out / "summary.json", "the run has not ended")
+    init = read_info(model).training.get("init")
+    return {
+        "name": name,
+        "seed": recipe["train"]["seed"],
+        "protocol": protocol_of(recipe, init),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit_of(Path.cwd()),
+        "init": init,
+        "images": recipe["train"]["images"],
+        "held_out": {
+            source["path"]: source["hold_out_fold"]
+            for source in recipe["sources"]
+            if source["hold_out_fold"] is not None
+        },
+        "contrast": recipe["contrast"] if recipe["contrast"]["weight"] else None,
+        "guidance": recipe["guidance"] if recipe["guidance"]["weight"] else None,
+        "images_per_second": speed.get("images_per_second"),
+        "machine": f"{platform.machine()} {figures['device']}",
+        "model_sha256": sha256_of(model),
+        "figures": figures,
+    }
+
+
+def _json(path: Path, without: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path}: cannot be read: {without}") from None
+    return found
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    from cgdet_core.evaluation.ledger import read_ledger, summarise
+
+    rows = read_ledger(arguments.ledger)
+    if not rows:
+        raise InputError(f"{arguments.ledger}: holds no row: add runs with `cgdet ledger add`")
+    protocols = summarise(rows, arguments.against)
+    if arguments.json is not None:
+        summary = {key: [asdict(each) for each in recipes] for key, recipes in protocols.items()}
+        print_or_write_json(summary, arguments.json)
+    if arguments.json != "-":
+        for protocol, recipes in protocols.items():
+            row = next(row for row in rows if row["protocol"] == protocol)
+            held = ", ".join(f"{path} fold {fold}" for path, fold in row["held_out"].items())
+            print(f"protocol {protocol}: {row['images']} crops, start {row['init'] or 'none'}, held out: {held}")
+            print(_table(recipes, arguments.against))
+            print()
+    return 0
+
+
+def _table(recipes: list[Summary], against: str) -> str:
+    """Markdown: means over seeds with their spread, then the paired differences with their standard errors."""
+    from cgdet_core.evaluation.ledger import LESS_IS_BETTER, MEASURES
+
+    classes = [name for name in recipes[0].measures if name.startswith("AP50 ")]
+    columns = [*list(MEASURES)[:2], *classes, *list(MEASURES)[2:]]
+    columns = [name for name in columns if all(name in each.measures for each in recipes)]
+    heads = [f"{name} ↓" if name in LESS_IS_BETTER else name for name in columns]
+    lines = ["| recipe | seeds | " + " | ".join(heads) + " | time ↓ |", "|---" * (len(columns) + 3) + "|"]
+    for each in recipes:
+        cells = [f"{each.measures[name].mean:.3f} ± {each.measures[name].deviation:.3f}" for name in columns]
+        time = "" if each.step_ratio is None else f"{each.step_ratio:.2f}"
+        lines.append(f"| {each.name} | {' '.join(map(str, each.seeds))} | " + " | ".join(cells) + f" | {time} |")
+    for each in recipes:
+        if not each.differences:
+            continue
+        shared = next(iter(each.differences.values())).count
+        cells = []
+        for name in columns:
+            spread = each.differences.get(name)
+            error = "" if spread is None or spread.count < 2 else f" ± {spread.error:.3f}"
+            cells.append("" if spread is None else f"{spread.mean:+.3f}{error}")
+        lines.append(f"| {each.name} − {against} | {shared} shared | " + " | ".join(cells) + " | |")
+    return "\n".join(lines)

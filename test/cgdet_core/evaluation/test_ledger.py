@@ -1,0 +1,144 @@
+"""The ledger: rows side by side only where nothing but terms and seed differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cgdet_core.config import Recipe
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.ledger import measures_of, protocol_of, read_ledger, summarise
+
+
+def figures(map50: float = 0.5) -> dict[str, Any]:
+    return {
+        "map50": map50,
+        "map": map50 / 2,
+        "per_class": {"person": {"map50": map50 + 0.1}, "car": {"map50": None}},
+        "by_light": {"night": {"map50": 0.4}},
+        "by_size": {"small": {"map50": 0.2}},
+        "duplicates_per_object": {"all": 0.03},
+        "misses_by_height": [
+            {"from_px": 0, "to_px": 16, "truths": 10, "missed": 9},
+            {"from_px": 16, "to_px": 32, "truths": 30, "missed": 6},
+            {"from_px": 32, "to_px": 64, "truths": 50, "missed": 5},
+            {"from_px": 64, "to_px": None, "truths": 10, "missed": 0},
+        ],
+        "confusion": {"matrix": [[50, 2, 8], [3, 25, 12], [4, 6, 0]]},
+    }
+
+
+def row(name: str, seed: int, map50: float, protocol: str = "p", pace: float | None = 30.0) -> dict[str, Any]:
+    return {
+        "name": name,
+        "seed": seed,
+        "protocol": protocol,
+        "images": 100,
+        "images_per_second": pace,
+        "figures": figures(map50),
+    }
+
+
+def test_a_row_is_read_for_what_its_data_have() -> None:
+    values = measures_of(row("baseline", 0, 0.5))
+    assert values == pytest.approx(
+        {
+            "mAP50": 0.5,
+            "mAP": 0.25,
+            "night": 0.4,
+            "small": 0.2,
+            "duplicates": 0.03,
+            "missed": 20 / 100,
+            "missed < 32 px": 15 / 40,
+            "confused": 5 / 80,
+            "AP50 person": 0.6,
+        }
+    )
+
+
+def test_differences_are_of_the_same_seed() -> None:
+    scores = {"baseline": {0: 0.50, 1: 0.60, 2: 0.40}, "rcs": {2: 0.43, 0: 0.52, 7: 0.9}}
+    rows = [row(name, seed, value) for name, seeds in scores.items() for seed, value in seeds.items()]
+    (protocol,) = summarise(rows, "baseline").values()
+    baseline, rcs = protocol
+    assert baseline.seeds == (0, 1, 2)
+    assert baseline.differences == {}
+    assert baseline.measures["mAP50"].mean == pytest.approx(0.5)
+    assert baseline.measures["mAP50"].deviation == pytest.approx(np.std([0.5, 0.6, 0.4], ddof=1))
+    assert rcs.seeds == (0, 2, 7)
+    assert rcs.measures["mAP50"].mean == pytest.approx((0.43 + 0.52 + 0.9) / 3)
+    difference = rcs.differences["mAP50"]
+    assert (difference.mean, difference.count) == (pytest.approx(0.025), 2)
+    assert difference.error == pytest.approx(np.std([0.02, 0.03], ddof=1) / np.sqrt(2))
+    assert rcs.differences["AP50 person"].mean == pytest.approx(0.025)
+
+
+def test_the_time_of_a_crop_is_a_ratio_over_shared_seeds() -> None:
+    rows = [row("baseline", 0, 0.5, pace=30), row("baseline", 1, 0.5, pace=24), row("baseline", 2, 0.5, pace=None)]
+    rows += [row("rcs", 0, 0.5, pace=20), row("rcs", 1, 0.5, pace=20), row("rcs", 2, 0.5, pace=20)]
+    (protocol,) = summarise(rows, "baseline").values()
+    assert protocol[0].step_ratio == 1
+    assert protocol[1].step_ratio == pytest.approx((1.5 + 1.2) / 2)
+
+
+def test_a_recipe_without_the_reference_has_no_differences() -> None:
+    (protocol,) = summarise([row("rcs", 0, 0.5)], "baseline").values()
+    assert protocol[0].differences == {}
+    assert protocol[0].step_ratio is None
+
+
+def test_rows_of_different_protocols_stay_apart_and_the_last_row_of_a_seed_counts() -> None:
+    rows = [row("baseline", 0, 0.5, "a"), row("rcs", 0, 0.6, "b"), row("baseline", 0, 0.7, "a")]
+    found = summarise(rows, "baseline")
+    assert list(found) == ["a", "b"]
+    assert found["a"][0].measures["mAP50"].mean == pytest.approx(0.7)
+    assert found["b"][0].differences == {}
+
+
+def with_settings(**changes: dict[str, Any]) -> dict[str, Any]:
+    return Recipe.model_validate(changes).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"seed": 9, "workers": 0, "device": "cpu", "threads": 1, "tensorboard": False}},
+        {"contrast": {"weight": 1.0, "temperature": 0.5}},
+        {"guidance": {"weight": 1.0, "teacher": {"path": "a.safetensors"}}},
+    ],
+)
+def test_terms_seed_and_machine_do_not_change_the_protocol(changes: dict[str, Any]) -> None:
+    assert protocol_of(with_settings(**changes), "start") == protocol_of(with_settings(), "start")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"images": 99}},
+        {"train": {"learning_rate": 0.5}},
+        {"augment": {"mosaic_probability": 0.1}},
+        {"sources": [{"path": "a.json"}]},
+        {"model": {"head_width": 32}},
+        {"loss": {"box_weight": 1}},
+    ],
+)
+def test_anything_else_changes_the_protocol(changes: dict[str, Any]) -> None:
+    assert protocol_of(with_settings(**changes), "start") != protocol_of(with_settings(), "start")
+    assert protocol_of(with_settings(), "start") != protocol_of(with_settings(), None)
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    good = json.dumps(row("baseline", 0, 0.5))
+    for bad in ("{", "[]", '{"name": "a"}', "7", good.replace("map50", "map51")):
+        path.write_text(f"{good}\n{bad}\n", encoding="utf-8")
+        with pytest.raises(InputError, match=r"ledger\.jsonl: line 2"):
+            read_ledger(path)
+    path.write_text(good + "\n", encoding="utf-8")
+    assert read_ledger(path) == [row("baseline", 0, 0.5)]
+    with pytest.raises(InputError, match="missing"):
+        read_ledger(tmp_path / "missing.jsonl")
