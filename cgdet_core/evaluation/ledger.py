@@ -25,16 +25,16 @@ def _confused(matrix: Sequence[Sequence[int]]) -> float:
     """Objects that were found as another class, of all that were matched."""
     classes = len(matrix) - 1
     matched = sum(sum(row[:classes]) for row in matrix[:classes])
-    return (matched - sum(matrix[index][index] for index in range(classes))) / max(matched, 1)
+    right = sum(matrix[index][index] for index in range(classes))
+    return float(matched - right) / max(matched, 1)
 
 
 def _missed_below(figures: Mapping[str, Any], height_px: float) -> float:
     bins = [each for each in figures["misses_by_height"] if each["to_px"] is not None and each["to_px"] <= height_px]
-    return sum(each["missed"] for each in bins) / max(sum(each["truths"] for each in bins), 1)
+    return _miss_rate(bins)
 
 
-def _missed(figures: Mapping[str, Any]) -> float:
-    bins = figures["misses_by_height"]
+def _miss_rate(bins: Sequence[Mapping[str, int]]) -> float:
     return sum(each["missed"] for each in bins) / max(sum(each["truths"] for each in bins), 1)
 
 
@@ -46,19 +46,22 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "night": lambda figures: figures["by_light"].get("night", {}).get("map50"),
     "small": lambda figures: figures["by_size"].get("small", {}).get("map50"),
     "duplicates": lambda figures: figures["duplicates_per_object"].get("all"),
-    "missed": _missed,
+    "missed": lambda figures: _miss_rate(figures["misses_by_height"]),
     "missed < 32 px": lambda figures: _missed_below(figures, 32),
     "confused": lambda figures: _confused(figures["confusion"]["matrix"]),
 }
+# of the recipe's key `train`: where it was computed, how it was watched, and the seed
+_ASIDE = frozenset(
+    {"device", "threads", "workers", "checkpoint_seconds", "validate_every_images", "validate_frames"}
+    | {"tensorboard", "term_gradients_every_batches", "seed"}
+)
 LESS_IS_BETTER = frozenset({"duplicates", "missed", "missed < 32 px", "confused"})
 
 
 def protocol_of(recipe: Mapping[str, Any], init: str | None) -> str:
     """Eight hex digits, the same for runs that differ in nothing but terms, seed and how they were computed."""
-    aside = ("device", "threads", "workers", "checkpoint_seconds", "validate_every_images", "validate_frames")
-    aside += ("tensorboard", "seed", "term_gradients_every_batches")
     kept = {key: value for key, value in recipe.items() if key not in ("contrast", "guidance", "train")}
-    kept["train"] = {key: value for key, value in recipe["train"].items() if key not in aside}
+    kept["train"] = {key: value for key, value in recipe["train"].items() if key not in _ASIDE}
     return hashlib.sha256(json.dumps([kept, init], sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -1,0 +1,101 @@
+"""`cgdet ledger` as it is typed, over real runs of a few crops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.cli import main
+
+RECIPE = """
+model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}
+train: {images: 4, batch_size: 2, workers: 0, threads: 1, device: cpu, tensorboard: false}
+augment: {crop_px: 64}
+sources: [{path: small.json, hold_out_fold: 0}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven frames of seven blocks with a person in each, a recipe, and the runs a0, a1 (seeds 0, 1) and whole."""
+    folder = tmp_path_factory.mktemp("ledger")
+    images, annotations = [], []
+    for number in range(7):
+        frame = np.random.default_rng(number).integers(20, 60, (64, 96)).astype(np.uint8)
+        frame[10:40, 20:32] = 220
+        name = f"{number * 50:05d}.png"
+        cv2.imwrite(str(folder / name), frame)
+        images.append({"id": number, "file_name": name, "height": 64, "width": 96})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": [20, 10, 12, 30]})
+    categories = [{"id": 1, "name": "person"}]
+    (folder / "small.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    (folder / "recipe.yaml").write_text(RECIPE)
+    words = ["train", str(folder / "recipe.yaml"), "--data", str(folder), "--out"]
+    assert main([*words, str(folder / "a0")]) == 0
+    assert main([*words, str(folder / "a1"), "train.seed=1"]) == 0
+    assert main([*words, str(folder / "whole"), "sources.0.hold_out_fold=null"]) == 0
+    return folder
+
+
+def test_runs_become_rows_once_and_are_shown_side_by_side(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    assert main(["ledger", "add", str(ledger), f"baseline={folder / 'a0'}", f"baseline={folder / 'a1'}"]) == 0
+    before = ledger.read_bytes()
+    assert main(["ledger", "add", str(ledger), f"baseline={folder / 'a1'}"]) == 0
+    assert "already" in capsys.readouterr().out
+    assert ledger.read_bytes() == before
+    rows = [json.loads(line) for line in before.splitlines()]
+    assert [(row["name"], row["seed"], row["images"]) for row in rows] == [("baseline", 0, 4), ("baseline", 1, 4)]
+    assert rows[0]["protocol"] == rows[1]["protocol"]
+    assert rows[0]["held_out"] == {"small.json": 0}
+    assert rows[0]["figures"] == json.loads((folder / "a0" / "held_out.json").read_text())
+    assert rows[0]["contrast"] is rows[0]["guidance"] is None
+
+    assert main(["ledger", "show", str(ledger)]) == 0
+    shown = capsys.readouterr().out
+    assert f"protocol {rows[0]['protocol']}: 4 crops, start none, held out: small.json fold 0" in shown
+    assert "| baseline | 0 1 |" in shown
+    assert main(["ledger", "show", str(ledger), "--json", "-"]) == 0
+    ((protocol, (summary,)),) = json.loads(capsys.readouterr().out).items()
+    assert protocol == rows[0]["protocol"]
+    assert summary["measures"]["mAP50"]["mean"] == pytest.approx(np.mean([row["figures"]["map50"] for row in rows]))
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("baseline", "'baseline'"),
+        ("=a0", "'=a0'"),
+        ("baseline=", "'baseline='"),
+        ("baseline=none", "recipe.yaml"),
+        ("baseline=whole", "held_out.json"),
+    ],
+)
+def test_what_is_no_finished_run_is_one_line_and_nothing_is_added(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, named: str
+) -> None:
+    name, equals, run = word.partition("=")
+    word = f"{name}{equals}{folder / run}" if run and name else word
+    ledger = tmp_path / "ledger.jsonl"
+    assert main(["ledger", "add", str(ledger), f"baseline={folder / 'a0'}", word]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+    assert not ledger.exists()
+
+
+def test_a_ledger_that_is_missing_or_empty_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    for name in ("empty.jsonl", "none.jsonl"):
+        assert main(["ledger", "show", str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert name in error
+        assert error.count("\n") == 1
