@@ -99,7 +99,7 @@ class PostprocessConfig(Settings):
     class_thresholds: dict[str, Fraction] = Field(
         default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
     )
-    nms_iou: Fraction = 0.6
+    nms_iou: Fraction = 0.55
     max_detections: int = Field(300, ge=1, le=10000)
     max_candidates: int = Field(3000, ge=1, description="the best that reach the NMS")
 
