@@ -1,8 +1,11 @@
-"""What every test sees: a domain of its own for ROS, one thread, and where the repository and the shared data lie."""
+"""What every test sees: a domain of its own for ROS, one thread, where repository and shared data lie, a full disk."""
 
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,3 +33,23 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"{folder} holds no shared data: name its place in CGDET_SHARED")
     return folder
+
+
+@contextmanager
+def _limited_files(byte_limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (byte_limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """`with full_disk(byte_limit)`: the kernel lets no file grow beyond it, as a full disk does.
+
+    The limit is that of the whole process, of its threads and of children started meanwhile, and ends
+    with the block, whatever happens there; keep the block to what is to be refused.
+    """
+    return _limited_files

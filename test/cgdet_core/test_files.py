@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ from safetensors import safe_open
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, replacing, sha256_of, write_tensors, write_text
-
-
-@contextmanager
-def full_disk(byte_limit: int) -> Iterator[None]:
-    """No file of this process grows beyond `byte_limit`: the kernel refuses, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (byte_limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_text_is_written_into_folders_that_are_made(tmp_path: Path) -> None:
@@ -56,7 +44,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_one_line_with_the_name_and_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_with_the_name_and_leaves_the_old_file(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     with full_disk(1000), pytest.raises(InputError) as text_error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +91,14 @@ def test_a_description_of_another_network_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
-def test_a_full_disk_leaves_the_old_model(learned_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_model(
+    learned_model: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "m"
     path.write_bytes(b"old")
     detector, info = load_model(learned_model)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(InputError, match="cannot be written"):
-            save_model(path, detector, info)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(1000), pytest.raises(InputError, match="cannot be written"):
+        save_model(path, detector, info)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

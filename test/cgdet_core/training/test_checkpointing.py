@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import resource
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -84,18 +85,15 @@ def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint_whole(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "c"
     save_checkpoint(path, CHECKPOINT)
     before = path.read_bytes()
     larger = Checkpoint(CHECKPOINT.recipe, 18, {"weights.a.b": torch.zeros(100_000)})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(InputError) as caught:
-            save_checkpoint(path, larger)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(20_000), pytest.raises(InputError) as caught:
+        save_checkpoint(path, larger)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import resource
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -46,13 +47,10 @@ def test_a_point_of_the_very_batch_of_the_checkpoint_stays(tmp_path: Path) -> No
     assert curve(tmp_path, "x") == [(20, 1.0), (40, 2.0)]
 
 
-def test_no_file_is_made_before_the_first_point_and_a_full_disk_is_an_error(tmp_path: Path) -> None:
+def test_no_file_is_made_before_the_first_point_and_a_full_disk_is_an_error(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     file = ScalarFile(tmp_path, 0)
     assert not list(tmp_path.iterdir())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            file.add({"x": 1.0}, 1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(10), pytest.raises(OSError, match="too large"):
+        file.add({"x": 1.0}, 1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -80,17 +79,6 @@ def check_same_run(out: Path, reference: Path) -> None:
             assert torch.equal(tensor, other[key]), key
     steps = [line for line in log_of(out) if "loss" in line]
     assert steps == log_of(reference)
-
-
-@contextmanager
-def limited_files(byte_limit: int) -> Iterator[None]:
-    """No file of this process grows beyond `byte_limit`: the kernel refuses, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (byte_limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class AtDraw(tuple):
@@ -236,11 +224,10 @@ def test_curves_on_a_full_disk_are_one_line_and_cost_nothing(
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_its_last_checkpoint_whole(
-    unwatched: Path, tmp_path: Path
+    unwatched: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    fills_up = acting_sources(12, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard)))
-    with limited_files(resource.RLIM_INFINITY):
+    with ExitStack() as until_refused:
+        fills_up = acting_sources(12, lambda: until_refused.enter_context(full_disk(20_000)))
         message = refusal(RECIPE, fills_up, tmp_path)
     assert str(tmp_path / "checkpoint.safetensors") in message
     assert "cannot be written" in message
@@ -251,12 +238,11 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_its_last_checkpoint_
 
 
 def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_resumed(
-    unwatched: Path, tmp_path: Path
+    unwatched: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # batch 20 is logged before it is saved
-    fills_up = acting_sources(19, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard)))
-    with limited_files(resource.RLIM_INFINITY):
+    with ExitStack() as until_refused:
+        # batch 20 is logged before it is saved
+        fills_up = acting_sources(19, lambda: until_refused.enter_context(full_disk(100)))
         message = refusal(RECIPE, fills_up, tmp_path)
     assert str(tmp_path / "log.jsonl") in message
     assert "--resume" in message
