@@ -4,90 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
 
-from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig, load_recipe
-from cgdet_core.data.dataset import CachedFrame, Source, TrainingBatches
-from cgdet_core.errors import InputError
+from cgdet_core.config import load_recipe
+from cgdet_core.data.dataset import TrainingBatches
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
 from cgdet_core.training.losses import detection_loss
-from cgdet_core.training.samples import SAMPLES
 from cgdet_core.training.schedule import learning_rate
 from cgdet_core.training.trainer import train
-from cgdet_core.types import GroundTruth
-
-torch.set_num_threads(1)
-
-RECIPE = Recipe(
-    model=ModelConfig(
-        widths=(8, 8, 8, 8, 8), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4, input_height_width_px=(32, 64)
-    ),
-    # one frame to a picture: the frames are counted
-    augment=AugmentConfig(crop_px=32, mosaic_probability=0),
-    train=TrainConfig(
-        images=54,
-        batch_size=2,
-        workers=0,
-        device="cpu",
-        warmup_images=10,
-        checkpoint_seconds=1e-6,
-        seed=1,
-        weight_decay=2.0,
-        gradient_clip=2.0,
-    ),
-)
-
-
-class Interrupted(tuple):
-    """Frames of a source; an exception comes while draw `after` is made, those of the sheet of samples included."""
-
-    after = 10**9
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
-        self.after -= 1
-        if self.after < 0:
-            raise KeyboardInterrupt
-        return super().__getitem__(index)
-
-
-def sources(interrupt_after: int = 10**9) -> list[Source]:
-    frames = []
-    for number in range(4):
-        rng = np.random.default_rng(number)
-        grey = rng.integers(80, 120, (48, 64), dtype=np.uint8)
-        left, top = rng.integers(0, 40), rng.integers(0, 20)
-        grey[top : top + 24, left : left + 16] += 100
-        truth = GroundTruth(np.array([[left, top, left + 16, top + 24]]), np.array([number % 3]), np.zeros(1, bool))
-        frames.append(CachedFrame(grey, thermal.tone_limits(grey, ThermalConfig()), truth))
-    interrupted = Interrupted(frames)
-    interrupted.after = interrupt_after
-    return [Source("squares", 1.0, interrupted, polarity_free=False)]
-
-
-def changed(**settings: Any) -> Recipe:
-    return RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update=settings)})
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    """The log without what differs from run to run: how fast it was."""
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    timed = ("images_per_second", "data_wait_share")
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +103,7 @@ def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None
 def train_to(batches: int, out: Path) -> Checkpoint:
     """The same run, interrupted after `batches`."""
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, sources(interrupt_after=SAMPLES + 2 * batches), out, progress=False)
+        train(RECIPE, acting_sources(batches, interrupt), out, progress=False)
     checkpoint = load_checkpoint(out / "checkpoint.safetensors")
     assert checkpoint.batches_done == batches
     # the model of a run under way is the average, not the weights that are being learned
@@ -189,12 +122,7 @@ def test_a_stopped_and_resumed_run_ends_as_the_uninterrupted_one(
     with (tmp_path / "log.jsonl").open("a") as handle:
         handle.write('{"batch": 24, "learn')
     train(RECIPE, sources(), tmp_path, resume=True, progress=False)
-    for name in ("checkpoint.safetensors", "model.safetensors"):
-        whole, resumed = load_file(finished / name), load_file(tmp_path / name)
-        assert whole.keys() == resumed.keys()
-        for key, tensor in whole.items():
-            assert torch.equal(tensor, resumed[key]), key
-    assert log_of(tmp_path) == log_of(finished)
+    check_same_run(tmp_path, finished)
 
 
 def test_lines_of_batches_that_are_done_again_are_dropped_from_the_log(finished: Path, tmp_path: Path) -> None:
@@ -219,34 +147,6 @@ def test_the_seed_decides_and_helper_processes_change_nothing(finished: Path, tm
     assert all(torch.equal(tensor, helped[name]) for name, tensor in whole.items())
     other = load_file(train(changed(seed=2, images=2), sources(), tmp_path / "other", progress=False))
     assert not torch.allclose(other["backbone.stem.conv.weight"], whole["backbone.stem.conv.weight"], atol=0.01)
-
-
-def test_a_killed_process_leaves_a_checkpoint_that_can_be_resumed(
-    finished: Path, tmp_path: Path, repository: Path
-) -> None:
-    code = (
-        "import pathlib, sys; sys.path.insert(0, sys.argv[2]); import test_trainer as t;"
-        "t.train(t.RECIPE, t.sources(), pathlib.Path(sys.argv[1]), progress=False)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], env=environment)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "checkpoint.safetensors").exists():
-        assert time.monotonic() < deadline, "the run wrote no checkpoint within a minute"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done >= 1
-    model = train(RECIPE, sources(), tmp_path, resume=True, progress=False)
-    whole, resumed = load_file(finished / "model.safetensors"), load_file(model)
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
-
-
-def refusal(*arguments: Any, **more: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        train(*arguments, progress=False, **more)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(finished: Path) -> None:
@@ -286,14 +186,6 @@ def test_a_checkpoint_without_the_optimisers_state_is_refused(finished: Path, tm
         del checkpoint.tensors[name]
     save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
     assert "tensors" in refusal(RECIPE, sources(), tmp_path, resume=True)
-
-
-def test_a_loss_that_explodes_ends_the_run_with_one_line(tmp_path: Path) -> None:
-    wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0, checkpoint_seconds=1000)
-    message = refusal(wild, sources(), tmp_path)
-    assert "not finite" in message
-    assert "train.learning_rate" in message
-    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
