@@ -41,6 +41,11 @@ def class_colour(class_id: int) -> Colour:
     return CLASS_COLOURS[class_id % len(CLASS_COLOURS)]
 
 
+def class_colour_hex(class_id: int) -> str:
+    """`class_colour` as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*class_colour(class_id))
+
+
 def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None) -> RgbArray:
     """What a person sees of a frame: uint8 [H, W, 3]; RGB as it is, thermal counts by their percentiles.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgdet_core.drawing import CLASS_COLOURS
+from cgdet_core.drawing import class_colour_hex
+from cgdet_core.evaluation.plot_style import PLOT_STYLE
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.metrics import Metrics
@@ -19,24 +20,15 @@ _INK = "#010203"
 _BLUE, _RED = "#3d85c6", "#d55e00"
 _MANY_POINTS = 3000  # beyond, points become a picture inside the SVG
 
-# keyed as matplotlib wants it, whose stubs spell out every key there is
 _STYLE: dict[Any, Any] = {
+    **PLOT_STYLE,
     "font.size": 10,
-    "font.family": "sans-serif",
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
     "xtick.color": _INK,
     "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#8080804d",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a class name may hold a dollar sign
 }
 
 
@@ -94,7 +86,7 @@ def precision_recall(metrics: Metrics) -> str:
         for class_id, (name, curve) in enumerate(metrics.curves.items()):
             if curve.truths == 0:
                 continue
-            colour = _hex(class_id)
+            colour = class_colour_hex(class_id)
             # thousands of points of a flat tail are drawn as well by some hundreds
             kept = np.unique(np.linspace(0, len(curve.scores) - 1, 400).astype(int)) if len(curve.scores) else []
             axes.plot(curve.recall[kept], curve.precision[kept], color=colour, label=name, linewidth=1.8)
@@ -129,10 +121,6 @@ def misses_by_height(metrics: Metrics) -> str:
         axes.set_ylabel("share missed")
 
     return _svg("misses", (4.7, 3.6), plot)
-
-
-def _hex(class_id: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*CLASS_COLOURS[class_id % len(CLASS_COLOURS)])
 
 
 def _svg(name: str, size_inches: tuple[float, float], plot: Any) -> str:

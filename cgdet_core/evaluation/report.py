@@ -16,7 +16,7 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from cgdet_core.drawing import CLASS_COLOURS, RgbArray
+from cgdet_core.drawing import RgbArray, class_colour_hex
 from cgdet_core.evaluation.metrics import Metrics
 from cgdet_core.files import write_text
 from cgdet_core.types import FloatArray
@@ -162,7 +162,7 @@ def _accuracy_tables(metrics: Metrics) -> dict[str, Any]:
         classes.append(
             {
                 "name": name,
-                "colour": "#{:02x}{:02x}{:02x}".format(*CLASS_COLOURS[class_id % len(CLASS_COLOURS)]),
+                "colour": class_colour_hex(class_id),
                 "truths": figures["truths"],
                 **{key: fraction(figures[key]) for key in ("map50", "map75", "map")},
                 "threshold": f"{point['threshold']:.2f}",

@@ -8,23 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.drawing import CLASS_COLOURS
+from cgdet_core.drawing import class_colour_hex
+from cgdet_core.evaluation.plot_style import PLOT_STYLE
 from cgdet_core.files import replacing
 
 _TERMS = {"loss": "#222222", "class": "#0072b2", "box": "#d55e00", "distribution": "#009e73"}
 _GREY = "#707070"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#8080804d",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "text.parse_math": False,  # a class name may hold a dollar sign
-}
 
 
 def write_run_plot(
@@ -40,7 +29,7 @@ def write_run_plot(
 
     steps = [line for line in lines if "loss" in line]
     validations = [line for line in lines if "validation" in line]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}):
         figure = Figure(figsize=(11, 6.6), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         (loss, precision), (rate, speed) = figure.subplots(2, 2, sharex=True)
@@ -72,8 +61,7 @@ def _precisions(axes: Any, validations: Sequence[dict[str, Any]], class_names: S
     for class_id, name in enumerate(class_names):
         values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
         if any(value is not None for value in values):
-            colour = "#{:02x}{:02x}{:02x}".format(*CLASS_COLOURS[class_id % len(CLASS_COLOURS)])
-            axes.plot(at, _numbers(values), ".-", color=colour, linewidth=1.6, label=name)
+            axes.plot(at, _numbers(values), ".-", color=class_colour_hex(class_id), linewidth=1.6, label=name)
     if validations:
         mean = _numbers([line["validation"]["map50"] for line in validations])
         axes.plot(at, mean, ".-", color=_TERMS["loss"], linewidth=1.6, label="mean")
