@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands.common import Subparsers, add_command, parse_class_map
+from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
 from cgdet_core.errors import InputError
 
 
@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
     make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images")
-    make.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help="category = class, or =ignore")
+    add_class_map_argument(make)
     make.add_argument("--seed", type=int, help="of the street (default: 0)")
     make.add_argument("--seconds", type=float, help="of the street")
     make.add_argument("--fps", type=float, help="frames per second")

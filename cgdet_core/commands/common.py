@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.errors import InputError
-from cgdet_core.files import write_text
+from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.offline import OfflineRun
@@ -52,6 +52,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     parser.add_argument("--truth-topic", help="Detection2DArray topic with the labels of a bag")
+    add_class_map_argument(parser)
+
+
+def add_class_map_argument(parser: argparse.ArgumentParser) -> None:
+    """For `parse_class_map`."""
     parser.add_argument(
         "--class-map",
         nargs="+",
@@ -59,6 +64,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=CLASS",
         help="category in the data = class of the model, or =ignore, such as truck=car rider=person",
     )
+
+
+def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
+    """For `check_json_place` and `print_or_write_json`."""
+    parser.add_argument("--json", metavar="F", help=f"write {figures} as JSON; '-' prints them")
 
 
 def add_log_argument(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +119,12 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
         mapping[name] = target
     return mapping
+
+
+def check_json_place(path: str | None) -> None:
+    """Raise InputError, before the work is done, where `print_or_write_json` could not write."""
+    if path not in (None, "-"):
+        check_can_write(Path(path))
 
 
 def print_or_write_json(document: dict[str, Any], path: str | None) -> None:

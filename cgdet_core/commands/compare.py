@@ -11,7 +11,9 @@ from cgdet_core.commands.common import (
     add_command,
     add_data_arguments,
     add_device_arguments,
+    add_json_argument,
     add_log_argument,
+    check_json_place,
     load_predictor,
     measured,
     parse_class_map,
@@ -37,7 +39,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file of the same classes")
-    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    add_json_argument(parser)
     parser.add_argument(
         "--resamples",
         type=int,
@@ -57,7 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.look_log import append_look, log_for
     from cgdet_core.evaluation.offline import check_data, open_samples
     from cgdet_core.evaluation.paired import run_paired
-    from cgdet_core.files import check_can_write
 
     given = {"resamples": arguments.resamples, "seed": arguments.seed}
     settings = settings_from_mapping(
@@ -65,8 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     class_map = parse_class_map(arguments.class_map)
     check_data(arguments.data)
-    if arguments.json not in (None, "-"):
-        check_can_write(Path(arguments.json))
+    check_json_place(arguments.json)
     log = log_for(arguments.data, arguments.log, Path.cwd())
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = a.info.class_names

@@ -12,8 +12,10 @@ from cgdet_core.commands.common import (
     Subparsers,
     add_command,
     add_data_arguments,
+    add_json_argument,
     add_log_argument,
     add_model_arguments,
+    check_json_place,
     load_predictor,
     measured,
     parse_class_map,
@@ -31,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
         "measure a model on a COCO set or a bag, every frame, offline",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
-    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    add_json_argument(parser)
     parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
     add_data_arguments(parser)
     add_log_argument(parser)
@@ -47,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     class_map = parse_class_map(arguments.class_map)
     check_data(arguments.data)
-    for output in (arguments.json, arguments.report):
-        if output not in (None, "-"):
-            check_can_write(Path(output))
+    check_json_place(arguments.json)
+    if arguments.report is not None:
+        check_can_write(arguments.report)
     log = log_for(arguments.data, arguments.log, Path.cwd())
     predictor = load_predictor(arguments)
     names = predictor.info.class_names

@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import Subparsers, add_command, measured, print_or_write_json
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_json_argument,
+    check_json_place,
+    measured,
+    print_or_write_json,
+)
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
@@ -29,9 +36,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
-    parser.add_argument(
-        "--json", metavar="F", help="write speed, the last loss and the held-out figures as JSON; '-' prints them"
-    )
+    add_json_argument(parser, "speed, the last loss and the held-out figures")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings laid over the recipe's")
     parser.set_defaults(run=run)
 
@@ -39,7 +44,6 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.dataset import load_sources
-    from cgdet_core.files import check_can_write
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
@@ -47,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     with processes() as world:
         recipe = load_recipe(arguments.recipe, arguments.settings)
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
-        if world.leads and arguments.json not in (None, "-"):
-            check_can_write(Path(arguments.json))
+        if world.leads:
+            check_json_place(arguments.json)
         sources, held_out = load_sources(recipe, arguments.data, progress=world.leads)
         try:
             model = train(
