@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
+from cgdet_core.runtime.percentiles import percentiles
 
 OK, WARN, ERROR = 0, 1, 2
 _WINDOW_FRAMES = 256  # of the times that are summed up
@@ -140,8 +140,8 @@ class FrameLog:
             last_error = self.last_error
         for name, milliseconds in times.items():
             if milliseconds:
-                p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
-                values[f"{name}_ms"] = f"p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f}"
+                figures = percentiles(milliseconds)
+                values[f"{name}_ms"] = ", ".join(f"{rank} {figure:.2f}" for rank, figure in figures.items())
         values["last_error"] = last_error
         return values
 

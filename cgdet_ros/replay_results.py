@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.config import ReplayConfig
 from cgdet_core.data.bags import BagReader, FrameInfo, read_frame_info, read_truth
@@ -20,6 +18,7 @@ from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.report import fraction
 from cgdet_core.evaluation.worst import worst_frames
 from cgdet_core.files import write_text
+from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.types import GroundTruth
 from cgdet_ros.replay_output import RESULT_NAMES, VIDEO_NAME, results_folder
 from cgdet_ros.replay_run import ReplayRun
@@ -118,14 +117,14 @@ def accuracy(frames: list[EvaluatedFrame], class_names: tuple[str, ...]) -> Metr
 def latency_ms(run: ReplayRun) -> dict[str, float] | None:
     """p50, p95 and p99 of publish to detections received; None without an answer."""
     times = [frame.latency_ms for frame in run.frames if frame.latency_ms is not None]
-    return percentiles(times)
+    return _rounded_percentiles(times)
 
 
-def percentiles(values: list[float] | tuple[float, ...]) -> dict[str, float] | None:
+def _rounded_percentiles(values: Sequence[float]) -> dict[str, float] | None:
     """p50, p95 and p99; None of nothing."""
     if not values:
         return None
-    return {f"p{level}": round(float(np.percentile(values, level)), 3) for level in (50, 95, 99)}
+    return {name: round(value, 3) for name, value in percentiles(values).items()}
 
 
 def metrics_document(replay: Replay, figures: Metrics | None) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def metrics_document(replay: Replay, figures: Metrics | None) -> dict[str, Any]:
         "dropped_stamps_ns": dropped,
         "seconds": round(sent_s[-1] - sent_s[0], 3),
         "latency_ms": latency_ms(run),
-        "published_late_ms": percentiles(run.late_ms),
+        "published_late_ms": _rounded_percentiles(run.late_ms),
         "objects_detected": sum(len(frame.detections or ()) for frame in run.answered),
         "score_threshold": run.threshold,
         "class_names": list(run.class_names),

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics import EvaluatedFrame
+from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Sample
 
@@ -47,7 +47,7 @@ class OfflineRun:
 
     def ms_per_image(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to detections."""
-        return {f"p{level}": float(np.percentile(self.stage_ms["total"], level)) for level in (50, 95, 99)}
+        return percentiles(self.stage_ms["total"])
 
 
 def check_data(data: Path) -> None:

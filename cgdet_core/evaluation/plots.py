@@ -10,6 +10,7 @@ import numpy as np
 
 from cgdet_core.drawing import class_colour_hex
 from cgdet_core.evaluation.plot_style import PLOT_STYLE
+from cgdet_core.runtime.percentiles import percentiles
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.metrics import Metrics
@@ -46,9 +47,9 @@ def latency_over_time(trace: LatencyTrace) -> str:
             alpha=0.8,
             rasterized=len(trace.sent_s) > _MANY_POINTS,
         )
-        for percentile, dashes in ((50, "-"), (95, "--")):
-            level = float(np.percentile(trace.latency_ms, percentile))
-            axes.axhline(level, color=_INK, linewidth=1, linestyle=dashes, label=f"p{percentile} {level:.1f} ms")
+        levels = percentiles(trace.latency_ms, (50, 95))
+        for (name, level), dashes in zip(levels.items(), ("-", "--"), strict=True):
+            axes.axhline(level, color=_INK, linewidth=1, linestyle=dashes, label=f"{name} {level:.1f} ms")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("latency, ms")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)

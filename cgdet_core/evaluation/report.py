@@ -19,6 +19,7 @@ import numpy as np
 from cgdet_core.drawing import RgbArray, class_colour_hex
 from cgdet_core.evaluation.metrics import Metrics
 from cgdet_core.files import write_text
+from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.types import FloatArray
 
 NOT_LABELLED = "The recording holds no labels: this report says nothing about accuracy."
@@ -125,7 +126,7 @@ def render_report(report: Report) -> str:
         report=report,
         # matplotlib escapes the text it draws
         plots={name: Markup(svg) for name, svg in drawn.items()},
-        latency=_percentiles(report.latency) if "latency" in drawn else [],
+        latency=_latency_rows(report.latency) if "latency" in drawn else [],
         accuracy=None if report.metrics is None else _accuracy_tables(report.metrics),
         samples=[_embedded(picture) for picture in report.samples],
         worst=[_embedded(picture) for picture in report.worst],
@@ -133,11 +134,11 @@ def render_report(report: Report) -> str:
     )
 
 
-def _percentiles(trace: LatencyTrace | None) -> list[tuple[str, str]]:
+def _latency_rows(trace: LatencyTrace | None) -> list[tuple[str, str]]:
     if trace is None:
         return []
-    ranks = (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99), ("greatest", 100))
-    return [(name, f"{float(np.percentile(trace.latency_ms, rank)):.1f}") for name, rank in ranks]
+    figures = percentiles(trace.latency_ms, (50, 90, 95, 99, 100))
+    return [("greatest" if name == "p100" else name, f"{figure:.1f}") for name, figure in figures.items()]
 
 
 def _embedded(picture: Picture) -> dict[str, Any]:
