@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES
@@ -172,7 +172,16 @@ class TermConfig(Settings):
     strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
     roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
     small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
-    middle_below_px: float = Field(128.0, gt=0, description="sqrt(area) below which it belongs to stride 16, else 32")
+    middle_below_px: float = Field(
+        128.0, gt=0, validate_default=True, description="sqrt(area) below which it belongs to stride 16, else 32"
+    )
+
+    @field_validator("middle_below_px")
+    @classmethod
+    def _above_small(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("small_below_px", 0.0):
+            raise ValueError(f"must not be below small_below_px = {info.data['small_below_px']:g}")
+        return value
 
     @field_validator("strides")
     @classmethod
@@ -187,7 +196,7 @@ class ContrastConfig(TermConfig):
 
     hidden: int = Field(128, ge=1, le=4096, description="width of the projection's hidden layer")
     dimensions: int = Field(64, ge=2, le=4096, description="of an embedding")
-    temperature: float = Field(0.1, gt=0, le=100)
+    temperature: float = Field(0.1, ge=0.001, le=100)
     queue: int = Field(0, ge=0, le=100_000, description="embeddings of earlier batches that are kept as partners")
 
 

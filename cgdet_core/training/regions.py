@@ -30,7 +30,10 @@ class Regions:
 
 
 def regions_of(batch: TrainingBatch, config: TermConfig) -> Regions:
-    """Level by sqrt(area) (FPN, Lin et al. 2017, eq. 1, with bounds in pixels), of the levels in use the nearest."""
+    """Level by sqrt(area) (FPN, Lin et al. 2017, eq. 1, with bounds in pixels).
+
+    Where that level is not in use it is the nearest that is, the finer of two as near.
+    """
     image_index, slot = batch.objects.nonzero(as_tuple=True)
     boxes = batch.boxes_xyxy_px[image_index, slot]
     rois = torch.cat((image_index[:, None].to(boxes.dtype), boxes), dim=1)
