@@ -59,6 +59,15 @@ class World:
         _together(lambda: dist.all_gather(parts, mine))
         return torch.stack(parts)
 
+    def gather_rows(self, rows: Tensor) -> list[Tensor]:
+        """Every process' rows, by rank: [K, ...] with a K of each one's own; outside autograd."""
+        if self.size == 1:
+            return [rows.detach()]
+        counts = self.gather(torch.tensor([len(rows)], device=rows.device)).flatten().tolist()
+        padded = rows.new_zeros(max(1, *counts), *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        return [part[:count] for part, count in zip(self.gather(padded), counts, strict=True)]
+
     def check_alike(self, what: str, *values: object) -> None:
         """InputError, in every process, where the values, by their text, are not those of process 0."""
         digest = hashlib.sha256("\n".join(map(str, values)).encode()).digest()

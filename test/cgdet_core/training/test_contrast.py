@@ -1,0 +1,499 @@
+"""The term against double loops over boxes written from the formula; its gradient by differences; the queue."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cgdet_core.config import ContrastConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.training.contrast import EmbeddingQueue, RegionContrast, supervised_contrast
+
+torch.set_num_threads(1)
+
+Floats = NDArray[np.float64]
+Basis = dict[int, list[list[list[float]]]]
+SIZE = 256
+CHANNELS = {8: 3, 16: 4, 32: 5}
+NO_VECTORS, NO_IDS = np.zeros((0, 4)), np.zeros(0, np.int64)
+
+
+def plain_contrast(
+    z: Floats, class_ids: NDArray[np.int64], temperature: float, others: Floats, other_ids: NDArray[np.int64]
+) -> float:
+    """mean over i with partners of -1/|P(i)| sum_p log(exp(z_i.z_p/t) / sum_{a != i} exp(z_i.z_a/t))."""
+    everyone = [*z, *others]
+    ids = [*class_ids, *other_ids]
+    of_boxes = []
+    for i in range(len(z)):
+        partners = [p for p in range(len(everyone)) if p != i and ids[p] == ids[i]]
+        if not partners:
+            continue
+        denominator = sum(math.exp(z[i] @ everyone[a] / temperature) for a in range(len(everyone)) if a != i)
+        logs = [math.log(math.exp(z[i] @ everyone[p] / temperature) / denominator) for p in partners]
+        of_boxes.append(-sum(logs) / len(partners))
+    return sum(of_boxes) / len(of_boxes) if of_boxes else 0.0
+
+
+def random_vectors(seed: int, count: int, earlier: int) -> tuple[Floats, NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Vectors of length 1 [count, 4], their classes, of which one is rare, and the same of earlier batches."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(count + earlier, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = rng.choice(3, count + earlier, p=[0.6, 0.3, 0.1])
+    return vectors[:count], ids[:count], vectors[count:], ids[count:]
+
+
+def contrast(
+    z: Floats | Tensor,
+    class_ids: Any,
+    temperature: float,
+    others: Floats = NO_VECTORS,
+    other_ids: NDArray[np.int64] = NO_IDS,
+) -> Tensor:
+    there = (torch.as_tensor(others), torch.as_tensor(other_ids)) if len(other_ids) else None
+    return supervised_contrast(torch.as_tensor(z), torch.as_tensor(class_ids), temperature, there)
+
+
+# the formula
+
+
+@pytest.mark.parametrize(("temperature", "earlier"), list(product((0.07, 0.5, 3.0), (0, 1, 9))))
+def test_the_loss_is_that_of_loops_over_boxes(temperature: float, earlier: int) -> None:
+    alone = 0
+    for seed in range(8):
+        case = random_vectors(seed, 7, earlier)
+        z, class_ids, others, other_ids = case
+        expected = plain_contrast(z, class_ids, temperature, others, other_ids)
+        assert expected > 0
+        assert contrast(z, class_ids, temperature, others, other_ids).item() == pytest.approx(expected, rel=1e-12)
+        alone += sum([*class_ids, *other_ids].count(own) == 1 for own in class_ids)
+    assert alone > 0
+
+
+def test_three_boxes_by_hand() -> None:
+    z = torch.tensor([[1.0, 0], [0, 1], [-1, 0]], dtype=torch.float64)
+    # box 0 meets its partner at 0 and the stranger at -1/t; box 1 both at 0; box 2 has no partner and does not count
+    expected = (math.log(1 + math.exp(-2)) + math.log(2)) / 2
+    assert contrast(z, [4, 4, 1], 0.5).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_partners_and_strangers_of_earlier_batches_by_hand() -> None:
+    z = torch.tensor([[1.0, 0], [0, 1]], dtype=torch.float64)
+    others = np.array([[1.0, 0], [0, 1], [-1, 0]])
+    # box 0 (class 0): partners at 1 and -1; strangers at 0 and 0. Box 1 (class 2): nobody of its class
+    denominator = math.log(math.e + 2 + 1 / math.e)
+    expected = ((denominator - 1) + (denominator + 1)) / 2
+    assert contrast(z, [0, 2], 1.0, others, np.array([0, 1, 0])).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("earlier", [0, 6])
+def test_the_gradient_is_that_of_finite_differences(earlier: int) -> None:
+    step = 1e-6
+    for seed in range(3):
+        z, class_ids, others, other_ids = random_vectors(seed, 6, earlier)
+        tensor = torch.tensor(z, requires_grad=True)
+        contrast(tensor, class_ids, 0.3, others, other_ids).backward()
+        assert tensor.grad is not None
+        # as a function of free vectors: the formula itself does not ask for their length
+        for place in np.ndindex(z.shape):
+            values = []
+            for sign in (1, -1):
+                moved = z.copy()
+                moved[place] += sign * step
+                values.append(plain_contrast(moved, class_ids, 0.3, others, other_ids))
+            assert tensor.grad[place].item() == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-6, abs=1e-8)
+        assert tensor.grad.abs().max() > 0.1
+
+
+def test_slots_of_nobody_change_nothing() -> None:
+    z, class_ids, others, other_ids = random_vectors(5, 6, 4)
+    padded = np.concatenate((np.zeros((2, 4)), others, 9 * np.ones((1, 4))))
+    padded_ids = np.concatenate(([-1, -1], other_ids, [-1]))
+    expected = contrast(z, class_ids, 0.2, others, other_ids)
+    assert contrast(z, class_ids, 0.2, padded, padded_ids).item() == pytest.approx(expected.item(), rel=1e-12)
+    nobody = contrast(z, class_ids, 0.2, np.ones((3, 4)), np.full(3, -1))
+    assert nobody.item() == pytest.approx(contrast(z, class_ids, 0.2).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("class_ids", "other_ids"),
+    [([], []), ([], [0, 1]), ([1], []), ([1], [-1, -1]), ([1], [0, 2]), ([0, 1, 2], []), ([0, 1, 2], [-1, 3])],
+)
+def test_where_nobody_has_a_partner_the_loss_is_zero_and_so_is_its_gradient(
+    class_ids: list[int], other_ids: list[int]
+) -> None:
+    rng = np.random.default_rng(0)
+    z = torch.tensor(rng.normal(size=(len(class_ids), 4)), requires_grad=True)
+    ids = torch.tensor(class_ids, dtype=torch.int64)
+    loss = contrast(z, ids, 0.1, rng.normal(size=(len(other_ids), 4)), np.array(other_ids, np.int64))
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad is not None
+    assert (z.grad == 0).all()
+
+
+def test_one_box_learns_from_the_queue_alone() -> None:
+    z, class_ids, others, other_ids = random_vectors(1, 1, 8)
+    expected = plain_contrast(z, class_ids, 0.4, others, other_ids)
+    assert expected > 0
+    assert contrast(z, class_ids, 0.4, others, other_ids).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.1, 100.0])
+def test_equal_boxes_of_one_class_cost_the_log_of_how_many_they_are_compared_with(temperature: float) -> None:
+    z = torch.tensor([[0.6, 0.8]]).repeat(5, 1).requires_grad_()
+    loss = contrast(z, [2] * 5, temperature)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-5)
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
+def test_the_coldest_temperature_overflows_nowhere() -> None:
+    z = torch.tensor([[1.0, 0], [-1, 0], [1, 0]], requires_grad=True)
+    loss = contrast(z, [0, 0, 1], 0.001)
+    loss.backward()
+    # box 0: partner at -1000, stranger at 1000; box 1: both at -1000
+    assert loss.item() == pytest.approx((2000 + math.log(2)) / 2, rel=1e-6)
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+    with pytest.raises(ValidationError, match="temperature"):
+        ContrastConfig(temperature=0.0001)
+
+
+# the queue
+
+
+def entries(*numbers: int) -> tuple[Tensor, Tensor]:
+    return torch.tensor([[float(n), -float(n)] for n in numbers]).view(-1, 2), torch.tensor(numbers, dtype=torch.int64)
+
+
+def test_what_came_first_goes_first() -> None:
+    queue = EmbeddingQueue(5, 2)
+    told = []
+    for numbers in ((1, 2), (), (3, 4), (5,), (6, 7), (11, 12, 13, 14, 15, 16, 17)):
+        queue.push(*entries(*numbers))
+        told.append(queue.class_ids.tolist())
+        assert queue.vectors.shape == (5, 2)
+        full = queue.class_ids >= 0
+        assert queue.vectors[full, 0].tolist() == queue.class_ids[full].tolist()
+        assert queue.vectors[full, 1].tolist() == (-queue.class_ids[full]).tolist()
+    assert told == [
+        [-1, -1, -1, 1, 2],
+        [-1, -1, -1, 1, 2],
+        [-1, 1, 2, 3, 4],
+        [1, 2, 3, 4, 5],
+        [3, 4, 5, 6, 7],
+        [13, 14, 15, 16, 17],
+    ]
+
+
+def test_a_queue_of_none_keeps_nothing() -> None:
+    queue = EmbeddingQueue(0, 2)
+    queue.push(*entries(1, 2))
+    assert (queue.vectors.shape, queue.class_ids.shape) == ((0, 2), (0,))
+
+
+# the module
+
+
+def random_batch(seed: int, images: int = 3) -> TrainingBatch:
+    """Objects of all three levels among regions to ignore and padding, away from the border of the maps."""
+    rng = np.random.default_rng((1, seed))
+    sides = rng.choice([30.0, 60, 70, 120, 135, 200], (images, 5, 1)) * rng.uniform(0.95, 1.05, (images, 5, 2))
+    corners = 18 + rng.uniform(size=(images, 5, 2)) * (SIZE - 36 - sides)
+    kind = rng.uniform(size=(images, 5))
+    return TrainingBatch(
+        torch.zeros(images, 1, SIZE, SIZE),
+        torch.tensor(np.concatenate((corners, corners + sides), axis=2), dtype=torch.float32),
+        torch.from_numpy(rng.choice(3, (images, 5), p=[0.6, 0.3, 0.1])),
+        torch.from_numpy(kind < 0.6),
+        torch.from_numpy((kind >= 0.6) & (kind < 0.8)),
+        torch.ones(images, 3, dtype=torch.bool),
+    )
+
+
+def slopes_of(seed: int, images: int = 3, scale: float = 1.0) -> Basis:
+    """stride -> (a, b, c) of every channel of every image, whose map has the value a x + b y + c."""
+    rng = np.random.default_rng((2, seed))
+    factors = np.array([2, 2, 0.5]) * scale
+    return {
+        stride: (rng.normal(size=(images, channels, 3)) * factors).tolist() for stride, channels in CHANNELS.items()
+    }
+
+
+def maps_of(slopes: Basis) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """(slopes as leaves, maps made of them); x and y in shares of the picture's side."""
+    leaves, maps = {}, {}
+    for stride, values in slopes.items():
+        leaves[stride] = torch.tensor(values, requires_grad=True)
+        axis = (torch.arange(SIZE // stride) + 0.5) * stride / SIZE
+        a, b, c = leaves[stride][..., None, None].unbind(2)
+        maps[stride] = a * axis + b * axis[:, None] + c
+    return leaves, maps
+
+
+def objects_of(batch: TrainingBatch) -> list[tuple[int, list[float], int]]:
+    return [
+        (image, batch.boxes_xyxy_px[image, slot].tolist(), int(batch.class_ids[image, slot]))
+        for image in range(len(batch.images))
+        for slot in range(batch.objects.shape[1])
+        if batch.objects[image, slot]
+    ]
+
+
+def plain_embeddings(module: RegionContrast, slopes: Basis, batch: TrainingBatch) -> tuple[Floats, NDArray[np.int64]]:
+    """A linear map, pooled over a box, has the value at the box's centre; the rest is the formula's z_i."""
+    weights = {name: tensor.double().numpy() for name, tensor in module.state_dict().items()}
+    vectors, ids = [], []
+    for image, (left, top, right, bottom), class_id in objects_of(batch):
+        side = math.sqrt((right - left) * (bottom - top))
+        stride = 8 if side < 64 else 16 if side < 128 else 32
+        x, y = (left + right) / 2 / SIZE, (top + bottom) / 2 / SIZE
+        pooled = np.array([a * x + b * y + c for a, b, c in slopes[stride][image]])
+        name = f"projections.{stride}"
+        hidden = np.maximum(weights[f"{name}.0.weight"] @ pooled + weights[f"{name}.0.bias"], 0)
+        out = weights[f"{name}.2.weight"] @ hidden + weights[f"{name}.2.bias"]
+        vectors.append(out / math.sqrt(out @ out))
+        ids.append(class_id)
+    return np.array(vectors).reshape(-1, module.config.dimensions), np.array(ids, np.int64)
+
+
+def new_module(**settings: Any) -> RegionContrast:
+    torch.manual_seed(0)
+    return RegionContrast(ContrastConfig(**{"hidden": 8, "dimensions": 4, "temperature": 0.3} | settings), CHANNELS)
+
+
+def without_objects(batch: TrainingBatch) -> TrainingBatch:
+    batch.objects[:] = False
+    return batch
+
+
+def test_embeddings_are_projections_of_what_lies_under_the_boxes() -> None:
+    module = new_module()
+    strides = set()
+    for seed in range(4):
+        slopes, batch = slopes_of(seed), random_batch(seed)
+        found = module.embed(maps_of(slopes)[1], batch)
+        vectors, ids = plain_embeddings(module, slopes, batch)
+        assert found.vectors.dtype == torch.float32
+        np.testing.assert_allclose(found.vectors.detach().numpy(), vectors, atol=1e-5)
+        assert found.regions.class_ids.tolist() == ids.tolist()
+        strides |= set(found.regions.strides.tolist())
+        assert batch.ignored.any()
+    assert strides == {8, 16, 32}
+
+
+@pytest.mark.parametrize("size", [0, 5, 60])
+def test_the_term_is_that_of_the_formula_with_the_boxes_of_earlier_batches(size: int) -> None:
+    module = new_module(queue=size).train()
+    earlier, earlier_ids = NO_VECTORS, NO_IDS
+    for seed in range(5):
+        slopes, batch = slopes_of(seed), random_batch(seed)
+        if seed == 2:
+            without_objects(batch)
+        vectors, ids = plain_embeddings(module, slopes, batch)
+        expected = plain_contrast(vectors, ids, 0.3, earlier, earlier_ids)
+        loss = module(maps_of(slopes)[1], batch)
+        assert (loss.shape, loss.dtype) == ((), torch.float32)
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
+        assert expected > 0.1 or seed == 2
+        everything, all_ids = np.concatenate((earlier, vectors)), np.concatenate((earlier_ids, ids))
+        first = max(0, len(all_ids) - size)
+        earlier, earlier_ids = everything[first:], all_ids[first:]
+        assert module.queue.class_ids.tolist() == [-1] * (size - len(earlier_ids)) + earlier_ids.tolist()
+    # it overflowed, or never did
+    assert len(earlier_ids) == size or size == 60
+
+
+def test_gradients_reach_maps_and_projections_as_finite_differences_say() -> None:
+    module = new_module(queue=6).train()
+    slopes, batch = slopes_of(0), random_batch(0)
+    module(maps_of(slopes)[1], batch)
+    slopes, batch = slopes_of(1), random_batch(1)
+    earlier = module.queue.vectors.double().numpy(), module.queue.class_ids.numpy()
+    leaves, maps = maps_of(slopes)
+    module(maps, batch).backward()
+    step, checked = 1e-4, 0
+
+    def value(of: Basis) -> float:
+        return plain_contrast(*plain_embeddings(module, of, batch), 0.3, *earlier)
+
+    for stride, leaf in leaves.items():
+        assert leaf.grad is not None
+        for image, channel, slope in np.ndindex(*leaf.shape):
+            values = []
+            for sign in (1, -1):
+                slopes[stride][image][channel][slope] += sign * step
+                values.append(value(slopes))
+                slopes[stride][image][channel][slope] -= sign * step
+            expected = (values[0] - values[1]) / (2 * step)
+            assert leaf.grad[image, channel, slope].item() == pytest.approx(expected, rel=2e-3, abs=2e-5)
+            checked += abs(expected) > 1e-3
+    # weights in single precision take a larger step
+    for parameter in module.parameters():
+        assert parameter.grad is not None
+        for place in list(np.ndindex(*parameter.shape))[::3]:
+            values, before = [], parameter[place].item()
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter[place] = before + sign * 2**-9
+                values.append(value(slopes))
+            with torch.no_grad():
+                parameter[place] = before
+            expected = (values[0] - values[1]) * 2**8
+            assert parameter.grad[place].item() == pytest.approx(expected, rel=1e-2, abs=2e-4)
+            checked += abs(expected) > 1e-2
+    assert checked > 60
+
+
+def test_a_batch_that_gives_nothing_is_zero_and_attached_to_every_map_and_parameter() -> None:
+    one = without_objects(random_batch(0))
+    one.objects[1, 2] = True
+    each_once = without_objects(random_batch(1))
+    each_once.objects[0, :3] = True
+    each_once.class_ids[0, :3] = torch.tensor([0, 1, 2])
+    for batch in (without_objects(random_batch(2)), one, each_once):
+        module = new_module(queue=10).train()
+        _, maps = maps_of(slopes_of(0, scale=1e30))
+        maps = {stride: values.detach().requires_grad_() for stride, values in maps.items()}
+        loss = module(maps, batch)
+        loss.backward()
+        assert loss.item() == 0
+        for tensor in (*maps.values(), *module.parameters()):
+            assert tensor.grad is not None
+            assert (tensor.grad == 0).all()
+        assert (module.queue.class_ids >= 0).sum() == batch.objects.sum()
+
+
+def test_boxes_of_one_class_are_only_drawn_together() -> None:
+    module, batch = new_module().train(), random_batch(3)
+    batch.class_ids[:] = 1
+    slopes = slopes_of(3)
+    vectors, ids = plain_embeddings(module, slopes, batch)
+    loss = module(maps_of(slopes)[1], batch)
+    assert loss.item() == pytest.approx(plain_contrast(vectors, ids, 0.3, NO_VECTORS, NO_IDS), rel=1e-4)
+    assert loss.item() >= math.log(len(ids) - 1) - 1e-6
+
+
+def test_every_parameter_has_a_gradient_also_of_a_level_without_boxes() -> None:
+    module, batch = new_module().train(), random_batch(0)
+    batch.boxes_xyxy_px[..., 2:] = batch.boxes_xyxy_px[..., :2] + 20
+    leaves, maps = maps_of(slopes_of(0))
+    module(maps, batch).backward()
+    for stride in CHANNELS:
+        gradients = [leaves[stride].grad, *(p.grad for p in module.projections[str(stride)].parameters())]
+        assert all(gradient is not None and (gradient != 0).any() == (stride == 8) for gradient in gradients)
+
+
+def test_levels_not_in_use_have_no_projection_and_their_maps_are_not_asked_for() -> None:
+    module, batch = new_module(strides=(16,)).train(), random_batch(0)
+    assert {name.split(".")[1] for name, _ in module.named_parameters()} == {"16"}
+    maps = maps_of(slopes_of(0))[1]
+    assert module({16: maps[16]}, batch).item() == module(maps, batch).item() > 0
+    assert set(module.embed(maps, batch).regions.strides.tolist()) == {16}
+
+
+def test_identical_boxes_and_huge_features_stay_finite() -> None:
+    batch = random_batch(0)
+    batch.boxes_xyxy_px[:] = torch.tensor([20.0, 20, 60, 60])
+    batch.class_ids[:] = 0
+    for scale in (0.0, 1e-30, 1e4, 1e30):
+        module = new_module(queue=30, temperature=0.01).train()
+        slopes = slopes_of(0, scale=scale)
+        slopes[8][1:] = [slopes[8][0]] * 2
+        for _ in range(2):
+            leaves, maps = maps_of(slopes)
+            loss = module(maps, batch)
+            loss.backward()
+        number = int(batch.objects.sum())
+        assert loss.item() == pytest.approx(math.log(2 * number - 1), rel=1e-5)
+        assert leaves[8].grad is not None
+        assert leaves[8].grad.isfinite().all()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+        assert module.queue.vectors.norm(dim=1)[-number:].tolist() == pytest.approx([1.0] * number, rel=1e-5)
+
+
+def test_it_works_in_single_precision_under_autocast() -> None:
+    batch, maps = random_batch(0), maps_of(slopes_of(0))[1]
+    expected = new_module(queue=4)(maps, batch)
+    module = new_module(queue=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = module(maps, batch)
+        half = new_module()({stride: values.bfloat16() for stride, values in maps.items()}, batch)
+    assert torch.equal(loss, expected)
+    assert module.queue.vectors.dtype == half.dtype == torch.float32
+    assert half.item() == pytest.approx(expected.item(), rel=0.05)
+
+
+def test_only_training_fills_the_queue_and_nothing_flows_back_through_it() -> None:
+    module = new_module(queue=20)
+    first_leaves, maps = maps_of(slopes_of(0))
+    batch = random_batch(0)
+    number = int(batch.objects.sum())
+    module.eval()(maps, batch)
+    module.train().embed(maps, batch)
+    assert (module.queue.class_ids == -1).all()
+    first = module(maps, batch)
+    assert (module.queue.class_ids >= 0).sum() == number
+    assert not module.queue.vectors.requires_grad
+    module(maps_of(slopes_of(1))[1], random_batch(1)).backward()
+    assert all(leaf.grad is None for leaf in first_leaves.values())
+    # the queue of its time is still at hand
+    first.backward()
+    assert all(leaf.grad is not None for leaf in first_leaves.values())
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path: Path) -> None:
+    def steps(module: RegionContrast, seeds: range) -> list[Tensor]:
+        values = []
+        for seed in seeds:
+            module.zero_grad()
+            loss = module(maps_of(slopes_of(seed))[1], random_batch(seed))
+            loss.backward()
+            values += [loss.detach(), *(p.grad.clone() for p in module.parameters() if p.grad is not None)]
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter -= 0.1 * (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        return [*values, *module.state_dict().values()]
+
+    # while the queue fills and once it is full
+    for done in (1, 4):
+        whole = new_module(queue=25).train()
+        steps(whole, range(done))
+        save_file(whole.state_dict(), tmp_path / "state.safetensors")
+        torch.manual_seed(9)
+        resumed = RegionContrast(whole.config, CHANNELS).train()
+        resumed.load_state_dict(load_file(tmp_path / "state.safetensors"))
+        assert {"queue.vectors", "queue.class_ids"} < resumed.state_dict().keys()
+        ours, theirs = (steps(module, range(done, done + 3)) for module in (whole, resumed))
+        assert len(ours) == len(theirs) > 30
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_the_term_learns_to_tell_classes_apart() -> None:
+    module, slopes, batch = new_module().train(), slopes_of(0), random_batch(0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.02)
+    losses = []
+    for _ in range(150):
+        loss = module(maps_of(slopes)[1], batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    found = module.embed(maps_of(slopes)[1], batch)
+    alike = found.vectors @ found.vectors.T
+    same = found.regions.class_ids[:, None] == found.regions.class_ids
+    assert alike[same].min() > alike[~same].max()
