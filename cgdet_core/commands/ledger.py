@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import Subparsers, add_command, print_or_write_json
+from cgdet_core.commands.common import Subparsers, add_command, add_json_argument, print_or_write_json
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add(subparsers: Subparsers) -> None:
     showing.add_argument(
         "--against", default="baseline", metavar="NAME", help="recipe to differ from (default: %(default)s)"
     )
-    showing.add_argument("--json", metavar="F", help="write the summary as JSON; '-' prints it")
+    add_json_argument(showing, "means and differences")
     showing.set_defaults(run=run_show)
 
 
