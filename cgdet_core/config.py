@@ -216,6 +216,14 @@ class TeacherConfig(Settings):
         default_factory=lambda: {"bus": "car", "truck": "car"},
         description="the teacher's class name -> class name here, beside those of the same name",
     )
+    class_names: tuple[str, ...] = Field(
+        (), description="the teacher's own classes in order, where yolox or torchvision weights are not of COCO's"
+    )
+    yolox_input: Literal["rgb_normalised", "bgr_raw"] = Field(
+        "rgb_normalised",
+        description="rgb_normalised: RGB over 255, minus ImageNet's mean, over its deviation (YOLOX 0.1.0 and before); "
+        "bgr_raw: BGR from 0 to 255 (YOLOX 0.1.1 and later). With the wrong one nothing is found: try `cgdet teacher`",
+    )
 
 
 class GuidanceConfig(TermConfig):
@@ -698,6 +706,14 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(mapping, dict):
         raise InputError(f"{path}: must hold keys and values, holds {type(mapping).__name__}")
     return mapping
+
+
+def settings_from_words(kind: type[S], words: Iterable[str], origin: str) -> S:
+    """Settings of one kind from `key=value` words over their defaults."""
+    mapping: dict[str, Any] = {}
+    for word in words:
+        _lay_over(mapping, word)
+    return settings_from_mapping(kind, mapping, origin)
 
 
 def _lay_over(mapping: dict[str, Any], override: str) -> None:

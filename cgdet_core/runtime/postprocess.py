@@ -37,14 +37,24 @@ def postprocess(output: HeadOutput, config: PostprocessConfig, class_names: Sequ
 def _one_image(
     class_logits: Tensor, box_logits: Tensor, output: HeadOutput, thresholds: Tensor, config: PostprocessConfig
 ) -> Boxes:
-    probabilities = class_logits.sigmoid()
-    cells, class_ids = torch.nonzero(probabilities >= thresholds, as_tuple=True)
-    scores = probabilities[cells, class_ids]
-    order = torch.sort(scores, descending=True, stable=True).indices[: config.max_candidates]
-    cells, class_ids, scores = cells[order], class_ids[order], scores[order]
+    cells, class_ids, scores = candidates(class_logits.sigmoid(), thresholds, config.max_candidates)
     boxes = decode_boxes(box_logits[cells], output.centres_xy_px[cells], output.strides_px[cells])
-    if len(boxes) == 0:
-        return Boxes(boxes, scores, class_ids)
+    return suppress(boxes, scores, class_ids, config)
+
+
+def candidates(scores: Tensor, thresholds: Tensor | float, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """scores [A, C], thresholds [C] or one -> rows, class_ids and scores [N] of those that reach it, best first."""
+    rows, class_ids = torch.nonzero(scores >= thresholds, as_tuple=True)
+    passed = scores[rows, class_ids]
+    order = torch.sort(passed, descending=True, stable=True).indices[:most]
+    return rows[order], class_ids[order], passed[order]
+
+
+def suppress(boxes_xyxy_px: Tensor, scores: Tensor, class_ids: Tensor, config: PostprocessConfig) -> Boxes:
+    """Boxes [N, 4], best first -> those that no better one of their class overlaps by more than nms_iou."""
+    if len(boxes_xyxy_px) == 0:
+        return Boxes(boxes_xyxy_px, scores, class_ids)
     # batched_nms keeps classes apart by moving them, which takes coordinates from 0 on
-    keep = batched_nms(boxes - boxes.amin(), scores, class_ids, config.nms_iou)[: config.max_detections]
-    return Boxes(boxes[keep], scores[keep], class_ids[keep])
+    moved = boxes_xyxy_px - boxes_xyxy_px.amin()
+    keep = batched_nms(moved, scores, class_ids, config.nms_iou)[: config.max_detections]
+    return Boxes(boxes_xyxy_px[keep], scores[keep], class_ids[keep])

@@ -81,7 +81,8 @@ def test_help_imports_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["detect"], ["evaluate"], ["compare"], ["train"], ["info"], ["bag", "make"], ["bag", "info"]]
+    "command",
+    [["detect"], ["evaluate"], ["compare"], ["train"], ["teacher"], ["info"], ["bag", "make"], ["bag", "info"]],
 )
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -1,0 +1,102 @@
+"""cgdet teacher: an RGB teacher against labelled RGB pictures, before anything is taught by it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_device_arguments,
+    add_log_argument,
+    parse_class_map,
+    print_or_write_json,
+)
+from cgdet_core.errors import InputError
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "teacher",
+        "measure an RGB teacher on labelled RGB pictures: what it detects, what it sees of each object",
+        "cgdet teacher --teacher yolox_s.safetensors --data msrs/rgb_test.json yolox_input=bgr_raw",
+    )
+    parser.add_argument("--teacher", type=Path, metavar="F", help="its weights (the setting path)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="COCO JSON of RGB pictures, or of thermal frames that name RGB partners, which are looked at then",
+    )
+    parser.add_argument(
+        "--class-map", nargs="+", default=[], metavar="NAME=CLASS", help="category in the data = person, bicycle or car"
+    )
+    parser.add_argument("--nms-iou", type=float, default=0.65, help="of the detections (default: 0.65)")
+    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    add_log_argument(parser)
+    add_device_arguments(parser)
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings of the teacher, such as kind=torchvision"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from cgdet_core.commands.evaluate import summary
+    from cgdet_core.config import (
+        EvaluationConfig,
+        PostprocessConfig,
+        TeacherConfig,
+        settings_from_mapping,
+        settings_from_words,
+    )
+    from cgdet_core.data.coco import load_coco
+    from cgdet_core.evaluation.look_log import append_look, log_for
+    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.files import check_can_write, sha256_of
+    from cgdet_core.runtime.predictor import DTYPES, choose_device
+    from cgdet_core.training.teacher_figures import measure_teacher, seen_lines
+    from cgdet_core.training.teachers import load_teacher
+    from cgdet_core.types import CLASS_NAMES
+
+    if arguments.json not in (None, "-"):
+        check_can_write(Path(arguments.json))
+    device = choose_device(arguments.device)
+    precision = "fp32" if arguments.precision == "auto" else arguments.precision
+    if precision not in ("fp32", "bf16"):
+        raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
+    words = [f"path={arguments.teacher}"] if arguments.teacher else []
+    config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
+    floor = {"nms_iou": arguments.nms_iou, "score_threshold": EvaluationConfig().min_score}
+    postprocess = settings_from_mapping(PostprocessConfig, floor, "--nms-iou")
+    data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
+    log = log_for(arguments.data, arguments.log, Path.cwd())
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    teacher = load_teacher(config, CLASS_NAMES, Path()).to(device, DTYPES[precision])
+    result = measure_teacher(teacher, data, postprocess)
+    path = Path(config.path) if config.path else None
+    figures = evaluate(result.frames, CLASS_NAMES).to_json(
+        {
+            "data": str(arguments.data),
+            "model": path.name if path else config.name,
+            "model_sha256": sha256_of(path) if path else None,
+            "teacher": config.model_dump(mode="json"),
+            "params": sum(parameter.numel() for parameter in teacher.network.parameters()),
+            "model_bytes": path.stat().st_size if path else None,
+            "ms_per_image": result.ms_per_image(),
+            "device": str(device),
+            "precision": precision,
+            "seen": result.seen_figures(CLASS_NAMES),
+        }
+    )
+    if log is not None:
+        append_look(log, arguments.data, figures, "cgdet teacher", Path.cwd())
+    if arguments.json != "-":
+        print("\n".join((summary(figures), *seen_lines(figures["seen"]))))
+    print_or_write_json(figures, arguments.json)
+    return 0

@@ -1,0 +1,78 @@
+"""Weights of networks that others trained: read from .safetensors, never from a pickle, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from cgdet_core.errors import InputError
+
+_LONGEST_HEADER_BYTES = 100_000_000  # that safetensors takes
+
+
+def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
+    """All tensors of a .safetensors file by name.
+
+    entry: how the state is got out of what torch.load gives of the publisher's own file, such as
+    "['model']"; only for the line that refuses a pickle. Raises InputError for a file that is
+    missing, a pickle, or not whole.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: give the .safetensors file in it")
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(8)
+    except FileNotFoundError:
+        raise InputError(f"{path}: the file is missing: give a .safetensors file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give a .safetensors file") from None
+    # .safetensors begin with the length of their header; torch.save writes a zip archive, long ago a bare pickle
+    is_other = int.from_bytes(start, "little") > _LONGEST_HEADER_BYTES
+    if is_other and (start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in (".pth", ".pt")):
+        raise InputError(
+            f'{path}: is a pickle, which can run any code and is not loaded: convert it with python -c "import torch, '
+            f"safetensors.torch as s; s.save_file(torch.load('{path.name}', 'cpu', weights_only=True){entry}, "
+            f"'{path.stem}.safetensors')\""
+        )
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118, it is no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or convert it again") from None
+
+
+def fitting_state(path: Path, tensors: Mapping[str, Tensor], network: nn.Module, what: str) -> dict[str, Tensor]:
+    """The state for `network` (which may lie on the meta device), float32, out of the tensors of `path`.
+
+    Batch norm's counters of batches, which matter to no inference, may be absent. Raises InputError
+    for tensors that are missing, unknown, misshapen, of whole numbers or not finite; `what` names
+    the network there.
+    """
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not _counter(name)}
+    found = {name: tensor for name, tensor in tensors.items() if not _counter(name)}
+    for names, verb in ((expected.keys() - found.keys(), "lacks"), (found.keys() - expected.keys(), "has unknown")):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            raise InputError(f"{path}: {verb} tensors {shown}: give a checkpoint of {what}")
+    state = {name: torch.zeros((), dtype=torch.int64) for name in network.state_dict() if _counter(name)}
+    for name, tensor in expected.items():
+        value = found[name]
+        if value.shape != tensor.shape:
+            raise InputError(
+                f"{path}: tensor {name} is {list(value.shape)}, {what} asks for {list(tensor.shape)}: "
+                f"give a checkpoint of {what}"
+            )
+        if not value.is_floating_point():
+            raise InputError(f"{path}: tensor {name} holds {value.dtype}, not weights: convert the file again")
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: tensor {name} holds values that are not finite: convert or copy the file again")
+        state[name] = value.float()
+    return state
+
+
+def _counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")

@@ -1,0 +1,86 @@
+"""What a frozen RGB teacher is to the terms that learn from it: maps, and every prediction it makes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cgdet_core.boxes import iou_torch
+from cgdet_core.training.regions import Regions
+
+STRIDES = (8, 16, 32)
+SEEN_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class TeacherView:
+    """What a teacher makes of a batch of pictures.
+
+    maps: stride 8, 16, 32 -> float32 [B, C, H / stride, W / stride]; every prediction before NMS:
+    boxes_xyxy_px float32 [B, A, 4] in pixels of the picture, scores float32 [B, A, classes of the
+    student] in [0, 1]. Rows that are no prediction have scores of 0. Nothing of it needs a gradient.
+    """
+
+    maps: Mapping[int, Tensor]
+    boxes_xyxy_px: Tensor
+    scores: Tensor
+
+
+class Teacher(ABC):
+    """A frozen detector: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
+
+    channels: stride -> channels of its maps. It is no nn.Module: it belongs to nobody's state.
+    """
+
+    def __init__(self, network: nn.Module, channels: Mapping[int, int]) -> None:
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.channels = dict(channels)
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Teacher:
+        """Move it. dtype: what its convolutions are computed in: float32, bfloat16, or float16 on a GPU."""
+        self.network.to(device, dtype)
+        self.device, self.dtype = device, dtype
+        return self
+
+    @torch.no_grad()
+    def look(self, rgb: Tensor) -> TeacherView:
+        """rgb: uint8 [B, 3, H, W] in RGB order, H and W multiples of 32 -> what the teacher makes of it.
+
+        Autocast around the call changes nothing.
+        """
+        if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[1] != 3 or rgb.shape[2] % 32 or rgb.shape[3] % 32:
+            raise ValueError(f"{rgb.dtype} {list(rgb.shape)} is not uint8 [B, 3, H, W] in multiples of 32")
+        with torch.autocast(self.device.type, enabled=False):
+            return self._look(rgb.to(self.device, non_blocking=True))
+
+    @abstractmethod
+    def _look(self, rgb: Tensor) -> TeacherView: ...
+
+    def _input(self, values: Tensor) -> Tensor:
+        """As the network's convolutions take it."""
+        return values.to(self.dtype, memory_format=torch.channels_last)
+
+
+def view_maps(maps: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Maps at strides 8, 16, 32 -> those of a TeacherView."""
+    return {stride: values.float() for stride, values in zip(STRIDES, maps, strict=True)}
+
+
+def seen_scores(view: TeacherView, regions: Regions) -> Tensor:
+    """float32 [K]: how surely the teacher sees each region's object, in [0, 1].
+
+    The best score for the region's class among the predictions on its picture that overlap it with an
+    IoU of at least 0.5, before NMS; 0 where there is none.
+    """
+    if not view.scores.shape[1]:
+        return view.scores.new_zeros(len(regions))
+    picture = regions.rois[:, 0].long()
+    overlap = iou_torch(regions.rois[:, None, 1:], view.boxes_xyxy_px[picture])
+    scores = view.scores.transpose(1, 2)[picture, regions.class_ids]
+    # a box that overflowed has an overlap that is no number, which reaches no bound
+    return torch.where(overlap >= SEEN_IOU, scores, 0).amax(1)

@@ -1,0 +1,80 @@
+"""Which of a teacher's classes speak for which class of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgdet_core.errors import InputError
+
+# the 80 classes of COCO's detection task, in the order of their category ids
+# fmt: off
+COCO_NAMES: tuple[str, ...] = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """used: the teacher's class numbers that matter, ascending; members: for each class of the student the
+    positions in `used` of those that speak for it, none where the teacher does not know it."""
+
+    used: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+
+    def students(self, scores: Tensor) -> Tensor:
+        """scores [..., len(used)] -> [..., classes of the student]: the best of each class's members, 0 without any."""
+        columns = [
+            scores[..., list(each)].amax(-1) if each else torch.zeros_like(scores[..., 0]) for each in self.members
+        ]
+        return torch.stack(columns, dim=-1)
+
+
+def class_table(
+    teacher_names: Sequence[str], class_names: Sequence[str], class_map: Mapping[str, str], origin: str
+) -> ClassTable:
+    """By equal names, and by class_map: the teacher's name -> the student's.
+
+    A mapping of a class that is not at hand says nothing where its name is one of COCO's, so that one
+    map serves teachers of all kinds; any other name is an error that names `origin`. So is a teacher
+    that knows none of the student's classes.
+    """
+    for name, target in class_map.items():
+        for word, known, whose in ((name, teacher_names, "the teacher"), (target, class_names, "the student")):
+            if word not in known and word not in COCO_NAMES:
+                raise InputError(f"{origin}: class_map names '{word}', no class of {whose}: it has {_shown(known)}")
+    speaks_for = [class_map.get(name, name) for name in teacher_names]
+    groups = [[number for number, name in enumerate(speaks_for) if name == student] for student in class_names]
+    used = sorted(number for group in groups for number in group)
+    if not used:
+        raise InputError(
+            f"{origin}: knows none of the classes {', '.join(class_names)}, but {_shown(teacher_names)}: map them in "
+            "the teacher's class_map"
+        )
+    return ClassTable(tuple(used), tuple(tuple(used.index(number) for number in group) for group in groups))
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def named_classes(configured: Sequence[str], outputs: int, origin: str) -> tuple[str, ...]:
+    """The names of a network's class outputs: those configured, else COCO's; InputError where the numbers differ."""
+    names = tuple(configured) or COCO_NAMES
+    if len(names) != outputs:
+        what = "its class_names are" if configured else "COCO has"
+        raise InputError(
+            f"{origin}: tells {outputs} classes, {what} {len(names)}: name its own in class_names, in order"
+        )
+    return names

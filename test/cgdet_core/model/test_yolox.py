@@ -1,0 +1,320 @@
+"""YOLOX: the published structure, computed once more from the names of its tensors; and what no checkpoint is."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_tensors
+from cgdet_core.model.yolox import Yolox, YoloxShape, decode_boxes, keep_classes
+from cgdet_core.model.yolox_blocks import Stem, fuse
+from cgdet_core.model.yolox_file import load_yolox
+
+torch.set_num_threads(1)
+
+SMALL = YoloxShape(width=4, depth=1, channelwise=True, classes=5)
+State = dict[str, Tensor]
+
+
+def alive(shape: YoloxShape) -> Yolox:
+    """Weights large enough, and batch norms odd enough, that every layer matters to the output."""
+    generator = torch.Generator().manual_seed(0)
+    network = Yolox(shape)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.data = torch.randn(module.weight.shape, generator=generator) * math.sqrt(2 / fan_in)
+            if module.bias is not None:
+                module.bias.data = torch.randn(module.bias.shape, generator=generator) * 0.1
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
+    return network.eval().requires_grad_(False)
+
+
+class Plainly:
+    """The network again, as functions over a checkpoint's tensors."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def unit(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+        if f"{name}.dconv.conv.weight" in self.state:
+            return self.unit(f"{name}.pconv", self.unit(f"{name}.dconv", x, stride))
+        weight = self.state[f"{name}.conv.weight"]
+        x = functional.conv2d(
+            x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1]
+        )
+        scale, shift, mean, variance = (
+            self.state[f"{name}.bn.{key}"][:, None, None] for key in ("weight", "bias", "running_mean", "running_var")
+        )
+        x = (x - mean) / torch.sqrt(variance + 1e-3) * scale + shift
+        return x / (1 + torch.exp(-x))
+
+    def stage(self, name: str, x: Tensor, shortcut: bool) -> Tensor:
+        left, right, number = self.unit(f"{name}.conv1", x), self.unit(f"{name}.conv2", x), 0
+        while f"{name}.m.{number}.conv1.conv.weight" in self.state:
+            out = self.unit(f"{name}.m.{number}.conv2", self.unit(f"{name}.m.{number}.conv1", left))
+            left = left + out if shortcut else out
+            number += 1
+        assert number > 0
+        return self.unit(f"{name}.conv3", torch.cat((left, right), 1))
+
+    def context(self, name: str, x: Tensor) -> Tensor:
+        x = self.unit(f"{name}.conv1", x)
+        pools = [functional.max_pool2d(x, size, 1, size // 2) for size in (5, 9, 13)]
+        return self.unit(f"{name}.conv2", torch.cat((x, *pools), 1))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        body, neck = "backbone.backbone", "backbone"
+        pixels = [images[..., 0::2, 0::2], images[..., 1::2, 0::2], images[..., 0::2, 1::2], images[..., 1::2, 1::2]]
+        x = self.unit(f"{body}.stem.conv", torch.cat(pixels, 1))
+        x = self.stage(f"{body}.dark2.1", self.unit(f"{body}.dark2.0", x, 2), True)
+        c3 = self.stage(f"{body}.dark3.1", self.unit(f"{body}.dark3.0", x, 2), True)
+        c4 = self.stage(f"{body}.dark4.1", self.unit(f"{body}.dark4.0", c3, 2), True)
+        c5 = self.context(f"{body}.dark5.1", self.unit(f"{body}.dark5.0", c4, 2))
+        c5 = self.stage(f"{body}.dark5.2", c5, False)
+        lateral5 = self.unit(f"{neck}.lateral_conv0", c5)
+        p4 = self.stage(f"{neck}.C3_p4", torch.cat((doubled(lateral5), c4), 1), False)
+        lateral4 = self.unit(f"{neck}.reduce_conv1", p4)
+        p3 = self.stage(f"{neck}.C3_p3", torch.cat((doubled(lateral4), c3), 1), False)
+        n4 = self.stage(f"{neck}.C3_n3", torch.cat((self.unit(f"{neck}.bu_conv2", p3, 2), lateral4), 1), False)
+        n5 = self.stage(f"{neck}.C3_n4", torch.cat((self.unit(f"{neck}.bu_conv1", n4, 2), lateral5), 1), False)
+        return [p3, n4, n5]
+
+    def outputs(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Of each level the raw four, objectness and classes, [B, channels, h, w]."""
+        raw: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        for level, x in enumerate(maps):
+            x = self.unit(f"head.stems.{level}", x)
+            branches = {}
+            for branch in ("cls", "reg"):
+                middle = self.unit(f"head.{branch}_convs.{level}.0", x)
+                branches[branch] = self.unit(f"head.{branch}_convs.{level}.1", middle)
+            for values, name in zip(raw, ("reg", "obj", "cls"), strict=True):
+                layer = f"head.{name}_preds.{level}"
+                source = branches["cls" if name == "cls" else "reg"]
+                values.append(functional.conv2d(source, self.state[f"{layer}.weight"], self.state[f"{layer}.bias"]))
+        return raw
+
+
+def doubled(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def rows(levels: list[Tensor]) -> Tensor:
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "yolox_small.safetensors"
+    write_tensors(path, alive(SMALL).state_dict(), {})
+    return path
+
+
+@pytest.mark.parametrize("channelwise", [True, False])
+def test_maps_and_outputs_agree_with_the_published_structure_computed_plainly(channelwise: bool) -> None:
+    network = alive(YoloxShape(4, 2, channelwise, 5))
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    got = network(images)
+    plain = Plainly(network.state_dict())
+    maps = plain.maps(images)
+    for number, (mine, theirs) in enumerate(zip(got.maps, maps, strict=True)):
+        assert mine.shape == (2, 16 << number, 8 >> number, 12 >> number)
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+    boxes, objectness, classes = plain.outputs(maps)
+    torch.testing.assert_close(got.objectness_logits, rows(objectness)[..., 0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(got.class_logits, rows(classes), rtol=1e-3, atol=1e-3)
+    expected = torch.cat([decode_boxes(level, 8 << number) for number, level in enumerate(boxes)], 1)
+    torch.testing.assert_close(got.boxes_xyxy_px, expected, rtol=1e-3, atol=1e-2)
+
+
+# parameters in millions and kinds, as the YOLOX repository's README and model zoo state them
+@pytest.mark.parametrize(
+    ("width", "depth", "channelwise", "millions"),
+    [(16, 1, True, 0.91), (24, 1, False, 5.06), (32, 1, False, 9.0), (48, 2, False, 25.3), (64, 3, False, 54.2),
+     (80, 4, False, 99.1)],
+    ids=["nano", "tiny", "s", "m", "l", "x"],
+)  # fmt: skip
+def test_the_published_sizes_have_the_published_numbers_of_parameters(
+    width: int, depth: int, channelwise: bool, millions: float
+) -> None:
+    with torch.device("meta"):
+        network = Yolox(YoloxShape(width, depth, channelwise, 80))
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.06 if millions > 1 else 0.006)
+
+
+def test_boxes_are_decoded_as_computed_by_hand() -> None:
+    values = torch.zeros(1, 4, 2, 3)
+    values[0, :, 1, 2] = torch.tensor([0.5, -0.25, math.log(2), math.log(0.5)])
+    boxes = decode_boxes(values, 16)
+    assert boxes.shape == (1, 6, 4)
+    # cell (row 0, column 0), no offset, one cell wide: centred on the cell's corner
+    assert boxes[0, 0].tolist() == [-8, -8, 8, 8]
+    # row 0, column 1
+    assert boxes[0, 1].tolist() == [8, -8, 24, 8]
+    # row 1, column 2: centre (2.5, 0.75) * 16 = (40, 12), 32 wide, 8 high
+    assert boxes[0, 5].tolist() == pytest.approx([24, 8, 56, 16])
+
+
+def test_an_untrained_networks_boxes_do_not_overflow() -> None:
+    assert decode_boxes(torch.full((1, 4, 1, 1), 500.0), 32).isfinite().all()
+
+
+def test_the_stem_takes_the_four_pixels_down_the_left_column_first() -> None:
+    stem = Stem(12)
+    stem.conv.conv.weight.data = torch.eye(12)[:, :, None, None] * torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    stem.conv.act = torch.nn.Identity()  # type: ignore[assignment]
+    stem.eval()
+    image = torch.arange(3 * 4.0).reshape(1, 3, 2, 2)  # red 0 to 3, green 4 to 7, blue 8 to 11, row by row
+    got = stem(image)[0, :, 0, 0] * math.sqrt(1 + 1e-3)
+    assert got.tolist() == pytest.approx([0, 4, 8, 2, 6, 10, 1, 5, 9, 3, 7, 11])
+
+
+def test_a_fused_network_is_the_same_function() -> None:
+    network, images = alive(SMALL), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    before = network(images)
+    fuse(network)
+    after = network(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    torch.testing.assert_close(after.boxes_xyxy_px, before.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(after.class_logits, before.class_logits, rtol=1e-3, atol=1e-3)
+
+
+def test_classes_kept_come_in_the_order_asked_for() -> None:
+    network, images = alive(SMALL), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    before = network(images).class_logits
+    keep_classes(network, (3, 0))
+    after = network(images).class_logits
+    assert network.shape.classes == 2
+    torch.testing.assert_close(after, before[..., [3, 0]], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [SMALL, YoloxShape(6, 2, False, 80)], ids=["channelwise", "deeper"])
+def test_a_checkpoint_tells_its_shape_and_its_tensors_are_taken_as_they_are(shape: YoloxShape, tmp_path: Path) -> None:
+    saved = alive(shape).state_dict()
+    write_tensors(tmp_path / "y.safetensors", saved, {})
+    network = load_yolox(tmp_path / "y.safetensors")
+    assert network.shape == shape
+    assert not network.training
+    loaded = network.state_dict()
+    assert loaded.keys() == saved.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items() if "tracked" not in name)
+
+
+def test_half_precision_and_absent_batch_counters_are_read(tmp_path: Path) -> None:
+    state = {name: tensor.half() for name, tensor in alive(SMALL).state_dict().items() if "tracked" not in name}
+    write_tensors(tmp_path / "y.safetensors", state, {})
+    network = load_yolox(tmp_path / "y.safetensors")
+    assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
+    assert network(torch.zeros(1, 3, 32, 32)).class_logits.shape == (1, 21, 5)
+
+
+def without(name: str) -> Callable[[State], None]:
+    return lambda state: state.pop(name)  # type: ignore[return-value]
+
+
+def changed(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[State], None]:
+    return lambda state: state.update({name: change(state[name])})
+
+
+def not_finite(tensor: Tensor) -> Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[3] = float("nan")
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (without("backbone.backbone.stem.conv.conv.weight"), "has no weights backbone.backbone.stem.conv.conv.weight"),
+        (without("head.cls_preds.0.weight"), "has no weights head.cls_preds.0.weight"),
+        (without("backbone.C3_p4.conv2.bn.bias"), "lacks tensors backbone.C3_p4.conv2.bn.bias"),
+        (lambda state: state.update(extra=torch.zeros(1)), "has unknown tensors extra"),
+        (changed("head.obj_preds.1.weight", lambda t: t[:, :8]), "obj_preds.1.weight is [1, 8, 1, 1], YOLOX with 4"),
+        (changed("head.cls_preds.2.bias", lambda t: t[:4]), "head.cls_preds.2.bias is [4]"),
+        (changed("head.cls_preds.0.weight", lambda t: t[:0]), "has no weights head.cls_preds.0.weight"),
+        (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :, 0, 0]), "has no weights"),
+        (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :3]), "is [4, 3, 3, 3]"),
+        (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "values that are not finite"),
+        (changed("backbone.backbone.dark2.0.pconv.conv.weight", lambda t: t.int()), "holds torch.int32, not weights"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
+    damage: Callable[[State], None], named: str, tmp_path: Path
+) -> None:
+    state = dict(alive(SMALL).state_dict())
+    damage(state)
+    path = tmp_path / "odd.safetensors"
+    write_tensors(path, state, {})
+    with pytest.raises(InputError) as refusal:
+        load_yolox(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert named in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_works(tmp_path: Path) -> None:
+    path = tmp_path / "yolox_small.pth"
+    torch.save({"model": alive(SMALL).state_dict(), "start_epoch": 300}, path)
+    with pytest.raises(InputError, match="is a pickle") as refusal:
+        load_yolox(path)
+    message = str(refusal.value)
+    assert "\n" not in message
+    code = message.partition('python -c "')[2].rpartition('"')[0]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert load_yolox(tmp_path / "yolox_small.safetensors").shape == SMALL
+
+
+def test_a_header_whose_length_reads_like_a_pickles_first_bytes_is_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "long.safetensors"
+    for length in (0x0280, 0x4B50):  # as bytes: 80 02, and PK
+        state: State = {"backbone.backbone.stem.conv.conv.weight": torch.zeros(1)}
+        write_tensors(path, state, {"note": ""})
+        write_tensors(path, state, {"note": "x" * (length - int.from_bytes(path.read_bytes()[:8], "little"))})
+        assert path.read_bytes()[:2] == length.to_bytes(2, "little")
+        with pytest.raises(InputError, match="has no weights"):
+            load_yolox(path)
+
+
+@pytest.mark.parametrize("name", ["hidden.safetensors", "bare.safetensors", "named.pth"])
+def test_a_pickle_is_not_even_opened_under_another_name(name: str, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    path = tmp_path / name
+    if name == "hidden.safetensors":
+        torch.save({"model": Trap()}, path)
+    elif name == "bare.safetensors":
+        path.write_bytes(pickle.dumps({"model": Trap()}, protocol=2))
+    else:
+        path.write_bytes(pickle.dumps({"model": Trap()}, protocol=0))
+    with pytest.raises(InputError, match="is a pickle"):
+        load_yolox(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_a_cut_and_a_foreign_file_and_a_folder_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    for path, named in ((tmp_path / "none.safetensors", "is missing"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=named):
+            load_yolox(path)
+    data = checkpoint.read_bytes()
+    for content in (data[: len(data) // 2], b"", b"hello, this is text"):
+        checkpoint.write_bytes(content)
+        with pytest.raises(InputError, match="is not a whole safetensors file"):
+            load_yolox(checkpoint)

@@ -1,0 +1,390 @@
+"""Teachers of every kind: one interface, frozen, and what they see agrees with NumPy and hand-made cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cgdet_core import thermal
+from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_tensors
+from cgdet_core.model.detector import Detector
+from cgdet_core.model.yolox import Yolox, YoloxShape
+from cgdet_core.model.yolox_file import load_yolox
+from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.training.regions import Regions
+from cgdet_core.training.teacher_classes import COCO_NAMES, class_table
+from cgdet_core.training.teacher_random import untrained
+from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher, seen_scores
+
+torch.set_num_threads(1)
+
+NAMES = ("person", "bicycle", "car")
+TINY = ModelConfig(widths=(8, 8, 16, 24, 32), head_width=8, input_height_width_px=(64, 96))
+FRESH = 1  # draws weights that are not those of the random teacher
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """yolox.safetensors of COCO's classes, and own.safetensors, a model file."""
+    folder = tmp_path_factory.mktemp("teachers")
+    torch.manual_seed(FRESH)
+    network, detector = Yolox(YoloxShape(4, 1, True, len(COCO_NAMES))), Detector(TINY)
+    rgb = pictures(8, 128, 128).float()
+    for images, each in (((rgb - 120) / 58, network), (rgb[:, :1] / 255, detector)):
+        for module in each.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        # a pass in training mode gives batch norm the statistics that keep features alive
+        with torch.no_grad():
+            each.train()(images)
+    write_tensors(folder / "yolox.safetensors", network.state_dict(), {})
+    save_model(folder / "own.safetensors", detector, ModelInfo(model=TINY, thermal=ThermalConfig(high_percentile=90)))
+    return folder
+
+
+CONFIGS = {
+    "yolox": TeacherConfig(path="yolox.safetensors"),
+    "detector": TeacherConfig(kind="detector", path="own.safetensors"),
+    "torchvision": TeacherConfig(kind="torchvision", name="fcos_resnet50_fpn", random_weights=True),
+}
+CHANNELS = {
+    "yolox": {8: 16, 16: 32, 32: 64},
+    "detector": {8: 16, 16: 24, 32: 32},
+    "torchvision": {8: 256, 16: 256, 32: 256},
+}
+CELLS = {"yolox": 8 * 12 + 4 * 6 + 2 * 3, "detector": 8 * 12 + 4 * 6 + 2 * 3, "torchvision": 8 * 12 + 4 * 6 + 2 * 3 + 3}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def teacher(kind: str, folder: Path) -> Teacher:
+    return load_teacher(CONFIGS[kind], NAMES, folder)
+
+
+def pictures(count: int, height: int = 64, width: int = 96) -> Tensor:
+    rng = np.random.default_rng(3)
+    blocks = rng.integers(0, 256, (count, 3, height // 16, width // 16), np.uint8)
+    return torch.from_numpy(blocks.repeat(16, 2).repeat(16, 3))
+
+
+def same(a: TeacherView, b: TeacherView) -> bool:
+    mine, other = ([view.boxes_xyxy_px, view.scores, *view.maps.values()] for view in (a, b))
+    return all(torch.equal(x, y) for x, y in zip(mine, other, strict=True))
+
+
+def test_maps_boxes_and_scores_have_the_shapes_that_the_interface_states(teacher: Teacher, kind: str) -> None:
+    view = teacher.look(pictures(2))
+    assert dict(teacher.channels) == CHANNELS[kind]
+    assert {stride: tuple(values.shape) for stride, values in view.maps.items()} == {
+        stride: (2, channels, 64 // stride, 96 // stride) for stride, channels in CHANNELS[kind].items()
+    }
+    assert view.boxes_xyxy_px.shape == (2, CELLS[kind], 4)
+    assert view.scores.shape == (2, CELLS[kind], 3)
+    tensors = [*view.maps.values(), view.boxes_xyxy_px, view.scores]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    assert all(tensor.isfinite().all() and not tensor.requires_grad for tensor in tensors)
+    assert view.scores.min() >= 0
+    assert 0 < view.scores.max() <= 1
+    assert (view.boxes_xyxy_px[..., 2:] >= view.boxes_xyxy_px[..., :2]).all()
+    # what a picture shows matters to every map
+    for values in view.maps.values():
+        assert (values[0] - values[1]).abs().max() > 1e-3
+
+
+def test_a_batch_gives_what_single_pictures_give(teacher: Teacher) -> None:
+    rgb = pictures(3)
+    whole = teacher.look(rgb)
+    for row in range(3):
+        alone = teacher.look(rgb[row : row + 1])
+        torch.testing.assert_close(alone.boxes_xyxy_px[0], whole.boxes_xyxy_px[row], rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(alone.scores[0], whole.scores[row], rtol=1e-3, atol=1e-4)
+        for stride, values in whole.maps.items():
+            torch.testing.assert_close(alone.maps[stride][0], values[row], rtol=1e-3, atol=1e-3 * float(values.std()))
+
+
+def test_a_teacher_is_frozen_and_what_learns_from_it_leaves_it_as_it_was(teacher: Teacher) -> None:
+    before = {name: tensor.clone() for name, tensor in teacher.network.state_dict().items()}
+    assert not teacher.network.training
+    assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+    view = teacher.look(pictures(1))
+    adapter = torch.nn.Conv2d(teacher.channels[8], 4, 1)
+    # autograd keeps the maps for the adapter's gradient, which tensors of inference mode would forbid
+    adapter(view.maps[8]).square().mean().backward()
+    assert adapter.weight.grad is not None
+    after = teacher.network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in teacher.network.parameters())
+
+
+def test_autocast_around_a_look_changes_nothing(teacher: Teacher) -> None:
+    rgb = pictures(1)
+    plain = teacher.look(rgb)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert same(teacher.look(rgb), plain)
+
+
+def test_in_bf16_it_sees_nearly_the_same(kind: str, folder: Path) -> None:
+    rgb = pictures(1)
+    plain = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
+    rounded = load_teacher(CONFIGS[kind], NAMES, folder).to(torch.device("cpu"), torch.bfloat16).look(rgb)
+    assert not same(rounded, plain)
+    for stride, values in plain.maps.items():
+        assert rounded.maps[stride].dtype == torch.float32
+        # an untrained network blows rounding up, level by level; of another picture's maps nothing is alike
+        assert torch.corrcoef(torch.stack((rounded.maps[stride].flatten(), values.flatten())))[0, 1] > 0.8
+
+
+def test_loading_leaves_torchs_generator_alone(kind: str, folder: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    for random_weights in (False, True):
+        if kind != "torchvision" or random_weights:
+            load_teacher(CONFIGS[kind].model_copy(update={"random_weights": random_weights}), NAMES, folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_random_teacher_is_always_the_same_and_has_nothing_of_the_trained_one(kind: str, folder: Path) -> None:
+    config, rgb = CONFIGS[kind].model_copy(update={"random_weights": True}), pictures(2)
+    torch.manual_seed(1)
+    first = load_teacher(config, NAMES, folder)
+    torch.manual_seed(2)
+    second = load_teacher(config, NAMES, folder)
+    assert same(first.look(rgb), second.look(rgb))
+    assert dict(first.channels) == CHANNELS[kind]
+    if kind != "torchvision":
+        trained = load_teacher(CONFIGS[kind], NAMES, folder)
+        ours, theirs = (dict(each.network.named_parameters()) for each in (first, trained))
+        assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
+        assert not any(torch.equal(ours[name], theirs[name]) for name in ours if "weight" in name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TeacherConfig(kind="detector", path="models/detector.safetensors", random_weights=True),
+        TeacherConfig(path="nano.safetensors", random_weights=True),
+        TeacherConfig(path="s.safetensors", random_weights=True),
+        CONFIGS["torchvision"],
+    ],
+    ids=["own detector", "nano", "s", "torchvision"],
+)
+def test_a_random_teachers_maps_are_alive_at_every_stride(
+    config: TeacherConfig, tmp_path: Path, repository: Path
+) -> None:
+    """At their real depth torch's own initialisation alone would leave 1e-11 at stride 32."""
+    for name, shape in {"nano": YoloxShape(16, 1, True, 80), "s": YoloxShape(32, 1, False, 80)}.items():
+        if config.path.startswith(f"{name}."):
+            write_tensors(tmp_path / config.path, Yolox(shape).state_dict(), {})
+    view = load_teacher(config, NAMES, repository if config.kind == "detector" else tmp_path).look(pictures(2))
+    for values in view.maps.values():
+        spread = values.transpose(0, 1).flatten(1).std(1)
+        assert 0.02 < spread.median() < 50
+
+
+def test_an_untrained_networks_batch_norms_have_the_statistics_of_the_noise() -> None:
+    inputs: list[Tensor] = []
+
+    def to_input(rgb: Tensor) -> Tensor:
+        inputs.append(rgb.float())
+        return inputs[-1]
+
+    network = untrained(lambda: torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)), to_input)
+    assert not network.training
+    before_norm = network[0](inputs[0]).detach()
+    norm = network[1]
+    torch.testing.assert_close(norm.running_mean, before_norm.mean((0, 2, 3)), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(norm.running_var, before_norm.var((0, 2, 3)), rtol=1e-3, atol=1e-2)
+    assert inputs[0].std() > 20
+
+
+def test_yolox_scores_are_objectness_times_the_best_class_that_counts_as_ones_own(folder: Path) -> None:
+    rgb = pictures(1)
+    view = load_teacher(CONFIGS["yolox"], NAMES, folder).look(rgb)
+    mean, deviation = ([255 * value for value in of] for of in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    normalised = (rgb.numpy().astype(np.float32) - np.reshape(mean, (3, 1, 1))) / np.reshape(deviation, (3, 1, 1))
+    with torch.no_grad():
+        output = load_yolox(folder / "yolox.safetensors")(torch.from_numpy(normalised.astype(np.float32)))
+    objectness = 1 / (1 + np.exp(-output.objectness_logits.numpy()))
+    of_class = 1 / (1 + np.exp(-output.class_logits.numpy()))
+    members = [[0], [1], [2, 5, 7]]  # of COCO's: person; bicycle; car, bus, truck
+    expected = np.stack([(objectness[..., None] * of_class[..., each]).max(-1) for each in members], -1)
+    np.testing.assert_allclose(view.scores.numpy(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(view.boxes_xyxy_px, output.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
+
+
+def test_raw_input_is_bgr_from_0_to_255(folder: Path) -> None:
+    rgb = pictures(1)
+    view = load_teacher(CONFIGS["yolox"].model_copy(update={"yolox_input": "bgr_raw"}), NAMES, folder).look(rgb)
+    with torch.no_grad():
+        output = load_yolox(folder / "yolox.safetensors")(torch.stack((rgb[:, 2], rgb[:, 1], rgb[:, 0]), 1).float())
+    assert output.maps[0].std() > 0
+    torch.testing.assert_close(view.maps[8], output.maps[0], rtol=1e-3, atol=1e-3 * float(output.maps[0].std()))
+
+
+def test_the_own_detector_looks_at_the_grey_picture_that_thermal_makes(folder: Path) -> None:
+    rgb = pictures(2)
+    view = load_teacher(CONFIGS["detector"], NAMES, folder).look(rgb)
+    detector, info = load_model(folder / "own.safetensors")
+    for row in range(2):
+        grey = thermal.normalise(rgb[row].permute(1, 2, 0).numpy(), info.thermal)
+        with torch.no_grad():
+            maps = detector.neck(detector.backbone(torch.from_numpy(grey)[None, None]))
+            output = detector.head(maps)
+        for stride, values in zip((8, 16, 32), maps, strict=True):
+            torch.testing.assert_close(view.maps[stride][row], values[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(view.boxes_xyxy_px[row], output.boxes_xyxy_px()[0], rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(view.scores[row], output.class_logits[0].sigmoid(), rtol=1e-3, atol=1e-4)
+
+
+def test_classes_go_by_name_whatever_their_order(folder: Path) -> None:
+    rgb = pictures(1)
+    for kind in ("yolox", "detector"):
+        usual = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
+        other = load_teacher(CONFIGS[kind], ("car", "dragon", "person"), folder).look(rgb)
+        torch.testing.assert_close(other.scores[..., [0, 2]], usual.scores[..., [2, 0]], rtol=1e-4, atol=1e-6)
+        # one that it does not know it never sees
+        assert (other.scores[..., 1] == 0).all()
+
+
+def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
+    table = class_table(("bus", "person", "cat", "car"), NAMES, {"bus": "car", "truck": "car"}, "x")
+    assert table.used == (0, 1, 3)
+    assert table.members == ((1,), (), (0, 2))
+    assert table.students(torch.tensor([[0.5, 0.25, 0.125]])).tolist() == [[0.25, 0.0, 0.5]]
+    # a class that is mapped speaks for what it is mapped to alone
+    assert class_table(("person", "car"), NAMES, {"car": "bicycle"}, "x").members == ((0,), (1,), ())
+
+
+def test_the_maps_defaults_serve_a_student_without_cars(folder: Path) -> None:
+    assert load_teacher(CONFIGS["yolox"], ("person",), folder).look(pictures(1)).scores.shape[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"class_map": {"bsu": "car"}}, "class_map names 'bsu', no class of the teacher"),
+        ({"class_map": {"bus": "lorry"}}, "class_map names 'lorry', no class of the student"),
+        ({"path": ""}, "the teacher has no path"),
+        ({"path": "none.safetensors"}, "none.safetensors: the file is missing"),
+        ({"path": "own.safetensors"}, "has no weights backbone.backbone.stem.conv.conv.weight"),
+        ({"class_names": NAMES}, "tells 80 classes, its class_names are 3"),
+        ({"kind": "detector"}, "is a safetensors file, but not a cgdet model"),
+        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "states its own classes"),
+        ({"kind": "torchvision", "name": "yolo"}, "torchvision has no detector 'yolo': give fasterrcnn_resnet50_fpn,"),
+        ({"kind": "torchvision", "path": ""}, "fasterrcnn_resnet50_fpn_v2 has no weights: give the teacher a path"),
+    ],
+)
+def test_settings_that_name_no_teacher_are_refused_in_one_line(
+    changes: dict[str, object], named: str, folder: Path
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        load_teacher(TeacherConfig.model_validate({"path": "yolox.safetensors", **changes}), NAMES, folder)
+    assert named in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_teacher_that_knows_none_of_the_classes_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="knows none of the classes dragon, but person, bicycle, car"):
+        load_teacher(CONFIGS["detector"], ("dragon",), folder)
+
+
+def test_a_checkpoint_of_other_classes_needs_their_names(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "y.safetensors", Yolox(YoloxShape(4, 1, True, 2)).state_dict(), {})
+    config = TeacherConfig(path="y.safetensors")
+    with pytest.raises(InputError, match="tells 2 classes, COCO has 80"):
+        load_teacher(config, NAMES, tmp_path)
+    config = config.model_copy(update={"class_names": ("walker", "bicycle")})
+    teacher = load_teacher(config, NAMES, tmp_path)
+    scores = teacher.look(pictures(1)).scores
+    assert [bool((scores[..., number] > 0).any()) for number in range(3)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        torch.zeros(1, 3, 64, 64),
+        torch.zeros(1, 1, 64, 64, dtype=torch.uint8),
+        torch.zeros(3, 64, 64, dtype=torch.uint8),
+        torch.zeros(1, 3, 64, 72, dtype=torch.uint8),
+        torch.zeros(1, 3, 40, 64, dtype=torch.uint8),
+    ],
+)
+def test_what_is_no_batch_of_pictures_is_an_error(rgb: Tensor, folder: Path) -> None:
+    with pytest.raises(ValueError, match="is not uint8"):
+        load_teacher(CONFIGS["yolox"], NAMES, folder).look(rgb)
+
+
+def seen_in_numpy(boxes: Tensor, scores: Tensor, rois: Tensor, class_ids: Tensor) -> list[float]:
+    answers = []
+    for (row, left, top, right, bottom), class_id in zip(rois.double().numpy(), class_ids.tolist(), strict=True):
+        best = 0.0
+        for (x0, y0, x1, y1), of_box in zip(boxes[int(row)].double().numpy(), scores[int(row)].numpy(), strict=True):
+            shared = max(0, min(right, x1) - max(left, x0)) * max(0, min(bottom, y1) - max(top, y0))
+            union = (right - left) * (bottom - top) + (x1 - x0) * (y1 - y0) - shared
+            if shared / union >= 0.5:
+                best = max(best, float(of_box[class_id]))
+        answers.append(best)
+    return answers
+
+
+def regions(rois: Sequence[Sequence[float]], class_ids: Sequence[int]) -> Regions:
+    boxes = torch.tensor(rois, dtype=torch.float32).reshape(-1, 5)
+    return Regions(boxes, torch.tensor(class_ids, dtype=torch.int64), torch.full((len(class_ids),), 8))
+
+
+def test_seen_scores_agree_with_plain_numpy() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (3, 200, 2))
+    corners = np.concatenate((corners, corners + rng.uniform(4, 40, (3, 200, 2))), -1)
+    boxes = torch.from_numpy(corners.astype(np.float32))
+    scores = torch.from_numpy(rng.uniform(0, 1, (3, 200, 3)).astype(np.float32))
+    corners = rng.uniform(0, 60, (40, 2))
+    rois = np.concatenate((rng.integers(0, 3, (40, 1)), corners, corners + rng.uniform(4, 40, (40, 2))), 1)
+    of = regions(rois.astype(np.float32).tolist(), rng.integers(0, 3, 40).tolist())
+    got = seen_scores(TeacherView({}, boxes, scores), of)
+    expected = seen_in_numpy(boxes, scores, of.rois, of.class_ids)
+    assert got.dtype == torch.float32
+    assert got.tolist() == pytest.approx(expected)
+    assert 5 < np.count_nonzero(expected) < 40
+
+
+def test_a_region_is_seen_from_half_an_overlap_on_by_its_own_class_on_its_own_picture() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [100, 100, 110, 110]], [[0, 0, 10, 10], [100, 100, 110, 110]]])
+    scores = torch.tensor([[[0.75, 0.5], [0.25, 1.0]], [[0.0, 0.125], [0.625, 0.0]]])
+    view = TeacherView({}, boxes, scores)
+    half = [0, 0, 10, 5]  # of [0, 0, 10, 10]: IoU 0.5 exactly
+    less = [0, 0, 10, 4.9]
+    for roi, class_id, expected in (
+        ([0, *half], 0, 0.75),
+        ([0, *half], 1, 0.5),
+        ([0, *less], 0, 0.0),
+        ([1, *half], 0, 0.0),
+        ([1, *half], 1, 0.125),
+        ([0, 100, 100, 110, 110], 0, 0.25),
+        ([0, 50, 50, 60, 60], 0, 0.0),
+    ):
+        assert seen_scores(view, regions([roi], [class_id])).tolist() == [expected]
+    # of several that overlap, the best
+    twice = TeacherView({}, boxes[:, :1].repeat(1, 2, 1), scores)
+    assert seen_scores(twice, regions([[0, *half], [0, *half]], [0, 1])).tolist() == [0.75, 1.0]
+
+
+def test_nothing_to_see_and_nothing_seen_are_fine() -> None:
+    none = TeacherView({}, torch.zeros(1, 0, 4), torch.zeros(1, 0, 3))
+    assert seen_scores(none, regions([], [])).shape == (0,)
+    assert seen_scores(none, regions([[0, 0, 0, 9, 9]], [1])).tolist() == [0.0]
+    # padding, and boxes that overflowed
+    odd = torch.tensor([[[0.0, 0, 0, 0], [-torch.inf, -torch.inf, torch.inf, torch.inf], [torch.nan] * 4]])
+    view = TeacherView({}, odd, torch.ones(1, 3, 3))
+    assert seen_scores(view, regions([[0, 0, 0, 9, 9], [0, 4, 4, 4, 4]], [1, 0])).tolist() == [0.0, 0.0]
