@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.coco import CocoSet
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
+from cgdet_core.data.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.sources import Source
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model

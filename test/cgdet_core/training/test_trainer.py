@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig, load_recipe
-from cgdet_core.data.dataset import CachedFrame, Source, TrainingBatches
+from cgdet_core.data.dataset import TrainingBatches
+from cgdet_core.data.sources import CachedFrame, Source
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model

@@ -28,7 +28,8 @@ from test_trainer import RECIPE, changed, log_of, refusal, sources
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.coco import CocoSet, load_coco, write_coco
-from cgdet_core.data.dataset import Source, TrainingBatches
+from cgdet_core.data.dataset import TrainingBatches
+from cgdet_core.data.sources import Source
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
