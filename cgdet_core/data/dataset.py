@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class TrainingBatch:
 
     images: float32 [B, 1, S, S] in [0, 1]; boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64
     [B, M]; objects: bool [B, M], true objects; ignored: bool [B, M], regions to ignore (of their
-    class); labelled: bool [B, C].
+    class); labelled: bool [B, C]. Where the recipe uses RGB, else None: rgb: uint8 [B, 3, S, S], RGB, not varied;
+    rgb_valid: bool [B, S, S], where it shows what the image shows, nowhere in a crop without RGB.
     """
 
     images: Tensor
@@ -33,13 +34,24 @@ class TrainingBatch:
     objects: Tensor
     ignored: Tensor
     labelled: Tensor
+    rgb: Tensor | None = None
+    rgb_valid: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, all that there are."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        """`function` of every tensor that there is."""
+        return TrainingBatch(**{name: function(value) for name, value in self.tensors().items()})
 
     def to(self, device: torch.device) -> TrainingBatch:
-        return TrainingBatch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return self.map(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainingBatch:
         """A copy in page-locked memory, from which an upload goes on by itself; a DataLoader calls it."""
-        return TrainingBatch(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
+        return self.map(lambda value: value.pin_memory())
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -69,7 +81,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         size = self._recipe.train.batch_size
         share = size // self._ranks
         crops = [self.crop(number * size + self._rank * share + position) for position in range(share)]
-        return collate(crops, len(self._recipe.model.class_names))
+        return collate(crops, len(self._recipe.model.class_names), self._recipe.uses_rgb)
 
     def crop(self, index: int) -> Crop:
         """Training picture `index`: a crop of one frame, or a mosaic of four."""
@@ -92,6 +104,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             source.polarity_free,
             height_width_px,
             self._class_weights[number],
+            frame.rgb if self._recipe.uses_rgb else None,
         )
 
 
@@ -104,8 +117,8 @@ def _drawn(reach: NDArray[np.float64], rng: np.random.Generator) -> int:
     return min(int(np.searchsorted(reach, rng.random(), side="right")), len(reach) - 1)
 
 
-def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:
-    """Crops of one size -> a padded batch."""
+def collate(crops: Sequence[Crop], classes: int, with_rgb: bool = False) -> TrainingBatch:
+    """Crops of one size -> a padded batch; with_rgb: it has RGB, be there any in these crops or none."""
     most = max(1, *(len(crop.truth) for crop in crops))
     boxes = np.zeros((len(crops), most, 4), np.float32)
     class_ids = np.zeros((len(crops), most), np.int64)
@@ -121,4 +134,16 @@ def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:
         if crop.truth.labelled is not None:
             labelled[row] = crop.truth.labelled
     images = torch.from_numpy(np.stack([crop.image for crop in crops])[:, None])
-    return TrainingBatch(images, *(torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled)))
+    labels = (torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled))
+    return TrainingBatch(images, *labels, *(_stacked_rgb(crops) if with_rgb else ()))
+
+
+def _stacked_rgb(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
+    shape = crops[0].image.shape
+    rgb = np.zeros((len(crops), 3, *shape), np.uint8)
+    valid = np.zeros((len(crops), *shape), np.bool_)
+    for row, crop in enumerate(crops):
+        if crop.rgb is not None and crop.rgb_valid is not None:
+            rgb[row] = crop.rgb.transpose(2, 0, 1)
+            valid[row] = crop.rgb_valid
+    return torch.from_numpy(rgb), torch.from_numpy(valid)

@@ -57,7 +57,7 @@ def train(
     and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init, world)
-    facts = check_data(sources, recipe.model.class_names)
+    facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads, world)
     run = RunState(recipe, process_device(recipe.train.device, world), world)

@@ -29,7 +29,7 @@ def a_source(name: str, weight: float, value: int, frames: int = 3) -> Source:
 
 
 def bytes_of(batch: TrainingBatch) -> list[bytes]:
-    return [getattr(batch, name).numpy().tobytes() for name in batch.__dataclass_fields__]
+    return [value.numpy().tobytes() for value in batch.tensors().values()]
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,39 @@ def test_a_batch_without_any_object_has_one_empty_place() -> None:
     assert batch.boxes_xyxy_px.shape == (1, 1, 4)
     assert not batch.objects.any()
     assert not batch.ignored.any()
+
+
+def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any() -> None:
+    image = np.zeros((32, 32), np.float32)
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    valid = np.random.default_rng(1).random((32, 32)) < 0.5
+    crops = [Crop(image, GroundTruth.empty()), Crop(image, GroundTruth.empty(), rgb, valid)]
+    batch = collate(crops, classes=3, with_rgb=True)
+    assert batch.rgb is not None
+    assert batch.rgb_valid is not None
+    assert (batch.rgb.dtype, batch.rgb_valid.dtype) == (torch.uint8, torch.bool)
+    assert (batch.rgb.shape, batch.rgb_valid.shape) == ((2, 3, 32, 32), (2, 32, 32))
+    for channel in range(3):
+        assert (batch.rgb[1, channel].numpy() == rgb[:, :, channel]).all()
+    assert (batch.rgb_valid[1].numpy() == valid).all()
+    assert not batch.rgb[0].any()
+    assert not batch.rgb_valid[0].any()
+    # the recipe decides, not what the crops happen to hold
+    empty = collate(crops[:1], classes=3, with_rgb=True)
+    assert empty.rgb_valid is not None
+    assert not empty.rgb_valid.any()
+    assert collate(crops, classes=3).rgb is None
+
+
+@pytest.mark.parametrize("with_rgb", [False, True])
+def test_a_batch_is_moved_with_all_that_it_has(with_rgb: bool) -> None:
+    crop = Crop(
+        np.ones((32, 32), np.float32), GroundTruth.empty(), np.ones((32, 32, 3), np.uint8), np.ones((32, 32), bool)
+    )
+    batch = collate([crop, crop], 3, with_rgb)
+    moved = batch.to(torch.device("meta"))
+    assert moved.tensors().keys() == batch.tensors().keys()
+    assert {value.device.type for value in moved.tensors().values()} == {"meta"}
+    assert (moved.rgb is None) == (not with_rgb)
+    halved = batch.map(lambda value: value[1:])
+    assert [len(value) for value in halved.tensors().values()] == [1] * (8 if with_rgb else 6)
