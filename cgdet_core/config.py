@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES
@@ -387,6 +395,12 @@ class SourceConfig(Settings):
     path: str = Field(description="COCO JSON; relative paths are taken from the folder given with --data")
     weight: float = Field(1.0, gt=0, description="share of the samples, relative to the other sources")
     grey_rgb: bool = Field(False, description="an RGB set, used as grey pictures")
+    rgb: Literal["auto", "partner", "own", "none"] = Field(
+        "auto",
+        description="what an RGB teacher sees, where one guides: partner: the registered picture that the file names "
+        "(rgb_file_name), of the frames that have one; own: a grey_rgb frame's own picture in colour; none: nothing; "
+        "auto: own for grey_rgb, else partner",
+    )
     class_map: dict[str, str] = Field(
         default_factory=dict, description="category name in the file -> class name; 'ignore' makes regions to ignore"
     )
@@ -402,6 +416,12 @@ class SourceConfig(Settings):
         description="of the set's blocks of 50 frame numbers every fifth, from this one on, validates only",
     )
 
+    @model_validator(mode="after")
+    def _own_is_rgb(self) -> SourceConfig:
+        if self.rgb == "own" and not self.grey_rgb:
+            raise ValueError("rgb: own is of an RGB set, which grey_rgb: true says: leave it out, or choose partner")
+        return self
+
 
 class SyntheticSourceConfig(Settings):
     """Rendered frames mixed into the training."""
@@ -409,6 +429,7 @@ class SyntheticSourceConfig(Settings):
     frames: int = Field(0, ge=0)
     seed: int = Field(1000, ge=0, description="the demo and the tests use seeds below 1000")
     weight: float = Field(1.0, gt=0)
+    rgb: bool = Field(True, description="an RGB teacher, where one guides, sees the RGB pictures rendered with them")
 
 
 class SyntheticConfig(Settings):
@@ -642,6 +663,11 @@ class Recipe(Settings):
     postprocess: PostprocessConfig = PostprocessConfig()
     sources: tuple[SourceConfig, ...] = ()
     synthetic: SyntheticSourceConfig = SyntheticSourceConfig()
+
+    @property
+    def uses_rgb(self) -> bool:
+        """Whether a term of the loss looks at RGB; nothing of it is read otherwise."""
+        return self.guidance.weight > 0
 
 
 S = TypeVar("S", bound=Settings)

@@ -43,7 +43,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
-    from cgdet_core.data.dataset import load_sources
+    from cgdet_core.data.sources import load_sources
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
 from cgdet_core.errors import InputError
@@ -61,30 +62,43 @@ class CocoSet:
         """Sample `index` with its image read; with_rgb reads the partner too, where the set names one."""
         record = self.records[index]
         image = read_image(record.path)
+        rgb_path = self.rgb_path(index) if with_rgb else None
         if image.shape[:2] != record.height_width_px:
             height, width = record.height_width_px
             raise InputError(
                 f"{record.path}: is {image.shape[1]}x{image.shape[0]} pixels, {self.path.name} says {width}x{height}"
             )
-        rgb = None
-        if with_rgb and record.rgb_path is not None:
-            if not os.path.isfile(record.rgb_path):
-                raise InputError(
-                    f"{record.rgb_path}: RGB partner of {record.file_name}, named by {self.path.name}, is missing: "
-                    "keep it beside the JSON, or leave out its rgb_file_name"
-                )
-            rgb = read_image(record.rgb_path)
+        rgb = None if rgb_path is None else read_image(rgb_path)
         return Sample(
             record.file_name, Frame(image), truth=record.truth, rgb=rgb, light=record.light, scene=record.scene
         )
 
+    def rgb_path(self, index: int) -> Path | None:
+        """Of the picture of sample `index`'s RGB partner, None where none is named; InputError where it is missing."""
+        record = self.records[index]
+        if record.rgb_path is not None and not os.path.isfile(record.rgb_path):
+            raise InputError(
+                f"{record.rgb_path}: RGB partner of {record.file_name}, named by {self.path.name}, is missing: "
+                "keep it beside the JSON, or leave out its rgb_file_name"
+            )
+        return record.rgb_path
+
 
 def read_image(path: Path) -> ImageArray:
     """uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError where it is none."""
+    return decode_image(read_encoded(path), path)
+
+
+def read_encoded(path: Path) -> NDArray[np.uint8]:
+    """The bytes of an image file: uint8 [N]."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise InputError(f"{path}: the image cannot be read ({error.strerror}): check the path") from None
+
+
+def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
+    """The image whose file `path` holds `data`, as `read_image` gives it."""
     try:
         image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
     except cv2.error:
@@ -95,7 +109,7 @@ def read_image(path: Path) -> ImageArray:
     if image.ndim == 3 and image.shape[2] == 3:
         if image.dtype != np.uint8:
             raise InputError(f"{path}: a colour image of type {image.dtype} is not supported: give 8 bits per channel")
-        image = np.ascontiguousarray(image[:, :, ::-1])
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: an image of type {image.dtype} is not supported: give 8 or 16 bits per pixel")
     return np.asarray(image)

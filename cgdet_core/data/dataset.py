@@ -1,28 +1,21 @@
-"""Training data: frames of several sets in memory, and batch number n of a seed, always the same one."""
+"""Batch number n of a seed, always the same one."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.augment import Crop, random_crop
-from cgdet_core.data.blocks import block_of_name
-from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.mosaic import mosaic
-from cgdet_core.data.sampling import class_weights, repeat_factors, restrict_to
-from cgdet_core.errors import InputError
-from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import GroundTruth, ImageArray, Sample
+from cgdet_core.data.sampling import class_weights, repeat_factors
+from cgdet_core.data.sources import Source
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,8 @@ class TrainingBatch:
 
     images: float32 [B, 1, S, S] in [0, 1]; boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64
     [B, M]; objects: bool [B, M], true objects; ignored: bool [B, M], regions to ignore (of their
-    class); labelled: bool [B, C].
+    class); labelled: bool [B, C]. Where the recipe uses RGB, else None: rgb: uint8 [B, 3, S, S], RGB, not varied;
+    rgb_valid: bool [B, S, S], where it shows what the image shows, nowhere in a crop without RGB.
     """
 
     images: Tensor
@@ -40,97 +34,24 @@ class TrainingBatch:
     objects: Tensor
     ignored: Tensor
     labelled: Tensor
+    rgb: Tensor | None = None
+    rgb_valid: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, all that there are."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        """`function` of every tensor that there is."""
+        return TrainingBatch(**{name: function(value) for name, value in self.tensors().items()})
 
     def to(self, device: torch.device) -> TrainingBatch:
-        return TrainingBatch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return self.map(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainingBatch:
         """A copy in page-locked memory, from which an upload goes on by itself; a DataLoader calls it."""
-        return TrainingBatch(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
-class CachedFrame:
-    """A raw grey frame with the tone limits of the whole of it."""
-
-    grey: ImageArray
-    limits: ToneLimits
-    truth: GroundTruth
-
-
-@dataclass(frozen=True)
-class Source:
-    """One set in memory."""
-
-    name: str
-    weight: float
-    frames: tuple[CachedFrame, ...]
-    polarity_free: bool
-
-
-def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoRecord], list[CocoRecord]]:
-    """(training, held out): of the blocks of 50 frame numbers present, every fifth from `fold` is held out.
-
-    The blocks are those of `block_of_name`. Raises InputError where a name holds no frame number.
-    """
-    blocks = []
-    for record in records:
-        block = block_of_name(record.file_name)
-        if block is None:
-            raise InputError(f"{record.path}: has no frame number in its name, so no block can be held out")
-        blocks.append(block)
-    held = set(sorted(set(blocks))[fold::5])
-    training = [record for record, block in zip(records, blocks, strict=True) if block not in held]
-    held_out = [record for record, block in zip(records, blocks, strict=True) if block in held]
-    return training, held_out
-
-
-def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[list[Source], CocoSet | None]:
-    """All training frames of a recipe in memory, and the frames it holds out for validation, if any.
-
-    Relative paths of the recipe are taken from `folder`.
-    """
-    if not recipe.sources and not recipe.synthetic.frames:
-        raise InputError("the recipe names no training data: give it sources or synthetic.frames")
-    sources: list[Source] = []
-    held_out: list[CocoRecord] = []
-    for config in recipe.sources:
-        coco = load_coco(folder / config.path, recipe.model.class_names, config.class_map)
-        if config.labelled_classes is not None:
-            coco = restrict_to(coco, config.labelled_classes)
-        training = list(coco.records)
-        if config.hold_out_fold is not None:
-            training, held = split_held_out(coco.records, config.hold_out_fold)
-            if not training or not held:
-                raise InputError(
-                    f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
-                    f"{len(held)} to validate: leave it out, or choose another fold"
-                )
-            held_out += held
-        chosen = CocoSet(coco.path, coco.class_names, tuple(training))
-        frames = _cache(chosen, len(chosen), config.path, recipe, progress)
-        sources.append(Source(config.path, config.weight, frames, config.grey_rgb))
-    if recipe.synthetic.frames:
-        from cgdet_core.data.synthetic import synthetic_training_sample
-
-        count = recipe.synthetic.frames
-        rendered = (synthetic_training_sample(recipe.synthetic.seed, index) for index in range(count))
-        frames = _cache(rendered, count, "synthetic", recipe, progress)
-        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
-    validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
-    return sources, validation
-
-
-def _cache(samples: Iterable[Sample], count: int, name: str, recipe: Recipe, progress: bool) -> tuple[CachedFrame, ...]:
-    frames = []
-    for sample in tqdm(
-        samples, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
-    ):
-        if sample.truth is None:
-            raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
-        grey = np.ascontiguousarray(to_grey(sample.frame.image))
-        frames.append(CachedFrame(grey, tone_limits(grey, recipe.thermal), sample.truth))
-    return tuple(frames)
+        return self.map(lambda value: value.pin_memory())
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -160,7 +81,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         size = self._recipe.train.batch_size
         share = size // self._ranks
         crops = [self.crop(number * size + self._rank * share + position) for position in range(share)]
-        return collate(crops, len(self._recipe.model.class_names))
+        return collate(crops, len(self._recipe.model.class_names), self._recipe.uses_rgb)
 
     def crop(self, index: int) -> Crop:
         """Training picture `index`: a crop of one frame, or a mosaic of four."""
@@ -183,6 +104,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             source.polarity_free,
             height_width_px,
             self._class_weights[number],
+            frame.rgb if self._recipe.uses_rgb else None,
         )
 
 
@@ -195,13 +117,8 @@ def _drawn(reach: NDArray[np.float64], rng: np.random.Generator) -> int:
     return min(int(np.searchsorted(reach, rng.random(), side="right")), len(reach) - 1)
 
 
-def progress_interval_s() -> float:
-    """How often a progress bar is drawn: seldom where it goes into a log and every drawing stays."""
-    return 0.1 if sys.stderr.isatty() else 30.0
-
-
-def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:
-    """Crops of one size -> a padded batch."""
+def collate(crops: Sequence[Crop], classes: int, with_rgb: bool = False) -> TrainingBatch:
+    """Crops of one size -> a padded batch; with_rgb: it has RGB, be there any in these crops or none."""
     most = max(1, *(len(crop.truth) for crop in crops))
     boxes = np.zeros((len(crops), most, 4), np.float32)
     class_ids = np.zeros((len(crops), most), np.int64)
@@ -217,4 +134,16 @@ def collate(crops: Sequence[Crop], classes: int) -> TrainingBatch:
         if crop.truth.labelled is not None:
             labelled[row] = crop.truth.labelled
     images = torch.from_numpy(np.stack([crop.image for crop in crops])[:, None])
-    return TrainingBatch(images, *(torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled)))
+    labels = (torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled))
+    return TrainingBatch(images, *labels, *(_stacked_rgb(crops) if with_rgb else ()))
+
+
+def _stacked_rgb(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
+    shape = crops[0].image.shape
+    rgb = np.zeros((len(crops), 3, *shape), np.uint8)
+    valid = np.zeros((len(crops), *shape), np.bool_)
+    for row, crop in enumerate(crops):
+        if crop.rgb is not None and crop.rgb_valid is not None:
+            rgb[row] = crop.rgb.transpose(2, 0, 1)
+            valid[row] = crop.rgb_valid
+    return torch.from_numpy(rgb), torch.from_numpy(valid)

@@ -20,7 +20,10 @@ Region = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 
 
 def mosaic(draw: Callable[[tuple[int, int]], Crop], config: AugmentConfig, rng: np.random.Generator) -> Crop:
-    """A square of config.crop_px from four calls of `draw` (height and width in px -> a crop of that size)."""
+    """A square of config.crop_px from four calls of `draw` (height and width in px -> a crop of that size).
+
+    Where some of the four have RGB, the others' places are black in it and not valid.
+    """
     size = config.crop_px
     low, high = config.mosaic_centre_range
     x, y = (round(size * share) for share in rng.uniform(low, high, 2))
@@ -29,7 +32,15 @@ def mosaic(draw: Callable[[tuple[int, int]], Crop], config: AugmentConfig, rng: 
     image = np.empty((size, size), np.float32)
     for (left, top, right, bottom), crop in zip(regions, crops, strict=True):
         image[top:bottom, left:right] = crop.image
-    return Crop(image, join_truths(regions, [crop.truth for crop in crops]))
+    truth = join_truths(regions, [crop.truth for crop in crops])
+    if all(crop.rgb is None for crop in crops):
+        return Crop(image, truth)
+    rgb, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.bool_)
+    for (left, top, right, bottom), crop in zip(regions, crops, strict=True):
+        if crop.rgb is not None and crop.rgb_valid is not None:
+            rgb[top:bottom, left:right] = crop.rgb
+            valid[top:bottom, left:right] = crop.rgb_valid
+    return Crop(image, truth, rgb, valid)
 
 
 def join_truths(regions: list[Region], truths: list[GroundTruth]) -> GroundTruth:

@@ -65,8 +65,7 @@ def with_bad_batch(error: NotFiniteError, out: Path, recipe: Recipe, batch: Trai
     terms = {name: value if math.isfinite(value) else None for name, value in error.terms.items()}
     description = {"number": error.number, "recipe_sha256": recipe_sha256(recipe), "terms": terms}
     try:
-        tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        write_tensors(path, tensors, {METADATA_KEY: json.dumps(description)})
+        write_tensors(path, batch.tensors(), {METADATA_KEY: json.dumps(description)})
         write_samples(path.with_suffix(".jpg"), [batch], recipe.model.class_names, len(batch.images))
     except InputError as refused:
         return InputError(f"{error}: {remedy} (its batch was not kept: {refused})")
@@ -78,7 +77,11 @@ def load_bad_batch(path: Path) -> BadBatch:
     try:
         with safe_open(path, framework="pt") as handle:
             description = json.loads((handle.metadata() or {})[METADATA_KEY])
-            batch = TrainingBatch(**{field.name: handle.get_tensor(field.name) for field in fields(TrainingBatch)})
+            stored = set(handle.keys())
+            # what the batch need not have; a tensor that it must have is missed as it is read
+            absent = {field.name for field in fields(TrainingBatch) if field.default is None} - stored
+            names = [field.name for field in fields(TrainingBatch) if field.name not in absent]
+            batch = TrainingBatch(**{name: handle.get_tensor(name) for name in names})
         return BadBatch(batch, int(description["number"]), description["recipe_sha256"], description["terms"])
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file: give the {NAME} of a run") from None

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.data.dataset import Source
+from cgdet_core.data.sources import Source
 from cgdet_core.errors import InputError
 
 
 @dataclass(frozen=True)
 class SourceFacts:
     """One set. share: of the samples; boxes: objects by class name, None where the set does not label the class;
-    ignored: regions to ignore; median_height_px: of the objects' boxes, in pixels of the frames."""
+    ignored: regions to ignore; median_height_px: of the objects' boxes, in pixels of the frames; frames_with_rgb: None
+    where the recipe uses no RGB."""
 
     name: str
     share: float
@@ -24,13 +25,15 @@ class SourceFacts:
     boxes: dict[str, int | None]
     ignored: int
     median_height_px: float | None
+    frames_with_rgb: int | None
 
     def line(self) -> str:
         boxes = ", ".join(f"{name} {'unlabelled' if n is None else n}" for name, n in self.boxes.items())
         height = "" if self.median_height_px is None else f", median height {self.median_height_px:.0f} px"
+        rgb = "" if self.frames_with_rgb is None else f"; {self.frames_with_rgb} frames with RGB"
         return (
             f"{self.name}: {self.share:.0%} of the samples, {self.frames} frames "
-            f"({self.frames_without_objects} without objects): {boxes}; {self.ignored} to ignore{height}"
+            f"({self.frames_without_objects} without objects): {boxes}; {self.ignored} to ignore{height}{rgb}"
         )
 
 
@@ -45,10 +48,13 @@ class DataFacts:
         return {"sources": [asdict(source) for source in self.sources], "warnings": list(self.warnings)}
 
 
-def check_data(sources: Sequence[Source], class_names: Sequence[str]) -> DataFacts:
-    """The sets in numbers; InputError where none of them holds an object of any class."""
+def check_data(sources: Sequence[Source], class_names: Sequence[str], with_rgb: bool = False) -> DataFacts:
+    """The sets in numbers; InputError where none of them holds an object of any class.
+
+    with_rgb: whether the recipe uses RGB.
+    """
     weight = sum(source.weight for source in sources)
-    facts = tuple(_facts(source, source.weight / weight, class_names) for source in sources)
+    facts = tuple(_facts(source, source.weight / weight, class_names, with_rgb) for source in sources)
     found = {name: sum(source.boxes[name] or 0 for source in facts) for name in class_names}
     if not any(found.values()):
         raise InputError(
@@ -64,7 +70,7 @@ def check_data(sources: Sequence[Source], class_names: Sequence[str]) -> DataFac
     return DataFacts(facts, tuple(warnings))
 
 
-def _facts(source: Source, share: float, class_names: Sequence[str]) -> SourceFacts:
+def _facts(source: Source, share: float, class_names: Sequence[str], with_rgb: bool) -> SourceFacts:
     counts = np.zeros(len(class_names), np.int64)
     labelled = np.zeros(len(class_names), np.bool_)
     ignored = empty = 0
@@ -87,4 +93,5 @@ def _facts(source: Source, share: float, class_names: Sequence[str]) -> SourceFa
         boxes={name: int(counts[c]) if labelled[c] else None for c, name in enumerate(class_names)},
         ignored=ignored,
         median_height_px=round(float(np.median(height_px)), 1) if len(height_px) else None,
+        frames_with_rgb=sum(frame.rgb is not None for frame in source.frames) if with_rgb else None,
     )

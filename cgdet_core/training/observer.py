@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.coco import CocoSet
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches, progress_interval_s
+from cgdet_core.data.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.sources import Source, progress_interval_s
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.training.data_check import DataFacts

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.drawing import Colour, RgbArray, class_colour
@@ -15,13 +16,14 @@ from cgdet_core.files import replacing
 from cgdet_core.types import FloatArray
 
 SAMPLES = 24
-_COLUMNS = 6
+_COLUMNS = 6  # tiles in a row; a crop and its RGB are two
 _TILE_PX = 320  # larger crops are shrunk to this side, smaller ones shown as they are
 _GAP_PX = 4
 _LEGEND_PX = 28
 _IGNORED_COLOUR: Colour = (160, 160, 160)
 _GROUND = 64  # a grey that sets the crops' own black edges apart
 _INK: Colour = (230, 230, 230)
+_NO_RGB_COLOUR: Colour = (190, 40, 120)  # of no class, and rare in a street
 
 
 def write_samples(
@@ -36,20 +38,25 @@ def write_samples(
 
 def contact_sheet(batches: Iterable[TrainingBatch], class_names: Sequence[str], most: int = SAMPLES) -> RgbArray:
     """uint8 [H, W, 3], RGB: crops in rows under a legend; objects in their class's colour, regions to ignore
-    in grey dashes. A pixel that is no number is drawn black."""
+    in grey dashes. A pixel that is no number is drawn black.
+
+    Where the batches have RGB, each crop's stands at its right with the same boxes, striped where it is not valid.
+    """
     tiles = list(islice((tile for batch in batches for tile in _tiles(batch)), most))
-    side = tiles[0].shape[0]
-    columns = min(_COLUMNS, len(tiles))
+    height, width = tiles[0].shape[:2]
+    columns = min(_COLUMNS * height // width, len(tiles))
     rows = -(-len(tiles) // columns)
-    step = side + _GAP_PX
-    sheet = np.full((_LEGEND_PX + rows * step, max(columns * step, 480), 3), _GROUND, np.uint8)
+    sheet_size = (_LEGEND_PX + rows * (height + _GAP_PX), max(columns * (width + _GAP_PX), 480))
+    sheet = np.full((*sheet_size, 3), _GROUND, np.uint8)
     for number, tile in enumerate(tiles):
-        top, left = _LEGEND_PX + number // columns * step, number % columns * step
-        sheet[top : top + side, left : left + side] = tile
+        top, left = _LEGEND_PX + number // columns * (height + _GAP_PX), number % columns * (width + _GAP_PX)
+        sheet[top : top + height, left : left + width] = tile
     left = 8
     for class_id, name in enumerate(class_names):
         left = _write(sheet, left, name, class_colour(class_id))
-    _write(sheet, left, "to ignore", _IGNORED_COLOUR)
+    left = _write(sheet, left, "to ignore", _IGNORED_COLOUR)
+    if width > height:
+        _write(sheet, left, "no RGB", _NO_RGB_COLOUR)
     return sheet
 
 
@@ -60,15 +67,30 @@ def _tiles(batch: TrainingBatch) -> Iterable[RgbArray]:
         grey = np.rint(np.nan_to_num(image, posinf=0, neginf=0).clip(0, 1) * 255).astype(np.uint8)
         if side != size:
             grey = np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-        tile = np.repeat(grey[..., None], 3, axis=2)
+        pictures = [np.repeat(grey[..., None], 3, axis=2)]
+        if batch.rgb is not None and batch.rgb_valid is not None:
+            pictures.append(_rgb(batch.rgb[row], batch.rgb_valid[row], side))
         boxes = np.nan_to_num(batch.boxes_xyxy_px[row].cpu().numpy(), posinf=0, neginf=0) * (side / size)
         class_ids, objects = batch.class_ids[row].tolist(), batch.objects[row].tolist()
-        for box in boxes[batch.ignored[row].cpu().numpy()]:
-            _box(tile, box, _IGNORED_COLOUR, dashed=True)
-        for box, class_id, is_object in zip(boxes, class_ids, objects, strict=True):
-            if is_object:
-                _box(tile, box, class_colour(class_id), dashed=False)
-        yield tile
+        for picture in pictures:
+            for box in boxes[batch.ignored[row].cpu().numpy()]:
+                _box(picture, box, _IGNORED_COLOUR, dashed=True)
+            for box, class_id, is_object in zip(boxes, class_ids, objects, strict=True):
+                if is_object:
+                    _box(picture, box, class_colour(class_id), dashed=False)
+        yield np.concatenate(pictures, axis=1)
+
+
+def _rgb(rgb: Tensor, valid: Tensor, side: int) -> RgbArray:
+    """uint8 [3, S, S] and bool [S, S] -> uint8 [side, side, 3], striped where not all is valid."""
+    picture = np.ascontiguousarray(rgb.cpu().numpy().transpose(1, 2, 0))
+    shown = valid.cpu().numpy().astype(np.uint8) * 255
+    if side != len(picture):
+        picture = np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+        shown = np.asarray(cv2.resize(shown, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    y, x = np.indices((side, side))
+    picture[((x + y) % 12 < 2) & (shown < 255)] = _NO_RGB_COLOUR
+    return picture
 
 
 def _box(tile: RgbArray, box_xyxy: FloatArray, colour: Colour, dashed: bool) -> None:

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.coco import CocoSet
-from cgdet_core.data.dataset import Source, TrainingBatch, TrainingBatches
+from cgdet_core.data.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.sources import Source
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
@@ -56,7 +57,7 @@ def train(
     and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init, world)
-    facts = check_data(sources, recipe.model.class_names)
+    facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads, world)
     run = RunState(recipe, process_device(recipe.train.device, world), world)

@@ -1,30 +1,17 @@
-"""Training data: batch n is always the same; shares, folds and padding are as stated."""
+"""Training data: batch n is always the same; shares and padding are as stated."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, SensorConfig, SourceConfig, ThermalConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig, TrainConfig
 from cgdet_core.data.augment import Crop
-from cgdet_core.data.coco import CocoRecord
-from cgdet_core.data.dataset import (
-    CachedFrame,
-    Source,
-    TrainingBatch,
-    TrainingBatches,
-    collate,
-    load_sources,
-    split_held_out,
-)
-from cgdet_core.errors import InputError
+from cgdet_core.data.dataset import TrainingBatch, TrainingBatches, collate
+from cgdet_core.data.sources import CachedFrame, Source
 from cgdet_core.types import GroundTruth
 
 RECIPE = Recipe(train=TrainConfig(images=40, batch_size=4, seed=5), augment=AugmentConfig(crop_px=64))
@@ -42,7 +29,7 @@ def a_source(name: str, weight: float, value: int, frames: int = 3) -> Source:
 
 
 def bytes_of(batch: TrainingBatch) -> list[bytes]:
-    return [getattr(batch, name).numpy().tobytes() for name in batch.__dataclass_fields__]
+    return [value.numpy().tobytes() for value in batch.tensors().values()]
 
 
 @pytest.fixture(scope="module")
@@ -146,86 +133,37 @@ def test_a_batch_without_any_object_has_one_empty_place() -> None:
     assert not batch.ignored.any()
 
 
-def a_record(name: str) -> CocoRecord:
-    return CocoRecord(0, name, Path(name), (1, 1), GroundTruth.empty(), None, None, None)
+def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any() -> None:
+    image = np.zeros((32, 32), np.float32)
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    valid = np.random.default_rng(1).random((32, 32)) < 0.5
+    crops = [Crop(image, GroundTruth.empty()), Crop(image, GroundTruth.empty(), rgb, valid)]
+    batch = collate(crops, classes=3, with_rgb=True)
+    assert batch.rgb is not None
+    assert batch.rgb_valid is not None
+    assert (batch.rgb.dtype, batch.rgb_valid.dtype) == (torch.uint8, torch.bool)
+    assert (batch.rgb.shape, batch.rgb_valid.shape) == ((2, 3, 32, 32), (2, 32, 32))
+    for channel in range(3):
+        assert (batch.rgb[1, channel].numpy() == rgb[:, :, channel]).all()
+    assert (batch.rgb_valid[1].numpy() == valid).all()
+    assert not batch.rgb[0].any()
+    assert not batch.rgb_valid[0].any()
+    # the recipe decides, not what the crops happen to hold
+    empty = collate(crops[:1], classes=3, with_rgb=True)
+    assert empty.rgb_valid is not None
+    assert not empty.rgb_valid.any()
+    assert collate(crops, classes=3).rgb is None
 
 
-def test_folds_hold_out_whole_blocks_disjoint_and_together_all_of_them() -> None:
-    records = [a_record(f"seq2/{number:05d}N.png") for number in range(0, 1200, 7)]
-    held_names: list[str] = []
-    for fold in range(5):
-        training, held = split_held_out(records, fold)
-        assert sorted(r.file_name for r in training + held) == sorted(r.file_name for r in records)
-        blocks = [{int(r.file_name[5:10]) // 50 for r in part} for part in (training, held)]
-        assert not blocks[0] & blocks[1]
-        # 24 blocks, all present: every fifth
-        assert blocks[1] == set(range(fold, 24, 5))
-        held_names += [r.file_name for r in held]
-    assert sorted(held_names) == sorted(r.file_name for r in records)
-
-
-def test_the_frame_number_is_the_last_one_in_the_name() -> None:
-    training, held = split_held_out([a_record("day9/cam1_00049.png"), a_record("day9/cam1_00050.png")], 1)
-    assert [r.file_name for r in held] == ["day9/cam1_00050.png"]
-    assert len(training) == 1
-
-
-def test_a_name_without_a_number_cannot_be_held_out() -> None:
-    with pytest.raises(InputError, match=r"night/street\.png.*no frame number"):
-        split_held_out([a_record("night/street.png")], 0)
-
-
-def write_set(folder: Path, numbers: list[int]) -> None:
-    folder.mkdir()
-    images, annotations = [], []
-    for position, number in enumerate(numbers):
-        name = f"{number:04d}.png"
-        picture = np.random.default_rng(number).integers(9000, 9000 + 400, (48, 64)).astype(np.uint16)
-        cv2.imwrite(str(folder / name), picture)
-        images.append({"id": position, "file_name": name, "height": 48, "width": 64})
-        annotations.append({"id": position, "image_id": position, "category_id": 1, "bbox": [number % 30, 4, 10, 20]})
-    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "human"}]}
-    (folder / "set.json").write_text(json.dumps(document))
-
-
-def test_sources_hold_raw_frames_with_the_limits_of_the_whole_frame(tmp_path: Path) -> None:
-    write_set(tmp_path / "one", [0, 1, 60, 120])
-    recipe = Recipe(
-        sources=(
-            SourceConfig(path="one/set.json", weight=2, grey_rgb=True, class_map={"human": "person"}, hold_out_fold=1),
-        )
+@pytest.mark.parametrize("with_rgb", [False, True])
+def test_a_batch_is_moved_with_all_that_it_has(with_rgb: bool) -> None:
+    crop = Crop(
+        np.ones((32, 32), np.float32), GroundTruth.empty(), np.ones((32, 32, 3), np.uint8), np.ones((32, 32), bool)
     )
-    (source,), held_out = load_sources(recipe, tmp_path, progress=False)
-    assert (source.name, source.weight, source.polarity_free) == ("one/set.json", 2, True)
-    assert len(source.frames) == 3
-    for frame, number in zip(source.frames, (0, 1, 120), strict=True):
-        picture = np.random.default_rng(number).integers(9000, 9000 + 400, (48, 64)).astype(np.uint16)
-        assert (frame.grey == picture).all()
-        assert frame.limits == thermal.tone_limits(picture, recipe.thermal)
-        assert frame.truth.boxes_xyxy_px.tolist() == [[number % 30, 4, number % 30 + 10, 24]]
-        assert frame.truth.labelled is not None
-        assert frame.truth.labelled.tolist() == [True, False, False]
-    assert held_out is not None
-    assert [record.file_name for record in held_out.records] == ["0060.png"]
-    assert held_out.sample(0).frame.height_width_px == (48, 64)
-
-
-def test_without_folds_nothing_is_held_out(tmp_path: Path) -> None:
-    write_set(tmp_path / "one", [0, 60])
-    recipe = Recipe(sources=(SourceConfig(path="one/set.json", class_map={"human": "person"}),))
-    (source,), held_out = load_sources(recipe, tmp_path, progress=False)
-    assert len(source.frames) == 2
-    assert held_out is None
-
-
-@pytest.mark.parametrize("fold", [0, 3])
-def test_a_fold_that_leaves_one_side_empty_is_refused(tmp_path: Path, fold: int) -> None:
-    write_set(tmp_path / "one", [0, 1])
-    recipe = Recipe(sources=(SourceConfig(path="one/set.json", class_map={"human": "person"}, hold_out_fold=fold),))
-    with pytest.raises(InputError, match=f"hold_out_fold {fold}"):
-        load_sources(recipe, tmp_path, progress=False)
-
-
-def test_a_recipe_without_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="names no training data"):
-        load_sources(Recipe(model=ModelConfig()), tmp_path, progress=False)
+    batch = collate([crop, crop], 3, with_rgb)
+    moved = batch.to(torch.device("meta"))
+    assert moved.tensors().keys() == batch.tensors().keys()
+    assert {value.device.type for value in moved.tensors().values()} == {"meta"}
+    assert (moved.rgb is None) == (not with_rgb)
+    halved = batch.map(lambda value: value[1:])
+    assert [len(value) for value in halved.tensors().values()] == [1] * (8 if with_rgb else 6)

@@ -8,8 +8,9 @@ import torch
 
 from cgdet_core.config import AugmentConfig, LossConfig, Recipe, SensorConfig, TrainConfig
 from cgdet_core.data.augment import Crop
-from cgdet_core.data.dataset import CachedFrame, Source, TrainingBatches, collate
+from cgdet_core.data.dataset import TrainingBatches, collate
 from cgdet_core.data.mosaic import join_truths, mosaic
+from cgdet_core.data.sources import CachedFrame, Source
 from cgdet_core.model.head import HeadOutput
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.training.losses import detection_loss

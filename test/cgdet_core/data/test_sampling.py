@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, SourceConfig, TrainConfig
-from cgdet_core.data.dataset import CachedFrame, Source, TrainingBatches, load_sources
+from cgdet_core.data.dataset import TrainingBatches
 from cgdet_core.data.sampling import class_weights, repeat_factors
+from cgdet_core.data.sources import CachedFrame, Source, load_sources
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth

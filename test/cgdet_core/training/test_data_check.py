@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import ThermalConfig
-from cgdet_core.data.dataset import CachedFrame, Source
+from cgdet_core.data.rgb_partner import RgbPartner
+from cgdet_core.data.sources import CachedFrame, Source
 from cgdet_core.errors import InputError
 from cgdet_core.training.data_check import check_data
 from cgdet_core.types import GroundTruth
@@ -43,6 +47,7 @@ def test_boxes_regions_heights_and_shares_are_counted_per_source() -> None:
         "boxes": {"person": 2, "bicycle": 0, "car": 1},
         "ignored": 1,
         "median_height_px": 20.0,
+        "frames_with_rgb": None,
     }
     assert (b["share"], b["frames"], b["frames_without_objects"], b["ignored"]) == (0.25, 2, 2, 1)
     assert b["boxes"] == {"person": 0, "bicycle": None, "car": None}
@@ -52,6 +57,17 @@ def test_boxes_regions_heights_and_shares_are_counted_per_source() -> None:
         "median height 20 px"
     )
     assert "bicycle unlabelled" in facts.sources[1].line()
+
+
+def test_where_the_recipe_uses_rgb_its_frames_are_counted_of_every_source() -> None:
+    rgb = RgbPartner(np.zeros(1, np.uint8), Path("rgb.jpg"), (64, 64))
+    pair = replace(frame((0, 10, False)), rgb=rgb)
+    sources = [Source("a", 1.0, (pair, pair, frame((1, 5, False))), False), Source("b", 1.0, (frame(),), False)]
+    facts = check_data(sources, NAMES, with_rgb=True)
+    assert [source["frames_with_rgb"] for source in facts.to_json()["sources"]] == [2, 0]
+    assert facts.sources[0].line().endswith("; 2 frames with RGB")
+    assert facts.sources[1].line().endswith("; 0 frames with RGB")
+    assert "RGB" not in check_data(sources, NAMES).sources[0].line()
 
 
 def test_a_class_that_nothing_shows_is_a_warning_that_says_why() -> None:

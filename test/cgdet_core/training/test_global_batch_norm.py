@@ -79,7 +79,7 @@ def learn(rows: slice, world: World) -> dict[str, Tensor]:
     torch.manual_seed(0)
     network = Detector(MODEL).train()
     use_global_statistics(network, world)
-    part = TrainingBatch(*(getattr(batch(), name)[rows] for name in TrainingBatch.__dataclass_fields__))
+    part = batch().map(lambda value: value[rows])
     loss = detection_loss(network(part.images), part, LOSS, world)
     loss.total.backward()  # type: ignore[no-untyped-call]
     terms = add_up_gradients(network, torch.stack((loss.class_term, loss.box_term, loss.distribution_term)), world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,3 +54,36 @@ def test_large_crops_are_shrunk_with_their_boxes_and_the_sheet_holds_no_more_tha
     assert (tile[8, 4:20] == class_colour(2)).all()
     write_samples(tmp_path / "samples.jpg", [large], NAMES)
     assert cv2.imread(str(tmp_path / "samples.jpg")).shape == (28 + 324, 3 * 324, 3)
+
+
+def test_rgb_stands_beside_its_crop_with_the_same_boxes_and_stripes_where_it_is_not_valid() -> None:
+    rgb = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    rgb[:, 0], rgb[:, 2] = 10, 30  # red and blue: the order of the channels shows
+    valid = torch.ones(2, 64, 64, dtype=torch.bool)
+    valid[:, :, 52:] = False
+    with_rgb = replace(batch(), rgb=rgb, rgb_valid=valid)
+    sheet = contact_sheet([with_rgb], NAMES)
+    assert sheet.shape == (28 + 68, 480, 3)
+    without = contact_sheet([batch()], NAMES)
+    for number in range(2):
+        left = number * (128 + 4)
+        tile = sheet[28 : 28 + 64, left : left + 128]
+        assert (tile[:, :64] == without[28 : 28 + 64, number * 68 : number * 68 + 64]).all()
+        beside = tile[:, 64:]
+        car = (tile[:, :64] == class_colour(2)).all(axis=2)
+        assert car.sum() == 4 * 31
+        assert (beside[car] == class_colour(2)).all()
+        drawn = car | (beside == 160).all(axis=2)
+        stripes = (beside == (190, 40, 120)).all(axis=2)
+        assert not stripes[:, :52].any()
+        assert 0.1 < stripes[:, 60:].mean() < 0.25
+        assert (beside[~drawn & ~stripes] == (10, 0, 30)).all()
+
+
+def test_large_rgb_is_shrunk_with_its_crop_and_half_as_many_stand_in_a_row() -> None:
+    rgb = torch.full((4, 3, 640, 640), 77, dtype=torch.uint8)
+    large = replace(batch(size=640, count=4), rgb=rgb, rgb_valid=torch.ones(4, 640, 640, dtype=torch.bool))
+    sheet = contact_sheet([large], NAMES)
+    assert sheet.shape == (28 + 2 * 324, 3 * 644, 3)
+    assert (sheet[28 + 8, 320 + 4 : 320 + 20] == class_colour(2)).all()
+    assert (sheet[28 + 200 : 28 + 320, 320:640] == 77).all()

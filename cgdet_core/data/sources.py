@@ -1,0 +1,168 @@
+"""The frames that a recipe trains on, of several sets, in memory; and those that it holds out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
+from cgdet_core.data.blocks import block_of_name
+from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
+from cgdet_core.data.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
+from cgdet_core.data.sampling import restrict_to
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
+from cgdet_core.types import GroundTruth, ImageArray, Sample
+
+
+@dataclass(frozen=True)
+class CachedFrame:
+    """A raw grey frame with the tone limits of the whole of it, and its RGB where the recipe uses any."""
+
+    grey: ImageArray
+    limits: ToneLimits
+    truth: GroundTruth
+    rgb: RgbPartner | None = None
+
+    def __post_init__(self) -> None:
+        if self.rgb is not None and self.rgb.height_width_px != self.grey.shape:
+            raise ValueError(f"RGB of {self.rgb.height_width_px} pixels beside a frame of {self.grey.shape}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One set in memory."""
+
+    name: str
+    weight: float
+    frames: tuple[CachedFrame, ...]
+    polarity_free: bool
+
+
+def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoRecord], list[CocoRecord]]:
+    """(training, held out): of the blocks of 50 frame numbers present, every fifth from `fold` is held out.
+
+    The blocks are those of `block_of_name`. Raises InputError where a name holds no frame number.
+    """
+    blocks = []
+    for record in records:
+        block = block_of_name(record.file_name)
+        if block is None:
+            raise InputError(f"{record.path}: has no frame number in its name, so no block can be held out")
+        blocks.append(block)
+    held = set(sorted(set(blocks))[fold::5])
+    training = [record for record, block in zip(records, blocks, strict=True) if block not in held]
+    held_out = [record for record, block in zip(records, blocks, strict=True) if block in held]
+    return training, held_out
+
+
+def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[list[Source], CocoSet | None]:
+    """All training frames of a recipe in memory, and the frames it holds out for validation, if any.
+
+    Relative paths of the recipe are taken from `folder`. RGB is read only where the recipe uses it; InputError where
+    it does and there is none.
+    """
+    if not recipe.sources and not recipe.synthetic.frames:
+        raise InputError("the recipe names no training data: give it sources or synthetic.frames")
+    sets: list[tuple[SourceConfig, CocoSet]] = []
+    held_out: list[CocoRecord] = []
+    for config in recipe.sources:
+        coco = load_coco(folder / config.path, recipe.model.class_names, config.class_map)
+        if config.labelled_classes is not None:
+            coco = restrict_to(coco, config.labelled_classes)
+        training = list(coco.records)
+        if config.hold_out_fold is not None:
+            training, held = split_held_out(coco.records, config.hold_out_fold)
+            if not training or not held:
+                raise InputError(
+                    f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
+                    f"{len(held)} to validate: leave it out, or choose another fold"
+                )
+            held_out += held
+        sets.append((config, CocoSet(coco.path, coco.class_names, tuple(training))))
+    if recipe.uses_rgb:
+        _check_rgb(sets, recipe.synthetic)
+    sources: list[Source] = []
+    for config, chosen in sets:
+        frames = _cache(_pairs(chosen, config, recipe), len(chosen), config.path, recipe, progress)
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb))
+    if recipe.synthetic.frames:
+        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress)
+        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
+    if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
+        sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
+    validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+    return sources, validation
+
+
+def _check_rgb(sets: Sequence[tuple[SourceConfig, CocoSet]], synthetic: SyntheticSourceConfig) -> None:
+    found = bool(synthetic.frames and synthetic.rgb)
+    for config, coco in sets:
+        found = found or _sees_own(config) or (config.rgb != "none" and _named(coco))
+        if config.rgb == "partner" and not _named(coco):
+            raise InputError(
+                f"{coco.path}: the source's rgb is partner, but no training frame names an rgb_file_name: name them, "
+                "or choose rgb: none"
+            )
+    if not found:
+        names = [config.path for config, _ in sets] + ["synthetic"] * bool(synthetic.frames)
+        raise InputError(
+            f"guidance needs RGB, and none of the sources {', '.join(names)} holds any: give one with registered RGB "
+            "(rgb_file_name) or with grey_rgb, or set guidance.weight to 0"
+        )
+
+
+def _sees_own(config: SourceConfig) -> bool:
+    return config.rgb == "own" or (config.rgb == "auto" and config.grey_rgb)
+
+
+def _named(coco: CocoSet) -> bool:
+    return any(record.rgb_path is not None for record in coco.records)
+
+
+def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    for index, record in enumerate(coco.records):
+        sample = coco.sample(index)
+        path = None
+        if recipe.uses_rgb and config.rgb != "none":
+            path = record.path if _sees_own(config) else coco.rgb_path(index)
+        yield sample, None if path is None else read_partner(path, record.path, record.height_width_px)
+
+
+def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    from cgdet_core.data.synthetic import synthetic_training_sample
+
+    for index in range(recipe.synthetic.frames):
+        sample = synthetic_training_sample(recipe.synthetic.seed, index)
+        shown = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
+        yield sample, None if shown is None else rendered_partner(shown, sample.name)
+
+
+def _cache(
+    pairs: Iterable[tuple[Sample, RgbPartner | None]], count: int, name: str, recipe: Recipe, progress: bool
+) -> tuple[CachedFrame, ...]:
+    frames = []
+    for sample, partner in tqdm(
+        pairs, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
+    ):
+        if sample.truth is None:
+            raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
+        grey = np.ascontiguousarray(to_grey(sample.frame.image))
+        frames.append(CachedFrame(grey, tone_limits(grey, recipe.thermal), sample.truth, partner))
+    return tuple(frames)
+
+
+def _with_shuffled_rgb(source: Source, number: int, seed: int) -> Source:
+    partners = shuffled([frame.rgb for frame in source.frames], source.name, number, seed)
+    frames = (replace(frame, rgb=partner) for frame, partner in zip(source.frames, partners, strict=True))
+    return replace(source, frames=tuple(frames))
+
+
+def progress_interval_s() -> float:
+    """How often a progress bar is drawn: seldom where it goes into a log and every drawing stays."""
+    return 0.1 if sys.stderr.isatty() else 30.0
