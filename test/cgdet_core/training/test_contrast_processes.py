@@ -51,7 +51,7 @@ def learn(rows: slice, world: World) -> dict[str, Tensor]:
     found = {}
     with Taps(detector, TERM.student_layers, "contrast.student_layers") as taps:
         for number in range(len(OBJECTS)):
-            part = TrainingBatch(*(getattr(batch(number), n)[rows] for n in TrainingBatch.__dataclass_fields__))
+            part = batch(number).map(lambda value: value[rows])
             detector(part.images)
             maps = dict(zip((8, 16, 32), taps.take().values(), strict=True))
             both.zero_grad()

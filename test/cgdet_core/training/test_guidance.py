@@ -86,7 +86,7 @@ def part_of_view(seen: TeacherView, rows: slice) -> TeacherView:
 
 
 def part_of_batch(whole: TrainingBatch, rows: slice) -> TrainingBatch:
-    return TrainingBatch(*(getattr(whole, name)[rows] for name in TrainingBatch.__dataclass_fields__))
+    return whole.map(lambda value: value[rows])
 
 
 def guidance(config: GuidanceConfig) -> Guidance:
