@@ -44,6 +44,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.sources import load_sources
+    from cgdet_core.training.extra_terms import teacher_of
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
@@ -53,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
         if world.leads:
             check_json_place(arguments.json)
+        teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, progress=world.leads)
         try:
-            model = train(
-                recipe, sources, arguments.out, arguments.resume, arguments.init, world.leads, held_out, world
-            )
+            out, resume, init = arguments.out, arguments.resume, arguments.init
+            model = train(recipe, sources, out, resume, init, world.leads, held_out, world, teacher)
         except RunStopped as stopped:
             if world.leads:
                 print(f"cgdet: {stopped}", file=sys.stderr)

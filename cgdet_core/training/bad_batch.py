@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from cgdet_core.config import Recipe
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
-from cgdet_core.training.losses import DetectionLoss
 from cgdet_core.training.samples import write_samples
 
 METADATA_KEY = "cgdet_bad_batch"
@@ -31,10 +31,10 @@ NAME = "bad_batch.safetensors"
 class NotFiniteError(InputError):
     """What (loss, gradient) was not finite for which batch, counted from 0, with the terms of its loss."""
 
-    def __init__(self, what: str, number: int, loss: DetectionLoss) -> None:
+    def __init__(self, what: str, number: int, terms: Mapping[str, float]) -> None:
         super().__init__(f"the {what} is not finite at batch {number}")
         self.number = number
-        self.terms = loss.values()
+        self.terms = dict(terms)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def share_of_batch(config: TrainConfig, world: World) -> int:
     return config.batch_size // world.size
 
 
-def add_up_gradients(network: nn.Module, values: Tensor, world: World) -> Tensor:
+def add_up_gradients(parameters: Iterable[nn.Parameter], values: Tensor, world: World) -> Tensor:
     """Replace every gradient by its sum over all processes; the sum of `values`, float [N], which travel along.
 
     One sum of one flat vector, 12 MB for the default network, after the backward pass, and not
@@ -103,7 +103,7 @@ def add_up_gradients(network: nn.Module, values: Tensor, world: World) -> Tensor
     """
     if world.size == 1:
         return values
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     total = world.sum(torch.cat([gradient.flatten() for gradient in gradients] + [values]))
     parts = torch.split(total, [parameter.numel() for parameter in parameters] + [values.numel()])

@@ -28,10 +28,9 @@ class DetectionLoss:
     def total(self) -> Tensor:
         return self.class_term + self.box_term + self.distribution_term
 
-    def values(self) -> dict[str, float]:
-        """All of them by name, as the log has them."""
-        terms = {"loss": self.total, "class": self.class_term, "box": self.box_term}
-        return {name: float(term.detach()) for name, term in (terms | {"distribution": self.distribution_term}).items()}
+    def terms(self) -> dict[str, Tensor]:
+        """By name, as the log has them."""
+        return {"class": self.class_term, "box": self.box_term, "distribution": self.distribution_term}
 
 
 def detection_loss(output: HeadOutput, batch: TrainingBatch, config: LossConfig, world: World = ALONE) -> DetectionLoss:

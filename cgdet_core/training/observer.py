@@ -18,11 +18,11 @@ from cgdet_core.data.sources import Source, progress_interval_s
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.training.data_check import DataFacts
-from cgdet_core.training.losses import DetectionLoss
 from cgdet_core.training.run_log import RunLog
 from cgdet_core.training.run_plot import write_run_plot
 from cgdet_core.training.samples import SAMPLES, write_samples
 from cgdet_core.training.speed import SpeedMeter, speed_line
+from cgdet_core.training.step_figures import StepFigures
 from cgdet_core.training.stopping import StopRequest
 from cgdet_core.training.tensorboard_file import ScalarFile
 from cgdet_core.training.validation import Validation
@@ -91,19 +91,22 @@ class RunObserver:
         )
         return self._speed.over(batches)
 
-    def stepped(self, batches_done: int, loss: DetectionLoss, rate: float, gradient_norm: float) -> None:
+    def stepped(self, batches_done: int, figures: StepFigures) -> None:
         """After each step; every LOG_EVERY_BATCHES, and after the last, it is written down."""
         self._speed.step_done()
         size = self._recipe.train.batch_size
         self._bar.update(size)
         if batches_done % LOG_EVERY_BATCHES and batches_done != self._total:
             return
-        terms = loss.values()
+        terms, rate, norm = figures.terms, figures.rate, figures.gradient_norm
+        of_terms = {f"gradient_{name}": value for name, value in figures.term_gradient_norms.items()}
         pace = self._speed.lap().figures(size)
-        line = {"batch": batches_done, "learning_rate": rate, **terms, "gradient_norm": gradient_norm, **pace}
-        self._log.append(line)
+        self._log.append(
+            {"batch": batches_done, "learning_rate": rate, **terms, "gradient_norm": norm, **of_terms, **pace}
+        )
         scalars = {f"loss/{name}": value for name, value in terms.items()}
-        scalars |= {"learning_rate": rate, "gradient_norm": gradient_norm}
+        scalars |= {"learning_rate": rate, "gradient_norm": norm}
+        scalars |= {f"backbone/{name}": value for name, value in of_terms.items()}
         self._curves(scalars | {f"speed/{name}": value for name, value in pace.items()}, batches_done)
         self._show({name: f"{value:.3f}" for name, value in terms.items()})
 

@@ -1,11 +1,13 @@
-"""What a run is made of between two batches: weights, their average, the optimiser; one step, keep, restore."""
+"""What a run is made of between two batches: weights, their average, the terms' own, the optimiser; one step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.data.dataset import TrainingBatch
@@ -17,9 +19,12 @@ from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.bad_batch import NotFiniteError
 from cgdet_core.training.checkpointing import Checkpoint, save_checkpoint
 from cgdet_core.training.distributed import ALONE, World, add_up_gradients, fingerprint
+from cgdet_core.training.extra_terms import ExtraTerms
 from cgdet_core.training.global_batch_norm import use_global_statistics
-from cgdet_core.training.losses import DetectionLoss, detection_loss
+from cgdet_core.training.losses import detection_loss
 from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.step_figures import StepFigures, gradient_norms
+from cgdet_core.training.teachers import Teacher
 
 _WHERE_COMPUTED_AND_HOW_WATCHED = (
     "device",
@@ -29,13 +34,16 @@ _WHERE_COMPUTED_AND_HOW_WATCHED = (
     "validate_every_images",
     "validate_frames",
     "tensorboard",
+    "term_gradients_every_batches",
 )
 
 
 class RunState:
     """Weights, their average and the optimiser, after `batches_done` batches."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, world: World = ALONE) -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device, world: World = ALONE, teacher: Teacher | None = None
+    ) -> None:
         torch.manual_seed(recipe.train.seed)
         # all crops have one size: cuDNN's search for the quickest convolution is paid once
         torch.backends.cudnn.benchmark = device.type == "cuda"
@@ -43,53 +51,66 @@ class RunState:
         self.device = device
         self.world = world
         self.batches_done = 0
-        self.rate = 0.0
-        self.gradient_norm = 0.0
         self.stop_asked = False
         self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
         use_global_statistics(self.detector, world)
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
-        matrices = [p for p in self.detector.parameters() if p.ndim > 1]
-        vectors = [p for p in self.detector.parameters() if p.ndim <= 1]
+        if teacher is not None:
+            teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
+        self.extra = ExtraTerms(recipe, self.detector, teacher).to(device)
+        trained = [*self.detector.parameters(), *self.extra.parameters()]
+        matrices = [p for p in trained if p.ndim > 1]
+        vectors = [p for p in trained if p.ndim <= 1]
         # weight decay is for the matrices: shrinking norms and biases only distorts them
         groups = [{"params": matrices, "weight_decay": recipe.train.weight_decay}]
         groups.append({"params": vectors, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
-    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
-        """One batch, of which `batch` is this process' share; the loss of the whole batch.
+    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> StepFigures:
+        """One batch, of which `batch` is this process' share; the figures of the whole batch.
 
         stop_asked: whether this process was asked to stop; `self.stop_asked` is then whether any was.
         NotFiniteError, with the weights as they were, where loss or gradient is no longer finite.
         """
         config = self.recipe.train
-        self.rate = learning_rate(self.batches_done * config.batch_size, config)
+        images_done = self.batches_done * config.batch_size
+        rate = learning_rate(images_done, config)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = rate
         self.detector.train()
         batch = batch.to(self.device)
         images = batch.images.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.detector(images)
-        loss = detection_loss(output, batch, self.recipe.loss, self.world)
+            extra = self.extra(batch, images_done, self.world)
+        detection = detection_loss(output, batch, self.recipe.loss, self.world)
+        terms = detection.terms() | extra
+        every = config.term_gradients_every_batches
+        norms: dict[str, Tensor] = {}
+        if extra and every and (self.batches_done + 1) % every == 0:
+            norms = gradient_norms({"detection": detection.total} | extra, self.detector.backbone, self.world)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        asked = loss.class_term.new_tensor(float(stop_asked))
-        told = torch.stack((loss.class_term, loss.box_term, loss.distribution_term, asked)).detach()
-        *terms, asked = add_up_gradients(self.detector, told, self.world)
-        loss = DetectionLoss(*terms)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        own = list(self.extra.parameters())
+        for parameter in own:
+            # what had no part in this batch is stepped like the rest, in one process as in several
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        told = torch.stack([*terms.values(), detection.class_term.new_tensor(float(stop_asked))]).detach()
+        told = add_up_gradients([*self.detector.parameters(), *own], told, self.world)
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
         # all in one transfer: a GPU is waited for once
-        total, self.gradient_norm, votes = torch.stack((loss.total, norm, asked)).tolist()
+        *of_terms, votes, gradient_norm = torch.cat((told, norm[None])).tolist()
         self.stop_asked = votes > 0
-        for what, value in (("loss", total), ("gradient", self.gradient_norm)):
+        values = {"loss": sum(of_terms), **dict(zip(terms, of_terms, strict=True))}
+        for what, value in (("loss", values["loss"]), ("gradient", gradient_norm)):
             if not math.isfinite(value):
-                raise NotFiniteError(what, self.batches_done, loss)
+                raise NotFiniteError(what, self.batches_done, values)
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
-        return loss
+        return StepFigures(values, rate, gradient_norm, {name: float(value) for name, value in norms.items()})
 
     def check_alike(self, description: ModelInfo) -> None:
         """InputError where another process starts with another recipe, data, device or weights."""
@@ -104,7 +125,8 @@ class RunState:
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.detector.state_dict().items()}
-        for name, parameter in self.detector.named_parameters():
+        tensors |= {f"extra.{name}": value for name, value in self.extra.state_dict().items()}
+        for name, parameter in self._trained():
             for kind, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{kind}.{name}"] = value
         save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.init))
@@ -119,7 +141,8 @@ class RunState:
         try:
             self.detector.load_state_dict(checkpoint.part("weights"))
             self.average.detector.load_state_dict(checkpoint.part("average"))
-            for name, parameter in self.detector.named_parameters():
+            self.extra.load_state_dict(checkpoint.part("extra"))
+            for name, parameter in self._trained():
                 self.optimizer.state[parameter] = {
                     kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
                 }
@@ -127,6 +150,12 @@ class RunState:
             raise InputError(
                 f"{path}: its tensors are not those of its recipe's network: train again in another --out"
             ) from None
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All that the optimiser steps, by name."""
+        yield from self.detector.named_parameters()
+        for name, parameter in self.extra.named_parameters():
+            yield f"extra.{name}", parameter
 
     def start_from(self, init: Path) -> None:
         start, info = load_model(init)

@@ -35,6 +35,7 @@ from cgdet_core.training.distributed import (
 from cgdet_core.training.observer import RunObserver
 from cgdet_core.training.run_state import RunState, check_same, check_same_network
 from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
+from cgdet_core.training.teachers import Teacher
 
 
 def train(
@@ -46,13 +47,15 @@ def train(
     progress: bool = True,
     held_out: CocoSet | None = None,
     world: World = ALONE,
+    teacher: Teacher | None = None,
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
     resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for where it is
     computed and how it is watched; init: start from a model file's weights; held_out: frames that the
     averaged weights are measured on meanwhile; world: the processes that share the run
-    (distributed.py), of which each calls `train` alike and the first alone writes. Raises InputError
+    (distributed.py), of which each calls `train` alike and the first alone writes; teacher: of the
+    recipe's guidance, where that is on (extra_terms.py). Raises InputError
     for an `out` in use, a checkpoint or start that does not fit, data without objects, a full disk,
     and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
@@ -60,7 +63,7 @@ def train(
     facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads, world)
-    run = RunState(recipe, process_device(recipe.train.device, world), world)
+    run = RunState(recipe, process_device(recipe.train.device, world), world, teacher)
     if resume:
         run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
     elif init is not None:
@@ -89,10 +92,10 @@ def train(
             observer.validate(run.batches_done, model_path, stop)
         for batch in observer.over(batches):
             try:
-                loss = run.step(batch, stop.asked)
+                figures = run.step(batch, stop.asked)
             except NotFiniteError as error:
                 raise with_bad_batch(error, out, recipe, batch) from None
-            observer.stepped(run.batches_done, loss, run.rate, run.gradient_norm)
+            observer.stepped(run.batches_done, figures)
             if run.batches_done == 1:
                 # from here on there is something to go on with, whenever the run is interrupted
                 run.save(checkpoint_path)

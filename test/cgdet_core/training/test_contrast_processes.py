@@ -61,7 +61,7 @@ def learn(rows: slice, world: World) -> dict[str, Tensor]:
             # those of the head alone have none, in every batch
             names = [name for name, p in both.named_parameters() if p.grad is not None]
             assert names == [name for name, _ in both.named_parameters() if not name.startswith("detector.head.")]
-            found[f"{number}.value"] = add_up_gradients(both, value.detach()[None], world)
+            found[f"{number}.value"] = add_up_gradients(both.parameters(), value.detach()[None], world)
             for name in names:
                 gradient = both.get_parameter(name).grad
                 assert gradient is not None

@@ -82,7 +82,9 @@ def learn(rows: slice, world: World) -> dict[str, Tensor]:
     part = batch().map(lambda value: value[rows])
     loss = detection_loss(network(part.images), part, LOSS, world)
     loss.total.backward()  # type: ignore[no-untyped-call]
-    terms = add_up_gradients(network, torch.stack((loss.class_term, loss.box_term, loss.distribution_term)), world)
+    terms = add_up_gradients(
+        network.parameters(), torch.stack((loss.class_term, loss.box_term, loss.distribution_term)), world
+    )
     gradients = {f"gradient.{name}": p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     return gradients | {"terms": terms.detach()} | {f"state.{n}": v for n, v in network.state_dict().items()}
 

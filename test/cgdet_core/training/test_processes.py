@@ -21,12 +21,13 @@ from cgdet_core.config import Recipe, TrainConfig, load_recipe
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.training import trainer
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint
 from cgdet_core.training.distributed import World, process_device, share_of_batch
-from cgdet_core.training.losses import DetectionLoss
 from cgdet_core.training.processes import processes
 from cgdet_core.training.run_state import RunState
+from cgdet_core.training.step_figures import StepFigures
 
 torch.set_num_threads(1)
 
@@ -63,6 +64,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
     document = {"images": images, "annotations": annotations, "categories": categories}
     (place / "labels.json").write_text(json.dumps(document))
+    for image in images[1:4]:
+        image["rgb_file_name"] = f"rgb_{image['id']}.png"
+        cv2.imwrite(str(place / image["rgb_file_name"]), rng.integers(0, 255, (72, 96, 3), dtype=np.uint8))
+    (place / "pairs.json").write_text(json.dumps(document))
+    torch.manual_seed(7)
+    model = load_recipe(place / "recipe.yaml").model
+    save_model(place / "teacher.safetensors", Detector(model), ModelInfo(model=model))
     return place
 
 
@@ -147,6 +155,31 @@ def test_two_processes_learn_what_one_learns(
     assert both == pytest.approx(ours, rel=1e-3)
 
 
+WITH_TERMS = (
+    "sources.0.path=pairs.json",
+    "contrast={weight: 0.5, hidden: 8, dimensions: 4, queue: 5}",
+    "guidance={weight: 2.0, object_weight: equal, teacher: {kind: detector, path: teacher.safetensors}}",
+    "train.term_gradients_every_batches=5",
+)
+
+
+def test_two_processes_learn_from_both_terms_what_one_learns(
+    folder: Path, tmp_path: Path, torchrun: Torchrun, start: dict[str, torch.Tensor]
+) -> None:
+    assert main(words(folder, tmp_path / "one", *WITH_TERMS)) == 0
+    answer = torchrun("-m", "cgdet_core.cli", *words(folder, tmp_path / "two", *WITH_TERMS))
+    assert answer.returncode == 0, answer.stderr
+    assert farthest_apart(tmp_path / "one", tmp_path / "two", start) < TOLERANCE
+    mine, theirs = (json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("one", "two"))
+    terms = {"rcs", "cms", "gradient_detection", "gradient_rcs", "gradient_cms"}
+    assert all(mine[name] > 0 for name in terms)
+    assert {name: theirs[name] for name in terms} == pytest.approx({name: mine[name] for name in terms}, rel=0.01)
+    one, two = (checkpoint_of(tmp_path / name).part("extra") for name in ("one", "two"))
+    assert torch.equal(one["contrast.queue.class_ids"], two["contrast.queue.class_ids"])
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=2e-3), name
+
+
 def test_a_run_that_one_process_began_is_gone_on_with_by_two(
     folder: Path,
     tmp_path: Path,
@@ -158,7 +191,7 @@ def test_a_run_that_one_process_began_is_gone_on_with_by_two(
     out = tmp_path / "run"
     step = RunState.step
 
-    def six_steps(run: RunState, batch: TrainingBatch, stop_asked: bool = False) -> DetectionLoss:
+    def six_steps(run: RunState, batch: TrainingBatch, stop_asked: bool = False) -> StepFigures:
         if run.batches_done == 6:
             raise KeyboardInterrupt
         return step(run, batch, stop_asked)

@@ -1,0 +1,261 @@
+"""The training-only terms beside a detector: on and off, what learns from them, what is kept of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TermConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.errors import InputError
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.training.checkpointing import load_checkpoint
+from cgdet_core.training.extra_terms import ExtraTerms, teacher_of, term_weight
+from cgdet_core.training.run_state import RunState
+from cgdet_core.training.teachers import Teacher
+
+torch.set_num_threads(1)
+
+MODEL = ModelConfig(
+    widths=(8, 8, 8, 16, 24), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4, input_height_width_px=(64, 64)
+)
+SIDE = 64
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds teacher.safetensors, a detector of random weights."""
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(3)
+    save_model(folder / "teacher.safetensors", Detector(MODEL), ModelInfo(model=MODEL))
+    return folder
+
+
+def recipe(**changes: Any) -> Recipe:
+    train = {"images": 40, "batch_size": 4, "warmup_images": 0, "device": "cpu", "seed": 1} | changes.pop("train", {})
+    return Recipe.model_validate({"model": MODEL.model_dump(), "train": train, **changes})
+
+
+RCS: dict[str, Any] = {"weight": 0.5, "hidden": 8, "dimensions": 4, "queue": 6}
+CMS: dict[str, Any] = {
+    "weight": 0.7,
+    "object_weight": "equal",
+    "teacher": {"kind": "detector", "path": "teacher.safetensors"},
+}
+
+
+def batch(
+    seed: int = 0, with_boxes: bool = True, one_class: bool = False, rgb: str | None = "all", images: int = 4
+) -> TrainingBatch:
+    """rgb: of which images there is RGB: all, half, none; None: the batch has no such tensors."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 30, (images, 3, 2))
+    boxes = np.concatenate((corner, corner + rng.uniform(8, 30, (images, 3, 2))), axis=2).astype(np.float32)
+    class_ids = np.zeros((images, 3), np.int64) if one_class else rng.integers(0, 3, (images, 3))
+    objects = torch.full((images, 3), with_boxes)
+    values: dict[str, Any] = {}
+    if rgb is not None:
+        count = {"all": images, "half": images // 2, "none": 0}[rgb]
+        pixels = torch.from_numpy(rng.integers(0, 255, (images, 3, SIDE, SIDE)).astype(np.uint8))
+        valid = (torch.arange(images) < count)[:, None, None].expand(-1, SIDE, SIDE).contiguous()
+        values = {"rgb": pixels * valid[:, None], "rgb_valid": valid}
+    return TrainingBatch(
+        torch.from_numpy(rng.random((images, 1, SIDE, SIDE), np.float32)),
+        torch.from_numpy(boxes),
+        torch.from_numpy(class_ids),
+        objects,
+        torch.zeros(images, 3, dtype=torch.bool),
+        torch.ones(images, 3, dtype=torch.bool),
+        **values,
+    )
+
+
+def state(of: Recipe, folder: Path) -> tuple[RunState, Teacher | None]:
+    teacher = teacher_of(of, folder)
+    return RunState(of, CPU, teacher=teacher), teacher
+
+
+@pytest.mark.parametrize(
+    ("images_done", "weight"), [(0, 0.0), (50, 1.0), (100, 2.0), (799, 2.0), (800, 0.0), (999, 0.0)]
+)
+def test_a_weight_rises_stays_and_ends(images_done: int, weight: float) -> None:
+    config = TermConfig(weight=2.0, warmup_images=100, off_fraction=0.2)
+    assert term_weight(config, images_done, 1000) == pytest.approx(weight)
+
+
+def test_without_rise_and_end_a_weight_is_constant() -> None:
+    assert {term_weight(TermConfig(weight=0.3), done, 1000) for done in (0, 1, 500, 999)} == {0.3}
+
+
+def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> None:
+    detector = Detector(MODEL)
+    extra = ExtraTerms(recipe(), detector)
+    assert not any(module._forward_hooks for module in detector.modules())
+    assert list(extra.parameters()) == []
+    assert extra.state_dict() == {}
+    detector(batch().images)
+    assert extra(batch(), 0) == {}
+
+
+def test_runs_with_and_without_terms_start_alike(folder: Path) -> None:
+    plain, _ = state(recipe(), folder)
+    both, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    for (name, ours), theirs in zip(
+        both.detector.state_dict().items(), plain.detector.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
+    plain, _ = state(recipe(), folder)
+    late, _ = state(recipe(contrast=RCS | {"off_fraction": 1.0}, guidance=CMS | {"off_fraction": 1.0}), folder)
+    for number in range(2):
+        figures = late.step(batch(number))
+        assert list(figures.terms) == ["loss", "class", "box", "distribution"]
+        plain.step(batch(number))
+    for ours, theirs in zip(late.detector.parameters(), plain.detector.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projections_but_no_teacher(
+    folder: Path,
+) -> None:
+    run, teacher = state(recipe(contrast=RCS, guidance=CMS), folder)
+    assert teacher is not None
+    plain, _ = state(recipe(), folder)
+    before = {name: value.clone() for name, value in run.extra.named_parameters()}
+    of_teacher = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    figures, without = run.step(batch()), plain.step(batch())
+    assert figures.terms["loss"] == pytest.approx(sum(list(figures.terms.values())[1:]), rel=1e-5)
+    for name in ("class", "box", "distribution"):
+        assert figures.terms[name] == without.terms[name]
+    doubled, _ = state(recipe(contrast=RCS | {"weight": 1.0}, guidance=CMS | {"weight": 1.4}), folder)
+    twice = doubled.step(batch())
+    assert figures.terms["rcs"] > 0
+    assert figures.terms["cms"] > 0
+    for name in ("rcs", "cms"):
+        assert twice.terms[name] == pytest.approx(2 * figures.terms[name], rel=1e-5)
+    moved = [name for name, value in run.extra.named_parameters() if not torch.equal(value, before[name])]
+    assert {name.split(".")[0] for name in moved} == {"contrast", "guidance"}
+    assert not torch.equal(run.detector.backbone.stem.conv.weight, plain.detector.backbone.stem.conv.weight)
+    for name, value in teacher.network.state_dict().items():
+        assert torch.equal(value, of_teacher[name]), name
+    assert all(value.grad is None and not value.requires_grad for value in teacher.network.parameters())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"rgb": "none"},
+        {"rgb": "half"},
+        {"with_boxes": False},
+        {"one_class": True},
+        {"rgb": "none", "with_boxes": False},
+    ],
+)
+def test_a_batch_without_rgb_boxes_or_a_second_class_is_fine(folder: Path, odd: dict[str, Any]) -> None:
+    run, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    for number in range(2):
+        figures = run.step(batch(number, **odd))
+        assert all(np.isfinite(value) for value in figures.terms.values())
+        if odd.get("rgb") == "none" or not odd.get("with_boxes", True):
+            assert figures.terms["cms"] == 0
+        if not odd.get("with_boxes", True):
+            assert figures.terms["rcs"] == 0
+    assert all(bool(value.isfinite().all()) for value in run.detector.parameters())
+
+
+def test_pictures_without_rgb_are_not_looked_at(folder: Path) -> None:
+    run, teacher = state(recipe(guidance=CMS), folder)
+    assert teacher is not None
+    looked_at: list[int] = []
+    assert isinstance(teacher.network, Detector)
+    teacher.network.backbone.register_forward_pre_hook(lambda _module, inputs: looked_at.append(len(inputs[0])))
+    for kind in ("all", "half", "none"):
+        run.step(batch(rgb=kind))
+    assert looked_at == [4, 2]
+
+
+def test_half_a_batch_with_rgb_is_guided_as_that_half_alone(folder: Path) -> None:
+    run, _ = state(recipe(guidance=CMS), folder)
+    run.detector.eval()
+    half = batch(rgb="half")
+    alone = half.map(lambda value: value[:2])
+    values = []
+    for each in (half, alone):
+        run.detector(each.images)
+        values.append(run.extra(each, 0)["cms"].item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert values[0] > 0
+
+
+def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
+    with_terms = recipe(contrast=RCS, guidance=CMS)
+    whole, _ = state(with_terms, folder)
+    first, _ = state(with_terms, folder)
+    for number in range(5):
+        if number == 3:
+            first.save(tmp_path / "checkpoint.safetensors")
+            first, _ = state(with_terms, folder)
+            first.restore(load_checkpoint(tmp_path / "checkpoint.safetensors"), tmp_path / "checkpoint.safetensors")
+        assert whole.step(batch(number)) == first.step(batch(number))
+    for part in ("detector", "extra"):
+        ours, theirs = getattr(whole, part).state_dict(), getattr(first, part).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (whole.extra.state_dict()["contrast.queue.class_ids"] >= 0).all()
+
+
+def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Path, tmp_path: Path) -> None:
+    run, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    run.step(batch())
+    save_model(tmp_path / "model.safetensors", run.average.detector, ModelInfo(model=MODEL))
+    inferred = {name for name in Detector(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
+    assert load_file(tmp_path / "model.safetensors").keys() == inferred
+    assert not any(module._forward_hooks for module in run.average.detector.modules())
+    run.save(tmp_path / "checkpoint.safetensors")
+    kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    assert {name.split(".")[0] for name in kept.part("extra")} == {"contrast", "guidance"}
+    # what the optimiser and the checkpoint know of the teacher: nothing
+    known = sum(value.numel() for value in [*run.detector.parameters(), *run.extra.parameters()])
+    assert sum(value.numel() for group in run.optimizer.param_groups for value in group["params"]) == known
+
+
+def test_the_log_gets_the_gradient_of_each_term_when_asked(folder: Path) -> None:
+    run, _ = state(recipe(contrast=RCS, guidance=CMS, train={"term_gradients_every_batches": 2}), folder)
+    assert run.step(batch(0)).term_gradient_norms == {}
+    norms = run.step(batch(1)).term_gradient_norms
+    assert norms.keys() == {"detection", "rcs", "cms"}
+    assert all(value > 0 for value in norms.values())
+    plain, _ = state(recipe(train={"term_gradients_every_batches": 1}), folder)
+    assert plain.step(batch(0)).term_gradient_norms == {}
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        (["neck.down_to_8", "neck.up_to_16", "neck.nothing"], "neck.nothing"),
+        (["neck.up_to_16", "neck.down_to_8", "neck.up_to_32"], "'neck.up_to_16' stands for stride 8"),
+        (["neck.down_to_8", "neck.up_to_16", "head"], "head"),
+        (["neck.down_to_8", "neck.up_to_16", "backbone.stages"], "backbone.stages"),
+    ],
+)
+def test_a_layer_that_is_none_or_of_another_stride_is_one_line(layers: list[str], named: str) -> None:
+    with pytest.raises(InputError, match=named) as caught:
+        ExtraTerms(recipe(contrast=RCS | {"student_layers": layers}), Detector(MODEL))
+    assert "\n" not in str(caught.value)
+    assert "student_layers" in str(caught.value)
+
+
+def test_layers_of_the_backbone_can_be_tapped_too(folder: Path) -> None:
+    layers = ["backbone.stages.1", "backbone.stages.2", "backbone.context"]
+    run, _ = state(recipe(contrast=RCS | {"student_layers": layers}, guidance=CMS), folder)
+    assert run.step(batch()).terms["rcs"] > 0
+    assert ContrastConfig().student_layers != tuple(layers)
