@@ -20,8 +20,8 @@ from pathlib import Path
 RECIPES = ("baseline", "rcs", "cms", "cgdet", "cgdet_shuffled", "cgdet_random")
 # of msrs every fifth block is held out; no rendered frames, so that a start costs seconds
 SHORT = (
-    "train.images=8000",
-    "train.warmup_images=400",
+    "train.images=6400",
+    "train.warmup_images=320",
     "train.ema_decay=0.995",
     "train.validate_every_images=0",
     "train.tensorboard=false",
