@@ -129,9 +129,11 @@ def wait_for(checkpoint: Path) -> None:
 def start(out: Path, repository: Path, workers: int) -> subprocess.Popen[str]:
     """A process of its own process group, as a terminal would start it, once it has done a batch."""
     words = [sys.executable, "-c", SCRIPT, out, Path(__file__).parent, workers]
+    # torch says so where there are more workers than cores
+    unheard = "ignore:This DataLoader will create:UserWarning"
     process = subprocess.Popen(
         [str(word) for word in words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(repository), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(repository), *sys.path]), "PYTHONWARNINGS": unheard},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
