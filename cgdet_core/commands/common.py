@@ -62,7 +62,7 @@ def add_class_map_argument(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=CLASS",
-        help="category in the data = class of the model, or =ignore, such as truck=car rider=person",
+        help="category in the data = class, or =ignore, such as truck=car rider=person",
     )
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from cgdet_core.commands.common import (
     Subparsers,
+    add_class_map_argument,
     add_command,
     add_device_arguments,
+    add_json_argument,
     add_log_argument,
+    check_json_place,
     parse_class_map,
     print_or_write_json,
 )
@@ -30,11 +33,9 @@ def add(subparsers: Subparsers) -> None:
         required=True,
         help="COCO JSON of RGB pictures, or of thermal frames that name RGB partners, which are looked at then",
     )
-    parser.add_argument(
-        "--class-map", nargs="+", default=[], metavar="NAME=CLASS", help="category in the data = person, bicycle or car"
-    )
+    add_class_map_argument(parser)
     parser.add_argument("--nms-iou", type=float, default=0.65, help="of the detections (default: 0.65)")
-    parser.add_argument("--json", metavar="F", help="write all figures as JSON; '-' prints them")
+    add_json_argument(parser)
     add_log_argument(parser)
     add_device_arguments(parser)
     parser.add_argument(
@@ -57,14 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.coco import load_coco
     from cgdet_core.evaluation.look_log import append_look, log_for
     from cgdet_core.evaluation.metrics import evaluate
-    from cgdet_core.files import check_can_write, sha256_of
+    from cgdet_core.files import sha256_of
     from cgdet_core.runtime.predictor import DTYPES, choose_device
     from cgdet_core.training.teacher_figures import measure_teacher, seen_lines
     from cgdet_core.training.teachers import load_teacher
     from cgdet_core.types import CLASS_NAMES
 
-    if arguments.json not in (None, "-"):
-        check_can_write(Path(arguments.json))
+    check_json_place(arguments.json)
     device = choose_device(arguments.device)
     precision = "fp32" if arguments.precision == "auto" else arguments.precision
     if precision not in ("fp32", "bf16"):

@@ -16,6 +16,7 @@ from cgdet_core.config import PostprocessConfig
 from cgdet_core.data.coco import CocoSet
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.matching import EvaluatedFrame
+from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.postprocess import candidates, suppress
 from cgdet_core.training.regions import Regions
 from cgdet_core.training.teacher import Teacher, TeacherView, seen_scores
@@ -38,7 +39,7 @@ class TeacherRun:
 
     def ms_per_image(self) -> dict[str, float]:
         """p50, p95 and p99 of the time of a look."""
-        return {f"p{level}": float(np.percentile(self.look_ms, level)) for level in (50, 95, 99)}
+        return percentiles(self.look_ms)
 
     def seen_figures(self, class_names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """ "all" and each light -> class name -> objects, mean (of their scores), clear (share from 0.25 on)."""
