@@ -67,8 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     draw_embeddings(arguments.out / "embeddings.png", regions, names, title)
     write_text(arguments.out / "embeddings.json", json.dumps(_facts(regions, names)) + "\n")
     print(arguments.out / "embeddings.png")
-    with_rgb = [index for index in chosen if coco.records[index].rgb_path is not None] or list(chosen)
-    for index in _evenly(with_rgb, arguments.maps):
+    shown = [index for index in chosen if not coco.records[index].truth.ignore.all()]
+    with_rgb = [index for index in shown if coco.records[index].rgb_path is not None]
+    for index in _evenly(with_rgb or shown, arguments.maps):
         sample = coco.sample(index, with_rgb=True)
         path = arguments.out / f"maps_{Path(sample.name).stem}.png"
         draw_maps(path, sample, inside.maps(sample))
