@@ -27,12 +27,8 @@ class DetectorTeacher(Teacher):
         self._tone = tone
 
     def _look(self, rgb: Tensor) -> TeacherView:
-        # the very path of frames that drive; each picture by its own percentiles
-        pictures = rgb.permute(0, 2, 3, 1).cpu().numpy()
-        grey = np.stack([thermal.normalise(picture, self._tone) for picture in pictures])
-        maps = self._detector.neck(
-            self._detector.backbone(self._input(torch.from_numpy(grey[:, None]).to(self.device)))
-        )
+        images = self._input(grey_input(rgb, self._tone).to(self.device))
+        maps = self._detector.neck(self._detector.backbone(images))
         output = self._detector.head(maps)
         scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()
         return TeacherView(view_maps(maps), output.boxes_xyxy_px(), self._classes.students(scores))

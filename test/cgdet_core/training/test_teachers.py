@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import get_model_weights
 
 from cgdet_core import thermal
 from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
@@ -264,6 +265,11 @@ def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
     assert table.students(torch.tensor([[0.5, 0.25, 0.125]])).tolist() == [[0.25, 0.0, 0.5]]
     # a class that is mapped speaks for what it is mapped to alone
     assert class_table(("person", "car"), NAMES, {"car": "bicycle"}, "x").members == ((0,), (1,), ())
+
+
+def test_cocos_names_are_those_that_torchvision_has_in_that_order() -> None:
+    categories = get_model_weights("fcos_resnet50_fpn").DEFAULT.meta["categories"]
+    assert list(COCO_NAMES) == [name for name in categories if name not in ("__background__", "N/A")]
 
 
 def test_the_maps_defaults_serve_a_student_without_cars(folder: Path) -> None:
