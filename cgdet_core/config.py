@@ -216,6 +216,11 @@ class TeacherConfig(Settings):
         description="yolox: an official YOLOX checkpoint as .safetensors; detector: a model file of this project; "
         "torchvision: a detector of torchvision with a pyramid, by name",
     )
+    sees: Literal["rgb", "thermal"] = Field(
+        "rgb",
+        description="thermal: a wider detector of this project that looks at the student's own crops, all of them, in "
+        "place of RGB",
+    )
     path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
     name: str = Field("fasterrcnn_resnet50_fpn_v2", description="of a torchvision detector")
     download: bool = Field(False, description="allow torchvision to download its COCO weights")
@@ -233,6 +238,12 @@ class TeacherConfig(Settings):
         "bgr_raw: BGR from 0 to 255 (YOLOX 0.1.1 and later). With the wrong one nothing is found: try `cgdet teacher`",
     )
 
+    @model_validator(mode="after")
+    def _thermal_is_of_this_project(self) -> TeacherConfig:
+        if self.sees == "thermal" and self.kind != "detector":
+            raise ValueError(f"kind {self.kind} sees no thermal pictures: give kind detector, or sees rgb")
+        return self
+
 
 class GuidanceConfig(TermConfig):
     """CMG: cross-modal guidance by a frozen RGB teacher (training/guidance.py)."""
@@ -246,6 +257,12 @@ class GuidanceConfig(TermConfig):
     )
     mask_rgb: bool = Field(True, description="places without valid RGB take no part")
     shuffle_rgb: bool = Field(False, description="control: each frame gets the RGB of another one of its source")
+
+    @model_validator(mode="after")
+    def _rgb_to_shuffle(self) -> GuidanceConfig:
+        if self.shuffle_rgb and self.teacher.sees == "thermal":
+            raise ValueError("shuffle_rgb needs a teacher that sees rgb: leave it out, or give teacher.sees rgb")
+        return self
 
 
 class SensorConfig(Settings):
@@ -667,7 +684,7 @@ class Recipe(Settings):
     @property
     def uses_rgb(self) -> bool:
         """Whether a term of the loss looks at RGB; nothing of it is read otherwise."""
-        return self.guidance.weight > 0
+        return self.guidance.weight > 0 and self.guidance.teacher.sees == "rgb"
 
 
 S = TypeVar("S", bound=Settings)

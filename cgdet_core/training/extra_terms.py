@@ -7,6 +7,7 @@ kept in a run's checkpoint, and no model file holds any of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,8 +95,8 @@ class ExtraTerms(nn.Module):
             else:
                 assert self.guidance is not None
                 assert self._teacher[0] is not None
-                seen = _seen(self._teacher[0], batch, len(self._recipe.model.class_names))
-                terms[name] = weight * self.guidance(student, seen, batch, world)
+                seen, shown = look(self._teacher[0], batch, self._recipe)
+                terms[name] = weight * self.guidance(student, seen, shown, world)
         return terms
 
     def remove(self) -> None:
@@ -103,8 +104,18 @@ class ExtraTerms(nn.Module):
         self._taps.remove()
 
 
+def look(teacher: Teacher, batch: TrainingBatch, recipe: Recipe) -> tuple[TeacherView, TrainingBatch]:
+    """What the recipe's teacher makes of a batch, and the batch with the places where it saw anything as its valid RGB.
+
+    Pictures without RGB are not looked at, and have maps of 0 and no score.
+    """
+    if recipe.guidance.teacher.sees == "thermal":
+        everywhere = torch.ones_like(batch.images[:, 0], dtype=torch.bool)
+        return teacher.look_at_thermal(batch.images), replace(batch, rgb_valid=everywhere)
+    return _seen(teacher, batch, len(recipe.model.class_names)), batch
+
+
 def _seen(teacher: Teacher, batch: TrainingBatch, classes: int) -> TeacherView:
-    """What the teacher makes of a batch; pictures without RGB are not looked at, and have maps of 0 and no score."""
     assert batch.rgb is not None
     assert batch.rgb_valid is not None
     images, side = len(batch.rgb), batch.rgb.shape[-2:]

@@ -16,7 +16,7 @@ from cgdet_core.data.augment import Crop
 from cgdet_core.data.dataset import TrainingBatch, collate
 from cgdet_core.thermal import letterbox, normalise
 from cgdet_core.training.checkpointing import load_checkpoint
-from cgdet_core.training.extra_terms import at_strides, teacher_of
+from cgdet_core.training.extra_terms import at_strides, look, teacher_of
 from cgdet_core.training.regions import pool, regions_of
 from cgdet_core.training.run_state import RunState
 from cgdet_core.training.taps import Taps
@@ -140,10 +140,11 @@ class Inside:
             }
 
         adapted = teacher = seen = None
-        if self._extra.guidance is not None and self._teacher is not None and batch.rgb is not None:
+        by_heat = self.recipe.guidance.teacher.sees == "thermal"
+        if self._extra.guidance is not None and self._teacher is not None and (batch.rgb is not None or by_heat):
             adapters = self._extra.guidance.adapters
             adapted = cut({stride: adapters[str(stride)](value) for stride, value in student.items()})
-            view = self._teacher.look(batch.rgb)
+            view, _ = look(self._teacher, batch, self.recipe)
             teacher = cut({stride: view.maps[stride].float() for stride in student})
             seen = seen_scores(view, regions_of(batch, self.recipe.guidance)).numpy()
         return FrameMaps(batch.images[0, 0, :height, :width].numpy(), cut(student), adapted, teacher, seen)

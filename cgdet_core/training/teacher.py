@@ -58,6 +58,15 @@ class Teacher(ABC):
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
 
+    @torch.no_grad()
+    def look_at_thermal(self, images: Tensor) -> TeacherView:
+        """images: float [B, 1, H, W] in [0, 1] as the student gets them; only of teachers that see such."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self._look_at_thermal(images.to(self.device, non_blocking=True))
+
+    def _look_at_thermal(self, images: Tensor) -> TeacherView:
+        raise ValueError(f"{type(self).__name__} sees no thermal pictures")
+
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherView: ...
 

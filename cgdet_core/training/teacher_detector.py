@@ -1,4 +1,4 @@
-"""The project's own detector as a teacher: RGB as the grey picture that it takes."""
+"""The project's own detector as a teacher: RGB as the grey picture that it takes, or the student's own crops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class DetectorTeacher(Teacher):
         self._tone = tone
 
     def _look(self, rgb: Tensor) -> TeacherView:
-        images = self._input(grey_input(rgb, self._tone).to(self.device))
+        return self._look_at_thermal(grey_input(rgb, self._tone).to(self.device))
+
+    def _look_at_thermal(self, images: Tensor) -> TeacherView:
+        images = self._input(images)
         maps = self._detector.neck(self._detector.backbone(images))
         output = self._detector.head(maps)
         scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()

@@ -16,7 +16,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.training.checkpointing import load_checkpoint
-from cgdet_core.training.extra_terms import ExtraTerms, teacher_of, term_weight
+from cgdet_core.training.extra_terms import ExtraTerms, look, teacher_of, term_weight
 from cgdet_core.training.run_state import RunState
 from cgdet_core.training.teachers import Teacher
 
@@ -181,6 +181,40 @@ def test_pictures_without_rgb_are_not_looked_at(folder: Path) -> None:
     for kind in ("all", "half", "none"):
         run.step(batch(rgb=kind))
     assert looked_at == [4, 2]
+
+
+def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -> None:
+    wider = MODEL.model_copy(update={"widths": (16, 16, 32, 40, 48)})
+    torch.manual_seed(4)
+    network = Detector(wider)
+    save_model(folder / "wider.safetensors", network, ModelInfo(model=wider))
+    thermal = CMS | {"teacher": {"kind": "detector", "sees": "thermal", "path": "wider.safetensors"}}
+    with_teacher = recipe(guidance=thermal)
+    assert not with_teacher.uses_rgb
+    run, teacher = state(with_teacher, folder)
+    assert teacher is not None
+    assert dict(teacher.channels) == {8: 32, 16: 40, 32: 48}
+    without_rgb = batch(rgb=None)
+    view, shown = look(teacher, without_rgb, with_teacher)
+    with torch.no_grad():
+        expected = network.eval().neck(network.backbone(without_rgb.images))
+    for stride, values in zip((8, 16, 32), expected, strict=True):
+        assert torch.allclose(view.maps[stride], values, atol=1e-4)
+    assert shown.rgb_valid is not None
+    assert shown.rgb_valid.all()
+    assert run.step(without_rgb).terms["cms"] > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"teacher": {"kind": "yolox", "sees": "thermal"}},
+        {"shuffle_rgb": True, "teacher": {"kind": "detector", "sees": "thermal"}},
+    ],
+)
+def test_a_thermal_teacher_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sees"):
+        recipe(guidance=CMS | wrong)
 
 
 def test_half_a_batch_with_rgb_is_guided_as_that_half_alone(folder: Path) -> None:
