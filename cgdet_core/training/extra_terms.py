@@ -74,6 +74,10 @@ class ExtraTerms(nn.Module):
             assert teacher is not None
             self.guidance = Guidance(recipe.guidance, at_strides(recipe.guidance, channels), teacher.channels)
 
+    @property
+    def teacher(self) -> Teacher | None:
+        return self._teacher[0]
+
     def __bool__(self) -> bool:
         return bool(self._configs)
 
@@ -94,8 +98,8 @@ class ExtraTerms(nn.Module):
                 terms[name] = weight * self.contrast(student, batch, world)
             else:
                 assert self.guidance is not None
-                assert self._teacher[0] is not None
-                seen, shown = look(self._teacher[0], batch, self._recipe)
+                assert self.teacher is not None
+                seen, shown = look(self.teacher, batch, self._recipe)
                 terms[name] = weight * self.guidance(student, seen, shown, world)
         return terms
 

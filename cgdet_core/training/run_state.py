@@ -119,8 +119,10 @@ class RunState:
         self.world.check_alike("the recipe", essence(self.recipe).model_dump_json())
         self.world.check_alike("the training data", description.training["data"])
         self.world.check_alike("the kind of device", self.device.type)
-        state = self.detector.state_dict()
-        self.world.check_alike("the weights at the start", self.batches_done, *(fingerprint(t) for t in state.values()))
+        state = [*self.detector.state_dict().values(), *self.extra.state_dict().values()]
+        self.world.check_alike("the weights at the start", self.batches_done, *map(fingerprint, state))
+        teacher = [] if self.extra.teacher is None else self.extra.teacher.network.state_dict().values()
+        self.world.check_alike("the teacher", *(fingerprint(tensor.float()) for tensor in teacher))
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}

@@ -40,6 +40,7 @@ class Teacher(ABC):
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.channels = dict(channels)
         self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.identity = type(self).__name__  # what a model says of who taught it
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Teacher:
         """Move it. dtype: what its convolutions are computed in: float32, bfloat16, or float16 on a GPU."""

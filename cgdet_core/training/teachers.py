@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cgdet_core.config import TeacherConfig
 from cgdet_core.errors import InputError
+from cgdet_core.files import sha256_of
 from cgdet_core.training.teacher import Teacher, TeacherView, seen_scores
 from cgdet_core.training.teacher_random import own_generator
 
@@ -20,6 +21,19 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
     line, for a file that is none of its kind, unknown names, classes that do not fit, and weights that
     are neither given nor allowed to be downloaded.
     """
+    teacher = _load(config, class_names, folder)
+    words: list[str] = [config.kind]
+    if config.kind == "torchvision":
+        words.append(config.name)
+    if config.path:
+        words += [Path(config.path).name, f"sha256:{sha256_of(folder / config.path)}"]
+    if config.random_weights:
+        words.append("never trained")
+    teacher.identity = " ".join(words)
+    return teacher
+
+
+def _load(config: TeacherConfig, class_names: Sequence[str], folder: Path) -> Teacher:
     with own_generator():
         if config.kind == "torchvision":
             # the one place that needs torchvision's detectors

@@ -68,7 +68,7 @@ def train(
         run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
     elif init is not None:
         run.start_from(init)
-    description = _description(recipe, sources, run.init)
+    description = _description(recipe, sources, run.init, teacher)
     run.check_alike(description)
     data = TrainingBatches(sources, recipe, world.rank, world.size)
     total = len(data)
@@ -180,10 +180,11 @@ def _start_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _description(recipe: Recipe, sources: list[Source], init: str | None) -> ModelInfo:
+def _description(recipe: Recipe, sources: list[Source], init: str | None, teacher: Teacher | None) -> ModelInfo:
     training = {
         "data": {source.name: len(source.frames) for source in sources},
         "init": init,
+        "teacher": None if teacher is None else teacher.identity,
         "recipe": recipe.model_dump(mode="json", exclude={"model"}),
     }
     return ModelInfo(model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training)

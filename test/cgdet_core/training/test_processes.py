@@ -20,8 +20,9 @@ from cgdet_core.cli import main
 from cgdet_core.config import Recipe, TrainConfig, load_recipe
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
+from cgdet_core.files import sha256_of
 from cgdet_core.model.detector import Detector
-from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.training import trainer
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint
 from cgdet_core.training.distributed import World, process_device, share_of_batch
@@ -174,6 +175,10 @@ def test_two_processes_learn_from_both_terms_what_one_learns(
     terms = {"rcs", "cms", "gradient_detection", "gradient_rcs", "gradient_cms"}
     assert all(mine[name] > 0 for name in terms)
     assert {name: theirs[name] for name in terms} == pytest.approx({name: mine[name] for name in terms}, rel=0.01)
+    taught_by = f"detector teacher.safetensors sha256:{sha256_of(folder / 'teacher.safetensors')}"
+    assert [read_info(tmp_path / name / "model.safetensors").training["teacher"] for name in ("one", "two")] == [
+        taught_by
+    ] * 2
     one, two = (checkpoint_of(tmp_path / name).part("extra") for name in ("one", "two"))
     assert torch.equal(one["contrast.queue.class_ids"], two["contrast.queue.class_ids"])
     for name in one:
