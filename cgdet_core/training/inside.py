@@ -14,6 +14,7 @@ from torch.nn import functional
 from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.data.augment import Crop
 from cgdet_core.data.dataset import TrainingBatch, collate
+from cgdet_core.errors import InputError
 from cgdet_core.thermal import letterbox, normalise
 from cgdet_core.training.checkpointing import load_checkpoint
 from cgdet_core.training.extra_terms import at_strides, look, teacher_of
@@ -79,6 +80,8 @@ class Inside:
 
     def __init__(self, run: Path, folder: Path) -> None:
         path = run / "checkpoint.safetensors"
+        if not path.exists():
+            raise InputError(f"{path}: is missing: give the folder of a run that `cgdet train` began")
         checkpoint = load_checkpoint(path)
         self.recipe: Recipe = checkpoint.recipe
         self._teacher = teacher_of(self.recipe, folder)
