@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from cgdet_core.model.head import STRIDES
 from cgdet_core.model.yolox_blocks import CrossStage, PooledContext, Stem, Unit, unit3x3
-
-STRIDES: Final = (8, 16, 32)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
+from cgdet_core.model.head import STRIDES
 from cgdet_core.training.contrast import RegionContrast
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.guidance import Guidance
 from cgdet_core.training.taps import Taps
 from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher
 
-STRIDES = (8, 16, 32)
 _SIDE_PX = 64  # of the picture that the tapped maps are measured with
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ class ExtraTerms(nn.Module):
         self._configs: dict[str, TermConfig] = {}
         self.contrast: RegionContrast | None = None
         self.guidance: Guidance | None = None
-        # not a submodule: a teacher is neither trained nor kept
-        self._teacher = [teacher]
+        self.teacher = teacher  # no nn.Module: it is neither trained nor kept
         if recipe.contrast.weight:
             self._configs["rcs"] = recipe.contrast
         if recipe.guidance.weight:
@@ -73,13 +72,6 @@ class ExtraTerms(nn.Module):
         if "cms" in self._configs:
             assert teacher is not None
             self.guidance = Guidance(recipe.guidance, at_strides(recipe.guidance, channels), teacher.channels)
-
-    @property
-    def teacher(self) -> Teacher | None:
-        return self._teacher[0]
-
-    def __bool__(self) -> bool:
-        return bool(self._configs)
 
     def forward(self, batch: TrainingBatch, images_done: int, world: World = ALONE) -> dict[str, Tensor]:
         """Weighted terms by name (rcs, cms), of the forward pass just done; those that are off now are left out.

@@ -15,7 +15,7 @@ from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.data.augment import Crop
 from cgdet_core.data.dataset import TrainingBatch, collate
 from cgdet_core.errors import InputError
-from cgdet_core.thermal import letterbox, normalise
+from cgdet_core.thermal import Letterbox, letterbox, normalise
 from cgdet_core.training.checkpointing import load_checkpoint
 from cgdet_core.training.extra_terms import at_strides, look, teacher_of
 from cgdet_core.training.regions import pool, regions_of
@@ -90,8 +90,7 @@ class Inside:
         self._extra = state.extra.eval()
         state.extra.remove()
         self._detector = state.average.detector.eval()
-        self._terms: dict[str, TermConfig] = {"rcs": self.recipe.contrast, "cms": self.recipe.guidance}
-        names = [name for config in self._terms.values() for name in config.student_layers]
+        names = [*self.recipe.contrast.student_layers, *self.recipe.guidance.student_layers]
         self._taps = Taps(self._detector, names, "student_layers")
 
     @torch.inference_mode()
@@ -101,7 +100,7 @@ class Inside:
         frames: list[str] = []
         lights: list[str] = []
         for sample in samples:
-            batch = self._batch(sample)
+            batch, _ = self._batch(sample)
             if not bool(batch.objects.any()):
                 continue
             self._detector(batch.images)
@@ -129,8 +128,8 @@ class Inside:
     @torch.inference_mode()
     def maps(self, sample: Sample) -> FrameMaps:
         """The maps that guidance compares, or would compare."""
-        batch = self._batch(sample)
-        height, width = _picture(sample, self.recipe.model.input_height_width_px)
+        batch, placed = self._batch(sample)
+        height, width = round(placed.height_px * placed.scales_xy[1]), round(placed.width_px * placed.scales_xy[0])
         self._detector(batch.images)
         student = {
             stride: value.float() for stride, value in at_strides(self.recipe.guidance, self._taps.take()).items()
@@ -152,8 +151,8 @@ class Inside:
             seen = seen_scores(view, regions_of(batch, self.recipe.guidance)).numpy()
         return FrameMaps(batch.images[0, 0, :height, :width].numpy(), cut(student), adapted, teacher, seen)
 
-    def _batch(self, sample: Sample) -> TrainingBatch:
-        """A batch of the one whole frame, as the node would give it to the network."""
+    def _batch(self, sample: Sample) -> tuple[TrainingBatch, Letterbox]:
+        """A batch of the one whole frame, as the node would give it to the network, and how it lies there."""
         size = self.recipe.model.input_height_width_px
         canvas, placed = letterbox(normalise(sample.frame.image, self.recipe.thermal), size)
         truth = _true(sample)
@@ -165,7 +164,7 @@ class Inside:
             valid = np.ones(size, np.bool_)
         placed_truth = GroundTruth(truth.boxes_xyxy_px * scales, truth.class_ids, truth.ignore, truth.labelled)
         crop = Crop(canvas, placed_truth, rgb, valid)
-        return collate([crop], len(self.recipe.model.class_names), with_rgb=rgb is not None)
+        return collate([crop], len(self.recipe.model.class_names), with_rgb=rgb is not None), placed
 
 
 def common_colours(*maps: FloatArray) -> list[NDArray[np.uint8]]:
@@ -203,10 +202,3 @@ def _true(sample: Sample) -> GroundTruth:
     if sample.truth is None:
         return GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     return sample.truth
-
-
-def _picture(sample: Sample, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the part of the input that the frame fills."""
-    height, width = sample.frame.image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    return max(1, round(height * scale)), max(1, round(width * scale))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.drawing import class_colour
+from cgdet_core.drawing import class_colour_hex
 from cgdet_core.files import replacing
 from cgdet_core.training.inside import EmbeddedRegions, FrameMaps, common_colours, unlikeness
 from cgdet_core.types import Sample
@@ -37,7 +37,7 @@ def draw_embeddings(path: Path, regions: EmbeddedRegions, class_names: Sequence[
                 label += f", nearest of another frame alike {agreement[class_id]:.2f}"
             for light in sorted(set(regions.lights)):
                 chosen = plane[of_class & (lights == light)]
-                colour = [channel / 255 for channel in class_colour(class_id)]
+                colour = class_colour_hex(class_id)
                 marker = _MARKERS.get(light, "o")
                 axes.scatter(
                     chosen[:, 0],
@@ -112,7 +112,7 @@ def _labelled(axes: Any, image: Any, sample: Sample, seen: Any) -> None:
         zip(sample.truth.boxes_xyxy_px[true], sample.truth.class_ids[true], strict=True)
     ):
         left, top, right, bottom = box * scale
-        colour = [channel / 255 for channel in class_colour(int(class_id))]
+        colour = class_colour_hex(int(class_id))
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.2))
         if seen is not None:
             axes.text(left, top, f"{seen[index]:.1f}", color=colour, fontsize=7, va="bottom")

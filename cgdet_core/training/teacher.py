@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.boxes import iou_torch
+from cgdet_core.model.head import STRIDES
 from cgdet_core.training.regions import Regions
 
-STRIDES = (8, 16, 32)
 SEEN_IOU = 0.5
 
 

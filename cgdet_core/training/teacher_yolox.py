@@ -9,10 +9,11 @@ from typing import Final
 from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
+from cgdet_core.model.head import STRIDES
 from cgdet_core.model.yolox import Yolox, keep_classes
 from cgdet_core.model.yolox_blocks import fuse
 from cgdet_core.model.yolox_file import load_yolox
-from cgdet_core.training.teacher import STRIDES, Teacher, TeacherView, view_maps
+from cgdet_core.training.teacher import Teacher, TeacherView, view_maps
 from cgdet_core.training.teacher_classes import ClassTable, class_table, named_classes
 from cgdet_core.training.teacher_random import untrained
 

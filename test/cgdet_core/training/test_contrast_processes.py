@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from two_processes import in_two_processes
 
 from cgdet_core.config import ContrastConfig, ModelConfig
 from cgdet_core.data.dataset import TrainingBatch
@@ -89,15 +87,7 @@ def compute_share(out: str) -> None:
 @pytest.fixture(scope="module")
 def shares(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> list[dict[str, Tensor]]:
     out = tmp_path_factory.mktemp("shares")
-    script = out / "share.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"import test_contrast_processes as t; t.compute_share({str(out)!r})\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0, answer.stderr
+    in_two_processes("test_contrast_processes", "compute_share", out, repository)
     return [load_file(out / f"{rank}.safetensors") for rank in range(2)]
 
 

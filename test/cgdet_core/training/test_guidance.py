@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from two_processes import in_two_processes
 
 from cgdet_core.config import GuidanceConfig
 from cgdet_core.data.dataset import TrainingBatch
@@ -397,15 +395,7 @@ def compute_shares(out: str) -> None:
 def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(
     tmp_path: Path, repository: Path
 ) -> None:
-    script = tmp_path / "share.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"import test_guidance as t; t.compute_shares({str(tmp_path)!r})\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0, answer.stderr
+    in_two_processes("test_guidance", "compute_shares", tmp_path, repository)
     whole = learn(slice(0, 4), ALONE)
     for number in range(len(SHARINGS)):
         shares = [load_file(tmp_path / f"{number}.{rank}.safetensors") for rank in range(2)]
