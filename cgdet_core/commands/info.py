@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         + f", NMS IoU {info.postprocess.nms_iou:.2f}",
         "trained on": ", ".join(f"{name} ({count} frames)" for name, count in info.training.get("data", {}).items())
         or "not stated",
+        "began with": _short(info.training.get("init")) or "random weights",
+        "taught by": _short(info.training.get("teacher")) or "labels alone",
         "scores": "; ".join(f"{data}: {_scores(figures)}" for data, figures in info.scores.items()) or "not stated",
     }
     for name, text in lines.items():
@@ -56,6 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(values: tuple[int, ...]) -> str:
     return "-".join(map(str, values))
+
+
+def _short(identity: Any) -> str:
+    """A file's name and the beginning of its hash, out of `NAME sha256:HASH`; "" for none."""
+    return " ".join(
+        word[: len("sha256:") + 16] if word.startswith("sha256:") else word for word in str(identity or "").split()
+    )
 
 
 def _tone(config: Any) -> str:

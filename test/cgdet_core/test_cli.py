@@ -228,7 +228,25 @@ def test_info_tells_what_the_file_holds(model: Path, capsys: pytest.CaptureFixtu
     assert facts["parameters"] == info.parameters
     assert facts["model"]["class_names"] == ["person", "bicycle", "car"]
     assert main(["info", str(model)]) == 0
-    assert "person, bicycle, car" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "person, bicycle, car" in text
+    assert "taught by     labels alone" in text
+
+
+def test_info_tells_with_what_a_model_began_and_by_whom_it_was_taught(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector, info = load_model(model)
+    identities = {
+        "init": "start.safetensors sha256:" + "ab" * 32,
+        "teacher": "yolox nano.safetensors sha256:" + "cd" * 32,
+    }
+    taught = tmp_path / "taught.safetensors"
+    save_model(taught, detector, info.model_copy(update={"training": info.training | identities}))
+    assert main(["info", str(taught)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "began with    start.safetensors sha256:" + "ab" * 8 in lines
+    assert "taught by     yolox nano.safetensors sha256:" + "cd" * 8 in lines
 
 
 def test_train_makes_a_model_that_evaluates_and_settings_may_follow_options(
