@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.detector import Detector
-from cgdet_core.runtime.predictor import fuse
+from cgdet_core.runtime.backends.torch_backend import fuse
 
 HEIGHT_WIDTH_PX = (512, 640)
 

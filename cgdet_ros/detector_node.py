@@ -167,6 +167,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             postprocess=parameters.postprocess_of(config, info.postprocess),
             thermal=parameters.thermal_of(config, info.thermal),
             threads=config.threads,
+            backend=config.backend,
         )
         self._worker = NewestOnlyWorker("detector", self._process, self._on_worker_error)
         self._worker.start(predictor.warm_up)

@@ -33,6 +33,11 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
     add_device_arguments(parser)
+    add_backend_argument(parser)
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", default="auto", help="what runs the network: auto or torch (default: auto)")
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +99,9 @@ def load_predictor(arguments: argparse.Namespace, model: Path | None = None) -> 
     from cgdet_core.runtime.predictor import Predictor
 
     path = model or arguments.model or default_model_path()
-    predictor = Predictor(path, arguments.device, arguments.precision, threads=arguments.threads)
+    predictor = Predictor(
+        path, arguments.device, arguments.precision, threads=arguments.threads, backend=arguments.backend
+    )
     predictor.warm_up()
     return predictor
 

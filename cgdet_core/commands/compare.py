@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands.common import (
     Subparsers,
+    add_backend_argument,
     add_command,
     add_data_arguments,
     add_device_arguments,
@@ -50,6 +51,7 @@ def add(subparsers: Subparsers) -> None:
     add_data_arguments(parser)
     add_log_argument(parser)
     add_device_arguments(parser)
+    add_backend_argument(parser)
     parser.set_defaults(run=run)
 
 

@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.look_log import append_look, log_for
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.files import sha256_of
-    from cgdet_core.runtime.predictor import DTYPES, choose_device
+    from cgdet_core.runtime.backends.devices import choose_device
+    from cgdet_core.runtime.backends.torch_backend import DTYPES
     from cgdet_core.training.teacher_figures import measure_teacher, seen_lines
     from cgdet_core.training.teachers import load_teacher
     from cgdet_core.types import CLASS_NAMES

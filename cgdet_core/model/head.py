@@ -71,23 +71,35 @@ class Head(nn.Module):
             nn.init.constant_(_bias(branch[-1]), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> HeadOutput:
-        class_logits, box_logits, centres, strides = [], [], [], []
+        class_logits, box_logits = [], []
         for level, feature in enumerate(features):
             batch, _, height, width = feature.shape
             class_logits.append(self.class_branches[level](feature).flatten(2).transpose(1, 2))
             box = self.box_branches[level](feature).flatten(2).transpose(1, 2)
             box_logits.append(box.reshape(batch, height * width, 4, self.bins))
-            centres.append(_cell_centres(height, width, STRIDES[level], feature.device))
-            strides.append(torch.full((height * width,), float(STRIDES[level]), device=feature.device))
-        return HeadOutput(
-            torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), torch.cat(centres), torch.cat(strides)
-        )
+        centres, strides = cell_grid([(feature.shape[2], feature.shape[3]) for feature in features], features[0].device)
+        return HeadOutput(torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), centres, strides)
 
 
 def _bias(layer: nn.Module) -> Tensor:
     bias = layer.bias
     assert isinstance(bias, Tensor)
     return bias
+
+
+def map_sizes(input_height_width_px: tuple[int, int]) -> list[tuple[int, int]]:
+    """Heights and widths in cells of the maps at strides 8, 16 and 32; the input's are multiples of 32."""
+    height, width = input_height_width_px
+    return [(height // stride, width // stride) for stride in STRIDES]
+
+
+def cell_grid(sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Centres float32 [A, 2] in pixels and strides float32 [A] of all cells of maps of `sizes`."""
+    centres, strides = [], []
+    for (height, width), stride in zip(sizes, STRIDES, strict=True):
+        centres.append(_cell_centres(height, width, stride, device))
+        strides.append(torch.full((height * width,), float(stride), device=device))
+    return torch.cat(centres), torch.cat(strides)
 
 
 def _cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cgdet_core.config import TrainConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.predictor import choose_device
+from cgdet_core.runtime.backends.devices import choose_device
 
 
 class ProcessLost(InputError):

@@ -14,8 +14,10 @@ import torch
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends.devices import choose_device
+from cgdet_core.runtime.backends.torch_backend import TorchBackend, choose_precision, fuse
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.runtime.predictor import Predictor, choose_device, choose_precision, fuse
+from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections
 
 Scene = Callable[..., tuple[np.ndarray, object]]
@@ -155,7 +157,8 @@ def test_a_grey_picture_in_three_channels_is_seen_as_grey(predictor: Predictor, 
 def test_the_network_sees_the_canvas_of_the_thermal_module_bit_for_bit(predictor: Predictor, draw_scene: Scene) -> None:
     frame, _ = draw_scene(np.random.default_rng(104))
     seen = []
-    handle = predictor._network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    assert isinstance(predictor._network, TorchBackend)
+    handle = predictor._network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     try:
         predictor.predict(frame[:60])
     finally:

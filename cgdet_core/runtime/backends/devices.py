@@ -1,0 +1,39 @@
+"""Which device, and what it can do."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from cgdet_core.errors import InputError
+
+
+def choose_device(device: str) -> torch.device:
+    """auto, cpu, cuda or cuda:N -> the torch device; InputError where it is not to be had."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device '{device}' is not supported: use auto, cpu or cuda:N")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device '{device}': torch sees {torch.cuda.device_count()} GPUs: use device auto or cpu")
+    return chosen
+
+
+@cache
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the first CPU can do, in the kernel's words; empty where there is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on ARM
+    return next(
+        (frozenset(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))),
+        frozenset(),
+    )
