@@ -7,6 +7,7 @@ them to a crop; the node applies them to the whole frame; a pixel gets the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.types import FloatArray, ImageArray, check_image
+from cgdet_core.types import FloatArray, ImageArray, IntArray, check_image
 
 # encoding -> (dtype, channels); the colour ones are grey pictures in three channels or RGB cameras
 ENCODINGS: dict[str, tuple[str, int]] = {
@@ -25,6 +26,8 @@ ENCODINGS: dict[str, tuple[str, int]] = {
     "rgb8": ("u1", 3),
     "bgr8": ("u1", 3),
 }
+
+_EXACT_IN_FLOAT32 = 1 << 24  # pixels up to which a count of them is exact in float32
 
 
 @dataclass(frozen=True)
@@ -101,26 +104,43 @@ def to_grey(image: ImageArray) -> ImageArray:
 def tone_limits(grey: ImageArray, config: ThermalConfig) -> ToneLimits:
     """Counts that become 0 and 1, from the frame's percentiles or the fixed range.
 
-    A percentile p is the smallest count at or below which lie at least p % of the pixels. A span
-    below the configured minimum (a flat frame: closed shutter, fog) is widened about its middle, so
-    that noise is not blown up into structure.
+    A span below the configured minimum (a flat frame: closed shutter, fog) is widened about its
+    middle, so that noise is not blown up into structure.
     """
     if config.raw_range is not None:
         return ToneLimits(float(config.raw_range[0]), float(config.raw_range[1]))
-    if grey.dtype == np.uint8:
-        histogram = np.bincount(grey.reshape(-1), minlength=256)
-        min_span = config.min_span_8bit
-    else:
-        histogram = np.bincount(grey.reshape(-1), minlength=65536)
-        min_span = config.min_span_16bit
-    cumulative = np.cumsum(histogram)
-    total = cumulative[-1]
-    low = float(np.searchsorted(cumulative, max(1, np.ceil(total * config.low_percentile / 100))))
-    high = float(np.searchsorted(cumulative, max(1, np.ceil(total * config.high_percentile / 100))))
+    low, high = count_percentiles(grey, (config.low_percentile, config.high_percentile))
+    min_span = config.min_span_8bit if grey.dtype == np.uint8 else config.min_span_16bit
     if high - low < min_span:
         middle = (low + high) / 2
         low, high = middle - min_span / 2, middle + min_span / 2
     return ToneLimits(low, high)
+
+
+def count_percentiles(grey: ImageArray, percents: Sequence[float]) -> tuple[float, ...]:
+    """For each p the smallest count at or below which lie at least p % of the pixels, and at least one.
+
+    grey: uint8/uint16, not empty. Exact: no pixel is left out and nothing is interpolated.
+    """
+    cumulative, lowest = _cumulative_histogram(grey)
+    total = int(cumulative[-1])
+    ranks = [max(1.0, float(np.ceil(total * percent / 100))) for percent in percents]
+    return tuple(float(lowest + place) for place in np.searchsorted(cumulative, ranks))
+
+
+def _cumulative_histogram(grey: ImageArray) -> tuple[IntArray, int]:
+    """Pixels at or below each count from the frame's lowest to its highest, and the lowest.
+
+    A scene fills few of the 65,536 counts: the bins between its ends stay in the fastest cache.
+    """
+    lowest, highest = int(grey.min()), int(grey.max())
+    if grey.size < _EXACT_IN_FLOAT32:
+        # bins one count wide, so that OpenCV's scaling is by 1 and exact; it answers in float32
+        bins = highest - lowest + 1
+        histogram = cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [bins], [lowest, highest + 1])
+    else:
+        histogram = np.bincount(grey.reshape(-1) - grey.dtype.type(lowest))
+    return np.cumsum(histogram, dtype=np.int64), lowest
 
 
 def apply_tone(grey: ImageArray, limits: ToneLimits) -> FloatArray:

@@ -138,6 +138,51 @@ def test_limits_are_the_percentiles_of_the_sorted_frame(dtype: type, low: float,
         assert (limits.low, limits.high) == (sorted_percentile(grey, low), sorted_percentile(grey, high))
 
 
+def frames_of_all_kinds() -> list[tuple[str, np.ndarray]]:
+    rng = np.random.default_rng(8)
+    scene = (22000 + np.cumsum(rng.normal(0, 9, (96, 128)), axis=1)).astype(np.uint16)
+    frames = [("scene", scene), ("every count", rng.integers(0, 65536, (300, 300)).astype(np.uint16))]
+    for dtype in (np.uint8, np.uint16):
+        most = np.iinfo(dtype).max
+        frames += [
+            (f"flat at {value}", np.full((31, 17), min(value, most), dtype)) for value in (0, 1, 254, 255, 32768, 65535)
+        ]
+        ends = np.zeros((20, 50), dtype)
+        ends[-1] = most
+        ramp = np.arange(1000).astype(dtype).reshape(20, 50)
+        frames += [("only the ends", ends), ("a row", ramp[:1]), ("a column", ramp[:, :1]), ("a pixel", ramp[3:4, 4:5])]
+        frames += [("not contiguous", ramp[::2, ::-3]), ("ties", (ramp // 100 * 7).astype(dtype))]
+    frames.append(("read only", scene.copy()))
+    frames[-1][1].flags.writeable = False
+    return frames
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 99.8), (0.0, 100.0), (10.0, 90.0), (49.9, 50.1)])
+def test_normalising_is_bit_for_bit_the_plain_formula(low: float, high: float) -> None:
+    """A histogram of all counts, its cumulative sum, and subtract, divide, clip in float32, step by step."""
+    config = ThermalConfig(low_percentile=low, high_percentile=high, min_span_8bit=0.5, min_span_16bit=0.5)
+    for name, frame in frames_of_all_kinds():
+        cumulative = np.cumsum(np.bincount(frame.reshape(-1), minlength=65536))
+        ranks = [max(1, math.ceil(frame.size * percent / 100)) for percent in (low, high)]
+        ends = [float(np.argmax(cumulative >= rank)) for rank in ranks]
+        if ends[1] - ends[0] < 0.5:
+            ends = [sum(ends) / 2 - 0.25, sum(ends) / 2 + 0.25]
+        plain = ((frame.astype(np.float32) - np.float32(ends[0])) / np.float32(ends[1] - ends[0])).clip(0, 1)
+        before = frame.tobytes()
+        toned = thermal.normalise(frame, config)
+        assert toned.dtype == np.float32, name
+        assert toned.tobytes() == plain.tobytes(), name
+        assert frame.tobytes() == before, name
+
+
+def test_a_frame_of_more_pixels_than_float32_counts_has_exact_percentiles() -> None:
+    many = np.full((4097, 4097), 7, np.uint16)  # one count holds more than 2^24 pixels
+    many[0, :2], many[-1, -1] = 3, 9
+    assert thermal.count_percentiles(many, (0.0, 2 / many.size * 100, 50.0, 100.0)) == (3, 3, 7, 9)
+    few_above = (many.size - 1) / many.size * 100
+    assert thermal.count_percentiles(many, (few_above,)) == (7,)
+
+
 def test_tone_is_linear_between_the_limits_and_cut_beyond() -> None:
     grey = np.array([[0, 99, 100, 101, 150, 200, 201, 65535]], np.uint16)
     toned = thermal.apply_tone(grey, thermal.ToneLimits(100, 200))
