@@ -33,6 +33,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 from cgdet_core.errors import InputError
 from cgdet_core.types import Detections, ImageArray
 from cgdet_ros import messages, parameters
+from cgdet_ros.detection_bytes import DetectionWriter
 from cgdet_ros.diagnostics import FrameLog, describe
 from cgdet_ros.overlay import draw_overlay
 from cgdet_ros.worker import NewestOnlyWorker
@@ -73,6 +74,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._log = FrameLog()
         self._predictor: Predictor | None = None
+        self._writer = DetectionWriter()  # the worker's alone
         self._worker: NewestOnlyWorker[ReceivedFrame] | None = None
         self._subscription: Any = None
         self._enabled = True
@@ -259,7 +261,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         detections = predictor.predict(frame.image, config.telemetry_rows)
         names = predictor.info.class_names
         class_ids = names if config.class_id == "name" else tuple(str(number) for number in range(len(names)))
-        self._detections.publish(messages.detections_to_message(frame.header, detections, class_ids))
+        self._detections.publish(self._writer.write(frame.header, detections, class_ids))
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
         if self._overlay.get_subscription_count() > 0:
             try:
