@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
@@ -17,7 +18,7 @@ from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.choice import open_backend
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.runtime.postprocess import postprocess
-from cgdet_core.types import Detections, ImageArray, check_image
+from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 
 
 class Predictor:
@@ -76,7 +77,7 @@ class Predictor:
         inferred = time.perf_counter()
         with torch.inference_mode():
             head = self._head_output(output)
-            if not bool(torch.isfinite(head.class_logits).all()):
+            if not _all_finite(output.class_logits):
                 raise InputError(
                     f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
                 )
@@ -101,6 +102,11 @@ class Predictor:
         bins = self.info.model.bins
         box_logits = box_logits.reshape(1, -1, 4, bins)
         return HeadOutput(class_logits[None], box_logits, self._centres_xy_px, self._strides_px)
+
+
+def _all_finite(values: FloatArray | Tensor) -> bool:
+    # on the CPU NumPy's way takes a tenth of torch's
+    return bool(np.isfinite(values).all() if isinstance(values, np.ndarray) else torch.isfinite(values).all())
 
 
 def check_thresholds(config: PostprocessConfig, class_names: tuple[str, ...]) -> PostprocessConfig:

@@ -16,7 +16,7 @@ from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends.devices import choose_device
 from cgdet_core.runtime.backends.torch_backend import TorchBackend, choose_precision, fuse
-from cgdet_core.runtime.model_file import load_model
+from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections
 
@@ -221,6 +221,19 @@ def test_what_is_no_image_is_refused_and_the_next_frame_is_fine(
         predictor.predict(image)
     assert "\n" not in str(caught.value)
     assert len(predictor.predict(draw_scene(np.random.default_rng(107))[0])) >= 2
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_a_network_that_overflows_is_refused_by_its_file_and_precision(
+    learned_model: Path, draw_scene: Scene, tmp_path: Path, level: int
+) -> None:
+    detector, info = load_model(learned_model)
+    with torch.no_grad():
+        detector.head.class_branches[level][-1].weight.fill_(3e38)
+    save_model(tmp_path / "hot.safetensors", detector, info)
+    hot = Predictor(tmp_path / "hot.safetensors", device="cpu", precision="fp32")
+    with pytest.raises(InputError, match=r"hot.safetensors: gives values that are not finite in fp32"):
+        hot.predict(draw_scene(np.random.default_rng(110))[0])
 
 
 def test_settings_replaced_between_frames_hold_from_the_next(learned_model: Path, draw_scene: Scene) -> None:

@@ -1,0 +1,103 @@
+"""cgdet bench: how long a frame takes, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_json_argument,
+    add_threads_argument,
+    check_json_place,
+    print_or_write_json,
+)
+from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from cgdet_core.evaluation.benchmark import StageTimes
+    from cgdet_core.runtime.predictor import Predictor
+
+_FEWEST_FRAMES = 100  # a 95th percentile of fewer says little
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "bench",
+        "time a model from raw frame to detections, stage by stage, warm",
+        "cgdet bench --model models/detector.safetensors --precision fp32 bf16 --json bench.json\n\n"
+        "The frames are 16-bit ones of synthetic streets, of the model's input size. Several backends or\n"
+        "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
+    )
+    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--backend", nargs="+", default=["auto"], metavar="B", help="one or more of those of cgdet evaluate"
+    )
+    parser.add_argument(
+        "--precision", nargs="+", default=["auto"], metavar="P", help="one or more of auto, fp32, fp16, bf16, int8"
+    )
+    add_threads_argument(parser)
+    parser.add_argument("--frames", type=int, default=200, metavar="N", help="timed frames of each (default: 200)")
+    add_json_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.frames < _FEWEST_FRAMES:
+        raise InputError(f"--frames {arguments.frames}: give at least {_FEWEST_FRAMES}, or the percentiles say little")
+    check_json_place(arguments.json)
+    from tqdm import tqdm
+
+    from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
+    from cgdet_core.evaluation.machine import machine_facts
+    from cgdet_core.runtime.model_file import default_model_path
+    from cgdet_core.runtime.predictor import Predictor
+
+    path = arguments.model or default_model_path()
+    predictors = [
+        Predictor(path, arguments.device, precision, threads=arguments.threads, backend=backend)
+        for backend, precision in itertools.product(arguments.backend, arguments.precision)
+    ]
+    frames = street_frames(predictors[0].info.input_height_width_px)
+    with tqdm(total=arguments.frames, desc="timing", unit="frame", disable=None) as bar:
+        times = time_in_turns(predictors, frames, arguments.frames, after_round=bar.update)
+    rows = [_figures(predictor, each) for predictor, each in zip(predictors, times, strict=True)]
+    measured = {
+        "model": str(path),
+        "frames": arguments.frames,
+        "threads": arguments.threads,
+        "machine": machine_facts(predictors[0].device),
+    }
+    if arguments.json != "-":
+        _print(rows, measured)
+    print_or_write_json({**rows[0], **measured} if len(rows) == 1 else {"runs": rows, **measured}, arguments.json)
+    return 0
+
+
+def _figures(predictor: Predictor, times: StageTimes) -> dict[str, Any]:
+    """The keys that docs and tools rely on; the precision is the one that was executed."""
+    return {
+        "backend": predictor.backend,
+        "device": predictor.device,
+        "precision": predictor.precision,
+        "input": list(predictor.info.input_height_width_px),
+        "stages": times.summary(),
+        "detections_per_frame": sum(times.detections) / len(times.detections),
+    }
+
+
+def _print(rows: list[dict[str, Any]], measured: dict[str, Any]) -> None:
+    machine = measured["machine"]
+    where = machine.get("gpu", f"{machine['cpu']}, {machine['cores']} cores")
+    print(f"{measured['model']}: {measured['frames']} frames on {where}; ms, p50 p95 p99")
+    stages = list(rows[0]["stages"])
+    print(f"{'':<28}" + "".join(f"{stage:>24}" for stage in stages))
+    for row in rows:
+        name = f"{row['backend']} {row['device']} {row['precision']}"
+        cells = ("".join(f"{value:8.2f}" for value in row["stages"][stage].values()) for stage in stages)
+        print(f"{name:<28}" + "".join(cells))

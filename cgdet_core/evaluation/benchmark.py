@@ -1,0 +1,58 @@
+"""How long a predictor takes, stage by stage, warm; several take turns, so that other load meets all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cgdet_core.config import SyntheticConfig
+from cgdet_core.data.synthetic import SyntheticStreet
+from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.types import ImageArray
+
+STREETS = 4  # of which the frames are, so that no two in a row are alike
+WARM_UP_ROUNDS = 10
+
+
+@dataclass
+class StageTimes:
+    """The time of every frame, by stage, and how many objects were found in it."""
+
+    stage_ms: dict[str, list[float]] = field(default_factory=dict)
+    detections: list[int] = field(default_factory=list)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Stage -> p50, p95 and p99 in ms."""
+        return {stage: percentiles(values) for stage, values in self.stage_ms.items()}
+
+
+def street_frames(height_width_px: tuple[int, int], count: int = 8, seed: int = 1) -> list[ImageArray]:
+    """`count` raw frames, uint16 [H, W], of synthetic streets; 512x640 where a street cannot be so small or large."""
+    size = height_width_px if all(64 <= side <= 2048 for side in height_width_px) else (512, 640)
+    streets = [SyntheticStreet(seed + number, SyntheticConfig(height_width_px=size)) for number in range(STREETS)]
+    return [streets[number % STREETS].sample(37 * (number // STREETS)).frame.image for number in range(count)]
+
+
+def time_in_turns(
+    predictors: Sequence[Predictor],
+    frames: Sequence[ImageArray],
+    rounds: int,
+    warm_up_rounds: int = WARM_UP_ROUNDS,
+    after_round: Callable[[], Any] = lambda: None,
+) -> list[StageTimes]:
+    """`rounds` times a frame through each predictor, in an order that turns; the rounds to warm up are not kept."""
+    times = [StageTimes() for _ in predictors]
+    for number in range(-warm_up_rounds, rounds):
+        image = frames[number % len(frames)]
+        for place in range(len(predictors)):
+            which = (place + number) % len(predictors)
+            detections = predictors[which].predict(image)
+            if number >= 0:
+                times[which].detections.append(len(detections))
+                for stage, latency_ms in predictors[which].last_stage_ms.items():
+                    times[which].stage_ms.setdefault(stage, []).append(latency_ms)
+        if number >= 0:
+            after_round()
+    return times

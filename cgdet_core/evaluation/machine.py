@@ -1,0 +1,45 @@
+"""What a figure in milliseconds was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+
+def machine_facts(device: str = "cpu") -> dict[str, Any]:
+    """cpu: model name; cores: those that this process may use; python, torch: versions; gpu: where `device` is one."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device.startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's name as the kernel tells it, else its architecture."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    # x86 gives a model name; on ARM boards "Model" names the board, if anything
+    for key in ("model name", "Model"):
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() == key and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,57 @@
+"""Turns, what is kept of them, and the name of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
+from cgdet_core.evaluation.machine import cpu_name, machine_facts
+from cgdet_core.types import Detections
+
+
+class Noted:
+    """Writes down who saw which frame; stage times that tell the turn."""
+
+    def __init__(self, name: str, notes: list[tuple[str, int]]) -> None:
+        self.name, self.notes = name, notes
+        self.last_stage_ms: dict[str, float] = {}
+
+    def predict(self, image: np.ndarray) -> Detections:
+        self.notes.append((self.name, int(image[0, 0])))
+        self.last_stage_ms = {"infer": float(len(self.notes)), "total": 2.0 * len(self.notes)}
+        return Detections(np.ones((int(image[0, 0]), 4)), np.ones(int(image[0, 0])), np.zeros(int(image[0, 0])))
+
+
+def test_predictors_take_turns_and_the_warm_up_is_not_kept() -> None:
+    notes: list[tuple[str, int]] = []
+    predictors = [Noted("a", notes), Noted("b", notes)]
+    frames = [np.full((2, 2), value, np.uint16) for value in (0, 1, 2)]
+    done: list[int] = []
+    times = time_in_turns(predictors, frames, 3, 2, lambda: done.append(1))  # type: ignore[arg-type]
+    assert notes[4:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert {name for name, _ in notes[:4]} == {"a", "b"}
+    assert times[0].stage_ms == {"infer": [5, 8, 9], "total": [10, 16, 18]}
+    assert times[1].stage_ms == {"infer": [6, 7, 10], "total": [12, 14, 20]}
+    assert times[0].detections == times[1].detections == [0, 1, 2]
+    assert times[0].summary()["infer"]["p50"] == 8
+    assert len(done) == 3
+
+
+@pytest.mark.parametrize(("asked", "given"), [((64, 96), (64, 96)), ((32, 64), (512, 640)), ((4096, 64), (512, 640))])
+def test_frames_are_raw_counts_of_differing_streets(asked: tuple[int, int], given: tuple[int, int]) -> None:
+    frames = street_frames(asked, 3)
+    assert [(frame.shape, frame.dtype) for frame in frames] == [(given, np.uint16)] * 3
+    assert len({frame.tobytes() for frame in frames}) == 3
+
+
+def test_the_cpu_has_a_name(tmp_path: Path) -> None:
+    x86, board = tmp_path / "x86", tmp_path / "board"
+    x86.write_text("processor\t: 0\nmodel\t\t: 167\nmodel name\t: A Fast One @ 2 GHz\n")
+    board.write_text("processor\t: 0\nFeatures\t: fp asimd\n\nModel\t: Some Board Rev 2\n")
+    assert cpu_name(x86) == "A Fast One @ 2 GHz"
+    assert cpu_name(board) == "Some Board Rev 2"
+    assert cpu_name(tmp_path / "missing")
+    assert machine_facts()["cores"] >= 1
