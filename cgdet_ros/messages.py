@@ -37,6 +37,7 @@ try:
     from cv_bridge import CvBridge
 except ImportError:  # not installed, or built for another NumPy: decode_raw alone gives the same pixels
     CvBridge = None
+_BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
 
 _NANOSECONDS = 1_000_000_000
 # cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits and
@@ -64,9 +65,9 @@ def image_from_message(message: Image) -> ImageArray:
     decoded = decode_raw(
         message.data, message.height, message.width, message.step, message.encoding, bool(message.is_bigendian)
     )
-    if CvBridge is None or not _bridge_reads(message):
+    if _BRIDGE is None or not _bridge_reads(message):
         return decoded
-    image = np.asarray(CvBridge().imgmsg_to_cv2(message, "passthrough"))
+    image = np.asarray(_BRIDGE.imgmsg_to_cv2(message, "passthrough"))
     # a build of cv_bridge that takes the encoding for something else does not get its way
     return image if (image.shape, image.dtype) == (decoded.shape, decoded.dtype) else decoded
 
