@@ -29,11 +29,18 @@ def add(subparsers: Subparsers) -> None:
     adding = add_command(
         actions,
         "add",
-        "append finished runs that held blocks out",
-        "cgdet ledger add docs/ledger.jsonl baseline=runs/baseline_s0 rcs=runs/rcs_s0",
+        "append finished runs that held blocks out, or were evaluated on a set that they never saw",
+        "cgdet ledger add docs/ledger.jsonl baseline=runs/baseline_s0 rcs=runs/rcs_s0\n"
+        "  cgdet ledger add docs/ledger.jsonl start=runs/start_s0 --figures msrs.json",
     )
     adding.add_argument("ledger", type=Path, metavar="F.jsonl", help="made where it is missing")
     adding.add_argument("runs", nargs="+", metavar="NAME=DIR", help="a name for the recipe, and the run's folder")
+    adding.add_argument(
+        "--figures",
+        metavar="F",
+        help="file in each run's folder that `cgdet evaluate --json` wrote about its model on a set that it never saw "
+        "(default: held_out.json, the run's own held-out blocks)",
+    )
     adding.set_defaults(run=run_add)
     showing = add_command(
         actions,
@@ -56,19 +63,20 @@ def run_add(arguments: argparse.Namespace) -> int:
 
     check_can_write(arguments.ledger)
     known = read_ledger(arguments.ledger) if arguments.ledger.exists() else []
-    rows = [_row(word) for word in arguments.runs]
-    hashes = {row["model_sha256"] for row in known}
+    rows = [_row(word, arguments.figures) for word in arguments.runs]
+    # one model may be judged on several sets
+    kept = {(row["model_sha256"], row["protocol"]) for row in known}
     for row in rows:
-        if row["model_sha256"] in hashes:
+        if (row["model_sha256"], row["protocol"]) in kept:
             print(f"{row['name']} seed {row['seed']}: is in {arguments.ledger} already")
             continue
-        hashes.add(row["model_sha256"])
+        kept.add((row["model_sha256"], row["protocol"]))
         append_line(arguments.ledger, json.dumps(row))
         print(f"{row['name']} seed {row['seed']}: mAP50 {row['figures']['map50']:.3f}, protocol {row['protocol']}")
     return 0
 
 
-def _row(word: str) -> dict[str, Any]:
+def _row(word: str, figures_name: str | None) -> dict[str, Any]:
     from cgdet_core.config import load_recipe
     from cgdet_core.evaluation.ledger import protocol_of
     from cgdet_core.evaluation.look_log import commit_of
@@ -81,17 +89,25 @@ def _row(word: str) -> dict[str, Any]:
     out = Path(folder)
     model = out / "model.safetensors"
     recipe = load_recipe(out / "recipe.yaml").model_dump(mode="json")
-    figures = _json(out / "held_out.json", "the run has held no block out, or has not ended")
+    if figures_name is None:
+        figures = _json(out / "held_out.json", "the run has held no block out, or has not ended")
+        judged_on = None
+    else:
+        figures = _json(
+            out / figures_name, f"write it with `cgdet evaluate --model {model} --json {out / figures_name}`"
+        )
+        judged_on = _foreign_set(out / figures_name, figures, model, [each["path"] for each in recipe["sources"]])
     speed = _json(out / "summary.json", "the run has not ended")
     init = read_info(model).training.get("init")
     return {
         "name": name,
         "seed": recipe["train"]["seed"],
-        "protocol": protocol_of(recipe, init),
+        "protocol": protocol_of(recipe, init, judged_on),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit_of(Path.cwd()),
         "init": init,
         "images": recipe["train"]["images"],
+        "judged_on": judged_on,
         "held_out": {
             source["path"]: source["hold_out_fold"]
             for source in recipe["sources"]
@@ -104,6 +120,20 @@ def _row(word: str) -> dict[str, Any]:
         "model_sha256": sha256_of(model),
         "figures": figures,
     }
+
+
+def _foreign_set(path: Path, figures: dict[str, Any], model: Path, trained_on: list[str]) -> str:
+    """The set, by folder and name, that `cgdet evaluate` wrote figures about; InputError where they judge nothing."""
+    from cgdet_core.files import sha256_of
+
+    if "data" not in figures or figures.get("model_sha256") != sha256_of(model):
+        raise InputError(f"{path}: is not about {model}: run `cgdet evaluate --model {model} --json {path}` again")
+    data = Path(figures["data"]).parts
+    for source in trained_on:
+        parts = Path(source).parts
+        if data[-len(parts) :] == parts:
+            raise InputError(f"{path}: is about {source}, which the run trains on: evaluate on a set that it never saw")
+    return "/".join(data[-2:])
 
 
 def _json(path: Path, without: str) -> dict[str, Any]:
@@ -128,7 +158,8 @@ def run_show(arguments: argparse.Namespace) -> int:
         for protocol, recipes in protocols.items():
             row = next(row for row in rows if row["protocol"] == protocol)
             held = ", ".join(f"{path} fold {fold}" for path, fold in row["held_out"].items())
-            print(f"protocol {protocol}: {row['images']} crops, start {row['init'] or 'none'}, held out: {held}")
+            judge = f"judged on {row['judged_on']}" if row.get("judged_on") else f"held out: {held}"
+            print(f"protocol {protocol}: {row['images']} crops, start {row['init'] or 'none'}, {judge}")
             print(_table(recipes, arguments.against))
             print()
     return 0

@@ -1,8 +1,8 @@
 """The ledger of training runs: one JSON line a run, and what its rows say when they are laid side by side.
 
-Rows are compared only within one protocol: the same start, data, held-out blocks, augmentation, network
-and length, all but the training-only terms and the seed. Runs of one seed then saw the same crops in
-the same order, so their differences are paired.
+Rows are compared only within one protocol: the same start, data, augmentation, network and length, judged
+on the same held-out blocks or the same foreign set; all but the training-only terms and the seed. Runs of
+one seed then saw the same crops in the same order, so their differences are paired.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _miss_rate(bins: Sequence[Mapping[str, int]]) -> float:
     return sum(each["missed"] for each in bins) / max(sum(each["truths"] for each in bins), 1)
 
 
-# what a row is read for: name -> its value in held_out.json, or None where the data have none of it
+# what a row is read for: name -> its value in the figures, or None where the data have none of it
 MEASURES: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "mAP50": lambda figures: figures["map50"],
     "mAP": lambda figures: figures["map"],
@@ -58,11 +58,15 @@ _ASIDE = frozenset(
 LESS_IS_BETTER = frozenset({"duplicates", "missed", "missed < 32 px", "confused"})
 
 
-def protocol_of(recipe: Mapping[str, Any], init: str | None) -> str:
-    """Eight hex digits, the same for runs that differ in nothing but terms, seed and how they were computed."""
+def protocol_of(recipe: Mapping[str, Any], init: str | None, judged_on: str | None = None) -> str:
+    """Eight hex digits, the same for runs that differ in nothing but terms, seed and how they were computed.
+
+    judged_on: the set that gave the figures, where it was not the run's own held-out blocks.
+    """
     kept = {key: value for key, value in recipe.items() if key not in ("contrast", "guidance", "train")}
     kept["train"] = {key: value for key, value in recipe["train"].items() if key not in _ASIDE}
-    return hashlib.sha256(json.dumps([kept, init], sort_keys=True).encode()).hexdigest()[:8]
+    facts = [kept, init] if judged_on is None else [kept, init, judged_on]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:

@@ -69,6 +69,57 @@ def test_runs_become_rows_once_and_are_shown_side_by_side(
     assert summary["measures"]["mAP50"]["mean"] == pytest.approx(np.mean([row["figures"]["map50"] for row in rows]))
 
 
+@pytest.fixture(scope="module")
+def foreign(folder: Path) -> Path:
+    """The set of another camera beside the one that was trained on, by which a0 and a1 are judged (foreign.json)."""
+    other = folder / "other"
+    other.mkdir()
+    truth = json.loads((folder / "small.json").read_text())
+    for image in truth["images"]:
+        (other / image["file_name"]).write_bytes((folder / image["file_name"]).read_bytes())
+    (other / "street.json").write_text(json.dumps(truth))
+    for run in ("a0", "a1"):
+        words = ["evaluate", "--model", str(folder / run / "model.safetensors"), "--data", str(other / "street.json")]
+        assert main([*words, "--json", str(folder / run / "foreign.json")]) == 0
+    return other
+
+
+def test_runs_judged_on_a_set_they_never_saw_are_rows_of_a_protocol_of_their_own(
+    folder: Path, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    runs = [f"baseline={folder / name}" for name in ("a0", "a1")]
+    assert main(["ledger", "add", str(ledger), *runs]) == 0
+    assert main(["ledger", "add", str(ledger), *runs, "--figures", "foreign.json"]) == 0
+    assert main(["ledger", "add", str(ledger), *runs, "--figures", "foreign.json"]) == 0
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert [row["judged_on"] for row in rows] == [None, None, "other/street.json", "other/street.json"]
+    assert rows[0]["protocol"] == rows[1]["protocol"] != rows[2]["protocol"] == rows[3]["protocol"]
+    assert rows[2]["figures"]["images"] == 7
+    capsys.readouterr()
+    assert main(["ledger", "show", str(ledger)]) == 0
+    assert (
+        f"protocol {rows[2]['protocol']}: 4 crops, start none, judged on other/street.json" in capsys.readouterr().out
+    )
+
+
+def test_figures_of_another_model_or_of_the_training_set_do_not_judge_a_run(
+    folder: Path, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, figures = tmp_path / "ledger.jsonl", folder / "a0" / "swapped.json"
+    words = ["ledger", "add", str(ledger), f"baseline={folder / 'a0'}", "--figures", "swapped.json"]
+    assert main(words) == 2
+    assert "swapped.json" in capsys.readouterr().err
+    figures.write_bytes((folder / "a1" / "foreign.json").read_bytes())
+    assert main(words) == 2
+    assert "is not about" in capsys.readouterr().err
+    own = json.loads((folder / "a0" / "foreign.json").read_text()) | {"data": str(folder / "small.json")}
+    figures.write_text(json.dumps(own))
+    assert main(words) == 2
+    assert "which the run trains on" in capsys.readouterr().err
+    assert not ledger.exists()
+
+
 @pytest.mark.parametrize(
     ("word", "named"),
     [
