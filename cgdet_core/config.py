@@ -28,6 +28,7 @@ from cgdet_core.types import CLASS_NAMES
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Depth = Annotated[int, Field(ge=0, le=64)]
 BlockKind = Literal["pair", "partial", "wide"]
+Activation = Literal["silu", "hard_swish", "relu"]
 
 
 class Settings(BaseModel):
@@ -70,6 +71,9 @@ class ModelConfig(Settings):
         ("pair", "pair", "pair", "pair"),
         description="what the bottlenecks at strides 4 to 32 are made of, backbone and neck: pair (two 3x3), "
         "partial (3x3 on a quarter of the channels), wide (7x7 per channel); model/blocks.py",
+    )
+    activation: Activation = Field(
+        "silu", description="after every convolution that has one; the other two cost a CPU much less (docs/speed.md)"
     )
     head_width: int = Field(64, ge=8, le=4096, description="channels of each of the head's two branches")
     class_branch: Literal["full", "light"] = Field(

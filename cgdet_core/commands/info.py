@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         "file": f"{path} ({facts['bytes'] / 1e6:.1f} MB, sha256 {facts['sha256'][:16]})",
         "architecture": f"{info.architecture}, {info.parameters:,} parameters",
         "structure": f"widths {_list(model.widths)}, depths {_list(model.depths)}, neck depth {model.neck_depth}, "
-        f"head width {model.head_width}, {model.bins} bins",
+        f"head width {model.head_width}, {model.bins} bins, {model.activation}",
         "classes": ", ".join(info.class_names),
         "input": f"1 x {height} x {width} (thermal), {_tone(info.thermal)}",
         "thresholds": ", ".join(f"{name} {info.postprocess.threshold_of(name):.2f}" for name in info.class_names)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import BlockKind
+from cgdet_core.config import Activation, BlockKind
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "hard_swish": nn.Hardswish, "relu": nn.ReLU}
 
 
 class ConvUnit(nn.Module):
@@ -17,11 +19,18 @@ class ConvUnit(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
-        self.act = nn.SiLU(inplace=True) if activate else nn.Identity()
+        self.act: nn.Module = nn.SiLU(inplace=True) if activate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(self.conv(x)))
         return out
+
+
+def set_activation(network: nn.Module, activation: Activation) -> None:
+    """Of every ConvUnit that has one, in place."""
+    for module in network.modules():
+        if isinstance(module, ConvUnit) and not isinstance(module.act, nn.Identity):
+            module.act = _ACTIVATIONS[activation](inplace=True)
 
 
 class ChannelwiseUnit(nn.Module):

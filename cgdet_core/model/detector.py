@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.backbone import Backbone
+from cgdet_core.model.blocks import set_activation
 from cgdet_core.model.head import Head, HeadOutput
 from cgdet_core.model.neck import Neck
 
@@ -19,6 +20,7 @@ class Detector(nn.Module):
         self.backbone = Backbone(config)
         self.neck = Neck(config)
         self.head = Head(config)
+        set_activation(self, config.activation)
 
     def forward(self, images: Tensor) -> HeadOutput:
         out: HeadOutput = self.head(self.neck(self.backbone(images)))

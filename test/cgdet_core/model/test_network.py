@@ -19,6 +19,13 @@ SMALL = ModelConfig(
 MIXED = SMALL.model_copy(
     update={"widths": (8, 16, 80, 32, 40), "blocks": ("pair", "partial", "wide", "partial"), "class_branch": "light"}
 )
+HARD, CUT = SMALL.model_copy(update={"activation": "hard_swish"}), SMALL.model_copy(update={"activation": "relu"})
+# Howard et al. 2019 (MobileNetV3), section 5.2, for the hard one
+ACTIVATIONS = {
+    "silu": lambda x: x * torch.sigmoid(x),
+    "hard_swish": lambda x: x * (x + 3).clamp(0, 6) / 6,
+    "relu": lambda x: (x + x.abs()) / 2,
+}
 
 
 def fill(detector: Detector, seed: int = 0) -> Detector:
@@ -56,7 +63,7 @@ class Second:
             for part in ("running_mean", "running_var", "weight", "bias")
         )
         x = (x - mean) / torch.sqrt(variance + 1e-3) * weight + bias
-        return x * torch.sigmoid(x) if activate else x
+        return ACTIVATIONS[self.config.activation](x) if activate else x
 
     def bottleneck(self, name: str, x: Tensor, kind: str) -> Tensor:
         if kind == "pair":
@@ -122,7 +129,7 @@ class Second:
         return outputs
 
 
-@pytest.mark.parametrize("config", [SMALL, MIXED], ids=["pair", "mixed"])
+@pytest.mark.parametrize("config", [SMALL, MIXED, HARD, CUT], ids=["pair", "mixed", "hard_swish", "relu"])
 def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell(config: ModelConfig) -> None:
     detector = fill(Detector(config))
     images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
