@@ -35,7 +35,12 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     make.set_defaults(run=run_make)
 
-    info = add_command(commands, "info", "show a bag's topics, rates, image sizes and labels", "cgdet bag info street")
+    info = add_command(
+        commands,
+        "info",
+        "show a bag's topics, rates, image sizes and labels; of a damaged one what can be read, and what cannot",
+        "cgdet bag info street",
+    )
     info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
@@ -82,6 +87,6 @@ def run_make(arguments: argparse.Namespace) -> int:
 def run_info(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bag_info import bag_info
 
-    info = bag_info(arguments.bag)
+    info = bag_info(arguments.bag, damaged="read")
     print(json.dumps(info.to_json(), indent=2) if arguments.json else info.to_text())
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
+    from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
 
@@ -61,6 +63,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     parser.add_argument("--truth-topic", help="Detection2DArray topic with the labels of a bag")
+    parser.add_argument(
+        "--damaged",
+        choices=("refuse", "read"),
+        default="refuse",
+        help="a damaged bag is refused, or read as far as it can be, the rest named (default: refuse)",
+    )
     add_class_map_argument(parser)
 
 
@@ -130,6 +138,12 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
         mapping[name] = target
     return mapping
+
+
+def print_losses(losses: Sequence[Loss]) -> None:
+    """Tell, on standard error, what of a damaged bag could not be read."""
+    for loss in losses:
+        print(f"cgdet: not read: {loss}", file=sys.stderr)
 
 
 def check_json_place(path: str | None) -> None:

@@ -18,11 +18,13 @@ from cgdet_core.commands.common import (
     load_predictor,
     measured,
     parse_class_map,
+    print_losses,
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
+    from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
@@ -77,9 +79,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.b}: knows {', '.join(b.info.class_names)}, {arguments.a} knows {', '.join(names)}: "
             "give two models of the same classes in the same order"
         )
-    samples, count = open_samples(arguments.data, names, arguments.topic, arguments.truth_topic, class_map)
+    losses: list[Loss] = []
+    samples, count = open_samples(
+        arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
+    )
     from_bag = arguments.data.suffix != ".json"
     result = run_paired(a, b, samples, count, from_bag, telemetry_rows=arguments.telemetry_rows)
+    print_losses(losses)
     models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
     if log is not None:
         for letter, figures in models.items():
@@ -90,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         "ms_ratio": result.ms_ratio(),
         "data": str(arguments.data),
         "frames_without_labels": result.a.unlabelled,
+        "damage": [str(loss) for loss in losses],
         "models": models,
     }
     if arguments.json != "-":

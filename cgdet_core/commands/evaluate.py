@@ -19,10 +19,12 @@ from cgdet_core.commands.common import (
     load_predictor,
     measured,
     parse_class_map,
+    print_losses,
     print_or_write_json,
 )
 
 if TYPE_CHECKING:
+    from cgdet_core.data.bags import Loss
     from cgdet_core.types import Sample
 
 
@@ -56,10 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
 
-    def samples() -> tuple[Iterable[Sample], int | None]:
-        return open_samples(arguments.data, names, arguments.topic, arguments.truth_topic, class_map)
+    def samples(losses: list[Loss]) -> tuple[Iterable[Sample], int | None]:
+        return open_samples(
+            arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
+        )
 
-    result = run_offline(predictor, *samples(), telemetry_rows=arguments.telemetry_rows)
+    losses: list[Loss] = []
+    result = run_offline(predictor, *samples(losses), telemetry_rows=arguments.telemetry_rows)
+    print_losses(losses)
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
     facts = {
@@ -71,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         "backend": predictor.backend,
         "input": list(predictor.info.input_height_width_px),
         "frames_without_labels": result.unlabelled,
+        "damage": [str(loss) for loss in losses],
     }
     figures = metrics.to_json({**measured(predictor, result), **facts})
     if log is not None:
@@ -82,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.evaluation.offline_report import write_offline_report
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
-        write_offline_report(arguments.report, result, samples()[0], metrics, thresholds, facts, shlex.join(words))
+        write_offline_report(arguments.report, result, samples([])[0], metrics, thresholds, facts, shlex.join(words))
     return 0
 
 

@@ -77,7 +77,7 @@ def check_index(folder: Path) -> None:
     """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2 whose files are there."""
     path = folder / "metadata.yaml"
     try:
-        index = _index(folder)
+        index = read_index(folder)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
     if index is None or not index.keys() >= _INDEX_KEYS:
@@ -98,7 +98,7 @@ def check_index(folder: Path) -> None:
         )
 
 
-def _index(folder: Path) -> dict[str, Any] | None:
+def read_index(folder: Path) -> dict[str, Any] | None:
     """What the folder's metadata.yaml says of the bag; None where it is no index of a bag. Raises OSError."""
     try:
         document = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
@@ -128,19 +128,30 @@ def check_length(path: Path) -> None:
         raise InputError(f"{path}: the bag is cut short ({size_bytes} bytes of {header_bytes}): {remedy(path)}")
 
 
+def check_no_log(path: Path) -> None:
+    """Raise InputError where an SQLite file's last messages still lie in the log beside it, as after a crash."""
+    log = path.with_name(path.name + "-wal")
+    if log.is_file() and log.stat().st_size:
+        raise InputError(
+            f"{path}: the recording was cut short: its last messages lie in {log.name}: bring them into the bag with "
+            f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`, or record it again"
+        )
+
+
 def remedy(path: Path) -> str:
     """What a user can do about a damaged bag."""
+    seen = "; `cgdet bag info` shows what can be read of it as it is"
     if path.suffix == ".bag" and path.is_file():
-        return "repair it with `rosbag reindex`, or copy or record it again"
+        return "repair it with `rosbag reindex`, or copy or record it again" + seen
     if path.suffix == ".db3" or (path.is_dir() and _storage(path) == "sqlite3"):
-        return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again"
-    return "repair it with `mcap recover`, or copy or record it again"
+        return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again" + seen
+    return "repair it with `mcap recover`, or copy or record it again" + seen
 
 
 def _storage(folder: Path) -> str | None:
     """The kind of storage that the folder's index states: mcap or sqlite3."""
     try:
-        index = _index(folder)
+        index = read_index(folder)
     except OSError:  # the remedy for a bag that cannot be read: there may be no index either
         return None
     return None if index is None else index.get("storage_identifier")

@@ -17,6 +17,9 @@ from cgdet_core.errors import InputError
 from cgdet_core.thermal import decode_raw
 from cgdet_core.types import Frame, ImageArray, check_image
 
+_JPEG_START, _JPEG_END, _PNG = b"\xff\xd8", b"\xff\xd9", b"\x89PNG"
+_DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
+
 
 @dataclass(frozen=True)
 class RawImage:
@@ -67,8 +70,23 @@ class RawImage:
 
 
 def decode_compressed(data: ImageArray, compressed_format: str) -> ImageArray:
-    """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3]."""
+    """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3].
+
+    What the bytes are is told by the bytes: image_transport has written "jpeg" and "rgb8; jpeg compressed
+    bgr8" for the same, and a JPEG or PNG says itself in which order its colours are. Only of its
+    compressedDepth ("16UC1; compressedDepth png") the format must tell: there a header of 12 bytes
+    comes before the PNG. InputError for other formats and for pictures cut short.
+    """
     buffer = np.frombuffer(data, dtype=np.uint8)
+    if "compressedDepth" in compressed_format:
+        buffer = buffer[_DEPTH_HEADER_BYTES:]
+        if not buffer[:4].tobytes() == _PNG or "32FC1" in compressed_format:
+            raise InputError(
+                f"a compressed image of format '{compressed_format}' cannot be decoded: record 16UC1 as PNG, or raw"
+            )
+    if buffer[:2].tobytes() == _JPEG_START and buffer.tobytes().rfind(_JPEG_END) < 0:
+        # some decoders fill in what is missing
+        raise InputError(f"a compressed image of format '{compressed_format}' is cut short: its JPEG has no end")
     try:
         image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if buffer.size else None
     except cv2.error:
@@ -107,8 +125,11 @@ def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) 
 
 
 def first_image(bag: BagReader, topic: str) -> RawImage:
-    """The first image of `topic`, which must hold one."""
-    return next(raw_images(bag, topic))
+    """The first image of `topic`; InputError where it holds none, or none that is not damaged."""
+    image = next(raw_images(bag, topic), None)
+    if image is None:
+        raise InputError(f"{bag.path}: topic '{topic}' holds no message that can be read: give another one")
+    return image
 
 
 def raw_images(bag: BagReader, topic: str) -> Iterator[RawImage]:
@@ -123,3 +144,26 @@ def decode_frame(image: RawImage, path: Path) -> Frame:
         return Frame(image.decode(), image.stamp_ns, image.frame_id)
     except InputError as error:
         raise InputError(f"{path}: {image.topic}, image of stamp {image.stamp_ns} ns: {error}") from None
+
+
+def readable_frames(bag: BagReader, topic: str) -> Iterator[tuple[RawImage, Frame]]:
+    """The images of `topic` with their pixels, in order of their record times.
+
+    InputError names bag, topic and stamp of one that is malformed; where the reader is to read damaged
+    bags, it is left out and named among the reader's losses instead. InputError where that leaves none.
+    """
+    given, first_error = 0, None
+    for image in raw_images(bag, topic):
+        try:
+            frame = decode_frame(image, bag.path)
+        except InputError as error:
+            if bag.damaged == "refuse":
+                raise
+            first_error = first_error or error
+            why = str(error).rsplit(" ns: ", 1)[-1]
+            bag.lose(topic, f"holds images that cannot be decoded: {why}", image.record_time_ns)
+            continue
+        given += 1
+        yield image, frame
+    if first_error is not None and not given:
+        raise InputError(f"no image can be decoded: {first_error}")

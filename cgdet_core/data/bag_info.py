@@ -9,10 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from cgdet_core.data.bag_images import raw_image
-from cgdet_core.data.bag_reader import BagReader, BagTopic
+from cgdet_core.data.bag_reader import BagReader, BagTopic, Damaged
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
 from cgdet_core.data.ros_types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS
+from cgdet_core.data.salvage_parts import Loss
 from cgdet_core.errors import InputError
 
 
@@ -21,7 +22,8 @@ class TopicInfo:
     """One topic. Stamps, the earliest and the latest, are the headers', in nanoseconds; None without a header.
 
     rate_hz: messages per second between first and last stamp; stamps_backwards: stamps below the one
-    before; images: "640x512 mono16" -> count.
+    before; images: "640x512 mono16" -> count. Of a damaged bag, count: what can be read; expected: what
+    the bag's index promises, None without one.
     """
 
     name: str
@@ -31,6 +33,7 @@ class TopicInfo:
     last_stamp_ns: int | None = None
     stamps_backwards: int = 0
     images: dict[str, int] = field(default_factory=dict)
+    expected: int | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -53,14 +56,15 @@ class BagInfo:
     """One bag. image_topic and truth_topic are those that evaluation would take, None where it would ask.
 
     frames: images of image_topic; frames_with_truth: those with an array of their header stamp; labels
-    and ignored: class_id -> boxes; light: "day", "night" -> labelled frames.
+    and ignored: class_id -> boxes; light: "day", "night" -> labelled frames; losses: what of a damaged
+    bag cannot be read.
     """
 
     path: str
     storage: str
     size_bytes: int
-    duration_s: float
-    messages: int
+    duration_s: float = 0.0
+    messages: int = 0
     topics: list[TopicInfo] = field(default_factory=list)
     image_topic: str | None = None
     image_topic_reason: str | None = None
@@ -71,6 +75,7 @@ class BagInfo:
     labels: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     light: dict[str, int] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for json.dumps."""
@@ -88,7 +93,10 @@ class BagInfo:
             holds = ", ".join(topic.images)
             if topic.stamps_backwards:
                 holds += f"{', ' if holds else ''}{topic.stamps_backwards} stamps going backwards"
-            rows.append((topic.name, topic.type or "several types", str(topic.count), rate, holds))
+            count = str(topic.count)
+            if topic.expected is not None and topic.expected != topic.count:
+                count += f" of {topic.expected}"
+            rows.append((topic.name, topic.type or "several types", count, rate, holds))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         lines.append(f"thermal images: {self.image_topic or self.image_topic_reason}")
@@ -101,24 +109,31 @@ class BagInfo:
                 lines.append(f"regions to ignore: {_counts(self.ignored)}")
             if self.light:
                 lines.append(f"light: {_counts(self.light)}")
+        if self.losses:
+            lines.append("DAMAGED: the figures are of what can be read. What cannot:")
+            lines += [f"  {loss}" for loss in self.losses]
         return "\n".join(line.rstrip() for line in lines)
 
 
 def bag_info(
-    path: Path | str, image_topic: str | None = None, truth_topic: str | None = None, progress: bool = False
+    path: Path | str,
+    image_topic: str | None = None,
+    truth_topic: str | None = None,
+    progress: bool = False,
+    damaged: Damaged = "refuse",
 ) -> BagInfo:
-    """Reads the whole bag once, streamed. InputError for a missing or damaged bag and for a topic that it lacks."""
-    with BagReader(path) as bag:
-        info = BagInfo(
-            str(bag.path),
-            bag.storage,
-            bag.size_bytes,
-            bag.duration_ns / NANOSECONDS,
-            sum(topic.count for topic in bag.topics.values()),
-        )
+    """Reads the whole bag, streamed. InputError for a missing bag and for a topic that it lacks.
+
+    A damaged bag is an InputError too, or described as far as it can be read (damaged="read").
+    """
+    with BagReader(path, damaged) as bag:
+        info = BagInfo(str(bag.path), bag.storage, bag.size_bytes)
         info.image_topic, info.image_topic_reason = _choice(choose_image_topic, bag, image_topic)
         info.truth_topic, info.truth_topic_reason = _choice(choose_truth_topic, bag, truth_topic)
         _scan(bag, info, progress)
+        info.duration_s = bag.duration_ns / NANOSECONDS
+        info.messages = sum(topic.count for topic in info.topics)
+        info.losses = bag.losses
     return info
 
 
@@ -135,12 +150,14 @@ def _choice(choose: Any, bag: BagReader, topic: str | None) -> tuple[str | None,
 def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
     scans = {topic.name: TopicScan(topic) for topic in bag.topics.values()}
     readable = [topic.name for topic in bag.topics.values() if bag.has_header(topic.name)]
+    read = dict.fromkeys(readable, 0)
     image_stamps: list[int] = []
     truth_stamps: set[int] = set()
     total = sum(bag.topics[name].count for name in readable)
     frame_info_topic = f"{info.truth_topic}{FRAME_INFO_SUFFIX}"
     for item in tqdm(bag.messages(readable), total=total, unit="message", disable=None if progress else True):
         stamp_ns = item.stamp_ns
+        read[item.topic] += 1
         scans[item.topic].stamp(stamp_ns)
         if item.type in IMAGE_TYPES:
             scans[item.topic].image(item.message, item.type)
@@ -152,6 +169,11 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
         elif item.topic == frame_info_topic and item.type == FRAME_INFO:
             _count(info.light, frame_info_from_message(item.message).light)
     info.topics = [scan.info for scan in scans.values()]
+    if bag.losses:
+        for topic in info.topics:
+            found = bag.topics.get(topic.name)
+            topic.count = read.get(topic.name, found.count if found else 0)
+            topic.expected = bag.expected.get(topic.name)
     info.frames = len(image_stamps)
     info.frames_with_truth = sum(stamp in truth_stamps for stamp in image_stamps)
 

@@ -11,11 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from cgdet_core.data.bag_images import RawImage, decode_compressed, decode_frame, first_image, raw_images
-from cgdet_core.data.bag_reader import BagMessage, BagReader, BagTopic
+from cgdet_core.data.bag_images import (
+    RawImage,
+    decode_compressed,
+    decode_frame,
+    first_image,
+    raw_images,
+    readable_frames,
+)
+from cgdet_core.data.bag_reader import BagMessage, BagReader, BagTopic, Damaged
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic, image_topics
 from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_from_message, truth_from_message
 from cgdet_core.data.ros_types import FRAME_INFO
+from cgdet_core.data.salvage_parts import Loss
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
 
@@ -23,7 +31,9 @@ __all__ = [
     "BagMessage",
     "BagReader",
     "BagTopic",
+    "Damaged",
     "FrameInfo",
+    "Loss",
     "RawImage",
     "choose_image_topic",
     "choose_truth_topic",
@@ -35,6 +45,7 @@ __all__ = [
     "read_labelled_frames",
     "read_raw_images",
     "read_truth",
+    "readable_frames",
 ]
 
 
@@ -88,6 +99,8 @@ def read_labelled_frames(
     truth_topic: str | None = None,
     class_names: Sequence[str] = CLASS_NAMES,
     class_map: Mapping[str, str] | None = None,
+    damaged: Damaged = "refuse",
+    losses: list[Loss] | None = None,
 ) -> Iterator[Sample]:
     """Every image of one topic with its labels, matched by exact header stamp, in order of record times.
 
@@ -96,25 +109,26 @@ def read_labelled_frames(
     of them where the bag has no topic of labels. `name` is the name in frame_info, else topic and
     stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
     InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there
-    are labels but no image bears the stamp of any.
+    are labels but no image bears the stamp of any. damaged: as BagReader has it; what could not be read
+    is added to `losses` at the end.
     """
-    with BagReader(path) as bag:
+    with BagReader(path, damaged) as bag:
         topic = choose_image_topic(bag, image_topic)
         labels = choose_truth_topic(bag, truth_topic)
         truth = read_truth(bag, labels, class_names, class_map) if labels else {}
         infos = read_frame_info(bag, labels) if labels else {}
         seen: dict[str, int] = {}
         matched = 0
-        for image in raw_images(bag, topic):
+        for image, frame in readable_frames(bag, topic):
             info = infos.get(image.stamp_ns, FrameInfo())
             name = info.name or f"{topic}@{image.stamp_ns}"
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
             matched += image.stamp_ns in truth
-            yield Sample(
-                name, decode_frame(image, bag.path), truth.get(image.stamp_ns), light=info.light, scene=info.scene
-            )
+            yield Sample(name, frame, truth.get(image.stamp_ns), light=info.light, scene=info.scene)
+        if losses is not None:
+            losses += bag.losses
         if truth and not matched:
             raise InputError(
                 f"{bag.path}: none of the {len(truth)} label arrays of {labels} has the header stamp of an image of "

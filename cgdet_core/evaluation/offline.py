@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -15,6 +16,9 @@ from cgdet_core.evaluation.metrics import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Sample
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags import Damaged, Loss
 
 
 @dataclass
@@ -62,8 +66,13 @@ def open_samples(
     topic: str | None = None,
     truth_topic: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    damaged: Damaged = "refuse",
+    losses: list[Loss] | None = None,
 ) -> tuple[Iterable[Sample], int | None]:
-    """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known."""
+    """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known.
+
+    damaged, losses: of a bag, as `read_labelled_frames` has them.
+    """
     check_data(data)
     if data.suffix == ".json":
         from cgdet_core.data.coco import load_coco
@@ -74,7 +83,7 @@ def open_samples(
         return coco, len(coco)
     from cgdet_core.data.bags import read_labelled_frames
 
-    return read_labelled_frames(data, topic, truth_topic, class_names, class_map), None
+    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, damaged, losses), None
 
 
 def run_offline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+# for the tests of this folder, which the import mode leaves without it
+sys.path.insert(0, str(Path(__file__).parent))
 
 # vision_msgs 4.1.1, written down once more: one file as a recorder would embed it
 _DETECTIONS = """std_msgs/Header header

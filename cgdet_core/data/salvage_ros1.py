@@ -1,0 +1,264 @@
+"""ROS 1 bags that were cut short or damaged, read without their index.
+
+Source: wiki.ros.org/Bags/Format/2.0. A bag is a row of records, each a header of name=value fields and
+data, both with their length before them. A chunk's data are records; those of an uncompressed one are
+read as if they stood in the file. A recorder writes a chunk's length when the chunk is full: the last
+chunk of a recording that was cut short has the length 0, and its contents follow.
+"""
+
+from __future__ import annotations
+
+import bz2
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cgdet_core.data.ros_types import NANOSECONDS
+from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, Found, Loss
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+
+MAGIC = b"#ROSBAG V2.0\n"
+_MESSAGE, _BAG, _INDEX, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 3, 4, 5, 6, 7
+_MAX_HEADER_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
+_OP = re.compile(rb"(?=\x04\x00\x00\x00op=[\x02-\x07])")
+_BEFORE_OP_BYTES = 256  # the fields that may stand before the one that names the record's kind
+
+Fields = Mapping[bytes, bytes]
+
+
+class Ros1Scan:
+    """One .bag file; see FileScan."""
+
+    def __init__(self, path: Path) -> None:
+        self.connections: dict[int, Connection] = {}
+        self.expected: dict[int, int] = {}
+        self.found = Found()
+        self.losses: list[Loss] = []
+        self._name = path.name
+        self._file = path.open("rb")
+        self._size = path.stat().st_size
+        self._described: dict[int, tuple[str, Fields]] = {}
+        self._chunks: dict[int, tuple[int, str]] = {}  # where its data begin -> bytes and compression
+        self._last_chunk: tuple[int, bytes] = (-1, b"")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def scan(self) -> None:
+        at, in_lost_chunk = len(MAGIC), False
+        if self._at(0, len(MAGIC)) != MAGIC:
+            self._lose("does not begin as a ROS 1 bag does" if self._size else "is empty")
+        while at < self._size:
+            record = self._record(at)
+            if record is None:
+                following = self._next(at + 1)
+                stop = self._size if following is None else following
+                what = "breaks off in the middle of a record" if following is None else "holds bytes of no record"
+                self._lose(f"{what} at byte {at}", stop - at)
+                at = stop
+                continue
+            fields, body, length = record
+            kind = _kind(fields)
+            if kind == _BAG:
+                if fields.get(b"index_pos") == bytes(8):
+                    self._lose(
+                        "has no index, as recordings have none that were cut short: what came after is not known"
+                    )
+            elif kind == _CHUNK:
+                compression = fields.get(b"compression", b"none").decode(errors="replace")
+                if compression == "none":
+                    length = 0  # its records are read one by one
+                elif not length:
+                    length = self._size - body  # never finished: the rest of the file
+                in_lost_chunk = compression != "none" and not self._read_chunk(body, length, compression)
+            elif kind == _INDEX and in_lost_chunk:
+                lost = self.losses[-1]
+                self.losses[-1] = replace(lost, messages=(lost.messages or 0) + _number(fields, b"count"))
+            elif kind == _CHUNK_INFO:
+                for connection, count in struct.iter_unpack("<II", self._at(body, length // 8 * 8)):
+                    self.expected[connection] = self.expected.get(connection, 0) + count
+            elif kind == _MESSAGE:
+                self._message(fields, -1, body, length)
+            elif kind == _CONNECTION:
+                self._describe(fields, self._at(body, length), at)
+            at = body + length
+        self._connect()
+
+    def data(self, place: tuple[int, int, int]) -> bytes:
+        block, offset, size_bytes = place
+        if block < 0:
+            return self._at(offset, size_bytes)
+        if self._last_chunk[0] != block:
+            length, compression = self._chunks[block]
+            self._last_chunk = (block, _decompressed(self._at(block, length), compression)[0])
+        return self._last_chunk[1][offset : offset + size_bytes]
+
+    def _at(self, at: int, size_bytes: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(size_bytes)
+
+    def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
+        self.losses.append(Loss(self._name, what, size_bytes, **facts))
+
+    def _record(self, at: int) -> tuple[Fields, int, int] | None:
+        """(header, where its data begin, their length); None where there is no whole record.
+
+        Of the last chunk the length may go beyond the end of the file.
+        """
+        (header_bytes,) = struct.unpack("<I", self._at(at, 4).ljust(4, b"\xff"))
+        if header_bytes > _MAX_HEADER_BYTES:
+            return None
+        fields = _fields(self._at(at + 4, header_bytes), header_bytes)
+        length_at = at + 4 + header_bytes
+        length = self._at(length_at, 4)
+        if fields is None or len(length) < 4 or not _MESSAGE <= _kind(fields) <= _CONNECTION:
+            return None
+        data_bytes: int = struct.unpack("<I", length)[0]
+        if length_at + 4 + data_bytes > self._size:
+            if _kind(fields) != _CHUNK:
+                return None
+            data_bytes = self._size - length_at - 4
+        return fields, length_at + 4, data_bytes
+
+    def _read_chunk(self, body: int, length: int, compression: str) -> bool:
+        """Whether a compressed chunk could be read, all or, at the end of the file, as much as there is."""
+        try:
+            records, whole = _decompressed(self._at(body, length), compression)
+        except ValueError as error:
+            self._lose(f"the chunk at byte {body} is damaged ({error})", length)
+            return False
+        self._chunks[body] = (length, compression)
+        self._last_chunk = (body, records)
+        at = 0
+        while at < len(records):
+            record = _record_in(records, at)
+            if record is None:
+                self._lose(f"the chunk at byte {body} breaks off in the middle of a record", len(records) - at)
+                break
+            fields, data_at, data_bytes = record
+            if _kind(fields) == _MESSAGE:
+                self._message(fields, body, data_at, data_bytes)
+            elif _kind(fields) == _CONNECTION:
+                self._describe(fields, records[data_at : data_at + data_bytes], body)
+            at = data_at + data_bytes
+        else:
+            if not whole:
+                self._lose(f"breaks off in the chunk at byte {body}")
+        return True
+
+    def _message(self, fields: Fields, block: int, body: int, length: int) -> None:
+        time = fields.get(b"time", b"")
+        if len(time) != 8 or len(fields.get(b"conn", b"")) != 4 or length > MAX_MESSAGE_BYTES:
+            self._lose(f"a message at byte {body} has no time or topic", length, messages=1)
+            return
+        seconds, nanoseconds = struct.unpack("<II", time)
+        self.found.add(seconds * NANOSECONDS + nanoseconds, _number(fields, b"conn"), block, body, length)
+
+    def _describe(self, fields: Fields, data: bytes, at: int) -> None:
+        described = _fields(data, len(data))
+        if described is None or b"topic" not in fields:
+            self._lose(f"a description of a topic at byte {at} is damaged", len(data))
+            return
+        topic = fields[b"topic"].decode(errors="replace")
+        self._described.setdefault(_number(fields, b"conn"), (topic, described))
+
+    def _connect(self) -> None:
+        from rosbags.interfaces import Connection, ConnectionExtRosbag1, MessageDefinition, MessageDefinitionFormat
+        from rosbags.typesys.msg import normalize_msgtype
+
+        for number, count in self.found.counts().items():
+            if number not in self._described:
+                self._lose(f"the topic of connection {number} stood in a part that is lost", messages=count)
+                continue
+            topic, described = self._described[number]
+            text = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in described.items()}
+            definition = MessageDefinition(MessageDefinitionFormat.MSG, text.get("message_definition", ""))
+            name = normalize_msgtype(text.get("type", ""))
+            extra = ConnectionExtRosbag1(None, None)
+            digest = text.get("md5sum", "")
+            self.connections[number] = Connection(number, topic, name, definition, digest, count, extra, self)
+
+    def _leads_on(self, at: int) -> bool:
+        """Whether there is a record with another one, or the end, behind it: compressed bytes hold single headers."""
+        record = self._record(at)
+        if record is None:
+            return False
+        end = record[1] + record[2]
+        return end >= self._size or self._record(end) is not None
+
+    def _next(self, at: int) -> int | None:
+        """Where, from `at` on, the next record lies that makes sense."""
+        while at < self._size:
+            block = self._at(at, _BLOCK_BYTES)
+            for sign in _OP.finditer(block):
+                op_at = at + sign.start()
+                for start in range(max(at, op_at - _BEFORE_OP_BYTES), op_at - 3):
+                    if self._leads_on(start):
+                        return start
+            if len(block) < _BLOCK_BYTES:
+                return None
+            at += len(block) - _BEFORE_OP_BYTES - 8
+        return None
+
+
+def _fields(data: bytes, size_bytes: int) -> Fields | None:
+    """name -> value of a record's header; None where its bytes are no fields."""
+    if len(data) != size_bytes:
+        return None
+    fields, at = {}, 0
+    while at < size_bytes:
+        if at + 4 > size_bytes:
+            return None
+        (length,) = struct.unpack_from("<I", data, at)
+        name, equals, value = data[at + 4 : at + 4 + length].partition(b"=")
+        at += 4 + length
+        if at > size_bytes or not equals or not name:
+            return None
+        fields[name] = value
+    return fields
+
+
+def _kind(fields: Fields) -> int:
+    value = fields.get(b"op", b"")
+    return value[0] if len(value) == 1 else 0
+
+
+def _number(fields: Fields, name: bytes) -> int:
+    value = fields.get(name, b"")
+    return int.from_bytes(value, "little") if len(value) == 4 else 0
+
+
+def _record_in(data: bytes, at: int) -> tuple[Fields, int, int] | None:
+    """The whole record at `at` of a chunk: header, where its data begin, their length."""
+    if at + 4 > len(data):
+        return None
+    (header_bytes,) = struct.unpack_from("<I", data, at)
+    body = at + 4 + header_bytes + 4
+    if header_bytes > _MAX_HEADER_BYTES or body > len(data):
+        return None
+    fields = _fields(data[at + 4 : body - 4], header_bytes)
+    (length,) = struct.unpack_from("<I", data, body - 4)
+    return None if fields is None or body + length > len(data) else (fields, body, length)
+
+
+def _decompressed(data: bytes, compression: str) -> tuple[bytes, bool]:
+    """Of a whole stream all of it, of one cut short what its bytes give; whether it is whole.
+
+    ValueError where it is damaged.
+    """
+    from lz4.frame import LZ4FrameDecompressor
+
+    kinds = {"bz2": bz2.BZ2Decompressor, "lz4": LZ4FrameDecompressor}
+    if compression not in kinds:
+        raise ValueError(f"compressed as {compression!r:.20}, which cgdet does not read")
+    decompressor = kinds[compression]()
+    try:
+        return bytes(decompressor.decompress(data, max_length=MAX_MESSAGE_BYTES)), decompressor.eof
+    except (OSError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{compression}: {error}") from None
