@@ -235,6 +235,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
+def read_json_lists(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The images, annotations and categories of a COCO JSON as they stand, unchecked; InputError without them."""
+    document = _read_json(path)
+    images, annotations, categories = (_list(document, key, path) for key in ("images", "annotations", "categories"))
+    return images, annotations, categories
+
+
 def _list(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
     value = document.get(key)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -1,0 +1,332 @@
+"""`cgdet convert` on small trees of the sets' layouts, against what was put into them; and a short training on each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.cli import main
+from cgdet_core.config import load_recipe
+from cgdet_core.data.coco import load_coco
+from cgdet_core.data.convert.image_size import image_height_width_px
+from cgdet_core.data.sources import load_sources
+from cgdet_core.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+
+import field_trees
+
+
+def convert(capsys, name, folder, out, *words):
+    assert main(["convert", name, str(folder), "--out", str(out), *map(str, words)]) == 0
+    said = capsys.readouterr().out
+    return load_coco(out), said
+
+
+def refusal(capsys, name, folder, out, *words):
+    assert main(["convert", name, str(folder), "--out", str(out), *map(str, words)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert not out.exists()
+    return said
+
+
+def boxes(record):
+    """Class number, left, top, width, height of the objects, and of the regions to ignore."""
+    truth = record.truth
+    rows = [
+        (int(class_id), *map(float, (left, top, right - left, bottom - top)))
+        for class_id, (left, top, right, bottom) in zip(truth.class_ids, truth.boxes_xyxy_px, strict=True)
+    ]
+    objects = [row for row, ignore in zip(rows, truth.ignore, strict=True) if not ignore]
+    return objects, [row for row, ignore in zip(rows, truth.ignore, strict=True) if ignore]
+
+
+def test_flir_v1_with_voc_labels(tmp_path, capsys):
+    root = field_trees.flir_v1_voc(tmp_path / "FLIR_aligned")
+    (tmp_path / "FLIR_aligned" / "align" / "align_train_night.txt").write_text("FLIR_00003\n")
+    coco, said = convert(capsys, "flir-v1", root, tmp_path / "sets" / "f.json")
+    assert "2 images, 2 with RGB" in said
+    assert "dropped: 2 dog" in said
+    assert "boxes without area, dropped: 2" in said
+    first, second = coco.records
+    assert first.file_name == "../FLIR_aligned/align/JPEGImages/FLIR_00002_PreviewData.jpeg"
+    assert first.rgb_path.name == "FLIR_00002_RGB.jpg"
+    assert (first.light, second.light) == (None, "night")
+    assert boxes(first) == ([(0, 4, 5, 10, 30), (2, 20, 10, 30, 20), (1, 1, 2, 8, 10)], [])
+    assert first.truth.labelled is None
+    assert coco.sample(0, with_rgb=True).rgb.shape == (48, 64, 3)
+    validation, _ = convert(capsys, "flir-v1", root / "align", tmp_path / "v.json", "--split", "validation", "--no-rgb")
+    assert [record.path.name for record in validation.records] == ["FLIR_08864_PreviewData.jpeg"]
+    assert validation.records[0].rgb_path is None
+
+
+def test_flir_v1_with_coco_labels(tmp_path, capsys):
+    coco, said = convert(capsys, "flir-v1", field_trees.flir_v1_coco(tmp_path / "set"), tmp_path / "f.json")
+    assert "2 images, 2 with RGB; objects: 1 bicycle, 1 car, 1 person" in said
+    assert [record.path.parent.name for record in coco.records] == ["train_thermal"] * 2
+    assert [record.rgb_path.parent.name for record in coco.records] == ["train_RGB"] * 2
+    assert boxes(coco.records[1]) == ([(1, 1, 2, 8, 10), (2, 20.5, 10, 30, 20)], [])
+
+
+def test_flir_v1_as_published_has_no_aligned_rgb(tmp_path, capsys):
+    root = field_trees.flir_v1_published(tmp_path / "FLIR_ADAS_1_3")
+    coco, said = convert(capsys, "flir-v1", root, tmp_path / "f.json", "--split", "validation")
+    assert "1 images, 0 with RGB" in said
+    assert coco.records[0].rgb_path is None
+    assert boxes(coco.records[0]) == ([(0, 4, 5, 10, 30)], [])
+
+
+@pytest.mark.parametrize("split", ["train", "video"])
+def test_flir_v2(tmp_path, capsys, split):
+    root = field_trees.flir_v2(tmp_path / "FLIR_ADAS_v2")
+    coco, said = convert(capsys, "flir-v2", tmp_path, tmp_path / "f.json", "--split", split)
+    assert "3 images, 0 with RGB; objects: 1 bicycle, 1 car, 2 person" in said
+    assert "regions to ignore: 1 bicycle, 3 car" in said
+    assert "dropped: 1 airplane, 1 light, 1 sign, 1 train" in said
+    assert [record.light for record in coco.records] == ["day", "night", None]
+    assert [record.scene for record in coco.records] == ["aB3", "aB3", "9xY"]
+    assert all(root in record.path.parents for record in coco.records)
+    objects, ignored = boxes(coco.records[0])
+    assert [row[0] for row in objects] == [0, 1, 2]
+    assert sorted(row[0] for row in ignored) == [1, 2, 2, 2]
+
+
+def test_llvip(tmp_path, capsys):
+    coco, _ = convert(capsys, "llvip", field_trees.llvip(tmp_path / "LLVIP"), tmp_path / "f.json", "--split", "train")
+    assert [record.path.name for record in coco.records] == ["010001.jpg", "020007.jpg"]
+    assert [record.scene for record in coco.records] == ["place 01", "place 02"]
+    assert coco.records[0].rgb_path == coco.records[0].path.parents[2] / "visible" / "train" / "010001.jpg"
+    assert boxes(coco.records[0]) == ([(0, 4, 5, 10, 30), (0, 30, 5, 8, 20)], [])
+    # nothing says that there is no bicycle and no car
+    assert coco.records[0].truth.labelled.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("layout", ["nested", "paired", "flat"])
+def test_kaist(tmp_path, capsys, layout):
+    root = field_trees.kaist(tmp_path / "kaist", layout)
+    train, _ = convert(capsys, "kaist", root, tmp_path / "f.json")
+    assert [record.scene for record in train.records] == ["set00/V000", "set04/V002"]
+    assert [record.light for record in train.records] == ["day", "night"]
+    objects, ignored = boxes(train.records[0])
+    assert objects == [(0, 4, 5, 10, 30)]
+    # flagged by the set; a group; unsure; on a bicycle
+    assert ignored == [(0, 30, 5, 8, 20), (0, 40, 5, 12, 20), (0, 1, 1, 4, 9), (0, 20, 5, 9, 20)]
+    assert train.records[0].truth.labelled.tolist() == [True, False, False]
+    assert train.records[0].rgb_path.parts[-2:] == ("visible", "I00001.jpg")
+    test, _ = convert(capsys, "kaist", root, tmp_path / "t.json", "--split", "test")
+    assert [record.light for record in test.records] == ["day", "night"]
+    (tmp_path / "test-all-20.txt").write_text("set10/V001/I00039\n")
+    words = ("--split", "test", "--list", tmp_path / "test-all-20.txt")
+    listed, _ = convert(capsys, "kaist", root, tmp_path / "t.json", *words)
+    assert [record.scene for record in listed.records] == ["set10/V001"]
+
+
+def test_kaist_with_several_folders_of_annotations_asks_for_one(tmp_path, capsys):
+    root = field_trees.kaist(tmp_path / "kaist")
+    (root / "sanitized_annotations").mkdir()
+    said = refusal(capsys, "kaist", root, tmp_path / "f.json")
+    assert "several folders of annotations, annotations_paired, sanitized_annotations" in said
+    words = ("--annotations", root / "annotations_paired")
+    assert len(convert(capsys, "kaist", root, tmp_path / "f.json", *words)[0]) == 2
+
+
+def test_m3fd(tmp_path, capsys):
+    root = field_trees.m3fd(tmp_path / "M3FD_Detection")
+    coco, said = convert(capsys, "m3fd", root, tmp_path / "f.json")
+    assert "dropped: 3 Lamp, 3 Motorcycle" in said
+    assert boxes(coco.records[0]) == ([(0, 4, 5, 10, 20), (2, 4, 5, 10, 20)], [(2, 4, 5, 10, 20)] * 2)
+    assert coco.records[0].truth.labelled.tolist() == [True, False, True]
+    assert len(convert(capsys, "m3fd", root, tmp_path / "f.json", "--every", "2")[0]) == 2
+    (tmp_path / "mine.txt").write_text("00120.png\n")
+    listed, _ = convert(capsys, "m3fd", root, tmp_path / "f.json", "--list", tmp_path / "mine.txt")
+    assert [record.path.name for record in listed.records] == ["00120.png"]
+
+
+@pytest.mark.parametrize("name", ["flir-v1", "flir-v2", "llvip", "kaist", "m3fd"])
+def test_a_wrong_folder_is_named_with_what_to_give(tmp_path, capsys, name):
+    (tmp_path / "other" / "stuff").mkdir(parents=True)
+    assert "give the folder of" in refusal(capsys, name, tmp_path / "other", tmp_path / "f.json")
+    assert "is no folder" in refusal(capsys, name, tmp_path / "nothing", tmp_path / "f.json")
+
+
+BROKEN_XML = [
+    ("", "is no XML"),
+    ("<annotation><object>", "is no XML"),
+    ("<kml></kml>", "is a <kml>, not the <annotation>"),
+    ("<annotation><object><name>person</name></object></annotation>", "has no bndbox of four numbers"),
+    (
+        "<annotation><object><name>person</name><bndbox><xmin>a</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
+        "</bndbox></object></annotation>",
+        "has no bndbox of four numbers",
+    ),
+    (
+        "<annotation><object><name>person</name><bndbox><xmin>nan</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
+        "</bndbox></object></annotation>",
+        "a box that is none",
+    ),
+    (
+        "<annotation><object><name>horse</name><bndbox><xmin>0</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
+        "</bndbox></object></annotation>",
+        "has a label 'horse'",
+    ),
+    ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "defines entities"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BROKEN_XML)
+def test_an_odd_xml_is_named(tmp_path, capsys, text, words):
+    root = field_trees.llvip(tmp_path / "LLVIP")
+    (root / "Annotations" / "020007.xml").write_text(text)
+    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    assert words in said
+    assert "020007" in said
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("Annotations/020007.xml", "the labels cannot be read"),
+        ("visible/train/020007.jpg", "is missing: copy the set again, or give --no-rgb"),
+    ],
+)
+def test_a_missing_file_is_named(tmp_path, capsys, lost, words):
+    root = field_trees.llvip(tmp_path / "LLVIP")
+    (root / lost).unlink()
+    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    assert lost in said
+    assert words in said
+
+
+def test_a_missing_thermal_picture_is_named(tmp_path, capsys):
+    root = field_trees.flir_v1_voc(tmp_path / "set")
+    (root / "align" / "JPEGImages" / "FLIR_00003_PreviewData.jpeg").unlink()
+    said = refusal(capsys, "flir-v1", root, tmp_path / "f.json")
+    assert "FLIR_00003_PreviewData.jpeg: is missing" in said
+
+
+def test_rgb_of_another_size_is_not_taken_for_aligned(tmp_path, capsys):
+    root = field_trees.llvip(tmp_path / "LLVIP")
+    field_trees.picture(root / "visible" / "train" / "020007.jpg", colour=True, size=(96, 128))
+    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    assert "is 128x96 pixels, 020007.jpg is 64x48: the two are not aligned" in said
+    assert len(convert(capsys, "llvip", root, tmp_path / "f.json", "--no-rgb")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "does not begin with"),
+        ("person 1 2 3 4\n", "does not begin with"),
+        ("% bbGt version=3\nperson 1 2 3\n", "line 2 is no label"),
+        ("% bbGt version=3\nperson 1 2 3 x 0\n", "line 2 is no label"),
+        ("% bbGt version=3\nhorse 1 2 3 4 0\n", "has a label 'horse'"),
+    ],
+)
+def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, words):
+    root = field_trees.kaist(tmp_path / "kaist")
+    (root / "annotations_paired" / "set04" / "V002" / "I00019.txt").write_text(text)
+    assert words in refusal(capsys, "kaist", root, tmp_path / "f.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda document: document.pop("images"), "has no list 'images'"),
+        (lambda document: document["annotations"][0].pop("bbox"), "has no box"),
+        (lambda document: document["annotations"][0].update(image_id=99), "that is not listed"),
+        (lambda document: document["images"][0].pop("file_name"), "has no id or file_name"),
+        (lambda document: document["images"][0].update(file_name="data/gone.jpg"), "gone.jpg: is missing"),
+    ],
+)
+def test_an_odd_coco_json_is_named(tmp_path, capsys, change, words):
+    root = field_trees.flir_v2(tmp_path / "FLIR_ADAS_v2")
+    path = root / "images_thermal_train" / "coco.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    assert words in refusal(capsys, "flir-v2", root, tmp_path / "f.json")
+
+
+def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("00007\n")
+    words = ("--list", tmp_path / "list.txt")
+    assert "00007.png: is missing" in refusal(
+        capsys, "m3fd", field_trees.m3fd(tmp_path / "m"), tmp_path / "f.json", *words
+    )
+    kaist = field_trees.kaist(tmp_path / "k")
+    assert "names no frame" in refusal(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    (tmp_path / "list.txt").write_text("set00/V000/I00002\n")
+    assert "set00/V000/I00002 has no annotation" in refusal(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    assert "give 1 or more" in refusal(capsys, "m3fd", tmp_path / "m", tmp_path / "f.json", "--every", "0")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tiff"])
+@pytest.mark.parametrize("size", [(1, 1), (37, 501)])
+def test_the_size_of_a_picture_is_found_without_decoding_it(tmp_path, suffix, size):
+    path = field_trees.picture(tmp_path / f"a{suffix}", size=size)
+    assert image_height_width_px(path) == size
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == size
+
+
+def test_the_size_of_a_jpeg_with_a_thumbnail_in_it_is_its_own(tmp_path):
+    small = cv2.imencode(".jpg", np.zeros((5, 7), np.uint8))[1].tobytes()
+    whole = cv2.imencode(".jpg", np.zeros((33, 44), np.uint8))[1].tobytes()
+    exif = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + exif + whole[2:])
+    assert image_height_width_px(tmp_path / "a.jpg") == (33, 44)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n\x1a\n", b"words"])
+def test_what_is_no_picture_is_refused(tmp_path, data):
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.jpg"):
+        image_height_width_px(tmp_path / "a.jpg")
+
+
+MAKE = {
+    "flir-v1": field_trees.flir_v1_voc,
+    "flir-v2": field_trees.flir_v2,
+    "llvip": field_trees.llvip,
+    "kaist": field_trees.kaist,
+    "m3fd": field_trees.m3fd,
+}
+
+
+def converted(capsys, name, folder):
+    """The folder that the recipe of a set starts from, as its first lines say."""
+    recipe, part = name.replace("-", "_"), "all" if name == "m3fd" else "train"
+    convert(capsys, name, MAKE[name](folder / "set"), folder / "sets" / f"{recipe}_{part}.json", "--split", part)
+    return folder / "sets", f"{recipe}.yaml"
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_recipe_of_each_set_reads_what_the_command_writes(tmp_path, capsys, repository, name):
+    sets, recipe = converted(capsys, name, tmp_path)
+    settings = load_recipe(repository / "config" / "recipes" / recipe, ["synthetic.frames=1"])
+    (source, synthetic), held_out = load_sources(settings, sets, progress=False)
+    assert synthetic.name == "synthetic"
+    assert len(source.frames) == {"flir-v2": 3, "m3fd": 1}.get(name, 2)
+    assert (held_out is not None) == (name == "m3fd")
+    # what the set does not label is not learnt as background; the streets have all of it
+    labelled = {"flir-v1": None, "flir-v2": None, "m3fd": [True, False, True]}.get(name, [True, False, False])
+    for frame in source.frames:
+        assert (None if frame.truth.labelled is None else frame.truth.labelled.tolist()) == labelled
+
+
+def test_the_recipe_of_a_set_trains_a_few_crops(tmp_path, capsys, repository):
+    sets, recipe = converted(capsys, "flir-v1", tmp_path)
+    small = [
+        *("model.widths=[8,8,8,8,8]", "model.depths=[1,0,0,0]", "model.neck_depth=0", "model.head_width=8"),
+        *("model.bins=4", "model.input_height_width_px=[64,64]", "augment.crop_px=32", "synthetic.frames=1"),
+        *("train.images=8", "train.batch_size=4", "train.workers=0", "train.device=cpu", "train.precision=fp32"),
+        "train.threads=1",
+    ]
+    words = ["train", str(repository / "config" / "recipes" / recipe), "--data", str(sets), "--out"]
+    assert main([*words, str(tmp_path / "run"), *small]) == 0
+    assert (tmp_path / "run" / "model.safetensors").is_file()
