@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cgdet_core.commands import bag_repair
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
 from cgdet_core.errors import InputError
 
@@ -44,6 +45,8 @@ def add(subparsers: Subparsers) -> None:
     info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
+
+    bag_repair.add(commands)
 
 
 def run_make(arguments: argparse.Namespace) -> int:

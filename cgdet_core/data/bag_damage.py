@@ -140,7 +140,7 @@ def check_no_log(path: Path) -> None:
 
 def remedy(path: Path) -> str:
     """What a user can do about a damaged bag."""
-    seen = "; `cgdet bag info` shows what can be read of it as it is"
+    seen = "; `cgdet bag repair` writes what can be read of it to a new bag"
     if path.suffix == ".bag" and path.is_file():
         return "repair it with `rosbag reindex`, or copy or record it again" + seen
     if path.suffix == ".db3" or (path.is_dir() and _storage(path) == "sqlite3"):

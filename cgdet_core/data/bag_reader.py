@@ -20,10 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from cgdet_core.data.bag_damage import bag_errors, check_index, check_length, check_no_log, expected_fields, remedy
+from cgdet_core.data.bag_damage import bag_errors, expected_fields, remedy
+from cgdet_core.data.bag_files import BagFiles
 from cgdet_core.data.ros_types import embedded_types, stamp_to_ns, typestore
 from cgdet_core.data.salvage import Salvage
-from cgdet_core.data.salvage_parts import Loss, merged
+from cgdet_core.data.salvage_parts import MAX_TIME_NS, Loss, merged
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 Damaged = Literal["refuse", "read"]
-STORAGE_SUFFIXES = (".mcap", ".db3")
-_URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
-_GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,10 @@ class BagReader:
         self._losses: dict[tuple[str, str, int | None], Loss] = {}
         self._salvage: Salvage | None = None
         self._open_readers = ExitStack()
-        self._check_is_bag()
+        self._files = BagFiles(self.path)
         self._reader: Rosbag1Reader | Rosbag2Reader | Salvage | None = None
         if damaged == "refuse":
-            self._reader = self._find()
+            self._reader = self._files.reader()
 
     @property
     def losses(self) -> list[Loss]:
@@ -101,68 +99,17 @@ class BagReader:
     @property
     def storage(self) -> str:
         """mcap, sqlite3 or ros1."""
-        if self._is_ros1:
-            return "ros1"
-        return "mcap" if self._holds(".mcap") else "sqlite3"
-
-    @property
-    def _is_ros1(self) -> bool:
-        return self.path.suffix == ".bag" and self.path.is_file()  # a rosbag2 folder may be named something.bag
+        return self._files.storage
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all its files."""
-        return sum(entry.stat().st_size for entry in self._files())
-
-    def _holds(self, suffix: str) -> bool:
-        """Whether a file of the bag is of that kind; compressed ones have a suffix more."""
-        return any(suffix in entry.suffixes for entry in self._files())
-
-    def _files(self) -> list[Path]:
-        if self.path.is_dir():
-            return sorted(entry for entry in self.path.iterdir() if entry.is_file())
-        return [self.path]
-
-    def _check_is_bag(self) -> None:
-        """Raise InputError where there is nothing that could be a bag, be it damaged."""
-        path = self.path
-        if not path.exists():
-            raise InputError(f"{path}: no such bag: {_GIVE}")
-        if path.is_dir() and not (path / "metadata.yaml").is_file() and not self._storage_files():
-            raise InputError(
-                f"{path}: is not a bag: a rosbag2 folder holds metadata.yaml and .mcap or .db3 files"
-                f"{_bags_within(path)}"
-            )
-        if path.is_file() and path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
-            raise InputError(f"{path}: is not a bag: {_GIVE}")
-
-    def _storage_files(self) -> list[Path]:
-        return [entry for entry in self._files() if {*entry.suffixes[-2:]} & {*STORAGE_SUFFIXES}]
-
-    def _find(self) -> Rosbag1Reader | Rosbag2Reader:
-        from rosbags.rosbag1 import Reader as Rosbag1Reader
-        from rosbags.rosbag2 import Reader as Rosbag2Reader
-
-        path = self.path
-        if path.is_dir() and not (path / "metadata.yaml").is_file():
-            raise InputError(
-                f"{path}: metadata.yaml is missing (recording cut short?): run `ros2 bag reindex {path}`, "
-                f"or give the file in it, {self._storage_files()[0].name}"
-            )
-        if path.is_dir():
-            check_index(path)
-        if self._holds(".db3") and any(character in str(path) for character in _URI_CHARACTERS):
-            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
-        with bag_errors(path):
-            return Rosbag1Reader(path) if self._is_ros1 else Rosbag2Reader(path)
+        return self._files.size_bytes
 
     def __enter__(self) -> BagReader:
         try:
-            reader = self._reader if self._reader is not None else self._find()
-            for file in self._files():
-                if file.suffix == ".db3":
-                    check_length(file)
-                    check_no_log(file)
+            reader = self._reader if self._reader is not None else self._files.reader()
+            self._files.check_whole()
             with bag_errors(self.path):
                 reader.open()
                 self._open_readers.callback(reader.close)
@@ -228,6 +175,15 @@ class BagReader:
         the index leads no further, all that was not given yet follows in the order of record times.
         """
         names = {self.topic(name).name for name in topics}
+        for connection, record_time_ns, data in self.serialised(names):
+            message = self.deserialised(connection, record_time_ns, data)
+            if message is not None:
+                yield message
+
+    def serialised(self, topics: Collection[str]) -> Iterator[tuple[Connection, int, bytes]]:
+        """(connection, record time in ns, message as it was recorded), as `messages` gives them, of any type."""
+        names = {self.topic(name).name for name in topics}
+        before: Counter[tuple[str, int]] = Counter()
         if self._salvage is None:
             given = {name: array("q") for name in names}
             try:
@@ -239,18 +195,22 @@ class BagReader:
             self._use(self._salvaged())
             before = Counter((name, time_ns) for name, times_ns in given.items() for time_ns in times_ns)
             del given
-        else:
-            before = Counter()
-        yield from self._found(names & self.topics.keys(), before)
+        salvage = self._salvaged()
+        connections = [connection for connection in salvage.connections if connection.topic in names]
+        for connection, record_time_ns, data in salvage.messages(connections):
+            key = (connection.topic, record_time_ns)
+            if before[key] > 0:
+                before[key] -= 1
+            else:
+                yield connection, record_time_ns, data
 
-    def _indexed(self, names: Collection[str], given: dict[str, array[int]]) -> Iterator[BagMessage]:
+    def _indexed(self, names: Collection[str], given: dict[str, array[int]]) -> Iterator[tuple[Connection, int, bytes]]:
         """The messages by the bag's index; notes the record times of those that it gave."""
         reader = self._opened()
         connections = [connection for connection in reader.connections if connection.topic in names]
         expected = sum(self.topics[name].count for name in names)
         if not expected:
             return
-        self._check_types(connections)
         read = 0
         items = iter(reader.messages(connections=connections))
         while True:
@@ -259,47 +219,32 @@ class BagReader:
             if item is None:
                 break
             read += 1
-            connection, record_time_ns, data = item
-            message = self._message(connection, record_time_ns, data)
-            given[connection.topic].append(record_time_ns)
-            if message is not None:
-                yield message
+            if self.damaged == "read":
+                given[item[0].topic].append(min(item[1], MAX_TIME_NS))
+            yield item
         if read < expected:
             raise InputError(
                 f"{self.path}: the bag is damaged: {read} of {expected} messages of {', '.join(sorted(names))} "
                 f"can be read: {remedy(self.path)}"
             )
 
-    def _found(self, names: Collection[str], before: Counter[tuple[str, int]]) -> Iterator[BagMessage]:
-        """The messages that were found without an index, but for those given before."""
-        salvage = self._salvaged()
-        connections = [connection for connection in salvage.connections if connection.topic in names]
-        self._check_types(connections)
-        for connection, record_time_ns, data in salvage.messages(connections):
-            key = (connection.topic, record_time_ns)
-            if before[key] > 0:
-                before[key] -= 1
-            elif (message := self._message(connection, record_time_ns, data)) is not None:
-                yield message
-
     def _opened(self) -> Rosbag1Reader | Rosbag2Reader | Salvage:
         if self._reader is None:
             raise RuntimeError("the bag is not open: use it as a context manager")
         return self._reader
 
-    def _check_types(self, connections: Collection[Connection]) -> None:
-        for connection in connections:
-            if self._store(connection) is None:
-                raise InputError(
-                    f"{self.path}: messages of type {connection.msgtype} cannot be read: the bag carries no definition "
-                    "of it; record it again as mcap, which does"
-                )
+    def deserialised(self, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage | None:
+        """One message that `serialised` gave; None for a damaged one, named, where damaged bags are to be read.
 
-    def _message(self, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage | None:
-        """One message, deserialised; None for a damaged one, named, where damaged bags are to be read."""
+        InputError for a damaged one where they are refused, and for a type that nothing defines.
+        """
         store = self._store(connection)
-        assert store is not None  # see _check_types
-        deserialise = store.deserialize_ros1 if self._is_ros1 else store.deserialize_cdr
+        if store is None:
+            raise InputError(
+                f"{self.path}: messages of type {connection.msgtype} cannot be read: the bag carries no definition "
+                "of it; record it again as mcap, which does"
+            )
+        deserialise = store.deserialize_ros1 if self._files.is_ros1 else store.deserialize_cdr
         try:
             with bag_errors(self.path):
                 message = deserialise(data, connection.msgtype)
@@ -319,12 +264,7 @@ class BagReader:
         if message_type not in self._stores:
             with bag_errors(self.path):
                 store = embedded_types(connection)
-            if store is None and not self._is_ros1 and message_type in typestore().fielddefs:
+            if store is None and not self._files.is_ros1 and message_type in typestore().fielddefs:
                 store = typestore()
             self._stores[message_type] = store
         return self._stores[message_type]
-
-
-def _bags_within(path: Path) -> str:
-    inner = sorted(entry.parent.name for entry in path.glob("*/metadata.yaml"))
-    return f"; it holds the bags {', '.join(inner[:5])}: give one of them" if inner else ""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -18,9 +18,13 @@ from cgdet_core.data.ros_types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS,
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth, ImageArray, check_image
 
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+
 Storage = Literal["mcap", "sqlite3"]
 _METADATA_VERSION: Literal[8] = 8  # read by Iron, Jazzy and later
 _URI_CHARACTERS = "?#%"
+_NO_HASH = "unknown"  # the writer wants one; readers check those that begin with RIHS01_
 
 
 class BagWriter:
@@ -114,6 +118,20 @@ class BagWriter:
                 self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
             data = typestore().serialize_cdr(message, message_type)
             self._writer.write(self._connections[topic], stamp_ns, data)
+        except (OSError, sqlite3.Error) as error:
+            raise _write_error(self.out, error) from None
+
+    def copy(self, connection: Connection, record_time_ns: int, data: bytes) -> None:
+        """A message of another bag as it was recorded there, serialised in CDR."""
+        key = f"{connection.topic} {connection.msgtype}"
+        try:
+            if key not in self._connections:
+                defined: dict[str, Any] = {"msgdef": connection.msgdef.data, "rihs01": connection.digest or _NO_HASH}
+                if not defined["msgdef"] and connection.msgtype in typestore().fielddefs:
+                    defined = {"typestore": typestore()}
+                defined["offered_qos_profiles"] = getattr(connection.ext, "offered_qos_profiles", [])
+                self._connections[key] = self._writer.add_connection(connection.topic, connection.msgtype, **defined)
+            self._writer.write(self._connections[key], record_time_ns, data)
         except (OSError, sqlite3.Error) as error:
             raise _write_error(self.out, error) from None
 

@@ -82,7 +82,10 @@ def test_help_imports_no_heavy_library() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["detect"], ["evaluate"], ["compare"], ["train"], ["teacher"], ["info"], ["bag", "make"], ["bag", "info"]],
+    [
+        *(["detect"], ["evaluate"], ["compare"], ["train"], ["teacher"], ["info"]),
+        *(["bag", "make"], ["bag", "info"], ["bag", "repair"], ["convert", "kaist"]),
+    ],
 )
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
@@ -325,6 +328,24 @@ def test_a_truncated_bag_is_named(model: Path, coco: Path, tmp_path: Path, capsy
     storage.write_bytes(storage.read_bytes()[: storage.stat().st_size // 2])
     capsys.readouterr()
     assert str(bag) in refusal(capsys, "evaluate", "--data", bag, "--model", model)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_of_a_truncated_bag_what_can_be_read_is_evaluated_where_asked_for(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    bag = tmp_path / "bag"
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0
+    (storage,) = bag.glob("*.mcap")
+    storage.write_bytes(storage.read_bytes()[:-20])
+    capsys.readouterr()
+    models = ["--model", str(model)] if command == "evaluate" else [str(model), str(model)]
+    words = [command, *models, "--data", str(bag), "--damaged", "read", "--json", str(tmp_path / "figures.json")]
+    assert main(words) == 0
+    assert f"cgdet: not read: {storage.name}: " in capsys.readouterr().err
+    damage = json.loads((tmp_path / "figures.json").read_text())["damage"]
+    assert damage
+    assert all(line.startswith(storage.name) for line in damage)
 
 
 def test_a_topic_that_the_bag_lacks_is_named_with_those_it_has(

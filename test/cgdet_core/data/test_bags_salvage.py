@@ -435,3 +435,85 @@ def test_salvage_holds_a_few_messages_at_a_time(tmp_path, kind):
     assert count - 2 <= read_count < count
     assert losses
     assert peak_bytes < 12e6
+
+
+def times(path, topic, damaged="refuse"):
+    with BagReader(path, damaged) as bag:
+        return [item.record_time_ns for item in bag.messages([topic])]
+
+
+@pytest.mark.parametrize("kind", ["mcap", "ros1", "sqlite3"])
+def test_a_repaired_bag_is_a_whole_one_of_what_could_be_read(tmp_path, capsys, kind):
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8))[1].tobytes()
+    pictures = [jpeg if index != 1 else jpeg[:200] for index in range(10)]
+    colour = [by_hand.compressed("/rgb", START + k * STEP + 9, data, "jpeg") for k, data in enumerate(pictures)]
+    rows = [row for pair in zip(ROWS, colour, strict=True) for row in pair]
+    file = tmp_path / {"mcap": "a.mcap", "ros1": "a.bag", "sqlite3": "a.db3"}[kind]
+    if kind == "sqlite3":
+        by_hand.sqlite(file, rows)
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) * 4 // 5])
+    else:
+        made = FILES[kind][1](rows, "lz4")
+        file.write_bytes(made.data[: made.chunks[7][1]])
+    new = tmp_path / ("new.bag" if kind == "ros1" else "new")
+    assert main(["bag", "repair", str(file), "--out", str(new)]) == 0
+    told = capsys.readouterr()
+    assert "cgdet: not read: " in told.err
+    assert "/rgb: holds images that cannot be decoded" in told.err
+    thermal, rgb = times(file, TOPIC, "read"), times(file, "/rgb", "read")
+    assert 5 <= len(thermal) < 10
+    assert times(new, TOPIC) == thermal
+    assert times(new, "/rgb") == [time_ns for time_ns in rgb if time_ns != START + STEP + 9]
+    frames = [sample.frame.image for sample in read_labelled_frames(new, TOPIC)]
+    assert all(np.array_equal(frame, counts) for frame, counts in zip(frames, COUNTS, strict=False))
+    assert f"{len(thermal)} of {TOPIC}" in told.out
+    assert main(["bag", "repair", str(file), "--out", str(new)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["bag", "repair", str(file), "--out", str(new), "--overwrite"]) == 0
+
+
+def test_a_repair_takes_along_what_it_does_not_know(tmp_path):
+    """A vendor's type, whose definition defines another."""
+    made = by_hand.mcap(ROWS, "", 1, crc=False)
+    data = made.data.replace(b"sensor_msgs/msg/Image", b"vendors_msgs/msg/Odd1").replace(
+        TOPIC.encode(), b"/odd/image_odd_raw"
+    )
+    assert len(data) == len(made.data)
+    (tmp_path / "a.mcap").write_bytes(by_hand.mcap(ROWS, "", 1).data[:-1])
+    assert main(["bag", "repair", str(tmp_path / "a.mcap"), "--out", str(tmp_path / "new")]) == 0
+    assert times(tmp_path / "new", TOPIC) == [row.time_ns for row in ROWS]
+    (tmp_path / "b.mcap").write_bytes(data[:-1])
+    assert main(["bag", "repair", str(tmp_path / "b.mcap"), "--out", str(tmp_path / "other")]) == 0
+    with BagReader(tmp_path / "other") as bag:
+        (topic,) = bag.topics.values()
+        assert (topic.name, topic.type, topic.count) == ("/odd/image_odd_raw", "vendors_msgs/msg/Odd1", 10)
+        items = list(bag.serialised([topic.name]))
+    assert [bytes(item[2]) for item in items] == [by_hand.cdr(row) for row in ROWS]
+
+
+def test_a_repair_never_writes_over_the_bag_itself_and_leaves_nothing_where_nothing_is_read(tmp_path, capsys):
+    (tmp_path / "a.bag").write_bytes(by_hand.ros1(ROWS).data[:-200])
+    before = (tmp_path / "a.bag").read_bytes()
+    words = ["bag", "repair", str(tmp_path / "a.bag"), "--overwrite", "--out"]
+    assert main([*words, str(tmp_path / "a.bag")]) == 2
+    assert "is the damaged bag itself" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "new")]) == 2
+    assert "give it that suffix" in capsys.readouterr().err
+    assert (tmp_path / "a.bag").read_bytes() == before
+    (tmp_path / "b.mcap").write_bytes(by_hand.mcap(ROWS).data[:60])
+    assert main(["bag", "repair", str(tmp_path / "b.mcap"), "--out", str(tmp_path / "new")]) == 2
+    assert "nothing in the bag can be read" in capsys.readouterr().err
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.bag", "b.mcap"]
+
+
+def test_evaluation_takes_a_damaged_bag_only_where_asked_to(tmp_path):
+    from cgdet_core.evaluation.offline import open_samples
+
+    (tmp_path / "a.mcap").write_bytes(by_hand.mcap(ROWS, "zstd").data[:-1])
+    with pytest.raises(InputError, match="cgdet bag repair"):
+        list(open_samples(tmp_path / "a.mcap", ("person", "bicycle", "car"))[0])
+    losses = []
+    samples, _ = open_samples(tmp_path / "a.mcap", ("person", "bicycle", "car"), damaged="read", losses=losses)
+    assert len(list(samples)) == 10
+    assert len(losses) == 1
