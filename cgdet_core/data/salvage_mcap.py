@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import struct
-import sys
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgdet_core.data.mcap_records import CHUNK_HEAD_BYTES, HEAD_BYTES, Chunk, decompressed, read_chunk, read_text
 from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, MAX_TIME_NS, Found, Loss
 
 if TYPE_CHECKING:
@@ -24,27 +24,13 @@ if TYPE_CHECKING:
 MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _INDEX, _STATISTICS = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0B
 _RECORDS = frozenset(range(0x01, 0x10))
-_HEAD_BYTES = 9  # opcode and length
-_FOOTER_BYTES = _HEAD_BYTES + 20 + len(MAGIC)
+_FOOTER_BYTES = HEAD_BYTES + 20 + len(MAGIC)
 _MESSAGE_BYTES = 22  # channel, sequence, log time, publish time
 _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
 _BLOCK_BYTES = 1 << 20
 _MAX_SHIFT_NS = 24 * 3600 * 10**9  # further from the last message than this no message is looked for
 # a chunk or message whose length is no nonsense, or the end of the data
 _SIGN = re.compile(rb"(?=\x06[\s\S]{6}\x00\x00|\x05[\s\S]{4}\x00{4}|\x0f\x04\x00{7})")
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A chunk's header; `end` may lie beyond the end of a file that was cut short."""
-
-    first_ns: int
-    last_ns: int
-    size_bytes: int
-    crc: int
-    compression: str
-    start: int
-    end: int
 
 
 class McapScan:
@@ -72,9 +58,9 @@ class McapScan:
         if self._at(0, len(MAGIC)) != MAGIC:
             self._lose("does not begin as an mcap file does" if self._size else "is empty")
         while at < self._size:
-            head = self._at(at, _HEAD_BYTES)
-            opcode, length = (head[0], struct.unpack_from("<Q", head, 1)[0]) if len(head) == _HEAD_BYTES else (0, 0)
-            end = at + _HEAD_BYTES + length
+            head = self._at(at, HEAD_BYTES)
+            opcode, length = (head[0], struct.unpack_from("<Q", head, 1)[0]) if len(head) == HEAD_BYTES else (0, 0)
+            end = at + HEAD_BYTES + length
             chunk = self._chunk(at) if opcode == _CHUNK else None
             sensible = opcode in _RECORDS or opcode >= 0x80
             if not sensible or end > self._size or (opcode == _CHUNK and chunk is None):
@@ -95,12 +81,12 @@ class McapScan:
             if chunk is not None:
                 in_lost_chunk = not self._read_chunk(at, chunk)
             elif opcode == _INDEX and in_lost_chunk:
-                self._count_lost(self._at(at + _HEAD_BYTES, 6))
+                self._count_lost(self._at(at + HEAD_BYTES, 6))
             elif opcode == _MESSAGE:
                 self._unchunked = True
-                self._message(self._at(at + _HEAD_BYTES, _MESSAGE_BYTES), -1, at + _HEAD_BYTES, length)
+                self._message(self._at(at + HEAD_BYTES, _MESSAGE_BYTES), -1, at + HEAD_BYTES, length)
             elif opcode in (_SCHEMA, _CHANNEL, _STATISTICS) and length <= MAX_MESSAGE_BYTES:
-                self._describe(opcode, self._at(at + _HEAD_BYTES, length), at)
+                self._describe(opcode, self._at(at + HEAD_BYTES, length), at)
             at = end
         if not ended:
             self._lose("does not end as an mcap file does, as if cut short: what came after is not known")
@@ -123,35 +109,22 @@ class McapScan:
     def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
         self.losses.append(Loss(self._name, what, size_bytes, **facts))
 
-    def _chunk(self, at: int) -> _Chunk | None:
+    def _chunk(self, at: int) -> Chunk | None:
         """The chunk's header; None where it contradicts itself."""
-        head = self._at(at, _HEAD_BYTES + 32)
-        if len(head) < _HEAD_BYTES + 32:
-            return None
-        _, length, first_ns, last_ns, size_bytes, crc, name_bytes = struct.unpack("<BQQQQII", head)
-        if name_bytes > 4 or first_ns > last_ns or last_ns > MAX_TIME_NS or size_bytes > MAX_MESSAGE_BYTES:
-            return None
-        rest = self._at(at + len(head), name_bytes + 8)
-        compression = rest[:name_bytes]
-        if len(rest) < name_bytes + 8 or compression not in (b"", b"lz4", b"zstd"):
-            return None
-        if struct.unpack_from("<Q", rest, name_bytes)[0] != length - 40 - name_bytes:
-            return None
-        start = at + len(head) + name_bytes + 8
-        return _Chunk(first_ns, last_ns, size_bytes, crc, compression.decode(), start, at + _HEAD_BYTES + length)
+        return read_chunk(self._at(at, CHUNK_HEAD_BYTES), at)
 
-    def _records(self, chunk: _Chunk) -> bytes:
+    def _records(self, chunk: Chunk) -> bytes:
         """The chunk's records, as many as the file has of them. ValueError where they are damaged."""
         stored = self._at(chunk.start, chunk.end - chunk.start)
         whole = len(stored) == chunk.end - chunk.start
-        records = stored if not chunk.compression else _decompressed(stored, chunk.compression, chunk.size_bytes)
+        records = stored if not chunk.compression else decompressed(stored, chunk.compression, chunk.size_bytes)
         if whole and len(records) != chunk.size_bytes:
             raise ValueError(f"{len(records)} bytes instead of {chunk.size_bytes}")
         if whole and chunk.crc and zlib.crc32(records) != chunk.crc:
             raise ValueError("its checksum is wrong")
         return records
 
-    def _read_chunk(self, at: int, chunk: _Chunk) -> bool:
+    def _read_chunk(self, at: int, chunk: Chunk) -> bool:
         """Whether the chunk could be read, all or, at the end of the file, as much as there is."""
         spans = {"first_ns": chunk.first_ns, "last_ns": chunk.last_ns}
         cut = chunk.end > self._size
@@ -162,9 +135,9 @@ class McapScan:
             return False
         self._last_chunk = (at, records)
         offset = 0
-        while offset + _HEAD_BYTES <= len(records):
+        while offset + HEAD_BYTES <= len(records):
             opcode, length = struct.unpack_from("<BQ", records, offset)
-            body, offset = offset + _HEAD_BYTES, offset + _HEAD_BYTES + length
+            body, offset = offset + HEAD_BYTES, offset + HEAD_BYTES + length
             if offset > len(records):
                 break
             if opcode == _MESSAGE:
@@ -200,13 +173,13 @@ class McapScan:
         try:
             if opcode == _SCHEMA:
                 (number,) = struct.unpack_from("<H", body)
-                name, offset = _text(body, 2)
-                encoding, offset = _text(body, offset)
-                self._schemas.setdefault(number, (name, encoding, _text(body, offset)[0]))
+                name, offset = read_text(body, 2)
+                encoding, offset = read_text(body, offset)
+                self._schemas.setdefault(number, (name, encoding, read_text(body, offset)[0]))
             elif opcode == _CHANNEL:
                 number, schema = struct.unpack_from("<HH", body)
-                topic, offset = _text(body, 4)
-                self._channels.setdefault(number, (schema, topic, _text(body, offset)[0]))
+                topic, offset = read_text(body, 4)
+                self._channels.setdefault(number, (schema, topic, read_text(body, offset)[0]))
             else:
                 (table_bytes,) = struct.unpack_from("<I", body, 42)
                 self.expected = dict(struct.iter_unpack("<HQ", body[46 : 46 + table_bytes]))
@@ -241,23 +214,23 @@ class McapScan:
             for sign in _SIGN.finditer(block):
                 if self._plausible(at + sign.start(), block[sign.start()]):
                     return at + sign.start()
-            if len(block) <= _HEAD_BYTES:
+            if len(block) <= HEAD_BYTES:
                 break
-            at += len(block) - _HEAD_BYTES
+            at += len(block) - HEAD_BYTES
         footer = self._at(self._size - _FOOTER_BYTES, _FOOTER_BYTES) if self._size > _FOOTER_BYTES else b""
         if footer.endswith(MAGIC) and footer.startswith(b"\x02\x14" + bytes(7)):
-            (summary,) = struct.unpack_from("<Q", footer, _HEAD_BYTES)
+            (summary,) = struct.unpack_from("<Q", footer, HEAD_BYTES)
             return summary if at <= summary < self._size else self._size - _FOOTER_BYTES
         return None
 
     def _plausible(self, at: int, opcode: int) -> bool:
         if opcode == _CHUNK:
             return self._chunk(at) is not None
-        head = self._at(at, _HEAD_BYTES + _MESSAGE_BYTES)
-        if len(head) < _HEAD_BYTES + _MESSAGE_BYTES:
+        head = self._at(at, HEAD_BYTES + _MESSAGE_BYTES)
+        if len(head) < HEAD_BYTES + _MESSAGE_BYTES:
             return False
         _, length, channel, _, time_ns, _ = struct.unpack("<BQHIQQ", head)
-        end = at + _HEAD_BYTES + length
+        end = at + HEAD_BYTES + length
         following = self._at(end, 1)
         if opcode != _MESSAGE:
             return bool(following) and following[0] in _RECORDS
@@ -265,28 +238,3 @@ class McapScan:
             return False
         near = abs(time_ns - self._last_ns) < _MAX_SHIFT_NS
         return near and (end == self._size or (bool(following) and following[0] in _RECORDS))
-
-
-def _text(body: bytes, at: int) -> tuple[str, int]:
-    """A string with its length before it, and where it ends."""
-    (length,) = struct.unpack_from("<I", body, at)
-    if at + 4 + length > len(body):
-        raise ValueError("a text is longer than its record")
-    return body[at + 4 : at + 4 + length].decode(), at + 4 + length
-
-
-def _decompressed(data: bytes, compression: str, size_bytes: int) -> bytes:
-    """Of a whole stream all of it, of one cut short what its bytes give. ValueError where it is damaged."""
-    from lz4.frame import LZ4FrameDecompressor
-
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-
-    try:
-        if compression == "zstd":
-            return bytes(zstd.ZstdDecompressor().decompress(data, max_length=size_bytes + 1))
-        return bytes(LZ4FrameDecompressor().decompress(data, max_length=size_bytes + 1))
-    except (zstd.ZstdError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{compression}: {error}") from None

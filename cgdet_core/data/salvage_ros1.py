@@ -8,14 +8,21 @@ chunk of a recording that was cut short has the length 0, and its contents follo
 
 from __future__ import annotations
 
-import bz2
 import re
 import struct
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgdet_core.data.ros1_records import (
+    MAX_HEADER_BYTES,
+    Fields,
+    decompressed,
+    kind_of,
+    number_of,
+    read_fields,
+    read_record,
+)
 from cgdet_core.data.ros_types import NANOSECONDS
 from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, Found, Loss
 
@@ -24,12 +31,9 @@ if TYPE_CHECKING:
 
 MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _BAG, _INDEX, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 3, 4, 5, 6, 7
-_MAX_HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
 _OP = re.compile(rb"(?=\x04\x00\x00\x00op=[\x02-\x07])")
 _BEFORE_OP_BYTES = 256  # the fields that may stand before the one that names the record's kind
-
-Fields = Mapping[bytes, bytes]
 
 
 class Ros1Scan:
@@ -64,7 +68,7 @@ class Ros1Scan:
                 at = stop
                 continue
             fields, body, length = record
-            kind = _kind(fields)
+            kind = kind_of(fields)
             if kind == _BAG:
                 if fields.get(b"index_pos") == bytes(8):
                     self._lose(
@@ -76,10 +80,14 @@ class Ros1Scan:
                     length = 0  # its records are read one by one
                 elif not length:
                     length = self._size - body  # never finished: the rest of the file
+                elif body + length == self._size and (following := self._next(body)) is not None:
+                    self._lose(f"the chunk at byte {body} has no sensible length", following - body)
+                    length = following - body
+                    compression = "none"  # nothing of it is read
                 in_lost_chunk = compression != "none" and not self._read_chunk(body, length, compression)
             elif kind == _INDEX and in_lost_chunk:
                 lost = self.losses[-1]
-                self.losses[-1] = replace(lost, messages=(lost.messages or 0) + _number(fields, b"count"))
+                self.losses[-1] = replace(lost, messages=(lost.messages or 0) + number_of(fields, b"count"))
             elif kind == _CHUNK_INFO:
                 for connection, count in struct.iter_unpack("<II", self._at(body, length // 8 * 8)):
                     self.expected[connection] = self.expected.get(connection, 0) + count
@@ -96,7 +104,7 @@ class Ros1Scan:
             return self._at(offset, size_bytes)
         if self._last_chunk[0] != block:
             length, compression = self._chunks[block]
-            self._last_chunk = (block, _decompressed(self._at(block, length), compression)[0])
+            self._last_chunk = (block, decompressed(self._at(block, length), compression)[0])
         return self._last_chunk[1][offset : offset + size_bytes]
 
     def _at(self, at: int, size_bytes: int) -> bytes:
@@ -112,24 +120,27 @@ class Ros1Scan:
         Of the last chunk the length may go beyond the end of the file.
         """
         (header_bytes,) = struct.unpack("<I", self._at(at, 4).ljust(4, b"\xff"))
-        if header_bytes > _MAX_HEADER_BYTES:
+        if header_bytes > MAX_HEADER_BYTES:
             return None
-        fields = _fields(self._at(at + 4, header_bytes), header_bytes)
+        fields = read_fields(self._at(at + 4, header_bytes), header_bytes)
         length_at = at + 4 + header_bytes
         length = self._at(length_at, 4)
-        if fields is None or len(length) < 4 or not _MESSAGE <= _kind(fields) <= _CONNECTION:
+        if fields is None or len(length) < 4 or not _MESSAGE <= kind_of(fields) <= _CONNECTION:
             return None
         data_bytes: int = struct.unpack("<I", length)[0]
         if length_at + 4 + data_bytes > self._size:
-            if _kind(fields) != _CHUNK:
+            if kind_of(fields) != _CHUNK:
                 return None
             data_bytes = self._size - length_at - 4
         return fields, length_at + 4, data_bytes
 
     def _read_chunk(self, body: int, length: int, compression: str) -> bool:
         """Whether a compressed chunk could be read, all or, at the end of the file, as much as there is."""
+        if length > MAX_MESSAGE_BYTES:
+            self._lose(f"the chunk at byte {body} has no sensible length", length)
+            return False
         try:
-            records, whole = _decompressed(self._at(body, length), compression)
+            records, whole = decompressed(self._at(body, length), compression)
         except ValueError as error:
             self._lose(f"the chunk at byte {body} is damaged ({error})", length)
             return False
@@ -137,14 +148,14 @@ class Ros1Scan:
         self._last_chunk = (body, records)
         at = 0
         while at < len(records):
-            record = _record_in(records, at)
+            record = read_record(records, at)
             if record is None:
                 self._lose(f"the chunk at byte {body} breaks off in the middle of a record", len(records) - at)
                 break
             fields, data_at, data_bytes = record
-            if _kind(fields) == _MESSAGE:
+            if kind_of(fields) == _MESSAGE:
                 self._message(fields, body, data_at, data_bytes)
-            elif _kind(fields) == _CONNECTION:
+            elif kind_of(fields) == _CONNECTION:
                 self._describe(fields, records[data_at : data_at + data_bytes], body)
             at = data_at + data_bytes
         else:
@@ -158,15 +169,15 @@ class Ros1Scan:
             self._lose(f"a message at byte {body} has no time or topic", length, messages=1)
             return
         seconds, nanoseconds = struct.unpack("<II", time)
-        self.found.add(seconds * NANOSECONDS + nanoseconds, _number(fields, b"conn"), block, body, length)
+        self.found.add(seconds * NANOSECONDS + nanoseconds, number_of(fields, b"conn"), block, body, length)
 
     def _describe(self, fields: Fields, data: bytes, at: int) -> None:
-        described = _fields(data, len(data))
+        described = read_fields(data, len(data))
         if described is None or b"topic" not in fields:
             self._lose(f"a description of a topic at byte {at} is damaged", len(data))
             return
         topic = fields[b"topic"].decode(errors="replace")
-        self._described.setdefault(_number(fields, b"conn"), (topic, described))
+        self._described.setdefault(number_of(fields, b"conn"), (topic, described))
 
     def _connect(self) -> None:
         from rosbags.interfaces import Connection, ConnectionExtRosbag1, MessageDefinition, MessageDefinitionFormat
@@ -205,60 +216,3 @@ class Ros1Scan:
                 return None
             at += len(block) - _BEFORE_OP_BYTES - 8
         return None
-
-
-def _fields(data: bytes, size_bytes: int) -> Fields | None:
-    """name -> value of a record's header; None where its bytes are no fields."""
-    if len(data) != size_bytes:
-        return None
-    fields, at = {}, 0
-    while at < size_bytes:
-        if at + 4 > size_bytes:
-            return None
-        (length,) = struct.unpack_from("<I", data, at)
-        name, equals, value = data[at + 4 : at + 4 + length].partition(b"=")
-        at += 4 + length
-        if at > size_bytes or not equals or not name:
-            return None
-        fields[name] = value
-    return fields
-
-
-def _kind(fields: Fields) -> int:
-    value = fields.get(b"op", b"")
-    return value[0] if len(value) == 1 else 0
-
-
-def _number(fields: Fields, name: bytes) -> int:
-    value = fields.get(name, b"")
-    return int.from_bytes(value, "little") if len(value) == 4 else 0
-
-
-def _record_in(data: bytes, at: int) -> tuple[Fields, int, int] | None:
-    """The whole record at `at` of a chunk: header, where its data begin, their length."""
-    if at + 4 > len(data):
-        return None
-    (header_bytes,) = struct.unpack_from("<I", data, at)
-    body = at + 4 + header_bytes + 4
-    if header_bytes > _MAX_HEADER_BYTES or body > len(data):
-        return None
-    fields = _fields(data[at + 4 : body - 4], header_bytes)
-    (length,) = struct.unpack_from("<I", data, body - 4)
-    return None if fields is None or body + length > len(data) else (fields, body, length)
-
-
-def _decompressed(data: bytes, compression: str) -> tuple[bytes, bool]:
-    """Of a whole stream all of it, of one cut short what its bytes give; whether it is whole.
-
-    ValueError where it is damaged.
-    """
-    from lz4.frame import LZ4FrameDecompressor
-
-    kinds = {"bz2": bz2.BZ2Decompressor, "lz4": LZ4FrameDecompressor}
-    if compression not in kinds:
-        raise ValueError(f"compressed as {compression!r:.20}, which cgdet does not read")
-    decompressor = kinds[compression]()
-    try:
-        return bytes(decompressor.decompress(data, max_length=MAX_MESSAGE_BYTES)), decompressor.eof
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{compression}: {error}") from None

@@ -52,7 +52,7 @@ class Sqlite3Scan:
         if self._log is not None and self._log.places:
             self._lose(f"its last messages lay in the log {log.name}: they are read")
         # page -> the page that follows it where it is an overflow page
-        self._next_page: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._next_page: NDArray[np.uint32] = np.zeros(0, np.uint32)
         self._known: NDArray[np.bool_] = np.zeros(0, np.bool_)  # pages of a tree or of a row
 
     def _set_pages(self) -> None:
@@ -64,6 +64,7 @@ class Sqlite3Scan:
             self._page_bytes, self._usable_bytes = page_bytes, page_bytes - start[20]
         else:
             self._lose("does not begin as an SQLite file does" if self._size else "is empty")
+            return
         (pages,) = struct.unpack_from(">I", start, 28)
         if start[24:28] == start[92:96] and self._size < pages * page_bytes:
             self._lose(f"is cut short: {self._size} bytes of {pages * page_bytes}", pages * page_bytes - self._size)
@@ -105,8 +106,11 @@ class Sqlite3Scan:
         """Numbers of the leaf pages; reads the file once, front to back."""
         page_bytes = self._page_bytes
         in_log = self._log.places if self._log is not None else {}
+        # a log adds no more pages than it has: a damaged number would ask for memory without bound
+        most = self._size // page_bytes + len(in_log)
+        in_log = {number: place for number, place in in_log.items() if 0 < number <= most}
         pages = max(self._size // page_bytes, max(in_log, default=0))
-        self._next_page = np.zeros(pages + 1, np.int64)
+        self._next_page = np.zeros(pages + 1, np.uint32)
         kinds = np.zeros(pages + 1, np.uint8)
         self._file.seek(0)
         first = 1
@@ -200,8 +204,8 @@ class Sqlite3Scan:
             # written one behind the other, as they are nearly always
             self._file.seek((chain[0] - 1) * self._page_bytes)
             block = self._file.read(len(chain) * self._page_bytes)
-            rows = np.frombuffer(block, np.uint8).reshape(-1, self._page_bytes)
-            parts.append(rows[:, 4 : self._usable_bytes].tobytes())
+            starts = range(0, len(block), self._page_bytes)
+            parts += [block[start + 4 : start + self._usable_bytes] for start in starts]
         else:
             parts += [self._page(number)[4 : self._usable_bytes] for number in chain]
         payload = b"".join(parts)[:size_bytes]
