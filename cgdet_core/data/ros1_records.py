@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bz2
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES
 
@@ -58,10 +58,10 @@ def read_record(data: bytes, at: int) -> tuple[Fields, int, int] | None:
     return None if fields is None or body + length > len(data) else (fields, body, length)
 
 
-def decompressed(data: bytes, compression: str) -> tuple[bytes, bool]:
-    """Of a whole stream all of it, of one cut short what its bytes give; whether it is whole.
+def decompressed(blocks: Iterable[bytes], compression: str) -> tuple[bytes, bool, int]:
+    """The records of a compressed chunk, whether it came to its end, and how many bytes of the blocks it took.
 
-    ValueError where it is damaged.
+    Of a stream cut short what its bytes give. ValueError where it is damaged.
     """
     from lz4.frame import LZ4FrameDecompressor
 
@@ -69,7 +69,16 @@ def decompressed(data: bytes, compression: str) -> tuple[bytes, bool]:
     if compression not in kinds:
         raise ValueError(f"compressed as {compression!r:.20}, which cgdet does not read")
     decompressor = kinds[compression]()
+    parts, used_bytes, given_bytes = [], 0, 0
     try:
-        return bytes(decompressor.decompress(data, max_length=MAX_MESSAGE_BYTES)), decompressor.eof
+        for block in blocks:
+            parts.append(bytes(decompressor.decompress(block)))
+            used_bytes += len(block)
+            given_bytes += len(parts[-1])
+            if decompressor.eof:
+                return b"".join(parts), True, used_bytes - len(decompressor.unused_data or b"")
+            if given_bytes > MAX_MESSAGE_BYTES:
+                raise ValueError(f"{compression}: gives more than {MAX_MESSAGE_BYTES} bytes")
     except (OSError, RuntimeError, EOFError) as error:
         raise ValueError(f"{compression}: {error}") from None
+    return b"".join(parts), False, used_bytes

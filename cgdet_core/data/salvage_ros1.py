@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,13 +79,9 @@ class Ros1Scan:
                 compression = fields.get(b"compression", b"none").decode(errors="replace")
                 if compression == "none":
                     length = 0  # its records are read one by one
-                elif not length:
-                    length = self._size - body  # never finished: the rest of the file
-                elif body + length == self._size and (following := self._next(body)) is not None:
-                    self._lose(f"the chunk at byte {body} has no sensible length", following - body)
-                    length = following - body
-                    compression = "none"  # nothing of it is read
-                in_lost_chunk = compression != "none" and not self._read_chunk(body, length, compression)
+                else:
+                    length = self._read_chunk(body, length, compression)
+                    in_lost_chunk = body not in self._chunks
             elif kind == _INDEX and in_lost_chunk:
                 lost = self.losses[-1]
                 self.losses[-1] = replace(lost, messages=(lost.messages or 0) + number_of(fields, b"count"))
@@ -104,7 +101,7 @@ class Ros1Scan:
             return self._at(offset, size_bytes)
         if self._last_chunk[0] != block:
             length, compression = self._chunks[block]
-            self._last_chunk = (block, decompressed(self._at(block, length), compression)[0])
+            self._last_chunk = (block, decompressed(self._blocks(block, length), compression)[0])
         return self._last_chunk[1][offset : offset + size_bytes]
 
     def _at(self, at: int, size_bytes: int) -> bytes:
@@ -134,17 +131,21 @@ class Ros1Scan:
             data_bytes = self._size - length_at - 4
         return fields, length_at + 4, data_bytes
 
-    def _read_chunk(self, body: int, length: int, compression: str) -> bool:
-        """Whether a compressed chunk could be read, all or, at the end of the file, as much as there is."""
-        if length > MAX_MESSAGE_BYTES:
-            self._lose(f"the chunk at byte {body} has no sensible length", length)
-            return False
+    def _read_chunk(self, body: int, length: int, compression: str) -> int:
+        """Read a compressed chunk, all or, at the end of the file, as much as there is; how long it really is.
+
+        A compressed stream says where it ends: of a chunk that was never finished (length 0), or has a length
+        that is none, that is believed.
+        """
+        unsure = not length or body + length == self._size
         try:
-            records, whole = decompressed(self._at(body, length), compression)
+            records, whole, used_bytes = decompressed(self._blocks(body, None if unsure else length), compression)
         except ValueError as error:
-            self._lose(f"the chunk at byte {body} is damaged ({error})", length)
-            return False
-        self._chunks[body] = (length, compression)
+            following = self._next(body) if unsure else body + length
+            stop = self._size if following is None else following
+            self._lose(f"the chunk at byte {body} is damaged ({error})", stop - body)
+            return stop - body
+        self._chunks[body] = (used_bytes, compression)
         self._last_chunk = (body, records)
         at = 0
         while at < len(records):
@@ -161,7 +162,13 @@ class Ros1Scan:
         else:
             if not whole:
                 self._lose(f"breaks off in the chunk at byte {body}")
-        return True
+        return used_bytes if unsure else length
+
+    def _blocks(self, at: int, length: int | None) -> Iterator[bytes]:
+        """The bytes from `at` on, `length` of them or to the end of the file."""
+        stop = self._size if length is None else at + length
+        for start in range(at, stop, _BLOCK_BYTES):
+            yield self._at(start, min(_BLOCK_BYTES, stop - start))
 
     def _message(self, fields: Fields, block: int, body: int, length: int) -> None:
         time = fields.get(b"time", b"")
