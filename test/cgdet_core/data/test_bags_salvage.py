@@ -430,7 +430,7 @@ def test_salvage_holds_a_few_messages_at_a_time(tmp_path, kind):
     if kind == "sqlite3":
         by_hand.sqlite(file, rows)
     else:
-        # one chunk after the other, since the helpers hold a whole file
+        # one chunk after the other, since by_hand holds a whole file
         first = FILES[kind][1](rows[:1], per_chunk=1)
         with file.open("wb") as out:
             out.write(first.data[: first.chunks[0][1]])
