@@ -514,13 +514,38 @@ class OverlayConfig(Settings):
 
     min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
     scale: float = Field(1.0, ge=0.25, le=4, description="size of the picture, in sizes of the frame")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="quality of the compressed picture")
 
 
 class DiagnosticsConfig(Settings):
-    """What the node says of itself on /diagnostics (cgdet_ros/diagnostics.py)."""
+    """What the node says of itself on /diagnostics, and from where on it is a warning or an error; 0 turns one off
+    (cgdet_ros/diagnostics.py)."""
 
     period_s: float = Field(1.0, ge=0, le=60, description="seconds between two reports; 0: none are sent")
     image_timeout_s: float = Field(2.0, gt=0, le=3600, description="without an image for this long: a warning")
+    image_error_s: float = Field(10.0, ge=0, le=3600, description="without an image for this long: an error; 0: never")
+    rate_warn_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: a warning; 0: never")
+    rate_error_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: an error; 0: never")
+    latency_warn_ms: float = Field(
+        500.0, ge=0, le=60000, description="receive-to-publish p95 above it: a warning; 0: never"
+    )
+    latency_error_ms: float = Field(
+        2000.0, ge=0, le=60000, description="receive-to-publish p95 above it: an error; 0: never"
+    )
+    age_warn_ms: float = Field(1000.0, ge=0, le=60000, description="stamp-to-publish p95 above it: a warning; 0: never")
+    age_error_ms: float = Field(0.0, ge=0, le=60000, description="stamp-to-publish p95 above it: an error; 0: never")
+    dropped_warn: float = Field(
+        0.0, ge=0, le=1, description="share of the images overtaken by newer ones above it: a warning; 0: never"
+    )
+    frozen_frames: int = Field(
+        3, ge=0, le=100000, description="so many frames in a row that repeat their picture: a warning; 0: never"
+    )
+    gain_jump: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a greater share of two frames' tones that is not common to both is a jump of the gain; 0: never",
+    )
 
 
 class NodeConfig(Settings):
@@ -549,14 +574,28 @@ class NodeConfig(Settings):
     max_detections: int = Field(
         0, ge=0, le=10000, description="at most so many detections of a frame, the best; 0: the model's own"
     )
+    image_transport: Literal["raw", "compressed"] = Field(
+        "raw",
+        description="raw: sensor_msgs/Image on image; compressed: CompressedImage (JPEG, PNG) on image/compressed",
+    )
     telemetry_rows: int = Field(
         0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
     )
     raw_range: tuple[float, ...] = Field(
         (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
     )
+    gain_time_s: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="time constant of a smoothing of the percentiles over time; 0: each frame for itself, as in "
+        "training",
+    )
     class_id: Literal["name", "index"] = Field(
         "name", description="class_id of a detection: the class's name, or its number in label_info"
+    )
+    cpu_fallback: bool = Field(
+        True, description="go on with the CPU, with a warning, where the GPU fails; false: fail instead"
     )
     autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
     overlay: OverlayConfig = OverlayConfig()

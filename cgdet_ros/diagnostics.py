@@ -1,18 +1,58 @@
-"""What the node knows of itself: counts, times and the last error, and how that reads on /diagnostics."""
+"""How the node's state reads on /diagnostics: every value, and what of it is a warning or an error."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from cgdet_core.config import DiagnosticsConfig
 from cgdet_core.runtime.percentiles import percentiles
+from cgdet_ros.frame_log import FrameLog, Outcome, Rates
+from cgdet_ros.stamp_age import StampAges
 
 OK, WARN, ERROR = 0, 1, 2
-_WINDOW_FRAMES = 256  # of the times that are summed up
-_MAX_ERROR_LENGTH = 300  # a message may quote what was sent, at any length
+_FEWEST_FRAMES = 10  # of which a percentile of times is judged
+
+# every key of the report, in its order; docs/interface.md is made from this
+KEYS = {
+    "model": "path of the model file that is loaded, or that is to be",
+    "model_sha256": "its hash",
+    "device": "what executes the network",
+    "precision": "the arithmetic that is executed, not the one asked for",
+    "backend": "what runs the network",
+    "parameters": "weights of the network",
+    "fallback": "why the CPU executes in place of the GPU; left out where it does not",
+    "state": "of the lifecycle",
+    "image_topic": "the topic of the images, remapped",
+    "image_type": "the message type that is taken there",
+    "image_publishers": "how many publish there",
+    "image_kind": "size and type of the last answered image",
+    "unheard": "publishers and subscribers that a type or a quality of service keeps apart from the node",
+    "received": "images that came since the node started = refused + overtaken + answered + failed + in work",
+    "refused": "malformed ones",
+    "overtaken": "dropped: a newer one came while it waited",
+    "answered": "detections published",
+    "failed": "errors in the network or the device",
+    "frozen_frames": "answered ones whose picture is that of the one before, byte for byte",
+    "flat_frames": "answered ones without tones: a closed shutter, fog",
+    "gain_jumps": "answered ones whose tones lie elsewhere than those before",
+    "resolution_changes": "answered ones of another size or type than the one before",
+    "input_rate_hz": "images that came, per second, over the last two seconds or more",
+    "output_rate_hz": "the same of answers",
+    "receive_to_publish_ms": "p50, p95, p99 over the last 256 answers, steady clock",
+    "stamp_to_publish_ms": "the same from the image's stamp, ROS clock; in its place the reason where there is none",
+    "preprocess_ms": "p50, p95, p99 of that stage of the predictor",
+    "infer_ms": "the same",
+    "postprocess_ms": "the same",
+    "total_ms": "the predictor altogether",
+    "clock": "ROS clock in use: system or simulated",
+    "clock_jumps_back": "how often it went back between two answers",
+    "stamp_jumps_back": "how often a stamp lay before that of the answer before",
+    "foreign_stamps": "answers whose stamp and clock cannot be of one clock",
+    "last_error": "the last thing that went wrong",
+}
 
 
 @dataclass(frozen=True)
@@ -24,161 +64,141 @@ class Status:
     values: dict[str, str]
 
 
-@dataclass
-class Counts:
-    """Frames since the node started. received = refused + overtaken + answered + failed + in work."""
-
-    received: int = 0
-    refused: int = 0
-    overtaken: int = 0
-    answered: int = 0
-    failed: int = 0
-
-
 @dataclass(frozen=True)
-class Outcome:
-    """What became of the frames since the report before; unanswered_s: seconds since the first that has no outcome."""
+class Situation:
+    """What the node knows when it reports.
 
-    answered: int
-    refused: int
-    failed: int
-    unanswered_s: float
-
-
-@dataclass
-class FrameLog:
-    """Written by the subscription and the worker, read by the diagnostics timer; safe between threads."""
-
-    counts: Counts = field(default_factory=Counts)
-    last_error: str = ""
-    _last_image_s: float | None = None
-    _answer_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
-    _stage_ms: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
-    _answered_before: tuple[float, int, int] | None = None
-    _counts_before: Counts = field(default_factory=Counts)
-    _outcome: tuple[int, int, int] = (0, 0, 0)
-    _unanswered_since_s: float | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def received(self) -> None:
-        with self._lock:
-            self.counts.received += 1
-            self._last_image_s = time.monotonic()
-            if self._unanswered_since_s is None:
-                self._unanswered_since_s = self._last_image_s
-
-    def refused(self, reason: str) -> int:
-        """Count it; how many were refused so far."""
-        with self._lock:
-            self.counts.refused += 1
-            self.last_error = reason[:_MAX_ERROR_LENGTH]
-            self._unanswered_since_s = None
-            return self.counts.refused
-
-    def overtaken(self) -> None:
-        with self._lock:
-            self.counts.overtaken += 1
-
-    def answered(self, receive_to_publish_ms: float, stage_ms: Mapping[str, float]) -> None:
-        with self._lock:
-            self.counts.answered += 1
-            self._unanswered_since_s = None
-            self._answer_ms.append(receive_to_publish_ms)
-            self._stage_ms.append(dict(stage_ms))
-
-    def failed(self, reason: str) -> int:
-        """Count it; how many failed so far."""
-        with self._lock:
-            self.counts.failed += 1
-            self.last_error = reason[:_MAX_ERROR_LENGTH]
-            self._unanswered_since_s = None
-            return self.counts.failed
-
-    def error(self, reason: str) -> None:
-        with self._lock:
-            self.last_error = reason[:_MAX_ERROR_LENGTH]
-
-    def seconds_without_image(self) -> float | None:
-        """None where there never was one."""
-        with self._lock:
-            return None if self._last_image_s is None else time.monotonic() - self._last_image_s
-
-    def forget(self) -> None:
-        """What is in work has been given up: nobody waits for it any more."""
-        with self._lock:
-            self._unanswered_since_s = None
-
-    def outcome(self) -> Outcome:
-        """Since the call before; where no frame came to an end since then, that of the call before.
-
-        Images may come more slowly than reports: what was refused is not mended by a pause.
-        """
-        with self._lock:
-            now, before = self.counts, self._counts_before
-            changes = (now.answered - before.answered, now.refused - before.refused, now.failed - before.failed)
-            if any(changes):
-                self._outcome = changes
-            self._counts_before = replace(now)
-            since_s = self._unanswered_since_s
-            return Outcome(*self._outcome, 0.0 if since_s is None else time.monotonic() - since_s)
-
-    def values(self) -> dict[str, str]:
-        """Counts, rates since the call before, and percentiles of the times of the last frames."""
-        with self._lock:
-            now, counts = time.monotonic(), self.counts
-            values = {
-                name: str(getattr(counts, name)) for name in ("received", "answered", "overtaken", "refused", "failed")
-            }
-            if self._answered_before is not None and now > self._answered_before[0]:
-                then, received, answered = self._answered_before
-                values["input_rate_hz"] = f"{(counts.received - received) / (now - then):.2f}"
-                values["output_rate_hz"] = f"{(counts.answered - answered) / (now - then):.2f}"
-            self._answered_before = (now, counts.received, counts.answered)
-            times = {"receive_to_publish": list(self._answer_ms)}
-            for stage in self._stage_ms[-1] if self._stage_ms else ():
-                times[stage] = [stages[stage] for stages in self._stage_ms if stage in stages]
-            last_error = self.last_error
-        for name, milliseconds in times.items():
-            if milliseconds:
-                figures = percentiles(milliseconds)
-                values[f"{name}_ms"] = ", ".join(f"{rank} {figure:.2f}" for rank, figure in figures.items())
-        values["last_error"] = last_error
-        return values
-
-
-def describe(
-    state: str,
-    log: FrameLog,
-    image_topic: str,
-    image_publishers: int,
-    enabled: bool,
-    active_s: float,
-    image_timeout_s: float,
-    facts: Mapping[str, str],
-) -> Status:
-    """The node's status.
-
-    state: of the lifecycle; active_s: seconds since it became active; facts: what is executed
-    (model, device, precision); they come first.
+    state: of the lifecycle; active_s: seconds since it became active; unheard: who is kept apart by
+    type or quality of service; facts: what is executed (model, device, precision); fallback: why it
+    is the CPU in place of the GPU, or nothing.
     """
-    values = {**facts, "state": state, "image_topic": image_topic, "image_publishers": str(image_publishers)}
-    values.update(log.values())
-    outcome = log.outcome()
-    if state != "active":
-        level, message = (ERROR, log.last_error) if state == "unconfigured" and log.last_error else (WARN, state)
-        return Status(level, message, values)
-    if not enabled:
-        return Status(WARN, "paused by ~/enable", values)
+
+    state: str
+    image_topic: str
+    image_type: str = "sensor_msgs/msg/Image"
+    image_publishers: int = 0
+    enabled: bool = True
+    active_s: float = 0.0
+    simulated_clock: bool = False
+    unheard: Sequence[str] = ()
+    facts: Mapping[str, str] | None = None
+    fallback: str = ""
+
+
+def describe(situation: Situation, log: FrameLog, ages: StampAges, limits: DiagnosticsConfig) -> Status:
+    """The node's status: the worst finding decides the level, all are in the message, worst first."""
+    rates, outcome, times = log.rates(), log.outcome(), log.times_ms()
+    ages_ms, no_age = ages.ages_ms()
+    values = {
+        **(situation.facts or {}),
+        **({"fallback": situation.fallback} if situation.fallback else {}),
+        "state": situation.state,
+        "image_topic": situation.image_topic,
+        "image_type": situation.image_type,
+        "image_publishers": str(situation.image_publishers),
+        "image_kind": log.image_kind,
+        "unheard": "; ".join(situation.unheard),
+        **log.totals(),
+        **({} if rates is None else _rate_values(rates)),
+        **{f"{name}_ms": _summary(milliseconds) for name, milliseconds in times.items() if milliseconds},
+        **({"stamp_to_publish_ms": _summary(ages_ms) if ages_ms else no_age} if ages_ms or no_age else {}),
+        "clock": "simulated" if situation.simulated_clock else "system",
+        "clock_jumps_back": str(ages.clock_jumps_back),
+        "stamp_jumps_back": str(ages.stamp_jumps_back),
+        "foreign_stamps": str(ages.foreign_stamps),
+        "last_error": log.last_error,
+    }
+    findings = list(_findings(situation, log, outcome, rates, times["receive_to_publish"], ages_ms, limits))
+    findings.sort(key=lambda finding: -finding[0])  # stable: the first of a level stays first
+    level = findings[0][0] if findings else OK
+    message = "; ".join(text for _, text in findings) or "detecting"
+    order = {key: place for place, key in enumerate(KEYS)}
+    return Status(level, message, dict(sorted(values.items(), key=lambda item: order.get(item[0], len(order)))))
+
+
+def _findings(
+    situation: Situation,
+    log: FrameLog,
+    outcome: Outcome,
+    rates: Rates | None,
+    answer_ms: Sequence[float],
+    ages_ms: Sequence[float],
+    limits: DiagnosticsConfig,
+) -> Iterator[tuple[int, str]]:
+    """Level and text of whatever is not as it should be."""
+    if situation.state != "active":
+        failed = situation.state == "unconfigured" and log.last_error
+        yield (ERROR, log.last_error) if failed else (WARN, situation.state)
+        return
+    if situation.fallback:
+        yield WARN, f"the GPU failed, the CPU is in its place: {situation.fallback}"
+    if not situation.enabled:
+        yield WARN, "paused by ~/enable"
+        return
+    yield from _of_the_images(situation, log, outcome, limits)
+    yield from ((WARN, line) for line in situation.unheard)
+    if rates is not None and situation.active_s >= limits.image_timeout_s:
+        rate = f"images come at {rates.input_hz:.1f} Hz"
+        yield from _below(rates.input_hz, limits.rate_warn_hz, limits.rate_error_hz, rate, "Hz")
+    yield from _above(answer_ms, limits.latency_warn_ms, limits.latency_error_ms, "receive-to-publish")
+    yield from _above(ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
+    share = outcome.overtaken / max(1, outcome.received)
+    if 0 < limits.dropped_warn < share:
+        yield WARN, f"{share:.0%} of the images were overtaken by newer ones"
+    yield from _of_the_shutter(outcome, limits)
+
+
+def _of_the_images(
+    situation: Situation, log: FrameLog, outcome: Outcome, limits: DiagnosticsConfig
+) -> Iterator[tuple[int, str]]:
+    topic, heard = situation.image_topic, _heard(situation.image_publishers)
     without_image_s = log.seconds_without_image()
-    if without_image_s is None or without_image_s > active_s:
-        heard = f"{image_publishers} publishers" if image_publishers else "nobody publishes there"
-        return Status(WARN, f"no image yet on {image_topic} ({heard})", values)
-    if without_image_s > image_timeout_s:
-        return Status(WARN, f"no image on {image_topic} for {without_image_s:.0f} s", values)
-    if outcome.refused or outcome.failed:
+    if without_image_s is None or without_image_s > situation.active_s:
+        level = ERROR if 0 < limits.image_error_s < situation.active_s else WARN
+        yield level, f"no image yet on {topic} ({heard})"
+    elif without_image_s > limits.image_timeout_s:
+        level = ERROR if 0 < limits.image_error_s < without_image_s else WARN
+        yield level, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
+    elif outcome.refused or outcome.failed:
         lost = f"{outcome.refused} frames refused and {outcome.failed} failed since the last report"
-        level = WARN if outcome.answered else ERROR
-        return Status(level, f"{lost}, {outcome.answered} answered: {log.last_error}", values)
-    if outcome.unanswered_s > image_timeout_s:
-        return Status(ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come", values)
-    return Status(OK, "detecting", values)
+        yield WARN if outcome.answered else ERROR, f"{lost}, {outcome.answered} answered: {log.last_error}"
+    elif outcome.unanswered_s > limits.image_timeout_s:
+        yield ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come"
+
+
+def _of_the_shutter(outcome: Outcome, limits: DiagnosticsConfig) -> Iterator[tuple[int, str]]:
+    if 0 < limits.frozen_frames <= outcome.frozen_run:
+        yield WARN, f"frozen: the last {outcome.frozen_run} frames repeat their picture (the camera's shutter?)"
+    if outcome.flat:
+        yield WARN, f"flat: {outcome.flat} frames without tones since the last report (the camera's shutter?)"
+    if outcome.gain_jumps:
+        yield WARN, f"the camera's gain jumped {outcome.gain_jumps} times since the last report"
+
+
+def _heard(publishers: int) -> str:
+    return f"{publishers} publisher{'s' * (publishers != 1)}" if publishers else "nobody publishes there"
+
+
+def _below(value: float, warn: float, error: float, what: str, unit: str) -> Iterator[tuple[int, str]]:
+    for level, limit in ((ERROR, error), (WARN, warn)):
+        if value < limit:  # never below 0, which is off
+            yield level, f"{what}, fewer than {limit:g} {unit}"
+            return
+
+
+def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) -> Iterator[tuple[int, str]]:
+    if len(milliseconds) < _FEWEST_FRAMES:
+        return
+    value = float(np.percentile(milliseconds, 95))
+    for level, limit in ((ERROR, error), (WARN, warn)):
+        if 0 < limit < value:
+            yield level, f"{what} p95 is {value:.0f} ms, more than {limit:g} ms"
+            return
+
+
+def _rate_values(rates: Rates) -> dict[str, str]:
+    return {"input_rate_hz": f"{rates.input_hz:.2f}", "output_rate_hz": f"{rates.output_hz:.2f}"}
+
+
+def _summary(milliseconds: Sequence[float]) -> str:
+    return ", ".join(f"{rank} {figure:.2f}" for rank, figure in percentiles(milliseconds).items())

@@ -11,7 +11,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovariance
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     BoundingBox2D,
@@ -27,6 +27,7 @@ from vision_msgs.msg import (
 )
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from cgdet_core.compressed_image import decode_compressed
 from cgdet_core.thermal import ENCODINGS, decode_raw
 from cgdet_core.types import Detections, ImageArray
 
@@ -80,6 +81,16 @@ def _bridge_reads(message: Image) -> bool:
     unpadded = message.step == message.width * item_bytes
     # cv_bridge swaps 8-bit data of a message marked as big-endian as well, to no effect but a crash with NumPy 2
     return native and unpadded and not message.is_bigendian and len(message.data) == message.step * message.height
+
+
+def image_from_compressed(message: CompressedImage) -> ImageArray:
+    """The pixels of a JPEG or PNG: uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError for any other."""
+    return decode_compressed(message.data, message.format)
+
+
+def compressed_to_message(header: Header, data: bytes, compressed_format: str) -> CompressedImage:
+    """The bytes of an encoded picture -> a message with `header`."""
+    return CompressedImage(header=header, format=compressed_format, data=array.array("B", data))
 
 
 def recorded_image_message(image: RawImage) -> Image:

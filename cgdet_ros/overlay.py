@@ -19,3 +19,13 @@ def draw_overlay(
     from cgdet_core.drawing import draw
 
     return draw(image, detections.above(style.min_score), class_names, thermal=thermal, scale=style.scale)
+
+
+def encode_jpeg(picture: ImageArray, quality: int) -> bytes:
+    """uint8 [H, W, 3] in RGB order -> the bytes of a JPEG; quality: 1 to 100."""
+    import cv2
+
+    encoded, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ValueError(f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels cannot be a JPEG")
+    return bytes(data)

@@ -19,7 +19,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from cgdet_core.config import (
+    DiagnosticsConfig,
     NodeConfig,
+    OverlayConfig,
     PostprocessConfig,
     Settings,
     ThermalConfig,
@@ -29,8 +31,15 @@ from cgdet_core.config import (
 from cgdet_core.errors import InputError
 
 # what may change while the node runs; all else is fixed from configure to cleanup
-LIVE = ("score_threshold", "class_thresholds", "nms_iou", "max_detections", "overlay.min_score", "overlay.scale")
-READ_ONLY = ("autostart", "diagnostics.period_s", "diagnostics.image_timeout_s")
+LIVE = (
+    "score_threshold",
+    "class_thresholds",
+    "nms_iou",
+    "max_detections",
+    *(f"overlay.{name}" for name in OverlayConfig.model_fields),
+    *(f"diagnostics.{name}" for name in DiagnosticsConfig.model_fields if name != "period_s"),
+)
+READ_ONLY = ("autostart", "diagnostics.period_s")
 
 _TYPES: dict[type, Parameter.Type] = {
     bool: Parameter.Type.BOOL,

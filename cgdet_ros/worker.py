@@ -58,6 +58,12 @@ class NewestOnlyWorker(Generic[T]):
             self._changed.notify_all()
         return overtaken
 
+    def forget(self) -> bool:
+        """Forget what waits; True where something did. Of the methods the one for the worker's own thread."""
+        with self._changed:
+            waited, self._waiting = self._waiting is not None, None
+        return waited
+
     def drain(self) -> bool:
         """Forget what waits and return once nothing is worked on; True where something waited."""
         with self._changed:

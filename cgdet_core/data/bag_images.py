@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from cgdet_core.compressed_image import decode_compressed
 from cgdet_core.data.bag_damage import expected_fields
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.ros_types import COMPRESSED_IMAGE, IMAGE, stamp_to_ns
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Frame, ImageArray, check_image
-
-_JPEG_START, _JPEG_END, _PNG = b"\xff\xd8", b"\xff\xd9", b"\x89PNG"
-_DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
+from cgdet_core.types import Frame, ImageArray
 
 
 @dataclass(frozen=True)
@@ -67,38 +64,6 @@ class RawImage:
             data=pixels.reshape(-1).view(np.uint8),
             compressed_format=None,
         )
-
-
-def decode_compressed(data: ImageArray, compressed_format: str) -> ImageArray:
-    """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3].
-
-    What the bytes are is told by the bytes: image_transport has written "jpeg" and "rgb8; jpeg compressed
-    bgr8" for the same, and a JPEG or PNG says itself in which order its colours are. Only of its
-    compressedDepth ("16UC1; compressedDepth png") the format must tell: there a header of 12 bytes
-    comes before the PNG. InputError for other formats and for pictures cut short.
-    """
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    if "compressedDepth" in compressed_format:
-        buffer = buffer[_DEPTH_HEADER_BYTES:]
-        if not buffer[:4].tobytes() == _PNG or "32FC1" in compressed_format:
-            raise InputError(
-                f"a compressed image of format '{compressed_format}' cannot be decoded: record 16UC1 as PNG, or raw"
-            )
-    if buffer[:2].tobytes() == _JPEG_START and buffer.tobytes().rfind(_JPEG_END) < 0:
-        # some decoders fill in what is missing
-        raise InputError(f"a compressed image of format '{compressed_format}' is cut short: its JPEG has no end")
-    try:
-        image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if buffer.size else None
-    except cv2.error:
-        # a header that promises more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise InputError(f"a compressed image of format '{compressed_format}' cannot be decoded: use JPEG or PNG")
-    if image.ndim == 3:
-        image = image[:, :, 2::-1] if image.shape[2] in (3, 4) else image[:, :, 0]
-    pixels = np.ascontiguousarray(image)
-    check_image(pixels)
-    return pixels
 
 
 def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) -> RawImage:

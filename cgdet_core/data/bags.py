@@ -13,7 +13,6 @@ import numpy as np
 
 from cgdet_core.data.bag_images import (
     RawImage,
-    decode_compressed,
     decode_frame,
     first_image,
     raw_images,
@@ -37,7 +36,6 @@ __all__ = [
     "RawImage",
     "choose_image_topic",
     "choose_truth_topic",
-    "decode_compressed",
     "decode_frame",
     "first_image",
     "image_topics",

@@ -172,7 +172,7 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    slow, predict = threading.Event(), node._predictor.predict
+    slow, predict = threading.Event(), node._pipeline.engine.predictor.predict
     entered = threading.Event()
 
     def held(image: Any, telemetry_rows: int = 0) -> Any:  # the real predictor, made to wait
@@ -180,14 +180,16 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
         assert slow.wait(20)
         return predict(image, telemetry_rows)
 
-    node._predictor.predict = held
+    node._pipeline.engine.predictor.predict = held
     flood = [image_message(scene, "mono16") for _ in range(30)]
     client.send(flood[0])
     assert entered.wait(20)
     for message in flood[1:]:
         client.send(message)
-    client.until(lambda: node._worker._waiting is not None, "a frame in the mailbox")
-    client.until(lambda: node._worker._waiting.header.stamp == flood[-1].header.stamp, "the newest in the mailbox")
+    client.until(lambda: node._pipeline.worker._waiting is not None, "a frame in the mailbox")
+    client.until(
+        lambda: node._pipeline.worker._waiting.header.stamp == flood[-1].header.stamp, "the newest in the mailbox"
+    )
     slow.set()
     client.until(lambda: bool(client.answers) and client.answers[-1].header == flood[-1].header, "the last answer")
     counts = node._log.counts
@@ -244,7 +246,11 @@ def test_it_subscribes_while_active_only_and_every_transition_works_by_service(
 def test_a_transition_that_is_not_possible_is_refused_and_the_node_lives(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
-    start_detector()
+    start_detector(autostart=False)
+    assert not client.transition("activate")
+    assert client.transition("configure")
+    assert client.transition("activate")
+    client.connected()
     assert not client.transition("activate")
     assert not client.transition("configure")
     assert not client.transition("cleanup")
@@ -260,7 +266,7 @@ def test_what_cannot_be_loaded_fails_configure_with_its_reason_and_a_good_one_is
     bad: dict[str, Any] = {
         "missing": {"model": str(tmp_path / "none.safetensors")},
         "cut": {"model": str(tmp_path / "cut.safetensors")},
-        "device": {"device": "cuda:77"},
+        "device": {"device": "cuda:77", "cpu_fallback": False},
         "class": {"class_thresholds": ["unicorn:0.5"]},
     }[trouble]
     reason = {
@@ -308,7 +314,7 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    before, postprocess = node._config, node._predictor.postprocess
+    before, postprocess = node._config, node._pipeline.engine.predictor.postprocess
     for values, reason in [
         ({"model": "/other.safetensors"}, "'model' can be set while the node is unconfigured only, it is active"),
         ({"device": "cuda"}, "'device' can be set while the node is unconfigured only"),
@@ -329,21 +335,22 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
         assert not successful, values
         assert reason in why
     assert node._config == before
-    assert node._predictor.postprocess == postprocess
+    assert node._pipeline.engine.predictor.postprocess == postprocess
     assert client.set_parameters(model=before.model) == (True, "")  # as it is: nothing to refuse
     client.ask(image_message(scene, "mono16"))
 
 
 def test_the_thresholds_of_the_model_hold_until_others_are_given(start_detector: Any, client: Any) -> None:
     node = start_detector()
-    own = node._predictor.info.postprocess
-    assert node._predictor.postprocess == own
+    predictor = node._pipeline.engine.predictor
+    own = predictor.info.postprocess
+    assert predictor.postprocess == own
     assert client.set_parameters(score_threshold=0.35) == (True, "")
-    assert node._predictor.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
+    assert predictor.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
     assert client.set_parameters(score_threshold=-1.0, class_thresholds=["person:0.2"]) == (True, "")
-    assert node._predictor.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
+    assert predictor.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
     assert client.set_parameters(class_thresholds=[]) == (True, "")
-    assert node._predictor.postprocess == own
+    assert predictor.postprocess == own
 
 
 def test_label_info_reaches_late_subscribers_and_comes_again_with_another_threshold(
@@ -383,7 +390,7 @@ def test_the_overlay_is_drawn_for_those_who_listen_with_the_header_of_the_image(
     heard: list[Image] = []
     client.ask(image_message(scene, "mono16"))
     subscription = client.node.create_subscription(Image, "overlay", heard.append, 5)
-    client.until(lambda: node._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
     message = image_message(scene, "mono16")
     client.ask(message)
     client.until(lambda: any(picture.header == message.header for picture in heard), "the overlay")
@@ -399,7 +406,7 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
 ) -> None:
     from sensor_msgs.msg import Image
 
-    from cgdet_ros import detector_node
+    from cgdet_ros import outputs
 
     asked = threading.Event()
 
@@ -407,14 +414,14 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
         asked.set()
         raise MemoryError("no room for a picture")
 
-    monkeypatch.setattr(detector_node, "draw_overlay", refuse)
+    monkeypatch.setattr(outputs, "draw_overlay", refuse)
     node = start_detector(diagnostics__period_s=0.0)
     subscription = client.node.create_subscription(Image, "overlay", lambda picture: None, 5)
-    client.until(lambda: node._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
     for _ in range(2):
         client.ask(image_message(scene, "mono16"))
     assert asked.wait(20)
-    client.until(lambda: not node._worker._busy, "the end of the work")
+    client.until(lambda: not node._pipeline.worker._busy, "the end of the work")
     counts = node._log.counts
     assert (counts.received, counts.answered, counts.failed, counts.refused) == (2, 2, 0, 0)
     client.node.destroy_subscription(subscription)
@@ -454,20 +461,20 @@ def test_diagnostics_name_the_silent_topic_and_then_count(
     client.ask(image_message(scene, "mono16"))
 
     def detecting() -> bool:
-        return heard[-1].level == DiagnosticStatus.OK
+        return (heard[-1].level, heard[-1].message) == (DiagnosticStatus.OK, "detecting")
 
     def latest() -> dict[str, str]:
         return {value.key: value.value for value in heard[-1].values}
 
     # a report between the image and its answer says detecting too
     client.until(lambda: latest()["answered"] == "1", "a report of the answer")
-    assert detecting()
+    assert detecting(), heard[-1].message
     values = latest()
     assert values["device"] == "cpu"
     assert values["precision"] == "fp32"
     assert values["state"] == "active"
     client.until(lambda: node._log.seconds_without_image() > 0.2, "two reports without a frame")
-    assert detecting()
+    assert detecting(), heard[-1].message
     refused = image_message(scene, "mono16")
     refused.encoding = "yuv422"
     client.send(refused)

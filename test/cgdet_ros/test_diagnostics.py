@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cgdet_ros import diagnostics
-from cgdet_ros.diagnostics import ERROR, OK, WARN, FrameLog, Status, describe
+from cgdet_core.config import DiagnosticsConfig
+from cgdet_ros import frame_log
+from cgdet_ros.diagnostics import ERROR, OK, WARN, Situation, Status, describe
+from cgdet_ros.frame_log import FrameLog
+from cgdet_ros.stamp_age import StampAges
+
+SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, active_s=1000.0)
 
 
-def report(log: FrameLog) -> Status:
-    return describe(
-        state="active",
-        log=log,
-        image_topic="/image",
-        image_publishers=1,
-        enabled=True,
-        active_s=1000.0,
-        image_timeout_s=2.0,
-        facts={},
-    )
+def report(log: FrameLog, ages: StampAges | None = None, situation: Situation = SITUATION, **limits: float) -> Status:
+    return describe(situation, log, ages or StampAges(), DiagnosticsConfig.model_validate(limits))
 
 
 def answer(log: FrameLog) -> None:
@@ -63,7 +59,7 @@ def test_a_report_between_two_images_says_what_the_one_before_it_said() -> None:
 
 def test_images_that_come_and_are_never_answered_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
-    monkeypatch.setattr(diagnostics.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(frame_log.time, "monotonic", lambda: now_s)
     log = FrameLog()
     answer(log)
     levels = []

@@ -1,0 +1,133 @@
+"""From a checked image to what is published about it: one worker, one engine, and what to do when either fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from cgdet_core.config import NodeConfig
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.shutter import ShutterWatch
+from cgdet_core.thermal import cut_telemetry
+from cgdet_ros import messages, parameters
+from cgdet_ros.engine import Engine, one_line, open_engine
+from cgdet_ros.frame_log import FrameLog
+from cgdet_ros.image_input import ReceivedFrame
+from cgdet_ros.outputs import Outputs
+from cgdet_ros.stamp_age import StampAges
+from cgdet_ros.worker import NewestOnlyWorker
+
+WARNING_PERIOD_S = 5.0  # between two lines in the log about the same trouble
+
+
+class Pipeline:
+    """A loaded model and the thread that it runs in, warm; from configure to cleanup of `node`.
+
+    Raises whatever stands in the way of loading; nothing is left running then. `outputs` must be there
+    before the first frame is offered.
+    """
+
+    def __init__(self, node: Any, config: NodeConfig, log: FrameLog, ages: StampAges) -> None:
+        self._node = node
+        self._config = config
+        self._log = log
+        self._ages = ages
+        self._settings_lock = threading.Lock()  # parameters change in one thread, the predictor in another
+        self.outputs: Outputs | None = None
+        self.engine: Engine = open_engine(config)
+        self._watch = ShutterWatch(self.engine.predictor.info.thermal, config.diagnostics.gain_jump)
+        self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_error)
+        # in the thread that will use it
+        self.worker.start(self.engine.warm_up)
+        if self.engine.fallback:
+            self._warn_of_fallback()
+
+    def apply(self, config: NodeConfig) -> None:
+        """Take the live settings of `config` from the next frame on; InputError, with nothing changed, for bad ones."""
+        from cgdet_core.runtime.predictor import check_thresholds
+
+        with self._settings_lock:
+            predictor = self.engine.predictor
+            postprocess = parameters.postprocess_of(config, predictor.info.postprocess)
+            predictor.postprocess = check_thresholds(postprocess, predictor.info.class_names)
+            self._config = config
+
+    def offer(self, frame: ReceivedFrame) -> None:
+        """Leave `frame` for the worker, in place of one that waits still."""
+        if self.worker.offer(frame):
+            self._log.overtaken()
+
+    def drain(self) -> None:
+        """Return once the frame that is worked on has been published; the next one is of another stream."""
+        if self.worker.drain():
+            self._log.overtaken()
+        self.engine.forget()
+        self._watch.forget()
+
+    def close(self) -> None:
+        """End the thread, with the frame that is worked on."""
+        self.worker.stop()
+
+    def _process(self, frame: ReceivedFrame) -> None:
+        """In the worker's thread: predict and publish, then whatever else the frame is good for."""
+        config, predictor = self._config, self.engine.predictor
+        assert self.outputs is not None
+        stamp_ns = messages.stamp_to_ns(frame.header.stamp)
+        detections = self.engine.predict(frame.image, stamp_ns)
+        names = predictor.info.class_names
+        class_ids = names if config.class_id == "name" else tuple(str(number) for number in range(len(names)))
+        self.outputs.publish_detections(frame.header, detections, class_ids)
+        self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
+        self._ages.answered(stamp_ns, self._node.get_clock().now().nanoseconds)
+        self._look_for_oddities(frame, stamp_ns, config)
+        if self.outputs.overlay_is_watched:
+            try:
+                self.outputs.publish_overlay(
+                    frame.header, frame.image, detections, names, predictor.thermal, config.overlay
+                )
+            except Exception as error:  # the frame is answered: a picture that cannot be drawn changes nothing of it
+                self._on_overlay_error(error)
+
+    def _look_for_oddities(self, frame: ReceivedFrame, stamp_ns: int, config: NodeConfig) -> None:
+        self._watch.jump_share = config.diagnostics.gain_jump
+        picture, _ = cut_telemetry(frame.image, config.telemetry_rows)
+        before = self._log.seen(self._watch.look(picture, stamp_ns), frame.kind)
+        if before is not None:
+            self._node.get_logger().info(f"images on {frame.topic} were {before}, now they are {frame.kind}")
+
+    def _on_overlay_error(self, error: Exception) -> None:
+        if self._node.context.ok():
+            self._node.get_logger().warning(
+                f"the overlay of a frame failed, its detections were published: {one_line(error)}",
+                throttle_duration_sec=WARNING_PERIOD_S,
+            )
+
+    def _on_error(self, error: Exception) -> None:
+        """In the worker's thread, with the frame that failed lost."""
+        if not self._node.context.ok():  # the process is ending, with this frame in work
+            return
+        count = self._log.failed(one_line(error))
+        self._node.get_logger().error(
+            f"a frame failed ({count} so far): {one_line(error)}", throttle_duration_sec=WARNING_PERIOD_S
+        )
+        if self.engine.can_fall_back and not isinstance(error, InputError):
+            self._fall_back(error)
+
+    def _fall_back(self, error: Exception) -> None:
+        try:
+            with self._settings_lock:
+                self.engine.fall_back(error, self._config)
+        except Exception as second:  # the next frame that fails tries again
+            self._log.error(one_line(second))
+            self._node.get_logger().error(f"the CPU cannot take the GPU's place: {one_line(second)}")
+            return
+        self._warn_of_fallback()
+        if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
+            self._log.overtaken()
+
+    def _warn_of_fallback(self) -> None:
+        self._node.get_logger().warning(
+            f"THE GPU FAILED, the CPU ({self.engine.predictor.precision}) is in its place until the next configure: "
+            f"{self.engine.fallback}. Set cpu_fallback to false where no detections are better than slow ones"
+        )

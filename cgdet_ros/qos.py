@@ -1,0 +1,82 @@
+"""Quality of service: what the node asks for, and who cannot hear whom because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+
+def quality_of_service(depth: int, best_effort: bool = False, latched: bool = False) -> QoSProfile:
+    """A new profile at each call: rclpy writes the overrides that the user gave into the one that it is handed."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def overridable() -> QoSOverridingOptions:
+    """History, depth, reliability and durability by the standard parameters."""
+    return QoSOverridingOptions(
+        policy_kinds=(
+            QoSPolicyKind.HISTORY,
+            QoSPolicyKind.DEPTH,
+            QoSPolicyKind.RELIABILITY,
+            QoSPolicyKind.DURABILITY,
+        )
+    )
+
+
+def unheard_publishers(node: Any, topic: str, wanted_type: str) -> list[str]:
+    """A line for each publisher of `topic` that `node`'s subscription to `wanted_type` there cannot hear."""
+    (own,) = _of_node(node, node.get_subscriptions_info_by_topic(topic)) or (None,)
+    lines = []
+    for info in node.get_publishers_info_by_topic(topic):
+        who = _name_of(info)
+        if info.topic_type != wanted_type:
+            lines.append(f"{who} publishes {info.topic_type} on {topic}, {wanted_type} is wanted")
+        elif own is not None and (reason := _incompatible(info, own)):
+            lines.append(f"{who} offers an incompatible quality of service on {topic}: {reason}")
+    return lines
+
+
+def deaf_subscribers(node: Any, topic: str) -> list[str]:
+    """A line for each subscription to `topic` that cannot hear `node`'s publisher there."""
+    (own,) = _of_node(node, node.get_publishers_info_by_topic(topic)) or (None,)
+    lines: list[str] = []
+    if own is None:
+        return lines
+    for info in node.get_subscriptions_info_by_topic(topic):
+        if info.topic_type == own.topic_type and (reason := _incompatible(own, info)):
+            lines.append(f"{_name_of(info)} asks for an incompatible quality of service on {topic}: {reason}")
+    return lines
+
+
+def _of_node(node: Any, infos: Sequence[Any]) -> list[Any]:
+    """The first endpoint of `node`. As the graph has it: a local profile writes an endless time in other numbers."""
+    own = node.get_fully_qualified_name()
+    return [info for info in infos if _name_of(info) == own][:1]
+
+
+def _incompatible(offered: Any, wanted: Any) -> str:
+    """Why, or nothing."""
+    compatibility, reason = qos_check_compatible(offered.qos_profile, wanted.qos_profile)
+    if compatibility != QoSCompatibility.ERROR:
+        return ""
+    return ", ".join(part.strip().removeprefix("ERROR: ") for part in reason.split(";") if part.strip())
+
+
+def _name_of(info: Any) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
