@@ -34,6 +34,7 @@ class Pipeline:
         self._log = log
         self._ages = ages
         self._settings_lock = threading.Lock()  # parameters change in one thread, the predictor in another
+        self._topic = ""
         self.outputs: Outputs | None = None
         self.engine: Engine = open_engine(config)
         self._watch = ShutterWatch(self.engine.predictor.info.thermal, config.diagnostics.gain_jump)
@@ -72,6 +73,7 @@ class Pipeline:
     def _process(self, frame: ReceivedFrame) -> None:
         """In the worker's thread: predict and publish, then whatever else the frame is good for."""
         config, predictor = self._config, self.engine.predictor
+        self._topic = frame.topic
         assert self.outputs is not None
         stamp_ns = messages.stamp_to_ns(frame.header.stamp)
         detections = self.engine.predict(frame.image, stamp_ns)
@@ -99,7 +101,7 @@ class Pipeline:
     def _on_overlay_error(self, error: Exception) -> None:
         if self._node.context.ok():
             self._node.get_logger().warning(
-                f"the overlay of a frame failed, its detections were published: {one_line(error)}",
+                f"the overlay of a frame of {self._topic} failed, its detections were published: {one_line(error)}",
                 throttle_duration_sec=WARNING_PERIOD_S,
             )
 
@@ -109,7 +111,8 @@ class Pipeline:
             return
         count = self._log.failed(one_line(error))
         self._node.get_logger().error(
-            f"a frame failed ({count} so far): {one_line(error)}", throttle_duration_sec=WARNING_PERIOD_S
+            f"a frame of {self._topic} failed ({count} so far): {one_line(error)}",
+            throttle_duration_sec=WARNING_PERIOD_S,
         )
         if self.engine.can_fall_back and not isinstance(error, InputError):
             self._fall_back(error)

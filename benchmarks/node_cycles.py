@@ -1,0 +1,65 @@
+"""A thousand times configure, activate, a frame, deactivate, cleanup: what the node's process holds meanwhile.
+
+python benchmarks/node_cycles.py [--cycles 1000] [--size 512 640] [--model F] [--json F]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from node_under_test import NodeUnderTest, as_row, frames, stamped
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=1000)
+    parser.add_argument("--size", type=int, nargs=2, default=(512, 640), metavar=("H", "W"))
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    model = [f"model:={arguments.model.resolve()}"] if arguments.model else []
+    with NodeUnderTest(*model, "threads:=1", "autostart:=false") as node:
+        message = frames(*arguments.size, count=1)[0]
+        rows = []
+        start_s = time.monotonic()
+        for cycle in range(1, arguments.cycles + 1):
+            one_cycle(node, message)
+            if cycle in (1, 10) or cycle % 50 == 0:
+                rows.append({"cycle": cycle, **as_row(node.held())})
+                print(rows[-1], flush=True)
+        seconds = time.monotonic() - start_s
+    print(f"{arguments.cycles} cycles in {seconds:.0f} s, {len(node.answers)} frames answered, exit {node.exit_code}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def one_cycle(node: NodeUnderTest, message: object) -> None:
+    """From unconfigured to unconfigured, with one frame answered; SystemExit where anything is refused."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    def change(transition: int) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not node.call(ChangeState, "change_state", request).success:
+            raise SystemExit(f"transition {transition} was refused: {node.process.last_words()}")
+
+    change(Transition.TRANSITION_CONFIGURE)
+    change(Transition.TRANSITION_ACTIVATE)
+    node.until(lambda: node.images.get_subscription_count() > 0, "the subscription")
+    deadline_s = time.monotonic() + 30
+    while time.monotonic() < deadline_s:  # best effort, and each side finds the other in its own time
+        stamp_ns = time.time_ns()
+        node.images.publish(stamped(message, stamp_ns))
+        if node.answer_to(stamp_ns, 0.05) is not None:
+            break
+    else:
+        raise SystemExit("no frame was answered")
+    change(Transition.TRANSITION_DEACTIVATE)
+    change(Transition.TRANSITION_CLEANUP)
+
+
+if __name__ == "__main__":
+    main()
