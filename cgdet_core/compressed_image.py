@@ -18,6 +18,7 @@ MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 
@@ -26,10 +27,11 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3].
 
     compressed_format: the message's own words, for the refusal only; the data say what they are.
-    Raises InputError for data that are neither, that are damaged, or that announce more than MAX_PIXELS.
+    Raises InputError for data that are neither, that are cut or damaged, or that announce more than
+    MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that nothing tells from another.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)
-    size = announced_height_width_px(buffer)
+    size = announced_height_width_px(buffer) if _has_its_end(buffer) else None
     if size is not None and not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise InputError(f"a compressed image of {size[1]}x{size[0]} pixels is none that cgdet reads")
     try:
@@ -43,6 +45,12 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     pixels = np.ascontiguousarray(image)
     check_image(pixels)
     return pixels
+
+
+def _has_its_end(buffer: ImageArray) -> bool:
+    """Some decoders fill what a cut picture lacks with grey."""
+    data = buffer.tobytes()
+    return any(data.startswith(start) and data.rfind(end) > 0 for start, end in _ENDS.items())
 
 
 def announced_height_width_px(buffer: ImageArray) -> tuple[int, int] | None:

@@ -1,0 +1,103 @@
+"""compressed_image.py: what JPEG and PNG decode to, and what is refused before a decoder sees it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.compressed_image import MAX_PIXELS, announced_height_width_px, decode_compressed
+from cgdet_core.errors import InputError
+
+
+def counts() -> np.ndarray:
+    return np.random.default_rng(2).normal(21000, 300, (48, 64)).astype(np.uint16)
+
+
+def encoded(pixels: np.ndarray, suffix: str) -> bytes:
+    return bytes(cv2.imencode(suffix, pixels)[1])
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(width: int, height: int, rows: bytes) -> bytes:
+    """A grey PNG of 8 bits, put together from ISO/IEC 15948."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_a_png_gives_back_every_count_of_16_and_of_8_bits() -> None:
+    raw = counts()
+    np.testing.assert_array_equal(decode_compressed(encoded(raw, ".png"), "mono16; png compressed"), raw)
+    grey = (raw >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(decode_compressed(encoded(grey, ".png"), ""), grey)
+    by_hand = png_of(3, 2, bytes([0, 10, 20, 30, 0, 40, 50, 60]))
+    np.testing.assert_array_equal(decode_compressed(by_hand, "png"), [[10, 20, 30], [40, 50, 60]])
+
+
+def test_colours_come_in_rgb_order_without_their_opacity() -> None:
+    bgra = np.random.default_rng(1).integers(0, 255, (20, 30, 4), np.uint8)
+    for pixels in (bgra, bgra[:, :, :3]):
+        np.testing.assert_array_equal(decode_compressed(encoded(pixels, ".png"), "png"), bgra[:, :, 2::-1])
+
+
+def test_a_jpeg_is_grey_or_rgb_of_the_same_size() -> None:
+    grey = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
+    assert np.abs(decode_compressed(encoded(grey, ".jpg"), "jpeg").astype(int) - grey).max() < 8
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[:, :, 2] = 250
+    decoded = decode_compressed(encoded(red, ".jpg"), "bgr8; jpeg compressed bgr8")
+    assert decoded.shape == (48, 64, 3)
+    assert decoded[:, :, 0].min() > 240
+    assert decoded[:, :, 1:].max() < 10
+
+
+def test_the_size_is_read_from_the_header_alone() -> None:
+    for suffix in (".png", ".jpg"):
+        data = np.frombuffer(encoded(counts().astype(np.uint8), suffix), np.uint8)
+        assert announced_height_width_px(data) == (48, 64)
+    progressive = cv2.imencode(".jpg", counts().astype(np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1]
+    assert announced_height_width_px(progressive) == (48, 64)
+
+
+def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded"))
+    jpeg = bytearray(encoded(counts().astype(np.uint8), ".jpg"))
+    frame_header = jpeg.index(b"\xff\xc0")
+    jpeg[frame_header + 5 : frame_header + 9] = b"\xff\xff\xff\xff"
+    side = int(MAX_PIXELS**0.5) + 1
+    for data in (png_of(65535, 65535, b"\0" * 100), png_of(side, side, b"\0"), png_of(0, 7, b""), bytes(jpeg)):
+        with pytest.raises(InputError, match="pixels is none that cgdet reads"):
+            decode_compressed(data, "png")
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".webp", ".bmp"])
+def test_other_formats_are_refused_though_a_decoder_would_take_them(suffix: str) -> None:
+    with pytest.raises(InputError, match="cannot be decoded: use JPEG or PNG"):
+        decode_compressed(encoded(counts().astype(np.uint8), suffix), suffix)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"hello" * 100, bytes(1000)])
+def test_what_is_no_picture_is_refused_with_the_format_that_it_claims(data: bytes) -> None:
+    with pytest.raises(InputError, match="format '16UC1; compressedDepth png' cannot be decoded"):
+        decode_compressed(data, "16UC1; compressedDepth png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_cut_picture_is_refused(suffix: str) -> None:
+    data = encoded(counts().astype(np.uint8), suffix)
+    for end in range(0, len(data) - 2, 97):
+        with pytest.raises(InputError):
+            decode_compressed(data[:end], suffix)
+
+
+def test_16_bit_colours_are_refused() -> None:
+    colour = np.stack([counts()] * 3, axis=2)
+    with pytest.raises(InputError, match="uint16"):
+        decode_compressed(encoded(colour, ".png"), "png")
