@@ -52,6 +52,7 @@ def main() -> None:
         "in_order_and_once": stamps == sorted(set(stamps)),
         "alone_ms": round(float(np.median(alone_ms)), 2),
         "predictor_p50_ms_under_flood": round(inference_ms, 2),
+        "predictor_ms_at_the_end": exit_report["total_ms"],
         "age_ms": {**{key: round(value, 2) for key, value in percentiles(ages_ms).items()}, "max": max(ages_ms)},
         "share_of_ages_below_two_inferences": round(float(np.mean(np.array(ages_ms) < 2 * inference_ms)), 5),
         "held_first_minute": as_row(held[0]),

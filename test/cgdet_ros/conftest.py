@@ -56,6 +56,7 @@ class Client:
     """A node of its own that sends images to the detector in `namespace` and keeps its answers."""
 
     def __init__(self, namespace: str) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
@@ -68,6 +69,8 @@ class Client:
             Image, "image", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
         )
         self.node.create_subscription(Detection2DArray, "detections", self.answers.append, 100)
+        self.reports: list[Any] = []
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -78,11 +81,34 @@ class Client:
         self._thread.join(timeout=5)
         self.node.destroy_node()
 
+    def _on_diagnostics(self, message: Any) -> None:
+        name = f"{self.namespace}/thermal_detector"
+        self.reports.extend(status for status in message.status if status.name == name)
+
+    def report(self, matches: Callable[[int, str, dict[str, str]], bool], what: str) -> tuple[int, str, dict[str, str]]:
+        """The first report from now on whose level, message and values match."""
+        before = len(self.reports)
+
+        def read(status: Any) -> tuple[int, str, dict[str, str]]:
+            values = {value.key: value.value for value in status.values}
+            return int.from_bytes(status.level, "little"), status.message, values
+
+        self.until(lambda: any(matches(*read(status)) for status in self.reports[before:]), f"a report of {what}")
+        return next(seen for status in self.reports[before:] if matches(*(seen := read(status))))
+
     def until(self, condition: Callable[[], bool], what: str) -> None:
         deadline_s = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < deadline_s, f"{what} did not happen within {TIMEOUT_S} s"
             time.sleep(0.005)
+
+    def compressed(self) -> Any:
+        """A publisher of compressed images, in the place of the raw one."""
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import CompressedImage
+
+        self.images = self.node.create_publisher(CompressedImage, "image/compressed", QoSProfile(depth=20))
+        return self.images
 
     def connected(self) -> None:
         """Wait until images would be received and answers heard."""

@@ -401,6 +401,66 @@ def test_the_overlay_is_drawn_for_those_who_listen_with_the_header_of_the_image(
     client.node.destroy_subscription(subscription)
 
 
+def test_the_overlay_is_compressed_for_those_who_ask_for_that_and_its_quality_is_live(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    import cv2
+    from sensor_msgs.msg import CompressedImage, Image
+
+    node = start_detector(**EVERYTHING)
+    pictures: dict[str, list[Any]] = {"raw": [], "compressed": []}
+    raw = client.node.create_subscription(Image, "overlay", pictures["raw"].append, 5)
+    jpeg = client.node.create_subscription(CompressedImage, "overlay/compressed", pictures["compressed"].append, 5)
+    outputs = node._outputs
+    client.until(
+        lambda: outputs._overlay.get_subscription_count() == outputs._overlay_jpeg.get_subscription_count() == 1,
+        "the subscriptions",
+    )
+    sizes = []
+    for number, quality in enumerate((95, 5), 1):
+        assert client.set_parameters(overlay__jpeg_quality=quality) == (True, "")
+        message = image_message(scene, "mono16")
+        client.ask(message)
+        client.until(lambda number=number: all(len(heard) == number for heard in pictures.values()), "the pictures")
+        picture = pictures["compressed"][-1]
+        assert picture.header == message.header
+        assert picture.format == "rgb8; jpeg compressed bgr8"
+        decoded = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        expected = np.frombuffer(pictures["raw"][-1].data, np.uint8).reshape(64, 96, 3)
+        if quality == 95:
+            assert np.abs(decoded.astype(int) - expected).mean() < 25  # colours are halved, and boxes are thin
+        sizes.append(len(picture.data))
+    assert sizes[1] < sizes[0] / 2
+    client.node.destroy_subscription(raw)
+    client.node.destroy_subscription(jpeg)
+
+
+def test_an_overlay_that_nobody_watches_is_not_drawn(
+    start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cgdet_ros import outputs
+
+    monkeypatch.setattr(outputs, "draw_overlay", lambda *arguments: pytest.fail("drawn for nobody"))
+    node = start_detector()
+    for _ in range(3):
+        client.ask(image_message(scene, "mono16"))
+    client.until(lambda: not node._pipeline.worker._busy, "the end of the work")
+    assert node._log.counts.failed == 0
+
+
+def test_the_same_frame_gives_the_same_detections_in_the_same_order_best_first(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    start_detector(score_threshold=0.0, max_detections=200)
+    answers = [client.ask(image_message(scene, "mono16")) for _ in range(4)]
+    first = [(detection.bbox, detection.results) for detection in answers[0].detections]
+    assert len(first) > 50
+    scores = [results[0].hypothesis.score for _, results in first]
+    assert scores == sorted(scores, reverse=True)
+    for answer in answers[1:]:
+        assert [(detection.bbox, detection.results) for detection in answer.detections] == first
+
+
 def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_failed(
     start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

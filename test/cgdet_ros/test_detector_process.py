@@ -36,6 +36,23 @@ print(json.dumps([[h.stamp.sec, h.stamp.nanosec, h.frame_id] for h in headers]),
 assert not any(name.startswith("cgdet") for name in sys.modules)
 """
 
+# a camera's driver: images at 30 Hz, each another, until it is ended
+CAMERA = """
+import sys, time, numpy as np, rclpy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node("camera", namespace=sys.argv[1])
+images = node.create_publisher(Image, "image", 1)
+generator = np.random.default_rng()
+print("on", flush=True)
+while True:
+    message = Image(height=64, width=96, encoding="mono16", step=192)
+    message.header.stamp = node.get_clock().now().to_msg()
+    message.data = generator.normal(21000, 200, (64, 96)).astype("<u2").tobytes()
+    images.publish(message)
+    time.sleep(1 / 30)
+"""
+
 
 class Process:
     """A started process and the lines that it has printed."""
@@ -154,3 +171,66 @@ def test_parameters_that_are_none_end_it_with_one_line_and_code_2(start: Callabl
         said = [line for line in process.lines if line.strip()]
         assert len(said) == 1, said
         assert name in said[0]
+
+
+def test_a_camera_that_is_killed_stopped_and_returns_is_told_of_and_no_frame_is_answered_twice(
+    start: Callable[..., Process], client: Any, tiny_model: Path
+) -> None:
+    client.node.destroy_publisher(client.images)
+    limits = ("diagnostics.period_s:=0.1", "diagnostics.image_timeout_s:=0.3", "diagnostics.image_error_s:=1.0")
+    node = start(*node_words(client.namespace, f"model:={tiny_model}", *limits))
+    node.line_with("active: detecting on")
+
+    def detecting() -> None:
+        client.report(lambda level, message, values: (level, message) == (0, "detecting"), "detecting")
+        before = len(client.answers)
+        client.until(lambda: len(client.answers) > before, "an answer")
+
+    def silent(seconds_level: int) -> int:
+        client.report(
+            lambda level, message, values: level == seconds_level and message.startswith("no image on"), "the silence"
+        )
+        return len(client.answers)
+
+    camera = start("-c", CAMERA, client.namespace)
+    detecting()
+    camera.process.send_signal(signal.SIGSTOP)
+    answered = silent(1)
+    assert silent(2) == answered
+    camera.process.send_signal(signal.SIGCONT)
+    detecting()
+    camera.process.kill()
+    answered = silent(2)
+    assert silent(2) == answered, "something was answered again"
+    start("-c", CAMERA, client.namespace)
+    detecting()
+    stamps = [(answer.header.stamp.sec, answer.header.stamp.nanosec) for answer in client.answers]
+    assert stamps == sorted(set(stamps))
+    node.process.send_signal(signal.SIGINT)
+    assert node.end() == 0
+    assert not any("Traceback" in line for line in node.lines)
+
+
+def test_bytes_that_are_no_message_at_all_do_not_end_the_node(
+    start: Callable[..., Process], client: Any, image_message: Any, scene: Any, tiny_model: Path
+) -> None:
+    import numpy as np
+    from rclpy.serialization import serialize_message
+
+    node = start(*node_words(client.namespace, f"model:={tiny_model}"))
+    node.line_with("active: detecting on")
+    client.connected()
+    generator = np.random.default_rng(8)
+    whole = serialize_message(image_message(scene, "mono16"))
+    for number in range(200):
+        torn = bytearray(whole[: int(generator.integers(4, 120))] if number % 2 else whole)
+        for place in generator.integers(0, min(len(torn), 90), 4):
+            torn[place] = int(generator.integers(256))
+        if number % 5 == 0:
+            torn[28:36] = b"\xff\xfe\xc3\x28\xf0\x9f\x00\x80"
+        client.send(bytes(torn))
+    good = image_message(scene, "mono16")
+    assert client.ask(good).header == good.header
+    node.process.send_signal(signal.SIGINT)
+    assert node.end() == 0
+    assert not any("Traceback" in line for line in node.lines)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cgdet_core.config import DiagnosticsConfig
+from cgdet_core.runtime.shutter import Sight
 from cgdet_ros import frame_log
-from cgdet_ros.diagnostics import ERROR, OK, WARN, Situation, Status, describe
+from cgdet_ros.diagnostics import ERROR, KEYS, OK, WARN, Situation, Status, describe
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.stamp_age import StampAges
 
@@ -71,3 +74,115 @@ def test_images_that_come_and_are_never_answered_are_an_error(monkeypatch: pytes
     assert levels == [OK, OK, OK, ERROR, ERROR]
     log.answered(5.0, {})
     assert report(log).level == OK
+
+
+def finding(status: Status) -> tuple[int, str]:
+    return status.level, status.message
+
+
+def test_no_image_yet_becomes_an_error_after_its_time_and_says_who_publishes() -> None:
+    for active_s, publishers, expected in (
+        (1.0, 0, (WARN, "no image yet on /image (nobody publishes there)")),
+        (9.0, 1, (WARN, "no image yet on /image (1 publisher)")),
+        (11.0, 2, (ERROR, "no image yet on /image (2 publishers)")),
+    ):
+        situation = replace(SITUATION, active_s=active_s, image_publishers=publishers)
+        assert finding(report(FrameLog(), situation=situation)) == expected
+    assert report(FrameLog(), situation=replace(SITUATION, active_s=99.0), image_error_s=0.0).level == WARN
+
+
+def test_times_are_judged_by_their_p95_once_there_are_ten() -> None:
+    log = FrameLog()
+    for _ in range(9):
+        log.answered(900.0, {})
+        log.received()
+    assert finding(report(log)) == (OK, "detecting")
+    log.answered(900.0, {})
+    assert finding(report(log)) == (WARN, "receive-to-publish p95 is 900 ms, more than 500 ms")
+    assert report(log, latency_error_ms=899.0).level == ERROR
+    assert report(log, latency_warn_ms=0.0).level == OK
+
+
+def test_the_age_of_stamps_is_judged_apart() -> None:
+    log, ages = FrameLog(), StampAges()
+    log.received()
+    for number in range(10):
+        ages.answered(number * 10**9, number * 10**9 + 1_500_000_000)
+    assert finding(report(log, ages)) == (WARN, "stamp-to-publish p95 is 1500 ms, more than 1000 ms")
+    assert report(log, ages, age_error_ms=1400.0).level == ERROR
+    assert report(log, ages).values["stamp_to_publish_ms"] == "p50 1500.00, p95 1500.00, p99 1500.00"
+
+
+def test_rates_are_over_two_seconds_or_more_and_start_anew_with_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(frame_log.time, "monotonic", lambda: now_s)
+    log = FrameLog()
+    seen = []
+    for second in range(6):
+        status = report(log, rate_warn_hz=9.0, rate_error_hz=4.0, image_error_s=0.0)
+        seen.append((status.values.get("input_rate_hz"), status.values.get("output_rate_hz"), status.level))
+        for _ in range(10 if second < 3 else 2):
+            answer(log)
+        now_s += 1.0
+    # with 10 a second at first, then 2
+    assert seen == [
+        (None, None, WARN),
+        ("10.00", "10.00", OK),
+        ("10.00", "10.00", OK),
+        ("10.00", "10.00", OK),
+        ("6.00", "6.00", WARN),
+        ("2.00", "2.00", ERROR),
+    ]
+    log.forget()
+    assert "input_rate_hz" not in report(log).values
+
+
+def test_dropped_frames_warn_where_a_share_is_given() -> None:
+    def log() -> FrameLog:
+        made = FrameLog()
+        for _ in range(3):
+            made.received()
+            made.overtaken()
+        answer(made)
+        return made
+
+    assert finding(report(log())) == (OK, "detecting")
+    assert finding(report(log(), dropped_warn=0.7)) == (WARN, "75% of the images were overtaken by newer ones")
+    assert report(log(), dropped_warn=0.8).level == OK
+
+
+def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
+    log = FrameLog()
+    refuse(log)
+    situation = replace(SITUATION, unheard=("/a offers nothing",), fallback="CUDA error")
+    level, message = finding(report(log, situation=situation))
+    assert level == ERROR
+    assert message.split("; ") == [
+        "1 frames refused and 0 failed since the last report, 0 answered: encoding 'yuv422' is not supported",
+        "the GPU failed, the CPU is in its place: CUDA error",
+        "/a offers nothing",
+    ]
+
+
+def test_a_paused_node_and_one_that_is_not_active_are_not_blamed_for_missing_images() -> None:
+    paused = replace(SITUATION, enabled=False)
+    assert finding(report(FrameLog(), situation=paused)) == (WARN, "paused by ~/enable")
+    inactive = replace(SITUATION, state="inactive", unheard=("/a offers nothing",))
+    assert finding(report(FrameLog(), situation=inactive)) == (WARN, "inactive")
+    log = FrameLog()
+    log.error("m.safetensors: model file is missing")
+    unconfigured = replace(SITUATION, state="unconfigured")
+    assert finding(report(log, situation=unconfigured)) == (ERROR, "m.safetensors: model file is missing")
+
+
+def test_every_key_of_a_report_is_one_of_those_described() -> None:
+    log = FrameLog()
+    log.received()
+    log.answered(1.0, {"preprocess": 1.0, "infer": 2.0, "postprocess": 1.0, "total": 4.0})
+    log.seen(Sight(), "640x512 mono16")
+    facts = dict.fromkeys(("model", "model_sha256", "device", "precision", "backend", "parameters"), "x")
+    ages = StampAges()
+    ages.answered(5, 6)
+    report(log, ages)
+    values = report(log, ages, replace(SITUATION, facts=facts, fallback="CUDA error")).values
+    assert list(values) == list(KEYS)
