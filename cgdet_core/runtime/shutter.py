@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.runtime.gain import shared
-from cgdet_core.thermal import ToneLimits
+from cgdet_core.thermal import ToneLimits, count_percentiles
 from cgdet_core.types import ImageArray
 
 _SAMPLES_PER_SIDE = 64  # a tone is judged by so many rows and columns: a tenth of a millisecond
@@ -76,6 +76,5 @@ class ShutterWatch:
 
 def _tones(picture: ImageArray, config: ThermalConfig) -> ToneLimits:
     rows, columns = (max(1, side // _SAMPLES_PER_SIDE) for side in picture.shape[:2])
-    samples = picture[::rows, ::columns].reshape(-1)
-    low, high = np.percentile(samples, (config.low_percentile, config.high_percentile), method="lower")
-    return ToneLimits(float(low), float(high))
+    samples = np.ascontiguousarray(picture[::rows, ::columns]).reshape(1, -1)
+    return ToneLimits(*count_percentiles(samples, (config.low_percentile, config.high_percentile)))
