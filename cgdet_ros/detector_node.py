@@ -31,7 +31,7 @@ from cgdet_ros.image_input import ImageInput, ReceivedFrame, type_name
 from cgdet_ros.outputs import Outputs
 from cgdet_ros.pipeline import WARNING_PERIOD_S, Pipeline
 from cgdet_ros.stamp_age import StampAges
-from cgdet_ros.transitions import guard_transitions, told
+from cgdet_ros.transitions import forget_the_dead, guard_transitions, told
 
 
 class DetectorNode(LifecycleNode):  # type: ignore[misc]
@@ -144,6 +144,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._outputs.destroy()
             self._outputs = None
         release_device_memory()
+        forget_the_dead(self.default_callback_group)
 
     # images
 
@@ -157,6 +158,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._pipeline.drain()
         self._log.forget()
         self._ages.forget()
+        forget_the_dead(self.default_callback_group)
 
     def _on_refused(self, error: Exception) -> None:
         count = self._log.refused(one_line(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,14 @@ def told(callback: Callable[..., Any]) -> Callable[..., Any]:
             return TransitionCallbackReturn.ERROR
 
     return calling
+
+
+def forget_the_dead(group: Any) -> None:
+    """Let a callback group forget what was destroyed: rclpy keeps a reference to each for as long as the node lives."""
+    entities = getattr(group, "entities", None)
+    if isinstance(entities, set):
+        dead = {entity for entity in entities if isinstance(entity, weakref.ref) and entity() is None}
+        entities.difference_update(dead)
 
 
 def guard_transitions(node: Any) -> None:

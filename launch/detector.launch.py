@@ -21,6 +21,7 @@ SHARE = Path(__file__).resolve().parents[1]
 
 ARGUMENTS = {
     "image": ("image", "topic of the thermal images (sensor_msgs/Image)"),
+    "image_transport": ("", "raw, or compressed (JPEG, PNG) behind that topic; empty: what the parameter file says"),
     "namespace": ("", "namespace of the node and of its topics"),
     "name": ("thermal_detector", "name of the node"),
     "params_file": (str(SHARE / "config" / "detector.yaml"), "parameter file (YAML)"),
@@ -33,6 +34,8 @@ ARGUMENTS = {
     "rviz": ("false", "true: show the overlay in RViz"),
 }
 
+# the arguments that are parameters of the same name
+TEXTS = ("model", "device", "image_transport")
 
 # An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -51,7 +54,7 @@ def detector(context):
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    given = {name: ParameterValue(value(name), value_type=str) for name in ("model", "device") if value(name)}
+    given = {name: ParameterValue(value(name), value_type=str) for name in TEXTS if value(name)}
     flags = {name: ParameterValue(value(name).lower() == "true") for name in ("autostart", "use_sim_time")}
     return [
         Node(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,23 @@ def test_without_the_parameter_a_gpu_that_fails_is_an_error_and_the_node_lives(
     assert client.state() == "active"
 
 
+def test_cleanup_leaves_nobody_who_holds_the_model(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    node = start_detector()
+    client.ask(image_message(scene, "mono16"))
+    predictor = weakref.ref(node._pipeline.engine.predictor)
+    assert client.transition("deactivate")
+    assert predictor() is not None
+    assert client.transition("cleanup")
+    assert predictor() is None, "its device memory is not free"
+
+
 def test_lives_leave_nothing_behind(start_detector: Any, client: Any, image_message: Any, scene: Any) -> None:
     """benchmarks/node_cycles.py does so a thousand times, with the memory looked at too."""
     node = start_detector(autostart=False)
 
-    def live() -> tuple[int, int, int, int]:
+    def live() -> tuple[int, ...]:
         for transition in ("configure", "activate"):
             assert client.transition(transition)
         client.connected()
@@ -193,7 +206,8 @@ def test_lives_leave_nothing_behind(start_detector: Any, client: Any, image_mess
         gc.collect()
         waitables = sum(1 for _ in node.waitables)
         entities = sum(1 for _ in node.publishers) + sum(1 for _ in node.subscriptions)
-        return len(os.listdir("/proc/self/fd")), threading.active_count(), entities, waitables
+        kept = len(node.default_callback_group.entities)
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), entities, waitables, kept
 
     live()
     first = live()
