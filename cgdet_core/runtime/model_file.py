@@ -114,7 +114,8 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     with torch.device("meta"):
         outline = Detector(info.model)
     try:
-        with safe_open(path, framework="pt") as handle:
+        # as NumPy arrays: as torch's, safetensors 0.8 loses 150 bytes with every tensor that it gives
+        with safe_open(path, framework="np") as handle:
             state = _read_tensors(path, handle, _stored(outline))
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or train it again") from None
@@ -138,7 +139,7 @@ def _read_tensors(path: Path, handle: Any, expected: dict[str, Tensor]) -> dict[
             raise InputError(f"{path}: {what} tensors {shown}: it does not match its description")
     state: dict[str, Tensor] = {}
     for name, tensor in expected.items():
-        value = handle.get_tensor(name)
+        value = _read_tensor(path, handle, name)
         if value.shape != tensor.shape or value.dtype != tensor.dtype:
             raise InputError(
                 f"{path}: tensor {name} is {list(value.shape)} {value.dtype}, "
@@ -148,6 +149,14 @@ def _read_tensors(path: Path, handle: Any, expected: dict[str, Tensor]) -> dict[
             raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
         state[name] = value
     return state
+
+
+def _read_tensor(path: Path, handle: Any, name: str) -> Tensor:
+    try:
+        return torch.from_numpy(handle.get_tensor(name))
+    except (TypeError, AttributeError) as error:  # a type that NumPy or torch lacks, such as bfloat16
+        shape = handle.get_slice(name).get_shape()
+        raise InputError(f"{path}: tensor {name} is {shape} of a type that no model has ({error})") from None
 
 
 def _stored(detector: Detector) -> dict[str, Tensor]:

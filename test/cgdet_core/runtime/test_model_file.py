@@ -231,7 +231,8 @@ def test_a_missing_an_additional_and_a_misshapen_tensor_are_named(learned_model:
     assert f"lacks tensors {name}" in refusal(rewrite(tmp_path / "m", lacking, description))
     more = {**tensors, "teacher.weight": torch.zeros(1)}
     assert "unknown tensors teacher.weight" in refusal(rewrite(tmp_path / "m", more, description))
-    for odd in (tensors[name][:-1], tensors[name].flatten(), tensors[name].half(), tensors[name].double()):
+    weights = tensors[name]
+    for odd in (weights[:-1], weights.flatten(), weights.half(), weights.double(), weights.bfloat16()):
         message = refusal(rewrite(tmp_path / "m", {**tensors, name: odd.contiguous()}, description))
         assert name in message
         assert str(list(odd.shape)) in message
