@@ -18,6 +18,7 @@ MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
 _ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -26,11 +27,19 @@ _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compressed_format: str) -> ImageArray:
     """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3].
 
-    compressed_format: the message's own words, for the refusal only; the data say what they are.
-    Raises InputError for data that are neither, that are cut or damaged, or that announce more than
-    MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that nothing tells from another.
+    What the bytes are is told by the bytes: image_transport has written "jpeg" and "rgb8; jpeg compressed
+    bgr8" for the same, and a JPEG or PNG says itself in which order its colours are. Only of its
+    compressedDepth ("16UC1; compressedDepth png") the format must tell: there a header of 12 bytes comes
+    before the PNG. Raises InputError for data that are neither, that are cut or damaged, or that announce
+    more than MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that nothing tells from another.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)
+    if "compressedDepth" in compressed_format:
+        buffer = buffer[_DEPTH_HEADER_BYTES:]
+        if buffer[: len(_PNG)].tobytes() != _PNG or "32FC1" in compressed_format:
+            raise InputError(
+                f"a compressed image of format '{compressed_format}' cannot be decoded: send 16UC1 as PNG, or raw"
+            )
     size = announced_height_width_px(buffer) if _has_its_end(buffer) else None
     if size is not None and not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise InputError(f"a compressed image of {size[1]}x{size[0]} pixels is none that cgdet reads")

@@ -268,13 +268,14 @@ def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_i
         f"#!{python_path}\n"
         "import os, sys\n"
         "from cgdet_ros import detector_node as module\n"
-        "process, done = module.DetectorNode._process, []\n"
+        "from cgdet_ros.pipeline import Pipeline\n"
+        "process, done = Pipeline._process, []\n"
         "def dying(self, frame):\n"
         "    if len(done) == 3:\n"
         "        os._exit(7)\n"
         "    process(self, frame)\n"
         "    done.append(frame)\n"
-        "module.DetectorNode._process = dying\n"
+        "Pipeline._process = dying\n"
         "sys.exit(module.main())\n"
     )
     mortal.chmod(0o755)
