@@ -756,7 +756,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise InputError(f"{path}: is its own base: correct the 'base' keys")
-    mapping = _read_mapping(path)
+    mapping = read_mapping(path)
     base = mapping.pop("base", None)
     if base is None:
         return mapping
@@ -773,15 +773,14 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, wanted: str = "a recipe such as config/recipes/first.yaml") -> dict[str, Any]:
+    """The keys and values of a YAML file; InputError says to give `wanted` where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}): give a recipe such as config/recipes/first.yaml"
-        ) from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give {wanted}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text: give a recipe in YAML") from None
+        raise InputError(f"{path}: is not text: give {wanted}, in YAML") from None
     try:
         mapping = yaml.safe_load(text)
     # ValueError: a date that the calendar does not have

@@ -1,0 +1,197 @@
+"""Where an RGB camera's pixels lie in the thermal frame, and by how much its clock is off: kept as a small YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cgdet_core.boxes import clip_xyxy
+from cgdet_core.config import Settings, read_mapping, settings_from_mapping
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_text
+from cgdet_core.types import BoolArray, FloatArray
+
+Matrix = NDArray[np.float64]
+How = Literal["estimated", "camera_info", "identity"]
+
+_SHRINK_BELOW = 0.75  # thermal pixels per RGB pixel under which single RGB pixels would be passed over
+
+
+@dataclass(frozen=True)
+class Registration:
+    """homography: float64 [3, 3], RGB pixel -> thermal pixel, where (0, 0) is the outer corner of the first pixel.
+
+    Boxes (boxes.py) are of that convention; OpenCV counts from the first pixel's centre, half a pixel off. It is
+    scaled so that the third coordinate is positive in the middle of the RGB picture. offset_ns is added to an RGB
+    stamp to get the thermal clock; frames pair within tolerance_ns. quality: figures by name, of how it was found.
+    """
+
+    homography: Matrix
+    thermal_height_width_px: tuple[int, int]
+    rgb_height_width_px: tuple[int, int]
+    offset_ns: int = 0
+    tolerance_ns: int = 20_000_000
+    how: How = "estimated"
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        matrix = np.array(self.homography, np.float64)
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+            raise InputError("homography: is not a matrix of 3 by 3 finite numbers: register again")
+        if min(*self.thermal_height_width_px, *self.rgb_height_width_px) < 1:
+            raise InputError("thermal_height_width_px and rgb_height_width_px: give sizes of 1 or more")
+        height, width = self.rgb_height_width_px
+        middle = float(matrix[2] @ (width / 2, height / 2, 1))
+        # the determinant, where the middle's depth is 1 and lengths are counted in picture widths
+        unit = np.diag([width, width, 1.0])
+        if middle == 0 or abs(np.linalg.det(np.linalg.inv(unit) @ matrix @ unit / middle)) < 1e-6:
+            raise InputError("homography: maps the RGB picture to a line or a point: register again")
+        pivot = float(matrix[2, 2]) if matrix[2, 2] / middle > 1e-3 else middle
+        if abs(pivot - 1) > 1e-12:  # what was scaled once is kept bit for bit
+            matrix /= pivot
+        matrix.setflags(write=False)
+        object.__setattr__(self, "homography", matrix)
+
+    def warp(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], BoolArray]:
+        """uint8 [H, W, 3] -> uint8 [H', W', 3] in the thermal frame, and bool [H', W'] where it shows the RGB picture.
+
+        Bilinear; a finer RGB picture is first shrunk to the thermal one's scale. Black where not valid. A pixel is
+        valid where all RGB pixels that it is mixed from are of the picture. InputError for an RGB picture of another
+        size than the registered one.
+        """
+        if rgb.shape[:2] != self.rgb_height_width_px:
+            height, width = self.rgb_height_width_px
+            raise InputError(
+                f"an RGB picture of {rgb.shape[1]}x{rgb.shape[0]} pixels: the registration is of {width}x{height}: "
+                "register again"
+            )
+        picture, scale = self._shrunk(rgb)
+        to_thermal = self.homography @ scale
+        height, width = self.thermal_height_width_px
+        centres = _between_conventions(to_thermal)
+        warped = cv2.warpPerspective(picture, centres, (width, height), flags=cv2.INTER_LINEAR)
+        valid = _reaches(_inverse(to_thermal), (height, width), (picture.shape[0], picture.shape[1]))
+        warped[~valid] = 0
+        return np.asarray(warped, np.uint8), valid
+
+    def _shrunk(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Matrix]:
+        """The picture at about the thermal frame's scale, and the matrix from its pixels to those of `rgb`."""
+        height, width = self.rgb_height_width_px
+        x, y, depth = self.homography @ (width / 2, height / 2, 1)
+        jacobian = (self.homography[:2, :2] - np.outer((x / depth, y / depth), self.homography[2, :2])) / depth
+        scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
+        picture = np.ascontiguousarray(rgb)
+        if scale >= _SHRINK_BELOW:
+            return picture, np.eye(3)
+        shrunk_width, shrunk_height = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = np.asarray(cv2.resize(picture, (shrunk_width, shrunk_height), interpolation=cv2.INTER_AREA), np.uint8)
+        return picture, np.diag([width / shrunk_width, height / shrunk_height, 1.0])
+
+    def boxes_to_thermal(self, boxes_xyxy_px: FloatArray) -> FloatArray:
+        """float [N, 4] in RGB pixels -> float32 [N, 4]: the upright box around the warped corners, cut to the frame.
+
+        A box without an area is one that the frame does not show, or that reaches over the homography's horizon.
+        """
+        boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
+        corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        mapped = corners @ self.homography[:, :2].T + self.homography[:, 2]
+        seen = (mapped[:, :, 2] > 1e-6).all(1)
+        points = mapped[seen][:, :, :2] / mapped[seen][:, :, 2:]
+        upright = np.zeros((len(boxes), 4), np.float32)
+        upright[seen] = np.concatenate([points.min(1), points.max(1)], axis=1)
+        return clip_xyxy(upright, *self.thermal_height_width_px)
+
+
+def identity_registration(
+    height_width_px: tuple[int, int], *, offset_ns: int = 0, tolerance_ns: int = 20_000_000
+) -> Registration:
+    """Of cameras whose pictures are registered already: both of this size."""
+    return Registration(
+        np.eye(3), height_width_px, height_width_px, offset_ns=offset_ns, tolerance_ns=tolerance_ns, how="identity"
+    )
+
+
+def _between_conventions(homography: Matrix) -> Matrix:
+    """The same mapping of pixels counted from the first one's centre, as OpenCV counts them."""
+    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.asarray(_inverse(shift) @ homography @ shift, np.float64)
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
+def _reaches(to_picture: Matrix, frame_px: tuple[int, int], picture_px: tuple[int, int]) -> BoolArray:
+    """bool [H, W]: where the four picture pixels around a frame pixel's centre exist; sizes are (height, width)."""
+    height, width = frame_px
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    u, v, depth = np.tensordot(to_picture, np.stack([x, y, np.ones_like(x)]), axes=1)
+    ahead = depth > 0  # as the third coordinate of the homography is, where it maps what the RGB camera sees
+    safe = np.where(ahead, depth, 1.0)
+    u, v = u / safe, v / safe
+    slack = 1 / 64  # warpPerspective counts in 32nds of a pixel
+    inside_x = (u >= 0.5 - slack) & (u <= picture_px[1] - 0.5 + slack)
+    inside_y = (v >= 0.5 - slack) & (v <= picture_px[0] - 0.5 + slack)
+    return np.asarray(ahead & inside_x & inside_y, np.bool_)
+
+
+Row = Annotated[tuple[float, float, float], Field(description="three numbers")]
+Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+class _RegistrationFile(Settings):
+    """The YAML's keys."""
+
+    how: How
+    homography: tuple[Row, Row, Row]
+    offset_ns: int
+    tolerance_ns: int = Field(ge=0)
+    thermal_height_width_px: Size
+    rgb_height_width_px: Size
+    quality: dict[str, float] = Field(default_factory=dict)
+
+
+def load_registration(path: Path) -> Registration:
+    """The registration in a YAML that `save_registration` wrote; InputError names the file and every odd key."""
+    read = settings_from_mapping(_RegistrationFile, read_mapping(path, "what `cgdet bag register` wrote"), str(path))
+    try:
+        return Registration(
+            np.array(read.homography, np.float64),
+            read.thermal_height_width_px,
+            read.rgb_height_width_px,
+            read.offset_ns,
+            read.tolerance_ns,
+            read.how,
+            read.quality,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+_HEAD = """\
+# RGB camera -> thermal camera, by `cgdet bag register`.
+# homography: RGB pixel -> thermal pixel, (0, 0) the outer corner of the first pixel.
+# offset_ns: added to an RGB stamp to get the thermal clock.
+"""
+
+
+def save_registration(path: Path, registration: Registration) -> None:
+    """Write the YAML whole or not at all; what was written reads back as the same numbers."""
+    document = {
+        "how": registration.how,
+        "homography": [[float(value) for value in row] for row in registration.homography],
+        "offset_ns": int(registration.offset_ns),
+        "tolerance_ns": int(registration.tolerance_ns),
+        "thermal_height_width_px": [int(side) for side in registration.thermal_height_width_px],
+        "rgb_height_width_px": [int(side) for side in registration.rgb_height_width_px],
+        "quality": {name: float(value) for name, value in registration.quality.items()},
+    }
+    write_text(path, _HEAD + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))
