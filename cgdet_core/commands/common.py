@@ -62,7 +62,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
-    parser.add_argument("--truth-topic", help="Detection2DArray topic with the labels of a bag")
+    parser.add_argument(
+        "--truth-topic", help="labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
+    )
     parser.add_argument(
         "--damaged",
         choices=("refuse", "read"),

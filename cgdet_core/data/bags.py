@@ -6,10 +6,7 @@ Header stamps, not record times, say which labels belong to which image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from cgdet_core.data.bag_images import (
     RawImage,
@@ -20,11 +17,10 @@ from cgdet_core.data.bag_images import (
 )
 from cgdet_core.data.bag_reader import BagMessage, BagReader, BagTopic, Damaged
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic, image_topics
-from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_from_message, truth_from_message
-from cgdet_core.data.ros_types import FRAME_INFO
+from cgdet_core.data.bag_truth import FrameInfo
 from cgdet_core.data.salvage_parts import Loss
-from cgdet_core.errors import InputError
-from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
+from cgdet_core.data.stamped_labels import bag_labels, read_frame_info, read_truth
+from cgdet_core.types import CLASS_NAMES, Sample
 
 __all__ = [
     "BagMessage",
@@ -56,41 +52,6 @@ def read_raw_images(path: Path | str, image_topic: str | None = None) -> Iterato
         yield from raw_images(bag, choose_image_topic(bag, image_topic))
 
 
-def read_truth(
-    bag: BagReader,
-    truth_topic: str,
-    class_names: Sequence[str] = CLASS_NAMES,
-    class_map: Mapping[str, str] | None = None,
-) -> dict[int, GroundTruth]:
-    """Header stamp in ns -> labels, of the whole bag (labels are small; the images are not touched).
-
-    The classes that `<truth_topic>/frame_info` leaves out are marked as unlabelled. InputError for an
-    unknown class, and for two arrays of one stamp.
-    """
-    truth: dict[int, GroundTruth] = {}
-    mapping = dict(class_map or {})
-    for item in bag.messages([truth_topic]):
-        stamp_ns = item.stamp_ns
-        where = f"{bag.path}: {truth_topic}, labels of stamp {stamp_ns} ns"
-        if stamp_ns in truth:
-            raise InputError(f"{where}: there are several: give a topic with one array per image")
-        truth[stamp_ns] = truth_from_message(item.message, class_names, mapping, where)
-    for stamp_ns, info in read_frame_info(bag, truth_topic).items():
-        if stamp_ns in truth and info.labelled is not None:
-            targets = {mapping.get(name, name) for name in info.labelled}
-            labelled = np.array([name in targets for name in class_names], np.bool_)
-            truth[stamp_ns] = replace(truth[stamp_ns], labelled=None if labelled.all() else labelled)
-    return truth
-
-
-def read_frame_info(bag: BagReader, truth_topic: str) -> dict[int, FrameInfo]:
-    """Header stamp in ns -> what `<truth_topic>/frame_info` says of the frame; empty without that topic."""
-    topic = bag.topics.get(truth_topic + FRAME_INFO_SUFFIX)
-    if topic is None or topic.type != FRAME_INFO:
-        return {}
-    return {item.stamp_ns: frame_info_from_message(item.message) for item in bag.messages([topic.name])}
-
-
 def read_labelled_frames(
     path: Path | str,
     image_topic: str | None = None,
@@ -102,7 +63,8 @@ def read_labelled_frames(
 ) -> Iterator[Sample]:
     """Every image of one topic with its labels, matched by exact header stamp, in order of record times.
 
-    A first pass reads the labels, which may have been recorded before or after their images; the
+    truth_topic: the topic of the labels, or a COCO JSON keyed by stamp (stamped_labels.py). A first pass reads the
+    labels, which may have been recorded before or after their images; the
     images are then streamed. `truth` is None for an image without an array of its stamp, and for all
     of them where the bag has no topic of labels. `name` is the name in frame_info, else topic and
     stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
@@ -112,23 +74,18 @@ def read_labelled_frames(
     """
     with BagReader(path, damaged) as bag:
         topic = choose_image_topic(bag, image_topic)
-        labels = choose_truth_topic(bag, truth_topic)
-        truth = read_truth(bag, labels, class_names, class_map) if labels else {}
-        infos = read_frame_info(bag, labels) if labels else {}
+        labels = bag_labels(bag, truth_topic, class_names, class_map)
         seen: dict[str, int] = {}
         matched = 0
         for image, frame in readable_frames(bag, topic):
-            info = infos.get(image.stamp_ns, FrameInfo())
+            info = labels.infos.get(image.stamp_ns, FrameInfo())
             name = info.name or f"{topic}@{image.stamp_ns}"
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
-            matched += image.stamp_ns in truth
-            yield Sample(name, frame, truth.get(image.stamp_ns), light=info.light, scene=info.scene)
+            truth = labels.of_frame(image.stamp_ns, frame.height_width_px)
+            matched += truth is not None
+            yield Sample(name, frame, truth, light=info.light, scene=info.scene)
         if losses is not None:
             losses += bag.losses
-        if truth and not matched:
-            raise InputError(
-                f"{bag.path}: none of the {len(truth)} label arrays of {labels} has the header stamp of an image of "
-                f"{topic}: labels must bear the header of their image"
-            )
+        labels.check_any(matched, topic)

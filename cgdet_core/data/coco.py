@@ -1,7 +1,8 @@
 """COCO detection sets: read, checked, as samples; and written.
 
 `file_name` is relative to the JSON's folder. An image may name its registered RGB partner
-(`rgb_file_name`), its `light` (day, night) and its `scene`.
+(`rgb_file_name`) and where that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does
+not), its `light` (day, night), its `scene`, and the classes that are `labelled` in it, where not all are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
+from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy, xyxy_to_xywh
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
-from cgdet_core.types import CLASS_NAMES, Frame, GroundTruth, ImageArray, Sample
+from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
 
 # OpenCV prints warnings about damaged files of its own; what is wrong is said once, by the error that is raised
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -32,7 +33,7 @@ _MAX_SIDE_PX = 1_000_000
 
 @dataclass(frozen=True)
 class CocoRecord:
-    """One image of a set and its labels, not yet read."""
+    """One image of a set and its labels, not yet read; pixels: of an image that has no file of its own, as in a bag."""
 
     image_id: int
     file_name: str
@@ -42,6 +43,8 @@ class CocoRecord:
     rgb_path: Path | None
     light: str | None
     scene: str | None
+    rgb_valid_path: Path | None = None
+    pixels: ImageArray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class CocoSet:
     def sample(self, index: int, with_rgb: bool = False) -> Sample:
         """Sample `index` with its image read; with_rgb reads the partner too, where the set names one."""
         record = self.records[index]
-        image = read_image(record.path)
+        image = read_image(record.path) if record.pixels is None else record.pixels
         rgb_path = self.rgb_path(index) if with_rgb else None
         if image.shape[:2] != record.height_width_px:
             height, width = record.height_width_px
@@ -126,9 +129,23 @@ def load_coco(
     Raises InputError for a file that is no COCO set, a missing image, a label of an unknown image or
     category, and boxes that are no boxes.
     """
-    document = _read_json(path)
+    document = read_coco_json(path)
     names = tuple(class_names)
-    mapping = dict(class_map or {})
+    records = tuple(
+        _record(path, image, truth) for image, truth in labelled_images(document, path, names, dict(class_map or {}))
+    )
+    if not records:
+        raise InputError(f"{path}: lists no image")
+    return CocoSet(path, names, records)
+
+
+def labelled_images(
+    document: dict[str, Any], path: Path, names: tuple[str, ...], mapping: Mapping[str, str]
+) -> Iterator[tuple[dict[str, Any], GroundTruth]]:
+    """Every entry of `images` of a COCO document, with its labels as `load_coco` reads them; no file is looked for.
+
+    path: of the document, for messages; names and mapping: `load_coco`'s class_names and class_map.
+    """
     for target in mapping.values():
         if target != IGNORE and target not in names:
             raise InputError(f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}")
@@ -155,57 +172,64 @@ def load_coco(
                 f"{path}: annotation {annotation.get('id')} is of category {category_id}, which is not listed"
             )
         labels[image_id].append(annotation)
-    records = tuple(
-        _record(path, image, labels[image_id], targets, len(names), labelled) for image_id, image in images.items()
-    )
-    if not records:
-        raise InputError(f"{path}: lists no image")
-    return CocoSet(path, names, records)
+    for image_id, image in images.items():
+        yield image, _truth(path, image, labels[image_id], targets, names, labelled)
 
 
-def _record(
+def _truth(
     path: Path,
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
     targets: Mapping[int, int | None],
-    classes: int,
-    labelled: np.ndarray[Any, np.dtype[np.bool_]],
-) -> CocoRecord:
+    names: tuple[str, ...],
+    labelled: BoolArray,
+) -> GroundTruth:
     where = f"{path}: image {image['id']}"
-    file_name, height, width = _text(image, "file_name", where), _side(image.get("height")), _side(image.get("width"))
-    if not file_name or height is None or width is None:
+    height, width = _side(image.get("height")), _side(image.get("width"))
+    if not _text(image, "file_name", where) or height is None or width is None:
         raise InputError(f"{where} lacks a file_name, or a height and a width in whole pixels (1 to {_MAX_SIDE_PX})")
-    light = _text(image, "light", where)
-    if light not in (*LIGHTS, None):
-        raise InputError(f"{where} has the light '{light}': give {' or '.join(LIGHTS)}, or null")
-    image_path = path.parent / file_name
-    if not os.path.isfile(image_path):
-        raise InputError(f"{image_path}: image named by {path.name} is missing: keep images beside the JSON")
+    own = image.get("labelled")
+    if own is not None:
+        if not isinstance(own, list) or not all(name in names for name in own):
+            raise InputError(f"{where}: its labelled is {own!r:.60}: give a list of the classes {', '.join(names)}")
+        labelled = labelled & np.isin(names, own)
     boxes, class_ids, ignore = [], [], []
     for annotation in annotations:
         box = annotation.get("bbox")
         if not _is_box(box):
             raise InputError(f"{path}: annotation {annotation.get('id')} has no box [left, top, width, height]: {box}")
         target = targets[annotation["category_id"]]
-        for class_id in range(classes) if target is None else (target,):
+        for class_id in range(len(names)) if target is None else (target,):
             boxes.append(box)
             class_ids.append(class_id)
             ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
-    rgb_name = _text(image, "rgb_file_name", where)
+    return GroundTruth(
+        clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width),
+        np.array(class_ids, np.int64),
+        np.array(ignore, np.bool_),
+        None if labelled.all() else labelled,
+    )
+
+
+def _record(path: Path, image: dict[str, Any], truth: GroundTruth) -> CocoRecord:
+    where = f"{path}: image {image['id']}"
+    file_name, light = image["file_name"], _text(image, "light", where)
+    if light not in (*LIGHTS, None):
+        raise InputError(f"{where} has the light '{light}': give {' or '.join(LIGHTS)}, or null")
+    image_path = path.parent / file_name
+    if not os.path.isfile(image_path):
+        raise InputError(f"{image_path}: image named by {path.name} is missing: keep images beside the JSON")
+    rgb_name, valid_name = _text(image, "rgb_file_name", where), _text(image, "rgb_valid_file_name", where)
     return CocoRecord(
         image_id=image["id"],
         file_name=file_name,
         path=image_path,
-        height_width_px=(height, width),
-        truth=GroundTruth(
-            clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width),
-            np.array(class_ids, np.int64),
-            np.array(ignore, np.bool_),
-            None if labelled.all() else labelled,
-        ),
+        height_width_px=(int(image["height"]), int(image["width"])),
+        truth=truth,
         rgb_path=path.parent / rgb_name if rgb_name else None,
         light=light,
         scene=_text(image, "scene", where),
+        rgb_valid_path=path.parent / valid_name if rgb_name and valid_name else None,
     )
 
 
@@ -223,7 +247,7 @@ def _side(value: Any) -> int | None:
     return int(value)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_coco_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -237,7 +261,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def read_json_lists(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """The images, annotations and categories of a COCO JSON as they stand, unchecked; InputError without them."""
-    document = _read_json(path)
+    document = read_coco_json(path)
     images, annotations, categories = (_list(document, key, path) for key in ("images", "annotations", "categories"))
     return images, annotations, categories
 
@@ -281,3 +305,19 @@ def write_coco(
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
     }
     write_text(path, json.dumps(document))
+
+
+def coco_annotations(truth: GroundTruth, image_id: int, first_id: int) -> list[dict[str, Any]]:
+    """The labels of one image as COCO annotations, numbered from `first_id`; category 1 is class 0."""
+    boxes = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64).round(3)
+    return [
+        {
+            "id": first_id + place,
+            "image_id": image_id,
+            "category_id": int(class_id) + 1,
+            "bbox": box.tolist(),
+            "area": float(box[2] * box[3]),
+            "iscrowd": int(ignore),
+        }
+        for place, (box, class_id, ignore) in enumerate(zip(boxes, truth.class_ids, truth.ignore, strict=True))
+    ]

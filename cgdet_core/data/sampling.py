@@ -48,14 +48,15 @@ def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
 
     Raises InputError for a name that is no class, or one that no category of the file gives.
     """
-    of_file = coco.records[0].truth.labelled
+    known = [record.truth.labelled for record in coco.records]
+    of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
     for name in labelled_classes:
         if name not in coco.class_names:
             raise InputError(
                 f"{coco.path}: labelled_classes names '{name}', which is none of the classes "
                 f"{', '.join(coco.class_names)}"
             )
-        if of_file is not None and not of_file[coco.class_names.index(name)]:
+        if not of_file[coco.class_names.index(name)]:
             raise InputError(
                 f"{coco.path}: labelled_classes names '{name}', which no category of the file gives: leave it out, or "
                 "map a category to it (class_map)"
@@ -65,11 +66,12 @@ def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
     for record in coco.records:
         truth = record.truth
         kept = labelled[truth.class_ids]
+        known_here = labelled if truth.labelled is None else labelled & truth.labelled
         restricted = GroundTruth(
             truth.boxes_xyxy_px[kept],
             truth.class_ids[kept],
             truth.ignore[kept],
-            None if labelled.all() else labelled,
+            None if known_here.all() else known_here,
         )
         records.append(replace(record, truth=restricted))
     return replace(coco, records=tuple(records))

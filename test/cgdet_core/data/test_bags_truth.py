@@ -63,7 +63,7 @@ def test_a_stamp_one_nanosecond_off_is_another_frame(tmp_path, ros2):
 
 def test_labels_that_fit_no_image_at_all_are_refused(tmp_path, ros2):
     rows = [image_row(ros2, 1, 100), truth_row(ros2, 1, 101, [])]
-    with pytest.raises(InputError, match=r"none of the 1 label arrays of /ground_truth.*header"):
+    with pytest.raises(InputError, match=r"/ground_truth: none of its 1 labelled stamps.*header"):
         list(read_labelled_frames(ros2.write(tmp_path / "bag", rows)))
 
 

@@ -305,3 +305,27 @@ def test_a_set_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: P
             write_coco(path, [], [])
         assert "\n" not in str(caught.value)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.json"]
+
+
+def test_an_image_may_name_where_its_rgb_is_valid_and_which_classes_are_labelled(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8), np.uint8))
+    size = {"height": 8, "width": 8}
+    images = [
+        {"id": 1, "file_name": "a.png", "rgb_file_name": "a.jpg", "rgb_valid_file_name": "valid.png", **size},
+        {"id": 2, "file_name": "b.png", "rgb_valid_file_name": "valid.png", "labelled": ["car"], **size},
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(("person", "bicycle", "car"), 1)]
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    first, second = load_coco(path).records
+    assert first.rgb_valid_path == tmp_path / "valid.png"
+    assert first.truth.labelled is None
+    # without RGB there is nothing to be valid
+    assert second.rgb_valid_path is None
+    assert second.truth.labelled is not None
+    assert second.truth.labelled.tolist() == [False, False, True]
+    images[1]["labelled"] = ["truck"]
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    with pytest.raises(InputError, match=r"image 2: its labelled is \['truck'\]: give a list of the classes person"):
+        load_coco(path)
