@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +45,48 @@ def replacing(path: Path) -> Iterator[Path]:
 def _remedy(error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.errno is None
     return "free the disk or choose another place" if full else "choose another place"
+
+
+@contextmanager
+def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
+
+    A folder at `path` is replaced, at the end, where `overwrite` and it holds the file `marker`, which says that it is
+    of the kind that is written. Raises InputError, with `path` and the reason, for a place that is taken and where the
+    disk refuses.
+    """
+    _check_free(path, marker, overwrite)
+    holder: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        (holder / path.name).mkdir()
+        yield holder / path.name
+        _check_free(path, marker, overwrite)  # somebody may have been quicker
+        if path.exists():
+            path.rename(holder / "previous")
+        try:
+            (holder / path.name).rename(path)
+        except BaseException:
+            if (holder / "previous").exists():
+                (holder / "previous").rename(path)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): {_remedy(error)}") from None
+    finally:
+        if holder is not None:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+def _check_free(path: Path, marker: str, overwrite: bool) -> None:
+    if not path.name or path.name == "..":
+        raise InputError(f"{path}: is not a name for a folder: give the folder to make")
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise InputError(f"{path}: exists already: choose another folder, or overwrite it with --overwrite")
+    if path.is_symlink() or not (path / marker).is_file():
+        raise InputError(f"{path}: holds no {marker} and is not overwritten: choose another folder")
 
 
 def make_folder(path: Path) -> None:

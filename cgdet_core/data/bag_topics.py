@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from cgdet_core.data.bag_images import first_image, raw_images
+from cgdet_core.data.bag_images import RawImage, first_image, raw_images
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.ros_types import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.errors import InputError
@@ -115,6 +115,38 @@ def _words(name: str) -> list[str]:
 
 def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
     return any(pattern.fullmatch(word) for word in words)
+
+
+def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
+    """The topic of the RGB camera beside the thermal one: `topic`, or the only one in colour; None without one.
+
+    Of several in colour the one whose name says rgb, color or visible; topics named as drawn on are left out.
+    InputError where `topic` is no image topic, is the thermal one or holds no message, or several may be the one.
+    """
+    names = [name for name in image_topics(bag) if name != thermal_topic]
+    if topic is not None:
+        if topic not in names:
+            raise InputError(f"{bag.path}: '{topic}' is no image topic beside {thermal_topic}: {_listing(bag, names)}")
+        if not bag.topics[topic].count:
+            raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
+        return topic
+    coloured = [
+        name
+        for name in names
+        if bag.topics[name].count and not _any(_DRAWN_WORD, _words(name)) and _is_coloured(first_image(bag, name))
+    ]
+    named = [name for name in coloured if _any(_COLOUR_WORD, _words(name))]
+    candidates = named or coloured
+    if len(candidates) > 1:
+        raise InputError(f"{bag.path}: several topics may be the RGB camera's: name one of {_listing(bag, candidates)}")
+    return candidates[0] if candidates else None
+
+
+def _is_coloured(image: RawImage) -> bool:
+    try:
+        return image.decode().ndim == 3
+    except InputError:
+        return False
 
 
 def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:

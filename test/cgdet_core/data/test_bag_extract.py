@@ -1,0 +1,147 @@
+"""`cgdet bag extract`'s work: a COCO set of a bag's frames, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.data.bag_extract import extract_bag
+from cgdet_core.data.bag_pairs import open_paired
+from cgdet_core.data.coco import load_coco
+from cgdet_core.data.registration import Registration
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+SIZE = (24, 32)
+
+
+def thermal_pixels(place):
+    return np.random.default_rng(place).integers(0, 65536, SIZE).astype(np.uint16)
+
+
+def street(ros2, path, frames=4, labelled=(0, 1, 3), broken=None):
+    """16-bit frames at 10 Hz; frame 2 has no RGB, frame 1 holds nothing."""
+    rows = []
+    for place in range(frames):
+        stamp = 1_700_000_000_000_000_000 + place * 100_000_000
+        short = {"data": np.zeros(3, np.uint8)} if place == broken else {}
+        rows.append(("/thermal", IMAGE, stamp, ros2.image(thermal_pixels(place), "mono16", stamp, **short)))
+        if place != 2:
+            rgb = np.full((*SIZE, 3), 50 + place, np.uint8)
+            rows.append(("/rgb", IMAGE, stamp, ros2.image(rgb, "rgb8", stamp)))
+        if place in labelled:
+            boxes = [] if place == 1 else [("person", 10.0, 12.0, 4.0, 8.0), ("ignore:car", 20.0, 12.0, 6.0, 6.0)]
+            rows.append(("/ground_truth", DETECTIONS, stamp, ros2.truth(boxes, stamp)))
+    return ros2.write(path, rows)
+
+
+def test_a_set_holds_lossless_frames_their_rgb_and_labels(tmp_path, ros2):
+    bag = open_paired(street(ros2, tmp_path / "bag"))
+    counts = extract_bag(bag, tmp_path / "set", progress=False)
+    assert (counts.frames, counts.labelled, counts.with_rgb, counts.objects) == (4, 3, 3, 2)
+    coco = load_coco(tmp_path / "set" / "set.json")
+    assert [record.file_name for record in coco.records] == [f"thermal/{place:06d}.png" for place in (0, 1, 3)]
+    for sample, place in zip(coco, (0, 1, 3), strict=True):
+        assert sample.frame.image.dtype == np.uint16
+        assert (sample.frame.image == thermal_pixels(place)).all()
+    first, empty, _ = coco.records
+    assert first.truth.boxes_xyxy_px.tolist() == [[8, 8, 12, 16], [17, 9, 23, 15]]
+    assert first.truth.class_ids.tolist() == [0, 2]
+    assert first.truth.ignore.tolist() == [False, True]
+    assert len(empty.truth) == 0
+    rgb = coco.sample(2, with_rgb=True).rgb
+    assert rgb is not None
+    assert abs(int(rgb.mean()) - 53) <= 1
+    assert first.rgb_valid_path is None
+
+
+def test_frames_without_labels_stand_apart_and_are_no_images(tmp_path, ros2):
+    extract_bag(open_paired(street(ros2, tmp_path / "bag")), tmp_path / "set", progress=False)
+    document = json.loads((tmp_path / "set" / "set.json").read_text())
+    (unlabelled,) = document["unlabelled_images"]
+    assert unlabelled["file_name"] == "thermal/000002.png"
+    assert unlabelled["stamp_ns"] == 1_700_000_000_200_000_000
+    assert "rgb_file_name" not in unlabelled
+    assert (tmp_path / "set" / "thermal" / "000002.png").is_file()
+    assert [image["stamp_ns"] % 10**9 for image in document["images"]] == [0, 100_000_000, 300_000_000]
+
+
+def test_without_any_labels_every_frame_is_unlabelled(tmp_path, ros2):
+    counts = extract_bag(open_paired(street(ros2, tmp_path / "bag", labelled=())), tmp_path / "set", progress=False)
+    assert (counts.frames, counts.labelled) == (4, 0)
+    with pytest.raises(InputError, match="lists no image"):
+        load_coco(tmp_path / "set" / "set.json")
+
+
+def test_numbers_count_the_frames_that_are_taken(tmp_path, ros2):
+    path = street(ros2, tmp_path / "bag", frames=7, labelled=range(7))
+    extract_bag(open_paired(path, every=3), tmp_path / "set", progress=False)
+    coco = load_coco(tmp_path / "set" / "set.json")
+    assert [record.file_name for record in coco.records] == [f"thermal/{place:06d}.png" for place in range(3)]
+    assert (coco.sample(2).frame.image == thermal_pixels(6)).all()
+
+
+def test_where_rgb_does_not_reach_is_written_beside(tmp_path, ros2):
+    registration = Registration(np.array([[1, 0, 8], [0, 1, 0], [0, 0, 1.0]]), SIZE, SIZE)
+    bag = open_paired(street(ros2, tmp_path / "bag"), registration=registration)
+    extract_bag(bag, tmp_path / "set", progress=False)
+    coco = load_coco(tmp_path / "set" / "set.json")
+    assert {record.rgb_valid_path for record in coco.records} == {tmp_path / "set" / "rgb_valid.png"}
+    mask = cv2.imread(str(tmp_path / "set" / "rgb_valid.png"), cv2.IMREAD_UNCHANGED)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[:, 8:] = 255
+    assert (mask == expected).all()
+
+
+def test_labels_of_a_file_take_the_place_of_the_bags_own(tmp_path, ros2):
+    labels = tmp_path / "labels.json"
+    image = {"id": 1, "file_name": "1700000000200000000", "height": 24, "width": 32, "light": "night"}
+    box = {"id": 1, "image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}
+    categories = [{"id": 9, "name": "lorry"}]
+    labels.write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
+    bag = open_paired(street(ros2, tmp_path / "bag"), with_rgb=False)
+    extract_bag(bag, tmp_path / "set", str(labels), class_map={"lorry": "car"}, progress=False)
+    (record,) = load_coco(tmp_path / "set" / "set.json").records
+    assert record.file_name == "thermal/000002.png"
+    assert record.light == "night"
+    assert record.truth.class_ids.tolist() == [2]
+    # persons and bicycles were not labelled
+    assert record.truth.labelled is not None
+    assert record.truth.labelled.tolist() == [False, False, True]
+
+
+def test_after_an_error_nothing_is_left(tmp_path, ros2):
+    bag = open_paired(street(ros2, tmp_path / "bag", broken=3))
+    with pytest.raises(InputError, match="stamp 1700000000300000000"):
+        extract_bag(bag, tmp_path / "out" / "set", progress=False)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, ros2, full_disk):
+    bag = open_paired(street(ros2, tmp_path / "bag"))
+    with full_disk(500), pytest.raises(InputError, match=r"set: cannot be written .*free the disk"):
+        extract_bag(bag, tmp_path / "out" / "set", progress=False)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_lies_there_stays_unless_it_is_a_set_to_overwrite(tmp_path, ros2):
+    bag = open_paired(street(ros2, tmp_path / "bag"))
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        extract_bag(bag, out, progress=False)
+    with pytest.raises(InputError, match=r"holds no set\.json and is not overwritten"):
+        extract_bag(bag, out, overwrite=True, progress=False)
+    assert (out / "thesis.txt").read_text() == "mine"
+    extract_bag(bag, tmp_path / "other", progress=False)
+    (tmp_path / "other" / "old.txt").write_text("")
+    with pytest.raises(InputError, match="exists already"):
+        extract_bag(bag, tmp_path / "other", progress=False)
+    extract_bag(bag, tmp_path / "other", overwrite=True, progress=False)
+    assert not (tmp_path / "other" / "old.txt").exists()
+    assert len(load_coco(tmp_path / "other" / "set.json")) == 3
