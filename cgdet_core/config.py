@@ -413,7 +413,7 @@ class AugmentConfig(Settings):
 class SourceConfig(Settings):
     """One training set."""
 
-    path: str = Field(description="COCO JSON; relative paths are taken from the folder given with --data")
+    path: str = Field(description="COCO JSON or bag; relative paths are taken from the folder given with --data")
     weight: float = Field(1.0, gt=0, description="share of the samples, relative to the other sources")
     grey_rgb: bool = Field(False, description="an RGB set, used as grey pictures")
     rgb: Literal["auto", "partner", "own", "none"] = Field(
@@ -436,6 +436,32 @@ class SourceConfig(Settings):
         le=4,
         description="of the set's blocks of 50 frame numbers every fifth, from this one on, validates only",
     )
+
+    image_topic: str | None = Field(None, description="of a bag: the thermal images; empty: the most thermal-looking")
+    rgb_topic: str | None = Field(None, description="of a bag: the RGB images; empty: the only one in colour")
+    labels: str | None = Field(
+        None,
+        description="of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp, as `cgdet bag label` writes "
+        "it; empty: the bag's own topic of labels",
+    )
+    registration: str | None = Field(
+        None, description="of a bag: the YAML of `cgdet bag register`; empty: pictures of one size are registered"
+    )
+    every: int = Field(1, ge=1, description="of a bag: only every so-many-th frame")
+
+    @property
+    def is_bag(self) -> bool:
+        return not self.path.endswith(".json")
+
+    @model_validator(mode="after")
+    def _keys_of_bags(self) -> SourceConfig:
+        given = [
+            key for key in ("image_topic", "rgb_topic", "labels", "registration") if getattr(self, key) is not None
+        ]
+        given += ["every"] if self.every != 1 else []
+        if given and not self.is_bag:
+            raise ValueError(f"{given[0]} is of a bag, {self.path} is a COCO JSON: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _own_is_rgb(self) -> SourceConfig:
@@ -675,6 +701,13 @@ class TrainConfig(Settings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads of the arithmetic; 0 lets torch choose")
     workers: int = Field(1, ge=0, description="processes that prepare batches; 0 prepares them in the training process")
+    cache_mb: int = Field(
+        4096,
+        ge=0,
+        le=10_000_000,
+        description="training frames lie in memory up to so many MB, of each process of a run; further ones in a file "
+        "without a name beside the run, of which the system keeps in memory what fits",
+    )
     checkpoint_seconds: float = Field(60.0, gt=0)
     validate_every_images: int | None = Field(
         None,
@@ -708,6 +741,57 @@ class BagConfig(Settings):
     frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
     coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
     jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
+
+
+class LabelConfig(Settings):
+    """How an RGB teacher labels a bag's thermal frames (training/pseudo_labels.py)."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    score_threshold: Fraction = Field(0.5, description="a detection from this score on is an object")
+    class_thresholds: dict[str, Fraction] = Field(
+        default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
+    )
+    ignore_score: Fraction = Field(
+        0.05, description="a detection from this score on that is no object is a region to ignore of its class"
+    )
+    nms_iou: Fraction = Field(0.65, description="of the teacher's detections")
+    agree_frames: int = Field(
+        2, ge=0, le=20, description="an object must be seen in one of so many frames before or after; 0: alone suffices"
+    )
+    agree_seconds: float = Field(
+        0.5, gt=0, description="frames farther apart are no neighbours; what has none is taken without a second look"
+    )
+    agree_iou: Fraction = Field(
+        0.3, gt=0, description="overlap with the neighbour's detection, moved as the picture moves"
+    )
+    valid_share: Fraction = Field(
+        0.98, description="of a box, with two pixels around it, that RGB must show; else it is a region to ignore"
+    )
+    dark_median: float = Field(
+        40.0, ge=0, le=255, description="an RGB picture half of whose pixels are darker (luma) is dark"
+    )
+    flat_deviation: float = Field(
+        8.0, ge=0, le=255, description="an RGB picture whose luma deviates less (fog, covered lens, glare) is flat"
+    )
+    blind: Literal["unlabelled", "objects"] = Field(
+        "unlabelled",
+        description="frames whose RGB is dark or flat: unlabelled; or objects: what is seen there is an object, and "
+        "all else a region to ignore",
+    )
+
+    second_score: Fraction = Field(
+        0.15, description="a second opinion's detections from this score on are regions to ignore"
+    )
+
+    @model_validator(mode="after")
+    def _ignored_below_objects(self) -> LabelConfig:
+        lowest = min(self.score_threshold, *self.class_thresholds.values(), 1.0)
+        if self.ignore_score > lowest:
+            raise ValueError(f"ignore_score {self.ignore_score:g} must not be above the threshold {lowest:g}")
+        return self
+
+    def threshold_of(self, class_name: str) -> float:
+        return self.class_thresholds.get(class_name, self.score_threshold)
 
 
 class Recipe(Settings):

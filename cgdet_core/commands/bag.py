@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands import bag_repair
+from cgdet_core.commands import bag_extract, bag_label, bag_repair
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
 from cgdet_core.errors import InputError
 
@@ -46,6 +46,8 @@ def add(subparsers: Subparsers) -> None:
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
 
+    bag_label.add(commands)
+    bag_extract.add(commands)
     bag_repair.add(commands)
 
 

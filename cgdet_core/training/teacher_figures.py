@@ -83,7 +83,7 @@ def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig, 
         if picture.shape[:2] != record.height_width_px:
             raise InputError(f"{path}: is not of the size of {record.file_name}, its partner: register it first")
         start = time.perf_counter()
-        view = teacher.look(_padded(picture))
+        view = teacher.look(padded(picture))
         if teacher.device.type == "cuda":
             torch.cuda.synchronize(teacher.device)
         run.look_ms.append((time.perf_counter() - start) * 1e3)
@@ -104,7 +104,7 @@ def detections_of(
     return Detections(boxes[real], left.scores.cpu().numpy()[real], left.class_ids.cpu().numpy()[real])
 
 
-def _padded(picture: ImageArray) -> torch.Tensor:
+def padded(picture: ImageArray) -> torch.Tensor:
     """[H, W, 3] -> uint8 [1, 3, H, W], black to the right and below up to multiples of 32."""
     height, width = picture.shape[:2]
     whole = np.pad(picture, ((0, -height % 32), (0, -width % 32), (0, 0)))

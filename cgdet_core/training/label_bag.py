@@ -1,0 +1,189 @@
+"""A bag's thermal frames labelled by an RGB teacher, streamed: a COCO JSON keyed by stamp."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from cgdet_core.boxes import iou_matrix
+from cgdet_core.config import LabelConfig, PostprocessConfig
+from cgdet_core.data.bag_pairs import PairedBag
+from cgdet_core.data.coco import coco_annotations
+from cgdet_core.data.ros_types import NANOSECONDS
+from cgdet_core.data.stamped_labels import UNLABELLED
+from cgdet_core.files import write_text
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.training.agreement import SeenFrame, agreed
+from cgdet_core.training.pseudo_labels import Blindness, blindness, thermal_labels
+from cgdet_core.training.teacher import Teacher
+from cgdet_core.training.teacher_figures import detections_of, padded
+from cgdet_core.types import Detections, GroundTruth
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A thermal frame, and what the teacher saw in its RGB frame; seen None: it has none."""
+
+    stamp_ns: int
+    seen: SeenFrame | None
+    blind: Blindness | None
+    second: Detections
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """truth: None for an unlabelled frame, for which `reason` says why."""
+
+    stamp_ns: int
+    truth: GroundTruth | None
+    reason: str = ""
+
+
+@dataclass
+class LabelCounts:
+    """What became of a bag's frames: objects by class, regions to ignore of detections, why frames are unlabelled."""
+
+    frames: int = 0
+    labelled: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    unlabelled: Counter[str] = field(default_factory=Counter)
+
+    def add(self, frame: LabelledFrame, class_names: Sequence[str]) -> None:
+        self.frames += 1
+        if frame.truth is None:
+            self.unlabelled[frame.reason] += 1
+            return
+        self.labelled += 1
+        self.objects.update(class_names[index] for index in frame.truth.class_ids[~frame.truth.ignore])
+
+    def to_text(self) -> str:
+        objects = ", ".join(f"{count} {name}" for name, count in sorted(self.objects.items())) or "no objects"
+        lines = [f"{self.labelled} of {self.frames} frames labelled: {objects}"]
+        lines += [f"  {count} unlabelled: {reason}" for reason, count in sorted(self.unlabelled.items())]
+        return "\n".join(lines)
+
+
+def label_frames(
+    bag: PairedBag,
+    teacher: Teacher,
+    config: LabelConfig,
+    class_names: tuple[str, ...],
+    second: Predictor | None = None,
+    progress: bool = True,
+) -> Iterator[LabelledFrame]:
+    """Every frame that the bag gives, in its order; no more frames are held than agreement needs.
+
+    second: a thermal detector whose detections, where the teacher sees nothing, become regions to ignore.
+    Raises InputError for a damaged bag and frames that cannot be decoded or are of another size.
+    """
+    looked = tqdm(
+        _look(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
+    )
+    assert bag.registration is not None
+    for frame, neighbours in with_neighbours(looked, config.agree_frames):
+        yield _labelled(frame, neighbours, bag, config, class_names)
+
+
+def with_neighbours(frames: Iterable[_Looked], reach: int) -> Iterator[tuple[_Looked, list[_Looked]]]:
+    """Every frame with those that stand up to `reach` places before and after it."""
+    before: deque[_Looked] = deque(maxlen=reach)
+    waiting: deque[_Looked] = deque()
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) > reach:
+            first = waiting.popleft()
+            yield first, [*before, *waiting]
+            before.append(first)
+    while waiting:
+        first = waiting.popleft()
+        yield first, [*before, *waiting]
+        before.append(first)
+
+
+def _look(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predictor | None) -> Iterator[_Looked]:
+    floor = PostprocessConfig(score_threshold=config.ignore_score, nms_iou=config.nms_iou)
+    for frame in bag.frames():
+        thermal = bag.thermal_frame(frame)
+        if frame.rgb is None:
+            yield _Looked(frame.stamp_ns, None, None, Detections.empty())
+            continue
+        rgb = bag.rgb_pixels(frame)
+        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        found = detections_of(teacher.look(padded(rgb)), 0, floor, (rgb.shape[0], rgb.shape[1]))
+        opinion = Detections.empty() if second is None else second.predict(thermal.image)
+        yield _Looked(frame.stamp_ns, SeenFrame(frame.rgb.stamp_ns, luma, found), blindness(luma, config), opinion)
+
+
+def _labelled(
+    frame: _Looked, neighbours: Sequence[_Looked], bag: PairedBag, config: LabelConfig, class_names: tuple[str, ...]
+) -> LabelledFrame:
+    if frame.seen is None:
+        return LabelledFrame(frame.stamp_ns, None, "no RGB frame beside it")
+    if frame.blind is not None and config.blind == "unlabelled":
+        return LabelledFrame(frame.stamp_ns, None, f"RGB is {frame.blind}")
+    near_ns = config.agree_seconds * NANOSECONDS
+    near = [
+        other.seen
+        for other in neighbours
+        if other.seen is not None and 0 < abs(other.seen.stamp_ns - frame.seen.stamp_ns) <= near_ns
+    ]
+    assert bag.registration is not None
+    confirmed = agreed(frame.seen, near, config.agree_iou)
+    blind = frame.blind is not None
+    truth = thermal_labels(frame.seen.detections, confirmed, bag.registration, bag.valid, blind, config, class_names)
+    if blind and truth.ignore.all():
+        return LabelledFrame(frame.stamp_ns, None, f"RGB is {frame.blind}, nothing sure is seen in it")
+    return LabelledFrame(frame.stamp_ns, with_second_opinion(truth, frame.second))
+
+
+def with_second_opinion(truth: GroundTruth, second: Detections) -> GroundTruth:
+    """The labels, with the detections of another detector that overlap no object (IoU 0.5) as regions to ignore."""
+    objects = truth.boxes_xyxy_px[~truth.ignore]
+    unknown = ~(iou_matrix(second.boxes_xyxy_px, objects) >= 0.5).any(axis=1)
+    return GroundTruth(
+        np.concatenate([truth.boxes_xyxy_px, second.boxes_xyxy_px[unknown]]),
+        np.concatenate([truth.class_ids, second.class_ids[unknown]]),
+        np.concatenate([truth.ignore, np.ones(int(unknown.sum()), np.bool_)]),
+        truth.labelled,
+    )
+
+
+def write_labels(
+    path: Path,
+    frames: Iterable[LabelledFrame],
+    height_width_px: tuple[int, int],
+    class_names: Sequence[str],
+    how: dict[str, Any],
+) -> LabelCounts:
+    """Write the JSON of stamped_labels.py, whole or not at all; how: what made the labels, kept under `info`."""
+    counts = LabelCounts()
+    images: list[dict[str, Any]] = []
+    unlabelled: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for frame in frames:
+        counts.add(frame, class_names)
+        if frame.truth is None:
+            unlabelled.append({"stamp_ns": frame.stamp_ns, "reason": frame.reason})
+            continue
+        height, width = height_width_px
+        number = len(images) + 1
+        names = {"file_name": str(frame.stamp_ns), "stamp_ns": frame.stamp_ns}
+        images.append({"id": number, **names, "height": height, "width": width})
+        annotations += coco_annotations(frame.truth, number, len(annotations) + 1)
+    document = {
+        "info": how,
+        "images": images,
+        UNLABELLED: unlabelled,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
+    }
+    write_text(path, json.dumps(document))
+    return counts
