@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         if world.leads:
             check_json_place(arguments.json)
         teacher = teacher_of(recipe, arguments.data)
-        sources, held_out = load_sources(recipe, arguments.data, progress=world.leads)
+        sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)
         try:
             out, resume, init = arguments.out, arguments.resume, arguments.init
             model = train(recipe, sources, out, resume, init, world.leads, held_out, world, teacher)

@@ -58,7 +58,22 @@ class RgbPartner:
         return framed, laid
 
 
-def read_partner(path: Path, frame_path: Path, frame_height_width_px: tuple[int, int]) -> RgbPartner:
+def read_valid(path: Path, frame_height_width_px: tuple[int, int]) -> BoolArray | None:
+    """Where the mask in `path` has RGB show the frame: bool [H, W], None: everywhere; InputError for another size."""
+    pixels = decode_image(read_encoded(path), path)
+    height, width = frame_height_width_px
+    if pixels.dtype != np.uint8 or pixels.shape != (height, width):
+        raise InputError(
+            f"{path}: a mask of valid RGB is an 8-bit grey picture of its frame's {width}x{height} pixels: give such a "
+            "one, or leave out rgb_valid_file_name"
+        )
+    valid = pixels > 0
+    return None if valid.all() else np.asarray(valid, np.bool_)
+
+
+def read_partner(
+    path: Path, frame_path: Path, frame_height_width_px: tuple[int, int], valid: BoolArray | None = None
+) -> RgbPartner:
     """The partner in file `path`; InputError unless it is RGB and of the frame's size."""
     encoded = read_encoded(path)
     pixels = decode_image(encoded, path)
@@ -70,7 +85,7 @@ def read_partner(path: Path, frame_path: Path, frame_height_width_px: tuple[int,
             f"{path}: is {pixels.shape[1]}x{pixels.shape[0]} pixels, its thermal frame {frame_path} {width}x{height}: "
             "give a picture registered to the frame, or leave out its rgb_file_name"
         )
-    return RgbPartner(encoded, path, (height, width))
+    return RgbPartner(encoded, path, (height, width), valid)
 
 
 def rendered_partner(rgb: NDArray[np.uint8], name: str) -> RgbPartner:

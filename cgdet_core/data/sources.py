@@ -1,4 +1,4 @@
-"""The frames that a recipe trains on, of several sets, in memory; and those that it holds out."""
+"""The frames that a recipe trains on, of several sets and bags; and those that it holds out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
+from cgdet_core.data.bag_pairs import encode_png
+from cgdet_core.data.bag_source import BagSource, open_bag_source
 from cgdet_core.data.blocks import block_of_name
 from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
-from cgdet_core.data.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
+from cgdet_core.data.frame_store import FrameStore
+from cgdet_core.data.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
 from cgdet_core.data.sampling import restrict_to
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import GroundTruth, ImageArray, Sample
+from cgdet_core.types import BoolArray, Frame, GroundTruth, ImageArray, Sample
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """One set in memory."""
+    """One set, read."""
 
     name: str
     weight: float
@@ -61,38 +64,44 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoR
     return training, held_out
 
 
-def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[list[Source], CocoSet | None]:
-    """All training frames of a recipe in memory, and the frames it holds out for validation, if any.
+@dataclass(frozen=True)
+class _Opened:
+    """One source, looked through but not read: its records for training and those held out."""
 
-    Relative paths of the recipe are taken from `folder`. RGB is read only where the recipe uses it; InputError where
+    config: SourceConfig
+    coco: CocoSet
+    held_out: tuple[CocoRecord, ...]
+    bag: BagSource | None
+
+
+def load_sources(
+    recipe: Recipe, folder: Path, progress: bool = True, cache_folder: Path | None = None
+) -> tuple[list[Source], CocoSet | None]:
+    """All training frames of a recipe, and the frames it holds out for validation, if any.
+
+    Relative paths of the recipe are taken from `folder`. cache_folder: where frames beyond train.cache_mb lie; None:
+    all stay in memory. Frames without labels take no part. RGB is read only where the recipe uses it; InputError where
     it does and there is none.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
-    sets: list[tuple[SourceConfig, CocoSet]] = []
-    held_out: list[CocoRecord] = []
-    for config in recipe.sources:
-        coco = load_coco(folder / config.path, recipe.model.class_names, config.class_map)
-        if config.labelled_classes is not None:
-            coco = restrict_to(coco, config.labelled_classes)
-        training = list(coco.records)
-        if config.hold_out_fold is not None:
-            training, held = split_held_out(coco.records, config.hold_out_fold)
-            if not training or not held:
-                raise InputError(
-                    f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
-                    f"{len(held)} to validate: leave it out, or choose another fold"
-                )
-            held_out += held
-        sets.append((config, CocoSet(coco.path, coco.class_names, tuple(training))))
+    sets = [_open(config, folder, recipe) for config in recipe.sources]
     if recipe.uses_rgb:
         _check_rgb(sets, recipe.synthetic)
+    store = FrameStore(cache_folder, recipe.train.cache_mb)
     sources: list[Source] = []
-    for config, chosen in sets:
-        frames = _cache(_pairs(chosen, config, recipe), len(chosen), config.path, recipe, progress)
+    held_out: list[CocoRecord] = []
+    for opened in sets:
+        config, count = opened.config, len(opened.coco)
+        if opened.bag is None:
+            held_out += opened.held_out
+            pairs = _pairs(opened.coco, config, recipe)
+        else:
+            pairs = _streamed(opened.bag, opened, recipe, held_out, store)
+        frames = _cache(pairs, count, config.path, recipe, progress, store)
         sources.append(Source(config.path, config.weight, frames, config.grey_rgb))
     if recipe.synthetic.frames:
-        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress)
+        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, store)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
         sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
@@ -100,17 +109,41 @@ def load_sources(recipe: Recipe, folder: Path, progress: bool = True) -> tuple[l
     return sources, validation
 
 
-def _check_rgb(sets: Sequence[tuple[SourceConfig, CocoSet]], synthetic: SyntheticSourceConfig) -> None:
+def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
+    names, bag = recipe.model.class_names, None
+    if config.is_bag:
+        bag = open_bag_source(config, folder, names, recipe.uses_rgb and config.rgb != "none")
+        coco = bag.records(names)
+    else:
+        coco = load_coco(folder / config.path, names, config.class_map)
+        labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
+        coco = replace(coco, records=tuple(labelled)) if labelled else coco
+    if config.labelled_classes is not None:
+        coco = restrict_to(coco, config.labelled_classes)
+    if config.hold_out_fold is None:
+        return _Opened(config, coco, (), bag)
+    training, held = split_held_out(coco.records, config.hold_out_fold)
+    if not training or not held:
+        raise InputError(
+            f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
+            f"{len(held)} to validate: leave it out, or choose another fold"
+        )
+    return _Opened(config, replace(coco, records=tuple(training)), tuple(held), bag)
+
+
+def _check_rgb(sets: Sequence[_Opened], synthetic: SyntheticSourceConfig) -> None:
     found = bool(synthetic.frames and synthetic.rgb)
-    for config, coco in sets:
+    for opened in sets:
+        config, coco = opened.config, opened.coco
         found = found or _sees_own(config) or (config.rgb != "none" and _named(coco))
         if config.rgb == "partner" and not _named(coco):
             raise InputError(
-                f"{coco.path}: the source's rgb is partner, but no training frame names an rgb_file_name: name them, "
-                "or choose rgb: none"
+                f"{coco.path}: the source's rgb is partner, but no training frame "
+                f"{'has an RGB frame beside it' if config.is_bag else 'names an rgb_file_name'}: name them, or choose "
+                "rgb: none"
             )
     if not found:
-        names = [config.path for config, _ in sets] + ["synthetic"] * bool(synthetic.frames)
+        names = [opened.config.path for opened in sets] + ["synthetic"] * bool(synthetic.frames)
         raise InputError(
             f"guidance needs RGB, and none of the sources {', '.join(names)} holds any: give one with registered RGB "
             "(rgb_file_name) or with grey_rgb, or set guidance.weight to 0"
@@ -126,12 +159,38 @@ def _named(coco: CocoSet) -> bool:
 
 
 def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    masks: dict[tuple[Path, tuple[int, int]], BoolArray | None] = {}
     for index, record in enumerate(coco.records):
         sample = coco.sample(index)
         path = None
         if recipe.uses_rgb and config.rgb != "none":
             path = record.path if _sees_own(config) else coco.rgb_path(index)
-        yield sample, None if path is None else read_partner(path, record.path, record.height_width_px)
+        if path is None:
+            yield sample, None
+            continue
+        mask = None if _sees_own(config) else record.rgb_valid_path
+        if mask is not None and (mask, record.height_width_px) not in masks:
+            masks[mask, record.height_width_px] = read_valid(mask, record.height_width_px)
+        valid = None if mask is None else masks[mask, record.height_width_px]
+        yield sample, read_partner(path, record.path, record.height_width_px, valid)
+
+
+def _streamed(
+    bag: BagSource, opened: _Opened, recipe: Recipe, held_out: list[CocoRecord], store: FrameStore
+) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    """The training frames of a bag; those held out are appended to `held_out` as they come by."""
+    held = {record.image_id: record for record in opened.held_out}
+    training = {record.image_id: record for record in opened.coco.records}
+    own = _sees_own(opened.config)
+    for record, partner in bag.stream(held | training, recipe.uses_rgb and opened.config.rgb != "none" and not own):
+        assert record.pixels is not None
+        if record.image_id in held:
+            held_out.append(replace(record, pixels=store.keep(record.pixels)))
+            continue
+        if recipe.uses_rgb and own:
+            data = encode_png(record.pixels)
+            partner = RgbPartner(data, Path(record.file_name), record.height_width_px)
+        yield Sample(record.file_name, Frame(record.pixels), record.truth), partner
 
 
 def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
@@ -144,7 +203,12 @@ def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
 
 
 def _cache(
-    pairs: Iterable[tuple[Sample, RgbPartner | None]], count: int, name: str, recipe: Recipe, progress: bool
+    pairs: Iterable[tuple[Sample, RgbPartner | None]],
+    count: int,
+    name: str,
+    recipe: Recipe,
+    progress: bool,
+    store: FrameStore,
 ) -> tuple[CachedFrame, ...]:
     frames = []
     for sample, partner in tqdm(
@@ -153,7 +217,10 @@ def _cache(
         if sample.truth is None:
             raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
         grey = np.ascontiguousarray(to_grey(sample.frame.image))
-        frames.append(CachedFrame(grey, tone_limits(grey, recipe.thermal), sample.truth, partner))
+        limits = tone_limits(grey, recipe.thermal)
+        if partner is not None:
+            partner = replace(partner, encoded=store.keep(partner.encoded))
+        frames.append(CachedFrame(store.keep(grey), limits, sample.truth, partner))
     return tuple(frames)
 
 

@@ -29,6 +29,7 @@ from cgdet_core.training.teachers import Teacher
 _WHERE_COMPUTED_AND_HOW_WATCHED = (
     "device",
     "threads",
+    "cache_mb",
     "workers",
     "checkpoint_seconds",
     "validate_every_images",

@@ -1,0 +1,191 @@
+"""Training straight from a bag: what is learned from is what the extracted set would give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.config import GuidanceConfig, Recipe, SourceConfig, TrainConfig
+from cgdet_core.data.bag_extract import extract_bag
+from cgdet_core.data.bag_pairs import open_paired
+from cgdet_core.data.dataset import TrainingBatches
+from cgdet_core.data.registration import Registration, load_registration, save_registration
+from cgdet_core.data.sources import load_sources
+from cgdet_core.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+SIZE = (72, 96)
+FRAMES = 120
+RGB = GuidanceConfig(weight=1.0)
+
+
+@pytest.fixture
+def folder(tmp_path, ros2):
+    """A bag of 120 frames, of which each tenth is unlabelled and each third without RGB; a registration beside it."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for place in range(FRAMES):
+        stamp = 10**9 + place * 50_000_000
+        pixels = rng.integers(9000, 9400, SIZE).astype(np.uint16)
+        rows.append(("/thermal", IMAGE, stamp, ros2.image(pixels, "mono16", stamp)))
+        if place % 3:
+            rgb = cv2.resize(rng.integers(0, 256, (6, 8, 3)).astype(np.uint8), SIZE[::-1])
+            rows.append(("/rgb", IMAGE, stamp, ros2.image(rgb, "rgb8", stamp)))
+        if place % 10:
+            boxes = [(("person", "car")[place % 2], 20.0 + place % 40, 30.0, 12.0, 24.0)]
+            rows.append(("/ground_truth", DETECTIONS, stamp, ros2.truth(boxes, stamp)))
+    ros2.write(tmp_path / "bag", rows)
+    matrix = np.array([[1, 0, 9], [0, 1, 5], [0, 0, 1.0]])
+    save_registration(tmp_path / "registration.yaml", Registration(matrix, SIZE, SIZE))
+    return tmp_path
+
+
+def a_recipe(*sources: SourceConfig, cache_mb: int = 100, **parts: object) -> Recipe:
+    train = TrainConfig(images=32, batch_size=8, cache_mb=cache_mb)
+    return Recipe(sources=sources, train=train, **parts)  # type: ignore[arg-type]
+
+
+def batches(recipe: Recipe, folder: Path, cache_folder: Path | None = None):
+    sources, held_out = load_sources(recipe, folder, progress=False, cache_folder=cache_folder)
+    data = TrainingBatches(sources, recipe)
+    return [{name: value.numpy() for name, value in data[n].tensors().items()} for n in range(len(data))], held_out
+
+
+def assert_same(one, other):
+    for first, second in zip(one, other, strict=True):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert (first[name] == second[name]).all(), name
+
+
+@pytest.mark.parametrize("with_rgb", [False, True])
+def test_a_bag_teaches_to_the_bit_what_its_extracted_set_teaches(folder, with_rgb):
+    registration = load_registration(folder / "registration.yaml")
+    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set", progress=False)
+    parts = {"guidance": RGB} if with_rgb else {}
+    bag = SourceConfig(path="bag", registration="registration.yaml", hold_out_fold=1)
+    from_bag, held_bag = batches(a_recipe(bag, **parts), folder)
+    from_set, held_set = batches(a_recipe(SourceConfig(path="set/set.json", hold_out_fold=1), **parts), folder)
+    assert_same(from_bag, from_set)
+    assert ("rgb" in from_bag[0]) == with_rgb
+    if with_rgb:
+        shown = np.concatenate([batch["rgb_valid"] for batch in from_bag])
+        assert 0 < shown.mean() < 1
+    # frames 50 to 99, of which 50, 60 ... are unlabelled
+    assert held_bag is not None
+    assert held_set is not None
+    assert len(held_bag) == 45
+    assert [record.file_name for record in held_bag.records] == [record.file_name for record in held_set.records]
+    for one, other in zip(held_bag, held_set, strict=True):
+        assert (one.frame.image == other.frame.image).all()
+        assert one.truth is not None
+        assert other.truth is not None
+        assert one.truth.boxes_xyxy_px.tolist() == other.truth.boxes_xyxy_px.tolist()
+
+
+def test_frames_beyond_the_memory_teach_the_same(folder):
+    source = SourceConfig(path="bag", hold_out_fold=0)
+    within, _ = batches(a_recipe(source, guidance=RGB), folder)
+    beyond, held_out = batches(a_recipe(source, guidance=RGB, cache_mb=0), folder, folder / "run")
+    assert_same(within, beyond)
+    assert list((folder / "run").iterdir()) == []
+    assert held_out is not None
+    assert not held_out.records[0].pixels.flags.writeable  # type: ignore[union-attr]
+
+
+def test_labels_may_come_from_a_file_and_only_every_so_many_frames_be_taken(folder):
+    images = [
+        {"id": place, "file_name": str(10**9 + place * 50_000_000), "height": SIZE[0], "width": SIZE[1]}
+        for place in range(0, FRAMES, 2)
+    ]
+    box = {"id": 1, "image_id": 4, "category_id": 1, "bbox": [3, 4, 10, 20]}
+    document = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "person"}]}
+    (folder / "labels.json").write_text(json.dumps(document))
+    recipe = a_recipe(SourceConfig(path="bag", labels="labels.json", every=4, image_topic="/thermal"))
+    (source,), _ = load_sources(recipe, folder, progress=False)
+    assert source.name == "bag"
+    assert len(source.frames) == FRAMES // 4
+    assert [frame.truth.boxes_xyxy_px.tolist() for frame in source.frames[:3]] == [[], [[3, 4, 13, 24]], []]
+    assert {tuple(frame.truth.labelled) for frame in source.frames if frame.truth.labelled is not None} == {
+        (True, False, False)
+    }
+
+
+def test_the_labels_of_the_topic_that_is_named_are_taken(folder):
+    recipe = a_recipe(SourceConfig(path="bag", labels="/ground_truth", class_map={"car": "ignore"}))
+    (source,), _ = load_sources(recipe, folder, progress=False)
+    assert len(source.frames) == FRAMES * 9 // 10
+    assert not any(2 in frame.truth.class_ids[~frame.truth.ignore] for frame in source.frames)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"path": "nowhere"}, "nowhere: no such bag"),
+        ({"path": "bag", "image_topic": "/lidar"}, "no topic '/lidar'"),
+        ({"path": "bag", "labels": "/thermal"}, "labels are vision_msgs/msg/Detection2DArray"),
+        ({"path": "bag", "labels": "none.json"}, r"none\.json: cannot be read"),
+        ({"path": "bag", "registration": "none.yaml"}, r"none\.yaml: cannot be read"),
+        ({"path": "bag", "rgb_topic": "/nir"}, "'/nir' is no image topic beside /thermal"),
+        ({"path": "bag", "every": 120}, "none of its 1 frames of /thermal is labelled"),
+    ],
+)
+def test_what_is_wrong_with_a_bag_is_one_line(folder, keys, said):
+    with pytest.raises(InputError, match=said) as error:
+        load_sources(a_recipe(SourceConfig(**keys), guidance=RGB), folder, progress=False)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bag_that_is_not_labelled_says_how_to_label_it(tmp_path, ros2):
+    ros2.write(tmp_path / "bag", [("/ir", IMAGE, 1, ros2.image(np.zeros(SIZE, np.uint8), "mono8", 1))])
+    with pytest.raises(InputError, match="none of its 1 frames of /ir is labelled: label them with `cgdet bag label`"):
+        load_sources(a_recipe(SourceConfig(path="bag")), tmp_path, progress=False)
+
+
+def test_guidance_by_a_bag_without_rgb_is_refused(tmp_path, ros2):
+    rows = [
+        ("/ir", IMAGE, 1, ros2.image(np.zeros(SIZE, np.uint8), "mono8", 1)),
+        ("/ground_truth", DETECTIONS, 1, ros2.truth([], 1)),
+    ]
+    ros2.write(tmp_path / "bag", rows)
+    with pytest.raises(InputError, match="guidance needs RGB, and none of the sources bag holds any"):
+        load_sources(a_recipe(SourceConfig(path="bag"), guidance=RGB), tmp_path, progress=False)
+    with pytest.raises(InputError, match="no training frame has an RGB frame beside it"):
+        load_sources(a_recipe(SourceConfig(path="bag", rgb="partner"), guidance=RGB), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("key", ["image_topic", "rgb_topic", "labels", "registration"])
+def test_keys_of_bags_are_none_of_a_set(key):
+    with pytest.raises(ValueError, match=rf"{key} is of a bag, set\.json is a COCO JSON"):
+        SourceConfig(path="set.json", **{key: "x"})
+
+
+def test_a_frame_in_which_no_class_is_labelled_takes_no_part(folder):
+    extract_bag(open_paired(folder / "bag"), folder / "set", progress=False)
+    path = folder / "set" / "set.json"
+    document = json.loads(path.read_text())
+    document["images"][0]["labelled"] = []
+    document["images"][1]["labelled"] = ["car"]
+    path.write_text(json.dumps(document))
+    (source,), _ = load_sources(a_recipe(SourceConfig(path="set/set.json")), folder, progress=False)
+    assert len(source.frames) == FRAMES * 9 // 10 - 1
+    assert source.frames[0].truth.labelled is not None
+    assert source.frames[0].truth.labelled.tolist() == [False, False, True]
+
+
+def test_a_mask_of_valid_rgb_must_be_of_the_frames_size(folder):
+    registration = load_registration(folder / "registration.yaml")
+    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set", progress=False)
+    recipe = a_recipe(SourceConfig(path="set/set.json"), guidance=RGB)
+    for mask in (np.full((10, 10), 255, np.uint8), np.full((*SIZE, 3), 255, np.uint8), np.ones(SIZE, np.uint16)):
+        cv2.imwrite(str(folder / "set" / "rgb_valid.png"), mask)
+        with pytest.raises(InputError, match=r"rgb_valid\.png: a mask of valid RGB is an 8-bit grey picture .* 96x72"):
+            load_sources(recipe, folder, progress=False)
+    (folder / "set" / "rgb_valid.png").unlink()
+    with pytest.raises(InputError, match=r"rgb_valid\.png: the image cannot be read"):
+        load_sources(recipe, folder, progress=False)
