@@ -727,22 +727,6 @@ class TrainConfig(Settings):
     )
 
 
-class BagConfig(Settings):
-    """How bags are made (data/bag_make.py): topics, frames and pace."""
-
-    thermal_topic: str = "/thermal/image_raw"
-    rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
-    truth_topic: str = "/ground_truth"
-    thermal_frame_id: str = "thermal_camera"
-    rgb_frame_id: str = "rgb_camera"
-    start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
-    seconds: float = Field(20.0, gt=0, le=86400, description="length of a synthetic bag")
-    seconds_per_scene: float = Field(10.0, gt=0, description="a longer synthetic bag goes on in another street")
-    frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
-    coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
-    jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
-
-
 class LabelConfig(Settings):
     """How an RGB teacher labels a bag's thermal frames (training/pseudo_labels.py)."""
 
@@ -792,6 +776,22 @@ class LabelConfig(Settings):
 
     def threshold_of(self, class_name: str) -> float:
         return self.class_thresholds.get(class_name, self.score_threshold)
+
+
+class BagConfig(Settings):
+    """How bags are made (data/bag_make.py): topics, frames and pace."""
+
+    thermal_topic: str = "/thermal/image_raw"
+    rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
+    truth_topic: str = "/ground_truth"
+    thermal_frame_id: str = "thermal_camera"
+    rgb_frame_id: str = "rgb_camera"
+    start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
+    seconds: float = Field(20.0, gt=0, le=86400, description="length of a synthetic bag")
+    seconds_per_scene: float = Field(10.0, gt=0, description="a longer synthetic bag goes on in another street")
+    frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
+    coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
 
 
 class Recipe(Settings):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.data.bag_images import RawImage, decode_frame, first_image, raw_images
 from cgdet_core.data.bag_reader import BagReader
-from cgdet_core.data.bag_topics import choose_image_topic, choose_rgb_topic
+from cgdet_core.data.bag_topics import choose_image_topic, find_rgb_topic
 from cgdet_core.data.bag_write import encode_jpeg
 from cgdet_core.data.pairing import Pairs, pair_stamps
 from cgdet_core.data.registration import Registration, identity_registration
@@ -160,7 +160,7 @@ def open_paired(
         raise InputError(f"every {every} and limit {limit} leave no frame: give 1 or more")
     with BagReader(path) as bag:
         thermal = choose_image_topic(bag, thermal_topic)
-        rgb = choose_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
+        rgb = find_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
         if with_rgb and rgb is None and registration is not None:
             raise InputError(
                 f"{path}: has no RGB topic to register, it holds {bag.listing()}: leave the registration out"

@@ -117,7 +117,7 @@ def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
     return any(pattern.fullmatch(word) for word in words)
 
 
-def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
+def find_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
     """The topic of the RGB camera beside the thermal one: `topic`, or the only one in colour; None without one.
 
     Of several in colour the one whose name says rgb, color or visible; topics named as drawn on are left out.
