@@ -794,6 +794,22 @@ class BagConfig(Settings):
     jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
 
 
+class RegisterConfig(Settings):
+    """How `cgdet bag register` finds the clocks' offset (data/clock_offset.py) and the homography (data/align.py)."""
+
+    max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
+    min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
+    min_correlation: Fraction = Field(0.3, description="of the motion in both streams; below, the offset is refused")
+    min_confidence: Fraction = Field(0.3, description="1 - second best offset / best; below, the offset is refused")
+    tolerance_periods: float = Field(
+        0.55, gt=0, le=2, description="greatest difference of a pair, in periods of the faster stream"
+    )
+    rgb_view_range: tuple[float, float] = Field(
+        (0.75, 2.2), description="how many times as wide as the thermal view the RGB view may be"
+    )
+    candidates: int = Field(4, ge=1, le=20, description="first guesses that are worked out")
+
+
 class Recipe(Settings):
     """All of a training run."""
 

@@ -1,0 +1,275 @@
+"""The homography from an RGB view to a thermal one, from pairs of pictures: searched coarsely, then block by block.
+
+Of each block of the thermal frame the shift is measured that lets the edges of both pictures meet best, over all pairs
+at once, since the cameras do not move against each other; the homography that gives these shifts is fitted robustly,
+and all again on finer pictures. How far two halves of the pairs disagree is the figure to trust it by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import RegisterConfig
+from cgdet_core.data.align_search import search
+from cgdet_core.data.edge_field import EdgeField, edge_field
+
+Matrix = NDArray[np.float64]
+Grey = NDArray[np.float32]
+
+_BLOCKS = (5, 6)  # rows and columns
+_LEVELS = ((112, 5, 4, 2), (224, 4, 5, 3), (448, 3, 6, 3))  # width in pixels, reach, freedom (4, 6 or 8), rounds
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """homography: float64 [3, 3], RGB pixel -> thermal pixel, (0, 0) the outer corner of the first pixel.
+
+    score: correlation of the two edge fields where both views are, -1 to 1. contrast: 1 less the score a few pixels
+    off over that score; near 0 the place is a guess. spread_px: mean distance of the thermal frame's corners between
+    the homographies of two halves of the pairs.
+    """
+
+    homography: Matrix
+    score: float
+    contrast: float
+    spread_px: float
+
+
+def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignment:
+    """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
+    refined = [
+        _refine(pairs, candidate.homography, _LEVELS[:1]) for candidate in search(pairs[:: _every(pairs)], config)
+    ]
+    scored = [(_Level(pairs, 224).score(homography), homography) for homography in refined]
+    start = max(scored, key=lambda item: item[0])[1]
+    homography = _refine(pairs, start, _LEVELS[1:])
+    halves = [_refine(pairs[half::2], start, _LEVELS[1:]) for half in (0, 1)]
+    thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
+    level = _Level(pairs, 448)
+    score = level.score(homography)
+    around = [level.score(_moved(homography, 8 * np.cos(turn), 8 * np.sin(turn))) for turn in np.arange(8) * np.pi / 4]
+    return Alignment(
+        homography,
+        score=score,
+        contrast=1 - max(0.0, max(around)) / score if score > 0 else 0.0,
+        spread_px=corner_distance_px(halves[0], halves[1], thermal_px),
+    )
+
+
+def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: tuple[int, int]) -> float:
+    """How far apart two homographies bring what lies at a thermal frame's corners: the mean of four, thermal pixels.
+
+    Of each corner the RGB place by `second` is mapped by `first`. Infinite where that place lies behind the camera.
+    """
+    height, width = thermal_height_width_px
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64)
+    mapped = corners @ np.linalg.inv(second).T @ first.T
+    if (mapped[:, 2] <= 1e-9).any():
+        return float("inf")
+    return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
+
+
+def _every(pairs: Sequence[object]) -> int:
+    return max(1, len(pairs) // 12)
+
+
+def _moved(homography: Matrix, right_px: float, down_px: float) -> Matrix:
+    return np.asarray(np.array([[1, 0, right_px], [0, 1, down_px], [0, 0, 1]]) @ homography, np.float64)
+
+
+def _refine(
+    pairs: Sequence[tuple[Grey, Grey]], homography: Matrix, levels: Sequence[tuple[int, int, int, int]]
+) -> Matrix:
+    for width_px, reach_px, freedom, rounds in levels:
+        level = _Level(pairs, width_px)
+        for _ in range(rounds):
+            correction = level.correction(homography, reach_px, freedom)
+            homography = correction @ homography
+    return homography
+
+
+class _Level:
+    """The pairs at one width of the thermal picture, never enlarged."""
+
+    def __init__(self, pairs: Sequence[tuple[Grey, Grey]], width_px: int) -> None:
+        height, width = pairs[0][0].shape
+        shrink = min(1.0, width_px / width)
+        self._size = (round(height * shrink), round(width * shrink))
+        self._to_level = np.diag([self._size[1] / width, self._size[0] / height, 1.0])
+        self._rgbs = [rgb for _, rgb in pairs]
+        self._ours = [edge_field(_resized(thermal, self._size)) for thermal, _ in pairs]
+        self._shrunk: dict[tuple[int, int], list[Grey]] = {}
+
+    def _theirs(self, homography: Matrix) -> tuple[list[EdgeField], NDArray[np.float32]]:
+        """The RGB pictures' fields in the thermal frame at this level, and 1 where they are valid."""
+        rgb_height, rgb_width = self._rgbs[0].shape
+        to_level = self._to_level @ homography
+        middle = (rgb_width / 2, rgb_height / 2)
+        scale = _scale_at(to_level, middle)
+        shrunk_px = (rgb_height, rgb_width)
+        if scale < 0.75:
+            # to multiples of a tenth of an octave, so that the rounds share the pictures
+            scale = 2 ** (round(10 * np.log2(scale)) / 10)
+            shrunk_px = (max(8, round(rgb_height * scale)), max(8, round(rgb_width * scale)))
+        if shrunk_px not in self._shrunk:
+            self._shrunk[shrunk_px] = [_resized(rgb, shrunk_px) for rgb in self._rgbs]
+        to_level = to_level @ np.diag([rgb_width / shrunk_px[1], rgb_height / shrunk_px[0], 1.0])
+        shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        centres = np.linalg.inv(shift) @ to_level @ shift
+        size = (self._size[1], self._size[0])
+        valid = cv2.warpPerspective(np.ones(shrunk_px, np.float32), centres, size, flags=cv2.INTER_NEAREST)
+        valid = cv2.erode(valid, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
+        fields = []
+        for rgb in self._shrunk[shrunk_px]:
+            laid = cv2.warpPerspective(rgb, centres, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            fields.append(edge_field(laid) * valid)
+        return fields, np.asarray(valid, np.float32)
+
+    def score(self, homography: Matrix) -> float:
+        """Correlation of the fields where both views are; 0 where they share less than a quarter of the frame."""
+        theirs, valid = self._theirs(homography)
+        if valid.mean() < 0.25:
+            return 0.0
+        product = sum(float(np.vdot(there, here).real) for here, there in zip(self._ours, theirs, strict=True))
+        ours = sum(float((np.abs(here * valid) ** 2).sum()) for here in self._ours)
+        energy = sum(float((np.abs(there) ** 2).sum()) for there in theirs)
+        return product / max(1e-9, (ours * energy) ** 0.5)
+
+    def correction(self, homography: Matrix, reach_px: int, freedom: int) -> Matrix:
+        """float64 [3, 3], thermal pixel -> thermal pixel, to be applied after the homography."""
+        theirs, valid = self._theirs(homography)
+        surface = _block_surfaces(self._ours, theirs, reach_px)
+        points, shifts, certainty = _peaks(surface, self._size, reach_px)
+        flow = _fit_flow(points, shifts, certainty, self._size, freedom)
+        return np.asarray(np.linalg.inv(self._to_level) @ flow @ self._to_level, np.float64)
+
+
+def _block_surfaces(ours: Sequence[EdgeField], theirs: Sequence[EdgeField], reach_px: int) -> NDArray[np.float64]:
+    """float64 [rows, columns, 2 reach + 1, 2 reach + 1]: of every block the correlation at every shift (down, right).
+
+    A peak at (d, r): what the RGB picture shows d below and r right of a place belongs to the place.
+    """
+    height, width = ours[0].shape
+    rows, columns = _BLOCKS
+    edges_y = np.linspace(0, height, rows + 1).round().astype(int)
+    edges_x = np.linspace(0, width, columns + 1).round().astype(int)
+    side = 2 * reach_px + 1
+
+    def per_block(values: NDArray[np.float32]) -> NDArray[np.float64]:
+        sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), edges_y[:-1], 0), edges_x[:-1], 1)
+        return np.asarray(sums, np.float64)
+
+    products = np.zeros((side, side, rows, columns))
+    energy_ours, energy_theirs = np.zeros((rows, columns)), np.zeros((side, side, rows, columns))
+    for here, there in zip(ours, theirs, strict=True):
+        padded = np.pad(there, reach_px)
+        energy_ours += per_block(np.abs(here) ** 2)
+        lengths = np.abs(padded) ** 2
+        for down in range(side):
+            for right in range(side):
+                window = (slice(down, down + height), slice(right, right + width))
+                moved = padded[window]
+                products[down, right] += per_block(here.real * moved.real + here.imag * moved.imag)
+                energy_theirs[down, right] += per_block(lengths[window])
+    # of one block the energy at rest serves all shifts: a block is not drawn to where there is little
+    at_rest = np.maximum(energy_theirs[reach_px, reach_px], 0.25 * energy_theirs.max((0, 1)))
+    surfaces = products / np.sqrt(energy_ours * at_rest + 1e-6)
+    return np.moveaxis(surfaces, (0, 1), (2, 3))
+
+
+def _peaks(
+    surfaces: NDArray[np.float64], size_px: tuple[int, int], reach_px: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of every block its middle [N, 2] (x, y), the shift [N, 2] (right, down) of its peak, and how sharply the
+    correlation falls off it, [N, 2, 2]; nothing at all for a peak at the rim of the search."""
+    rows, columns = _BLOCKS
+    height, width = size_px
+    points, shifts, certainty = [], [], []
+    for row in range(rows):
+        for column in range(columns):
+            surface = cv2.GaussianBlur(surfaces[row, column], (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
+            down, right = (int(place) for place in np.unravel_index(int(surface.argmax()), surface.shape))
+            points.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
+            if not (0 < down < 2 * reach_px and 0 < right < 2 * reach_px):
+                shifts.append((0.0, 0.0))
+                certainty.append(np.zeros((2, 2)))
+                continue
+            around = surface[down - 1 : down + 2, right - 1 : right + 2]
+            slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
+            across = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
+            curve = -np.array(
+                [
+                    [around[1, 2] - 2 * around[1, 1] + around[1, 0], across],
+                    [across, around[2, 1] - 2 * around[1, 1] + around[0, 1]],
+                ]
+            )
+            values, vectors = np.linalg.eigh(curve)
+            values = values.clip(1e-6)
+            offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
+            shifts.append((right - reach_px + offset[0], down - reach_px + offset[1]))
+            # a peak that rises from among others like it says less
+            standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
+            certainty.append(vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2)
+    return np.array(points), np.array(shifts), np.array(certainty)
+
+
+def _fit_flow(
+    points: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    certainty: NDArray[np.float64],
+    size_px: tuple[int, int],
+    freedom: int,
+) -> Matrix:
+    """float64 [3, 3]: moves points + shifts to points, by weighted least squares with far blocks drawn in (Cauchy)."""
+    height, width = size_px
+    unit = 2 / width
+    middle = np.array([width / 2, height / 2])
+    x, y = ((points + shifts / 2 - middle) * unit).T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    if freedom == 4:
+        right, down = [one, zero, x, -y], [zero, one, y, x]
+    else:
+        right, down = [one, zero, x, y, zero, zero], [zero, one, zero, zero, x, y]
+    if freedom == 8:
+        right += [x * x, x * y]
+        down += [x * y, y * y]
+    design = np.stack([np.stack(right, 1), np.stack(down, 1)], 1)
+    wanted = -shifts * unit
+    size = np.trace(certainty, axis1=1, axis2=2)
+    if not size.any():
+        return np.eye(3)
+    weights = np.ones(len(points))
+    # a block knows its place to about half a pixel; what turns, shears and tilts has to be earned
+    ridge = np.diag([1e-3, 1e-3, *[2e-2] * (design.shape[2] - 2)]) * size.sum()
+    solved = np.zeros(design.shape[2])
+    for _ in range(10):
+        weighted = certainty * weights[:, None, None]
+        normal = np.einsum("nip,nij,njq->pq", design, weighted, design) + ridge * weights.mean()
+        solved = np.linalg.solve(normal, np.einsum("nip,nij,nj->p", design, weighted, wanted))
+        apart = np.linalg.norm(wanted - design @ solved, axis=1) / unit
+        weights = 1 / (1 + apart**2)
+    flow = np.eye(3)
+    if freedom == 4:
+        flow[:2] += [[solved[2], -solved[3], solved[0]], [solved[3], solved[2], solved[1]]]
+    else:
+        flow[:2] += [[solved[2], solved[3], solved[0]], [solved[4], solved[5], solved[1]]]
+    if freedom == 8:
+        flow[2, :2] = -solved[6], -solved[7]
+    to_unit = np.array([[unit, 0, -middle[0] * unit], [0, unit, -middle[1] * unit], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(to_unit) @ flow @ to_unit, np.float64)
+
+
+def _scale_at(homography: Matrix, point: tuple[float, float]) -> float:
+    x, y, depth = homography @ (*point, 1)
+    jacobian = (homography[:2, :2] - np.outer((x / depth, y / depth), homography[2, :2])) / depth
+    return float(np.sqrt(abs(np.linalg.det(jacobian))))
+
+
+def _resized(grey: Grey, height_width_px: tuple[int, int]) -> Grey:
+    size = (height_width_px[1], height_width_px[0])
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
