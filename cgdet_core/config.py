@@ -808,6 +808,20 @@ class RegisterConfig(Settings):
         (0.75, 2.2), description="how many times as wide as the thermal view the RGB view may be"
     )
     candidates: int = Field(4, ge=1, le=20, description="first guesses that are worked out")
+    pairs: int = Field(16, ge=4, le=64, description="pairs of pictures that the homography is found on")
+    min_score: Fraction = Field(0.07, description="of the edges in both pictures; below, the homography is refused")
+    min_contrast: Fraction = Field(0.15, description="1 - score 8 px off / score; below, the homography is refused")
+    max_spread: float = Field(
+        0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
+    )
+    warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
+
+    @field_validator("rgb_view_range")
+    @classmethod
+    def _view(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.3 <= value[0] <= value[1] <= 5:
+            raise ValueError("must be two numbers from 0.3 to 5, the smaller first")
+        return value
 
 
 class Recipe(Settings):

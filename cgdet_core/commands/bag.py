@@ -7,13 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands import bag_extract, bag_label, bag_repair
+from cgdet_core.commands import bag_extract, bag_label, bag_register, bag_repair
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
 from cgdet_core.errors import InputError
 
 
 def add(subparsers: Subparsers) -> None:
-    bag = add_command(subparsers, "bag", "make and look into recorded bags", "cgdet bag make --out street --seconds 20")
+    bag = add_command(
+        subparsers,
+        "bag",
+        "make recorded bags, look into them, register them",
+        "cgdet bag make --out street --seconds 20",
+    )
     commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
 
     make = add_command(
@@ -46,6 +51,7 @@ def add(subparsers: Subparsers) -> None:
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
 
+    bag_register.add(commands)
     bag_label.add(commands)
     bag_extract.add(commands)
     bag_repair.add(commands)

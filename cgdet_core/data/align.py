@@ -22,7 +22,12 @@ Matrix = NDArray[np.float64]
 Grey = NDArray[np.float32]
 
 _BLOCKS = (5, 6)  # rows and columns
-_LEVELS = ((112, 5, 4, 2), (224, 4, 5, 3), (448, 3, 6, 3))  # width in pixels, reach, freedom (4, 6 or 8), rounds
+# width in pixels, reach, freedom (4: similarity, 6: affine, 8: homography), rounds; the tilt is looked for while the
+# reach still covers what it moves
+_LEVELS = ((112, 5, 4, 3), (224, 4, 6, 2), (224, 4, 8, 4), (448, 2, 8, 3))
+_FINEST = (448, 2, 8, 2)
+_COARSE_PAIRS = 6
+_RIDGE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,13 @@ class Alignment:
 
 def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignment:
     """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
-    refined = [
-        _refine(pairs, candidate.homography, _LEVELS[:1]) for candidate in search(pairs[:: _every(pairs)], config)
-    ]
-    scored = [(_Level(pairs, 224).score(homography), homography) for homography in refined]
-    start = max(scored, key=lambda item: item[0])[1]
-    homography = _refine(pairs, start, _LEVELS[1:])
-    halves = [_refine(pairs[half::2], start, _LEVELS[1:]) for half in (0, 1)]
+    few = pairs[:: max(1, len(pairs) // _COARSE_PAIRS)]
+    refined = [_refine(few, candidate.homography, _LEVELS[:1]) for candidate in search(few, config)]
+    middle = _Level(few, _LEVELS[1][0])
+    homography = refine_from(pairs, max(refined, key=middle.score))
+    halves = [_refine(pairs[half::2], homography, (_FINEST,)) for half in (0, 1)]
     thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
-    level = _Level(pairs, 448)
+    level = _Level(pairs, _LEVELS[-1][0])
     score = level.score(homography)
     around = [level.score(_moved(homography, 8 * np.cos(turn), 8 * np.sin(turn))) for turn in np.arange(8) * np.pi / 4]
     return Alignment(
@@ -59,6 +62,11 @@ def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignme
         contrast=1 - max(0.0, max(around)) / score if score > 0 else 0.0,
         spread_px=corner_distance_px(halves[0], halves[1], thermal_px),
     )
+
+
+def refine_from(pairs: Sequence[tuple[Grey, Grey]], homography: Matrix) -> Matrix:
+    """float64 [3, 3]: the homography that `align` ends at where its search gives this one."""
+    return _refine(pairs, homography, _LEVELS[1:])
 
 
 def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: tuple[int, int]) -> float:
@@ -72,10 +80,6 @@ def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: t
     if (mapped[:, 2] <= 1e-9).any():
         return float("inf")
     return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
-
-
-def _every(pairs: Sequence[object]) -> int:
-    return max(1, len(pairs) // 12)
 
 
 def _moved(homography: Matrix, right_px: float, down_px: float) -> Matrix:
@@ -127,7 +131,7 @@ class _Level:
         fields = []
         for rgb in self._shrunk[shrunk_px]:
             laid = cv2.warpPerspective(rgb, centres, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            fields.append(edge_field(laid) * valid)
+            fields.append(np.asarray(edge_field(np.asarray(laid, np.float32)) * valid, np.complex64))
         return fields, np.asarray(valid, np.float32)
 
     def score(self, homography: Matrix) -> float:
@@ -138,11 +142,11 @@ class _Level:
         product = sum(float(np.vdot(there, here).real) for here, there in zip(self._ours, theirs, strict=True))
         ours = sum(float((np.abs(here * valid) ** 2).sum()) for here in self._ours)
         energy = sum(float((np.abs(there) ** 2).sum()) for there in theirs)
-        return product / max(1e-9, (ours * energy) ** 0.5)
+        return float(product / max(1e-9, (ours * energy) ** 0.5))
 
     def correction(self, homography: Matrix, reach_px: int, freedom: int) -> Matrix:
         """float64 [3, 3], thermal pixel -> thermal pixel, to be applied after the homography."""
-        theirs, valid = self._theirs(homography)
+        theirs, _ = self._theirs(homography)
         surface = _block_surfaces(self._ours, theirs, reach_px)
         points, shifts, certainty = _peaks(surface, self._size, reach_px)
         flow = _fit_flow(points, shifts, certainty, self._size, freedom)
@@ -152,33 +156,29 @@ class _Level:
 def _block_surfaces(ours: Sequence[EdgeField], theirs: Sequence[EdgeField], reach_px: int) -> NDArray[np.float64]:
     """float64 [rows, columns, 2 reach + 1, 2 reach + 1]: of every block the correlation at every shift (down, right).
 
-    A peak at (d, r): what the RGB picture shows d below and r right of a place belongs to the place.
+    A peak at (d, r): what the RGB picture shows d below and r right of a place belongs to the place. The energy at
+    rest serves all shifts: a block is not drawn to where the other picture has little.
     """
     height, width = ours[0].shape
     rows, columns = _BLOCKS
-    edges_y = np.linspace(0, height, rows + 1).round().astype(int)
-    edges_x = np.linspace(0, width, columns + 1).round().astype(int)
     side = 2 * reach_px + 1
 
-    def per_block(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), edges_y[:-1], 0), edges_x[:-1], 1)
-        return np.asarray(sums, np.float64)
+    def of_blocks(values: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA), np.float64)
 
     products = np.zeros((side, side, rows, columns))
-    energy_ours, energy_theirs = np.zeros((rows, columns)), np.zeros((side, side, rows, columns))
+    energies = np.zeros((2, rows, columns))
     for here, there in zip(ours, theirs, strict=True):
-        padded = np.pad(there, reach_px)
-        energy_ours += per_block(np.abs(here) ** 2)
-        lengths = np.abs(padded) ** 2
+        cosine, sine = (np.ascontiguousarray(part) for part in (here.real, here.imag))
+        padded = [np.pad(part, reach_px) for part in (there.real, there.imag)]
+        energies[0] += of_blocks(cosine * cosine + sine * sine)
+        energies[1] += of_blocks(np.square(there.real) + np.square(there.imag))
         for down in range(side):
             for right in range(side):
                 window = (slice(down, down + height), slice(right, right + width))
-                moved = padded[window]
-                products[down, right] += per_block(here.real * moved.real + here.imag * moved.imag)
-                energy_theirs[down, right] += per_block(lengths[window])
-    # of one block the energy at rest serves all shifts: a block is not drawn to where there is little
-    at_rest = np.maximum(energy_theirs[reach_px, reach_px], 0.25 * energy_theirs.max((0, 1)))
-    surfaces = products / np.sqrt(energy_ours * at_rest + 1e-6)
+                products[down, right] += of_blocks(cosine * padded[0][window] + sine * padded[1][window])
+    least = 0.1 * energies.mean((1, 2), keepdims=True)
+    surfaces = products / np.sqrt(np.maximum(energies, least).prod(0) + 1e-12)
     return np.moveaxis(surfaces, (0, 1), (2, 3))
 
 
@@ -244,8 +244,8 @@ def _fit_flow(
     if not size.any():
         return np.eye(3)
     weights = np.ones(len(points))
-    # a block knows its place to about half a pixel; what turns, shears and tilts has to be earned
-    ridge = np.diag([1e-3, 1e-3, *[2e-2] * (design.shape[2] - 2)]) * size.sum()
+    # what stretches, shears and tilts has to be earned by more than one block
+    ridge = np.diag([1e-3, 1e-3, *[_RIDGE] * (design.shape[2] - 2)]) * size.sum()
     solved = np.zeros(design.shape[2])
     for _ in range(10):
         weighted = certainty * weights[:, None, None]

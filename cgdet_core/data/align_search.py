@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.edge_field import edge_field
+from cgdet_core.data.edge_field import EdgeField, edge_field
 
 Matrix = NDArray[np.float64]
 Grey = NDArray[np.float32]
@@ -45,7 +45,7 @@ def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[C
         canvas = np.zeros(_CANVAS_PX, np.complex64)
         canvas[: small[0], : small[1]] = field
         energy += np.abs(canvas) ** 2
-        ours.append(np.fft.fft2(canvas))
+        ours.append(_spectrum(canvas))
     energy_f, mask_f = np.fft.rfft2(energy), np.fft.rfft2(mask)
 
     low, high = config.rgb_view_range
@@ -61,15 +61,17 @@ def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[C
             placed = np.eye(3)
             placed[:2] = cv2.getRotationMatrix2D((rgb_small[1] / 2, rgb_small[0] / 2), turn, 1.0)
             placed[:2, 2] += centre[0] - rgb_small[1] / 2, centre[1] - rgb_small[0] / 2
-            found += _shifts(ours, energy_f, mask_f, shrunk, placed, rgb_small, small, to_small, (rgb_height, rgb_width))
+            found += _shifts(
+                ours, energy_f, mask_f, shrunk, placed, rgb_small, small, to_small, (rgb_height, rgb_width)
+            )
     found.sort(key=lambda candidate: -candidate.score)
     return found[: config.candidates]
 
 
 def _shifts(
-    ours: Sequence[NDArray[np.complex64]],
-    energy_f: NDArray[np.complex64],
-    mask_f: NDArray[np.complex64],
+    ours: Sequence[EdgeField],
+    energy_f: NDArray[np.complexfloating],
+    mask_f: NDArray[np.complexfloating],
     shrunk: Sequence[Grey],
     placed: Matrix,
     rgb_small: tuple[int, int],
@@ -83,13 +85,13 @@ def _shifts(
     centres = np.linalg.inv(shift) @ placed @ shift
     inside = cv2.warpPerspective(np.ones(rgb_small, np.float32), centres, size, flags=cv2.INTER_NEAREST)
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8))
-    products = np.zeros(_CANVAS_PX, np.complex128)
+    products = np.zeros(_CANVAS_PX, np.complex64)
     energy = np.zeros(_CANVAS_PX, np.float32)
     for spectrum, rgb in zip(ours, shrunk, strict=True):
         laid = cv2.warpPerspective(rgb, centres, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        field = _blurred(edge_field(laid) * inside)
+        field = _blurred(np.asarray(edge_field(np.asarray(laid, np.float32)) * inside, np.complex64))
         energy += np.abs(field) ** 2
-        products += spectrum * np.conj(np.fft.fft2(field))
+        products += spectrum * np.conj(_spectrum(field))
     agreement = np.fft.ifft2(products).real
     inside_f = np.conj(np.fft.rfft2(inside))
     ours_there = np.fft.irfft2(energy_f * inside_f, _CANVAS_PX)
@@ -111,7 +113,12 @@ def _resized(grey: Grey, height_width_px: tuple[int, int]) -> Grey:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _blurred(field: NDArray[np.complex64]) -> NDArray[np.complex64]:
+def _spectrum(field: EdgeField) -> EdgeField:
+    parts = np.asarray(cv2.dft(field.view(np.float32).reshape(*field.shape, 2)), np.float32)
+    return parts.view(np.complex64)[..., 0]
+
+
+def _blurred(field: EdgeField) -> EdgeField:
     parts = field.view(np.float32).reshape(*field.shape, 2)
     blurred = cv2.GaussianBlur(parts, (0, 0), _EDGE_WIDTH_PX)
     return np.ascontiguousarray(blurred).view(np.complex64)[..., 0]

@@ -21,6 +21,7 @@ from cgdet_core.data.ros_types import NANOSECONDS
 from cgdet_core.types import ImageArray
 
 Matrix = NDArray[np.float64]
+_NOISE_PX = 1200  # side of the field that noise is cut from; no camera may be larger
 _PAUSE_S = 0.7  # without a frame between two shots, so that no cut, which no camera makes, tells the offset
 
 
@@ -60,6 +61,7 @@ class PanFrame:
 def pan_frames(shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan, start_ns: int = 0) -> Iterator[PanFrame]:
     """The frames of both cameras in order of time. shots: thermal uint8 [H, W] and RGB uint8 [H, W, 3], aligned."""
     rng = np.random.default_rng(pan.seed)
+    noise = (rng.standard_normal((_NOISE_PX, _NOISE_PX)) * pan.noise).astype(np.float32)
     paths = [_Path(rng, pan) for _ in shots]
     phases = {"thermal": 0.0, "rgb": float(rng.uniform(0, 1 / pan.rgb_hz))}
     plan = []
@@ -75,10 +77,10 @@ def pan_frames(shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan, start_n
         drift = 1 + pan.gains * np.sin(2 * np.pi * (0.13 if kind == "thermal" else 0.21) * second)
         if kind == "thermal":
             image = _seen(thermal, view, pan.thermal_height_width_px)
-            yield PanFrame("thermal", time_ns, time_ns, _noisy(image * drift, pan.noise, rng))
+            yield PanFrame("thermal", time_ns, time_ns, _noisy(image * drift, noise, rng))
         else:
             image = _seen(rgb, view @ pan.homography, pan.rgb_height_width_px)
-            yield PanFrame("rgb", time_ns - pan.offset_ns, time_ns, _noisy(image * drift, pan.noise, rng))
+            yield PanFrame("rgb", time_ns - pan.offset_ns, time_ns, _noisy(image * drift, noise, rng))
 
 
 def make_pan_bag(
@@ -161,6 +163,9 @@ def _seen(picture: ImageArray, view: Matrix, height_width_px: tuple[int, int]) -
     return cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
 
 
-def _noisy(image: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    with_noise = image + rng.standard_normal(image.shape, np.float32) * np.float32(noise)
-    return np.asarray(with_noise.round().clip(0, 255), np.uint8)
+def _noisy(image: NDArray[np.float32], noise: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """With noise from a random place of the field `noise`, alike in all channels; a field for each would take long."""
+    height, width = image.shape[:2]
+    down, right = rng.integers(0, (_NOISE_PX - height, _NOISE_PX - width), endpoint=True)
+    patch = noise[down : down + height, right : right + width]
+    return np.asarray((image + (patch if image.ndim == 2 else patch[:, :, None])).round().clip(0, 255), np.uint8)

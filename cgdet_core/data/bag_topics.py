@@ -168,3 +168,39 @@ def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     if len(candidates) > 1:
         raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
     return candidates[0] if candidates else None
+
+
+def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str:
+    """The RGB camera's image topic beside the thermal one: `topic`, or the only or the best candidate.
+
+    Only topics in colour are candidates; a name with rgb, colour or visible goes before one without, one without a
+    word for drawings (overlay, debug) before one with, Image before CompressedImage. InputError where there is none,
+    or several are the best.
+    """
+    if topic is not None:
+        if topic == thermal_topic:
+            raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
+        return choose_image_topic(bag, topic)
+    ranked: dict[str, tuple[int, int, int]] = {}
+    for name in image_topics(bag):
+        if name == thermal_topic or not bag.topics[name].count or not _in_colour(bag, name):
+            continue
+        words = _words(name)
+        raw = bag.topics[name].type == IMAGE
+        ranked[name] = (int(not _any(_DRAWN_WORD, words)), int(_any(_COLOUR_WORD, words)), int(raw))
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if not best:
+        raise InputError(
+            f"{bag.path}: has no RGB image topic beside {thermal_topic}, it holds {bag.listing()}: "
+            "give a bag with both cameras"
+        )
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
+    return best[0]
+
+
+def _in_colour(bag: BagReader, name: str) -> bool:
+    try:
+        return first_image(bag, name).decode().ndim == 3
+    except InputError:  # an encoding that cgdet does not read
+        return False

@@ -19,9 +19,9 @@ def edge_field(grey: NDArray[np.float32], blur_px: float = 1.0) -> EdgeField:
     is brighter, -1 where they cross, 0 where one is flat (normalised gradient fields, Haber and Modersitzki 2006).
     """
     smooth = cv2.GaussianBlur(grey, (0, 0), blur_px)
-    right = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 16)
-    down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 16)
-    squared = right * right + down * down
+    right = np.asarray(cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 16), np.float32)
+    down = np.asarray(cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 16), np.float32)
+    squared: NDArray[np.float32] = right * right + down * down
     floor = max(_FLOOR * float(np.median(squared)) ** 0.5, _LEAST) ** 2
     field = np.empty(grey.shape, np.complex64)
     field.real = (right * right - down * down) / (squared + floor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ class MotionMeter:
     def add(self, image: ImageArray, stamp_ns: int) -> None:
         """image: uint8/uint16 [H, W], or uint8 [H, W, 3]."""
         small = small_picture(image)
-        moved = np.full(len(CHANNELS), np.nan)
+        moved: NDArray[np.float64] = np.full(len(CHANNELS), np.nan)
         if self._before is not None and self._before.shape == small.shape:
             moved = movement(self._before, small)
         self._stamps_ns.append(stamp_ns)
@@ -83,10 +84,9 @@ def movement(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.
     corners = cv2.goodFeaturesToTrack(before, _POINTS, 0.02, 6.0)
     if corners is None or len(corners) < _FEWEST_POINTS:
         return found
-    window = {"winSize": (15, 15), "maxLevel": 3}
-    there, ok_there, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **window)
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, **window)
-    kept = (ok_there[:, 0] > 0) & (ok_back[:, 0] > 0) & (np.abs(back - corners).max((1, 2)) < 0.5)
+    there, ok_there = _followed(before, after, corners)
+    back, ok_back = _followed(after, before, there)
+    kept = ok_there & ok_back & (np.abs(back - corners).max((1, 2)) < 0.5)
     if kept.sum() < _FEWEST_POINTS:
         return found
     height, width = before.shape
@@ -98,3 +98,12 @@ def movement(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.
     (cosine, _, right), (sine, _, down) = fitted
     found[:4] = right / width, down / width, np.log(max(np.hypot(cosine, sine), 1e-3)), np.arctan2(sine, cosine)
     return found
+
+
+def _followed(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], points: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Where points float32 [N, 1, 2] went, and which could be followed."""
+    start = np.asarray(points, np.float32)
+    there, ok, _ = cv2.calcOpticalFlowPyrLK(before, after, start, start.copy(), winSize=(15, 15), maxLevel=3)
+    return np.asarray(there, np.float32), np.asarray(ok)[:, 0] > 0
