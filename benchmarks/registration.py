@@ -195,7 +195,7 @@ def main() -> None:
             sources += [
                 pair_cases(arguments.data, "pairs", light, arguments.cases, folder) for light in ("day", "night")
             ]
-            sources.append(pair_cases(arguments.data, "dark", "night", max(1, arguments.cases // 3), folder))
+            sources.append(pair_cases(arguments.data, "dark", "night", max(1, arguments.cases // 4), folder))
         sources += [street_cases(light, street, folder) for light in ("day", "night") if street]
         # in turns, so that a run cut short tells something of each
         for case in in_turns(sources):

@@ -799,8 +799,8 @@ class RegisterConfig(Settings):
 
     max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
     min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
-    min_correlation: Fraction = Field(0.3, description="of the motion in both streams; below, the offset is refused")
-    min_confidence: Fraction = Field(0.3, description="1 - second best offset / best; below, the offset is refused")
+    min_correlation: Fraction = Field(0.4, description="of the motion in both streams; below, the offset is refused")
+    min_confidence: Fraction = Field(0.35, description="1 - second best offset / best; below, the offset is refused")
     tolerance_periods: float = Field(
         0.55, gt=0, le=2, description="greatest difference of a pair, in periods of the faster stream"
     )

@@ -14,6 +14,12 @@ from cgdet_core.errors import InputError
 
 _PARTS = 8
 _FINE_STEP_S = 0.001
+# a window of one period would hold one interval or parts of two, by its phase: what is cut in two is less noisy and
+# draws the offset to where both streams' frames lie between each other
+_WINDOW_PERIODS = 3.0
+_LEAST_WINDOWS = 20
+_LEAST_SHARE = 0.35  # of the thermal windows: over a short stretch anything correlates
+_BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
 _REMEDY = "give a stretch in which the camera turns or shakes (--start, --seconds), or the offset itself (--offset)"
 
 
@@ -38,32 +44,77 @@ class _Agreement:
 
     def __init__(self, thermal: Motion, rgb: Motion, origin_s: float) -> None:
         # origin_s: rgb.origin on the thermal origin's scale, the starting guess included
-        self._step_s = max(_period_s(thermal), _period_s(rgb))
-        self._thermal = thermal
-        self._rgb = rgb
-        self._origin_s = origin_s
+        self.window_s = _WINDOW_PERIODS * max(_period_s(thermal), _period_s(rgb))
         first, last = thermal.begin_s[0], thermal.end_s[-1]
-        self._grid = np.arange(first, last - self._step_s, self._step_s / 2)
-        self._ours = _means(thermal, self._grid, self._step_s)
+        self._grid = np.arange(first, last - self.window_s, self.window_s / (2 * _WINDOW_PERIODS))
+        self._ours = _Integral(thermal).means(self._grid, self.window_s)
+        self._rgb = _Integral(rgb)
+        self._origin_s = origin_s
+        self._enough = np.maximum(_LEAST_WINDOWS, _LEAST_SHARE * np.isfinite(self._ours).sum(0))
         self.parts = np.arange(len(self._grid)) * _PARTS // max(1, len(self._grid))
 
     def correlations(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """float64 [5]: of every channel over the windows that both have; 0 where there are too few."""
-        theirs = _means(self._rgb, self._grid - offset_s - self._origin_s, self._step_s)
+        theirs = self._rgb.means(self._grid - offset_s - self._origin_s, self.window_s)
         both = np.isfinite(self._ours) & np.isfinite(theirs)
         if keep is not None:
             both &= keep[:, None]
-        found = np.zeros(len(CHANNELS))
-        for channel in range(len(CHANNELS)):
-            rows = both[:, channel]
-            if rows.sum() >= 20:
-                found[channel] = _robust_correlation(self._ours[rows, channel], theirs[rows, channel])
-        return found
+        count = both.sum(0)
+        parts = []
+        for values in (self._ours, theirs):
+            known = np.where(both, values, 0.0)
+            parts.append(np.where(both, known - known.sum(0) / count.clip(1), 0.0))
+        energy = np.sqrt((parts[0] ** 2).sum(0) * (parts[1] ** 2).sum(0))
+        enough = (count >= self._enough) & (energy > 1e-12 * count)
+        return np.asarray(np.where(enough, (parts[0] * parts[1]).sum(0) / energy.clip(1e-30), 0.0), np.float64)
 
     def score(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> float:
         """What the channels say together, in nats per window; those that run against each other say nothing."""
-        correlations = self.correlations(offset_s, keep).clip(0, 0.999)
+        correlations = self.correlations(offset_s, keep).clip(0, 1 - 1e-9)
         return float(-0.5 * np.log(1 - correlations**2).sum())
+
+
+class _Integral:
+    """A motion's rates, summed up over time: whatever a camera's pace, a window of time holds the same motion."""
+
+    def __init__(self, motion: Motion) -> None:
+        rates = _calmed(motion.rates)
+        order = np.argsort(motion.begin_s, kind="stable")
+        begin, end, rates = motion.begin_s[order], motion.end_s[order], rates[order]
+        known = np.isfinite(rates)
+        span = (end - begin)[:, None]
+        self._edges = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))
+        self._sums = np.stack([_steps(np.where(known, rates, 0.0) * span), _steps(known * span)])
+
+    def means(self, begin_s: NDArray[np.float64], width_s: float) -> NDArray[np.float64]:
+        """float64 [M, 5]: the mean rates in windows [begin, begin + width]; nan where intervals are missing."""
+        moved, covered = self._at(begin_s + width_s) - self._at(begin_s)
+        return np.asarray(np.where(covered > 0.98 * width_s, moved / width_s, np.nan), np.float64)
+
+    def _at(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        place = np.searchsorted(self._edges, time_s, side="right").clip(1, len(self._edges) - 1)
+        low, high = self._edges[place - 1], self._edges[place]
+        share = ((time_s - low) / np.maximum(high - low, 1e-12)).clip(0, 1)[:, None]
+        return np.asarray(self._sums[:, place - 1] * (1 - share) + self._sums[:, place] * share, np.float64)
+
+
+def _steps(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [2 N, 5]: the sum up to each interval's begin and to its end."""
+    sums = np.cumsum(amounts, axis=0)
+    return np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1])
+
+
+def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With what lies beyond six median deviations drawn in: one jolt must not decide."""
+    calmed = rates.copy()
+    for channel in range(rates.shape[1]):
+        values = rates[:, channel][np.isfinite(rates[:, channel])]
+        if len(values):
+            middle = float(np.median(values))
+            limit = 6 * 1.4826 * float(np.median(np.abs(values - middle)))
+            if limit > 0:
+                calmed[:, channel] = rates[:, channel].clip(middle - limit, middle + limit)
+    return calmed
 
 
 def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_ns: int = 0) -> ClockOffset:
@@ -86,21 +137,16 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
             "or another bag"
         )
     agreement = _Agreement(thermal, rgb, origin_s)
-    step_s = min(_period_s(thermal), _period_s(rgb)) / 2
-    half = int(np.ceil(config.max_offset_s / step_s))
+    step_s = agreement.window_s / 4
+    half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
     lags = np.arange(-half, half + 1) * step_s
     scores = np.array([agreement.score(lag) for lag in lags])
     best = int(scores.argmax())
-    correlations = agreement.correlations(lags[best])
-    if scores[best] <= 0 or correlations.max() < config.min_correlation:
+    correlation = agreement.correlations(lags[best]).max()
+    if correlation < config.min_correlation:
         raise InputError(
-            f"the clocks' offset cannot be told: the two streams' motion agrees by {correlations.max():.2f} at best, "
+            f"the clocks' offset cannot be told: the two streams' motion agrees by {correlation:.2f} at best, "
             f"{config.min_correlation} is needed (little motion, or none that both see): {_REMEDY}"
-        )
-    if best in (0, len(lags) - 1):
-        raise InputError(
-            f"the clocks differ by {config.max_offset_s} s or more: give a wider search (max_offset_s=...), or the "
-            "offset itself (--offset)"
         )
     low, high = _lobe(scores, best)
     others = np.concatenate([scores[:low], scores[high + 1 :]])
@@ -110,6 +156,11 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
             f"the clocks' offset cannot be told: {1000 * lags[best]:.0f} ms is hardly better than others, confidence "
             f"{confidence:.2f} of the {config.min_confidence} that is needed (motion repeats itself, or there is "
             f"little): {_REMEDY}"
+        )
+    if abs(lags[best]) > config.max_offset_s:
+        raise InputError(
+            f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
+            f"(max_offset_s={config.max_offset_s:g}): give a wider search, or the offset itself (--offset)"
         )
     offset_s = _refined(agreement, lags[best], step_s, None)
     without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
@@ -126,44 +177,6 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
 
 def _period_s(motion: Motion) -> float:
     return float(np.median(motion.end_s - motion.begin_s))
-
-
-def _means(motion: Motion, begin_s: NDArray[np.float64], width_s: float) -> NDArray[np.float64]:
-    """float64 [M, 5]: the mean rate in windows [begin, begin + width]; nan where intervals are missing.
-
-    By the integral of the rates: whatever a camera's pace, a window holds the same motion.
-    """
-    edges = np.concatenate([motion.begin_s[:1], np.stack([motion.begin_s, motion.end_s], 1).reshape(-1)])
-    edges = np.maximum.accumulate(edges)
-    out = np.empty((len(begin_s), len(CHANNELS)))
-    span = motion.end_s - motion.begin_s
-    for channel in range(len(CHANNELS)):
-        rates = motion.rates[:, channel]
-        known = np.isfinite(rates)
-        amount = np.zeros((len(span), 2))
-        amount[:, 1] = np.where(known, rates, 0) * span
-        covered = np.zeros((len(span), 2))
-        covered[:, 1] = known * span
-        sums = np.concatenate([[0.0], np.cumsum(amount.reshape(-1))])
-        cover = np.concatenate([[0.0], np.cumsum(covered.reshape(-1))])
-        end_s = begin_s + width_s
-        seen = np.interp(end_s, edges, cover) - np.interp(begin_s, edges, cover)
-        moved = np.interp(end_s, edges, sums) - np.interp(begin_s, edges, sums)
-        out[:, channel] = np.where(seen > 0.98 * width_s, moved / width_s, np.nan)
-    return out
-
-
-def _robust_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Pearson's, with what lies beyond four median deviations drawn in: one jolt must not decide."""
-    parts = []
-    for values in (a, b):
-        centred = values - np.median(values)
-        limit = 4 * 1.4826 * np.median(np.abs(centred))
-        parts.append(centred.clip(-limit, limit) if limit > 0 else centred)
-    spreads = parts[0].std() * parts[1].std()
-    if spreads < 1e-12:
-        return 0.0
-    return float(((parts[0] - parts[0].mean()) * (parts[1] - parts[1].mean())).mean() / spreads)
 
 
 def _lobe(scores: NDArray[np.float64], best: int) -> tuple[int, int]:
@@ -183,8 +196,7 @@ def _lobe(scores: NDArray[np.float64], best: int) -> tuple[int, int]:
 
 def _refined(agreement: _Agreement, offset_s: float, step_s: float, keep: NDArray[np.bool_] | None) -> float:
     """The best offset near `offset_s`: over a grid, then a parabola through the top."""
-    reach = 2 * step_s
-    for step in (reach / 8, max(_FINE_STEP_S, reach / 64)):
+    for step in (step_s / 6, max(_FINE_STEP_S, step_s / 40)):
         lags = offset_s + np.arange(-8, 9) * step
         scores = np.array([agreement.score(lag, keep) for lag in lags])
         best = int(scores.argmax())

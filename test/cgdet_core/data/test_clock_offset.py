@@ -1,0 +1,137 @@
+"""The clocks' offset comes out of motion that both streams see, and is refused where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pan_scene import shapes
+
+from cgdet_core.config import RegisterConfig
+from cgdet_core.data.clock_offset import estimate_offset
+from cgdet_core.data.motion import CHANNELS, Motion, MotionMeter, movement, small_picture
+from cgdet_core.errors import InputError
+
+ORIGIN_NS = 1_700_000_000_000_000_000
+
+
+def sway(time_s: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A smooth random place [N, 5] of a camera; the last channel is how fast it moves."""
+    rng = np.random.default_rng(seed)
+    hertz, phase = rng.uniform(0.1, 1.2, (4, 6)), rng.uniform(0, 6.28, (4, 6))
+    place = np.sin(6.28318 * hertz * time_s[:, None, None] + phase).sum(2) / 20
+    return np.concatenate([place, np.abs(place[:, :1])], axis=1)
+
+
+def stream(
+    rate_hz: float, offset_s: float, seconds: float = 30, phase_s: float = 0.0, noise: float = 0.0, drop: float = 0.0
+) -> Motion:
+    """What a camera would measure whose clock is `offset_s` behind; `noise` of the measurement, per interval."""
+    rng = np.random.default_rng(round(1000 * rate_hz))
+    time_s = np.arange(phase_s, seconds, 1 / rate_hz)
+    time_s = time_s[rng.random(len(time_s)) >= drop]
+    moved = np.diff(sway(time_s), axis=0) + noise * rng.standard_normal((len(time_s) - 1, len(CHANNELS)))
+    span = np.diff(time_s)
+    stamps = time_s - offset_s
+    return Motion(stamps[:-1] - stamps[0], stamps[1:] - stamps[0], moved / span[:, None], round(stamps[0] * 1e9))
+
+
+@pytest.mark.parametrize(("thermal_hz", "rgb_hz"), [(30, 30), (9, 30), (30, 12)])
+@pytest.mark.parametrize("offset_s", [0.0, 0.137, -1.4])
+def test_the_offset_is_found_to_a_few_milliseconds_at_any_two_rates(
+    thermal_hz: float, rgb_hz: float, offset_s: float
+) -> None:
+    thermal = stream(thermal_hz, 0.0, noise=0.002, drop=0.1)
+    rgb = stream(rgb_hz, offset_s, phase_s=0.017, noise=0.002, drop=0.1)
+    found = estimate_offset(thermal, rgb, RegisterConfig())
+    assert abs(found.offset_ns / 1e9 - offset_s) < 0.1 / min(thermal_hz, rgb_hz)
+    assert found.confidence > 0.5
+    assert found.spread_ms < 10
+
+
+def test_a_guess_moves_the_search_to_clocks_that_are_hours_apart() -> None:
+    thermal, rgb = stream(20, 0.0), stream(20, 7200.25)
+    found = estimate_offset(thermal, rgb, RegisterConfig(), guess_ns=7_200_000_000_000)
+    assert abs(found.offset_ns / 1e9 - 7200.25) < 0.005
+    with pytest.raises(InputError, match="share no time, 7170"):
+        estimate_offset(thermal, rgb, RegisterConfig())
+
+
+def test_one_channel_that_both_see_is_enough() -> None:
+    thermal, rgb = stream(20, 0.0), stream(20, 0.3)
+    blind = rgb.rates.copy()
+    blind[:, [0, 1, 2, 4]] = np.nan
+    found = estimate_offset(thermal, Motion(rgb.begin_s, rgb.end_s, blind, rgb.origin_ns), RegisterConfig())
+    assert found.channel == "turn"
+    assert abs(found.offset_ns / 1e9 - 0.3) < 0.005
+
+
+def unrelated(rate_hz: float, amount: float, seed: int) -> Motion:
+    rates = amount * np.random.default_rng(seed).standard_normal((600, len(CHANNELS)))
+    begin = np.arange(600) / rate_hz
+    return Motion(begin, begin + 1 / rate_hz, rates, 0)
+
+
+@pytest.mark.parametrize("amount", [0.0, 1.0])
+def test_no_motion_or_noise_alone_is_refused(amount: float) -> None:
+    with pytest.raises(InputError, match=r"cannot be told.*--offset"):
+        estimate_offset(unrelated(20, amount, 1), unrelated(20, amount, 2), RegisterConfig())
+
+
+def test_motion_that_repeats_itself_is_refused() -> None:
+    def wave(offset_s: float) -> Motion:
+        begin = np.arange(600) / 20
+        rates = np.repeat(np.sin(2 * np.pi * 2.0 * (begin + 0.025 + offset_s))[:, None], len(CHANNELS), axis=1)
+        return Motion(begin, begin + 1 / 20, rates, 0)
+
+    with pytest.raises(InputError, match="repeats itself"):
+        estimate_offset(wave(0.0), wave(0.1), RegisterConfig())
+
+
+def test_an_offset_beyond_the_search_is_not_guessed() -> None:
+    with pytest.raises(InputError, match=r"differ by 3\.00 s, more than"):
+        estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=1.0))
+    found = estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=5.0))
+    assert abs(found.offset_ns / 1e9 - 3.0) < 0.005
+
+
+def test_a_short_stream_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="the RGB stream has 19 intervals"):
+        estimate_offset(stream(20, 0.0), stream(20, 0.0, seconds=1.0), RegisterConfig())
+
+
+def test_a_shift_a_zoom_and_a_turn_are_measured() -> None:
+    thermal, _ = shapes(3, 400, 500)
+    before = small_picture(thermal[100:250, 100:292])
+    right = movement(before, small_picture(thermal[100:250, 97:289]))
+    assert right[0] == pytest.approx(3 / 192, abs=0.0008)
+    assert right[1:4] == pytest.approx([0, 0, 0], abs=0.002)
+    assert right[4] > 0
+    still = movement(before, before)
+    assert still == pytest.approx(np.zeros(5), abs=1e-6)
+
+
+def test_a_flat_picture_has_change_but_no_direction() -> None:
+    moved = movement(np.full((100, 192), 128, np.uint8), np.full((100, 192), 130, np.uint8))
+    assert np.isnan(moved[:4]).all()
+    assert moved[4] == pytest.approx(2 / 40)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_gain_and_bit_depth_do_not_matter_to_motion(bits: int) -> None:
+    thermal, _ = shapes(3)
+    wide = thermal.astype(np.uint16) * 40 + 9000 if bits == 16 else thermal // 2
+    difference = np.abs(small_picture(wide).astype(int) - small_picture(thermal).astype(int))
+    assert difference.max() <= 2
+
+
+def test_intervals_over_a_gap_or_a_jump_of_the_clock_are_left_out() -> None:
+    meter = MotionMeter()
+    thermal, _ = shapes(3)
+    stamps_ms = [0, 100, 200, 300, 900, 1000, 500, 600, 600]
+    for index, stamp_ms in enumerate(stamps_ms):
+        meter.add(thermal[:, index : 200 + index], stamp_ms * 1_000_000)
+    motion = meter.motion()
+    assert motion.begin_s.round(3).tolist() == [0.0, 0.1, 0.2, 0.9, 0.5]
+    assert motion.end_s.round(3).tolist() == [0.1, 0.2, 0.3, 1.0, 0.6]
+    # every frame lies a pixel further: the picture moves left by a pixel in 200 in a tenth of a second
+    np.testing.assert_allclose(motion.rates[:, 0], -10 / 200, atol=0.01)
