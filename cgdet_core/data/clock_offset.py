@@ -14,11 +14,11 @@ from cgdet_core.errors import InputError
 
 _PARTS = 8
 _FINE_STEP_S = 0.001
-# a window of one period would hold one interval or parts of two, by its phase: what is cut in two is less noisy and
-# draws the offset to where both streams' frames lie between each other
-_WINDOW_PERIODS = 3.0
+# short windows tell offsets apart; but they hold one interval or parts of two, by their phase, and what is cut in two
+# is less noisy, which draws the offset to where both streams' frames lie between each other: long ones refine it
+_WINDOW_PERIODS, _REFINING_PERIODS = 1.5, 3.0
 _LEAST_WINDOWS = 20
-_LEAST_SHARE = 0.35  # of the thermal windows: over a short stretch anything correlates
+_LEAST_SHARE = 0.5  # of the thermal windows: over a short stretch anything correlates
 _BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
 _REMEDY = "give a stretch in which the camera turns or shakes (--start, --seconds), or the offset itself (--offset)"
 
@@ -42,11 +42,11 @@ class ClockOffset:
 class _Agreement:
     """How well two motions agree at an offset of RGB time, on a common grid of windows."""
 
-    def __init__(self, thermal: Motion, rgb: Motion, origin_s: float) -> None:
+    def __init__(self, thermal: Motion, rgb: Motion, origin_s: float, window_periods: float) -> None:
         # origin_s: rgb.origin on the thermal origin's scale, the starting guess included
-        self.window_s = _WINDOW_PERIODS * max(_period_s(thermal), _period_s(rgb))
+        self.window_s = window_periods * max(_period_s(thermal), _period_s(rgb))
         first, last = thermal.begin_s[0], thermal.end_s[-1]
-        self._grid = np.arange(first, last - self.window_s, self.window_s / (2 * _WINDOW_PERIODS))
+        self._grid = np.arange(first, last - self.window_s, self.window_s / 3)
         self._ours = _Integral(thermal).means(self._grid, self.window_s)
         self._rgb = _Integral(rgb)
         self._origin_s = origin_s
@@ -136,8 +136,8 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
             f"the two streams share no time, {-shared_s:.1f} s lie between them: give the clocks' offset (--offset), "
             "or another bag"
         )
-    agreement = _Agreement(thermal, rgb, origin_s)
-    step_s = agreement.window_s / 4
+    agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
+    step_s = agreement.window_s / 3
     half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
     lags = np.arange(-half, half + 1) * step_s
     scores = np.array([agreement.score(lag) for lag in lags])
@@ -157,14 +157,21 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
             f"{confidence:.2f} of the {config.min_confidence} that is needed (motion repeats itself, or there is "
             f"little): {_REMEDY}"
         )
+    agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
+    offset_s = _refined(agreement, lags[best], step_s, None)
+    without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
+    spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
+    period_s = max(_period_s(thermal), _period_s(rgb))
+    if spread_s > period_s / 2:
+        raise InputError(
+            f"the clocks' offset cannot be told: parts of the bag differ by {1000 * spread_s:.0f} ms over it, a frame "
+            f"lasts {1000 * period_s:.0f} ms (little motion, or clocks that drift apart): {_REMEDY}"
+        )
     if abs(lags[best]) > config.max_offset_s:
         raise InputError(
             f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
             f"(max_offset_s={config.max_offset_s:g}): give a wider search, or the offset itself (--offset)"
         )
-    offset_s = _refined(agreement, lags[best], step_s, None)
-    without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
-    spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
     correlations = agreement.correlations(offset_s)
     return ClockOffset(
         offset_ns=guess_ns + round(offset_s * NANOSECONDS),

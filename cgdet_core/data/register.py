@@ -177,7 +177,7 @@ def _clock_quality(clock: ClockOffset | None, pairs: Pairs, warnings: list[str])
     if clock is None:
         return {}
     period_ms = max(pairs.thermal.period_ns, pairs.rgb.period_ns) / 1e6
-    if clock.spread_ms > period_ms / 3:
+    if clock.spread_ms > period_ms / 5:
         warnings.append(
             f"the offset is known to {clock.spread_ms:.0f} ms only, a frame lasts {period_ms:.0f} ms: the clocks may "
             "drift apart, or there is little motion"

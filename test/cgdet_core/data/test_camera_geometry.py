@@ -1,0 +1,170 @@
+"""Two CameraInfos and an extrinsic against points in space, projected one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cgdet_core.data.bag_reader import BagReader
+from cgdet_core.data.camera_geometry import Camera, Extrinsic, camera_of, homography_between
+from cgdet_core.errors import InputError
+
+# a turn of 5 degrees about the upright axis and 2 about the optical one
+_Y, _Z = np.radians(5), np.radians(2)
+TURN = np.array([[np.cos(_Y), 0, np.sin(_Y)], [0, 1, 0], [-np.sin(_Y), 0, np.cos(_Y)]]) @ np.array(
+    [[np.cos(_Z), -np.sin(_Z), 0], [np.sin(_Z), np.cos(_Z), 0], [0, 0, 1]]
+)
+
+
+def camera(
+    focal_px: float, size: tuple[int, int], distortion: Sequence[float] = (), model: str = "plumb_bob"
+) -> Camera:
+    matrix = np.array([[focal_px, 0, size[1] / 2 - 3], [0, focal_px * 1.01, size[0] / 2 + 2], [0, 0, 1]])
+    return Camera(matrix, np.array(distortion, np.float64), model, size)
+
+
+def extrinsic(**fields: object) -> Extrinsic:
+    return Extrinsic.model_validate({"rotation": TURN.tolist(), **fields})
+
+
+def seen(lens: Camera, points: np.ndarray) -> np.ndarray:
+    """Pixels of points [N, 3] by a pinhole, (0, 0) the outer corner."""
+    x, y = points[:, 0] / points[:, 2], points[:, 1] / points[:, 2]
+    k = lens.matrix
+    return np.stack([k[0, 0] * x + k[0, 2], k[1, 1] * y + k[1, 2]], 1) + 0.5
+
+
+def mapped(homography: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+    values = np.concatenate([points_px, np.ones((len(points_px), 1))], 1) @ homography.T
+    return values[:, :2] / values[:, 2:]
+
+
+THERMAL, RGB = camera(500, (512, 640)), camera(900, (720, 1280))
+POINTS = np.random.default_rng(2).uniform((-3, -2, 10), (3, 2, 10.0001), (40, 3))
+
+
+def test_far_points_meet_by_rotation_alone() -> None:
+    homography, left_px = homography_between(THERMAL, RGB, extrinsic(translation_m=(0.3, 0.1, 0.0)))
+    far = POINTS * 1e6
+    np.testing.assert_allclose(mapped(homography, seen(RGB, far)), seen(THERMAL, far @ TURN.T), atol=1e-3)
+    assert left_px == 0
+
+
+def test_points_of_the_plane_meet_with_the_baseline() -> None:
+    plane = np.concatenate([POINTS[:, :2], np.full((len(POINTS), 1), 8.0)], 1)
+    moved = plane @ TURN.T + (0.3, 0.1, -0.05)
+    mount = extrinsic(translation_m=(0.3, 0.1, -0.05), plane_distance_m=8.0)
+    homography, _ = homography_between(THERMAL, RGB, mount)
+    np.testing.assert_allclose(mapped(homography, seen(RGB, plane)), seen(THERMAL, moved), atol=1e-6)
+
+
+def test_a_quaternion_is_the_rotation_it_stands_for() -> None:
+    half = np.radians(30) / 2
+    turned = Extrinsic(rotation_xyzw=(0.0, 0.0, float(np.sin(half)), float(np.cos(half)))).rotation_matrix()
+    np.testing.assert_allclose(turned @ (1, 0, 0), (np.cos(2 * half), np.sin(2 * half), 0), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [
+        ("plumb_bob", (-0.25, 0.06, 0.001, -0.001, 0.0)),
+        ("rational_polynomial", (-0.2, 0.05, 0, 0, 0, 0.01, 0, 0)),
+        ("equidistant", (-0.05, 0.01, 0, 0)),
+    ],
+)
+def test_lens_distortion_is_fitted_and_what_is_left_is_told(model: str, distortion: tuple[float, ...]) -> None:
+    bent = camera(900, (720, 1280), distortion, model)
+    homography, left_px = homography_between(THERMAL, bent, extrinsic())
+    straight, _ = homography_between(THERMAL, RGB, extrinsic())
+    assert 0.1 < left_px < 10
+    rays = np.random.default_rng(4).uniform((-0.35, -0.3), (0.35, 0.3), (400, 2))
+    frame_px = mapped(straight, RGB.pixels(rays) + 0.5)
+    bent_px = bent.pixels(rays) + 0.5
+    inside = ((frame_px > 0) & (frame_px < (640, 512)) & (bent_px > 0) & (bent_px < (1280, 720))).all(1)
+    assert inside.sum() > 100
+    found = np.linalg.norm(mapped(homography, bent_px[inside]) - frame_px[inside], axis=1).mean()
+    assert found == pytest.approx(left_px, rel=0.4)
+    np.testing.assert_allclose(bent.rays(bent.pixels(rays)), rays, atol=2e-3)
+
+
+def test_cameras_that_look_apart_are_refused() -> None:
+    back = np.diag([-1.0, 1.0, -1.0])
+    with pytest.raises(InputError, match="hardly see the same place"):
+        homography_between(THERMAL, RGB, Extrinsic.model_validate({"rotation": back.tolist()}))
+
+
+def info_bag(tmp_path: Path, ros2, topic: str = "/rgb/camera_info", **fields: object) -> Path:
+    types = ros2.types
+    k = np.array([900, 0, 640, 0, 900, 360, 0, 0, 1.0])
+    values = {
+        "header": ros2.header(1_000_000_000),
+        "height": 720,
+        "width": 1280,
+        "distortion_model": "plumb_bob",
+        "d": np.array([-0.2, 0.1, 0, 0, 0]),
+        "k": k,
+        "r": np.eye(3).reshape(-1),
+        "p": np.array([800, 0, 630, 0, 0, 800, 350, 0, 0, 0, 1.0, 0]),
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+    }
+    message = types["sensor_msgs/msg/CameraInfo"](**{**values, **fields})
+    return ros2.write(tmp_path / "bag", [(topic, "sensor_msgs/msg/CameraInfo", 1_000_000_000, message)])
+
+
+def test_the_camera_of_a_topic_stands_beside_it(tmp_path: Path, ros2) -> None:
+    with BagReader(info_bag(tmp_path, ros2)) as bag:
+        for topic in ("/rgb/image_raw", "/rgb/image_raw/compressed"):
+            found = camera_of(bag, topic)
+            assert (found.matrix[0, 0], found.height_width_px, len(found.distortion)) == (900, (720, 1280), 5)
+        rectified = camera_of(bag, "/rgb/image_rect_color")
+        assert (rectified.matrix[0, 0], rectified.matrix[0, 2], rectified.distortion.size) == (800, 630, 0)
+        with pytest.raises(InputError, match="/thermal/camera_info"):
+            camera_of(bag, "/thermal/image_raw")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"k": np.zeros(9)}, "not calibrated"),
+        ({"distortion_model": "fov"}, "'fov'"),
+        ({"d": np.array([0.1, 0.2, 0.3])}, "3 coefficients"),
+        ({"binning_x": 2}, "binned"),
+    ],
+)
+def test_a_camera_info_that_will_not_do_is_named(tmp_path: Path, ros2, fields: dict[str, object], named: str) -> None:
+    with BagReader(info_bag(tmp_path, ros2, **fields)) as bag, pytest.raises(InputError, match=named) as refusal:
+        camera_of(bag, "/rgb/image_raw")
+    assert "/rgb/camera_info" in str(refusal.value)
+
+
+def test_ros_1_names_are_read_too() -> None:
+    # the fields of a CameraInfo are capitals in ROS 1
+    message = SimpleNamespace(
+        K=np.array([900, 0, 640, 0, 900, 360, 0, 0, 1.0]),
+        D=np.zeros(5),
+        P=np.zeros(12),
+        distortion_model="plumb_bob",
+        height=720,
+        width=1280,
+        binning_x=0,
+        binning_y=0,
+        roi=SimpleNamespace(width=0, height=0),
+    )
+
+    class Bag:
+        path = Path("drive.bag")
+        topics = {"/rgb/camera_info": SimpleNamespace(type="sensor_msgs/msg/CameraInfo", count=1)}  # noqa: RUF012
+
+        def topic(self, name: str) -> SimpleNamespace:
+            return self.topics[name]
+
+        def messages(self, names: list[str]) -> list[SimpleNamespace]:
+            return [SimpleNamespace(message=message)]
+
+    assert camera_of(Bag(), "/rgb/image_raw").matrix[0, 0] == 900  # type: ignore[arg-type]

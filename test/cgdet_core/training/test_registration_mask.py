@@ -1,0 +1,88 @@
+"""RGB that a registration leaves out does not reach guidance: from warp over partner, crop and batch to the loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cgdet_core.config import GuidanceConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.registration import Registration
+from cgdet_core.data.rgb_partner import RgbPartner
+from cgdet_core.data.window import Window
+from cgdet_core.training.guidance import Guidance
+from cgdet_core.training.teachers import TeacherView
+
+SIZE = 96
+STRIDES = (8, 16, 32)
+BOXES = ((20.0, 20.0, 60.0, 70.0), (2.0, 30.0, 40.0, 60.0))  # the second reaches over the edge of the valid part
+# the RGB view begins 30 pixels to the right of the thermal one's edge and ends 20 above its bottom
+REGISTRATION = Registration(
+    np.array([[1.0, 0.02, 30.0], [0.0, 1.0, 0.0], [0, 0, 1]]), (SIZE, SIZE), (SIZE - 20, SIZE), how="camera_info"
+)
+
+
+def loss(beyond: int, mask_rgb: bool, config: GuidanceConfig) -> tuple[float, Tensor]:
+    """The guidance loss and its gradient on the student's finest map; `beyond` fills what has no RGB."""
+    rng = np.random.default_rng(1)
+    rgb = cv2.GaussianBlur(rng.integers(0, 256, (SIZE - 20, SIZE, 3), dtype=np.uint8), (0, 0), 3)
+    warped, valid = REGISTRATION.warp(np.asarray(rgb, np.uint8))
+    warped = warped.copy()
+    warped[~valid] = beyond
+    _, encoded = cv2.imencode(".png", warped[:, :, ::-1])
+    partner = RgbPartner(np.asarray(encoded, np.uint8), Path("rgb.png"), (SIZE, SIZE), valid)
+    crop, crop_valid = partner.crop(Window(0, 0, SIZE, SIZE, (SIZE, SIZE), False))
+    shown = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    # a teacher that sees of each cell what lies in it, and a student that sees nothing of RGB
+    maps = {stride: functional.avg_pool2d(shown.float() / 255, stride) for stride in STRIDES}
+    torch.manual_seed(0)
+    guidance = Guidance(
+        config.model_copy(update={"mask_rgb": mask_rgb}), dict.fromkeys(STRIDES, 4), dict.fromkeys(STRIDES, 3)
+    )
+    student = {stride: torch.randn(1, 4, SIZE // stride, SIZE // stride, requires_grad=True) for stride in STRIDES}
+    boxes = torch.tensor([BOXES])
+    present = torch.ones(1, len(BOXES), dtype=torch.bool)
+    batch = TrainingBatch(
+        torch.zeros(1, 1, SIZE, SIZE),
+        boxes,
+        torch.zeros(1, len(BOXES), dtype=torch.int64),
+        present,
+        ~present,
+        torch.ones(1, 3, dtype=torch.bool),
+        shown,
+        torch.from_numpy(crop_valid)[None],
+    )
+    scores = torch.zeros(1, len(BOXES), 3)
+    scores[:, :, 0] = 0.9
+    value = guidance(student, TeacherView(maps, boxes, scores), batch)
+    value.backward()
+    gradient = student[8].grad
+    assert gradient is not None
+    return value.item(), gradient
+
+
+@pytest.mark.parametrize("region", ["boxes", "whole"])
+def test_what_lies_outside_the_rgb_view_changes_nothing(region: str) -> None:
+    config = GuidanceConfig.model_validate({"region": region, "distance": "mse", "object_weight": "equal"})
+    black, gradient = loss(0, True, config)
+    white, other = loss(255, True, config)
+    assert black == white > 0
+    assert torch.equal(gradient, other)
+    # and where the mask is not asked for it does change: the test sees what it says
+    assert loss(0, False, config)[0] != pytest.approx(loss(255, False, config)[0], rel=1e-3)
+
+
+def test_cells_without_rgb_teach_nothing() -> None:
+    config = GuidanceConfig.model_validate({"region": "whole", "distance": "mse", "object_weight": "equal"})
+    _, gradient = loss(0, True, config)
+    _, valid = REGISTRATION.warp(np.zeros((SIZE - 20, SIZE, 3), np.uint8))
+    whole_cells = torch.from_numpy(valid.reshape(SIZE // 8, 8, SIZE // 8, 8).all((1, 3)))
+    taught = gradient[0].abs().sum(0) > 0
+    assert torch.equal(taught, whole_cells)
+    assert 0.3 < whole_cells.float().mean() < 0.8
