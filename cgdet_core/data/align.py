@@ -48,8 +48,9 @@ class Alignment:
 def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignment:
     """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
     few = pairs[:: max(1, len(pairs) // _COARSE_PAIRS)]
-    refined = [_refine(few, candidate.homography, _LEVELS[:1]) for candidate in search(few, config)]
-    middle = _Level(few, _LEVELS[1][0])
+    # what looks best before tilt is let in need not be best with it
+    refined = [_refine(few, candidate.homography, _LEVELS[:-1]) for candidate in search(few, config)]
+    middle = _Level(few, _LEVELS[-2][0])
     homography = refine_from(pairs, max(refined, key=middle.score))
     halves = [_refine(pairs[half::2], homography, (_FINEST,)) for half in (0, 1)]
     thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
