@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from cgdet_core.data.bag_images import RawImage, first_image, raw_images
+from cgdet_core.data.bag_images import first_image, raw_images
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.ros_types import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.errors import InputError
@@ -118,34 +118,44 @@ def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
 
 
 def find_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
-    """The topic of the RGB camera beside the thermal one: `topic`, or the only one in colour; None without one.
+    """The RGB camera's image topic beside the thermal one: `topic`, or the best candidate; None without one.
 
-    Of several in colour the one whose name says rgb, color or visible; topics named as drawn on are left out.
-    InputError where `topic` is no image topic, is the thermal one or holds no message, or several may be the one.
+    Only topics in colour that are not named as drawn on (overlay, debug) are candidates; a name with rgb, colour or
+    visible goes before one without, Image before CompressedImage. InputError where `topic` is no image topic, is the
+    thermal one or holds no message, or several are the best.
     """
-    names = [name for name in image_topics(bag) if name != thermal_topic]
     if topic is not None:
-        if topic not in names:
-            raise InputError(f"{bag.path}: '{topic}' is no image topic beside {thermal_topic}: {_listing(bag, names)}")
-        if not bag.topics[topic].count:
-            raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
-        return topic
-    coloured = [
-        name
-        for name in names
-        if bag.topics[name].count and not _any(_DRAWN_WORD, _words(name)) and _is_coloured(first_image(bag, name))
-    ]
-    named = [name for name in coloured if _any(_COLOUR_WORD, _words(name))]
-    candidates = named or coloured
-    if len(candidates) > 1:
-        raise InputError(f"{bag.path}: several topics may be the RGB camera's: name one of {_listing(bag, candidates)}")
-    return candidates[0] if candidates else None
+        if topic == thermal_topic:
+            raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
+        return choose_image_topic(bag, topic)
+    ranked: dict[str, tuple[int, int]] = {}
+    for name in image_topics(bag):
+        words = _words(name)
+        if name == thermal_topic or not bag.topics[name].count or _any(_DRAWN_WORD, words):
+            continue
+        if _in_colour(bag, name):
+            ranked[name] = (int(_any(_COLOUR_WORD, words)), int(bag.topics[name].type == IMAGE))
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
+    return best[0] if best else None
 
 
-def _is_coloured(image: RawImage) -> bool:
+def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str:
+    """As find_rgb_topic; InputError where there is none."""
+    found = find_rgb_topic(bag, thermal_topic, topic)
+    if found is None:
+        raise InputError(
+            f"{bag.path}: has no RGB image topic beside {thermal_topic}, it holds {bag.listing()}: "
+            "give a bag with both cameras"
+        )
+    return found
+
+
+def _in_colour(bag: BagReader, name: str) -> bool:
     try:
-        return image.decode().ndim == 3
-    except InputError:
+        return first_image(bag, name).decode().ndim == 3
+    except InputError:  # an encoding that cgdet does not read
         return False
 
 
@@ -168,39 +178,3 @@ def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     if len(candidates) > 1:
         raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
     return candidates[0] if candidates else None
-
-
-def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str:
-    """The RGB camera's image topic beside the thermal one: `topic`, or the only or the best candidate.
-
-    Only topics in colour are candidates; a name with rgb, colour or visible goes before one without, one without a
-    word for drawings (overlay, debug) before one with, Image before CompressedImage. InputError where there is none,
-    or several are the best.
-    """
-    if topic is not None:
-        if topic == thermal_topic:
-            raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
-        return choose_image_topic(bag, topic)
-    ranked: dict[str, tuple[int, int, int]] = {}
-    for name in image_topics(bag):
-        if name == thermal_topic or not bag.topics[name].count or not _in_colour(bag, name):
-            continue
-        words = _words(name)
-        raw = bag.topics[name].type == IMAGE
-        ranked[name] = (int(not _any(_DRAWN_WORD, words)), int(_any(_COLOUR_WORD, words)), int(raw))
-    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
-    if not best:
-        raise InputError(
-            f"{bag.path}: has no RGB image topic beside {thermal_topic}, it holds {bag.listing()}: "
-            "give a bag with both cameras"
-        )
-    if len(best) > 1:
-        raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
-    return best[0]
-
-
-def _in_colour(bag: BagReader, name: str) -> bool:
-    try:
-        return first_image(bag, name).decode().ndim == 3
-    except InputError:  # an encoding that cgdet does not read
-        return False

@@ -111,7 +111,7 @@ def test_a_second_opinion_needs_a_model_of_this_project(
         (["score=0.5"], "unknown key 'score'"),
         (["ignore_score=0.6"], "must not be above the threshold"),
         (["--registration", "none.yaml"], "none.yaml"),
-        (["--rgb-topic", "/lidar"], "'/lidar' is no image topic beside /thermal/image"),
+        (["--rgb-topic", "/lidar"], "no topic '/lidar'"),
         (["--every", "0"], "leave no frame"),
         (["--precision", "fp16"], "use fp32 or bf16"),
         (["teacher.kind=detector", "teacher.sees=thermal"], "sees thermal"),

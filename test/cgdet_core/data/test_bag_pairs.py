@@ -94,10 +94,10 @@ def test_the_rgb_topic_is_the_one_in_colour_or_the_one_so_named(tmp_path, ros2):
     assert open_paired(path, rgb_topic="/front/image").rgb_topic == "/front/image"
     rows += [rgb_row(ros2, 1, 1, topic="/color/image")]
     path = ros2.write(tmp_path / "two", rows)
-    with pytest.raises(InputError, match=r"several topics may be the RGB camera.s.*/color/image.*/rgb/image"):
+    with pytest.raises(InputError, match=r"several image topics may be the RGB one.*/color/image.*/rgb/image"):
         open_paired(path)
-    for topic in ("/thermal", "/nowhere"):
-        with pytest.raises(InputError, match=f"'{topic}' is no image topic beside /thermal"):
+    for topic, said in (("/thermal", "'/thermal' is the thermal topic"), ("/nowhere", "no topic '/nowhere'")):
+        with pytest.raises(InputError, match=said):
             open_paired(path, rgb_topic=topic)
 
 
