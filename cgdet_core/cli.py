@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from cgdet_core import __version__
-from cgdet_core.commands import bag, bench, compare, convert, detect, evaluate, info, inside, ledger, teacher, train
+from cgdet_core.commands import (
+    bag,
+    bench,
+    compare,
+    convert,
+    detect,
+    evaluate,
+    export,
+    info,
+    inside,
+    ledger,
+    teacher,
+    train,
+)
 from cgdet_core.errors import InputError, print_error
 
 
@@ -22,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cgdet {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (detect, evaluate, compare, train, ledger, inside, teacher, bag, convert, bench, info):
+    for command in (detect, evaluate, compare, train, ledger, inside, teacher, bag, convert, bench, export, info):
         command.add(subparsers)
     arguments, rest = parser.parse_known_args(words)
     # argparse leaves positional words that follow options unread

@@ -39,18 +39,24 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_backend_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", default="auto", help="what runs the network: auto or torch (default: auto)")
+    parser.add_argument(
+        "--backend", default="auto", help="auto, torch, openvino, onnxruntime or tensorrt (default: auto)"
+    )
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16 (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 or int8 (default: auto)")
     add_threads_argument(parser)
 
 
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=_count, default=0, metavar="N", help="CPU threads of the network (default: torch's choice)"
+        "--threads",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="CPU threads of the network (default: its own choice)",
     )
 
 

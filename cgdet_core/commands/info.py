@@ -14,7 +14,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "info",
-        "show a model's structure, classes, input, training data and scores",
+        "show a model's or export's structure, classes, input, training data and scores",
         "cgdet info models/detector.safetensors",
     )
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="model file (default: the shipped one)")
@@ -24,12 +24,21 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.files import sha256_of
+    from cgdet_core.runtime.exports.description import is_export
     from cgdet_core.runtime.model_file import default_model_path, load_model
 
     path = arguments.model or default_model_path()
-    # the weights are loaded too: a file that says well of itself and cannot be loaded is no model
-    _, info = load_model(path)
+    if is_export(path):
+        from cgdet_core.runtime.exports.reading import describe
+
+        export = describe(path)
+        info = export.info
+    else:
+        # the weights are loaded too: a file that says well of itself and cannot be loaded is no model
+        export, info = None, load_model(path)[1]
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    if export is not None:
+        facts["export"] = export.model_dump(mode="json", exclude={"info"})
     facts |= info.model_dump(mode="json")
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -51,6 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
         "taught by": _short(info.training.get("teacher")) or "labels alone",
         "scores": "; ".join(f"{data}: {_scores(figures)}" for data, figures in info.scores.items()) or "not stated",
     }
+    if export is not None:
+        frames = f", scaled by {export.calibration['frames']} frames" if export.calibration else ""
+        lines["export"] = (
+            f"{export.format}, {export.precision}{frames}, of the model with sha256 {export.model_sha256[:16]}"
+        )
     for name, text in lines.items():
         print(f"{name:<13} {text}")
     return 0

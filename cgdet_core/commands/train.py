@@ -95,7 +95,7 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     from cgdet_core.runtime.model_file import load_model, save_model
     from cgdet_core.runtime.predictor import Predictor
 
-    predictor = Predictor(model, recipe.train.device)
+    predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
     result = run_offline(predictor, held_out, len(held_out))
     names = recipe.model.class_names
     thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}

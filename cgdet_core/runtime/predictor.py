@@ -12,11 +12,9 @@ from torch import Tensor
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.files import sha256_of
 from cgdet_core.model.head import HeadOutput, cell_grid, map_sizes
 from cgdet_core.runtime.backends.base import RawOutput
-from cgdet_core.runtime.backends.choice import open_backend
-from cgdet_core.runtime.model_file import load_model
+from cgdet_core.runtime.backends.choice import open_model
 from cgdet_core.runtime.postprocess import postprocess
 from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 
@@ -24,10 +22,10 @@ from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 class Predictor:
     """A loaded model on a device.
 
-    model_path: a model file; device: auto (a GPU where there is one), cpu, cuda or cuda:N;
-    precision: auto (fp16 on a GPU, else fp32), fp32, fp16, bf16; postprocess, thermal: in place of
-    the model's own; threads: CPU threads of this process' arithmetic, 0 leaves them; backend: auto or
-    one of runtime/backends/choice.py.
+    model_path: a model file or an export (.onnx, .xml, .engine); device: auto (a GPU where there is
+    one), cpu, cuda or cuda:N; precision: auto (fp16 on a GPU, bf16 on a CPU that has it, else fp32),
+    fp32, fp16, bf16, int8; postprocess, thermal: in place of the model's own; threads: CPU threads of
+    this process' arithmetic, 0 leaves them; backend: auto, torch, openvino, onnxruntime, tensorrt.
 
     `device`, `precision` and `backend` say what is executed. `postprocess` may be replaced between
     two frames; a frame sees one value throughout. Raises InputError for what cannot be had.
@@ -44,12 +42,11 @@ class Predictor:
         backend: str = "auto",
     ) -> None:
         self.model_path = Path(model_path)
-        detector, self.info = load_model(self.model_path)
-        self.model_sha256 = sha256_of(self.model_path)
+        opened = open_model(self.model_path, backend, device, precision, threads)
+        self.info, self.model_sha256, self._network = opened.info, opened.model_sha256, opened.backend
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
         self.thermal = thermal or self.info.thermal
         self.last_stage_ms: dict[str, float] = {}
-        self._network = open_backend(detector, backend, device, precision, threads)
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
         sizes = map_sizes(self.info.input_height_width_px)
         self._centres_xy_px, self._strides_px = cell_grid(sizes, torch.device(self.device))

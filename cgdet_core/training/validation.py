@@ -63,7 +63,8 @@ class Validation:
         try:
             # making a network draws its first weights: the run's own random numbers stay where they are
             with torch.random.fork_rng(devices=()):
-                predictor = Predictor(model, self._config.device)
+                # nothing is compiled for a model of a moment, and every machine measures alike
+                predictor = Predictor(model, self._config.device, "fp32", backend="torch")
                 run = run_offline(predictor, samples(), len(self.frames), progress=False)
         except _Interrupted:
             return None

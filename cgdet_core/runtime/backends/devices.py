@@ -25,6 +25,11 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def cpu_precision() -> str:
+    """What `auto` is on this CPU: bf16 where it has instructions for it (docs/backends.md), else fp32."""
+    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
+
+
 @cache
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """What the first CPU can do, in the kernel's words; empty where there is no such file."""

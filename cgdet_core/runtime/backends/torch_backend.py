@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cgdet_core.errors import InputError
 from cgdet_core.model.blocks import ConvUnit
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.runtime.backends.devices import cpu_precision
 from cgdet_core.types import FloatArray
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -21,7 +21,7 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, detector: Detector, device: torch.device, precision: str) -> None:
-        """Takes `detector` over; precision: auto or one of DTYPES. Raises InputError for what cannot be executed."""
+        """Takes `detector` over; precision: auto or one of DTYPES."""
         self._device = device
         self.device = str(device)
         self.precision = choose_precision(precision, device)
@@ -40,13 +40,9 @@ class TorchBackend:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """The precision that PyTorch will execute for the one asked for; InputError where there is none such."""
+    """The precision that PyTorch will execute; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32."""
     if precision == "auto":
-        return "fp16" if device.type == "cuda" else "fp32"
-    if precision not in DTYPES:
-        raise InputError(f"precision '{precision}' is not supported by backend torch: use auto, {', '.join(DTYPES)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise InputError("precision 'fp16' is not supported on the CPU: use fp32 or bf16")
+        return "fp16" if device.type == "cuda" else cpu_precision()
     return precision
 
 

@@ -14,7 +14,7 @@ import torch
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.devices import choose_device
+from cgdet_core.runtime.backends.devices import choose_device, cpu_precision
 from cgdet_core.runtime.backends.torch_backend import TorchBackend, choose_precision, fuse
 from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
@@ -88,7 +88,7 @@ def check_same(found: Detections, expected: list[tuple[list[float], float, int]]
 
 @pytest.fixture(scope="module")
 def predictor(learned_model: Path) -> Predictor:
-    return Predictor(learned_model, device="cpu", precision="fp32")
+    return Predictor(learned_model, device="cpu", precision="fp32", backend="torch")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_an_unknown_device_is_refused_in_one_line(learned_model: Path, device: s
 @pytest.mark.parametrize("precision", ["fp64", "int8", "", "FP32", "fp16"])
 def test_a_precision_that_cannot_be_executed_is_refused_in_one_line(learned_model: Path, precision: str) -> None:
     with pytest.raises(InputError) as caught:
-        Predictor(learned_model, device="cpu", precision=precision)
+        Predictor(learned_model, device="cpu", precision=precision, backend="torch")
     assert f"'{precision}'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -294,7 +294,7 @@ def test_a_precision_that_cannot_be_executed_is_refused_in_one_line(learned_mode
 def test_auto_is_what_the_machine_has() -> None:
     has_gpu = torch.cuda.is_available()
     assert choose_device("auto").type == ("cuda" if has_gpu else "cpu")
-    assert choose_precision("auto", torch.device("cpu")) == "fp32"
+    assert choose_precision("auto", torch.device("cpu")) == cpu_precision()
     assert choose_precision("auto", torch.device("cuda")) == "fp16"
     assert choose_precision("bf16", torch.device("cpu")) == "bf16"
 
@@ -311,7 +311,7 @@ def test_the_fused_network_is_the_same_function(learned_model: Path) -> None:
 
 
 def test_half_precision_finds_the_same_objects(learned_model: Path, predictor: Predictor, draw_scene: Scene) -> None:
-    half = Predictor(learned_model, device="cpu", precision="bf16")
+    half = Predictor(learned_model, device="cpu", precision="bf16", backend="torch")
     assert half.precision == "bf16"
     for seed in range(4):
         frame, _ = draw_scene(np.random.default_rng(200 + seed))

@@ -1,0 +1,133 @@
+"""Backends that run an exported network: from a file, or compiled now and kept in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends import choice
+from cgdet_core.runtime.backends.base import Backend
+from cgdet_core.runtime.backends.devices import choose_device, cpu_flags, cpu_precision
+from cgdet_core.runtime.exports import cache, reading
+from cgdet_core.runtime.exports.description import METADATA_KEY, ExportInfo
+from cgdet_core.runtime.exports.network_onnx import network_onnx
+
+if TYPE_CHECKING:
+    import torch
+
+    from cgdet_core.model.detector import Detector
+
+_RUN_BY = {".onnx": ("openvino", "onnxruntime", "tensorrt"), ".xml": ("openvino",), ".engine": ("tensorrt",)}
+
+
+def open_export(path: Path, backend: str, device: str, precision: str, threads: int) -> choice.OpenedModel:
+    """The export at `path`, run by one of the libraries that read it; see choice.open_model."""
+    name = _library_of(path, backend, device)
+    chosen_device = choose_device("cpu" if device == "auto" and name == "openvino" else device)
+    opened: Backend
+    if path.suffix == ".engine":
+        from cgdet_core.runtime.backends.tensorrt_backend import TensorRtBackend
+
+        content, description = reading.read_engine(path)
+        opened = TensorRtBackend(content, chosen_device)
+    elif path.suffix == ".xml":
+        from cgdet_core.runtime.backends import openvino_backend
+
+        network, description = reading.read_openvino(path, openvino_backend.library())
+        _check_precision(path, description, name, chosen_device, precision)
+        compiled = openvino_backend.compile_network(network, _of_arithmetic(precision), threads)
+        opened = openvino_backend.OpenVinoBackend(compiled)
+    else:
+        content, description = reading.read_onnx(path)
+        _check_precision(path, description, name, chosen_device, precision)
+        opened = _run_onnx(lambda: content, description, name, chosen_device, precision, threads)
+    return choice.OpenedModel(opened, description.info, description.model_sha256)
+
+
+def compile_model(
+    detector: Detector, description: ExportInfo, name: str, device: torch.device, precision: str, threads: int
+) -> Backend:
+    """The network in library `name`, through the cache; takes `detector` over."""
+    from cgdet_core.runtime.backends.torch_backend import fuse
+
+    def onnx() -> bytes:
+        height_width = description.info.input_height_width_px
+        return network_onnx(fuse(detector), height_width, {METADATA_KEY: description.model_dump_json()})
+
+    return _run_onnx(onnx, description, name, device, precision, threads)
+
+
+def _run_onnx(
+    onnx: Callable[[], bytes], description: ExportInfo, name: str, device: torch.device, precision: str, threads: int
+) -> Backend:
+    """What the library makes of the model is kept in the cache where making it takes time."""
+    key: dict[str, object] = {
+        "library": name,
+        "model": description.model_sha256,
+        "file": description.precision,
+        "calibration": description.calibration,
+        "input": description.info.input_height_width_px,
+        "device": device.type,
+    }
+    if name == "onnxruntime":
+        from cgdet_core.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(_cached(key, onnx), str(device), threads)
+    if name == "tensorrt":
+        from cgdet_core.runtime.backends import tensorrt_backend
+
+        chosen = "fp16" if precision == "auto" else precision
+        key |= {"precision": chosen, **tensorrt_backend.versions(device)}
+        engine = _cached(key, lambda: tensorrt_backend.build_engine(onnx(), chosen, device))
+        return tensorrt_backend.TensorRtBackend(engine, device)
+    from cgdet_core.runtime.backends import openvino_backend
+
+    openvino = openvino_backend.library()
+    arithmetic = _of_arithmetic(precision)
+    key |= {"version": openvino.__version__, "precision": arithmetic, "threads": threads, "cpu": sorted(cpu_flags())}
+    kept = cache.load(key)
+    compiled: Any = None if kept is None else openvino_backend.from_blob(kept, arithmetic, threads)
+    if compiled is None:
+        compiled = openvino_backend.compile_onnx(onnx(), arithmetic, threads)
+        cache.store(key, openvino_backend.to_blob(compiled))
+    return openvino_backend.OpenVinoBackend(compiled)
+
+
+def _cached(key: dict[str, object], make: Callable[[], bytes]) -> bytes:
+    content = cache.load(key)
+    if content is None:
+        content = make()
+        cache.store(key, content)
+    return content
+
+
+def _of_arithmetic(precision: str) -> str:
+    """The precision of what is not int8 in the file."""
+    return precision if precision in ("fp32", "bf16") else cpu_precision()
+
+
+def _library_of(path: Path, backend: str, device: str) -> str:
+    able = _RUN_BY[path.suffix]
+    if backend != "auto":
+        if backend not in able:
+            raise InputError(f"{path}: backend {backend} does not run it: use {' or '.join(able)}, or the .safetensors")
+        return backend
+    on_gpu = device.startswith("cuda")
+    preferred = [name for name in able if not on_gpu or name != "openvino"]
+    if not preferred:
+        raise InputError(f"{path}: runs on the CPU alone: use device cpu, or the .safetensors")
+    for name in preferred:
+        if choice.usable(name):
+            return name
+    return preferred[0]  # whose absence is told with its remedy
+
+
+def _check_precision(path: Path, description: ExportInfo, name: str, device: torch.device, precision: str) -> None:
+    wanted = description.precision if precision == "auto" else precision
+    if (description.precision == "int8") != (wanted == "int8"):
+        raise InputError(
+            f"{path}: is of precision {description.precision}, which does not become {precision}: use precision auto"
+        )
+    choice.check_combination(name, device, "auto" if wanted == "fp32" else wanted)

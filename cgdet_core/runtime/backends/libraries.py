@@ -1,0 +1,37 @@
+"""Libraries that are used where they are there, and said in one line where they are not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from cgdet_core.errors import InputError
+
+
+def is_installed(module: str) -> bool:
+    """Whether `module` can be found; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def need(module: str, what: str, package: str) -> ModuleType:
+    """Import `module`; InputError with the remedy where it is missing or broken.
+
+    what: who needs it, such as "backend openvino"; package: its name for pip, which names the file of
+    requirements/ with its bounds too.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise InputError(f"{what}: {module} is broken, it lacks {error.name}: pip install {package}") from None
+        raise InputError(
+            f"{what} needs {package}, which is not installed: pip install {package} "
+            f"(versions: requirements/{package.partition('-')[0]}.txt)"
+        ) from None
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what}: {module} cannot be imported ({reason}): pip install {package}") from None
