@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,6 +21,9 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_LOG_DIR", str(REPOSITORY / "build" / "log" / "ros"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# what is compiled is kept in no home, and nothing of an earlier run is met
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cgdet-test-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core import __version__
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import choice
 from cgdet_core.runtime.backends.base import Backend
@@ -42,7 +44,8 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
     else:
         content, description = reading.read_onnx(path)
         _check_precision(path, description, name, chosen_device, precision)
-        opened = _run_onnx(lambda: content, description, name, chosen_device, precision, threads)
+        source = {"file": hashlib.sha256(content).hexdigest()}
+        opened = _run_onnx(lambda: content, source, name, chosen_device, precision, threads)
     return choice.OpenedModel(opened, description.info, description.model_sha256)
 
 
@@ -56,25 +59,24 @@ def compile_model(
         height_width = description.info.input_height_width_px
         return network_onnx(fuse(detector), height_width, {METADATA_KEY: description.model_dump_json()})
 
-    return _run_onnx(onnx, description, name, device, precision, threads)
+    source = {"model": description.model_sha256, "written_by": f"cgdet {__version__}"}
+    return _run_onnx(onnx, source, name, device, precision, threads)
 
 
 def _run_onnx(
-    onnx: Callable[[], bytes], description: ExportInfo, name: str, device: torch.device, precision: str, threads: int
+    onnx: Callable[[], bytes],
+    source: Mapping[str, str],
+    name: str,
+    device: torch.device,
+    precision: str,
+    threads: int,
 ) -> Backend:
-    """What the library makes of the model is kept in the cache where making it takes time."""
-    key: dict[str, object] = {
-        "library": name,
-        "model": description.model_sha256,
-        "file": description.precision,
-        "calibration": description.calibration,
-        "input": description.info.input_height_width_px,
-        "device": device.type,
-    }
+    """What takes time to make is kept in the cache; source: what the ONNX model's bytes depend on."""
+    key: dict[str, object] = {"library": name, "device": device.type, **source}
     if name == "onnxruntime":
         from cgdet_core.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(_cached(key, onnx), str(device), threads)
+        return OnnxRuntimeBackend(onnx() if "file" in source else _cached(key, onnx), str(device), threads)
     if name == "tensorrt":
         from cgdet_core.runtime.backends import tensorrt_backend
 
