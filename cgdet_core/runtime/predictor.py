@@ -13,7 +13,7 @@ from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.model.head import HeadOutput, cell_grid, map_sizes
-from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.runtime.backends.base import DetectingBackend, RawOutput
 from cgdet_core.runtime.backends.choice import open_model
 from cgdet_core.runtime.postprocess import postprocess
 from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
@@ -48,6 +48,7 @@ class Predictor:
         self.thermal = thermal or self.info.thermal
         self.last_stage_ms: dict[str, float] = {}
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
+        self._detecting = self._network if isinstance(self._network, DetectingBackend) else None
         sizes = map_sizes(self.info.input_height_width_px)
         self._centres_xy_px, self._strides_px = cell_grid(sizes, torch.device(self.device))
 
@@ -67,20 +68,27 @@ class Predictor:
         start = time.perf_counter()
         check_image(image)
         picture, rows_above = thermal.cut_telemetry(image, telemetry_rows)
-        normalised = thermal.normalise(picture, self.thermal)
-        canvas, placed = thermal.letterbox(normalised, self.info.input_height_width_px)
+        on_device = self._on_device(picture)
+        if on_device is not None:
+            raw, placed = on_device
+        else:
+            normalised = thermal.normalise(picture, self.thermal)
+            raw, placed = thermal.letterbox(normalised, self.info.input_height_width_px)
         preprocessed = time.perf_counter()
-        output = self._network.infer(canvas)
-        inferred = time.perf_counter()
-        with torch.inference_mode():
-            head = self._head_output(output)
-            if not _all_finite(output.class_logits):
-                raise InputError(
-                    f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
-                )
-            (found,) = postprocess(head, config, self.info.class_names)
-            boxes = placed.to_frame(found.boxes_xyxy_px.cpu().numpy())
-            scores, class_ids = found.scores.cpu().numpy(), found.class_ids.cpu().numpy()
+        if self._detecting is not None:
+            whole = self._detecting.detect(raw, self.thermal, config)
+            inferred = time.perf_counter()
+            self._check_finite(whole.finite)
+            found_px, scores, class_ids = whole.boxes_xyxy_px, whole.scores, whole.class_ids
+        else:
+            output = self._network.infer(np.asarray(raw, np.float32))
+            inferred = time.perf_counter()
+            with torch.inference_mode():
+                self._check_finite(_all_finite(output.class_logits))
+                (found,) = postprocess(self._head_output(output), config, self.info.class_names)
+                found_px = found.boxes_xyxy_px.cpu().numpy()
+                scores, class_ids = found.scores.cpu().numpy(), found.class_ids.cpu().numpy()
+        boxes = placed.to_frame(found_px)
         boxes[:, 1::2] += rows_above
         # a box in the padding is cut to nothing
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -93,6 +101,21 @@ class Predictor:
             "total": (end - start) * 1e3,
         }
         return detections
+
+    def _on_device(self, picture: ImageArray) -> tuple[ImageArray, thermal.Letterbox] | None:
+        """The grey frame and how it lies in the input, where the device normalises it: at its own scale."""
+        height, width = self.info.input_height_width_px
+        shape = picture.shape[:2]
+        fits = shape[0] <= height and shape[1] <= width and (shape[0] == height or shape[1] == width)
+        if self._detecting is None or not fits:
+            return None
+        return thermal.to_grey(picture), thermal.Letterbox((1.0, 1.0), *shape)
+
+    def _check_finite(self, finite: bool) -> None:
+        if not finite:
+            raise InputError(
+                f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
+            )
 
     def _head_output(self, output: RawOutput) -> HeadOutput:
         class_logits, box_logits = torch.as_tensor(output.class_logits), torch.as_tensor(output.box_logits)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from cgdet_core.types import FloatArray
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +27,19 @@ class RawOutput:
     box_logits: FloatArray | Tensor
 
 
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N].
+
+    finite: whether the network gave numbers.
+    """
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+    class_ids: NDArray[np.int64]
+    finite: bool
+
+
 class Backend(Protocol):
     """A network that is loaded and can be run.
 
@@ -38,5 +55,18 @@ class Backend(Protocol):
         """The network's output for `canvas`, float32 [H, W] in [0, 1] of the model's input size; finished on return.
 
         The arrays are valid until the next call.
+        """
+        ...
+
+
+@runtime_checkable
+class DetectingBackend(Backend, Protocol):
+    """A backend that does what surrounds the network too, where the network is: on its device."""
+
+    def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
+        """What is found in a raw frame, uint8 or uint16 [h, w], that has the input's height or width and fits in.
+
+        It lies at the top left of the input at its own scale. A float32 picture was normalised and
+        letterboxed already.
         """
         ...

@@ -69,6 +69,10 @@ def open_model(path: Path, backend: str, device: str, precision: str, threads: i
     check_combination(name, chosen_device, precision)
     detector, info = load_model(path)
     sha256 = sha256_of(path)
+    if name == "torch" and chosen_device.type == "cuda":
+        from cgdet_core.runtime.backends.cuda_backend import CudaBackend
+
+        return OpenedModel(CudaBackend(detector, info, chosen_device, precision), info, sha256)
     if name == "torch":
         from cgdet_core.runtime.backends.torch_backend import TorchBackend
 

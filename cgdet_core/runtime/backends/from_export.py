@@ -33,7 +33,7 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
         from cgdet_core.runtime.backends.tensorrt_backend import TensorRtBackend
 
         content, description = reading.read_engine(path)
-        opened = TensorRtBackend(content, chosen_device)
+        opened = TensorRtBackend(content, chosen_device, description.precision)
     elif path.suffix == ".xml":
         from cgdet_core.runtime.backends import openvino_backend
 
@@ -45,7 +45,8 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
         content, description = reading.read_onnx(path)
         _check_precision(path, description, name, chosen_device, precision)
         source = {"file": hashlib.sha256(content).hexdigest()}
-        opened = _run_onnx(lambda: content, source, name, chosen_device, precision, threads)
+        of_library = description.precision if name == "tensorrt" else precision
+        opened = _run_onnx(lambda: content, source, name, chosen_device, of_library, threads)
     return choice.OpenedModel(opened, description.info, description.model_sha256)
 
 
@@ -56,11 +57,12 @@ def compile_model(
     from cgdet_core.runtime.backends.torch_backend import fuse
 
     def onnx() -> bytes:
-        height_width = description.info.input_height_width_px
-        return network_onnx(fuse(detector), height_width, {METADATA_KEY: description.model_dump_json()})
+        height_width, metadata = description.info.input_height_width_px, {METADATA_KEY: description.model_dump_json()}
+        return network_onnx(fuse(detector), height_width, metadata, half=of_file == "fp16")
 
+    of_file = "fp16" if name == "tensorrt" and precision in ("auto", "fp16") else "fp32"
     source = {"model": description.model_sha256, "written_by": f"cgdet {__version__}"}
-    return _run_onnx(onnx, source, name, device, precision, threads)
+    return _run_onnx(onnx, source, name, device, of_file if name == "tensorrt" else precision, threads)
 
 
 def _run_onnx(
@@ -80,10 +82,9 @@ def _run_onnx(
     if name == "tensorrt":
         from cgdet_core.runtime.backends import tensorrt_backend
 
-        chosen = "fp16" if precision == "auto" else precision
-        key |= {"precision": chosen, **tensorrt_backend.versions(device)}
-        engine = _cached(key, lambda: tensorrt_backend.build_engine(onnx(), chosen, device))
-        return tensorrt_backend.TensorRtBackend(engine, device)
+        key |= {"precision": precision, **tensorrt_backend.versions(device)}
+        engine = _cached(key, lambda: tensorrt_backend.build_engine(onnx(), device))
+        return tensorrt_backend.TensorRtBackend(engine, device, precision)
     from cgdet_core.runtime.backends import openvino_backend
 
     openvino = openvino_backend.library()
@@ -132,4 +133,6 @@ def _check_precision(path: Path, description: ExportInfo, name: str, device: tor
         raise InputError(
             f"{path}: is of precision {description.precision}, which does not become {precision}: use precision auto"
         )
+    if name == "tensorrt" and wanted != description.precision:
+        raise InputError(f"{path}: TensorRT runs it in {description.precision} as it is written: use precision auto")
     choice.check_combination(name, device, "auto" if wanted == "fp32" else wanted)

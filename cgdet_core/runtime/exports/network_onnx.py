@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cgdet_core import __version__
 from cgdet_core.model.detector import Detector
-from cgdet_core.runtime.exports.onnx_graph import OnnxGraph
+from cgdet_core.runtime.exports.onnx_graph import FLOAT16, FLOAT32, OnnxGraph
 from cgdet_core.runtime.exports.recording import Step, record
 from cgdet_core.types import FloatArray
 
@@ -28,20 +28,29 @@ Ranges = Mapping[str, tuple[float, float]]  # a convolution's weight by name -> 
 
 
 def network_onnx(
-    detector: Detector, height_width_px: tuple[int, int], metadata: Mapping[str, str], int8: Ranges | None = None
+    detector: Detector,
+    height_width_px: tuple[int, int],
+    metadata: Mapping[str, str],
+    int8: Ranges | None = None,
+    half: bool = False,
 ) -> bytes:
     """Input `image` float32 [1, 1, H, W] in [0, 1]; outputs `class_logits` [A, C] and `box_logits` [A, 4 * bins].
 
-    detector: with batch norm folded; int8: the convolutions to be rounded, and the ranges of their inputs.
+    detector: with batch norm folded; int8: the convolutions to be rounded, and the ranges of their inputs;
+    half: float16 between a float32 input and float32 outputs, for a library that takes the types as they
+    are written (TensorRT's strongly typed networks).
     """
+    assert not (half and int8)
     image = torch.zeros(1, 1, *height_width_px)
     steps, outputs = record(detector, image)
     names = {id(tensor): name for name, tensor in detector.state_dict(keep_vars=True).items()}
-    writer = _Writer(names | {id(image): INPUT}, int8 or {})
+    writer = _Writer(names | {id(image): INPUT}, int8 or {}, half)
+    if half:
+        writer.set(image, writer.add("Cast", [INPUT], to=FLOAT16))
     for step in _needed(steps, outputs):
         writer.write(step)
     for output, name in zip(outputs, OUTPUTS, strict=True):
-        writer.graph.node("Identity", [writer.names[id(output)]], [name])
+        writer.graph.node("Cast", [writer.names[id(output)]], [name], to=FLOAT32)
     shapes = {name: tuple(output.shape) for name, output in zip(OUTPUTS, outputs, strict=True)}
     return writer.graph.to_bytes({INPUT: tuple(image.shape)}, shapes, metadata, f"cgdet {__version__}")
 
@@ -67,6 +76,7 @@ def _tensors(values: Any) -> list[Tensor]:
 class _Writer:
     names: dict[int, str]  # by the identity of the tensor, which the steps keep alive
     int8: Ranges
+    half: bool = False
     graph: OnnxGraph = field(default_factory=OnnxGraph)
     count: int = 0
     rounded: set[str] = field(default_factory=set)  # inputs of convolutions that are rounded already
@@ -91,7 +101,8 @@ class _Writer:
         return self.graph.constant(f"numbers_{'_'.join(map(str, values))}", array)
 
     def parameter(self, tensor: Tensor) -> str:
-        return self.graph.constant(self.name(tensor), tensor.detach().float().contiguous().numpy())
+        values = tensor.detach().float().contiguous().numpy()
+        return self.graph.constant(self.name(tensor), values.astype(np.float16) if self.half else values)
 
     def set(self, tensor: Tensor, name: str) -> None:
         self.names[id(tensor)] = name

@@ -17,7 +17,9 @@ from cgdet_core.runtime.exports import protobuf as pb
 
 IR_VERSION: Final = 8
 OPSET: Final = 17
-_TYPES: Final = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}  # TensorProto.DataType
+FLOAT32: Final = 1
+FLOAT16: Final = 10
+_TYPES: Final = {"float32": FLOAT32, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "float16": FLOAT16}  # DataType
 
 
 class OnnxGraph:
@@ -102,5 +104,5 @@ def _attribute(name: str, value: Any) -> bytes:
 
 def _value(name: str, shape: Sequence[int]) -> bytes:
     dims = pb.repeated(1, [pb.number(1, side) for side in shape])
-    tensor = pb.number(1, _TYPES["float32"]) + pb.nested(2, dims)
+    tensor = pb.number(1, FLOAT32) + pb.nested(2, dims)
     return pb.nested(1, name) + pb.nested(2, pb.nested(1, tensor))

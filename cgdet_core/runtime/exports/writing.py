@@ -36,7 +36,8 @@ def write_export(
     if info.format == "torchscript":
         path.write_bytes(_torchscript(detector, info.info.input_height_width_px, description))
         return
-    onnx = network_onnx(detector, info.info.input_height_width_px, {METADATA_KEY: description}, ranges)
+    size, metadata = info.info.input_height_width_px, {METADATA_KEY: description}
+    onnx = network_onnx(detector, size, metadata, ranges, half=info.precision == "fp16")
     if info.format == "onnx":
         path.write_bytes(onnx)
     elif info.format == "openvino":
@@ -45,7 +46,7 @@ def write_export(
         from cgdet_core.runtime.backends.devices import choose_device
         from cgdet_core.runtime.backends.tensorrt_backend import build_engine
 
-        engine = build_engine(onnx, info.precision, choose_device(device))
+        engine = build_engine(onnx, choose_device(device))
         path.write_bytes(ENGINE_MAGIC + description.encode() + b"\n" + engine)
 
 

@@ -347,6 +347,21 @@ def test_every_kind_of_block_can_be_exported(kinds: tuple[str, ...]) -> None:
     np.testing.assert_allclose(found.box_logits, expected.box_logits[0].flatten(1), atol=1e-4)
 
 
+def test_a_half_precision_model_is_near_the_whole_one(model: Path, draw_scene: Scene) -> None:
+    installed = pytest.importorskip("onnxruntime")
+    detector = fuse(load_model(model)[0])
+    canvas = thermal.normalise(draw_scene(np.random.default_rng(7))[0], ThermalConfig())
+    whole, half = (network_onnx(detector, (64, 96), {}, half=half) for half in (False, True))
+    assert len(half) < 0.65 * len(whole)
+    outputs = [
+        installed.InferenceSession(onnx, providers=["CPUExecutionProvider"]).run(None, {"image": canvas[None, None]})
+        for onnx in (whole, half)
+    ]
+    for expected, found in zip(*outputs, strict=True):
+        assert found.dtype == np.float32
+        assert 0 < np.abs(found - expected).max() < 0.05
+
+
 def test_nothing_is_left_where_the_work_beside_fails(tmp_path: Path, model: Path) -> None:
     out = tmp_path / "out" / "m.onnx"
 

@@ -1,0 +1,116 @@
+"""PyTorch on a GPU: a frame goes up once and its detections come back once.
+
+Written after PyTorch's documentation (CUDA semantics: CUDA graphs, pinned memory); it was never run,
+as no GPU was at hand. What it is made of runs on the CPU in the tests (device_steps.py).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.model.detector import Detector
+from cgdet_core.model.head import cell_grid, map_sizes
+from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.runtime.backends.device_steps import Candidates, best_candidates, normalise_counts
+from cgdet_core.runtime.backends.torch_backend import TorchBackend
+from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.runtime.postprocess import suppress
+from cgdet_core.types import FloatArray, ImageArray
+
+GRAPHS: Final = 4  # of the sizes and kinds of frames met last
+WARM_UP_RUNS: Final = 3  # before a capture, so that libraries have chosen their kernels
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A captured frame: fill `pinned`, copy it to `raw`, replay, read `candidates`."""
+
+    graph: torch.cuda.CUDAGraph
+    pinned: Tensor
+    raw: Tensor
+    candidates: Candidates
+
+
+class CudaBackend(TorchBackend):
+    """A CUDA graph for each size and kind of frame: normalisation, network and candidates; then NMS on the device."""
+
+    def __init__(self, detector: Detector, info: ModelInfo, device: torch.device, precision: str) -> None:
+        super().__init__(detector, device, precision)
+        self._info = info
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._graphs: OrderedDict[object, _Graph] = OrderedDict()
+        self._config: PostprocessConfig | None = None
+        with torch.inference_mode():
+            sizes = map_sizes(info.input_height_width_px)
+            self._centres_xy_px, self._strides_px = cell_grid(sizes, device)
+            self._thresholds = torch.zeros(len(info.class_names), device=device)
+
+    def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
+        """See DetectingBackend."""
+        with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            self._set_thresholds(config)
+            # what PyTorch cannot do with uint16 it does with the same bits
+            bits = picture.view(np.int16) if picture.dtype == np.uint16 else picture
+            captured = self._captured(bits.shape, bits.dtype, tone, config.max_candidates)
+            captured.pinned.numpy()[...] = bits
+            captured.raw.copy_(captured.pinned, non_blocking=True)
+            captured.graph.replay()
+            return self._suppressed(captured.candidates, config)
+
+    def _set_thresholds(self, config: PostprocessConfig) -> None:
+        if config != self._config:
+            values = [config.threshold_of(name) for name in self._info.class_names]
+            self._thresholds.copy_(torch.tensor(values))
+            self._config = config
+
+    def _suppressed(self, candidates: Candidates, config: PostprocessConfig) -> FoundBoxes:
+        found = suppress(candidates.boxes_xyxy_px, candidates.scores, candidates.class_ids, config)
+        rows = torch.cat((found.boxes_xyxy_px, found.scores[:, None], found.class_ids[:, None].float()), dim=1)
+        # one row more, for whether the network gave numbers: a single copy brings all
+        table = torch.cat((rows, candidates.finite.float().expand(1, 6))).cpu().numpy()
+        rows_found = table[:-1][table[:-1, 4] >= 0]
+        return FoundBoxes(
+            np.ascontiguousarray(rows_found[:, :4]),
+            np.ascontiguousarray(rows_found[:, 4]),
+            rows_found[:, 5].astype(np.int64),
+            bool(table[-1, 0]),
+        )
+
+    def _captured(self, shape: tuple[int, ...], dtype: np.dtype[np.generic], tone: ThermalConfig, most: int) -> _Graph:
+        key = (shape, dtype.str, tone, most)
+        if key in self._graphs:
+            self._graphs.move_to_end(key)
+            return self._graphs[key]
+        self._stream.synchronize()
+        pinned = torch.from_numpy(np.zeros(shape, dtype)).pin_memory()
+        raw = pinned.to(self._device)
+        for _ in range(WARM_UP_RUNS):
+            self._whole(raw, tone, most)
+        self._stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # the node's other threads may talk to the GPU meanwhile
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            candidates = self._whole(raw, tone, most)
+        self._graphs[key] = _Graph(graph, pinned, raw, candidates)
+        if len(self._graphs) > GRAPHS:
+            self._graphs.popitem(last=False)
+        return self._graphs[key]
+
+    def _whole(self, raw: Tensor, tone: ThermalConfig, most: int) -> Candidates:
+        canvas = raw
+        if raw.dtype != torch.float32:
+            height, width = self._info.input_height_width_px
+            canvas = torch.zeros(height, width, device=self._device)
+            canvas[: raw.shape[0], : raw.shape[1]] = normalise_counts(raw, tone)
+        output = self.network(canvas[None, None].to(self._dtype))
+        whole = RawOutput(output.class_logits[0].float(), output.box_logits[0].flatten(1).float())
+        return best_candidates(
+            whole, self._thresholds, most, self._centres_xy_px, self._strides_px, self._info.model.bins
+        )

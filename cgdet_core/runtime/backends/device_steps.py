@@ -1,0 +1,80 @@
+"""What surrounds the network, as tensor operations that a GPU runs and a CUDA graph can hold.
+
+No step waits for the host and no shape depends on a value, so the same functions run on the CPU,
+where the tests compare them with thermal.py and postprocess.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgdet_core.config import ThermalConfig
+from cgdet_core.model.head import decode_boxes
+from cgdet_core.runtime.backends.base import RawOutput
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best K pairs of cell and class, best first; scores float32 [K] are -1 where a threshold is not reached.
+
+    boxes_xyxy_px: float32 [K, 4] in pixels of the input; class_ids: int64 [K]; finite: bool [], whether
+    the network gave numbers.
+    """
+
+    boxes_xyxy_px: Tensor
+    scores: Tensor
+    class_ids: Tensor
+    finite: Tensor
+
+
+def normalise_counts(raw: Tensor, config: ThermalConfig) -> Tensor:
+    """Raw counts, uint8 or int16 bits of uint16 [h, w] -> float32 [h, w] in [0, 1], as thermal.normalise gives them."""
+    eight_bit = raw.dtype == torch.uint8
+    counts = raw.to(torch.int64)
+    if not eight_bit:
+        counts = counts & 0xFFFF
+    low, high = _limits(counts, 256 if eight_bit else 65536, config)
+    span = (high - low).to(torch.float32)
+    return ((counts.to(torch.float32) - low.to(torch.float32)) / span).clamp(0, 1)
+
+
+def _limits(counts: Tensor, levels: int, config: ThermalConfig) -> tuple[Tensor, Tensor]:
+    """The counts, float64 [], that become 0 and 1; see thermal.tone_limits."""
+    if config.raw_range is not None:
+        low, high = (torch.full((), float(end), dtype=torch.float64, device=counts.device) for end in config.raw_range)
+        return low, high
+    flat = counts.reshape(-1)
+    # whole numbers are summed: the same in whatever order a GPU adds them
+    histogram = torch.zeros(levels, dtype=torch.int32, device=counts.device)
+    histogram = histogram.scatter_add(0, flat, torch.ones_like(flat, dtype=torch.int32))
+    cumulative = histogram.cumsum(0)
+    ends = []
+    for percentile in (config.low_percentile, config.high_percentile):
+        rank = max(1, math.ceil(flat.numel() * percentile / 100))
+        # as many counts as lie below the percentile
+        ends.append((cumulative < rank).sum().to(torch.float64))
+    low, high = ends
+    least = config.min_span_8bit if levels == 256 else config.min_span_16bit
+    middle, is_flat = (low + high) / 2, high - low < least
+    return torch.where(is_flat, middle - least / 2, low), torch.where(is_flat, middle + least / 2, high)
+
+
+def best_candidates(
+    output: RawOutput, thresholds: Tensor, most: int, centres_xy_px: Tensor, strides_px: Tensor, bins: int
+) -> Candidates:
+    """What postprocess.py takes on from the network's output, in a fixed number of rows; thresholds: float32 [C]."""
+    class_logits, box_logits = output.class_logits, output.box_logits
+    assert isinstance(class_logits, Tensor)
+    assert isinstance(box_logits, Tensor)
+    scores = class_logits.float().sigmoid()
+    passed = torch.where(scores >= thresholds, scores, -1.0).reshape(-1)
+    # stable: equal scores keep the order of the cells
+    order = torch.sort(passed, descending=True, stable=True)
+    best = order.indices[:most]
+    cells = torch.div(best, scores.shape[1], rounding_mode="floor")
+    boxes = decode_boxes(box_logits.reshape(-1, 4, bins)[cells], centres_xy_px[cells], strides_px[cells])
+    return Candidates(boxes, order.values[:most], best % scores.shape[1], torch.isfinite(class_logits).all())
