@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.backends.libraries import is_installed, need
 from cgdet_core.runtime.backends.torch_backend import fuse
 
 HEIGHT_WIDTH_PX = (512, 640)
@@ -58,10 +59,9 @@ def torch_runs(detector: Detector) -> dict[str, Callable[[], object]]:
 
 
 def openvino_runs(detector: Detector) -> dict[str, Callable[[], object]]:
-    try:
-        import openvino
-    except ImportError:
+    if not is_installed("openvino"):
         return {}
+    openvino = need("openvino", "this benchmark", "openvino")
     images = torch.rand(1, 1, *HEIGHT_WIDTH_PX)
     with torch.no_grad():
         model = openvino.convert_model(_Plain(detector), example_input=images, input=[1, 1, *HEIGHT_WIDTH_PX])
@@ -70,7 +70,7 @@ def openvino_runs(detector: Detector) -> dict[str, Callable[[], object]]:
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
-        def run(request: openvino.InferRequest = request) -> None:
+        def run(request: Any = request) -> None:
             request.infer([images.numpy()])
 
         runs[name] = run

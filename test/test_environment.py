@@ -174,6 +174,7 @@ def test_a_complete_set_up_is_not_done_again(repository: Path, tmp_path: Path) -
     ("file", "steps"),
     [
         ("requirements/core.txt", "core, test"),
+        ("requirements/openvino.txt", "core, test"),
         ("requirements/ros-wheels.txt", "ros, vision_msgs"),
         ("requirements/test.txt", "test"),
         ("interfaces/vision_msgs/msg/Detection2D.msg", "vision_msgs"),

@@ -40,7 +40,8 @@ class Environment:
         source = self.ros.distribution if self.ros else "wheels"
         numpy_major = self.ros.numpy_major if self.ros else None
         venv_key = key_of("venv", str(self.venv), version, source)
-        core_key = key_of(venv_key, REQUIREMENTS / "core.txt", REQUIREMENTS / "build.txt", numpy_major)
+        files = [REQUIREMENTS / name for name in ("core.txt", "openvino.txt", "build.txt")]
+        core_key = key_of(venv_key, *files, numpy_major)
         steps = [("venv", venv_key, self.make_venv), ("core", core_key, self.install_core)]
         if self.ros is None:
             definitions = sorted((ROOT / "interfaces" / "vision_msgs").rglob("*.*"))
@@ -82,7 +83,9 @@ class Environment:
 
     def install_core(self) -> None:
         say("installing torch, torchvision and the other libraries: about 5 GB on disk")
-        words: list[str | Path] = ["-r", REQUIREMENTS / "build.txt", "-r", REQUIREMENTS / "core.txt"]
+        words: list[str | Path] = []
+        for name in ("build.txt", "core.txt", "openvino.txt"):
+            words += ["-r", REQUIREMENTS / name]
         if self.ros is not None and self.ros.numpy_major == 1:
             # the installation's compiled cv_bridge crashes under NumPy 2
             words.append("numpy<2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,17 @@ def test_a_missing_library_is_one_line_with_the_remedy() -> None:
     )
     assert not is_installed("no_such_library")
     assert is_installed("numpy")
+
+
+def test_openvino_is_used_without_its_telemetry(learned_model: Path) -> None:
+    installed("openvino")
+    code = (
+        "import sys; from pathlib import Path; from cgdet_core.runtime.predictor import Predictor; "
+        f"p = Predictor(Path({str(learned_model)!r}), 'cpu', backend='openvino'); p.warm_up(1); "
+        "print(p.backend, [name for name in sys.modules if name.startswith('openvino_telemetry')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino []"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""How long a process takes to its first detections, and its memory, by backend: cold cache, warm cache, no place to write.
+
+    python benchmarks/start_up.py --repeats 3
+
+Every figure is of a process of its own. `node`: from starting `cgdet-detector` to its line "active", where ROS is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CODE = """
+import json, sys, time
+start = time.perf_counter()
+from pathlib import Path
+import numpy as np
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.model_file import default_model_path
+imported = time.perf_counter()
+backend, precision = sys.argv[1:3]
+predictor = Predictor(default_model_path(), "cpu", precision, threads=1, backend=backend)
+loaded = time.perf_counter()
+predictor.warm_up()
+ready = time.perf_counter()
+memory = dict(line.split(":", 1) for line in open("/proc/self/status"))
+megabytes = lambda name: int(memory[name].split()[0]) / 1024
+print(json.dumps({"import_s": imported - start, "load_s": loaded - imported, "warm_up_s": ready - loaded,
+    "rss_mb": megabytes("VmRSS"), "peak_mb": megabytes("VmHWM"), "executed": predictor.precision}))
+"""
+RUNS = [("torch", "fp32"), ("torch", "bf16"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+
+
+def of_process(backend: str, precision: str, cache: str) -> dict[str, float]:
+    environment = os.environ | {"XDG_CACHE_HOME": cache}
+    command = [sys.executable, "-c", CODE, backend, precision]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def of_node(backend: str, cache: str, timeout_s: float = 60.0) -> float:
+    """Seconds from the start of the node's process to its line "active"."""
+    settings = ["-p", f"backend:={backend}", "-p", "device:=cpu", "-p", "threads:=1"]
+    command = [sys.executable, "-m", "cgdet_ros.detector_node", "--ros-args", *settings]
+    start = time.perf_counter()
+    environment = os.environ | {"XDG_CACHE_HOME": cache, "ROS_DOMAIN_ID": "77"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if "active: detecting on" in line:
+                    return time.perf_counter() - start
+                if time.perf_counter() - start > timeout_s:
+                    break
+        finally:
+            process.terminate()
+    raise SystemExit("the node did not become active")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    nothing = Path(os.devnull) / "none"
+    print("| backend | cache | import s | load s | warm-up s | RSS MB | peak MB | node: launch to active s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for backend, precision in RUNS:
+        kinds = ("-",) if backend == "torch" else ("cold", "warm", "not writable")
+        for kind in kinds:
+            rows, active = [], []
+            with tempfile.TemporaryDirectory() as folder:
+                cache = str(nothing) if kind == "not writable" else folder
+                if kind == "warm":
+                    of_process(backend, precision, cache)
+                for _ in range(arguments.repeats):
+                    if kind == "cold":
+                        shutil.rmtree(Path(folder) / "cgdet", ignore_errors=True)
+                    rows.append(of_process(backend, precision, cache))
+                    if kind == "cold":
+                        shutil.rmtree(Path(folder) / "cgdet", ignore_errors=True)
+                    active.append(of_node(backend, cache) if precision in ("bf16",) or backend == "onnxruntime" else 0)
+            keys = ("import_s", "load_s", "warm_up_s", "rss_mb", "peak_mb")
+            cells = [f"{statistics.median(row[key] for row in rows):.{0 if 'mb' in key else 2}f}" for key in keys]
+            node = f"{statistics.median(active):.1f}" if any(active) else "-"
+            print(f"| {backend} {precision} | {kind} | " + " | ".join([*cells, node]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
