@@ -3,8 +3,8 @@
     python benchmarks/backends.py --rounds 200 --threads 2 --int8 models/detector.int8.onnx \
         --peer yolov8n=yolov8n.onnx --data held_out.json
 
-A peer is an .onnx or OpenVINO .xml file of one image in, timed in OpenVINO (fp32, and bf16 where the CPU has it) and,
-if an .onnx, in ONNX Runtime; nothing of it is installed here. With --data every backend is measured on those frames too.
+A peer is an .onnx or OpenVINO .xml file of one image in, timed in OpenVINO (fp32, and bf16 where the CPU has it)
+and, if an .onnx, in ONNX Runtime; nothing of it is installed here. With --data it measures mAP there.
 """
 
 from __future__ import annotations

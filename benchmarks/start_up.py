@@ -1,8 +1,8 @@
-"""How long a process takes to its first detections, and its memory, by backend: cold cache, warm cache, no place to write.
+"""How long a process takes to its first detections, and its memory, by backend; cache cold, warm, not writable.
 
     python benchmarks/start_up.py --repeats 3
 
-Every figure is of a process of its own. `node`: from starting `cgdet-detector` to its line "active", where ROS is there.
+Every figure is of a process of its own. `node`: from starting `cgdet-detector` to its line "active"; needs ROS.
 """
 
 from __future__ import annotations
