@@ -1,6 +1,6 @@
 """How long a process takes to its first detections, and its memory, by backend; cache cold, warm, not writable.
 
-    python benchmarks/start_up.py --repeats 3
+    python benchmarks/start_up.py --repeats 3 --node
 
 Every figure is of a process of its own. `node`: from starting `cgdet-detector` to its line "active"; needs ROS.
 """
@@ -54,23 +54,26 @@ def of_node(backend: str, cache: str, timeout_s: float = 60.0) -> float:
     settings = ["-p", f"backend:={backend}", "-p", "device:=cpu", "-p", "threads:=1"]
     command = [sys.executable, "-m", "cgdet_ros.detector_node", "--ros-args", *settings]
     start = time.perf_counter()
+    said: list[str] = []
     environment = os.environ | {"XDG_CACHE_HOME": cache, "ROS_DOMAIN_ID": "77"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
             for line in process.stderr:
+                said.append(line)
                 if "active: detecting on" in line:
                     return time.perf_counter() - start
                 if time.perf_counter() - start > timeout_s:
                     break
         finally:
             process.terminate()
-    raise SystemExit("the node did not become active")
+    raise SystemExit("the node did not become active: " + "".join(said[-5:]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--node", action="store_true", help="start the node too")
     arguments = parser.parse_args()
     nothing = Path(os.devnull) / "none"
     print("| backend | cache | import s | load s | warm-up s | RSS MB | peak MB | node: launch to active s |")
@@ -89,7 +92,8 @@ def main() -> None:
                     rows.append(of_process(backend, precision, cache))
                     if kind == "cold":
                         shutil.rmtree(Path(folder) / "cgdet", ignore_errors=True)
-                    active.append(of_node(backend, cache) if precision in ("bf16",) or backend == "onnxruntime" else 0)
+                    # the node takes the precision that `auto` gives
+                    active.append(of_node(backend, cache) if arguments.node else 0.0)
             keys = ("import_s", "load_s", "warm_up_s", "rss_mb", "peak_mb")
             cells = [f"{statistics.median(row[key] for row in rows):.{0 if 'mb' in key else 2}f}" for key in keys]
             node = f"{statistics.median(active):.1f}" if any(active) else "-"

@@ -168,6 +168,13 @@ def _silu(writer: _Writer, step: Step) -> None:
     writer.set(step.result, writer.add("Mul", [name, writer.add("Sigmoid", [name])]))
 
 
+def _activation(kind: str) -> Callable[[_Writer, Step], None]:
+    def write(writer: _Writer, step: Step) -> None:
+        writer.set(step.result, writer.add(kind, [writer.name(step.arguments[0])]))
+
+    return write
+
+
 def _concatenation(writer: _Writer, step: Step) -> None:
     axis = step.arguments[1] if len(step.arguments) > 1 else 0
     writer.set(step.result, writer.add("Concat", [writer.name(part) for part in step.arguments[0]], axis=axis))
@@ -232,6 +239,10 @@ _WRITERS: dict[str, Callable[[_Writer, Step], None]] = {
     "aten.convolution": _convolution,
     "aten.silu_": _silu,
     "aten.silu": _silu,
+    "aten.hardswish_": _activation("HardSwish"),
+    "aten.hardswish": _activation("HardSwish"),
+    "aten.relu_": _activation("Relu"),
+    "aten.relu": _activation("Relu"),
     "aten.cat": _concatenation,
     "aten.split_with_sizes": _split,
     "aten.slice": _slice,
