@@ -104,20 +104,18 @@ def open_engine(config: NodeConfig) -> Engine:
 
 def open_predictor(config: NodeConfig) -> Predictor:
     """A predictor for `config`, cold."""
-    from cgdet_core.runtime.model_file import default_model_path, read_info
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.runtime.model_file import default_model_path
+    from cgdet_core.runtime.predictor import Predictor, check_thresholds
 
     path = Path(config.model).expanduser() if config.model else default_model_path()
-    info = read_info(path)
-    return Predictor(
-        path,
-        device=config.device,
-        precision=config.precision,
-        postprocess=parameters.postprocess_of(config, info.postprocess),
-        thermal=parameters.thermal_of(config, info.thermal),
-        threads=config.threads,
-        backend=config.backend,
+    predictor = Predictor(
+        path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
     )
+    # an export says only once it is open what its own settings are
+    postprocess = parameters.postprocess_of(config, predictor.info.postprocess)
+    predictor.postprocess = check_thresholds(postprocess, predictor.info.class_names)
+    predictor.thermal = parameters.thermal_of(config, predictor.info.thermal)
+    return predictor
 
 
 def on_cpu(config: NodeConfig) -> NodeConfig:

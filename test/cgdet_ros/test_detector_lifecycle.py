@@ -114,7 +114,7 @@ def test_a_gpu_that_cannot_be_had_is_replaced_by_the_cpu_with_a_warning_that_sta
     level, message, values = client.report(lambda level, message, values: values["answered"] == "1", "an answer")
     assert level == 1
     assert message.startswith("the GPU failed, the CPU is in its place: device 'cuda:77'")
-    assert (values["device"], values["precision"]) == ("cpu", "fp32")
+    assert (values["device"], values["precision"]) == ("cpu", node._pipeline.engine.predictor.precision)
     assert values["fallback"] == node._pipeline.engine.fallback
     assert node._config.device == "cuda:77"
 

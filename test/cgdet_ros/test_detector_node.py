@@ -531,7 +531,7 @@ def test_diagnostics_name_the_silent_topic_and_then_count(
     assert detecting(), heard[-1].message
     values = latest()
     assert values["device"] == "cpu"
-    assert values["precision"] == node._predictor.precision
+    assert values["precision"] == node._pipeline.engine.predictor.precision
     assert values["state"] == "active"
     client.until(lambda: node._log.seconds_without_image() > 0.2, "two reports without a frame")
     assert detecting(), heard[-1].message

@@ -18,7 +18,7 @@ from cgdet_core.runtime.backends.base import Backend
 from cgdet_core.runtime.backends.devices import choose_device, cpu_precision
 from cgdet_core.runtime.backends.libraries import is_installed, need
 from cgdet_core.runtime.exports.description import SUFFIXES, ExportInfo, export_path, is_export
-from cgdet_core.runtime.model_file import ModelInfo, load_model
+from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,7 @@ def open_model(path: Path, backend: str, device: str, precision: str, threads: i
         from cgdet_core.runtime.backends.from_export import open_export
 
         return open_export(path, backend, device, precision, threads)
+    read_info(path)  # a model that is none is told before a device that is none
     chosen_device = choose_device(device)
     name = choose_backend(chosen_device.type, precision) if backend == "auto" else backend
     check_combination(name, chosen_device, precision)

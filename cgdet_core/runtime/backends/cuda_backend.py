@@ -51,11 +51,13 @@ class CudaBackend(TorchBackend):
             sizes = map_sizes(info.input_height_width_px)
             self._centres_xy_px, self._strides_px = cell_grid(sizes, device)
             self._thresholds = torch.zeros(len(info.class_names), device=device)
+            self._range = torch.zeros(2, dtype=torch.float64, device=device)
 
     def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
         """See DetectingBackend."""
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             self._set_thresholds(config)
+            tone = self._set_range(tone)
             # what PyTorch cannot do with uint16 it does with the same bits
             bits = picture.view(np.int16) if picture.dtype == np.uint16 else picture
             captured = self._captured(bits.shape, bits.dtype, tone, config.max_candidates)
@@ -69,6 +71,13 @@ class CudaBackend(TorchBackend):
             values = [config.threshold_of(name) for name in self._info.class_names]
             self._thresholds.copy_(torch.tensor(values))
             self._config = config
+
+    def _set_range(self, tone: ThermalConfig) -> ThermalConfig:
+        """A fixed range, which the node may give anew for every frame, is no part of a graph: any stands for all."""
+        if tone.raw_range is None:
+            return tone
+        self._range.copy_(torch.tensor(tone.raw_range, dtype=torch.float64))
+        return tone.model_copy(update={"raw_range": (0.0, 1.0)})
 
     def _suppressed(self, candidates: Candidates, config: PostprocessConfig) -> FoundBoxes:
         found = suppress(candidates.boxes_xyxy_px, candidates.scores, candidates.class_ids, config)
@@ -108,7 +117,9 @@ class CudaBackend(TorchBackend):
         if raw.dtype != torch.float32:
             height, width = self._info.input_height_width_px
             canvas = torch.zeros(height, width, device=self._device)
-            canvas[: raw.shape[0], : raw.shape[1]] = normalise_counts(raw, tone)
+            canvas[: raw.shape[0], : raw.shape[1]] = normalise_counts(
+                raw, tone, self._range if tone.raw_range is not None else None
+            )
         output = self.network(canvas[None, None].to(self._dtype))
         whole = RawOutput(output.class_logits[0].float(), output.box_logits[0].flatten(1).float())
         return best_candidates(

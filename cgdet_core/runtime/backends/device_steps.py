@@ -31,22 +31,24 @@ class Candidates:
     finite: Tensor
 
 
-def normalise_counts(raw: Tensor, config: ThermalConfig) -> Tensor:
-    """Raw counts, uint8 or int16 bits of uint16 [h, w] -> float32 [h, w] in [0, 1], as thermal.normalise gives them."""
+def normalise_counts(raw: Tensor, config: ThermalConfig, fixed_range: Tensor | None = None) -> Tensor:
+    """Raw counts, uint8 or int16 bits of uint16 [h, w] -> float32 [h, w] in [0, 1], as thermal.normalise gives them.
+
+    fixed_range: the counts, float64 [2], that become 0 and 1, in place of the frame's percentiles: a
+    tensor, so that a captured graph takes another range for every frame; config.raw_range is not read.
+    """
     eight_bit = raw.dtype == torch.uint8
     counts = raw.to(torch.int64)
     if not eight_bit:
         counts = counts & 0xFFFF
-    low, high = _limits(counts, 256 if eight_bit else 65536, config)
+    levels = 256 if eight_bit else 65536
+    low, high = _limits(counts, levels, config) if fixed_range is None else (fixed_range[0], fixed_range[1])
     span = (high - low).to(torch.float32)
     return ((counts.to(torch.float32) - low.to(torch.float32)) / span).clamp(0, 1)
 
 
 def _limits(counts: Tensor, levels: int, config: ThermalConfig) -> tuple[Tensor, Tensor]:
-    """The counts, float64 [], that become 0 and 1; see thermal.tone_limits."""
-    if config.raw_range is not None:
-        low, high = (torch.full((), float(end), dtype=torch.float64, device=counts.device) for end in config.raw_range)
-        return low, high
+    """The counts, float64 [], that become 0 and 1 by the frame's percentiles; see thermal.tone_limits."""
     flat = counts.reshape(-1)
     # whole numbers are summed: the same in whatever order a GPU adds them
     histogram = torch.zeros(levels, dtype=torch.int32, device=counts.device)

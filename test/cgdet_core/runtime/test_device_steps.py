@@ -42,7 +42,8 @@ def test_a_frame_is_normalised_bit_for_bit_as_on_the_cpu(name: str, dtype: type,
     counts = FRAMES[name](np.random.default_rng(3))
     frame = (counts / (1 if dtype == np.uint16 else 257)).astype(dtype)
     bits = frame.view(np.int16) if dtype == np.uint16 else frame
-    found = normalise_counts(torch.from_numpy(bits), config)
+    fixed = None if config.raw_range is None else torch.tensor(config.raw_range, dtype=torch.float64)
+    found = normalise_counts(torch.from_numpy(bits), config, fixed)
     assert found.dtype == torch.float32
     assert found.numpy().tobytes() == thermal.normalise(frame, config).tobytes()
 
@@ -86,10 +87,12 @@ class EagerBackend(CudaBackend):
         self._info, self._config = info, None
         self._centres_xy_px, self._strides_px = cell_grid(map_sizes(info.input_height_width_px), self._device)
         self._thresholds = torch.zeros(len(info.class_names))
+        self._range = torch.zeros(2, dtype=torch.float64)
 
     def detect(self, picture: np.ndarray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
         with torch.inference_mode():
             self._set_thresholds(config)
+            tone = self._set_range(tone)
             bits = picture.view(np.int16) if picture.dtype == np.uint16 else picture
             whole = self._whole(torch.from_numpy(np.ascontiguousarray(bits)), tone, config.max_candidates)
             return self._suppressed(whole, config)
@@ -115,6 +118,10 @@ def test_the_path_of_a_gpu_finds_what_the_cpu_finds(learned_model: Path, draw_sc
             np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
             np.testing.assert_allclose(found.boxes_xyxy_px, wanted.boxes_xyxy_px, atol=1e-3)
     frame = pictures(draw_scene, 0)[0]
+    for low in (6900, 7100):  # a range for every frame, as the node's smoothing gives it
+        predictor.thermal = expected.thermal = ThermalConfig(raw_range=(low, low + 700))
+        np.testing.assert_allclose(predictor.predict(frame).scores, expected.predict(frame).scores, atol=1e-6)
+    predictor.thermal = expected.thermal = ThermalConfig()
     assert len(predictor.predict(frame)) >= 2
     predictor.postprocess = expected.postprocess = PostprocessConfig(class_thresholds={"tall": 1.0}, max_detections=1)
     assert predictor.predict(frame).class_ids.tolist() == expected.predict(frame).class_ids.tolist() == [1]
