@@ -97,8 +97,12 @@ def main() -> None:
         np.save(Path(folder) / "frames.npy", np.repeat(eight_bit[..., None], 3, axis=3))
         peer = Peer(arguments.peer_python, Path(folder) / "frames.npy", arguments.threads, arguments.peer_precision)
 
+    stages: dict[str, list[float]] = {}
+
     def ours(frame: int) -> float:
         predictor.predict(frames[frame])
+        for stage, value_ms in predictor.last_stage_ms.items():
+            stages.setdefault(stage, []).append(value_ms)
         return predictor.last_stage_ms["total"]
 
     turns = {
@@ -125,17 +129,20 @@ def main() -> None:
         }
         for name, wanted in WANTED.items()
     }
+    own_stages = {stage: percentiles(values[WARM_UP_ROUNDS:]) for stage, values in stages.items()}
     document = {
         "rounds": arguments.rounds,
         "cgdet": {"backend": predictor.backend, "precision": predictor.precision, "model": str(arguments.model)},
         "peer": peer.facts,
         "machine": machine_facts(),
         "ms": figures,
+        "cgdet_stages_ms": own_stages,
         "ratios": ratios,
     }
     print(f"cgdet in {predictor.backend} {predictor.precision}; {peer.facts}; ms: p50 p95 p99")
     for name, values in figures.items():
         print(f"  {name:<34}" + "".join(f"{value:9.2f}" for value in values.values()))
+    print("  of cgdet: " + ", ".join(f"{stage} {values['p50']:.2f}" for stage, values in own_stages.items()))
     for name, ratio in ratios.items():
         print(f"  cgdet over {name:<24}{ratio['of_medians']:9.2f} (at most {ratio['wanted']} wanted)")
     if arguments.json:
