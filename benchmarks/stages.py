@@ -28,7 +28,7 @@ import torch
 from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
-from stages_picture import NETWORK, draw
+from stages_picture import NETWORK, PLAIN, draw
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
@@ -48,7 +48,6 @@ from cgdet_ros.replay_process import isolate
 
 WARM_UP_FRAMES = 20
 TOPIC = "cgdet_stages/detections"
-PLAIN = "plain: "
 
 
 class Stopwatch:
