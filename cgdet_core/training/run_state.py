@@ -175,7 +175,8 @@ def check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
 
 
 def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
-    if info.model != recipe.model:
+    # an activation holds no weights: those learned with another one are a start
+    if info.model.model_copy(update={"activation": recipe.model.activation}) != recipe.model:
         raise InputError(f"{path}: its network differs from the recipe's: copy its 'model' settings into the recipe")
 
 

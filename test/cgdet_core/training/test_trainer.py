@@ -207,6 +207,19 @@ def test_a_run_starts_from_a_models_weights(finished: Path, tmp_path: Path) -> N
     assert resumed.training["init"] == info.training["init"]
 
 
+def test_a_start_of_another_activation_is_taken_over_and_learns_on_with_the_recipes(
+    finished: Path, tmp_path: Path
+) -> None:
+    hard = changed(images=2, learning_rate=1e-9, warmup_images=0, ema_decay=0.0)
+    hard = hard.model_copy(update={"model": hard.model.model_copy(update={"activation": "hard_swish"})})
+    model = train(hard, sources(), tmp_path, init=finished / "model.safetensors", progress=False)
+    before, after = load_file(finished / "model.safetensors"), load_file(model)
+    torch.testing.assert_close(after["neck.shrink_8.conv.weight"], before["neck.shrink_8.conv.weight"])
+    detector, info = load_model(model)
+    assert info.model.activation == "hard_swish"
+    assert isinstance(detector.backbone.stem.act, torch.nn.Hardswish)
+
+
 def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) -> None:
     model = finished / "model.safetensors"
     other = RECIPE.model_copy(update={"model": RECIPE.model.model_copy(update={"bins": 5})})
