@@ -17,6 +17,8 @@ import cgdet_core
 
 EXECUTABLES = ("detector", "replay", "cgdet", "cgdet-detector", "cgdet-replay")
 SHARED_FOLDERS = ("launch", "config", "rviz", "models")
+# of a copy of the tree
+LEFT_OUT = (".git", ".venv", "build", "install", "log", "runs", "scratch", "*_cache", "__pycache__", "test")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def _colcon() -> str:
 def _build(
     colcon: str, repository: Path, workspace: Path, *options: str
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    left_out = shutil.ignore_patterns(".git", ".venv", "build", "install", "log", "runs", "scratch", "*cache*", "test")
+    left_out = shutil.ignore_patterns(*LEFT_OUT)
     shutil.copytree(repository, workspace / "src" / "cgdet", ignore=left_out)
     words = [colcon, "--log-base", "log", "build", "--event-handlers", "console_direct+", *options]
     answer = subprocess.run(words, cwd=workspace, env=_environment(), capture_output=True, text=True, check=False)
@@ -96,7 +98,7 @@ def _is_shared(path: Path) -> bool:
 
 
 def test_the_source_archive_holds_all_that_installing_and_setting_up_need(repository: Path, tmp_path: Path) -> None:
-    left_out = shutil.ignore_patterns(".git", ".venv", "build", "install", "log", "runs", "scratch", "*cache*", "test")
+    left_out = shutil.ignore_patterns(*LEFT_OUT)
     shutil.copytree(repository, tmp_path / "cgdet", ignore=left_out)
     words = [sys.executable, "-c", "import runpy; runpy.run_path('setup.py')", "-q", "sdist", "--dist-dir", "out"]
     answer = subprocess.run(words, cwd=tmp_path / "cgdet", capture_output=True, text=True, check=False)
@@ -109,7 +111,7 @@ def test_the_source_archive_holds_all_that_installing_and_setting_up_need(reposi
         str(path.relative_to(repository))
         for folder in folders
         for path in (repository / folder).rglob("*")
-        if path.is_file() and _is_shared(path) and not any("cache" in part for part in path.parts)
+        if path.is_file() and _is_shared(path)
     }
     assert "config/fastdds_large_frames.xml" in needed
     assert needed <= held, sorted(needed - held)
