@@ -48,15 +48,14 @@ def own(model: Path, int8: Path | None, threads: int) -> dict[str, Predictor]:
 
 def peers(name: str, path: Path, threads: int) -> dict[str, Callable[[], object]]:
     """The runs of another network on noise of its input's size."""
-    from cgdet_core.runtime.backends.openvino_backend import library, settings
+    from cgdet_core.runtime.backends.openvino_backend import core, settings
 
-    core = library().Core()
-    network = core.read_model(path)
+    network = core().read_model(path)
     shape = [int(side) for side in network.input().shape]
     image = np.random.default_rng(0).random(shape, np.float32)
     runs: dict[str, Callable[[], object]] = {}
     for precision in ["fp32"] + (["bf16"] if cpu_precision() == "bf16" else []):
-        request = core.compile_model(network, "CPU", settings(precision, threads)).create_infer_request()
+        request = core().compile_model(network, "CPU", settings(precision, threads)).create_infer_request()
         runs[f"{name} {shape[2]}x{shape[3]}, openvino {precision}"] = lambda request=request: request.infer(
             [image], share_inputs=True, share_outputs=True
         )

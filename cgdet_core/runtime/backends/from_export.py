@@ -37,7 +37,7 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
     elif path.suffix == ".xml":
         from cgdet_core.runtime.backends import openvino_backend
 
-        network, description = reading.read_openvino(path, openvino_backend.library())
+        network, description = reading.read_openvino(path, openvino_backend.core())
         _check_precision(path, description, name, chosen_device, precision)
         compiled = openvino_backend.compile_network(network, _of_arithmetic(precision), threads)
         opened = openvino_backend.OpenVinoBackend(compiled)

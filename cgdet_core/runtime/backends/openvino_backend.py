@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,17 @@ def library() -> Any:
     return need("openvino", "backend openvino", "openvino")
 
 
+@cache
+def core() -> Any:
+    """The process' one openvino.Core, which is never let go.
+
+    With the last Core and network OpenVINO takes its CPU plugin down, and frees the stack that it has
+    set up for signal handlers (for AMX) while the kernel still uses it: the next Ctrl-C of a Python
+    process would end in a segmentation fault (OpenVINO 2026.4).
+    """
+    return library().Core()
+
+
 def settings(precision: str, threads: int) -> dict[str, Any]:
     """Of the compilation. precision: of what is not int8 in the model; threads: 0 leaves the choice to OpenVINO."""
     chosen: dict[str, Any] = {
@@ -57,7 +69,7 @@ def settings(precision: str, threads: int) -> dict[str, Any]:
 def compile_onnx(onnx: bytes, precision: str, threads: int) -> Any:
     """An openvino.CompiledModel of an ONNX model; InputError where OpenVINO refuses it."""
     try:
-        network = library().Core().read_model(onnx)
+        network = core().read_model(onnx)
     except RuntimeError as error:
         raise _refused(error) from None
     return compile_network(network, precision, threads)
@@ -66,7 +78,7 @@ def compile_onnx(onnx: bytes, precision: str, threads: int) -> Any:
 def compile_network(network: Any, precision: str, threads: int) -> Any:
     """An openvino.CompiledModel of an openvino.Model."""
     try:
-        return library().Core().compile_model(network, "CPU", settings(precision, threads))
+        return core().compile_model(network, "CPU", settings(precision, threads))
     except RuntimeError as error:
         raise _refused(error) from None
 
@@ -79,7 +91,7 @@ def to_blob(compiled: Any) -> bytes:
 def from_blob(blob: bytes, precision: str, threads: int) -> Any | None:
     """The openvino.CompiledModel of `to_blob`; None where this OpenVINO does not take it."""
     try:
-        return library().Core().import_model(blob, "CPU", settings(precision, threads))
+        return core().import_model(blob, "CPU", settings(precision, threads))
     except RuntimeError:
         return None
 

@@ -22,14 +22,14 @@ def read_onnx(path: Path) -> tuple[bytes, ExportInfo]:
     return content, info
 
 
-def read_openvino(path: Path, openvino: Any) -> tuple[Any, ExportInfo]:
+def read_openvino(path: Path, core: Any) -> tuple[Any, ExportInfo]:
     """An openvino.Model and its description; its weights lie beside it as .bin."""
     weights = path.with_suffix(".bin")
     _read(path)
     if not weights.is_file():
         raise InputError(f"{weights}: the weights of {path.name} are missing: copy both files")
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
         known = model.get_rt_info()
         text = known[METADATA_KEY].astype(str) if METADATA_KEY in known else None
         stated = known[WEIGHTS_KEY].astype(str) if WEIGHTS_KEY in known else None
@@ -60,9 +60,9 @@ def describe(path: Path) -> ExportInfo:
         return read_onnx(path)[1]
     if path.suffix == ".engine":
         return read_engine(path)[1]
-    from cgdet_core.runtime.backends.openvino_backend import library
+    from cgdet_core.runtime.backends.openvino_backend import core
 
-    return read_openvino(path, library())[1]
+    return read_openvino(path, core())[1]
 
 
 def _read(path: Path) -> bytes:

@@ -51,11 +51,11 @@ def write_export(
 
 
 def _write_openvino(path: Path, onnx: bytes, description: str) -> None:
-    from cgdet_core.runtime.backends.openvino_backend import library
+    from cgdet_core.runtime.backends.openvino_backend import core, library
 
     openvino = library()
     try:
-        network = openvino.Core().read_model(onnx)
+        network = core().read_model(onnx)
         network.set_rt_info(description, METADATA_KEY)
         openvino.save_model(network, path, compress_to_fp16=False)
         # the .xml says which .bin is its own

@@ -224,12 +224,12 @@ def test_an_export_that_differs_is_not_written(
     needs("onnx")
     from cgdet_core.runtime.exports import writing
 
-    def other(detector: Detector, *rest: object) -> bytes:
+    def other(detector: Detector, *rest: object, **more: object) -> bytes:
         first = next(detector.parameters())
         with torch.no_grad():
             first.mul_(1.05)
         try:
-            return network_onnx(detector, *rest)  # type: ignore[arg-type]
+            return network_onnx(detector, *rest, **more)  # type: ignore[arg-type]
         finally:
             with torch.no_grad():
                 first.div_(1.05)
