@@ -14,7 +14,7 @@ from cgdet_core.commands.common import Subparsers, add_command, add_json_argumen
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.ledger import Summary
+    from cgdet_core.evaluation.ledger import Spread, Summary
 
 
 def add(subparsers: Subparsers) -> None:
@@ -165,6 +165,11 @@ def run_show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _mean(spread: Spread) -> str:
+    # one value has no spread: 0.000 would say that seeds do not matter
+    return f"{spread.mean:.3f}" + (f" ± {spread.deviation:.3f}" if spread.count > 1 else "")
+
+
 def _table(recipes: list[Summary], against: str) -> str:
     """Markdown: means over seeds with their spread, then the paired differences with their standard errors."""
     from cgdet_core.evaluation.ledger import LESS_IS_BETTER, MEASURES
@@ -175,7 +180,7 @@ def _table(recipes: list[Summary], against: str) -> str:
     heads = [f"{name} ↓" if name in LESS_IS_BETTER else name for name in columns]
     lines = ["| recipe | seeds | " + " | ".join(heads) + " | time ↓ |", "|---" * (len(columns) + 3) + "|"]
     for each in recipes:
-        cells = [f"{each.measures[name].mean:.3f} ± {each.measures[name].deviation:.3f}" for name in columns]
+        cells = [_mean(each.measures[name]) for name in columns]
         time = "" if each.step_ratio is None else f"{each.step_ratio:.2f}"
         lines.append(f"| {each.name} | {' '.join(map(str, each.seeds))} | " + " | ".join(cells) + f" | {time} |")
     for each in recipes:
