@@ -26,7 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.detector import Detector
-from cgdet_core.runtime.backends.libraries import is_installed, need
+from cgdet_core.runtime.backends.libraries import is_installed
+from cgdet_core.runtime.backends.openvino_backend import core as openvino_core
+from cgdet_core.runtime.backends.openvino_backend import library
 from cgdet_core.runtime.backends.torch_backend import fuse
 
 HEIGHT_WIDTH_PX = (512, 640)
@@ -61,14 +63,14 @@ def torch_runs(detector: Detector) -> dict[str, Callable[[], object]]:
 def openvino_runs(detector: Detector) -> dict[str, Callable[[], object]]:
     if not is_installed("openvino"):
         return {}
-    openvino = need("openvino", "this benchmark", "openvino")
+    openvino, core = library(), openvino_core()
     images = torch.rand(1, 1, *HEIGHT_WIDTH_PX)
     with torch.no_grad():
         model = openvino.convert_model(_Plain(detector), example_input=images, input=[1, 1, *HEIGHT_WIDTH_PX])
     runs: dict[str, Callable[[], object]] = {}
     for name, precision in (("OpenVINO fp32", "f32"), ("OpenVINO bf16", "bf16")):
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
 
         def run(request: Any = request) -> None:
             request.infer([images.numpy()])

@@ -46,9 +46,9 @@ def library() -> Any:
 def core() -> Any:
     """The process' one openvino.Core, which is never let go.
 
-    With the last Core and network OpenVINO takes its CPU plugin down, and frees the stack that it has
-    set up for signal handlers (for AMX) while the kernel still uses it: the next Ctrl-C of a Python
-    process would end in a segmentation fault (OpenVINO 2026.4).
+    Each Core sets up a stack for signal handlers (for AMX), and puts back at its end the one that it
+    found. Of two whose lives overlap, the later puts back the freed stack of the earlier, and the next
+    signal, a Ctrl-C, is a segmentation fault (OpenVINO 2026.4).
     """
     return library().Core()
 

@@ -121,6 +121,19 @@ def test_a_missing_library_is_one_line_with_the_remedy() -> None:
     assert is_installed("numpy")
 
 
+def test_a_signal_is_handled_after_two_networks_of_overlapping_lives(learned_model: Path) -> None:
+    installed("openvino")
+    code = (
+        "import gc, os, signal; from pathlib import Path; from cgdet_core.runtime.predictor import Predictor; "
+        f"make = lambda: Predictor(Path({str(learned_model)!r}), 'cpu', 'fp32', backend='openvino'); "
+        "signal.signal(signal.SIGINT, lambda *_: print('handled', flush=True)); "
+        "first = make(); second = make(); del first; gc.collect(); del second; gc.collect(); "
+        "os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["handled", "alive"]), done.stderr
+
+
 def test_openvino_is_used_without_its_telemetry(learned_model: Path) -> None:
     installed("openvino")
     code = (
