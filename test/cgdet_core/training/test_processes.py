@@ -265,7 +265,9 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(
     finally:
         agent.kill()
     assert agent.returncode != 0
-    assert stderr.count(b"Traceback") == 1, stderr.decode()  # torchrun's
+    # torchrun's own there is; the process that was killed may have been heard too
+    assert b"[rank0]: Traceback" not in stderr, stderr.decode()
+    assert b"cgdet: error: another process of the run ended or fell silent" in stderr, stderr.decode()
     assert load_checkpoint(checkpoint).batches_done >= 1
 
 
