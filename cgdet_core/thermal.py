@@ -110,11 +110,16 @@ def tone_limits(grey: ImageArray, config: ThermalConfig) -> ToneLimits:
     if config.raw_range is not None:
         return ToneLimits(float(config.raw_range[0]), float(config.raw_range[1]))
     low, high = count_percentiles(grey, (config.low_percentile, config.high_percentile))
-    min_span = config.min_span_8bit if grey.dtype == np.uint8 else config.min_span_16bit
+    min_span = least_span(grey, config)
     if high - low < min_span:
         middle = (low + high) / 2
         low, high = middle - min_span / 2, middle + min_span / 2
     return ToneLimits(low, high)
+
+
+def least_span(image: ImageArray, config: ThermalConfig) -> float:
+    """The counts that a frame's tones span at least, or it is flat."""
+    return config.min_span_8bit if image.dtype == np.uint8 else config.min_span_16bit
 
 
 def count_percentiles(grey: ImageArray, percents: Sequence[float]) -> tuple[float, ...]:

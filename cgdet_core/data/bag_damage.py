@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -35,10 +34,8 @@ def _damage() -> tuple[type[Exception], ...]:
     from rosbags.serde import SerdeError
     from rosbags.typesys import TypesysError
 
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
+    from cgdet_core.data.zstd import zstd
+
     return (
         *(Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, apsw.Error, zstd.ZstdError),
         *(OSError, EOFError, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError),

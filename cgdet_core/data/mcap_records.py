@@ -6,7 +6,6 @@ Source: mcap.dev/spec, sections on serialisation and on chunks.
 from __future__ import annotations
 
 import struct
-import sys
 from dataclasses import dataclass
 
 from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, MAX_TIME_NS
@@ -64,10 +63,7 @@ def decompressed(data: bytes, compression: str, size_bytes: int) -> bytes:
     """Of a whole stream all of it, of one cut short what its bytes give. ValueError where it is damaged."""
     from lz4.frame import LZ4FrameDecompressor
 
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
+    from cgdet_core.data.zstd import zstd
 
     try:
         if compression == "zstd":

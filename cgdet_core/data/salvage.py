@@ -9,7 +9,6 @@ for whole bags.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
@@ -26,7 +25,7 @@ from cgdet_core.errors import InputError
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, TopicInfo
 
-_SCANS: dict[str, type[McapScan | Sqlite3Scan | Ros1Scan]] = {
+_SCANS: dict[str, type[FileScan]] = {
     ".mcap": McapScan,
     ".db3": Sqlite3Scan,
     ".bag": Ros1Scan,
@@ -147,10 +146,7 @@ class Salvage:
 
     def _unpacked(self, file: Path) -> Path:
         """The content of a compressed storage file, as much as can be unpacked of it, in a temporary file."""
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
+        from cgdet_core.data.zstd import zstd
 
         out = Path(self._stack.enter_context(TemporaryDirectory()), file.stem)
         decompressor = zstd.ZstdDecompressor()
@@ -215,10 +211,7 @@ def _uncompressed(data: bytes) -> bytes:
     """A message that was compressed by itself is unpacked. ValueError where it is damaged."""
     if not data.startswith(_ZSTD_MAGIC):
         return data
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
+    from cgdet_core.data.zstd import zstd
 
     try:
         return bytes(zstd.decompress(data))

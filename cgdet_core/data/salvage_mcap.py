@@ -13,13 +13,9 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cgdet_core.data.mcap_records import CHUNK_HEAD_BYTES, HEAD_BYTES, Chunk, decompressed, read_chunk, read_text
-from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, MAX_TIME_NS, Found, Loss
-
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
+from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, MAX_TIME_NS, FileScan
 
 MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _INDEX, _STATISTICS = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0B
@@ -33,25 +29,16 @@ _MAX_SHIFT_NS = 24 * 3600 * 10**9  # further from the last message than this no 
 _SIGN = re.compile(rb"(?=\x06[\s\S]{6}\x00\x00|\x05[\s\S]{4}\x00{4}|\x0f\x04\x00{7})")
 
 
-class McapScan:
-    """One .mcap file; see FileScan."""
+class McapScan(FileScan):
+    """One .mcap file."""
 
     def __init__(self, path: Path) -> None:
-        self.connections: dict[int, Connection] = {}
-        self.expected: dict[int, int] = {}
-        self.found = Found()
-        self.losses: list[Loss] = []
-        self._name = path.name
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
+        super().__init__(path)
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._channels: dict[int, tuple[int, str, str]] = {}
         self._last_ns: int | None = None
         self._unchunked = False
         self._last_chunk: tuple[int, bytes] = (-1, b"")
-
-    def close(self) -> None:
-        self._file.close()
 
     def scan(self) -> None:
         at, ended, in_lost_chunk = len(MAGIC), False, False
@@ -101,13 +88,6 @@ class McapScan:
             assert chunk is not None  # it was found by the scan
             self._last_chunk = (block, self._records(chunk))
         return self._last_chunk[1][offset : offset + size_bytes]
-
-    def _at(self, at: int, size_bytes: int) -> bytes:
-        self._file.seek(at)
-        return self._file.read(size_bytes)
-
-    def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
-        self.losses.append(Loss(self._name, what, size_bytes, **facts))
 
     def _chunk(self, at: int) -> Chunk | None:
         """The chunk's header; None where it contradicts itself."""

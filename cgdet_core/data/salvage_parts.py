@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -102,23 +104,38 @@ class Found:
             yield self._channels[index], self._times_ns[index], place
 
 
-class FileScan(Protocol):
+class FileScan(ABC):
     """One storage file, read from its beginning to its end without its index.
 
     connections: by the file's own number of the channel; expected: channel -> messages that the file's
     index promises, empty without one.
     """
 
-    connections: dict[int, Connection]
-    expected: dict[int, int]
-    found: Found
-    losses: list[Loss]
+    def __init__(self, path: Path) -> None:
+        self.connections: dict[int, Connection] = {}
+        self.expected: dict[int, int] = {}
+        self.found = Found()
+        self.losses: list[Loss] = []
+        self._name = path.name
+        self._file = path.open("rb")
+        self._size = path.stat().st_size
 
+    @abstractmethod
     def scan(self) -> None:
         """Find all that can be read. Raises OSError where the file cannot be read at all."""
 
+    @abstractmethod
     def data(self, place: tuple[int, int, int]) -> bytes:
         """The serialised message at a place; ValueError where it is damaged."""
 
     def close(self) -> None:
         """Close the file."""
+        self._file.close()
+
+    def _at(self, at: int, size_bytes: int) -> bytes:
+        """The bytes from `at` on, as many of them as there are."""
+        self._file.seek(at)
+        return self._file.read(size_bytes)
+
+    def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
+        self.losses.append(Loss(self._name, what, size_bytes, **facts))

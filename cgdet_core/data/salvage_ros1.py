@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cgdet_core.data.ros1_records import (
     MAX_HEADER_BYTES,
@@ -25,10 +24,7 @@ from cgdet_core.data.ros1_records import (
     read_record,
 )
 from cgdet_core.data.ros_types import NANOSECONDS
-from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, Found, Loss
-
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
+from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, FileScan
 
 MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _BAG, _INDEX, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 3, 4, 5, 6, 7
@@ -37,23 +33,14 @@ _OP = re.compile(rb"(?=\x04\x00\x00\x00op=[\x02-\x07])")
 _BEFORE_OP_BYTES = 256  # the fields that may stand before the one that names the record's kind
 
 
-class Ros1Scan:
-    """One .bag file; see FileScan."""
+class Ros1Scan(FileScan):
+    """One .bag file."""
 
     def __init__(self, path: Path) -> None:
-        self.connections: dict[int, Connection] = {}
-        self.expected: dict[int, int] = {}
-        self.found = Found()
-        self.losses: list[Loss] = []
-        self._name = path.name
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
+        super().__init__(path)
         self._described: dict[int, tuple[str, Fields]] = {}
         self._chunks: dict[int, tuple[int, str]] = {}  # where its data begin -> bytes and compression
         self._last_chunk: tuple[int, bytes] = (-1, b"")
-
-    def close(self) -> None:
-        self._file.close()
 
     def scan(self) -> None:
         at, in_lost_chunk = len(MAGIC), False
@@ -103,13 +90,6 @@ class Ros1Scan:
             length, compression = self._chunks[block]
             self._last_chunk = (block, decompressed(self._blocks(block, length), compression)[0])
         return self._last_chunk[1][offset : offset + size_bytes]
-
-    def _at(self, at: int, size_bytes: int) -> bytes:
-        self._file.seek(at)
-        return self._file.read(size_bytes)
-
-    def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
-        self.losses.append(Loss(self._name, what, size_bytes, **facts))
 
     def _record(self, at: int) -> tuple[Fields, int, int] | None:
         """(header, where its data begin, their length); None where there is no whole record.

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, Found, Loss
+from cgdet_core.data.salvage_parts import MAX_MESSAGE_BYTES, FileScan
 from cgdet_core.data.sqlite_records import kinds_of, read_log, read_record, read_varint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rosbags.interfaces import Connection
 
 MAGIC = b"SQLite format 3\0"
 _LEAF = 0x0D
@@ -32,17 +31,11 @@ _TYPE = re.compile(r"[A-Za-z0-9_]+/(msg/)?[A-Za-z0-9_]+")
 _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL"}
 
 
-class Sqlite3Scan:
-    """One .db3 file with the write-ahead log beside it, if any; see FileScan."""
+class Sqlite3Scan(FileScan):
+    """One .db3 file with the write-ahead log beside it, if any."""
 
     def __init__(self, path: Path) -> None:
-        self.connections: dict[int, Connection] = {}
-        self.expected: dict[int, int] = {}
-        self.found = Found()
-        self.losses: list[Loss] = []
-        self._name = path.name
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
+        super().__init__(path)
         self._topics: dict[int, tuple[str, str, str]] = {}
         self._definitions: dict[str, tuple[str, str]] = {}
         self._rows: list[int] = [0, 0]  # messages, the highest number of one
@@ -70,7 +63,7 @@ class Sqlite3Scan:
             self._lose(f"is cut short: {self._size} bytes of {pages * page_bytes}", pages * page_bytes - self._size)
 
     def close(self) -> None:
-        self._file.close()
+        super().close()
         if self._log is not None:
             self._log.file.close()
 
@@ -90,9 +83,6 @@ class Sqlite3Scan:
         message = read_record(self._payload(self._page(page), offset, size_bytes))[1][3]
         assert isinstance(message, bytes)  # as the scan found it
         return message
-
-    def _lose(self, what: str, size_bytes: int = 0, **facts: int | None) -> None:
-        self.losses.append(Loss(self._name, what, size_bytes, **facts))
 
     def _page(self, number: int) -> bytes:
         """A page, numbered from 1, as the log has it, else the file."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.runtime.gain import shared
-from cgdet_core.thermal import ToneLimits, count_percentiles
+from cgdet_core.thermal import ToneLimits, count_percentiles, least_span
 from cgdet_core.types import ImageArray
 
 _SAMPLES_PER_SIDE = 64  # a tone is judged by so many rows and columns: a tenth of a millisecond
@@ -60,7 +60,7 @@ class ShutterWatch:
             and bool(np.array_equal(picture, before))
         )
         tones = _tones(picture, self._config)
-        if tones.high - tones.low < self._least_span(picture):
+        if tones.high - tones.low < least_span(picture, self._config):
             return Sight(frozen, flat=True)
         jump = False
         if self._tones_before is not None:
@@ -69,9 +69,6 @@ class ShutterWatch:
             jump = close and 0 < self.jump_share < 1 - shared(tones, last)
         self._tones_before = tones, stamp_ns, picture.dtype.str
         return Sight(frozen, gain_jump=jump)
-
-    def _least_span(self, picture: ImageArray) -> float:
-        return self._config.min_span_8bit if picture.dtype == np.uint8 else self._config.min_span_16bit
 
 
 def _tones(picture: ImageArray, config: ThermalConfig) -> ToneLimits:
