@@ -1,0 +1,56 @@
+"""Every default, once. Read from YAML; an unknown key or a value out of range is one clear line.
+
+A recipe file holds any subset of `Recipe`'s keys; `key=value` words of a command line (dotted
+paths, YAML values) are laid over it.
+"""
+
+from cgdet_core.config.augmentation import AugmentConfig, SensorConfig
+from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig
+from cgdet_core.config.losses import AssignerConfig, ContrastConfig, GuidanceConfig, LossConfig, TermConfig
+from cgdet_core.config.measuring import CompareConfig, EvaluationConfig
+from cgdet_core.config.network import Activation, BlockKind, Depth, ModelConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.config.node import DiagnosticsConfig, NodeConfig, OverlayConfig, ReplayConfig, parse_class_thresholds
+from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
+from cgdet_core.config.recipe import Recipe, TrainConfig
+from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.sources import SourceConfig, SyntheticSourceConfig
+from cgdet_core.config.street import SyntheticConfig
+from cgdet_core.config.teacher import TeacherConfig
+
+__all__ = [
+    "Activation",
+    "AssignerConfig",
+    "AugmentConfig",
+    "BagConfig",
+    "BlockKind",
+    "CompareConfig",
+    "ContrastConfig",
+    "Depth",
+    "DiagnosticsConfig",
+    "EvaluationConfig",
+    "Fraction",
+    "GuidanceConfig",
+    "LabelConfig",
+    "LossConfig",
+    "ModelConfig",
+    "NodeConfig",
+    "OverlayConfig",
+    "PostprocessConfig",
+    "Recipe",
+    "RegisterConfig",
+    "ReplayConfig",
+    "SensorConfig",
+    "Settings",
+    "SourceConfig",
+    "SyntheticConfig",
+    "SyntheticSourceConfig",
+    "TeacherConfig",
+    "TermConfig",
+    "ThermalConfig",
+    "TrainConfig",
+    "load_recipe",
+    "parse_class_thresholds",
+    "read_mapping",
+    "settings_from_mapping",
+    "settings_from_words",
+]

@@ -1,0 +1,107 @@
+"""How bags are made, registered and labelled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.teacher import TeacherConfig
+
+
+class BagConfig(Settings):
+    """How bags are made (data/bag_make.py): topics, frames and pace."""
+
+    thermal_topic: str = "/thermal/image_raw"
+    rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
+    truth_topic: str = "/ground_truth"
+    thermal_frame_id: str = "thermal_camera"
+    rgb_frame_id: str = "rgb_camera"
+    start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
+    seconds: float = Field(20.0, gt=0, le=86400, description="length of a synthetic bag")
+    seconds_per_scene: float = Field(10.0, gt=0, description="a longer synthetic bag goes on in another street")
+    frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
+    coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
+
+
+class RegisterConfig(Settings):
+    """How `cgdet bag register` finds the clocks' offset (data/clock_offset.py) and the homography (data/align.py)."""
+
+    max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
+    min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
+    min_correlation: Fraction = Field(0.4, description="of the motion in both streams; below, the offset is refused")
+    min_confidence: Fraction = Field(0.35, description="1 - second best offset / best; below, the offset is refused")
+    tolerance_periods: float = Field(
+        0.55, gt=0, le=2, description="greatest difference of a pair, in periods of the faster stream"
+    )
+    rgb_view_range: tuple[float, float] = Field(
+        (0.75, 2.2), description="how many times as wide as the thermal view the RGB view may be"
+    )
+    candidates: int = Field(4, ge=1, le=20, description="first guesses that are worked out")
+    pairs: int = Field(16, ge=4, le=64, description="pairs of pictures that the homography is found on")
+    min_score: Fraction = Field(0.07, description="of the edges in both pictures; below, the homography is refused")
+    min_contrast: Fraction = Field(0.15, description="1 - score 8 px off / score; below, the homography is refused")
+    max_spread: float = Field(
+        0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
+    )
+    warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
+
+    @field_validator("rgb_view_range")
+    @classmethod
+    def _view(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.3 <= value[0] <= value[1] <= 5:
+            raise ValueError("must be two numbers from 0.3 to 5, the smaller first")
+        return value
+
+
+class LabelConfig(Settings):
+    """How an RGB teacher labels a bag's thermal frames (training/pseudo_labels.py)."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    score_threshold: Fraction = Field(0.5, description="a detection from this score on is an object")
+    class_thresholds: dict[str, Fraction] = Field(
+        default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
+    )
+    ignore_score: Fraction = Field(
+        0.05, description="a detection from this score on that is no object is a region to ignore of its class"
+    )
+    nms_iou: Fraction = Field(0.65, description="of the teacher's detections")
+    agree_frames: int = Field(
+        2, ge=0, le=20, description="an object must be seen in one of so many frames before or after; 0: alone suffices"
+    )
+    agree_seconds: float = Field(
+        0.5, gt=0, description="frames farther apart are no neighbours; what has none is taken without a second look"
+    )
+    agree_iou: Fraction = Field(
+        0.3, gt=0, description="overlap with the neighbour's detection, moved as the picture moves"
+    )
+    valid_share: Fraction = Field(
+        0.98, description="of a box, with two pixels around it, that RGB must show; else it is a region to ignore"
+    )
+    dark_median: float = Field(
+        40.0, ge=0, le=255, description="an RGB picture half of whose pixels are darker (luma) is dark"
+    )
+    flat_deviation: float = Field(
+        8.0, ge=0, le=255, description="an RGB picture whose luma deviates less (fog, covered lens, glare) is flat"
+    )
+    blind: Literal["unlabelled", "objects"] = Field(
+        "unlabelled",
+        description="frames whose RGB is dark or flat: unlabelled; or objects: what is seen there is an object, and "
+        "all else a region to ignore",
+    )
+
+    second_score: Fraction = Field(
+        0.15, description="a second opinion's detections from this score on are regions to ignore"
+    )
+
+    @model_validator(mode="after")
+    def _ignored_below_objects(self) -> LabelConfig:
+        lowest = min(self.score_threshold, *self.class_thresholds.values(), 1.0)
+        if self.ignore_score > lowest:
+            raise ValueError(f"ignore_score {self.ignore_score:g} must not be above the threshold {lowest:g}")
+        return self
+
+    def threshold_of(self, class_name: str) -> float:
+        return self.class_thresholds.get(class_name, self.score_threshold)

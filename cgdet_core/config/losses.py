@@ -1,0 +1,91 @@
+"""The loss of the detector and the training-only terms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.teacher import TeacherConfig
+
+
+class AssignerConfig(Settings):
+    """Task-aligned assignment (TOOD, Feng et al. 2021, section 3.2): t = score^alpha * IoU^beta."""
+
+    top_k: int = Field(10, ge=1)
+    alpha: float = Field(0.5, gt=0)
+    beta: float = Field(6.0, gt=0)
+    min_side_px: float = Field(
+        8.0, ge=0, description="a shorter side is widened to this when a box's candidate cells are chosen"
+    )
+
+
+class LossConfig(Settings):
+    """Weights of the detection loss."""
+
+    class_weight: float = Field(0.5, ge=0)
+    box_weight: float = Field(7.5, ge=0)
+    distribution_weight: float = Field(1.5, ge=0)
+    assigner: AssignerConfig = AssignerConfig()
+
+
+class TermConfig(Settings):
+    """When a training-only term is on, and where it taps the student (training/extra_terms.py)."""
+
+    weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
+    warmup_images: int = Field(0, ge=0, description="training crops over which the weight rises linearly from 0")
+    off_fraction: Fraction = Field(0.0, description="last share of the run, which goes without the term")
+    student_layers: tuple[str, str, str] = Field(
+        ("neck.down_to_8", "neck.up_to_16", "neck.up_to_32"),
+        description="modules of the detector whose outputs are tapped, at strides 8, 16, 32",
+    )
+    strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
+    roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
+    small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
+    middle_below_px: float = Field(
+        128.0, gt=0, validate_default=True, description="sqrt(area) below which it belongs to stride 16, else 32"
+    )
+
+    @field_validator("middle_below_px")
+    @classmethod
+    def _above_small(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("small_below_px", 0.0):
+            raise ValueError(f"must not be below small_below_px = {info.data['small_below_px']:g}")
+        return value
+
+    @field_validator("strides")
+    @classmethod
+    def _distinct_strides(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"{list(value)} must ascend, none twice")
+        return value
+
+
+class ContrastConfig(TermConfig):
+    """RCS: supervised contrast of regions (training/contrast.py). The paper gives none of these values."""
+
+    hidden: int = Field(128, ge=1, le=4096, description="width of the projection's hidden layer")
+    dimensions: int = Field(64, ge=2, le=4096, description="of an embedding")
+    temperature: float = Field(0.1, ge=0.001, le=100)
+    queue: int = Field(0, ge=0, le=100_000, description="embeddings of earlier batches that are kept as partners")
+
+
+class GuidanceConfig(TermConfig):
+    """CMG: cross-modal guidance by a frozen RGB teacher (training/guidance.py)."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    region: Literal["boxes", "whole"] = Field("boxes", description="compared over labelled boxes, or over whole maps")
+    distance: Literal["pkd", "cwd", "cosine", "mse"] = "pkd"
+    temperature: float = Field(1.0, gt=0, le=100, description="of the softmax of cwd")
+    object_weight: Literal["seen", "equal"] = Field(
+        "seen", description="seen: an object counts by what the teacher sees of it; equal: every object alike"
+    )
+    mask_rgb: bool = Field(True, description="places without valid RGB take no part")
+    shuffle_rgb: bool = Field(False, description="control: each frame gets the RGB of another one of its source")
+
+    @model_validator(mode="after")
+    def _rgb_to_shuffle(self) -> GuidanceConfig:
+        if self.shuffle_rgb and self.teacher.sees == "thermal":
+            raise ValueError("shuffle_rgb needs a teacher that sees rgb: leave it out, or give teacher.sees rgb")
+        return self

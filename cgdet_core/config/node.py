@@ -1,0 +1,164 @@
+"""The node and the replay through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from cgdet_core.config.settings import Fraction, Settings
+
+
+class OverlayConfig(Settings):
+    """What the node draws on its `overlay` topic (cgdet_ros/overlay.py)."""
+
+    min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
+    scale: float = Field(1.0, ge=0.25, le=4, description="size of the picture, in sizes of the frame")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="quality of the compressed picture")
+
+
+class DiagnosticsConfig(Settings):
+    """What the node says of itself on /diagnostics, and from where on it is a warning or an error; 0 turns one off
+    (cgdet_ros/diagnostics.py)."""
+
+    period_s: float = Field(1.0, ge=0, le=60, description="seconds between two reports; 0: none are sent")
+    image_timeout_s: float = Field(2.0, gt=0, le=3600, description="without an image for this long: a warning")
+    image_error_s: float = Field(10.0, ge=0, le=3600, description="without an image for this long: an error; 0: never")
+    rate_warn_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: a warning; 0: never")
+    rate_error_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: an error; 0: never")
+    latency_warn_ms: float = Field(
+        500.0, ge=0, le=60000, description="receive-to-publish p95 above it: a warning; 0: never"
+    )
+    latency_error_ms: float = Field(
+        2000.0, ge=0, le=60000, description="receive-to-publish p95 above it: an error; 0: never"
+    )
+    age_warn_ms: float = Field(1000.0, ge=0, le=60000, description="stamp-to-publish p95 above it: a warning; 0: never")
+    age_error_ms: float = Field(0.0, ge=0, le=60000, description="stamp-to-publish p95 above it: an error; 0: never")
+    dropped_warn: float = Field(
+        0.0, ge=0, le=1, description="share of the images overtaken by newer ones above it: a warning; 0: never"
+    )
+    frozen_frames: int = Field(
+        3, ge=0, le=100000, description="so many frames in a row that repeat their picture: a warning; 0: never"
+    )
+    gain_jump: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a greater share of two frames' tones that is not common to both is a jump of the gain; 0: never",
+    )
+
+
+class NodeConfig(Settings):
+    """The node's parameters (cgdet_ros/parameters.py). Thresholds of -1 (or 0 detections, or an empty list) are the
+    model's own, which its file carries."""
+
+    model: str = Field(
+        "", description="model file (.safetensors), or an export of it (.onnx, .xml, .engine); empty: the shipped one"
+    )
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        "auto", description="arithmetic of the network; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32"
+    )
+    backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
+        "auto", description="what runs the network; auto: torch on a GPU, openvino on a CPU where it is installed"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the arithmetic; 0: the backend chooses")
+    score_threshold: float = Field(
+        -1.0,
+        ge=-1,
+        le=1,
+        description="detections below it are not published; -1: the model's own thresholds, of each class",
+    )
+    class_thresholds: tuple[str, ...] = Field(
+        (), description="thresholds of single classes, as name:value, in place of score_threshold"
+    )
+    nms_iou: float = Field(
+        -1.0, ge=-1, le=1, description="of two boxes of a class that overlap by more, one is left; -1: the model's own"
+    )
+    max_detections: int = Field(
+        0, ge=0, le=10000, description="at most so many detections of a frame, the best; 0: the model's own"
+    )
+    image_transport: Literal["raw", "compressed"] = Field(
+        "raw",
+        description="raw: sensor_msgs/Image on image; compressed: CompressedImage (JPEG, PNG) on image/compressed",
+    )
+    telemetry_rows: int = Field(
+        0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
+    )
+    raw_range: tuple[float, ...] = Field(
+        (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
+    )
+    gain_time_s: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="time constant of a smoothing of the percentiles over time; 0: each frame for itself, as in "
+        "training",
+    )
+    class_id: Literal["name", "index"] = Field(
+        "name", description="class_id of a detection: the class's name, or its number in label_info"
+    )
+    cpu_fallback: bool = Field(
+        True, description="go on with the CPU, with a warning, where the GPU fails; false: fail instead"
+    )
+    autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
+    overlay: OverlayConfig = OverlayConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+
+    @field_validator("score_threshold", "nms_iou")
+    @classmethod
+    def _fraction_or_the_models(cls, value: float) -> float:
+        if -1 < value < 0:
+            raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
+        return value
+
+    @field_validator("class_thresholds")
+    @classmethod
+    def _name_and_value(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_class_thresholds(value)
+        return value
+
+    @field_validator("raw_range")
+    @classmethod
+    def _none_or_ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 2 and value[0] < value[1]):
+            raise ValueError(f"{list(value)} must be empty or two counts, the lower first")
+        return value
+
+
+def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:
+    """Words such as `person:0.3` -> {"person": 0.3}; empty words are left out. Raises ValueError."""
+    thresholds: dict[str, float] = {}
+    for word in words:
+        if not word:
+            continue
+        name, colon, text = word.rpartition(":")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not (colon and name and 0 <= value <= 1):
+            raise ValueError(f"'{word}' must be a class and a threshold in 0 to 1, such as person:0.3")
+        if name in thresholds:
+            raise ValueError(f"'{name}' has two thresholds")
+        thresholds[name] = value
+    return thresholds
+
+
+class ReplayConfig(Settings):
+    """How a bag is replayed through the node (cgdet_ros/replay.py)."""
+
+    rate: float = Field(1.0, gt=0, le=1000, description="speed, 1 is real time by the header stamps")
+    max_gap_s: float = Field(2.0, gt=0, description="a longer pause between two stamps is not waited for")
+    default_period_s: float = Field(1 / 30, gt=0, description="between two frames whose stamps give no time")
+    configure_timeout_s: float = Field(180.0, gt=0, description="for the node to load its model")
+    discovery_timeout_s: float = Field(20.0, gt=0, description="for node and replay to find each other")
+    answer_timeout_s: float = Field(10.0, gt=0, description="for one answer in lockstep, and for the last one")
+    stop_timeout_s: float = Field(10.0, gt=0, description="for the node to end when asked to")
+    prefetch_frames: int = Field(16, ge=1, description="read ahead from the bag")
+    sample_frames: int = Field(6, ge=0, description="pictures in the report, of each kind")
+    drawn_score: Fraction = Field(
+        0.25, description="detections below it are not drawn where the node publishes far less certain ones too"
+    )
+    video_rate_range_hz: tuple[float, float] = Field((1.0, 60.0), description="frames per second of the video")

@@ -1,0 +1,125 @@
+"""From YAML files and `key=value` words to checked settings; whatever is wrong is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from cgdet_core.config.recipe import Recipe
+from cgdet_core.config.settings import Settings
+from cgdet_core.errors import InputError
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str) -> S:
+    """Checked settings; InputError names `origin` (a file or command) and every offending key."""
+    try:
+        return kind.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_one_line(error)}") from None
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe in a YAML file with `key=value` overrides, dotted keys, laid over it.
+
+    A file may name another one under `base`, relative to its own folder, and then states only what
+    differs: keys are merged at every depth, lists replaced.
+    """
+    mapping = _with_base(path, ())
+    for override in overrides:
+        _lay_over(mapping, override)
+    return settings_from_mapping(Recipe, mapping, str(path))
+
+
+def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise InputError(f"{path}: is its own base: correct the 'base' keys")
+    mapping = read_mapping(path)
+    base = mapping.pop("base", None)
+    if base is None:
+        return mapping
+    if not isinstance(base, str):
+        raise InputError(f"{path}: key 'base' = {base!r}: must be the name of another recipe file")
+    return _merged(_with_base(path.parent / base, (*above, path.resolve())), mapping)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_mapping(path: Path, wanted: str = "a recipe such as config/recipes/first.yaml") -> dict[str, Any]:
+    """The keys and values of a YAML file; InputError says to give `wanted` where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give {wanted}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text: give {wanted}, in YAML") from None
+    try:
+        mapping = yaml.safe_load(text)
+    # ValueError: a date that the calendar does not have
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if mapping is None:
+        mapping = {}
+    if not isinstance(mapping, dict):
+        raise InputError(f"{path}: must hold keys and values, holds {type(mapping).__name__}")
+    return mapping
+
+
+def settings_from_words(kind: type[S], words: Iterable[str], origin: str) -> S:
+    """Settings of one kind from `key=value` words over their defaults."""
+    mapping: dict[str, Any] = {}
+    for word in words:
+        _lay_over(mapping, word)
+    return settings_from_mapping(kind, mapping, origin)
+
+
+def _lay_over(mapping: dict[str, Any], override: str) -> None:
+    """`a.b=value`; a whole number is the place in a list: `sources.0.weight=2`."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"'{override}': settings are given as key=value, such as train.batch_size=8")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"'{override}': '{text}' is not a YAML value") from None
+    *parents, last = key.split(".")
+    place: Any = mapping
+    for number, parent in enumerate(parents):
+        if isinstance(place, dict) and place.get(parent) is None:
+            place[parent] = {}
+        place = place[_key_in(place, parent, override)]
+        if not isinstance(place, dict | list):
+            raise InputError(f"'{override}': '{'.'.join(parents[: number + 1])}' holds a value, not keys")
+    place[_key_in(place, last, override)] = value
+
+
+def _key_in(place: dict[str, Any] | list[Any], word: str, override: str) -> Any:
+    if isinstance(place, dict):
+        return word
+    if not (word.isdecimal() and int(word) < len(place)):
+        raise InputError(f"'{override}': '{word}' must be a place in a list of {len(place)}, counted from 0")
+    return int(word)
+
+
+def _one_line(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "value"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{key}': remove it or correct its spelling")
+        elif item["type"] == "missing":
+            parts.append(f"key '{key}' is missing")
+        else:
+            parts.append(f"key '{key}' = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)
