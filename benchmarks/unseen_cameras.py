@@ -6,8 +6,8 @@
     python benchmarks/unseen_cameras.py --picture docs/unseen.jpg       every camera's view of a rendered frame
 
 Every model, and every way of normalising, sees the same frames; no test split is taken. A row is a model: mAP50 on the
-frames as they are, the mean over the cameras, the worst of them, and each class's mean. Ways of normalising are named by
-percentiles (0.5/99.8), or clahe (percentiles, then equalisation by tiles), gamma 0.7, gamma 1.4 (percentiles, then a
+frames as they are, the mean over the cameras, the worst of them, and each class's mean. Ways of normalising are named
+by percentiles (0.5/99.8), or clahe (percentiles, then equalisation by tiles), gamma 0.7, gamma 1.4 (percentiles, then a
 power) and levelled (percentiles, then the power, 0.5 to 2, that brings the median to 0.35); all at test time only.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +30,8 @@ def add(subparsers: Subparsers) -> None:
     adding = add_command(
         actions,
         "add",
-        "append finished runs that held blocks out, or were evaluated on a set that they never saw",
+        "append finished runs that held blocks out, or were evaluated on a set that they never saw; of a run that is "
+        "there already, the protocol that an older cgdet gave its row is put right",
         "cgdet ledger add docs/ledger.jsonl baseline=runs/baseline_s0 rcs=runs/rcs_s0\n"
         "  cgdet ledger add docs/ledger.jsonl start=runs/start_s0 --figures msrs.json",
     )
@@ -59,26 +61,39 @@ def add(subparsers: Subparsers) -> None:
 def run_add(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.ledger import read_ledger
     from cgdet_core.evaluation.look_log import append_line
-    from cgdet_core.files import check_can_write
+    from cgdet_core.files import check_can_write, write_text
 
     check_can_write(arguments.ledger)
     known = read_ledger(arguments.ledger) if arguments.ledger.exists() else []
     rows = [_row(word, arguments.figures) for word in arguments.runs]
     # one model may be judged on several sets
-    kept = {(row["model_sha256"], row["protocol"]) for row in known}
+    kept = {_identity(row): row for row in known}
+    every = [*known]
     for row in rows:
-        if (row["model_sha256"], row["protocol"]) in kept:
-            print(f"{row['name']} seed {row['seed']}: is in {arguments.ledger} already")
-            continue
-        kept.add((row["model_sha256"], row["protocol"]))
-        append_line(arguments.ledger, json.dumps(row))
-        print(f"{row['name']} seed {row['seed']}: mAP50 {row['figures']['map50']:.3f}, protocol {row['protocol']}")
+        title = f"{row['name']} seed {row['seed']}"
+        same = kept.setdefault(_identity(row), row)
+        if same is row:
+            every.append(row)
+            append_line(arguments.ledger, json.dumps(row))
+            print(f"{title}: mAP50 {row['figures']['map50']:.3f}, protocol {row['protocol']}")
+        elif (same["protocol"], same.get("settings")) == (row["protocol"], row["settings"]):
+            print(f"{title}: is in {arguments.ledger} already")
+        else:
+            print(
+                f"{title}: is in {arguments.ledger} already, its protocol was {same['protocol']}, is {row['protocol']}"
+            )
+            same |= {"protocol": row["protocol"], "settings": row["settings"]}
+            write_text(arguments.ledger, "".join(json.dumps(each) + "\n" for each in every))
     return 0
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, str | None]:
+    return row["model_sha256"], row.get("judged_on")
 
 
 def _row(word: str, figures_name: str | None) -> dict[str, Any]:
     from cgdet_core.config import load_recipe
-    from cgdet_core.evaluation.ledger import protocol_of
+    from cgdet_core.evaluation.ledger import protocol_of, settings_of
     from cgdet_core.evaluation.look_log import commit_of
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.model_file import read_info
@@ -88,7 +103,8 @@ def _row(word: str, figures_name: str | None) -> dict[str, Any]:
         raise InputError(f"'{word}': runs are given as NAME=DIR, such as rcs=runs/rcs_s0")
     out = Path(folder)
     model = out / "model.safetensors"
-    recipe = load_recipe(out / "recipe.yaml").model_dump(mode="json")
+    whole_recipe = load_recipe(out / "recipe.yaml")
+    settings, recipe = settings_of(whole_recipe), whole_recipe.model_dump(mode="json")
     if figures_name is None:
         figures = _json(out / "held_out.json", "the run has held no block out, or has not ended")
         judged_on = None
@@ -102,7 +118,8 @@ def _row(word: str, figures_name: str | None) -> dict[str, Any]:
     return {
         "name": name,
         "seed": recipe["train"]["seed"],
-        "protocol": protocol_of(recipe, init, judged_on),
+        "protocol": protocol_of(settings, init, judged_on),
+        "settings": settings,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit_of(Path.cwd()),
         "init": init,

@@ -3,6 +3,9 @@
 Rows are compared only within one protocol: the same start, data, augmentation, network and length, judged
 on the same held-out blocks or the same foreign set; all but the training-only terms and the seed. Runs of
 one seed then saw the same crops in the same order, so their differences are paired.
+
+A row says what its recipe settles apart from the defaults, and its protocol is the hash of that: a key that is added to
+the schema later, whose default leaves recipes as they were, leaves old rows' protocols as they were too.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cgdet_core.config import Recipe, Settings
 from cgdet_core.errors import InputError
 
 Row = Mapping[str, Any]
@@ -50,22 +54,66 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "missed < 32 px": lambda figures: _missed_below(figures, 32),
     "confused": lambda figures: _confused(figures["confusion"]["matrix"]),
 }
-# of the recipe's key `train`: where it was computed, how it was watched, and the seed
+# of the recipe: the terms that rows of one protocol differ in
+_TERMS = ("contrast.", "guidance.")
+# where it was computed, how it was watched, and the seed
 _ASIDE = frozenset(
-    {"device", "threads", "workers", "checkpoint_seconds", "validate_every_images", "validate_frames"}
-    | {"tensorboard", "term_gradients_every_batches", "seed"}
+    f"train.{key}"
+    for key in (
+        *("device", "threads", "workers", "cache_mb", "checkpoint_seconds", "validate_every_images"),
+        *("validate_frames", "tensorboard", "term_gradients_every_batches", "seed"),
+    )
 )
+# key, as in `sources.*.weight` -> the default that rows without the key were trained with, where it is another one now
+FORMER_DEFAULTS: Mapping[str, Any] = {}
 LESS_IS_BETTER = frozenset({"duplicates", "missed", "missed < 32 px", "confused"})
 
 
-def protocol_of(recipe: Mapping[str, Any], init: str | None, judged_on: str | None = None) -> str:
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a recipe. key: dotted; schema_key: the same with `*` for a place in a list; value and default as
+    in JSON; required: there is no default."""
+
+    key: str
+    schema_key: str
+    value: Any
+    default: Any
+    required: bool
+
+
+def settings_in(settings: Settings, prefix: str = "", schema_prefix: str = "") -> Iterator[Setting]:
+    """All of them, with the defaults that the ledger compares with."""
+    values = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        inner, key, schema_key = getattr(settings, name), f"{prefix}{name}", f"{schema_prefix}{name}"
+        if isinstance(inner, Settings):
+            yield from settings_in(inner, f"{key}.", f"{schema_key}.")
+        elif isinstance(inner, tuple) and inner and isinstance(inner[0], Settings):
+            for place, each in enumerate(inner):
+                yield from settings_in(each, f"{key}.{place}.", f"{schema_key}.*.")
+        else:
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            former = FORMER_DEFAULTS.get(schema_key, json.loads(json.dumps(default)))
+            yield Setting(key, schema_key, values[name], former, field.is_required())
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Dotted key -> value (as in JSON) of what the recipe settles apart from the defaults; without terms, seed and how
+    it was computed and watched."""
+    return {
+        each.key: each.value
+        for each in settings_in(recipe)
+        if not each.key.startswith(_TERMS) and each.key not in _ASIDE and (each.required or each.value != each.default)
+    }
+
+
+def protocol_of(settings: Mapping[str, Any], init: str | None, judged_on: str | None = None) -> str:
     """Eight hex digits, the same for runs that differ in nothing but terms, seed and how they were computed.
 
-    judged_on: the set that gave the figures, where it was not the run's own held-out blocks.
+    settings: `settings_of` the recipe; judged_on: the set that gave the figures, where it was not the run's own
+    held-out blocks.
     """
-    kept = {key: value for key, value in recipe.items() if key not in ("contrast", "guidance", "train")}
-    kept["train"] = {key: value for key, value in recipe["train"].items() if key not in _ASIDE}
-    facts = [kept, init] if judged_on is None else [kept, init, judged_on]
+    facts = [dict(settings), init, judged_on]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 

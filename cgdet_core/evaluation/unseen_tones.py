@@ -76,10 +76,9 @@ def _stretched(image: FloatArray, low_percent: float = 0.1, high_percent: float 
 def _by_weights(image: FloatArray, weights: FloatArray | None, power: float) -> FloatArray:
     """Equalisation over `weights` of the pixels; power: of the histogram, 1 equalises wholly, 0 is linear."""
     bins = np.minimum((image * np.float32(_FINE_BINS)).astype(np.int64), _FINE_BINS - 1)
-    counts = np.bincount(bins.ravel(), None if weights is None else weights.ravel(), _FINE_BINS).astype(np.float64)
+    counts = np.bincount(bins.ravel(), None if weights is None else weights.ravel(), _FINE_BINS)
     # one scene fills few of the fine bins: neighbours share what they hold
-    counts = np.convolve(counts, np.ones(33) / 33, mode="same") ** power
-    reached = np.cumsum(counts)
+    reached = np.cumsum(np.convolve(counts, np.ones(33) / 33, mode="same") ** power)
     return np.asarray((reached / reached[-1])[bins], np.float32)
 
 

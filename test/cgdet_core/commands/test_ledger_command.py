@@ -69,6 +69,22 @@ def test_runs_become_rows_once_and_are_shown_side_by_side(
     assert summary["measures"]["mAP50"]["mean"] == pytest.approx(np.mean([row["figures"]["map50"] for row in rows]))
 
 
+def test_a_row_of_a_former_protocol_is_put_right_in_its_place(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    runs = [f"baseline={folder / 'a0'}", f"baseline={folder / 'a1'}"]
+    assert main(["ledger", "add", str(ledger), *runs]) == 0
+    good = ledger.read_text()
+    first, second = (json.loads(line) for line in good.splitlines())
+    former = {key: value for key, value in first.items() if key != "settings"} | {"protocol": "01234567"}
+    ledger.write_text(json.dumps(former) + "\n" + json.dumps(second) + "\n")
+    capsys.readouterr()
+    assert main(["ledger", "add", str(ledger), *runs]) == 0
+    assert f"its protocol was 01234567, is {first['protocol']}" in capsys.readouterr().out
+    assert [json.loads(line) for line in ledger.read_text().splitlines()] == [first, second]
+
+
 @pytest.fixture(scope="module")
 def foreign(folder: Path) -> Path:
     """The set of another camera beside the one that was trained on, by which a0 and a1 are judged (foreign.json)."""

@@ -8,10 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import Field
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import Recipe, SourceConfig, TrainConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.ledger import measures_of, protocol_of, read_ledger, summarise
+from cgdet_core.evaluation import ledger
+from cgdet_core.evaluation.ledger import (
+    FORMER_DEFAULTS,
+    measures_of,
+    protocol_of,
+    read_ledger,
+    settings_in,
+    settings_of,
+    summarise,
+)
+
+REPOSITORY_LEDGER = Path(__file__).parents[3] / "docs" / "ledger.jsonl"
 
 
 def figures(map50: float = 0.5) -> dict[str, Any]:
@@ -99,36 +111,104 @@ def test_rows_of_different_protocols_stay_apart_and_the_last_row_of_a_seed_count
     assert found["b"][0].differences == {}
 
 
-def with_settings(**changes: dict[str, Any]) -> dict[str, Any]:
-    return Recipe.model_validate(changes).model_dump(mode="json")
+def with_settings(**changes: Any) -> dict[str, Any]:
+    return settings_of(Recipe.model_validate(changes))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"train": {"seed": 9, "workers": 0, "device": "cpu", "threads": 1, "tensorboard": False}},
+        {"train": {"seed": 9, "workers": 0, "device": "cpu", "threads": 1, "tensorboard": False, "cache_mb": 1}},
         {"contrast": {"weight": 1.0, "temperature": 0.5}},
         {"guidance": {"weight": 1.0, "teacher": {"path": "a.safetensors"}}},
+        {"model": {"head_width": 64}, "train": {"weight_decay": 0.03}},
     ],
 )
-def test_terms_seed_and_machine_do_not_change_the_protocol(changes: dict[str, Any]) -> None:
+def test_terms_seed_machine_and_defaults_said_aloud_do_not_change_the_protocol(changes: dict[str, Any]) -> None:
+    assert with_settings(**changes) == {}
     assert protocol_of(with_settings(**changes), "start") == protocol_of(with_settings(), "start")
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "settled"),
     [
-        {"train": {"images": 99}},
-        {"train": {"learning_rate": 0.5}},
-        {"augment": {"mosaic_probability": 0.1}},
-        {"sources": [{"path": "a.json"}]},
-        {"model": {"head_width": 32}},
-        {"loss": {"box_weight": 1}},
+        ({"train": {"images": 99}}, {"train.images": 99}),
+        ({"train": {"learning_rate": 0.5}}, {"train.learning_rate": 0.5}),
+        ({"augment": {"sensor": {"probability": 0.1}}}, {"augment.sensor.probability": 0.1}),
+        ({"sources": [{"path": "a.json"}]}, {"sources.0.path": "a.json"}),
+        (
+            {"sources": [{"path": "a.json", "weight": 2}, {"path": "b.json", "class_map": {"bus": "car"}}]},
+            {
+                "sources.0.path": "a.json",
+                "sources.0.weight": 2,
+                "sources.1.path": "b.json",
+                "sources.1.class_map": {"bus": "car"},
+            },
+        ),
+        ({"model": {"widths": [8, 8, 8, 8, 8]}}, {"model.widths": [8, 8, 8, 8, 8]}),
+        ({"thermal": {"raw_range": [0, 9]}}, {"thermal.raw_range": [0, 9]}),
+        ({"loss": {"assigner": {"top_k": 3}}}, {"loss.assigner.top_k": 3}),
     ],
 )
-def test_anything_else_changes_the_protocol(changes: dict[str, Any]) -> None:
+def test_anything_else_is_settled_by_the_row_and_changes_the_protocol(
+    changes: dict[str, Any], settled: dict[str, Any]
+) -> None:
+    assert with_settings(**changes) == settled
+    assert json.loads(json.dumps(settled)) == settled
     assert protocol_of(with_settings(**changes), "start") != protocol_of(with_settings(), "start")
-    assert protocol_of(with_settings(), "start") != protocol_of(with_settings(), None)
+
+
+def test_start_and_judge_belong_to_the_protocol() -> None:
+    ways = [("start", None), ("other", None), (None, None), ("start", "a.json"), ("start", "b.json")]
+    assert len({protocol_of({}, init, judged_on) for init, judged_on in ways}) == len(ways)
+
+
+def test_a_key_that_the_schema_gains_leaves_protocols_as_they_are() -> None:
+    class LaterSource(SourceConfig):
+        mirrored: bool = False
+
+    class LaterTrain(TrainConfig):
+        momentum: float = Field(0.9, ge=0)
+
+    class LaterRecipe(Recipe):
+        train: LaterTrain = LaterTrain()
+        sources: tuple[LaterSource, ...] = ()
+        extra: int = 3
+
+    mapping = {"train": {"images": 99}, "sources": [{"path": "a.json"}]}
+    assert settings_of(LaterRecipe.model_validate(mapping)) == with_settings(**mapping)
+    mapping["train"]["momentum"] = 0.5  # type: ignore[index, call-overload]
+    assert settings_of(LaterRecipe.model_validate(mapping))["train.momentum"] == 0.5
+
+
+def test_a_default_that_has_changed_is_told_apart_by_the_former_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "FORMER_DEFAULTS", {"loss.box_weight": 5.0, "sources.*.every": 2})
+    told = with_settings(sources=[{"path": "a"}])
+    assert told == {"loss.box_weight": 7.5, "sources.0.path": "a", "sources.0.every": 1}
+    assert with_settings(loss={"box_weight": 5}) == {}
+
+
+def test_defaults_are_those_that_the_rows_were_hashed_with() -> None:
+    """Where this fails a default has changed: put the old one into FORMER_DEFAULTS; never change the file beside."""
+    known = json.loads((Path(__file__).parent / "ledger_defaults.json").read_text())
+    recipe = Recipe.model_validate({"sources": [{"path": "a.json"}]})
+    now = {each.schema_key: each.default for each in settings_in(recipe) if not each.required}
+    changed = {key: (known[key], now[key]) for key in known if key in now and known[key] != now[key]}
+    assert changed == {}
+    assert set(FORMER_DEFAULTS) <= set(known)
+
+
+def test_the_rows_of_the_repository_are_grouped_by_what_they_settle() -> None:
+    rows = read_ledger(REPOSITORY_LEDGER)
+    for each in rows:
+        assert each["protocol"] == protocol_of(each["settings"], each["init"], each["judged_on"]), each["name"]
+        assert not any(key.startswith(("contrast.", "guidance.")) for key in each["settings"])
+    # the 29 first rows, as they were compared before a row said what it settles
+    counts = [0] * len(dict.fromkeys(each["protocol"] for each in rows))
+    for each in rows[:29]:
+        counts[list(dict.fromkeys(row["protocol"] for row in rows)).index(each["protocol"])] += 1
+    assert counts[:5] == [19, 4, 1, 4, 1]
+    assert {each["name"] for each in rows[:19]} >= {"baseline", "rcs", "cms", "cgdet", "cgdet_shuffled"}
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
