@@ -20,6 +20,10 @@ class EvaluationConfig(Settings):
     operating_score: Fraction = Field(
         0.25, description="score from which a detection counts as one where no threshold was chosen for its class"
     )
+    calibration_min_score: Fraction = Field(
+        0.1, description="detections from this score on count in the calibration: many that nobody uses would drown it"
+    )
+    calibration_bins: int = Field(10, ge=1, le=1000, description="of equal width, of the calibration of scores")
     height_bins_px: tuple[float, ...] = Field(
         (0, 16, 24, 32, 48, 64, 96, 128, 256), min_length=1, description="lower ends of the bins of box height"
     )

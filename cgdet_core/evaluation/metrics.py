@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.calibration import calibration
 from cgdet_core.evaluation.coco_ap import SIZES, CocoTable, PrecisionTable
 from cgdet_core.evaluation.counts import (
     confusion_matrix,
@@ -44,6 +45,7 @@ class Metrics:
     confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
         is there, columns what was found.
     operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
+    calibration: name and "all" -> error of the scores, detections, bins (calibration.calibration).
     curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
     """
 
@@ -60,6 +62,7 @@ class Metrics:
     log_average_miss_rate: dict[str, float | None]
     confusion: dict[str, Any]
     operating_point: dict[str, dict[str, Any]]
+    calibration: dict[str, dict[str, Any]]
     curves: dict[str, ScoreCurve] = field(repr=False)
 
     def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Metrics:
             "log_average_miss_rate": self.log_average_miss_rate,
             "confusion": self.confusion,
             "operating_point": self.operating_point,
+            "calibration": self.calibration,
             **dict.fromkeys(CALLERS_KEYS),
         }
         added = dict(extra or {})
@@ -156,6 +160,7 @@ def evaluate(
         operating_point={
             name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
         },
+        calibration=calibration(matches, class_names, config),
         curves=curves,
     )
 

@@ -124,6 +124,27 @@ def misses_by_height(metrics: Metrics) -> str:
     return _svg("misses", (4.7, 3.6), plot)
 
 
+def reliability(metrics: Metrics) -> str:
+    """Share of the detections that are right over their mean score, bin by bin; the diagonal is what scores promise."""
+
+    def plot(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
+        for class_id, name in enumerate(metrics.curves):
+            bins = metrics.calibration[name]["bins"]
+            scores, precisions = [item["mean_score"] for item in bins], [item["precision"] for item in bins]
+            if bins:
+                axes.plot(scores, precisions, "o-", color=class_colour_hex(class_id), label=name, markersize=4)
+        axes.set_xlim(0, 1.01)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("score")
+        axes.set_ylabel("share that is right")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left")
+
+    return _svg("reliability", (4.7, 3.6), plot)
+
+
 def _svg(name: str, size_inches: tuple[float, float], plot: Any) -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

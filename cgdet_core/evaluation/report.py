@@ -121,6 +121,7 @@ def render_report(report: Report) -> str:
     if report.metrics is not None:
         drawn["precision_recall"] = plots.precision_recall(report.metrics)
         drawn["misses"] = plots.misses_by_height(report.metrics)
+        drawn["reliability"] = plots.reliability(report.metrics)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE).render(
         report=report,
@@ -172,6 +173,7 @@ def _accuracy_tables(metrics: Metrics) -> dict[str, Any]:
                 "false_alarms_per_image": _NONE if alarms is None else f"{alarms:.2f}",
                 "duplicates": fraction(metrics.duplicates_per_object[name]),
                 "log_average_miss_rate": fraction(metrics.log_average_miss_rate[name]),
+                "calibration": fraction(metrics.calibration[name]["error"]),
             }
         )
     sizes = {"small": "small (below 32² px)", "medium": "medium", "large": "large (above 96² px)"}

@@ -146,16 +146,17 @@ counted in the last bar.</figcaption></figure>
 mAP75 {{ accuracy.map75 }}, mAP {{ accuracy.map }}, duplicates per object {{ accuracy.duplicates }}.</p>
 <div class="scroll"><table class="wide">
 <tr><th>class</th><th>objects</th><th>AP50</th><th>AP75</th><th>AP</th><th>threshold</th><th>precision</th><th>recall</th>
-<th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th></tr>
+<th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th><th>error of scores</th></tr>
 {% for row in accuracy.classes %}
 <tr><td><span class="swatch" style="background: {{ row.colour }}"></span>{{ row.name }}</td><td>{{ row.truths }}</td>
 <td>{{ row.map50 }}</td><td>{{ row.map75 }}</td><td>{{ row.map }}</td><td>{{ row.threshold }}</td>
 <td>{{ row.precision }}</td><td>{{ row.recall }}</td><td>{{ row.false_alarms_per_image }}</td>
-<td>{{ row.duplicates }}</td><td>{{ row.log_average_miss_rate }}</td></tr>
+<td>{{ row.duplicates }}</td><td>{{ row.log_average_miss_rate }}</td><td>{{ row.calibration }}</td></tr>
 {% endfor %}
 </table></div>
 <p class="note">AP: COCO average precision (IoU 0.5, 0.75, and the mean from 0.5 to 0.95). Precision, recall and false
-alarms: at the threshold, IoU 0.5. Miss rate: log-average from 0.01 to 1 false alarms per frame.</p>
+alarms: at the threshold, IoU 0.5. Miss rate: log-average from 0.01 to 1 false alarms per frame. Error of
+scores: by how much they differ from the share that is right, on average (expected calibration error).</p>
 <div class="pair">
 <figure>{{ plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; the dots are the
 thresholds.</figcaption></figure>
@@ -163,6 +164,8 @@ thresholds.</figcaption></figure>
 number of objects.</figcaption></figure>
 </div>
 <div class="pair">
+<figure>{{ plots.reliability }}<figcaption>Of the detections of a score, the share that is right; on the dashed line a
+score means what it says.</figcaption></figure>
 <div>
 <h3>By size and light</h3>
 <table class="wide">

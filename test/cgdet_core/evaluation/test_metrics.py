@@ -10,6 +10,7 @@ import pytest
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.matching import match_frame
 from cgdet_core.evaluation.metrics import EvaluatedFrame, choose_operating_point, evaluate
 from cgdet_core.types import Detections, GroundTruth
 
@@ -425,3 +426,65 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(frames: list[EvaluatedF
 def test_a_threshold_for_an_unknown_class_is_refused() -> None:
     with pytest.raises(InputError, match="'dog'"):
         evaluate([frame([], [(box(0), PERSON)])], NAMES, {"dog": 0.5})
+
+
+# ---- calibration of scores -----------------------------------------------------------------------
+
+
+def test_the_error_of_scores_by_hand() -> None:
+    """Two hits at 0.9 and 0.8, a false alarm at 0.85, one at 0.32 beside a hit at 0.38; one below the least score."""
+    found = [
+        (box(0), 0.9, PERSON),
+        (box(100), 0.8, PERSON),
+        (box(300), 0.85, PERSON),
+        (box(200), 0.38, PERSON),
+        (box(400), 0.32, PERSON),
+        (box(450), 0.05, PERSON),
+    ]
+    metrics = evaluate([frame(found, [(box(0), PERSON), (box(100), PERSON), (box(200), PERSON)])], NAMES)
+    person = metrics.calibration["person"]
+    assert [(each["from"], each["detections"]) for each in person["bins"]] == [(0.3, 2), (0.8, 2), (0.9, 1)]
+    assert [each["precision"] for each in person["bins"]] == [0.5, 0.5, 1.0]
+    assert [each["mean_score"] for each in person["bins"]] == pytest.approx([0.35, 0.825, 0.9])
+    # two of five lie in bins that are off by 0.15, two in one off by 0.325, one is off by 0.1
+    assert person["error"] == pytest.approx(0.4 * 0.15 + 0.4 * 0.325 + 0.2 * 0.1)
+    assert person["detections"] == 5
+    assert metrics.calibration["all"] == person
+    assert metrics.calibration["car"] == {"error": None, "detections": 0, "bins": []}
+
+
+def test_what_counts_neither_for_nor_against_is_no_part_of_the_calibration() -> None:
+    found = [(box(0), 0.9, PERSON), (box(100), 0.9, PERSON), (box(0), 0.7, CAR)]
+    there = [(box(0), PERSON), (box(100), PERSON)]
+    metrics = evaluate([frame(found, there, ignore=(1,), labelled=[True, True, False])], NAMES)
+    assert metrics.calibration["person"]["detections"] == 1
+    assert metrics.calibration["car"]["detections"] == 0
+    assert metrics.calibration["all"]["error"] == pytest.approx(0.1)
+
+
+def test_a_score_of_one_lies_in_the_last_bin_and_the_least_score_counts() -> None:
+    found = [(box(0), 1.0, PERSON), (box(100), 0.1, PERSON)]
+    metrics = evaluate([frame(found, [(box(0), PERSON)])], NAMES)
+    assert [(each["from"], each["to"]) for each in metrics.calibration["person"]["bins"]] == [(0.1, 0.2), (0.9, 1.0)]
+
+
+@pytest.mark.parametrize("bins", [1, 7, 10])
+def test_calibration_agrees_with_a_direct_computation(bins: int) -> None:
+    frames = random_frames(30, seed=5)
+    config = EvaluationConfig(calibration_bins=bins, calibration_min_score=0.2)
+    metrics = evaluate(frames, NAMES, config=config)
+    right: dict[tuple[int, int], list[tuple[float, bool]]] = {}
+    for each in frames:
+        match = match_frame(each, len(NAMES), config)
+        for score, class_id, hit, out in zip(
+            match.scores, match.class_ids, match.true_positive, match.neutral, strict=True
+        ):
+            if score >= 0.2 and not out:
+                place = next(i for i in reversed(range(bins)) if score >= np.float32(i / bins))
+                right.setdefault((int(class_id), place), []).append((float(score), bool(hit)))
+    for class_id, name in enumerate(NAMES):
+        parts = [pairs for (each, _), pairs in right.items() if each == class_id]
+        total = sum(len(pairs) for pairs in parts)
+        error = sum(abs(sum(score for score, _ in pairs) - sum(hit for _, hit in pairs)) for pairs in parts) / total
+        assert metrics.calibration[name]["error"] == pytest.approx(error)
+        assert metrics.calibration[name]["detections"] == total

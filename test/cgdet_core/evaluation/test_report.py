@@ -125,7 +125,7 @@ def test_the_page_shows_what_it_was_given() -> None:
         "nothing",
     ):
         assert part in words
-    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5
     assert NOT_LABELLED not in words
 
 
