@@ -20,6 +20,7 @@ from cgdet_core.commands import (
     inside,
     ledger,
     teacher,
+    thresholds,
     train,
 )
 from cgdet_core.errors import InputError, print_error
@@ -35,7 +36,21 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cgdet {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (detect, evaluate, compare, train, ledger, inside, teacher, bag, convert, bench, export, info):
+    for command in (
+        detect,
+        evaluate,
+        compare,
+        thresholds,
+        train,
+        ledger,
+        inside,
+        teacher,
+        bag,
+        convert,
+        bench,
+        export,
+        info,
+    ):
         command.add(subparsers)
     arguments, rest = parser.parse_known_args(words)
     # argparse leaves positional words that follow options unread

@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         "classes": ", ".join(info.class_names),
         "input": f"1 x {height} x {width} (thermal), {_tone(info.thermal)}",
         "thresholds": ", ".join(f"{name} {info.postprocess.threshold_of(name):.2f}" for name in info.class_names)
-        + f", NMS IoU {info.postprocess.nms_iou:.2f}",
+        + f", NMS IoU {info.postprocess.nms_iou:.2f}"
+        + _chosen_on(info.training.get("operating_point")),
         "trained on": ", ".join(f"{name} ({count} frames)" for name, count in info.training.get("data", {}).items())
         or "not stated",
         "began with": _short(info.training.get("init")) or "random weights",
@@ -79,6 +80,14 @@ def _short(identity: Any) -> str:
     return " ".join(
         word[: len("sha256:") + 16] if word.startswith("sha256:") else word for word in str(identity or "").split()
     )
+
+
+def _chosen_on(point: Any) -> str:
+    """What the thresholds were chosen on, as `cgdet thresholds` writes it; "" where nothing is stated."""
+    try:
+        return f" (best F1 on {point['data']}, {point['frames']} frames)"
+    except (TypeError, KeyError):
+        return ""
 
 
 def _tone(config: Any) -> str:

@@ -80,16 +80,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _frames(recipe: Recipe, folder: Path, given: str | None, run_folder: Path) -> CocoSet:
-    from cgdet_core.data.coco import CocoSet, load_coco
-    from cgdet_core.data.sources import split_held_out
+    from cgdet_core.data.coco import load_coco
+    from cgdet_core.data.sources import load_held_out
 
     if given is not None:
         return load_coco(folder / given, recipe.model.class_names, {})
-    for source in recipe.sources:
-        if source.hold_out_fold is not None:
-            coco = load_coco(folder / source.path, recipe.model.class_names, source.class_map)
-            return CocoSet(coco.path, coco.class_names, tuple(split_held_out(coco.records, source.hold_out_fold)[1]))
-    raise InputError(f"{run_folder}: held no frames out: name a set with --set")
+    held_out = load_held_out(recipe, folder)
+    if held_out is None:
+        raise InputError(f"{run_folder}: held no frames out: name a set with --set")
+    return held_out
 
 
 def _evenly(items: range | list[int], count: int) -> list[int]:

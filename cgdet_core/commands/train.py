@@ -89,10 +89,10 @@ def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str,
 
 def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
+    from cgdet_core.commands.thresholds import write_thresholds
     from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import write_text
-    from cgdet_core.runtime.model_file import load_model, save_model
     from cgdet_core.runtime.predictor import Predictor
 
     predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
@@ -101,9 +101,9 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
     figures = evaluate(result.frames, names, thresholds).to_json(measured(predictor, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
-    detector, info = load_model(model)
-    postprocess = info.postprocess.model_copy(update={"class_thresholds": thresholds})
-    save_model(model, detector, info.model_copy(update={"postprocess": postprocess}))
+    folds = [f"{each.path} fold {each.hold_out_fold}" for each in recipe.sources if each.hold_out_fold is not None]
+    chosen_on = {"data": ", ".join(folds), "frames": len(result.frames), "per_class": figures["operating_point"]}
+    write_thresholds(model, model, thresholds, chosen_on)
     return figures
 
 

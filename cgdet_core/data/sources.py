@@ -109,6 +109,22 @@ def load_sources(
     return sources, validation
 
 
+def load_held_out(recipe: Recipe, folder: Path) -> CocoSet | None:
+    """The frames that a recipe holds out of its COCO sets, as `load_sources` gives them; None where it holds none out.
+
+    InputError where it holds out frames of a bag, which only reading it whole would give.
+    """
+    held_out: list[CocoRecord] = []
+    for config in recipe.sources:
+        if config.hold_out_fold is not None:
+            if config.is_bag:
+                raise InputError(
+                    f"{config.path}: is a bag, whose held-out frames cannot be had alone: give a COCO JSON"
+                )
+            held_out += _open(config, folder, recipe).held_out
+    return CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+
+
 def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
     names, bag = recipe.model.class_names, None
     if config.is_bag:

@@ -83,7 +83,7 @@ def test_help_imports_no_heavy_library() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *(["detect"], ["evaluate"], ["compare"], ["train"], ["teacher"], ["info"]),
+        *(["detect"], ["evaluate"], ["compare"], ["train"], ["thresholds"], ["teacher"], ["info"]),
         *(["bag", "make"], ["bag", "info"], ["bag", "repair"], ["convert", "kaist"]),
     ],
 )

@@ -1,0 +1,173 @@
+"""cgdet thresholds: each class's threshold of best F1 on frames that the model never saw, and into a model file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdet_core.commands.common import (
+    Subparsers,
+    add_command,
+    add_data_arguments,
+    add_json_argument,
+    add_model_arguments,
+    check_json_place,
+    load_predictor,
+    parse_class_map,
+    print_losses,
+    print_or_write_json,
+)
+from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags import Loss
+    from cgdet_core.evaluation.metrics import Metrics
+    from cgdet_core.runtime.model_file import ModelInfo
+    from cgdet_core.types import Sample
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "thresholds",
+        "choose each class's threshold on held-out frames (best F1), and write them into a copy of a model",
+        "cgdet thresholds --run runs/held_out --data DIR\n"
+        "  cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors\n"
+        "  cgdet thresholds --run runs/held_out --data DIR --into runs/all/model.safetensors --write out.safetensors",
+    )
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="RUN",
+        dest="run_folder",
+        help="its model, on the blocks that its recipe holds out; --data is the folder that its paths start from",
+    )
+    parser.add_argument("--write", type=Path, metavar="F", help="a copy of the model with these thresholds")
+    parser.add_argument(
+        "--into", type=Path, metavar="MODEL", help="the model to copy, where it is another one of the same recipe"
+    )
+    add_json_argument(parser, "thresholds and figures")
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
+    from cgdet_core.evaluation.offline import run_offline
+    from cgdet_core.files import check_can_write
+    from cgdet_core.runtime.model_file import read_info
+
+    check_json_place(arguments.json)
+    if arguments.into is not None and arguments.write is None:
+        raise InputError("--into names the model to copy: say where to with --write")
+    if arguments.write is not None:
+        check_can_write(arguments.write)
+    losses: list[Loss] = []
+    model = arguments.model
+    if arguments.run_folder is not None:
+        model = model or arguments.run_folder / "model.safetensors"
+    predictor = load_predictor(arguments, model)
+    names = predictor.info.class_names
+    target: Path = arguments.into or predictor.model_path
+    if arguments.write is not None and read_info(target).class_names != names:
+        raise InputError(f"{target}: its classes are not those of {predictor.model_path}: give one of the same recipe")
+    data, samples, count = _frames(arguments, predictor.info, losses)
+    result = run_offline(predictor, samples, count, telemetry_rows=arguments.telemetry_rows)
+    print_losses(losses)
+    thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
+    metrics = evaluate(result.frames, names, thresholds)
+    facts = {
+        "data": data,
+        "frames": metrics.images,
+        "model_sha256": predictor.model_sha256,
+        "precision": predictor.precision,
+        "backend": predictor.backend,
+        "per_class": metrics.operating_point,
+    }
+    if arguments.json != "-":
+        print(_summary(metrics, data))
+    if arguments.write is not None:
+        write_thresholds(arguments.write, target, thresholds, facts)
+        if arguments.json != "-":
+            print(f"written: {arguments.write}")
+    print_or_write_json({"thresholds": thresholds, **facts, "model": str(predictor.model_path)}, arguments.json)
+    return 0
+
+
+def write_thresholds(path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]) -> None:
+    """A copy of `model` at `path` (which may be `model`) with these thresholds, and on what they were chosen."""
+    from cgdet_core.runtime.model_file import load_model, save_model
+
+    detector, info = load_model(model)
+    postprocess = info.postprocess.model_copy(update={"class_thresholds": dict(thresholds)})
+    training = {**info.training, "operating_point": dict(facts)}
+    save_model(path, detector, info.model_copy(update={"postprocess": postprocess, "training": training}))
+
+
+def _frames(
+    arguments: argparse.Namespace, info: ModelInfo, losses: list[Loss]
+) -> tuple[str, Iterable[Sample], int | None]:
+    """What the frames are, in words, and they themselves; InputError where nothing may be chosen on them."""
+    from cgdet_core.evaluation.look_log import is_test_split
+    from cgdet_core.evaluation.offline import check_data, open_samples
+
+    check_data(arguments.data)
+    if arguments.run_folder is not None:
+        if arguments.topic or arguments.truth_topic or arguments.class_map:
+            raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
+        from cgdet_core.config import load_recipe
+        from cgdet_core.data.sources import load_held_out
+
+        recipe = load_recipe(arguments.run_folder / "recipe.yaml")
+        held_out = load_held_out(recipe, arguments.data)
+        if held_out is None:
+            raise InputError(f"{arguments.run_folder}: held no frames out: leave out --run and name a set with --data")
+        folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
+        _warn_of_known(info, folds)
+        return ", ".join(f"{path} fold {fold}" for path, fold in folds.items()), held_out, len(held_out)
+    if is_test_split(arguments.data):
+        raise InputError(f"{arguments.data}: is a test split: choose thresholds on frames held out of training")
+    name = "/".join(arguments.data.resolve().parts[-2:])
+    _warn_of_known(info, {name: None})
+    samples, count = open_samples(
+        arguments.data,
+        info.class_names,
+        arguments.topic,
+        arguments.truth_topic,
+        parse_class_map(arguments.class_map),
+        arguments.damaged,
+        losses,
+    )
+    return name, samples, count
+
+
+def _warn_of_known(info: ModelInfo, folds: Mapping[str, int | None]) -> None:
+    """Tell where the model has learnt from the frames. folds: set -> the fold that is used of it, None: all of it."""
+    recipe = info.training.get("recipe")
+    sources = recipe.get("sources", ()) if isinstance(recipe, dict) else ()
+    for source in sources:
+        path, fold = source["path"], source["hold_out_fold"]
+        for used, of_it in folds.items():
+            if Path(used).parts[-len(Path(path).parts) :] == Path(path).parts and (fold is None or fold != of_it):
+                print(
+                    f"cgdet: the model has learnt from frames of {path}: thresholds say little there", file=sys.stderr
+                )
+
+
+def _summary(metrics: Metrics, data: str) -> str:
+    lines = [f"thresholds of best F1 on {data}, {metrics.images} frames:"]
+    for name, point in metrics.operating_point.items():
+        lines.append(
+            f"  {name:<8} {point['threshold']:.3f}  precision {_number(point['precision'])}  "
+            f"recall {_number(point['recall'])}  false alarms per image {_number(point['false_alarms_per_image'])}  "
+            f"objects {point['truths']}"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "   - " if value is None else f"{value:.3f}"
