@@ -5,23 +5,16 @@ python benchmarks/node_cycles.py [--cycles 1000] [--size 512 640] [--model F] [-
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
 
-from node_under_test import NodeUnderTest, as_row, frames, stamped
+from node_under_test import PATIENCE_S, NodeUnderTest, arguments_parser, as_row, frames, stamped, write_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_parser(__doc__)
     parser.add_argument("--cycles", type=int, default=1000)
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 640), metavar=("H", "W"))
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = [f"model:={arguments.model.resolve()}"] if arguments.model else []
-    with NodeUnderTest(*model, "threads:=1", "autostart:=false") as node:
+    with NodeUnderTest("autostart:=false", model=arguments.model) as node:
         message = frames(*arguments.size, count=1)[0]
         rows = []
         start_s = time.monotonic()
@@ -32,8 +25,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
         seconds = time.monotonic() - start_s
     print(f"{arguments.cycles} cycles in {seconds:.0f} s, {len(node.answers)} frames answered, exit {node.exit_code}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, rows)
 
 
 def one_cycle(node: NodeUnderTest, message: object) -> None:
@@ -50,7 +42,7 @@ def one_cycle(node: NodeUnderTest, message: object) -> None:
     change(Transition.TRANSITION_ACTIVATE)
     node.until(lambda: node.images.get_subscription_count() > 0, "the subscription")
     answered = len(node.answers)
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + PATIENCE_S
     while len(node.answers) == answered:  # best effort, and each side finds the other in its own time
         if time.monotonic() > deadline_s:
             raise SystemExit("no frame was answered")

@@ -7,27 +7,21 @@ The rate is found first, frame by frame. An answer's age: from just before its i
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
-from node_under_test import NodeUnderTest, as_row, frames, stamped
+from node_under_test import NodeUnderTest, arguments_parser, as_row, frames, stamped, write_json
 
 from cgdet_core.runtime.percentiles import percentiles
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--factor", type=float, default=10.0)
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 640), metavar=("H", "W"))
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = [f"model:={arguments.model.resolve()}"] if arguments.model else []
-    with NodeUnderTest(*model, "threads:=1") as node:
+    with NodeUnderTest(model=arguments.model) as node:
         messages = frames(*arguments.size)
         node.connected(node.images)
         alone_ms = lockstep_ms(node, messages, 30)
@@ -65,8 +59,7 @@ def main() -> None:
         "memory, MiB, from the start to the end:",
         [each.rss_mib for each in held[:: max(1, len(held) // 20)]] + [held[-1].rss_mib],
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, figures)
 
 
 def lockstep_ms(node: NodeUnderTest, messages: list, count: int) -> list[float]:

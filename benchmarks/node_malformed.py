@@ -8,17 +8,15 @@ checks say of them; every tenth is not even a message (bytes cut or changed afte
 
 from __future__ import annotations
 
-import argparse
 import array
 import json
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from node_under_test import NodeUnderTest, as_row, stamped
+from node_under_test import NodeUnderTest, arguments_parser, as_row, stamped, write_json
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -133,20 +131,17 @@ def bad_compressed(generator: np.random.Generator) -> tuple[str, CompressedImage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_parser(__doc__, sized=False)
     parser.add_argument("--bad", type=int, default=10000)
     parser.add_argument("--transport", choices=("raw", "compressed"), default="raw")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = [f"model:={arguments.model.resolve()}"] if arguments.model else []
     generator = np.random.default_rng(arguments.seed)
     make_good, make_bad = (good_raw, bad_raw) if arguments.transport == "raw" else (good_compressed, bad_compressed)
     kinds: Counter[str] = Counter()
     answer_s: list[float] = []
     good_stamps: list[int] = []
-    with NodeUnderTest(*model, "threads:=1", f"image_transport:={arguments.transport}") as node:
+    with NodeUnderTest(f"image_transport:={arguments.transport}", model=arguments.model) as node:
         publisher = node.images if arguments.transport == "raw" else node.compressed
         node.connected(publisher)
         for _ in range(20):  # the pace
@@ -182,8 +177,7 @@ def main() -> None:
         "exit_code": node.exit_code,
     }
     print(json.dumps(figures, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, figures)
     if figures["good_answered_once"] != len(good_stamps) or figures["answers_to_anything_else"]:
         raise SystemExit("not every good one was answered once, or a bad one was")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import threading
 import time
@@ -16,6 +18,7 @@ import numpy as np
 from cgdet_ros.replay_process import NodeProcess, find_executable, isolate, share_memory_for_large_frames
 
 NAMESPACE = "/under_test"
+PATIENCE_S = 600.0  # a machine may stand still for a while; a node that does not answer at all is told of after this
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -39,20 +42,37 @@ def held_by(pid: int) -> Held:
     )
 
 
+def arguments_parser(description: str | None, sized: bool = True) -> argparse.ArgumentParser:
+    """With what these benchmarks have in common: --model, --json and, where the size of frames is free, --size."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if sized:
+        parser.add_argument("--size", type=int, nargs=2, default=(512, 640), metavar=("H", "W"))
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def write_json(path: Path | None, figures: Any) -> None:
+    """Where a path was given."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
 class NodeUnderTest:
-    """A context manager: the node runs in it, `parameters` as words such as name:=value.
+    """A context manager: the node runs in it on one thread, `parameters` as words such as name:=value.
+
+    model: in place of the shipped one.
 
     answers: (monotonic time of arrival, Detections2DArray) in order; report: key -> value of its last report.
     """
 
-    def __init__(self, *parameters: str, image_depth: int = 1) -> None:
+    def __init__(self, *parameters: str, model: Path | None = None) -> None:
         isolate()
         share_memory_for_large_frames()
-        words = ["-r", f"__ns:={NAMESPACE}"]
-        for parameter in parameters:
-            words += ["-p", parameter]
-        self._words = words
-        self._image_depth = image_depth
+        given = [f"model:={model.resolve()}"] if model is not None else []
+        self._words = ["-r", f"__ns:={NAMESPACE}"]
+        for parameter in (*given, "threads:=1", *parameters):
+            self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
         self.report: dict[str, str] = {}
         self.status = (0, "")
@@ -71,7 +91,7 @@ class NodeUnderTest:
         self.process = NodeProcess(find_executable(), self._words, stop_timeout_s=20.0, echo=False)
         self.pid = self.process._process.pid
         self.node = rclpy.create_node("tester", namespace=NAMESPACE)
-        qos = QoSProfile(depth=self._image_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.images = self.node.create_publisher(Image, "image", qos)
         self.compressed = self.node.create_publisher(CompressedImage, "image/compressed", qos)
         self.node.create_subscription(Detection2DArray, "detections", self._on_answer, 100)
@@ -105,7 +125,7 @@ class NodeUnderTest:
                 self.report = {value.key: value.value for value in status.values}
                 self.status = (int.from_bytes(status.level, "little"), status.message)
 
-    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 120.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for `condition`; SystemExit where it does not come."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():

@@ -6,6 +6,7 @@ Topics, types, quality of service, services and parameters are those of a node t
 them stand here. A topic or service without words, and words without one, end it.
 """
 
+import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -197,6 +198,8 @@ def _name_of(info: Any) -> str:
 
 def main() -> int:
     """Write the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
     from cgdet_core.files import write_text
     from cgdet_ros.replay_process import isolate
 

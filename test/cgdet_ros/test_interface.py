@@ -35,6 +35,20 @@ def test_the_interface_page_is_that_of_the_node(tool: Any, offer: Any, monkeypat
     assert text == tool.page(), "run tools/write_interface.py"
 
 
+def test_help_and_words_that_are_none_write_nothing(
+    tool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool, "PAGE", tmp_path / "interface.md")
+    for words, code, said in ((["--help"], 0, "Writes docs/interface.md"), (["page.md"], 2, "unrecognized arguments")):
+        monkeypatch.setattr("sys.argv", ["write_interface.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            tool.main()
+        assert ended.value.code == code
+        heard = capsys.readouterr()
+        assert said in heard.out + heard.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_policy_allows_exactly_what_the_node_does(repository: Path, offer: Any) -> None:
     found, _ = offer
     root = ElementTree.parse(repository / "config" / "sros2_policy.xml").getroot()
