@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from node_under_test import NodeUnderTest, arguments_parser, as_row, stamped, write_json
+from node_under_test import NodeUnderTest, arguments_parser, as_row, stamp_of, stamped, write_json
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -161,7 +161,7 @@ def main() -> None:
                 time.sleep(max(0.0, pace_s - (time.monotonic() - start_s)))
         time.sleep(3.0)
         after, report = node.held(), dict(node.report)
-    answered = Counter(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for _, message in node.answers)
+    answered = Counter(stamp_of(message) for _, message in node.answers)
     figures = {
         "transport": arguments.transport,
         "pace_ms": round(pace_s * 1e3, 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,10 @@ import numpy as np
 from cgdet_ros.replay_process import NodeProcess, find_executable, isolate, share_memory_for_large_frames
 
 NAMESPACE = "/under_test"
-PATIENCE_S = 600.0  # a machine may stand still for a while; a node that does not answer at all is told of after this
+# A machine may stand still for a while. DDS participants that do not hear of each other for 20 s forget each other, and
+# an answer that is under way then; a node that does not answer at all is told of after the longer time.
+PATIENCE_S = 600.0
+RESEND_S = 30.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -61,16 +65,17 @@ def write_json(path: Path | None, figures: Any) -> None:
 class NodeUnderTest:
     """A context manager: the node runs in it on one thread, `parameters` as words such as name:=value.
 
-    model: in place of the shipped one.
+    model: in place of the shipped one; record: where node_recorded.py, in place of the node alone, leaves its record.
 
     answers: (monotonic time of arrival, Detections2DArray) in order; report: key -> value of its last report.
     """
 
-    def __init__(self, *parameters: str, model: Path | None = None) -> None:
+    def __init__(self, *parameters: str, model: Path | None = None, record: Path | None = None) -> None:
         isolate()
         share_memory_for_large_frames()
         given = [f"model:={model.resolve()}"] if model is not None else []
         self._words = ["-r", f"__ns:={NAMESPACE}"]
+        self._executable = find_executable() if record is None else recording(record)
         for parameter in (*given, "threads:=1", *parameters):
             self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
@@ -88,7 +93,7 @@ class NodeUnderTest:
         from vision_msgs.msg import Detection2DArray
 
         rclpy.init(args=[])
-        self.process = NodeProcess(find_executable(), self._words, stop_timeout_s=20.0, echo=False)
+        self.process = NodeProcess(self._executable, self._words, stop_timeout_s=20.0, echo=False)
         self.pid = self.process._process.pid
         self.node = rclpy.create_node("tester", namespace=NAMESPACE)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -113,10 +118,11 @@ class NodeUnderTest:
         self.node.destroy_node()
         rclpy.try_shutdown()
 
-    def _on_answer(self, message: Any) -> None:
-        now_s = time.monotonic()
+    def _on_answer(self, message: Any, info: Any) -> None:
+        # by the middleware, in a thread of its own: the threads of Python may be busy with sending
+        arrived_s = time.monotonic() - (time.time_ns() - info["received_timestamp"]) * 1e-9
         with self.kept:
-            self.answers.append((now_s, message))
+            self.answers.append((arrived_s, message))
             self.kept.notify_all()
 
     def _on_report(self, message: Any) -> None:
@@ -145,7 +151,7 @@ class NodeUnderTest:
 
         def found() -> float | None:
             for arrived_s, message in reversed(self.answers):
-                if message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp_ns:
+                if stamp_of(message) == stamp_ns:
                     return arrived_s
             return None
 
@@ -154,17 +160,30 @@ class NodeUnderTest:
             return found()
 
     def call(self, service_type: Any, name: str, request: Any) -> Any:
-        """The answer of a service of the node."""
+        """The answer of a service of the node; asked again where none comes, so that it may have been done twice."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f"{NAMESPACE}/thermal_detector/{name}")
         self.until(self._clients[name].service_is_ready, f"service {name}")
-        future = self._clients[name].call_async(request)
-        self.until(future.done, f"the answer of {name}")
-        return future.result()
+        while True:
+            future = self._clients[name].call_async(request)
+            deadline_s = time.monotonic() + RESEND_S
+            self.until(lambda: future.done() or time.monotonic() > deadline_s, f"the answer of {name}")  # noqa: B023
+            if future.done():
+                return future.result()
+            self._clients[name].remove_pending_request(future)
 
     def held(self) -> Held:
         """What the node's process holds now."""
         return held_by(self.pid)
+
+
+def recording(record: Path) -> Path:
+    """An executable beside `record` that runs node_recorded.py with this Python."""
+    script = Path(__file__).resolve().with_name("node_recorded.py")
+    executable = record.with_suffix(".sh")
+    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{record}" "$@"\n', encoding="utf-8")
+    executable.chmod(0o755)
+    return executable
 
 
 def frames(height: int, width: int, count: int = 8) -> list[Any]:
@@ -187,6 +206,11 @@ def stamped(message: Any, stamp_ns: int) -> Any:
     """The same message with another stamp."""
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
     return message
+
+
+def stamp_of(message: Any) -> int:
+    """In nanoseconds."""
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
 
 
 def as_row(held: Held) -> dict[str, float]:
