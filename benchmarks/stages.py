@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-import torch
 from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
@@ -36,10 +35,9 @@ from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
-from cgdet_core.model.head import decode_boxes
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.postprocess import candidates, suppress
+from cgdet_core.runtime.postprocess import candidates, decode_boxes, suppress
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections
 from cgdet_ros import messages
@@ -81,19 +79,19 @@ def one_frame(predictor: Predictor, message: Any, writer: DetectionWriter, publi
     watch.lap("letterbox")
     output = predictor._network.infer(canvas)
     watch.lap(NETWORK)
-    with torch.inference_mode():
-        head = predictor._head_output(output)
-        assert np.isfinite(np.asarray(output.class_logits)).all()
-        thresholds = torch.tensor([config.threshold_of(name) for name in names])
-        cells, class_ids, scores = candidates(head.class_logits[0].sigmoid(), thresholds, config.max_candidates)
-        watch.lap("scores, candidates")
-        boxes = decode_boxes(head.box_logits[0][cells], head.centres_xy_px[cells], head.strides_px[cells])
-        watch.lap("decode")
-        found = suppress(boxes, scores, class_ids, config)
-        watch.lap("suppression")
-    in_frame = placed.to_frame(found.boxes_xyxy_px.numpy())
+    class_logits, box_logits, cells = output.class_logits, output.box_logits, predictor._cells
+    assert class_logits.min() > -np.inf
+    assert class_logits.max() < np.inf
+    thresholds = np.array([config.threshold_of(name) for name in names])
+    rows, class_ids, scores = candidates(class_logits, thresholds, config.max_candidates)
+    watch.lap("scores, candidates")
+    boxes = decode_boxes(box_logits[rows], cells.centres_xy_px[rows], cells.strides_px[rows])
+    watch.lap("decode")
+    kept = suppress(boxes, class_ids, config.nms_iou, config.max_detections)
+    watch.lap("suppression")
+    in_frame = placed.to_frame(boxes[kept])
     real = (in_frame[:, 2] > in_frame[:, 0]) & (in_frame[:, 3] > in_frame[:, 1])
-    detections = Detections(in_frame[real], found.scores.numpy()[real], found.class_ids.numpy()[real])
+    detections = Detections(in_frame[real], scores[kept][real], class_ids[kept][real])
     watch.lap("boxes to frame")
     written = writer.write(message.header, detections, names)
     watch.lap("detections to message")

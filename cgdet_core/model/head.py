@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit
+from cgdet_core.model.cells import STRIDES
 
-STRIDES: tuple[int, int, int] = (8, 16, 32)
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
 
 
@@ -85,12 +85,6 @@ def _bias(layer: nn.Module) -> Tensor:
     bias = layer.bias
     assert isinstance(bias, Tensor)
     return bias
-
-
-def map_sizes(input_height_width_px: tuple[int, int]) -> list[tuple[int, int]]:
-    """Heights and widths in cells of the maps at strides 8, 16 and 32; the input's are multiples of 32."""
-    height, width = input_height_width_px
-    return [(height // stride, width // stride) for stride in STRIDES]
 
 
 def cell_grid(sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:

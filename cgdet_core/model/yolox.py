@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.model.head import STRIDES
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.yolox_blocks import CrossStage, PooledContext, Stem, Unit, unit3x3
 
 

@@ -6,17 +6,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.head import HeadOutput, cell_grid, map_sizes
-from cgdet_core.runtime.backends.base import DetectingBackend, RawOutput
+from cgdet_core.model.cells import cells_of
+from cgdet_core.runtime.backends.base import DetectingBackend, FoundBoxes
 from cgdet_core.runtime.backends.choice import open_model
 from cgdet_core.runtime.postprocess import postprocess
-from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
+from cgdet_core.types import Detections, ImageArray, check_image
 
 
 class Predictor:
@@ -49,8 +47,7 @@ class Predictor:
         self.last_stage_ms: dict[str, float] = {}
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
         self._detecting = self._network if isinstance(self._network, DetectingBackend) else None
-        sizes = map_sizes(self.info.input_height_width_px)
-        self._centres_xy_px, self._strides_px = cell_grid(sizes, torch.device(self.device))
+        self._cells = cells_of(self.info.input_height_width_px)
 
     def warm_up(self, frames: int = 2) -> None:
         """Run `frames` empty frames, so that the first real one is not the slow one."""
@@ -76,23 +73,14 @@ class Predictor:
             raw, placed = thermal.letterbox(normalised, self.info.input_height_width_px)
         preprocessed = time.perf_counter()
         if self._detecting is not None:
-            whole = self._detecting.detect(raw, self.thermal, config)
+            found = self._detecting.detect(raw, self.thermal, config)
             inferred = time.perf_counter()
-            self._check_finite(whole.finite)
-            found_px, scores, class_ids = whole.boxes_xyxy_px, whole.scores, whole.class_ids
         else:
             output = self._network.infer(np.asarray(raw, np.float32))
             inferred = time.perf_counter()
-            with torch.inference_mode():
-                self._check_finite(_all_finite(output.class_logits))
-                (found,) = postprocess(self._head_output(output), config, self.info.class_names)
-                found_px = found.boxes_xyxy_px.cpu().numpy()
-                scores, class_ids = found.scores.cpu().numpy(), found.class_ids.cpu().numpy()
-        boxes = placed.to_frame(found_px)
-        boxes[:, 1::2] += rows_above
-        # a box in the padding is cut to nothing
-        real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        detections = Detections(boxes[real], scores[real], class_ids[real])
+            class_logits, box_logits = np.asarray(output.class_logits), np.asarray(output.box_logits)
+            found = postprocess(class_logits, box_logits, self._cells, config, self.info.class_names)
+        detections = self._in_frame(found, placed, rows_above)
         end = time.perf_counter()
         self.last_stage_ms = {
             "preprocess": (preprocessed - start) * 1e3,
@@ -111,22 +99,16 @@ class Predictor:
             return None
         return thermal.to_grey(picture), thermal.Letterbox((1.0, 1.0), *shape)
 
-    def _check_finite(self, finite: bool) -> None:
-        if not finite:
+    def _in_frame(self, found: FoundBoxes, placed: thermal.Letterbox, rows_above: int) -> Detections:
+        if not found.finite:
             raise InputError(
                 f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
             )
-
-    def _head_output(self, output: RawOutput) -> HeadOutput:
-        class_logits, box_logits = torch.as_tensor(output.class_logits), torch.as_tensor(output.box_logits)
-        bins = self.info.model.bins
-        box_logits = box_logits.reshape(1, -1, 4, bins)
-        return HeadOutput(class_logits[None], box_logits, self._centres_xy_px, self._strides_px)
-
-
-def _all_finite(values: FloatArray | Tensor) -> bool:
-    # on the CPU NumPy's way takes a tenth of torch's
-    return bool(np.isfinite(values).all() if isinstance(values, np.ndarray) else torch.isfinite(values).all())
+        boxes = placed.to_frame(found.boxes_xyxy_px)
+        boxes[:, 1::2] += rows_above
+        # a box in the padding is cut to nothing
+        real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return Detections(boxes[real], found.scores[real], found.class_ids[real])
 
 
 def check_thresholds(config: PostprocessConfig, class_names: tuple[str, ...]) -> PostprocessConfig:

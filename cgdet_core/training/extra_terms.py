@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.head import STRIDES
 from cgdet_core.training.contrast import RegionContrast
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.guidance import Guidance

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.boxes import iou_torch
-from cgdet_core.model.head import STRIDES
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.training.regions import Regions
 
 SEEN_IOU = 0.5

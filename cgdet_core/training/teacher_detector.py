@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cgdet_core import thermal
 from cgdet_core.config import TeacherConfig, ThermalConfig
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.head import STRIDES
 from cgdet_core.runtime.backends.torch_backend import fuse
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.training.teacher import Teacher, TeacherView, view_maps

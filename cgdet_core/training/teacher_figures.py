@@ -17,7 +17,7 @@ from cgdet_core.data.coco import CocoSet
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.matching import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.postprocess import candidates, suppress
+from cgdet_core.runtime.postprocess import best_first, suppress
 from cgdet_core.training.regions import Regions
 from cgdet_core.training.teacher import Teacher, TeacherView, seen_scores
 from cgdet_core.types import Detections, FloatArray, GroundTruth, ImageArray
@@ -97,11 +97,15 @@ def detections_of(
     view: TeacherView, row: int, config: PostprocessConfig, height_width_px: tuple[int, int]
 ) -> Detections:
     """What is left of the predictions on picture `row` after threshold and NMS, cut to the picture."""
-    rows, class_ids, scores = candidates(view.scores[row], config.score_threshold, config.max_candidates)
-    left = suppress(view.boxes_xyxy_px[row][rows], scores, class_ids, config)
-    boxes = clip_xyxy(left.boxes_xyxy_px.cpu().numpy(), *height_width_px)
+    all_boxes, all_scores = view.boxes_xyxy_px[row].cpu().numpy(), view.scores[row].cpu().numpy()
+    rows, class_ids = np.nonzero(all_scores >= np.float32(config.score_threshold))
+    order = best_first(all_scores[rows, class_ids], config.max_candidates)
+    rows, class_ids = rows[order], class_ids[order]
+    kept = suppress(all_boxes[rows], class_ids, config.nms_iou, config.max_detections)
+    rows, class_ids = rows[kept], class_ids[kept]
+    boxes = clip_xyxy(all_boxes[rows], *height_width_px)
     real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return Detections(boxes[real], left.scores.cpu().numpy()[real], left.class_ids.cpu().numpy()[real])
+    return Detections(boxes[real], all_scores[rows, class_ids][real], class_ids[real])
 
 
 def padded(picture: ImageArray) -> torch.Tensor:

@@ -19,7 +19,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from cgdet_core.config import TeacherConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.head import STRIDES
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.weights import fitting_state, read_weights
 from cgdet_core.training.teacher import Teacher, TeacherView
 from cgdet_core.training.teacher_classes import ClassTable, class_table

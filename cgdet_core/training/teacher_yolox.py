@@ -9,7 +9,7 @@ from typing import Final
 from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.model.head import STRIDES
+from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.yolox import Yolox, keep_classes
 from cgdet_core.model.yolox_blocks import fuse
 from cgdet_core.model.yolox_file import load_yolox

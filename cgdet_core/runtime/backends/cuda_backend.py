@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.model.cells import map_sizes
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.head import cell_grid, map_sizes
+from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
-from cgdet_core.runtime.backends.device_steps import Candidates, best_candidates, normalise_counts
+from cgdet_core.runtime.backends.device_steps import Candidates, best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import ModelInfo
-from cgdet_core.runtime.postprocess import suppress
 from cgdet_core.types import FloatArray, ImageArray
 
 GRAPHS: Final = 4  # of the sizes and kinds of frames met last
@@ -64,7 +64,7 @@ class CudaBackend(TorchBackend):
             captured.pinned.numpy()[...] = bits
             captured.raw.copy_(captured.pinned, non_blocking=True)
             captured.graph.replay()
-            return self._suppressed(captured.candidates, config)
+            return suppressed(captured.candidates, config)
 
     def _set_thresholds(self, config: PostprocessConfig) -> None:
         if config != self._config:
@@ -78,19 +78,6 @@ class CudaBackend(TorchBackend):
             return tone
         self._range.copy_(torch.tensor(tone.raw_range, dtype=torch.float64))
         return tone.model_copy(update={"raw_range": (0.0, 1.0)})
-
-    def _suppressed(self, candidates: Candidates, config: PostprocessConfig) -> FoundBoxes:
-        found = suppress(candidates.boxes_xyxy_px, candidates.scores, candidates.class_ids, config)
-        rows = torch.cat((found.boxes_xyxy_px, found.scores[:, None], found.class_ids[:, None].float()), dim=1)
-        # one row more, for whether the network gave numbers: a single copy brings all
-        table = torch.cat((rows, candidates.finite.float().expand(1, 6))).cpu().numpy()
-        rows_found = table[:-1][table[:-1, 4] >= 0]
-        return FoundBoxes(
-            np.ascontiguousarray(rows_found[:, :4]),
-            np.ascontiguousarray(rows_found[:, 4]),
-            rows_found[:, 5].astype(np.int64),
-            bool(table[-1, 0]),
-        )
 
     def _captured(self, shape: tuple[int, ...], dtype: np.dtype[np.generic], tone: ThermalConfig, most: int) -> _Graph:
         key = (shape, dtype.str, tone, most)
@@ -113,13 +100,8 @@ class CudaBackend(TorchBackend):
         return self._graphs[key]
 
     def _whole(self, raw: Tensor, tone: ThermalConfig, most: int) -> Candidates:
-        canvas = raw
-        if raw.dtype != torch.float32:
-            height, width = self._info.input_height_width_px
-            canvas = torch.zeros(height, width, device=self._device)
-            canvas[: raw.shape[0], : raw.shape[1]] = normalise_counts(
-                raw, tone, self._range if tone.raw_range is not None else None
-            )
+        fixed_range = self._range if tone.raw_range is not None else None
+        canvas = canvas_of(raw, tone, fixed_range, self._info.input_height_width_px)
         output = self.network(canvas[None, None].to(self._dtype))
         whole = RawOutput(output.class_logits[0].float(), output.box_logits[0].flatten(1).float())
         return best_candidates(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import batched_nms
 
-from cgdet_core.config import ThermalConfig
+from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.model.head import decode_boxes
-from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ def normalise_counts(raw: Tensor, config: ThermalConfig, fixed_range: Tensor | N
     low, high = _limits(counts, levels, config) if fixed_range is None else (fixed_range[0], fixed_range[1])
     span = (high - low).to(torch.float32)
     return ((counts.to(torch.float32) - low.to(torch.float32)) / span).clamp(0, 1)
+
+
+def canvas_of(
+    raw: Tensor, config: ThermalConfig, fixed_range: Tensor | None, height_width_px: tuple[int, int]
+) -> Tensor:
+    """A raw frame [h, w] normalised, at the top left of float32 [H, W]; a float32 one is a canvas already."""
+    if raw.dtype == torch.float32:
+        return raw
+    canvas = torch.zeros(height_width_px, device=raw.device)
+    canvas[: raw.shape[0], : raw.shape[1]] = normalise_counts(raw, config, fixed_range)
+    return canvas
 
 
 def _limits(counts: Tensor, levels: int, config: ThermalConfig) -> tuple[Tensor, Tensor]:
@@ -80,3 +93,21 @@ def best_candidates(
     cells = torch.div(best, scores.shape[1], rounding_mode="floor")
     boxes = decode_boxes(box_logits.reshape(-1, 4, bins)[cells], centres_xy_px[cells], strides_px[cells])
     return Candidates(boxes, order.values[:most], best % scores.shape[1], torch.isfinite(class_logits).all())
+
+
+def suppressed(candidates: Candidates, config: PostprocessConfig) -> FoundBoxes:
+    """NMS per class where the candidates are, and one copy of what it leaves to the host; see postprocess.suppress."""
+    # batched_nms keeps classes apart by moving them, which takes coordinates from 0 on
+    moved = candidates.boxes_xyxy_px - candidates.boxes_xyxy_px.amin()
+    keep = batched_nms(moved, candidates.scores, candidates.class_ids, config.nms_iou)[: config.max_detections]
+    columns = (candidates.boxes_xyxy_px, candidates.scores[:, None], candidates.class_ids[:, None].float())
+    rows = torch.cat(columns, dim=1)[keep]
+    # one row more, for whether the network gave numbers
+    table = torch.cat((rows, candidates.finite.float().expand(1, 6))).cpu().numpy()
+    found = table[:-1][table[:-1, 4] >= 0]
+    return FoundBoxes(
+        np.ascontiguousarray(found[:, :4]),
+        np.ascontiguousarray(found[:, 4]),
+        found[:, 5].astype(np.int64),
+        bool(table[-1, 0]),
+    )

@@ -15,6 +15,7 @@ from cgdet_core.runtime.backends.devices import choose_device, cpu_flags, cpu_pr
 from cgdet_core.runtime.exports import cache, reading
 from cgdet_core.runtime.exports.description import METADATA_KEY, ExportInfo
 from cgdet_core.runtime.exports.network_onnx import network_onnx
+from cgdet_core.runtime.model_file import ModelInfo
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
         from cgdet_core.runtime.backends.tensorrt_backend import TensorRtBackend
 
         content, description = reading.read_engine(path)
-        opened = TensorRtBackend(content, chosen_device, description.precision)
+        opened = TensorRtBackend(content, description.info, chosen_device, description.precision)
     elif path.suffix == ".xml":
         from cgdet_core.runtime.backends import openvino_backend
 
@@ -46,7 +47,7 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
         _check_precision(path, description, name, chosen_device, precision)
         source = {"file": hashlib.sha256(content).hexdigest()}
         of_library = description.precision if name == "tensorrt" else precision
-        opened = _run_onnx(lambda: content, source, name, chosen_device, of_library, threads)
+        opened = _run_onnx(lambda: content, description.info, source, name, chosen_device, of_library, threads)
     return choice.OpenedModel(opened, description.info, description.model_sha256)
 
 
@@ -62,11 +63,13 @@ def compile_model(
 
     of_file = "fp16" if name == "tensorrt" and precision in ("auto", "fp16") else "fp32"
     source = {"model": description.model_sha256, "written_by": f"cgdet {__version__}"}
-    return _run_onnx(onnx, source, name, device, of_file if name == "tensorrt" else precision, threads)
+    of_library = of_file if name == "tensorrt" else precision
+    return _run_onnx(onnx, description.info, source, name, device, of_library, threads)
 
 
 def _run_onnx(
     onnx: Callable[[], bytes],
+    info: ModelInfo,
     source: Mapping[str, str],
     name: str,
     device: torch.device,
@@ -84,7 +87,7 @@ def _run_onnx(
 
         key |= {"precision": precision, **tensorrt_backend.versions(device)}
         engine = _cached(key, lambda: tensorrt_backend.build_engine(onnx(), device))
-        return tensorrt_backend.TensorRtBackend(engine, device, precision)
+        return tensorrt_backend.TensorRtBackend(engine, info, device, precision)
     from cgdet_core.runtime.backends import openvino_backend
 
     openvino = openvino_backend.library()

@@ -1,4 +1,6 @@
-"""TensorRT on an NVIDIA GPU. Written after NVIDIA's documentation of TensorRT 10 and 11; it was never run.
+"""TensorRT on an NVIDIA GPU, with what surrounds the network there too.
+
+Written after NVIDIA's documentation of TensorRT 10 and 11; it was never run.
 
 Networks are strongly typed: what an engine executes is what the ONNX file says (TensorRT 11 knows no
 other kind), so the precision is that of the file.
@@ -8,27 +10,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
+from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.model.cells import map_sizes
+from cgdet_core.model.head import cell_grid
+from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.runtime.backends.device_steps import best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.libraries import need
 from cgdet_core.runtime.exports.network_onnx import INPUT, OUTPUTS
-from cgdet_core.types import FloatArray
+from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.types import FloatArray, ImageArray
 
 _WORKSPACE_BYTES = 1 << 30
 
 
 class TensorRtBackend:
-    """An engine on one GPU; its outputs stay there."""
+    """An engine on one GPU; a frame goes up once and its detections come back once."""
 
     name = "tensorrt"
 
-    def __init__(self, engine: bytes, device: torch.device, precision: str) -> None:
+    def __init__(self, engine: bytes, info: ModelInfo, device: torch.device, precision: str) -> None:
         """engine: the serialised plan, built by this version of TensorRT for this kind of GPU, in `precision`."""
         trt = library()
         self._device = device
         self.device = str(device)
+        self._info = info
+        self._centres_xy_px, self._strides_px = cell_grid(map_sizes(info.input_height_width_px), device)
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
             self._engine = self._runtime.deserialize_cuda_engine(engine)
@@ -45,17 +55,36 @@ class TensorRtBackend:
             }
         for name, tensor in self._tensors.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
-        self._pinned = torch.empty(self._tensors[INPUT].shape, dtype=torch.float32, pin_memory=True)
         self.precision = precision
 
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
-        self._pinned.copy_(torch.from_numpy(canvas)[None, None])
-        with torch.cuda.stream(self._stream):
-            self._tensors[INPUT].copy_(self._pinned, non_blocking=True)
-            if not self._context.execute_async_v3(self._stream.cuda_stream):
-                raise RuntimeError("TensorRT could not start the network")
-        self._stream.synchronize()
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            output = self._run(torch.from_numpy(canvas).to(self._device))
+            self._stream.synchronize()
+        return output
+
+    def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
+        """See DetectingBackend."""
+        # what PyTorch cannot do with uint16 it does with the same bits
+        bits = np.ascontiguousarray(picture.view(np.int16) if picture.dtype == np.uint16 else picture)
+        with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            raw = torch.from_numpy(bits).to(self._device)
+            fixed_range = None if tone.raw_range is None else torch.tensor(tone.raw_range, dtype=torch.float64)
+            fixed_range = None if fixed_range is None else fixed_range.to(self._device)
+            output = self._run(canvas_of(raw, tone, fixed_range, self._info.input_height_width_px))
+            values = [config.threshold_of(name) for name in self._info.class_names]
+            thresholds = torch.tensor(values, device=self._device)
+            bins = self._info.model.bins
+            most = config.max_candidates
+            found = best_candidates(output, thresholds, most, self._centres_xy_px, self._strides_px, bins)
+            return suppressed(found, config)
+
+    def _run(self, canvas: torch.Tensor) -> RawOutput:
+        """The engine on float32 [H, W] on the device, in the stream that is current; finished when that is."""
+        self._tensors[INPUT].copy_(canvas[None, None])
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise RuntimeError("TensorRT could not start the network")
         class_logits, box_logits = (self._tensors[name] for name in OUTPUTS)
         return RawOutput(class_logits, box_logits)
 

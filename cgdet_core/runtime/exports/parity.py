@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from cgdet_core.errors import InputError
-from cgdet_core.model.head import cell_grid, decode_boxes, map_sizes
+from cgdet_core.model.cells import map_sizes
+from cgdet_core.model.head import cell_grid, decode_boxes
 from cgdet_core.runtime.backends.base import Backend, RawOutput
 from cgdet_core.types import FloatArray
 

@@ -12,13 +12,14 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.head import HeadOutput, cell_grid, map_sizes
+from cgdet_core.model.cells import cells_of, map_sizes
+from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
 from cgdet_core.runtime.backends.cuda_backend import CudaBackend
-from cgdet_core.runtime.backends.device_steps import best_candidates, normalise_counts
+from cgdet_core.runtime.backends.device_steps import best_candidates, normalise_counts, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.runtime.postprocess import postprocess, suppress
+from cgdet_core.runtime.postprocess import postprocess
 from cgdet_core.runtime.predictor import Predictor
 
 Scene = Callable[..., tuple[np.ndarray, object]]
@@ -57,17 +58,16 @@ def test_candidates_and_suppression_give_what_postprocessing_gives(threshold: fl
     box_logits = torch.randn(cells, 4 * bins, generator=generator)
     centres, strides = cell_grid(map_sizes((64, 96)), torch.device("cpu"))
     config = PostprocessConfig(score_threshold=threshold, class_thresholds={"wide": 0.5}, max_detections=20)
-    head = HeadOutput(class_logits[None], box_logits.reshape(1, -1, 4, bins), centres, strides)
-    (expected,) = postprocess(head, config, ("tall", "wide"))
+    expected = postprocess(class_logits.numpy(), box_logits.numpy(), cells_of((64, 96)), config, ("tall", "wide"))
     thresholds = torch.tensor([threshold, 0.5])
     found = best_candidates(RawOutput(class_logits, box_logits), thresholds, 3000, centres, strides, bins)
     assert len(found.scores) == 2 * cells  # whatever passed
     assert bool(found.finite)
-    kept = suppress(found.boxes_xyxy_px, found.scores, found.class_ids, config)
-    passed = kept.scores >= 0
-    torch.testing.assert_close(kept.scores[passed], expected.scores)
-    torch.testing.assert_close(kept.boxes_xyxy_px[passed], expected.boxes_xyxy_px)
-    assert kept.class_ids[passed].tolist() == expected.class_ids.tolist()
+    kept = suppressed(found, config)
+    assert kept.finite
+    np.testing.assert_allclose(kept.scores, expected.scores, rtol=1e-6)
+    np.testing.assert_allclose(kept.boxes_xyxy_px, expected.boxes_xyxy_px, rtol=1e-5, atol=1e-4)
+    assert kept.class_ids.tolist() == expected.class_ids.tolist()
 
 
 def test_numbers_that_are_none_are_told() -> None:
@@ -95,7 +95,7 @@ class EagerBackend(CudaBackend):
             tone = self._set_range(tone)
             bits = picture.view(np.int16) if picture.dtype == np.uint16 else picture
             whole = self._whole(torch.from_numpy(np.ascontiguousarray(bits)), tone, config.max_candidates)
-            return self._suppressed(whole, config)
+            return suppressed(whole, config)
 
 
 def pictures(draw_scene: Scene, seed: int) -> list[np.ndarray]:

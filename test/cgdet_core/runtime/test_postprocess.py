@@ -3,44 +3,60 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from torchvision.ops import batched_nms
 
 from cgdet_core.config import PostprocessConfig
-from cgdet_core.model.head import HeadOutput
-from cgdet_core.runtime.postprocess import postprocess
-
-torch.set_num_threads(1)
+from cgdet_core.model import head
+from cgdet_core.model.cells import Cells, cells_of, map_sizes
+from cgdet_core.runtime.backends.base import FoundBoxes
+from cgdet_core.runtime.postprocess import decode_boxes, postprocess, suppress
 
 NAMES = ("person", "bicycle", "car")
 BINS = 9
 
 
-def random_output(seed: int, images: int = 3, cells: int = 120) -> HeadOutput:
+@dataclass
+class Output:
+    """What the network says of one picture: class_logits [A, 3], box_logits [A, 4, bins]."""
+
+    class_logits: np.ndarray
+    box_logits: np.ndarray
+    cells: Cells
+
+    def found(self, config: PostprocessConfig) -> FoundBoxes:
+        box_logits = self.box_logits.reshape(len(self.box_logits), -1)
+        return postprocess(self.class_logits, box_logits, self.cells, config, NAMES)
+
+
+def random_output(seed: int, cells: int = 120) -> Output:
     """Crowded boxes, many of which overlap."""
-    generator = torch.Generator().manual_seed(seed)
-    return HeadOutput(
-        class_logits=torch.randn(images, cells, 3, generator=generator) * 2 - 1,
-        box_logits=torch.randn(images, cells, 4, BINS, generator=generator),
-        centres_xy_px=torch.rand(cells, 2, generator=generator) * 60,
-        strides_px=torch.tensor([4.0, 8.0])[torch.randint(0, 2, (cells,), generator=generator)],
+    rng = np.random.default_rng(seed)
+    centres = rng.random((cells, 2), np.float32) * np.float32(60)
+    return Output(
+        rng.standard_normal((cells, 3), np.float32) * 2 - 1,
+        rng.standard_normal((cells, 4, BINS), np.float32),
+        Cells(centres, rng.choice([4.0, 8.0], cells).astype(np.float32)),
     )
 
 
-def boxes_at(*boxes: tuple[list[float], int, float]) -> HeadOutput:
+def boxes_at(*boxes: tuple[list[float], int, float]) -> Output:
     """One cell for each (box, class, score); distances are whole strides of 1 px of up to 800."""
     count = len(boxes)
-    class_logits = torch.full((1, count, 3), -20.0)
-    box_logits = torch.full((1, count, 4, 801), -1e4)
-    centres = torch.zeros(count, 2)
+    class_logits = np.full((count, 3), -20.0, np.float32)
+    box_logits = np.full((count, 4, 801), -1e4, np.float32)
+    centres = np.zeros((count, 2), np.float32)
     for cell, (box, class_id, score) in enumerate(boxes):
-        class_logits[0, cell, class_id] = math.log(score / (1 - score))
-        centres[cell] = torch.tensor([max(box[0], 4.0), max(box[1], 4.0)])
+        class_logits[cell, class_id] = math.log(score / (1 - score))
+        centres[cell] = max(box[0], 4.0), max(box[1], 4.0)
         x, y = centres[cell].tolist()
         for side, distance in enumerate((x - box[0], y - box[1], box[2] - x, box[3] - y)):
-            box_logits[0, cell, side, int(distance)] = 0.0
-    return HeadOutput(class_logits, box_logits, centres, torch.ones(count))
+            box_logits[cell, side, int(distance)] = 0.0
+    return Output(class_logits, box_logits, Cells(centres, np.ones(count, np.float32)))
 
 
 def iou(a: list[float], b: list[float]) -> float:
@@ -50,19 +66,19 @@ def iou(a: list[float], b: list[float]) -> float:
     return width * height / union
 
 
-def plainly(output: HeadOutput, image: int, config: PostprocessConfig) -> list[tuple[list[float], float, int]]:
+def plainly(output: Output, config: PostprocessConfig) -> list[tuple[list[float], float, int]]:
     """Greedy suppression (best first; a box of the same class that overlaps a kept one by more goes)."""
     candidates = []
-    for cell in range(output.class_logits.shape[1]):
-        x, y = output.centres_xy_px[cell].tolist()
+    for cell in range(len(output.class_logits)):
+        x, y = output.cells.centres_xy_px[cell].tolist()
         distances = []
-        for side in output.box_logits[image, cell].double().tolist():
+        for side in output.box_logits[cell].tolist():
             weights = [math.exp(value) for value in side]
             mean = sum(k * weight for k, weight in enumerate(weights)) / sum(weights)
-            distances.append(mean * output.strides_px[cell].item())
+            distances.append(mean * output.cells.strides_px[cell].item())
         box = [x - distances[0], y - distances[1], x + distances[2], y + distances[3]]
         for class_id, name in enumerate(NAMES):
-            score = 1 / (1 + math.exp(-output.class_logits[image, cell, class_id].item()))
+            score = 1 / (1 + math.exp(-output.class_logits[cell, class_id].item()))
             if score >= config.threshold_of(name):
                 candidates.append((box, score, class_id))
     candidates.sort(key=lambda candidate: -candidate[1])
@@ -86,44 +102,63 @@ def plainly(output: HeadOutput, image: int, config: PostprocessConfig) -> list[t
 )
 def test_boxes_are_those_of_greedy_suppression_in_plain_python(config: PostprocessConfig) -> None:
     suppressed = 0
-    for seed in range(3):
+    for seed in range(9):
         output = random_output(seed)
-        for image, found in enumerate(postprocess(output, config, NAMES)):
-            expected = plainly(output, image, config)
-            assert found.class_ids.tolist() == [class_id for _, _, class_id in expected]
-            assert found.scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-6)
-            torch.testing.assert_close(
-                found.boxes_xyxy_px.double(),
-                torch.tensor([box for box, _, _ in expected], dtype=torch.float64).reshape(-1, 4),
-                atol=1e-3,
-                rtol=1e-5,
-            )
-            everything = plainly(output, image, config.model_copy(update={"nms_iou": 1.0, "max_detections": 1000}))
-            suppressed += len(everything) - len(expected)
+        found, expected = output.found(config), plainly(output, config)
+        assert found.finite
+        assert (found.boxes_xyxy_px.dtype, found.scores.dtype, found.class_ids.dtype) == ("f4", "f4", "i8")
+        assert found.class_ids.tolist() == [class_id for _, _, class_id in expected]
+        assert found.scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-6)
+        boxes = np.array([box for box, _, _ in expected]).reshape(-1, 4)
+        np.testing.assert_allclose(found.boxes_xyxy_px, boxes, atol=1e-3, rtol=1e-5)
+        everything = plainly(output, config.model_copy(update={"nms_iou": 1.0, "max_detections": 1000}))
+        suppressed += len(everything) - len(expected)
     assert (suppressed > 0) == (config.nms_iou < 1)
 
 
-def test_a_batch_gives_what_single_images_give() -> None:
-    output = random_output(5)
-    config = PostprocessConfig(score_threshold=0.2)
-    together = postprocess(output, config, NAMES)
-    for image in range(3):
-        one = HeadOutput(
-            output.class_logits[image : image + 1],
-            output.box_logits[image : image + 1],
-            output.centres_xy_px,
-            output.strides_px,
-        )
-        (alone,) = postprocess(one, config, NAMES)
-        assert torch.equal(alone.boxes_xyxy_px, together[image].boxes_xyxy_px)
-        assert torch.equal(alone.scores, together[image].scores)
-        assert torch.equal(alone.class_ids, together[image].class_ids)
+@pytest.mark.parametrize(("boxes", "most"), [(5, 5), (128, 1000), (129, 1000), (700, 1000), (700, 60), (0, 3)])
+def test_suppression_keeps_what_torchvision_keeps(boxes: int, most: int) -> None:
+    rng = np.random.default_rng(boxes)
+    corners = rng.random((boxes, 2)) * 200
+    all_boxes = np.concatenate([corners, corners + rng.random((boxes, 2)) * 60], axis=1).astype(np.float32)
+    class_ids = rng.integers(0, 4, boxes)
+    descending = torch.arange(boxes, 0, -1, dtype=torch.float32)
+    expected = batched_nms(torch.from_numpy(all_boxes), descending, torch.from_numpy(class_ids), 0.3)
+    found = suppress(all_boxes, class_ids, 0.3, most)
+    assert found.tolist() == expected.tolist()[:most]
+    assert len(expected) < boxes or boxes < 10
+
+
+def test_cells_and_boxes_are_those_of_the_head() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells = cells_of((96, 64))
+    centres, strides = head.cell_grid(map_sizes((96, 64)), torch.device("cpu"))
+    assert (cells.centres_xy_px.tobytes(), cells.strides_px.tobytes()) == (
+        centres.numpy().tobytes(),
+        strides.numpy().tobytes(),
+    )
+    box_logits = torch.randn(len(strides), 4, BINS, generator=generator) * 30
+    expected = head.decode_boxes(box_logits, centres, strides)
+    found = decode_boxes(box_logits.flatten(1).numpy(), cells.centres_xy_px, cells.strides_px)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_told_and_nothing_is_found(odd: float) -> None:
+    output = random_output(6)
+    output.class_logits[7, 1] = odd
+    found = output.found(PostprocessConfig(score_threshold=0.0))
+    assert (found.finite, len(found.boxes_xyxy_px), len(found.scores), len(found.class_ids)) == (False, 0, 0, 0)
+    output.class_logits[7, 1] = np.finfo(np.float32).max
+    output.class_logits[8, 1] = np.finfo(np.float32).max  # their sum is beyond float32, they are not
+    assert output.found(PostprocessConfig()).finite
+    assert output.found(PostprocessConfig()).scores[:2].tolist() == [1.0, 1.0]
 
 
 def test_nothing_over_its_threshold_is_an_empty_answer() -> None:
     output = random_output(6)
-    output.class_logits[1] = -30
-    _, found, _ = postprocess(output, PostprocessConfig(), NAMES)
+    output.class_logits[:] = -30
+    found = output.found(PostprocessConfig())
     assert found.boxes_xyxy_px.shape == (0, 4)
     assert found.scores.shape == (0,)
     assert found.class_ids.shape == (0,)
@@ -131,15 +166,15 @@ def test_nothing_over_its_threshold_is_an_empty_answer() -> None:
 
 def test_classes_do_not_suppress_each_other() -> None:
     box = [10.0, 10.0, 30.0, 40.0]
-    (found,) = postprocess(boxes_at((box, 0, 0.9), (box, 1, 0.8), (box, 0, 0.7)), PostprocessConfig(), NAMES)
+    found = boxes_at((box, 0, 0.9), (box, 1, 0.8), (box, 0, 0.7)).found(PostprocessConfig())
     assert found.class_ids.tolist() == [0, 1]
     assert found.boxes_xyxy_px.tolist() == [box, box]
 
 
 def test_a_cell_may_hold_objects_of_two_classes() -> None:
     output = boxes_at(([10.0, 10.0, 30.0, 40.0], 0, 0.9))
-    output.class_logits[0, 0, 2] = 1.0
-    (found,) = postprocess(output, PostprocessConfig(), NAMES)
+    output.class_logits[0, 2] = 1.0
+    found = output.found(PostprocessConfig())
     assert found.class_ids.tolist() == [0, 2]
 
 
@@ -147,26 +182,26 @@ def test_boxes_beyond_the_frame_do_not_suppress_other_classes() -> None:
     # 641 px further, where a NMS that keeps classes apart by moving them would put the second, is the first
     corner = [541.0, 541.0, 640.0, 640.0]
     outside = [-100.0, -100.0, 4.0, 4.0]
-    (found,) = postprocess(boxes_at((corner, 0, 0.9), (outside, 1, 0.8)), PostprocessConfig(), NAMES)
+    found = boxes_at((corner, 0, 0.9), (outside, 1, 0.8)).found(PostprocessConfig())
     assert found.boxes_xyxy_px.tolist() == [corner, outside]
 
 
 def test_an_overlap_equal_to_the_limit_is_kept() -> None:
     first, second = [10.0, 10.0, 30.0, 20.0], [10.0, 10.0, 20.0, 20.0]  # half of it: IoU 0.5 exactly
     output = boxes_at((first, 0, 0.9), (second, 0, 0.8))
-    (kept,) = postprocess(output, PostprocessConfig(nms_iou=0.5), NAMES)
+    kept = output.found(PostprocessConfig(nms_iou=0.5))
     assert len(kept.scores) == 2
-    (gone,) = postprocess(output, PostprocessConfig(nms_iou=0.49), NAMES)
+    gone = output.found(PostprocessConfig(nms_iou=0.49))
     assert len(gone.scores) == 1
 
 
 def test_equal_scores_keep_the_order_of_the_cells() -> None:
     boxes = [[100.0 * k, 10.0, 100.0 * k + 20, 30.0] for k in (3, 1, 4, 0, 5, 2)]
-    (found,) = postprocess(boxes_at(*((box, 0, 0.5) for box in boxes)), PostprocessConfig(), NAMES)
+    found = boxes_at(*((box, 0, 0.5) for box in boxes)).found(PostprocessConfig())
     assert found.boxes_xyxy_px.tolist() == boxes
 
 
 def test_a_score_equal_to_the_threshold_passes() -> None:
     output = boxes_at(([10.0, 10.0, 30.0, 40.0], 0, 0.5))
-    (found,) = postprocess(output, PostprocessConfig(score_threshold=0.5), NAMES)
+    found = output.found(PostprocessConfig(score_threshold=0.5))
     assert found.scores.tolist() == [0.5]
