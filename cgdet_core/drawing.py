@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import ThermalConfig
+from cgdet_core.colour_maps import colour_table
+from cgdet_core.config import ColourMap, ThermalConfig
 from cgdet_core.thermal import normalise
 from cgdet_core.types import Detections, GroundTruth, ImageArray, check_image
 
@@ -46,7 +47,7 @@ def class_colour_hex(class_id: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*class_colour(class_id))
 
 
-def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None) -> RgbArray:
+def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None, colour_map: ColourMap = "white_hot") -> RgbArray:
     """What a person sees of a frame: uint8 [H, W, 3]; RGB as it is, thermal counts by their percentiles.
 
     image: uint8/uint16 [H, W] or uint8 RGB [H, W, 3]. Raises InputError for anything else.
@@ -55,7 +56,9 @@ def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None) -> RgbArray:
     if image.ndim == 3:
         return np.array(image, np.uint8)
     grey = np.rint(normalise(image, thermal or ThermalConfig()) * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    if colour_map == "white_hot":
+        return np.repeat(grey[..., None], 3, axis=2)
+    return colour_table(colour_map)[grey]
 
 
 def draw(
@@ -65,6 +68,7 @@ def draw(
     truth: GroundTruth | None = None,
     thermal: ThermalConfig | None = None,
     scale: float = 1,
+    colour_map: ColourMap = "white_hot",
 ) -> RgbArray:
     """The frame with its detections: uint8 [round(H * scale), round(W * scale), 3], RGB.
 
@@ -74,13 +78,13 @@ def draw(
     Objects of `truth` get thin dashed boxes, regions to ignore dotted ones. Lines and letters grow
     with the picture; everything stays inside it.
     """
-    picture = to_rgb(image, thermal)
+    picture = to_rgb(image, thermal, colour_map)
     if scale != 1:
         size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
     picture = np.ascontiguousarray(picture)
-    line_px = max(1, round(min(picture.shape[:2]) / 400))
+    line_px = max(1, round(min(picture.shape[:2]) / 256))
     boxes = [_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
     # the best last, on top
     for corners, class_id in reversed(list(zip(boxes, detections.class_ids, strict=True))):
@@ -88,8 +92,9 @@ def draw(
             _dark_edge(picture, corners, line_px)
         cv2.rectangle(picture, corners[:2], corners[2:], class_colour(int(class_id)), line_px)
     if truth is not None:
+        thin_px = max(1, line_px // 2)
         for box, ignore in zip(truth.boxes_xyxy_px, truth.ignore, strict=True):
-            _dashed_rectangle(picture, _corners(box * scale, picture, line_px), line_px, dotted=bool(ignore))
+            _dashed_rectangle(picture, _corners(box * scale, picture, thin_px), thin_px, dotted=bool(ignore))
     labels = _LabelPlaces(boxes, picture)
     for corners, class_id, score in zip(boxes, detections.class_ids, detections.scores, strict=True):
         known = 0 <= class_id < len(class_names)

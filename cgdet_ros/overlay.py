@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from cgdet_core.config import OverlayConfig, ThermalConfig
 from cgdet_core.types import Detections, ImageArray
 
+# letters of the least readable size are then a sixtieth of the picture's height
+_READABLE_ROWS = 480
+_GREATEST_SCALE = 4
+
 
 def draw_overlay(
     image: ImageArray,
@@ -15,10 +19,15 @@ def draw_overlay(
     thermal: ThermalConfig,
     style: OverlayConfig,
 ) -> ImageArray:
-    """uint8 [round(H * scale), round(W * scale), 3] in RGB order: the frame as the network sees it, with its boxes."""
+    """uint8 [round(H * scale), round(W * scale), 3] in RGB order: the frame as the network sees it, with its boxes.
+
+    A scale of 0 is the least whole number that gives `_READABLE_ROWS`, and not more than `_GREATEST_SCALE`.
+    """
     from cgdet_core.drawing import draw
 
-    return draw(image, detections.above(style.min_score), class_names, thermal=thermal, scale=style.scale)
+    scale = style.scale or min(_GREATEST_SCALE, -(-_READABLE_ROWS // image.shape[0]))
+    shown = detections.above(style.min_score)
+    return draw(image, shown, class_names, thermal=thermal, scale=scale, colour_map=style.colour_map)
 
 
 def encode_jpeg(picture: ImageArray, quality: int) -> bytes:

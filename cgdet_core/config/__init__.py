@@ -9,7 +9,14 @@ from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig
 from cgdet_core.config.losses import AssignerConfig, ContrastConfig, GuidanceConfig, LossConfig, TermConfig
 from cgdet_core.config.measuring import CompareConfig, EvaluationConfig
 from cgdet_core.config.network import Activation, BlockKind, Depth, ModelConfig, PostprocessConfig, ThermalConfig
-from cgdet_core.config.node import DiagnosticsConfig, NodeConfig, OverlayConfig, ReplayConfig, parse_class_thresholds
+from cgdet_core.config.node import (
+    ColourMap,
+    DiagnosticsConfig,
+    NodeConfig,
+    OverlayConfig,
+    ReplayConfig,
+    parse_class_thresholds,
+)
 from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.recipe import Recipe, TrainConfig
 from cgdet_core.config.settings import Fraction, Settings
@@ -23,6 +30,7 @@ __all__ = [
     "AugmentConfig",
     "BagConfig",
     "BlockKind",
+    "ColourMap",
     "CompareConfig",
     "ContrastConfig",
     "Depth",

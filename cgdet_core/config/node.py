@@ -9,12 +9,17 @@ from pydantic import Field, field_validator
 
 from cgdet_core.config.settings import Fraction, Settings
 
+ColourMap = Literal["white_hot", "black_hot", "ironbow", "inferno", "cividis"]
+
 
 class OverlayConfig(Settings):
     """What the node draws on its `overlay` topic (cgdet_ros/overlay.py)."""
 
     min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
-    scale: float = Field(1.0, ge=0.25, le=4, description="size of the picture, in sizes of the frame")
+    colour_map: ColourMap = Field("white_hot", description="colours of a thermal frame; RGB frames keep their own")
+    scale: float = Field(
+        0.0, ge=0, le=8, description="size of the picture, in sizes of the frame; 0: whole times, for 480 rows or more"
+    )
     jpeg_quality: int = Field(90, ge=1, le=100, description="quality of the compressed picture")
 
 

@@ -71,7 +71,8 @@ def test_a_label_is_as_large_at_every_corner_of_the_frame_as_in_its_middle() -> 
     assert 10 <= wanted[1] <= 30
     for box in [(-20, -20, 30, 30), (600, -10, 660, 40), (-5, 440, 40, 490), (610, 450, 700, 500), (636, 0, 640, 480)]:
         left, top, right, bottom = label_of(size, box)
-        assert (right - left, bottom - top) == pytest.approx(wanted, abs=2)
+        # where the box is as narrow as its lines, these touch the label
+        assert (right - left, bottom - top) == pytest.approx(wanted, abs=4)
 
 
 def test_letters_and_lines_grow_with_the_picture() -> None:
@@ -80,8 +81,8 @@ def test_letters_and_lines_grow_with_the_picture() -> None:
     assert (large[3] - large[1]) / (small[3] - small[1]) == pytest.approx(2160 / 512, rel=0.25)
     thin = draw(np.zeros((512, 640), np.uint8), detections((100, 100, 300, 300)), NAMES)
     thick = draw(np.zeros((2160, 3840), np.uint8), detections((400, 400, 1200, 1200)), NAMES)
-    assert coloured(thin)[250, 80:120].sum() == 1
-    assert coloured(thick)[1000, 380:420].sum() >= 4
+    assert coloured(thin)[250, 80:120].sum() == 3
+    assert coloured(thick)[1000, 380:420].sum() >= 6
 
 
 def test_labels_leave_at_least_half_of_every_box_free(monkeypatch: pytest.MonkeyPatch) -> None:
