@@ -91,6 +91,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node; may be repeated"
     )
+    parser.add_argument("--namespace", metavar="NS", help="of the node and its topics (default: one of its own)")
     parser.add_argument("--detector", metavar="FILE", help="the node's executable (default: the installed one)")
     parser.add_argument("--no-video", action="store_true", help="write no annotated video")
     parser.add_argument("--verbose", action="store_true", help="show what the node prints")
@@ -144,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_ros.replay_results import Labels, Replay, failure, read_labels, write_results
     from cgdet_ros.replay_run import play, read_ahead
 
-    namespace = f"/cgdet_replay_{os.getpid()}"
+    namespace = "/" + (arguments.namespace or f"cgdet_replay_{os.getpid()}").strip("/")
     image_topic = f"{namespace}/image"
     print(f"replaying {topic} of {arguments.bag}: {total} frames, ROS domain {domain}, node {executable}", flush=True)
     ros_arguments = _node_arguments(arguments, namespace, image_topic)

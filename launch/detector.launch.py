@@ -5,72 +5,73 @@ ros2 launch cgdet_ros detector.launch.py image:=/flir/image_raw namespace:=front
 ros2 launch cgdet_ros detector.launch.py image:=/flir/image_raw params_file:=my.yaml rviz:=true
 """
 
-import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
+from cgdet_ros import launch_checks as checks
+from cgdet_ros import launching
 from launch import LaunchDescription
 
 # share/cgdet_ros once installed, the root of the sources before
 SHARE = Path(__file__).resolve().parents[1]
 
+# name: (default, description); what is left empty does not override the parameter file
 ARGUMENTS = {
     "image": ("image", "topic of the thermal images (sensor_msgs/Image)"),
-    "image_transport": ("", "raw, or compressed (JPEG, PNG) behind that topic; empty: what the parameter file says"),
+    "image_transport": ("", "raw, or compressed (JPEG, PNG on <image>/compressed); empty: as in the parameter file"),
     "namespace": ("", "namespace of the node and of its topics"),
     "name": ("thermal_detector", "name of the node"),
-    "params_file": (str(SHARE / "config" / "detector.yaml"), "parameter file (YAML)"),
-    "model": ("", "model file (.safetensors); empty: what the parameter file says"),
-    "device": ("", "auto, cpu, cuda or cuda:N; empty: what the parameter file says"),
-    "autostart": ("true", "true: drive the node to active; false: leave that to a lifecycle manager"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
-    "respawn": ("false", "true: start the node again when it ends"),
-    "use_sim_time": ("false", "true: the clock of a simulation or of a bag"),
+    "params_file": ("", "parameter file (YAML) for this node or for /**; empty: the shipped config/detector.yaml"),
+    "model": (
+        "",
+        "model file (.safetensors, or an export); empty: as in the parameter file, which is the shipped model",
+    ),
+    "device": ("", "auto, cpu, cuda or cuda:N; empty: as in the parameter file, which is auto"),
+    "threads": ("", "CPU threads of the arithmetic, 0: the backend chooses; empty: as in the parameter file"),
+    "detections": ("detections", "topic of the answers (vision_msgs/Detection2DArray)"),
+    "overlay": ("overlay", "topic of the pictures with boxes; they are drawn only while somebody subscribes"),
+    "colour_map": (
+        "",
+        "colours of the overlay, such as white_hot, black_hot, inferno; empty: as in the parameter file",
+    ),
     "rviz": ("false", "true: show the overlay in RViz"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "autostart": ("true", "true: the node drives itself to active; false: a lifecycle manager does"),
+    "respawn": ("false", "true: start the node again, two seconds after it ended"),
+    "use_sim_time": ("false", "true: the clock of a simulation or of a bag"),
 }
 
-# the arguments that are parameters of the same name
-TEXTS = ("model", "device", "image_transport")
 
-# An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-
-
-def dds_profile():
-    """What the node's environment gets in addition."""
-    if any(os.environ.get(name) for name in PROFILE_VARIABLES):
-        return {}
-    return dict.fromkeys(PROFILE_VARIABLES, str(SHARE / "config" / "fastdds_large_frames.xml"))
-
-
-def detector(context):
-    """The node; arguments that are left empty do not override the parameter file."""
-
-    def value(name):
-        return LaunchConfiguration(name).perform(context)
-
-    given = {name: ParameterValue(value(name), value_type=str) for name in TEXTS if value(name)}
-    flags = {name: ParameterValue(value(name).lower() == "true") for name in ("autostart", "use_sim_time")}
-    return [
-        Node(
-            package="cgdet_ros",
-            executable="detector",
-            name=value("name"),
-            namespace=value("namespace"),
-            parameters=[value("params_file"), {**flags, **given}],
-            remappings=[("image", value("image"))],
-            arguments=["--ros-args", "--log-level", value("log_level")],
-            additional_env=dds_profile(),
-            respawn=value("respawn").lower() == "true",
-            output="screen",
-            emulate_tty=True,
-        )
-    ]
+def processes(context):
+    """The node, and RViz where it is asked for."""
+    given = launching.values_of(context, "detector.launch.py", ARGUMENTS)
+    sim_time = checks.flag("use_sim_time", given["use_sim_time"])
+    parameters = {"autostart": checks.flag("autostart", given["autostart"]), "use_sim_time": sim_time}
+    if given["image_transport"]:
+        parameters["image_transport"] = checks.one_of("image_transport", given["image_transport"], checks.TRANSPORTS)
+    if given["model"]:
+        parameters["model"] = str(checks.existing_file("model", given["model"]))
+    if given["device"]:
+        parameters["device"] = checks.device(given["device"])
+    if given["threads"]:
+        parameters["threads"] = checks.whole_number("threads", given["threads"])
+    if given["colour_map"]:
+        parameters["overlay.colour_map"] = given["colour_map"]
+    topics = {name: given[name] for name in ("image", "detections", "overlay")}
+    node = launching.detector(
+        SHARE,
+        name=given["name"],
+        namespace=given["namespace"],
+        topics=topics,
+        params_file=checks.existing_file("params_file", given["params_file"]) if given["params_file"] else None,
+        parameters=parameters,
+        log_level=checks.one_of("log_level", given["log_level"], checks.LOG_LEVELS),
+        respawn=checks.flag("respawn", given["respawn"]),
+    )
+    if not checks.flag("rviz", given["rviz"]):
+        return [node]
+    return [node, launching.rviz(SHARE / "rviz" / "detector.rviz", given["namespace"], topics, sim_time)]
 
 
 def generate_launch_description():
@@ -80,14 +81,6 @@ def generate_launch_description():
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
-            OpaqueFunction(function=detector),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", str(SHARE / "rviz" / "detector.rviz")],
-                remappings=[("image", LaunchConfiguration("image"))],
-                namespace=LaunchConfiguration("namespace"),
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
+            OpaqueFunction(function=processes),
         ]
     )

@@ -1,41 +1,142 @@
-"""A bag through the detector, with a report at the end.
+"""A bag through the detector: with a report at the end, or by `ros2 bag play` to look at.
 
-ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw out:=replay_results
+ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw out:=results
+ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw rviz:=true
+ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_raw player:=ros2bag rviz:=true loop:=true
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+import os
+from pathlib import Path
 
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.event_handlers import OnProcessExit
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+
+from cgdet_ros import launch_checks as checks
+from cgdet_ros import launching
 from launch import LaunchDescription
 
+SHARE = Path(__file__).resolve().parents[1]
+NAMESPACE = "cgdet_replay"
+# ros2 bag's clock ticks 40 times a second by default: ages would be wrong by as much as 25 ms
+CLOCK_HZ = "200"
+
 ARGUMENTS = {
-    "topic": ("", "image topic; empty: the only or the most thermal-looking one"),
-    "model": ("", "model file (.safetensors); empty: the shipped one"),
+    "topic": ("", "image topic; empty: the only or the most thermal-looking one (player:=ros2bag needs it)"),
+    "player": (
+        "cgdet",
+        "cgdet: this package's replay, frame for frame by the header stamps, with a report at the end; "
+        "ros2bag: `ros2 bag play` with its clock as simulated time, to look at",
+    ),
+    "model": ("", "model file (.safetensors, or an export); empty: the shipped one"),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: auto"),
-    "rate": ("1.0", "speed; 1 is real time, 0 sends each frame after the answer to the one before"),
-    "out": ("build/replay", "folder of the results"),
+    "params_file": ("", "parameter file (YAML) of the node; player:=ros2bag only"),
+    "rate": ("1.0", "speed; 1 is real time; 0, not with ros2bag: each frame after the answer to the one before"),
+    "loop": ("false", "true: from the start again at the end of the bag; player:=ros2bag only"),
+    "out": ("build/replay", "folder of the report; player:=cgdet only"),
+    "rviz": ("false", "true: show the overlay in RViz"),
+    "log_level": ("info", "of the node: debug, info, warn, error or fatal; player:=ros2bag only"),
 }
 
 
-def replay(context):
-    """The command, with the options that are not empty."""
-    words = []
-    for name in ("bag", *ARGUMENTS):
-        value = LaunchConfiguration(name).perform(context)
-        if value:
-            words += [f"--{name}", value]
-    return [Node(package="cgdet_ros", executable="replay", arguments=words, output="screen", emulate_tty=True)]
+def processes(context):
+    """The replay, or the node and ros2 bag."""
+    given = launching.values_of(context, "replay.launch.py", {"bag": "", **ARGUMENTS})
+    checks.one_of("player", given["player"], ("cgdet", "ros2bag"))
+    if not Path(given["bag"]).expanduser().exists():
+        raise checks.LaunchError(f"bag:={given['bag']}: there is no such file or folder")
+    if given["model"]:
+        given["model"] = str(checks.existing_file("model", given["model"]))
+    if given["device"]:
+        checks.device(given["device"])
+    rate = checks.number("rate", given["rate"])
+    with_view = checks.flag("rviz", given["rviz"])
+    from_ros2bag = given["player"] == "ros2bag"
+    if from_ros2bag and not (given["topic"] and rate > 0):
+        raise checks.LaunchError("player:=ros2bag needs topic:=, the thermal images of the bag, and a rate above 0")
+    started = ros2bag(given) if from_ros2bag else report(given, with_view)
+    if with_view:
+        # the replay brings the images to the node under its own name
+        topics = {"image": given["topic"]} if from_ros2bag else {}
+        started.append(launching.rviz(SHARE / "rviz" / "detector.rviz", NAMESPACE, topics, from_ros2bag))
+    return started
+
+
+def report(given, with_view):
+    """The replay command, with the options that are not empty; the launch ends with it."""
+    words = [
+        word
+        for name in ("bag", "topic", "model", "device", "rate", "out")
+        if given[name]
+        for word in (f"--{name}", given[name])
+    ]
+    environment = {}
+    if with_view:
+        # the replay takes a domain of its own where none is named, in which RViz would not see it
+        words += ["--namespace", f"/{NAMESPACE}"]
+        environment["ROS_DOMAIN_ID"] = os.environ.get("ROS_DOMAIN_ID") or "0"
+    return [
+        Node(
+            package="cgdet_ros",
+            executable="replay",
+            arguments=words,
+            additional_env=environment,
+            output="screen",
+            emulate_tty=True,
+            on_exit=Shutdown(reason="the replay has ended"),
+        )
+    ]
+
+
+def ros2bag(given):
+    """The node on simulated time, and the bag as soon as the node is active; the launch ends with either."""
+    parameters = {"use_sim_time": True, **{name: given[name] for name in ("model", "device") if given[name]}}
+    node = launching.detector(
+        SHARE,
+        name="thermal_detector",
+        namespace=NAMESPACE,
+        topics={"image": given["topic"]},
+        params_file=checks.existing_file("params_file", given["params_file"]) if given["params_file"] else None,
+        parameters=parameters,
+        log_level=checks.one_of("log_level", given["log_level"], checks.LOG_LEVELS),
+        respawn=False,
+        action=LifecycleNode,
+    )
+    words = ["ros2", "bag", "play", given["bag"], "--clock", CLOCK_HZ, "--rate", given["rate"]]
+    words += ["--disable-keyboard-controls", *(["--loop"] if checks.flag("loop", given["loop"]) else [])]
+    bag = ExecuteProcess(
+        cmd=[*words, "--topics", given["topic"]],
+        additional_env=launching.large_frames(SHARE),
+        output="screen",
+        on_exit=Shutdown(reason="the bag has ended"),
+    )
+    ready = OnStateTransition(target_lifecycle_node=node, goal_state="active", entities=[bag])
+    refused = OnStateTransition(
+        target_lifecycle_node=node,
+        start_state="configuring",
+        goal_state="unconfigured",
+        entities=[Shutdown(reason="the node could not be configured, see above")],
+    )
+    gone = OnProcessExit(target_action=node, on_exit=[OpaqueFunction(function=end)])
+    return [*(RegisterEventHandler(handler) for handler in (ready, refused, gone)), node]
+
+
+def end(context):
+    """Nothing, where the end has begun already: the node ends then too."""
+    return [] if context.is_shutdown else [Shutdown(reason="the node has ended")]
 
 
 def generate_launch_description():
     return LaunchDescription(
         [
-            DeclareLaunchArgument("bag", description="rosbag2 folder, .mcap, .db3 or .bag file"),
+            DeclareLaunchArgument(
+                "bag", description="rosbag2 folder or .mcap or .db3; with player:=cgdet a ROS 1 .bag too"
+            ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
-            OpaqueFunction(function=replay),
+            OpaqueFunction(function=processes),
         ]
     )

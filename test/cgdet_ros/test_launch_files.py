@@ -1,21 +1,61 @@
-"""The launch files: what they name exists, and, where ROS's launch is installed, they describe the right processes."""
+"""The launch files: what they name exists, on every machine; and where ROS's launch is installed, they really run."""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
+from cgdet_ros import launch_checks
 from cgdet_ros.parameters import parameter_specs
 
-FILES = ("detector.launch.py", "replay.launch.py")
+FILES = ("detector.launch.py", "cameras.launch.py", "replay.launch.py")
+# how a launch is asked for in docs, docstrings and the files' own words
+_COMMAND = re.compile(r"ros2 launch cgdet_ros (\S+\.launch\.py)((?: +[\w-]+:=\S+)*)")
+
+
+def source(repository: Path, file: str) -> str:
+    folder = "launch" if file.endswith(".launch.py") else "cgdet_ros"
+    return (repository / folder / file).read_text(encoding="utf-8")
+
+
+def arguments_of(repository: Path, file: str) -> dict[str, str]:
+    """Name and description of each argument: those of ARGUMENTS, and those declared one by one."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(source(repository, file))):
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS":
+            assert isinstance(node.value, ast.Dict)
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                assert isinstance(key, ast.Constant)
+                assert isinstance(value, ast.Tuple)
+                found[key.value] = ast.literal_eval(value.elts[1])
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "DeclareLaunchArgument":
+            (name,) = node.args
+            words = {item.arg: item.value for item in node.keywords}
+            if isinstance(name, ast.Constant):
+                found[name.value] = ast.literal_eval(words["description"])
+    return found
+
+
+def read_arguments(repository: Path, file: str) -> set[str]:
+    """The names x of every given["x"], and of the tuples of words that given[name] goes through."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source(repository, file))):
+        subscript = isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "given"
+        if subscript and isinstance(node.slice, ast.Constant):
+            found.add(node.slice.value)
+        if isinstance(node, ast.comprehension) and isinstance(node.iter, ast.Tuple):
+            found |= {item.value for item in node.iter.elts if isinstance(item, ast.Constant)}
+    return found
 
 
 def executables(repository: Path) -> set[str]:
@@ -23,29 +63,82 @@ def executables(repository: Path) -> set[str]:
     return set(re.findall(r'"([\w-]+) = cgdet\w+[.\w]*:main"', (repository / "setup.py").read_text(encoding="utf-8")))
 
 
-def keywords(repository: Path, file: str, call: str) -> list[dict[str, Any]]:
-    """The constant keyword arguments of every call of `call` in a launch file."""
-    tree = ast.parse((repository / "launch" / file).read_text(encoding="utf-8"))
-    return [
-        {item.arg: item.value.value for item in node.keywords if item.arg and isinstance(item.value, ast.Constant)}
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == call
-    ]
+def test_every_launch_file_is_tested_here(repository: Path) -> None:
+    assert {path.name for path in (repository / "launch").glob("*")} - {"__pycache__"} == set(FILES)
+
+
+def test_every_executable_that_is_launched_is_installed(repository: Path) -> None:
+    launched = []
+    for file in (*FILES, "launching.py"):
+        for node in ast.walk(ast.parse(source(repository, file))):
+            if isinstance(node, ast.Call):
+                words = {item.arg: item.value.value for item in node.keywords if isinstance(item.value, ast.Constant)}
+                if "executable" in words:
+                    launched.append((words["package"], words["executable"]))
+    assert sorted(launched) == [("cgdet_ros", "detector"), ("cgdet_ros", "replay"), ("rviz2", "rviz2")]
+    assert {"detector", "replay"} <= executables(repository)
+
+
+@pytest.mark.parametrize("file", [*FILES, "launching.py"])
+def test_every_file_that_is_named_lies_in_the_share_folder(repository: Path, file: str) -> None:
+    named = re.findall(r'(?:SHARE|share)((?: / "[^"]+")+)', source(repository, file))
+    assert named
+    for path in named:
+        assert (repository / Path(*re.findall(r'"([^"]+)"', path))).is_file(), path
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_executable_that_is_launched_is_installed(file: str, repository: Path) -> None:
-    own = [node for node in keywords(repository, file, "Node") if node["package"] == "cgdet_ros"]
-    assert own
-    assert {node["executable"] for node in own} <= executables(repository)
+def test_every_argument_is_described_and_used(repository: Path, file: str) -> None:
+    arguments = arguments_of(repository, file)
+    assert all(len(description) > 10 for description in arguments.values()), arguments
+    assert read_arguments(repository, file) == set(arguments)
 
 
-def test_every_file_that_is_named_lies_in_the_share_folder(repository: Path) -> None:
-    source = (repository / "launch" / "detector.launch.py").read_text(encoding="utf-8")
-    named = re.findall(r'SHARE((?: / "[^"]+")+)', source)
-    assert len(named) == 3
-    for path in named:
-        assert (repository / Path(*re.findall(r'"([^"]+)"', path))).is_file(), path
+@pytest.mark.parametrize("file", ["detector.launch.py", "cameras.launch.py", "replay.launch.py"])
+def test_every_parameter_that_is_set_is_one_of_the_node(repository: Path, file: str) -> None:
+    declared = {spec.name for spec in parameter_specs()} | {"use_sim_time"}
+    set_here: set[str] = set()
+    for node in ast.walk(ast.parse(source(repository, file))):
+        if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "parameters":
+            assert isinstance(node.slice, ast.Constant)
+            set_here.add(node.slice.value)
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("parameters", "common"):
+            for part in ast.walk(node.value):
+                keys = part.keys if isinstance(part, ast.Dict) else []
+                set_here |= {key.value for key in keys if isinstance(key, ast.Constant)}
+    assert "use_sim_time" in set_here
+    assert set_here <= declared
+
+
+def test_every_option_of_the_replay_is_one(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cgdet_ros.replay import main
+
+    text = source(repository, "replay.launch.py")
+    report = text[text.index("def report") : text.index("def ros2bag")]
+    (names,) = re.findall(r"for name in \(([^)]+)\)", report)
+    options = {f"--{name}" for name in re.findall(r'"(\w+)"', names)} | set(re.findall(r'"(--[\w-]+)"', report))
+    assert {"--bag", "--out", "--namespace"} <= options
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    offered = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    assert options <= offered
+
+
+def test_choices_in_descriptions_are_those_that_are_taken(repository: Path) -> None:
+    for file in FILES:
+        assert all(level in arguments_of(repository, file)["log_level"] for level in launch_checks.LOG_LEVELS)
+    transports = next(spec for spec in parameter_specs() if spec.name == "image_transport")
+    assert transports.descriptor.additional_constraints == f"one of {', '.join(launch_checks.TRANSPORTS)}"
+
+
+def test_documented_launches_use_arguments_that_there_are(repository: Path) -> None:
+    pages = [repository / "README.md", *(repository / "docs").glob("*.md"), *(repository / "launch").glob("*.py")]
+    pages += [*(repository / "config").glob("*.yaml")]
+    commands = [match for page in pages for match in _COMMAND.finditer(page.read_text(encoding="utf-8"))]
+    assert len(commands) > 5
+    for command in commands:
+        assert command[1] in FILES, command[0]
+        assert set(re.findall(r"([\w-]+):=", command[2])) <= set(arguments_of(repository, command[1])), command[0]
 
 
 def test_the_view_shows_the_overlay(repository: Path) -> None:
@@ -54,35 +147,107 @@ def test_the_view_shows_the_overlay(repository: Path) -> None:
     assert [(item["Class"], item["Topic"]["Value"]) for item in shown] == [("rviz_default_plugins/Image", "overlay")]
 
 
-def load(repository: Path, file: str) -> Any:
-    pytest.importorskip("launch_ros", reason="ROS's launch is not on PyPI; a ROS installation has it")
-    spec = importlib.util.spec_from_file_location("launch_file", repository / "launch" / file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# the real thing
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_launch_argument_is_described(file: str, repository: Path) -> None:
-    description = load(repository, file).generate_launch_description()
-    arguments = description.get_launch_arguments()
-    assert arguments
-    assert all(argument.description for argument in arguments)
+@pytest.fixture
+def launch(repository: Path, tmp_path: Path) -> Launcher:
+    pytest.importorskip("launch_ros", reason="ROS's launch is not on PyPI; a ROS 2 installation has it")
+    return Launcher(repository, tmp_path)
 
 
-def test_launch_arguments_become_parameters_of_the_node(repository: Path) -> None:
-    module = load(repository, "detector.launch.py")
-    from launch import LaunchContext
+class Launcher:
+    """Runs a launch file as `ros2 launch` does, in a process of its own, with the package's executables."""
 
-    context = LaunchContext()
-    context.launch_configurations.update({name: default for name, (default, _) in module.ARGUMENTS.items()})
-    context.launch_configurations.update({"device": "cpu", "autostart": "false", "image": "/flir/image_raw"})
-    (node,) = module.detector(context)
-    assert node.node_package == "cgdet_ros"
-    assert node.node_executable == "detector"
-    written = [node for node in ast.walk(ast.parse(Path(module.__file__).read_text())) if isinstance(node, ast.Tuple)]
-    words = {item.value for entry in written for item in entry.elts if isinstance(item, ast.Constant)}
-    declared = {spec.name for spec in parameter_specs()} | {"use_sim_time"}
-    assert {"model", "device", "autostart", "use_sim_time"} <= words & declared
+    RUN = (
+        "import sys\n"
+        "from launch import LaunchDescription, LaunchService\n"
+        "from launch.actions import IncludeLaunchDescription\n"
+        "from launch.launch_description_sources import AnyLaunchDescriptionSource\n"
+        "service = LaunchService(argv=sys.argv[2:])\n"
+        "words = [tuple(word.split(':=', 1)) for word in sys.argv[2:]]\n"
+        "source = AnyLaunchDescriptionSource(sys.argv[1])\n"
+        "include = IncludeLaunchDescription(source, launch_arguments=words)\n"
+        "service.include_launch_description(LaunchDescription([include]))\n"
+        "sys.exit(service.run())\n"
+    )
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.repository = repository
+        prefix = folder / "prefix"
+        index = prefix / "share/ament_index/resource_index/packages"
+        index.mkdir(parents=True)
+        (index / "cgdet_ros").touch()
+        (prefix / "lib/cgdet_ros").mkdir(parents=True)
+        for name in ("detector", "replay"):
+            (prefix / "lib/cgdet_ros" / name).symlink_to(Path(sys.executable).parent / f"cgdet-{name}")
+        before = os.environ.get("AMENT_PREFIX_PATH")
+        self.environment = {
+            **os.environ,
+            "AMENT_PREFIX_PATH": os.pathsep.join([str(prefix), *([before] if before else [])]),
+            "ROS_LOG_DIR": str(folder / "log"),
+            "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def run(self, file: str, *words: str, until: str = "", limit_s: float = 120) -> str:
+        """What it prints, up to a line with `until`, after which it is interrupted; or to its own end."""
+        command = [sys.executable, "-c", self.RUN, str(self.repository / "launch" / file), *words]
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        lines: list[str] = []
+        seen = not until
+        with process:
+            assert process.stdout is not None
+            watch = subprocess.Popen(["sleep", str(limit_s)])
+            for line in process.stdout:
+                lines.append(line)
+                if until and until in line and not seen:
+                    seen = True
+                    process.send_signal(signal.SIGINT)
+                if watch.poll() is not None:
+                    process.send_signal(signal.SIGINT)
+            watch.kill()
+            watch.wait()
+        said = "".join(lines)
+        assert seen, said
+        return said
+
+
+def test_a_launched_detector_becomes_active_on_its_image(launch: Launcher, tiny_model: Path) -> None:
+    words = ("image:=/flir/image_raw", "namespace:=front", "device:=cpu", f"model:={tiny_model}", "threads:=1")
+    said = launch.run("detector.launch.py", *words, until="active: detecting on /flir/image_raw")
+    assert "[front.thermal_detector]" in said
+    assert str(tiny_model) in said
+
+
+def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_path: Path) -> None:
+    cameras = {
+        name: {"image": f"/{name}/flir", "parameters": {"device": "cpu", "model": str(tiny_model)}}
+        for name in ("left", "right")
+    }
+    file = tmp_path / "cameras.yaml"
+    file.write_text(yaml.safe_dump({"cameras": cameras}), encoding="utf-8")
+    launch.run("cameras.launch.py", f"cameras:={file}", until="[left.thermal_detector]: active: detecting on /left")
+    launch.run("cameras.launch.py", f"cameras:={file}", until="[right.thermal_detector]: active: detecting on /right")
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "complaint"),
+    [
+        ("detector.launch.py", ("imgae:=/x",), "detector.launch.py has no argument 'imgae': did you mean image?"),
+        ("detector.launch.py", ("device:=gpu",), "device:=gpu: give auto, cpu, cuda or cuda:N"),
+        ("detector.launch.py", ("model:=no.safetensors",), "model:=no.safetensors: there is no such file"),
+        ("detector.launch.py", ("params_file:=no.yaml",), "params_file:=no.yaml: there is no such file"),
+        ("cameras.launch.py", ("cameras:=no.yaml",), "cameras:=no.yaml: there is no such file"),
+        ("replay.launch.py", ("bag:=no_bag",), "bag:=no_bag: there is no such file or folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_starts_nothing(
+    launch: Launcher, file: str, words: tuple[str, ...], complaint: str
+) -> None:
+    said = launch.run(file, *words)
+    assert complaint in said
+    assert "Traceback" not in said
+    assert "process started" not in said

@@ -1,0 +1,115 @@
+"""The processes that the launch files start. Imported by them only: ROS's launch is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from launch.logging import launch_config
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from cgdet_ros.launch_checks import check_arguments, overriding, read_yaml
+
+# An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
+_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+# between the end of a node and its next start: one that ends at once must not take a core
+_RESPAWN_DELAY_S = 2.0
+
+
+def values_of(context: Any, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What each argument of a launch file is; LaunchError for words on its command line that are none."""
+    check_arguments(launch_file, context.argv, arguments)
+    return {name: LaunchConfiguration(name).perform(context) for name in arguments}
+
+
+def known_parameters(share: Path) -> tuple[str, ...]:
+    """Names of the node's parameters: the shipped parameter file holds each of them."""
+    values = read_yaml(share / "config" / "detector.yaml")["/**"]["ros__parameters"]
+    return tuple(
+        full
+        for name, value in values.items()
+        for full in ([f"{name}.{key}" for key in value] if isinstance(value, dict) else [name])
+    )
+
+
+def large_frames(share: Path) -> dict[str, str]:
+    """What a process that sends images gets in its environment in addition."""
+    if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
+        return {}
+    return dict.fromkeys(_PROFILE_VARIABLES, str(share / "config" / "fastdds_large_frames.xml"))
+
+
+def detector(
+    share: Path,
+    *,
+    name: str,
+    namespace: str,
+    topics: Mapping[str, str],
+    params_file: Path | None,
+    parameters: Mapping[str, Any],
+    log_level: str,
+    respawn: bool,
+    action: type[Node] = Node,
+) -> Node:
+    """The node with a file's parameters, by default the shipped one's, and `parameters` before them.
+
+    topics: own name -> other. Raises LaunchError for a parameter file that is not for this node.
+    """
+    file = params_file or share / "config" / "detector.yaml"
+    full_name = "/" + "/".join([*namespace.strip("/").split("/"), name]).lstrip("/")
+    given = overriding(file, full_name, parameters)
+    written = Path(launch_config.log_dir) / f"{full_name.strip('/').replace('/', '_')}.yaml"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    return action(
+        package="cgdet_ros",
+        executable="detector",
+        name=name,
+        namespace=namespace,
+        parameters=[str(file), str(written)] if parameters else [str(file)],
+        remappings=[(own, other) for own, other in topics.items() if own != other],
+        arguments=["--ros-args", "--log-level", log_level],
+        additional_env=large_frames(share),
+        respawn=respawn,
+        respawn_delay=_RESPAWN_DELAY_S,
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: bool) -> Node:
+    """RViz with the topics of the node in `namespace`."""
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(config)],
+        namespace=namespace,
+        remappings=[(own, other) for own, other in topics.items() if own != other],
+        parameters=[{"use_sim_time": use_sim_time}],
+        output="screen",
+    )
+
+
+def view_of(config: Path, images: Mapping[str, str]) -> Path:
+    """A copy of an RViz file in the launch's log folder, with its displays for each namespace and its image topic."""
+    view = read_yaml(config)
+    displays = view["Visualization Manager"]["Displays"]
+    view["Visualization Manager"]["Displays"] = [
+        _moved(display, namespace, image) for namespace, image in images.items() for display in displays
+    ]
+    written = Path(launch_config.log_dir) / "cameras.rviz"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(yaml.safe_dump(view, sort_keys=False), encoding="utf-8")
+    return written
+
+
+def _moved(display: Mapping[str, Any], namespace: str, image: str) -> dict[str, Any]:
+    """The display with its name and topic below a namespace."""
+    topic = display["Topic"]
+    own = image if topic["Value"] == "image" else topic["Value"]
+    full = own if own.startswith("/") else f"/{namespace}/{own}"
+    return {**display, "Name": f"{namespace}: {display['Name']}", "Topic": {**topic, "Value": full}}
