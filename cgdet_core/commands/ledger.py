@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +16,9 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.ledger import Spread, Summary
+
+
+TIME = "time"  # of a training crop, over the reference's
 
 
 def add(subparsers: Subparsers) -> None:
@@ -53,6 +56,13 @@ def add(subparsers: Subparsers) -> None:
     showing.add_argument("ledger", type=Path, metavar="F.jsonl")
     showing.add_argument(
         "--against", default="baseline", metavar="NAME", help="recipe to differ from (default: %(default)s)"
+    )
+    showing.add_argument("--protocol", metavar="HASH", help="only the rows of this protocol (default: all, one by one)")
+    showing.add_argument(
+        "--columns", nargs="+", metavar="NAME", help="only these, such as mAP50 night 'AP50 car' time (default: all)"
+    )
+    showing.add_argument(
+        "--recipes", nargs="+", metavar="NAME", help="only these recipes, in this order (default: all)"
     )
     add_json_argument(showing, "means and differences")
     showing.set_defaults(run=run_show)
@@ -167,7 +177,15 @@ def run_show(arguments: argparse.Namespace) -> int:
     rows = read_ledger(arguments.ledger)
     if not rows:
         raise InputError(f"{arguments.ledger}: holds no row: add runs with `cgdet ledger add`")
-    protocols = summarise(rows, arguments.against)
+    if arguments.protocol is not None:
+        known = dict.fromkeys(row["protocol"] for row in rows)
+        rows = [row for row in rows if row["protocol"] == arguments.protocol]
+        if not rows:
+            raise InputError(f"--protocol {arguments.protocol}: {arguments.ledger} has {', '.join(known)}")
+    protocols = {
+        protocol: _chosen(recipes, arguments.recipes)
+        for protocol, recipes in summarise(rows, arguments.against).items()
+    }
     if arguments.json is not None:
         summary = {key: [asdict(each) for each in recipes] for key, recipes in protocols.items()}
         print_or_write_json(summary, arguments.json)
@@ -177,7 +195,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             held = ", ".join(f"{path} fold {fold}" for path, fold in row["held_out"].items())
             judge = f"judged on {row['judged_on']}" if row.get("judged_on") else f"held out: {held}"
             print(f"protocol {protocol}: {row['images']} crops, start {row['init'] or 'none'}, {judge}")
-            print(_table(recipes, arguments.against))
+            print(_table(recipes, arguments.against, arguments.columns))
             print()
     return 0
 
@@ -187,19 +205,40 @@ def _mean(spread: Spread) -> str:
     return f"{spread.mean:.3f}" + (f" ± {spread.deviation:.3f}" if spread.count > 1 else "")
 
 
-def _table(recipes: list[Summary], against: str) -> str:
-    """Markdown: means over seeds with their spread, then the paired differences with their standard errors."""
-    from cgdet_core.evaluation.ledger import LESS_IS_BETTER, MEASURES
+def _chosen(recipes: list[Summary], names: Sequence[str] | None) -> list[Summary]:
+    if names is None:
+        return recipes
+    known = {each.name: each for each in recipes}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--recipes {name}: the protocol has {', '.join(known)}: choose of these")
+    return [known[name] for name in names]
+
+
+def _columns(recipes: list[Summary], chosen: Sequence[str] | None) -> list[str]:
+    """The measures that all recipes have, and the time of training; of these the chosen ones, in their order."""
+    from cgdet_core.evaluation.ledger import MEASURES
 
     classes = [name for name in recipes[0].measures if name.startswith("AP50 ")]
     columns = [*list(MEASURES)[:2], *classes, *list(MEASURES)[2:]]
-    columns = [name for name in columns if all(name in each.measures for each in recipes)]
-    heads = [f"{name} ↓" if name in LESS_IS_BETTER else name for name in columns]
-    lines = ["| recipe | seeds | " + " | ".join(heads) + " | time ↓ |", "|---" * (len(columns) + 3) + "|"]
+    columns = [*(name for name in columns if all(name in each.measures for each in recipes)), TIME]
+    for name in chosen or ():
+        if name not in columns:
+            raise InputError(f"--columns {name}: the rows have {', '.join(columns)}: choose of these")
+    return list(chosen or columns)
+
+
+def _table(recipes: list[Summary], against: str, chosen: Sequence[str] | None) -> str:
+    """Markdown: means over seeds with their spread, then the paired differences with their standard errors."""
+    from cgdet_core.evaluation.ledger import LESS_IS_BETTER
+
+    columns = _columns(recipes, chosen)
+    heads = [f"{name} ↓" if name in {*LESS_IS_BETTER, TIME} else name for name in columns]
+    lines = ["| recipe | seeds | " + " | ".join(heads) + " |", "|---" * (len(columns) + 2) + "|"]
     for each in recipes:
-        cells = [_mean(each.measures[name]) for name in columns]
         time = "" if each.step_ratio is None else f"{each.step_ratio:.2f}"
-        lines.append(f"| {each.name} | {' '.join(map(str, each.seeds))} | " + " | ".join(cells) + f" | {time} |")
+        cells = [time if name == TIME else _mean(each.measures[name]) for name in columns]
+        lines.append(f"| {each.name} | {' '.join(map(str, each.seeds))} | " + " | ".join(cells) + " |")
     for each in recipes:
         if not each.differences:
             continue
@@ -209,5 +248,5 @@ def _table(recipes: list[Summary], against: str) -> str:
             spread = each.differences.get(name)
             error = "" if spread is None or spread.count < 2 else f" ± {spread.error:.3f}"
             cells.append("" if spread is None else f"{spread.mean:+.3f}{error}")
-        lines.append(f"| {each.name} − {against} | {shared} shared | " + " | ".join(cells) + " | |")
+        lines.append(f"| {each.name} − {against} | {shared} shared | " + " | ".join(cells) + " |")
     return "\n".join(lines)

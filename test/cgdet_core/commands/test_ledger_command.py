@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -166,3 +167,35 @@ def test_a_ledger_that_is_missing_or_empty_is_one_line(tmp_path: Path, capsys: p
         error = capsys.readouterr().err
         assert name in error
         assert error.count("\n") == 1
+
+
+def test_only_the_protocol_recipes_and_columns_asked_for_are_shown(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    assert main(["ledger", "add", str(ledger), f"baseline={folder / 'a0'}", f"other={folder / 'a1'}"]) == 0
+    (protocol, _) = (json.loads(line)["protocol"] for line in ledger.read_text().splitlines())
+    capsys.readouterr()
+    words = ["ledger", "show", str(ledger), "--protocol", protocol]
+    assert main([*words, "--recipes", "other", "--columns", "AP50 person", "time", "mAP"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "| recipe | seeds | AP50 person | time ↓ | mAP |"
+    assert [line.split(" | ")[:2] for line in lines[3:] if line] == [["| other", "1"]]
+    for wrong in (["--protocol", "01234567"], ["--recipes", "third"], ["--columns", "mAP51"]):
+        assert main([*words, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert wrong[1] in error
+        assert error.count("\n") == 1
+
+
+def test_the_tables_of_the_page_are_those_of_the_ledger() -> None:
+    """Where this fails, rows were added since: python benchmarks/does_rgb_help.py"""
+    root = Path(__file__).parents[3]
+    spec = importlib.util.spec_from_file_location("does_rgb_help", root / "benchmarks" / "does_rgb_help.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (root / "docs" / "does_rgb_help.md").read_text(encoding="utf-8")
+    assert page.count("<!-- cgdet ledger show") == page.count("<!-- end -->") > 3
+    assert script.with_tables(page, root / "docs" / "ledger.jsonl") == page
