@@ -1,7 +1,8 @@
 """The model file: one .safetensors with weights and a JSON description; never a pickle.
 
 The file's metadata hold one key, `cgdet`, with JSON: format version, architecture and widths, class
-names, input size, normalisation, default thresholds, training data and scores.
+names, input size, normalisation, default thresholds, training data and scores. Reading them, and
+where the shipped model lies, imports no PyTorch: a vehicle whose network is compiled needs none.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import torch
+import numpy as np
 from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from cgdet_core.config import ModelConfig, PostprocessConfig, Settings, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
-from cgdet_core.model.detector import Detector
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cgdet_core.model.detector import Detector
 
 FORMAT_VERSION: Final = 1
 ARCHITECTURE: Final = "cgdet-csp-pan-dfl"
@@ -69,7 +73,7 @@ def read_info(path: Path) -> ModelInfo:
     if path.is_dir():
         raise InputError(f"{path}: is a folder: give the .safetensors file in it")
     try:
-        with safe_open(path, framework="pt") as handle:
+        with safe_open(path, framework="np") as handle:
             metadata = handle.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: model file is missing: give a .safetensors file written by cgdet train") from None
@@ -110,6 +114,10 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     weights that are not finite. Nothing of the size that the description states is allocated before
     the file is seen to hold it.
     """
+    import torch
+
+    from cgdet_core.model.detector import Detector
+
     info = read_info(path)
     with torch.device("meta"):
         outline = Detector(info.model)
@@ -145,13 +153,15 @@ def _read_tensors(path: Path, handle: Any, expected: dict[str, Tensor]) -> dict[
                 f"{path}: tensor {name} is {list(value.shape)} {value.dtype}, "
                 f"its description asks for {list(tensor.shape)} {tensor.dtype}"
             )
-        if not torch.isfinite(value).all():
+        if not np.isfinite(value.numpy()).all():
             raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
         state[name] = value
     return state
 
 
 def _read_tensor(path: Path, handle: Any, name: str) -> Tensor:
+    import torch
+
     try:
         return torch.from_numpy(handle.get_tensor(name))
     except (TypeError, AttributeError) as error:  # a type that NumPy or torch lacks, such as bfloat16

@@ -10,18 +10,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.runtime.backends.base import Backend
-from cgdet_core.runtime.backends.devices import choose_device, cpu_precision
+from cgdet_core.runtime.backends.devices import cpu_precision, device_name
 from cgdet_core.runtime.backends.libraries import is_installed, need
 from cgdet_core.runtime.exports.description import SUFFIXES, ExportInfo, export_path, is_export
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info
-
-if TYPE_CHECKING:
-    import torch
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
@@ -48,7 +45,8 @@ class OpenedModel:
 def open_model(path: Path, backend: str, device: str, precision: str, threads: int) -> OpenedModel:
     """The model file or export at `path` in the backend asked for. Raises InputError for what cannot be had.
 
-    threads: CPU threads of this process' arithmetic, 0 leaves the libraries' choice.
+    threads: CPU threads of the network, 0 leaves the library's choice. PyTorch knows one number for the
+    whole process, which is set where PyTorch runs the network; other libraries leave it alone.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend '{backend}' is unknown: use {', '.join(BACKENDS)}")
@@ -56,47 +54,52 @@ def open_model(path: Path, backend: str, device: str, precision: str, threads: i
         raise InputError(f"precision '{precision}' is unknown: use {', '.join(PRECISIONS)}")
     if path.suffix == SUFFIXES["torchscript"]:
         raise InputError(f"{path}: TorchScript holds code and is not loaded: give the .safetensors, .onnx or .xml file")
-    if threads > 0:
-        import torch
-
-        torch.set_num_threads(threads)
     if is_export(path):
         from cgdet_core.runtime.backends.from_export import open_export
 
         return open_export(path, backend, device, precision, threads)
-    read_info(path)  # a model that is none is told before a device that is none
-    chosen_device = choose_device(device)
-    name = choose_backend(chosen_device.type, precision) if backend == "auto" else backend
+    info = read_info(path)  # a model that is none is told before a device that is none
+    chosen_device = device_name(device)
+    name = choose_backend(chosen_device, precision) if backend == "auto" else backend
     check_combination(name, chosen_device, precision)
-    detector, info = load_model(path)
-    sha256 = sha256_of(path)
-    if name == "torch" and chosen_device.type == "cuda":
-        from cgdet_core.runtime.backends.cuda_backend import CudaBackend
-
-        return OpenedModel(CudaBackend(detector, info, chosen_device, precision), info, sha256)
     if name == "torch":
-        from cgdet_core.runtime.backends.torch_backend import TorchBackend
-
-        return OpenedModel(TorchBackend(detector, chosen_device, precision), info, sha256)
+        return _open_torch(path, chosen_device, precision, threads)
     from cgdet_core.runtime.backends import from_export
 
     beside = _beside(path, name, precision)
     if beside is not None:
-        return from_export.open_export(beside, name, str(chosen_device), precision, threads)
+        return from_export.open_export(beside, name, chosen_device, precision, threads)
     if precision == "int8":
         raise InputError(
             f"{path}: precision int8 needs a calibrated export beside it: cgdet export --model {path} --format onnx "
             "--precision int8 --calibration COCO.json"
         )
-    description = ExportInfo(format="onnx", model_sha256=sha256, info=info)
-    return OpenedModel(
-        from_export.compile_model(detector, description, name, chosen_device, precision, threads), info, sha256
-    )
+    description = ExportInfo(format="onnx", model_sha256=sha256_of(path), info=info)
+    compiled = from_export.compile_model(path, description, name, chosen_device, precision, threads)
+    return OpenedModel(compiled, info, description.model_sha256)
 
 
-def choose_backend(device_type: str, precision: str) -> str:
+def _open_torch(path: Path, device: str, precision: str, threads: int) -> OpenedModel:
+    import torch
+
+    from cgdet_core.runtime.backends.cuda_backend import CudaBackend
+    from cgdet_core.runtime.backends.torch_backend import TorchBackend
+
+    if threads > 0:
+        torch.set_num_threads(threads)
+    detector, info = load_model(path)
+    place = torch.device(device)
+    opened: Backend
+    if place.type == "cuda":
+        opened = CudaBackend(detector, info, place, precision)
+    else:
+        opened = TorchBackend(detector, place, precision)
+    return OpenedModel(opened, info, sha256_of(path))
+
+
+def choose_backend(device: str, precision: str) -> str:
     """What `auto` is: see the top of this file."""
-    if device_type == "cuda":
+    if device != "cpu":
         return "torch"
     wanted = cpu_precision() if precision == "auto" else precision
     names = ("openvino", "torch") if wanted == "bf16" else ("openvino", "onnxruntime", "torch")
@@ -118,9 +121,9 @@ def usable(name: str) -> bool:
     return True
 
 
-def check_combination(name: str, device: torch.device, precision: str) -> None:
+def check_combination(name: str, device: str, precision: str) -> None:
     """InputError where a backend does not run on a device, or not in that precision."""
-    on_gpu = device.type == "cuda"
+    on_gpu = device != "cpu"
     supported = _SUPPORTED[name][on_gpu]
     if not supported:
         raise InputError(
@@ -128,8 +131,7 @@ def check_combination(name: str, device: torch.device, precision: str) -> None:
         )
     if precision != "auto" and precision not in supported:
         raise InputError(
-            f"precision '{precision}' is not executed by backend {name} on {device.type}: use auto, "
-            f"{', '.join(supported)}"
+            f"precision '{precision}' is not executed by backend {name} on {device}: use auto, {', '.join(supported)}"
         )
 
 

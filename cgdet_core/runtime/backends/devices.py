@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from cgdet_core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+# what the drivers of NVIDIA's GPUs, of Jetson's, of WSL and of AMD's put into /dev
+_GPU_NODES = ("nvidia*", "nvgpu*", "nvhost*", "nvmap", "dxg", "kfd")
+
+
+def device_name(device: str, dev: Path = Path("/dev")) -> str:
+    """auto, cpu, cuda or cuda:N -> cpu or cuda:N; InputError where it is not to be had.
+
+    For the CPU this imports no PyTorch: half of a node's memory would be its.
+    """
+    if device == "cpu" or (device == "auto" and sys.platform == "linux" and not _has_gpu_driver(dev)):
+        return "cpu"
+    return str(choose_device(device))
+
+
+def _has_gpu_driver(dev: Path) -> bool:
+    return any(next(dev.glob(pattern), None) is not None for pattern in _GPU_NODES)
 
 
 def choose_device(device: str) -> torch.device:
     """auto, cpu, cuda or cuda:N -> the torch device; InputError where it is not to be had."""
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -5,22 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgdet_core import __version__
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import choice
 from cgdet_core.runtime.backends.base import Backend
-from cgdet_core.runtime.backends.devices import choose_device, cpu_flags, cpu_precision
+from cgdet_core.runtime.backends.devices import cpu_flags, cpu_precision, device_name
 from cgdet_core.runtime.exports import cache, reading
 from cgdet_core.runtime.exports.description import METADATA_KEY, ExportInfo
-from cgdet_core.runtime.exports.network_onnx import network_onnx
 from cgdet_core.runtime.model_file import ModelInfo
-
-if TYPE_CHECKING:
-    import torch
-
-    from cgdet_core.model.detector import Detector
 
 _RUN_BY = {".onnx": ("openvino", "onnxruntime", "tensorrt"), ".xml": ("openvino",), ".engine": ("tensorrt",)}
 
@@ -28,13 +22,13 @@ _RUN_BY = {".onnx": ("openvino", "onnxruntime", "tensorrt"), ".xml": ("openvino"
 def open_export(path: Path, backend: str, device: str, precision: str, threads: int) -> choice.OpenedModel:
     """The export at `path`, run by one of the libraries that read it; see choice.open_model."""
     name = _library_of(path, backend, device)
-    chosen_device = choose_device("cpu" if device == "auto" and name == "openvino" else device)
+    chosen_device = device_name("cpu" if device == "auto" and name == "openvino" else device)
     opened: Backend
     if path.suffix == ".engine":
-        from cgdet_core.runtime.backends.tensorrt_backend import TensorRtBackend
+        from cgdet_core.runtime.backends import tensorrt_backend
 
         content, description = reading.read_engine(path)
-        opened = TensorRtBackend(content, description.info, chosen_device, description.precision)
+        opened = tensorrt_backend.open_engine(content, description.info, chosen_device, description.precision)
     elif path.suffix == ".xml":
         from cgdet_core.runtime.backends import openvino_backend
 
@@ -52,14 +46,15 @@ def open_export(path: Path, backend: str, device: str, precision: str, threads: 
 
 
 def compile_model(
-    detector: Detector, description: ExportInfo, name: str, device: torch.device, precision: str, threads: int
+    model: Path, description: ExportInfo, name: str, device: str, precision: str, threads: int
 ) -> Backend:
-    """The network in library `name`, through the cache; takes `detector` over."""
-    from cgdet_core.runtime.backends.torch_backend import fuse
+    """The network of the model file in library `name`, through the cache, which spares PyTorch's import."""
 
     def onnx() -> bytes:
-        height_width, metadata = description.info.input_height_width_px, {METADATA_KEY: description.model_dump_json()}
-        return network_onnx(fuse(detector), height_width, metadata, half=of_file == "fp16")
+        from cgdet_core.runtime.exports.from_model import onnx_of_model
+
+        metadata = {METADATA_KEY: description.model_dump_json()}
+        return onnx_of_model(model, metadata, half=of_file == "fp16", threads=threads)
 
     of_file = "fp16" if name == "tensorrt" and precision in ("auto", "fp16") else "fp32"
     source = {"model": description.model_sha256, "written_by": f"cgdet {__version__}"}
@@ -72,22 +67,22 @@ def _run_onnx(
     info: ModelInfo,
     source: Mapping[str, str],
     name: str,
-    device: torch.device,
+    device: str,
     precision: str,
     threads: int,
 ) -> Backend:
     """What takes time to make is kept in the cache; source: what the ONNX model's bytes depend on."""
-    key: dict[str, object] = {"library": name, "device": device.type, **source}
+    key: dict[str, object] = {"library": name, "device": device.partition(":")[0], **source}
     if name == "onnxruntime":
         from cgdet_core.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(onnx() if "file" in source else _cached(key, onnx), str(device), threads)
+        return OnnxRuntimeBackend(onnx() if "file" in source else _cached(key, onnx), device, threads)
     if name == "tensorrt":
         from cgdet_core.runtime.backends import tensorrt_backend
 
         key |= {"precision": precision, **tensorrt_backend.versions(device)}
         engine = _cached(key, lambda: tensorrt_backend.build_engine(onnx(), device))
-        return tensorrt_backend.TensorRtBackend(engine, info, device, precision)
+        return tensorrt_backend.open_engine(engine, info, device, precision)
     from cgdet_core.runtime.backends import openvino_backend
 
     openvino = openvino_backend.library()
@@ -130,7 +125,7 @@ def _library_of(path: Path, backend: str, device: str) -> str:
     return preferred[0]  # whose absence is told with its remedy
 
 
-def _check_precision(path: Path, description: ExportInfo, name: str, device: torch.device, precision: str) -> None:
+def _check_precision(path: Path, description: ExportInfo, name: str, device: str, precision: str) -> None:
     wanted = description.precision if precision == "auto" else precision
     if (description.precision == "int8") != (wanted == "int8"):
         raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.libraries import need
-from cgdet_core.runtime.exports.network_onnx import INPUT, OUTPUTS
+from cgdet_core.runtime.exports.description import INPUT, OUTPUTS
 from cgdet_core.types import FloatArray
 
 _FATAL_ONLY = 4

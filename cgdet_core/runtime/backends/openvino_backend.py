@@ -11,6 +11,7 @@ import numpy as np
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.libraries import need
+from cgdet_core.runtime.exports.description import OUTPUTS
 from cgdet_core.types import FloatArray
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -27,7 +28,7 @@ class OpenVinoBackend:
         """compiled: an openvino.CompiledModel of one input and the outputs class_logits and box_logits."""
         self.compiled = compiled
         self._request = compiled.create_infer_request()
-        self._outputs = tuple(compiled.output(name) for name in ("class_logits", "box_logits"))
+        self._outputs = tuple(compiled.output(name) for name in OUTPUTS)
         self.precision = executed_precision(compiled)
 
     def infer(self, canvas: FloatArray) -> RawOutput:

@@ -20,7 +20,7 @@ from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
 from cgdet_core.runtime.backends.device_steps import best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.libraries import need
-from cgdet_core.runtime.exports.network_onnx import INPUT, OUTPUTS
+from cgdet_core.runtime.exports.description import INPUT, OUTPUTS
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.types import FloatArray, ImageArray
 
@@ -89,20 +89,25 @@ class TensorRtBackend:
         return RawOutput(class_logits, box_logits)
 
 
+def open_engine(engine: bytes, info: ModelInfo, device: str, precision: str) -> TensorRtBackend:
+    """The backend on device cuda:N; see TensorRtBackend."""
+    return TensorRtBackend(engine, info, torch.device(device), precision)
+
+
 def library() -> Any:
     """The module tensorrt; InputError with the remedy where it is missing."""
     return need("tensorrt", "backend tensorrt", "tensorrt")
 
 
-def versions(device: torch.device) -> dict[str, str]:
+def versions(device: str) -> dict[str, str]:
     """What an engine depends on: TensorRT's version and the kind of GPU."""
     return {"version": library().__version__, "gpu": torch.cuda.get_device_name(device)}
 
 
-def build_engine(onnx: bytes, device: torch.device) -> bytes:
+def build_engine(onnx: bytes, device: str) -> bytes:
     """The serialised engine of an ONNX model, in the types that it states; takes minutes. InputError where refused."""
     trt = library()
-    if device.type != "cuda":
+    if device == "cpu":
         raise InputError("backend tensorrt needs an NVIDIA GPU: use backend torch or openvino")
     logger = trt.Logger(trt.Logger.ERROR)
     with torch.cuda.device(device):

@@ -15,6 +15,8 @@ from cgdet_core.runtime.model_file import ModelInfo
 
 EXPORT_VERSION: Final = 1
 METADATA_KEY: Final = "cgdet"
+INPUT: Final = "image"
+OUTPUTS: Final = ("class_logits", "box_logits")
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript", "tensorrt": ".engine"}
 LOADED_SUFFIXES: Final = (".onnx", ".xml", ".engine")  # TorchScript is for others: it holds code
 _MARKS: Final = (".int8", ".fp16")  # of a precision, between name and suffix

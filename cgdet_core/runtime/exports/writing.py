@@ -43,10 +43,10 @@ def write_export(
     elif info.format == "openvino":
         _write_openvino(path, onnx, description)
     else:
-        from cgdet_core.runtime.backends.devices import choose_device
+        from cgdet_core.runtime.backends.devices import device_name
         from cgdet_core.runtime.backends.tensorrt_backend import build_engine
 
-        engine = build_engine(onnx, choose_device(device))
+        engine = build_engine(onnx, device_name(device))
         path.write_bytes(ENGINE_MAGIC + description.encode() + b"\n" + engine)
 
 

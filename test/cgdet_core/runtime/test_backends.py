@@ -18,8 +18,9 @@ from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import choice, devices
 from cgdet_core.runtime.backends.choice import BACKENDS, choose_backend, open_model
-from cgdet_core.runtime.backends.devices import cpu_flags, cpu_precision
+from cgdet_core.runtime.backends.devices import cpu_flags, cpu_precision, device_name
 from cgdet_core.runtime.backends.libraries import is_installed, need
+from cgdet_core.runtime.exports import from_model
 from cgdet_core.runtime.exports.description import export_path
 from cgdet_core.runtime.predictor import Predictor
 
@@ -191,15 +192,46 @@ def test_the_number_of_threads_reaches_the_library(learned_model: Path) -> None:
         for name in ("openvino", "onnxruntime"):
             if not is_installed(name):
                 continue
+            torch.set_num_threads(3)
             backend = open_model(learned_model, name, "cpu", "fp32", 1).backend
-            assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 3  # PyTorch does not run the network: its threads are the user's
             if name == "openvino":
                 assert backend.compiled.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
                 assert not backend.compiled.get_property("ENABLE_CPU_PINNING")  # type: ignore[attr-defined]
             else:
                 assert backend._session.get_session_options().intra_op_num_threads == 1  # type: ignore[attr-defined]
+        open_model(learned_model, "torch", "cpu", "fp32", 1)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_compiled_network_needs_no_pytorch(learned_model: Path, own_cache: Path) -> None:
+    installed("openvino")
+    code = (
+        "import sys; from pathlib import Path; from cgdet_core.runtime.predictor import Predictor; "
+        f"p = Predictor(Path({str(learned_model)!r}), 'cpu', backend='openvino', threads=1); p.warm_up(1); "
+        "print(p.backend, [name for name in ('torch', 'torchvision') if name in sys.modules])"
+    )
+    for expected in ("openvino ['torch']", "openvino []"):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+
+
+def test_pytorch_is_asked_for_a_gpu_only_where_a_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(devices, "choose_device", lambda device: asked.append(device) or torch.device("cuda:1"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert device_name("auto", tmp_path) == "cpu"
+    assert device_name("cpu", tmp_path) == "cpu"
+    assert not asked
+    assert device_name("cuda:1", tmp_path) == "cuda:1"
+    for name in ("nvidiactl", "nvmap", "dxg", "kfd"):
+        (tmp_path / name).touch()
+        assert device_name("auto", tmp_path) == "cuda:1"
+        (tmp_path / name).unlink()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert device_name("auto", tmp_path) == "cuda:1"
 
 
 def cache_files() -> list[Path]:
@@ -219,10 +251,8 @@ def test_what_was_compiled_is_kept_and_used_again(learned_model: Path, own_cache
     (kept,) = cache_files()
     assert kept.name.startswith("openvino-")
     expected = np.array(first.class_logits)
-    from cgdet_core.runtime.backends import from_export
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(from_export, "network_onnx", None)  # not written again
+        patch.setattr(from_model, "network_onnx", None)  # not written again
         again = open_model(learned_model, "openvino", "cpu", "fp32", 1).backend.infer(canvas)
     np.testing.assert_array_equal(np.array(again.class_logits), expected)
     open_model(learned_model, "openvino", "cpu", "fp32", 2)

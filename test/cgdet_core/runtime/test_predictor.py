@@ -327,9 +327,9 @@ def test_half_precision_finds_the_same_objects(learned_model: Path, predictor: P
 def test_the_number_of_threads_is_set_only_where_asked(learned_model: Path) -> None:
     before = torch.get_num_threads()
     try:
-        Predictor(learned_model, device="cpu")
+        Predictor(learned_model, device="cpu", backend="torch")
         assert torch.get_num_threads() == before
-        Predictor(learned_model, device="cpu", threads=2)
+        Predictor(learned_model, device="cpu", backend="torch", threads=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
