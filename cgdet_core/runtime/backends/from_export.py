@@ -88,6 +88,7 @@ def _run_onnx(
     openvino = openvino_backend.library()
     arithmetic = _of_arithmetic(precision)
     key |= {"version": openvino.__version__, "precision": arithmetic, "threads": threads, "cpu": sorted(cpu_flags())}
+    key["stem"] = "wide"
     kept = cache.load(key)
     compiled: Any = None if kept is None else openvino_backend.from_blob(kept, arithmetic, threads)
     if compiled is None:

@@ -11,6 +11,7 @@ import numpy as np
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.libraries import need
+from cgdet_core.runtime.backends.openvino_stem import widen_stem
 from cgdet_core.runtime.exports.description import OUTPUTS
 from cgdet_core.types import FloatArray
 
@@ -77,7 +78,8 @@ def compile_onnx(onnx: bytes, precision: str, threads: int) -> Any:
 
 
 def compile_network(network: Any, precision: str, threads: int) -> Any:
-    """An openvino.CompiledModel of an openvino.Model."""
+    """An openvino.CompiledModel of an openvino.Model, whose first convolution is changed for it."""
+    widen_stem(network)
     try:
         return core().compile_model(network, "CPU", settings(precision, threads))
     except RuntimeError as error:
