@@ -39,7 +39,11 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("thermal_detector", **node_arguments)
-        self._config = parameters.declare_parameters(self)
+        try:
+            self._config = parameters.declare_parameters(self)
+        except Exception:
+            self.destroy_node()  # it would be seen by others for as long as the process lives
+            raise
         for name in parameters.unknown_overrides(self):
             self.get_logger().warning(f"parameter '{name}' is none of this node's: it is ignored")
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -67,7 +71,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def start(self) -> None:
         """Configure and activate; a reason why it does not get there is in the log."""
-        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS and self.context.ok():
             self.trigger_activate()
 
     def close(self) -> None:
@@ -76,6 +80,11 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         if self._pipeline is not None:
             self._pipeline.close()
         self.destroy_node()
+
+    def destroy_node(self) -> None:
+        """In addition to rclpy's, whose state machine holds the node: others would see it while the process lives."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
 
     # transitions
 
@@ -102,7 +111,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._publish_info()
         if self._enabled:
             self._listen()
-        self.get_logger().info(f"active: detecting on {self._image_topic()}")
+        doing = "detecting" if self._enabled else "paused by ~/enable, else detecting"
+        self.get_logger().info(f"active: {doing} on {self._image_topic()}")
         return result
 
     @told
@@ -188,21 +198,23 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
                         "deactivate and clean up first"
                     )
                 self._pipeline.apply(config)
-        except InputError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # one that was not foreseen must not end the node either
+            return SetParametersResult(successful=False, reason=one_line(error))
         self._config = config
         if changed & {"score_threshold", "class_thresholds"} and self.state == "active":
             self._publish_info()
         return SetParametersResult(successful=True)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = bool(request.data)
-        if self.state == "active":
-            if self._enabled:
-                self._active_since_s = time.monotonic()
-                self._listen()
-            else:
-                self._stop_listening()
+        self._enabled, self._active_since_s = bool(request.data), time.monotonic()
+        try:
+            if self.state == "active":
+                (self._listen if self._enabled else self._stop_listening)()
+        except Exception as error:  # an override of quality of service that is none, say
+            self._enabled = False
+            self._log.error(one_line(error))
+            response.success, response.message = False, f"paused, {self.state}: {one_line(error)}"
+            return response
         response.success = True
         response.message = f"{'enabled' if self._enabled else 'paused'}, {self.state}"
         return response
@@ -211,9 +223,9 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         pipeline, outputs = self._pipeline, self._outputs
         assert pipeline is not None
         assert outputs is not None
-        predictor = pipeline.engine.predictor
+        predictor, postprocess = pipeline.engine.predictor, pipeline.postprocess
         names = predictor.info.class_names
-        threshold = min(predictor.postprocess.threshold_of(name) for name in names)
+        threshold = min(postprocess.threshold_of(name) for name in names)
         method = f"{predictor.info.architecture} {predictor.model_path.name} sha256:{predictor.model_sha256[:12]}"
         stamp = self.get_clock().now().to_msg()
         outputs.publish_info(stamp, names, threshold, method, self._configured_times)
@@ -236,7 +248,16 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         if period_s > 0:
             self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
             # steady: a simulated clock that stands still must not silence the node
-            self.create_timer(period_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self.create_timer(period_s, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _report(self) -> None:
+        try:
+            self._publish_diagnostics()
+        except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
+            if self.context.ok():
+                self.get_logger().error(
+                    f"nothing on /diagnostics: {one_line(error)}", throttle_duration_sec=WARNING_PERIOD_S
+                )
 
     def _publish_diagnostics(self) -> None:
         transport, topic = self._config.image_transport, self._image_topic()

@@ -156,13 +156,14 @@ def _of_the_images(
     if without_image_s is None or without_image_s > situation.active_s:
         level = ERROR if 0 < limits.image_error_s < situation.active_s else WARN
         yield level, f"no image yet on {topic} ({heard})"
-    elif without_image_s > limits.image_timeout_s:
-        level = ERROR if 0 < limits.image_error_s < without_image_s else WARN
-        yield level, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
+    elif 0 < limits.image_error_s < without_image_s:
+        yield ERROR, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
+    elif 0 < limits.image_timeout_s < without_image_s:
+        yield WARN, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
     elif outcome.refused or outcome.failed:
         lost = f"{outcome.refused} frames refused and {outcome.failed} failed since the last report"
         yield WARN if outcome.answered else ERROR, f"{lost}, {outcome.answered} answered: {log.last_error}"
-    elif outcome.unanswered_s > limits.image_timeout_s:
+    elif 0 < limits.image_timeout_s < outcome.unanswered_s:
         yield ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdet_core.config import NodeConfig
+from cgdet_core.config import NodeConfig, PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.gain import GainSmoother
 from cgdet_core.thermal import cut_telemetry, to_grey
@@ -17,6 +18,9 @@ from cgdet_ros import parameters
 
 if TYPE_CHECKING:
     from cgdet_core.runtime.predictor import Predictor
+
+
+_GPU_NAME = re.compile(r"cuda(:\d+)?")
 
 
 class Engine:
@@ -63,10 +67,11 @@ class Engine:
         if self._smoother is not None:
             self._smoother.forget()
 
-    def predict(self, image: ImageArray, stamp_ns: int) -> Detections:
+    def predict(self, image: ImageArray, stamp_ns: int, postprocess: PostprocessConfig) -> Detections:
         """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
         rows = self._config.telemetry_rows
         predictor = self.predictor
+        predictor.postprocess = postprocess
         if self._smoother is not None:
             picture, _ = cut_telemetry(image, rows)
             limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
@@ -89,7 +94,7 @@ def open_engine(config: NodeConfig) -> Engine:
     try:
         return Engine(config)
     except Exception as error:
-        gpu_asked_for = config.device.startswith("cuda")
+        gpu_asked_for = _GPU_NAME.fullmatch(config.device) is not None
         # with `auto` a GPU is taken where there is one: what is foreseen is then not about the GPU
         perhaps_the_gpu = gpu_asked_for or (config.device == "auto" and not isinstance(error, InputError))
         if not (config.cpu_fallback and perhaps_the_gpu):

@@ -46,6 +46,7 @@ class ImageInput:
         self._on_frame = on_frame
         self._on_refused = on_refused
         self._subscription: Any = None
+        self._open_topic: str | None = None
 
     def open(self, transport: str) -> None:
         """Subscribe, unless that is done already; transport: raw or compressed."""
@@ -57,10 +58,12 @@ class ImageInput:
                 quality_of_service(depth=1, best_effort=True),  # that of sensor data
                 qos_overriding_options=overridable(),
             )
+            self._open_topic = str(self._subscription.topic_name)
 
     def close(self) -> None:
         """End the subscription, where there is one."""
         if self._subscription is not None:
+            self._open_topic = None
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
@@ -87,7 +90,9 @@ class ImageInput:
         self._take(message.header, message.format, lambda: messages.image_from_compressed(message))
 
     def _take(self, header: Header, encoding: str, decode: Callable[[], ImageArray]) -> None:
-        received_s = time.monotonic()
+        received_s, topic = time.monotonic(), self._open_topic
+        if topic is None:  # an executor of many threads had it in hand when the subscription ended
+            return
         self._on_received()
         try:
             image = decode()
@@ -95,7 +100,7 @@ class ImageInput:
             self._on_refused(error)
             return
         kind = f"{image.shape[1]}x{image.shape[0]} {encoding}"
-        self._on_frame(ReceivedFrame(header, image, received_s, self._subscription.topic_name, kind))
+        self._on_frame(ReceivedFrame(header, image, received_s, topic, kind))
 
 
 def message_type(transport: str) -> Any:

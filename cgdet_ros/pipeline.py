@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
-from cgdet_core.config import NodeConfig
+from cgdet_core.config import NodeConfig, PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.shutter import ShutterWatch
 from cgdet_core.thermal import cut_telemetry
+from cgdet_core.types import Detections
 from cgdet_ros import messages, parameters
 from cgdet_ros.engine import Engine, one_line, open_engine
 from cgdet_ros.frame_log import FrameLog
@@ -21,6 +22,14 @@ from cgdet_ros.worker import NewestOnlyWorker
 WARNING_PERIOD_S = 5.0  # between two lines in the log about the same trouble
 
 
+@dataclass(frozen=True)
+class Live:
+    """The settings that may change between two frames, replaced as one: a frame sees those before or those after."""
+
+    config: NodeConfig
+    postprocess: PostprocessConfig
+
+
 class Pipeline:
     """A loaded model and the thread that it runs in, warm; from configure to cleanup of `node`.
 
@@ -30,13 +39,12 @@ class Pipeline:
 
     def __init__(self, node: Any, config: NodeConfig, log: FrameLog, ages: StampAges) -> None:
         self._node = node
-        self._config = config
         self._log = log
         self._ages = ages
-        self._settings_lock = threading.Lock()  # parameters change in one thread, the predictor in another
         self._topic = ""
         self.outputs: Outputs | None = None
         self.engine: Engine = open_engine(config)
+        self._live = Live(config, self.engine.predictor.postprocess)
         self._watch = ShutterWatch(self.engine.predictor.info.thermal, config.diagnostics.gain_jump)
         self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_error)
         # in the thread that will use it
@@ -44,15 +52,18 @@ class Pipeline:
         if self.engine.fallback:
             self._warn_of_fallback()
 
+    @property
+    def postprocess(self) -> PostprocessConfig:
+        """Thresholds and the like of the next frame."""
+        return self._live.postprocess
+
     def apply(self, config: NodeConfig) -> None:
         """Take the live settings of `config` from the next frame on; InputError, with nothing changed, for bad ones."""
         from cgdet_core.runtime.predictor import check_thresholds
 
-        with self._settings_lock:
-            predictor = self.engine.predictor
-            postprocess = parameters.postprocess_of(config, predictor.info.postprocess)
-            predictor.postprocess = check_thresholds(postprocess, predictor.info.class_names)
-            self._config = config
+        info = self.engine.predictor.info  # the same on the GPU and on the CPU in its place
+        postprocess = parameters.postprocess_of(config, info.postprocess)
+        self._live = Live(config, check_thresholds(postprocess, info.class_names))
 
     def offer(self, frame: ReceivedFrame) -> None:
         """Leave `frame` for the worker, in place of one that waits still."""
@@ -72,24 +83,39 @@ class Pipeline:
 
     def _process(self, frame: ReceivedFrame) -> None:
         """In the worker's thread: predict and publish, then whatever else the frame is good for."""
-        config, predictor = self._config, self.engine.predictor
+        live, predictor = self._live, self.engine.predictor
+        config = live.config
         self._topic = frame.topic
         assert self.outputs is not None
         stamp_ns = messages.stamp_to_ns(frame.header.stamp)
-        detections = self.engine.predict(frame.image, stamp_ns)
+        try:
+            detections = self.engine.predict(frame.image, stamp_ns, live.postprocess)
+        except Exception as error:
+            self._on_error(error)
+            if self._node.context.ok() and self.engine.can_fall_back and not isinstance(error, InputError):
+                self._fall_back(error)
+            return
         names = predictor.info.class_names
         class_ids = names if config.class_id == "name" else tuple(str(number) for number in range(len(names)))
         self.outputs.publish_detections(frame.header, detections, class_ids)
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
-        self._ages.answered(stamp_ns, self._node.get_clock().now().nanoseconds)
-        self._look_for_oddities(frame, stamp_ns, config)
-        if self.outputs.overlay_is_watched:
-            try:
-                self.outputs.publish_overlay(
-                    frame.header, frame.image, detections, names, predictor.thermal, config.overlay
-                )
-            except Exception as error:  # the frame is answered: a picture that cannot be drawn changes nothing of it
-                self._on_overlay_error(error)
+        # the frame is answered: what fails from here on changes nothing of it, and is not the GPU's
+        try:
+            self._ages.answered(stamp_ns, self._node.get_clock().now().nanoseconds)
+            self._look_for_oddities(frame, stamp_ns, config)
+        except Exception as error:
+            self._on_error_after_the_answer("the look for frozen and flat frames", error)
+        try:
+            self._draw(frame, detections, config)
+        except Exception as error:
+            self._on_error_after_the_answer("the overlay", error)
+
+    def _draw(self, frame: ReceivedFrame, detections: Detections, config: NodeConfig) -> None:
+        outputs, predictor = self.outputs, self.engine.predictor
+        assert outputs is not None
+        if outputs.overlay_is_watched:
+            names, thermal = predictor.info.class_names, predictor.thermal
+            outputs.publish_overlay(frame.header, frame.image, detections, names, thermal, config.overlay)
 
     def _look_for_oddities(self, frame: ReceivedFrame, stamp_ns: int, config: NodeConfig) -> None:
         self._watch.jump_share = config.diagnostics.gain_jump
@@ -98,10 +124,11 @@ class Pipeline:
         if before is not None:
             self._node.get_logger().info(f"images on {frame.topic} were {before}, now they are {frame.kind}")
 
-    def _on_overlay_error(self, error: Exception) -> None:
+    def _on_error_after_the_answer(self, what: str, error: Exception) -> None:
         if self._node.context.ok():
+            self._log.error(one_line(error))
             self._node.get_logger().warning(
-                f"the overlay of a frame of {self._topic} failed, its detections were published: {one_line(error)}",
+                f"{what} of a frame of {self._topic} failed, its detections were published: {one_line(error)}",
                 throttle_duration_sec=WARNING_PERIOD_S,
             )
 
@@ -114,13 +141,10 @@ class Pipeline:
             f"a frame of {self._topic} failed ({count} so far): {one_line(error)}",
             throttle_duration_sec=WARNING_PERIOD_S,
         )
-        if self.engine.can_fall_back and not isinstance(error, InputError):
-            self._fall_back(error)
 
     def _fall_back(self, error: Exception) -> None:
         try:
-            with self._settings_lock:
-                self.engine.fall_back(error, self._config)
+            self.engine.fall_back(error, self._live.config)
         except Exception as second:  # the next frame that fails tries again
             self._log.error(one_line(second))
             self._node.get_logger().error(f"the CPU cannot take the GPU's place: {one_line(second)}")

@@ -45,7 +45,11 @@ class NewestOnlyWorker(Generic[T]):
 
         self._prepare = prepared
         self._thread.start()
-        ready.wait()
+        try:
+            ready.wait()
+        except BaseException:  # a Ctrl-C: the process is not to end with the thread in the middle of it
+            self.stop()
+            raise
         if failure:
             self._thread.join()
             raise failure[0]

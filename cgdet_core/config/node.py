@@ -28,7 +28,9 @@ class DiagnosticsConfig(Settings):
     (cgdet_ros/diagnostics.py)."""
 
     period_s: float = Field(1.0, ge=0, le=60, description="seconds between two reports; 0: none are sent")
-    image_timeout_s: float = Field(2.0, gt=0, le=3600, description="without an image for this long: a warning")
+    image_timeout_s: float = Field(
+        2.0, ge=0, le=3600, description="without an image for this long: a warning; 0: never"
+    )
     image_error_s: float = Field(10.0, ge=0, le=3600, description="without an image for this long: an error; 0: never")
     rate_warn_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: a warning; 0: never")
     rate_error_hz: float = Field(0.0, ge=0, le=1000, description="images come more slowly: an error; 0: never")

@@ -119,7 +119,15 @@ def test_a_gpu_that_cannot_be_had_is_replaced_by_the_cpu_with_a_warning_that_sta
     assert node._config.device == "cuda:77"
 
 
-@pytest.mark.parametrize(("device", "reason"), [("tpu", "device 'tpu' is unknown"), ("cuda:77", "class")])
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("tpu", "device 'tpu' is unknown"),
+        ("cuda:x", "device 'cuda:x' is unknown"),
+        ("cuda0", "device 'cuda0' is unknown"),
+        ("cuda:77", "class"),
+    ],
+)
 def test_what_is_wrong_apart_from_the_gpu_is_told_as_it_is(
     device: str, reason: str, start_detector: Any, client: Any, tmp_path: Path
 ) -> None:

@@ -314,7 +314,7 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    before, postprocess = node._config, node._pipeline.engine.predictor.postprocess
+    before, postprocess = node._config, node._pipeline.postprocess
     for values, reason in [
         ({"model": "/other.safetensors"}, "'model' can be set while the node is unconfigured only, it is active"),
         ({"device": "cuda"}, "'device' can be set while the node is unconfigured only"),
@@ -335,22 +335,52 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
         assert not successful, values
         assert reason in why
     assert node._config == before
-    assert node._pipeline.engine.predictor.postprocess == postprocess
+    assert node._pipeline.postprocess == postprocess
     assert client.set_parameters(model=before.model) == (True, "")  # as it is: nothing to refuse
     client.ask(image_message(scene, "mono16"))
 
 
 def test_the_thresholds_of_the_model_hold_until_others_are_given(start_detector: Any, client: Any) -> None:
-    node = start_detector()
-    predictor = node._pipeline.engine.predictor
-    own = predictor.info.postprocess
-    assert predictor.postprocess == own
+    pipeline = start_detector()._pipeline
+    own = pipeline.engine.predictor.info.postprocess
+    assert pipeline.postprocess == own
     assert client.set_parameters(score_threshold=0.35) == (True, "")
-    assert predictor.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
+    assert pipeline.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
     assert client.set_parameters(score_threshold=-1.0, class_thresholds=["person:0.2"]) == (True, "")
-    assert predictor.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
+    assert pipeline.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
     assert client.set_parameters(class_thresholds=[]) == (True, "")
-    assert predictor.postprocess == own
+    assert pipeline.postprocess == own
+
+
+def test_settings_that_change_in_the_middle_of_a_frame_are_for_the_next_one_altogether(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    from sensor_msgs.msg import Image
+
+    node = start_detector(**EVERYTHING)
+    pictures: list[Image] = []
+    subscription = client.node.create_subscription(Image, "overlay", pictures.append, 5)
+    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    engine = node._pipeline.engine
+    predict, entered, go_on = engine.predict, threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:  # the real engine, made to wait
+        entered.set()
+        assert go_on.wait(20)
+        return predict(*arguments)
+
+    engine.predict = held
+    client.send(image_message(scene, "mono16"))
+    assert entered.wait(20)
+    assert client.set_parameters(max_detections=3, overlay__scale=2.0) == (True, "")
+    go_on.set()
+    client.until(lambda: len(pictures) == 1, "the first picture")
+    client.ask(image_message(scene, "mono16"))
+    client.until(lambda: len(pictures) == 2, "the second picture")
+    found = [len(answer.detections) for answer in client.answers]
+    assert found[0] > 3
+    assert (found[1], [picture.width for picture in pictures]) == (3, [96, 192])
+    client.node.destroy_subscription(subscription)
 
 
 def test_label_info_reaches_late_subscribers_and_comes_again_with_another_threshold(
@@ -487,6 +517,30 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
     client.node.destroy_subscription(subscription)
 
 
+def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_gpu(
+    start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start_detector(diagnostics__period_s=0.0)
+    pipeline = node._pipeline
+    monkeypatch.setattr(pipeline.engine.predictor, "device", "cuda:0")
+
+    def refuse(*arguments: Any) -> Any:
+        raise MemoryError("no room to look")
+
+    monkeypatch.setattr(pipeline._watch, "look", refuse)
+    for _ in range(2):
+        client.ask(image_message(scene, "mono16"))
+    client.until(lambda: not pipeline.worker._busy, "the end of the work")
+    counts = node._log.counts
+    assert (counts.received, counts.answered, counts.failed) == (2, 2, 0)
+    assert node._log.last_error == "MemoryError: no room to look"
+    monkeypatch.setattr(node._outputs, "publish_detections", refuse)
+    client.send(image_message(scene, "mono16"))
+    client.until(lambda: counts.failed == 1, "the failure")
+    client.until(lambda: not pipeline.worker._busy, "the end of the work")
+    assert pipeline.engine.fallback == ""
+
+
 def test_it_pauses_and_goes_on_without_a_transition(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
@@ -500,6 +554,98 @@ def test_it_pauses_and_goes_on_without_a_transition(
     assert client.call(SetBool, service, SetBool.Request(data=True)).success
     client.connected()
     client.ask(image_message(scene, "mono16"))
+
+
+def test_a_pause_outlasts_transitions_and_what_cannot_be_enabled_is_told(
+    start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from std_srvs.srv import SetBool
+
+    node = start_detector(autostart=False)
+    service = f"{client.namespace}/thermal_detector/enable"
+    assert client.call(SetBool, service, SetBool.Request(data=False)).message == "paused, unconfigured"
+    for transition in ("configure", "activate"):
+        assert client.transition(transition)
+    assert client.images.get_subscription_count() == 0
+    listen = node._listen
+
+    def fail() -> None:
+        raise ValueError("depth -1 is none")
+
+    monkeypatch.setattr(node, "_listen", fail)
+    answer = client.call(SetBool, service, SetBool.Request(data=True))
+    assert (answer.success, answer.message) == (False, "paused, active: ValueError: depth -1 is none")
+    monkeypatch.setattr(node, "_listen", listen)
+    assert client.call(SetBool, service, SetBool.Request(data=True)).message == "enabled, active"
+    client.connected()
+    client.ask(image_message(scene, "mono16"))
+
+
+def test_what_was_not_foreseen_about_a_parameter_or_a_report_does_not_end_the_node(
+    start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start_detector(diagnostics__period_s=0.05)
+    client.report(lambda level, message, values: True, "anything")
+
+    def fail(*arguments: Any) -> Any:
+        raise KeyError("who")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node._pipeline, "apply", fail)
+        assert client.set_parameters(max_detections=7) == (False, "KeyError: 'who'")
+        patch.setattr(node._input, "unheard", fail)
+        reports = len(client.reports)
+        client.ask(image_message(scene, "mono16"))
+        assert len(client.reports) <= reports + 1
+    client.report(lambda level, message, values: values["answered"] == "1", "the next one")
+
+
+def others(client: Any) -> list[tuple[str, str]]:
+    """Name and namespace of every node in the graph."""
+    return list(client.node.get_node_names_and_namespaces())
+
+
+def test_several_nodes_in_one_process_and_executor_do_not_disturb_each_other(
+    client: Any, tiny_model: Path, image_message: Any, scene: Any
+) -> None:
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from cgdet_ros.detector_node import DetectorNode
+
+    model = Parameter("model", value=str(tiny_model))
+    nodes = [DetectorNode(namespace=space, parameter_overrides=[model]) for space in (client.namespace, "/other_one")]
+    executor = MultiThreadedExecutor(3)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    for node in nodes:
+        node.start()
+        executor.add_node(node)
+    thread.start()
+    try:
+        client.connected()
+        before = client.ask(image_message(scene, "mono16")).detections
+        executor.remove_node(nodes[1])
+        nodes[1].close()
+        after = client.ask(image_message(scene, "mono16")).detections
+        assert [found.bbox for found in after] == [found.bbox for found in before]
+        assert nodes[0]._log.counts.answered == 2
+        client.until(lambda: ("thermal_detector", "/other_one") not in others(client), "the end of the other")
+        nodes[1].close()  # as often as one likes
+    finally:
+        executor.shutdown(timeout_sec=5)
+        thread.join(5)
+        nodes[0].close()
+
+
+def test_a_node_whose_parameters_are_none_is_not_left_in_the_graph(client: Any) -> None:
+    from rclpy.parameter import Parameter
+
+    from cgdet_core.errors import InputError
+    from cgdet_ros.detector_node import DetectorNode
+
+    with pytest.raises(InputError, match="class_thresholds"):
+        DetectorNode(namespace=client.namespace, parameter_overrides=[Parameter("class_thresholds", value=["x"])])
+    client.until(lambda: ("thermal_detector", client.namespace) not in others(client), "the end of the node")
 
 
 def test_diagnostics_name_the_silent_topic_and_then_count(

@@ -186,3 +186,15 @@ def test_every_key_of_a_report_is_one_of_those_described() -> None:
     report(log, ages)
     values = report(log, ages, replace(SITUATION, facts=facts, fallback="CUDA error")).values
     assert list(values) == list(KEYS)
+
+
+def test_either_time_without_an_image_may_be_the_shorter_one_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(frame_log.time, "monotonic", lambda: now_s)
+    log = FrameLog()
+    answer(log)
+    now_s = 30.0
+    for timeout_s, error_s, level in ((2, 10, ERROR), (60, 10, ERROR), (2, 0, WARN), (0, 60, OK), (0, 0, OK)):
+        status = report(log, image_timeout_s=timeout_s, image_error_s=error_s)
+        assert status.level == level
+        assert status.message.startswith("no image on /image for 30 s") == (level != OK)

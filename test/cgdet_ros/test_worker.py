@@ -117,3 +117,25 @@ def test_drain_returns_where_the_thread_ended_in_the_middle_of_an_item() -> None
     threading.Thread(target=lambda: (worker.drain(), drained.set()), daemon=True).start()
     assert drained.wait(10)
     worker.stop()
+
+
+def test_an_interrupt_while_the_thread_is_prepared_waits_for_the_thread_and_ends_it() -> None:
+    import _thread
+
+    worker = NewestOnlyWorker[int]("interrupted", lambda item: None, lambda error: None)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        entered.set()
+        go_on.wait(20)
+
+    def interrupt() -> None:
+        entered.wait(20)
+        threading.Timer(0.2, go_on.set).start()
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.start(prepare)
+    assert go_on.is_set()
+    assert not any(thread.name == "interrupted" for thread in threading.enumerate())
