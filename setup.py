@@ -10,7 +10,7 @@ from setuptools.command.develop import develop
 PACKAGE = "cgdet_ros"
 HERE = Path(__file__).resolve().parent
 SHARE = f"share/{PACKAGE}"
-SHARED_FOLDERS = ("launch", "config", "rviz", "models")
+SHARED_FOLDERS = ("launch", "config", "rviz", "foxglove", "models")
 
 
 def version():

@@ -16,7 +16,7 @@ import pytest
 import cgdet_core
 
 EXECUTABLES = ("detector", "replay", "cgdet", "cgdet-detector", "cgdet-replay")
-SHARED_FOLDERS = ("launch", "config", "rviz", "models")
+SHARED_FOLDERS = ("launch", "config", "rviz", "foxglove", "models")
 # of a copy of the tree
 LEFT_OUT = (".git", ".venv", "build", "install", "log", "runs", "scratch", "*_cache", "__pycache__", "test")
 
@@ -145,9 +145,20 @@ def test_one_version_stands_in_package_xml_the_changelog_and_the_code(repository
     root = ElementTree.parse(repository / "package.xml").getroot()
     assert root.findtext("version") == cgdet_core.__version__
     changelog = (repository / "CHANGELOG.rst").read_text(encoding="utf-8")
-    newest = re.search(r"^(\d+\.\d+\.\d+) \(.*\)\n-+$", changelog, re.MULTILINE)
+    newest = re.search(r"^(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n-+$", changelog, re.MULTILINE)
     assert newest is not None
     assert newest[1] == cgdet_core.__version__
+
+
+def test_the_changelog_is_one_that_catkin_pkg_reads(repository: Path) -> None:
+    changelog = pytest.importorskip("catkin_pkg.changelog", reason="catkin_pkg is not installed")
+    read = changelog.get_changelog_from_path(str(repository), "cgdet_ros")
+    versions = list(read.foreach_version())
+    assert versions, "no version with a date: write 0.1.0 (2026-11-21)"
+    version, date, entries = versions[0]
+    assert version == cgdet_core.__version__
+    assert date is not None
+    assert entries
 
 
 def test_package_xml_is_a_valid_manifest_of_format_3(repository: Path) -> None:

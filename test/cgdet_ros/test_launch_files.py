@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -190,26 +191,30 @@ class Launcher:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def run(self, file: str, *words: str, until: str = "", limit_s: float = 120) -> str:
+    def run(self, file: str, *words: str, until: str = "", limit_s: float = 300) -> str:
         """What it prints, up to a line with `until`, after which it is interrupted; or to its own end."""
         command = [sys.executable, "-c", self.RUN, str(self.repository / "launch" / file), *words]
         process = subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
+        # the launch and all that it started
+        limit = threading.Timer(limit_s, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
         lines: list[str] = []
         seen = not until
         with process:
             assert process.stdout is not None
-            watch = subprocess.Popen(["sleep", str(limit_s)])
             for line in process.stdout:
                 lines.append(line)
-                if until and until in line and not seen:
+                if not seen and until in line:
                     seen = True
                     process.send_signal(signal.SIGINT)
-                if watch.poll() is not None:
-                    process.send_signal(signal.SIGINT)
-            watch.kill()
-            watch.wait()
+        limit.cancel()
         said = "".join(lines)
         assert seen, said
         return said
@@ -229,8 +234,8 @@ def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_p
     }
     file = tmp_path / "cameras.yaml"
     file.write_text(yaml.safe_dump({"cameras": cameras}), encoding="utf-8")
-    launch.run("cameras.launch.py", f"cameras:={file}", until="[left.thermal_detector]: active: detecting on /left")
-    launch.run("cameras.launch.py", f"cameras:={file}", until="[right.thermal_detector]: active: detecting on /right")
+    for name in cameras:
+        launch.run("cameras.launch.py", f"cameras:={file}", until=f"[{name}.thermal_detector]: active: detecting on")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""What installs cgdet elsewhere: the Dockerfile, the workflow, and the page that says how."""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def read(repository: Path, path: str) -> str:
+    return (repository / path).read_text(encoding="utf-8")
+
+
+def workflow(repository: Path) -> dict[str, Any]:
+    content = yaml.safe_load(read(repository, ".github/workflows/ci.yml"))
+    assert isinstance(content, dict)
+    return content
+
+
+def test_the_page_lists_the_rosdep_keys_that_package_xml_has(repository: Path) -> None:
+    keys = {
+        element.text
+        for element in ElementTree.fromstring(read(repository, "package.xml"))
+        if element.tag.endswith("depend")
+    }
+    page = read(repository, "docs/install.md")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.endswith(("released |", "| apt |"))]
+    listed = [key.strip() for row in rows for key in row.split(",")]
+    # a new key has to be looked up in rosdistro, and written there
+    assert sorted(listed) == sorted(keys)
+
+
+def test_what_pip_brings_is_named_beside_the_rosdep_keys(repository: Path) -> None:
+    comment = read(repository, "package.xml").partition("From pip")[2].partition("-->")[0]
+    keys = read(repository, "package.xml").replace("python3-", "")
+    for line in read(repository, "requirements/core.txt").splitlines():
+        name = re.split(r"[<>=; ]", line)[0].lower()
+        if name and not name.startswith("#"):
+            plain = {"opencv-python-headless": "opencv", "pyyaml": "yaml"}.get(name, name)
+            assert plain in comment or f">{plain}<" in keys, name
+
+
+def test_the_workflow_runs_the_two_commands_with_limits(repository: Path) -> None:
+    jobs = workflow(repository)["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert [command.split(" PYTHON=")[0] for command in commands] == ["make test", "make demo"]
+    assert all(5 <= job["timeout-minutes"] <= 60 for job in jobs.values())
+
+
+def test_the_workflow_names_a_version_of_every_action(repository: Path) -> None:
+    steps = [step for job in workflow(repository)["jobs"].values() for step in job["steps"]]
+    actions = [step["uses"] for step in steps if "uses" in step]
+    assert actions
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in actions)
+    assert workflow(repository)["permissions"] == {"contents": "read"}
+
+
+def test_the_workflows_pythons_are_those_that_the_set_up_takes(repository: Path) -> None:
+    pythons = workflow(repository)["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert all(isinstance(version, str) for version in pythons), "3.10 without quotes is 3.1"
+    low, high = re.findall(r"\(3, (\d+)\)", read(repository, "tools/setup_environment.py"))
+    numbers = [int(version.partition(".")[2]) for version in pythons]
+    assert (min(numbers), max(numbers)) == (int(low), int(high))
+
+
+def test_the_dockerfile_installs_what_the_page_names_and_copies_what_is_there(repository: Path) -> None:
+    dockerfile = read(repository, "docker/Dockerfile")
+    asked = set(re.findall(r"ros-\$\{ROS_DISTRO\}-[\w-]+|python3-[\w-]+", dockerfile))
+    page = read(repository, "docs/install.md")
+    assert asked
+    assert all(package.replace("{", "").replace("}", "") in page for package in asked)
+    assert "COPY . ." in dockerfile
+    for target in re.findall(r"make ([a-z]+)", dockerfile):
+        assert re.search(rf"^{target}:", read(repository, "Makefile"), re.MULTILINE), target
+
+
+def test_the_dockerfiles_entrypoint_lies_where_it_says_and_runs(repository: Path) -> None:
+    (path,) = re.findall(r'ENTRYPOINT \["/ws/src/cgdet/([\w./]+)"\]', read(repository, "docker/Dockerfile"))
+    assert os.access(repository / path, os.X_OK)
+    assert read(repository, path).rstrip().endswith('exec "$@"')
+
+
+def test_no_build_output_reaches_an_image(repository: Path) -> None:
+    left_out = read(repository, ".dockerignore").splitlines()
+    assert {".venv", "build", "install", "log", ".git"} <= set(left_out)
