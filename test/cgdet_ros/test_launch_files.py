@@ -125,6 +125,17 @@ def test_every_option_of_the_replay_is_one(repository: Path, capsys: pytest.Capt
     assert options <= offered
 
 
+def test_what_the_launch_files_import_needs_none_of_the_libraries(repository: Path) -> None:
+    # launch runs under the Python of the ROS installation, which has few of them, and old ones
+    probe = (
+        "import sys\n"
+        "import cgdet_ros.launch_cameras, cgdet_ros.launch_checks\n"
+        "print(sorted({'cgdet_core', 'cv2', 'numpy', 'pydantic', 'rclpy', 'torch'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", probe], cwd=repository, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
 def test_choices_in_descriptions_are_those_that_are_taken(repository: Path) -> None:
     for file in FILES:
         assert all(level in arguments_of(repository, file)["log_level"] for level in launch_checks.LOG_LEVELS)
@@ -256,3 +267,22 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     assert complaint in said
     assert "Traceback" not in said
     assert "process started" not in said
+
+
+def test_a_launch_file_that_includes_this_one_keeps_its_own_arguments(launch: Launcher, tmp_path: Path) -> None:
+    included = launch.repository / "launch" / "detector.launch.py"
+    own = tmp_path / "car.launch.py"
+    own.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription\n"
+        "from launch.launch_description_sources import PythonLaunchDescriptionSource\n"
+        "from launch.substitutions import LaunchConfiguration\n"
+        "def generate_launch_description():\n"
+        "    device = LaunchConfiguration('gpu')\n"
+        f"    source = PythonLaunchDescriptionSource('{included}')\n"
+        "    include = IncludeLaunchDescription(source, launch_arguments={'device': device}.items())\n"
+        "    return LaunchDescription([DeclareLaunchArgument('gpu', default_value='cpu'), include])\n",
+        encoding="utf-8",
+    )
+    # refused for the value that it handed on, not for its own argument
+    assert "device:=third: give auto" in launch.run(str(own), "gpu:=third")
