@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 TRANSPORTS = ("raw", "compressed")
+COLOUR_MAPS = ("white_hot", "black_hot", "ironbow", "inferno", "cividis")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -54,10 +55,10 @@ def number(name: str, text: str) -> float:
     return value
 
 
-def one_of(name: str, text: str, allowed: Collection[str]) -> str:
+def one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     """`text`, where it is one of `allowed`; LaunchError where it is not."""
     if text not in allowed:
-        raise LaunchError(f"{name}:={text}: give {' or '.join(allowed)}")
+        raise LaunchError(f"{name}:={text}: give {', '.join(allowed[:-1])} or {allowed[-1]}")
     return text
 
 

@@ -18,6 +18,8 @@ from cgdet_ros.launch_checks import check_arguments, overriding, read_yaml
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 # between the end of a node and its next start: one that ends at once must not take a core
 _RESPAWN_DELAY_S = 2.0
+# from Ctrl-C to a harder signal: the frame in work is published and the network freed, on a busy machine too
+_STOP_TIMEOUT_S = "10"
 
 
 def values_of(context: Any, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -76,6 +78,7 @@ def detector(
         additional_env=large_frames(share),
         respawn=respawn,
         respawn_delay=_RESPAWN_DELAY_S,
+        sigterm_timeout=_STOP_TIMEOUT_S,
         output="screen",
         emulate_tty=True,
     )

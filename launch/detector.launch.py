@@ -33,7 +33,7 @@ ARGUMENTS = {
     "overlay": ("overlay", "topic of the pictures with boxes; they are drawn only while somebody subscribes"),
     "colour_map": (
         "",
-        "colours of the overlay, such as white_hot, black_hot, inferno; empty: as in the parameter file",
+        "colours of the overlay: white_hot, black_hot, ironbow, inferno or cividis; empty: as in the parameter file",
     ),
     "rviz": ("false", "true: show the overlay in RViz"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
@@ -57,7 +57,7 @@ def processes(context):
     if given["threads"]:
         parameters["threads"] = checks.whole_number("threads", given["threads"])
     if given["colour_map"]:
-        parameters["overlay.colour_map"] = given["colour_map"]
+        parameters["overlay.colour_map"] = checks.one_of("colour_map", given["colour_map"], checks.COLOUR_MAPS)
     topics = {name: given[name] for name in ("image", "detections", "overlay")}
     node = launching.detector(
         SHARE,

@@ -139,8 +139,11 @@ def test_what_the_launch_files_import_needs_none_of_the_libraries(repository: Pa
 def test_choices_in_descriptions_are_those_that_are_taken(repository: Path) -> None:
     for file in FILES:
         assert all(level in arguments_of(repository, file)["log_level"] for level in launch_checks.LOG_LEVELS)
-    transports = next(spec for spec in parameter_specs() if spec.name == "image_transport")
-    assert transports.descriptor.additional_constraints == f"one of {', '.join(launch_checks.TRANSPORTS)}"
+    constraints = {spec.name: spec.descriptor.additional_constraints for spec in parameter_specs()}
+    assert constraints["image_transport"] == f"one of {', '.join(launch_checks.TRANSPORTS)}"
+    assert constraints["overlay.colour_map"] == f"one of {', '.join(launch_checks.COLOUR_MAPS)}"
+    words = arguments_of(repository, "detector.launch.py")["colour_map"]
+    assert all(name in words for name in launch_checks.COLOUR_MAPS)
 
 
 def test_documented_launches_use_arguments_that_there_are(repository: Path) -> None:
