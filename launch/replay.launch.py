@@ -38,12 +38,17 @@ ARGUMENTS = {
     "rviz": ("false", "true: show the overlay in RViz"),
     "log_level": ("info", "of the node: debug, info, warn, error or fatal; player:=ros2bag only"),
 }
+# arguments that the other player does not take
+NOT_OF = {"cgdet": ("params_file", "loop", "log_level"), "ros2bag": ("out",)}
 
 
 def processes(context):
     """The replay, or the node and ros2 bag."""
     given = launching.values_of(context, "replay.launch.py", {"bag": "", **ARGUMENTS})
     checks.one_of("player", given["player"], ("cgdet", "ros2bag"))
+    for name in NOT_OF[given["player"]]:
+        if given[name] != ARGUMENTS[name][0]:
+            raise checks.LaunchError(f"{name}:={given[name]}: player:={given['player']} does not take it")
     if not Path(given["bag"]).expanduser().exists():
         raise checks.LaunchError(f"bag:={given['bag']}: there is no such file or folder")
     if given["model"]:

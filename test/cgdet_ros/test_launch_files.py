@@ -261,6 +261,8 @@ def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_p
         ("detector.launch.py", ("params_file:=no.yaml",), "params_file:=no.yaml: there is no such file"),
         ("cameras.launch.py", ("cameras:=no.yaml",), "cameras:=no.yaml: there is no such file"),
         ("replay.launch.py", ("bag:=no_bag",), "bag:=no_bag: there is no such file or folder"),
+        ("replay.launch.py", ("bag:=.", "loop:=true"), "loop:=true: player:=cgdet does not take it"),
+        ("replay.launch.py", ("bag:=.", "player:=ros2bag"), "player:=ros2bag needs topic:="),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(
