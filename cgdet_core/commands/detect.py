@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cgdet_core.commands.common import (
     Subparsers,
@@ -20,6 +20,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.config import PostprocessConfig
+    from cgdet_core.data.coco_write import CocoDraft
     from cgdet_core.runtime.predictor import Predictor
 
 JSON_NAME = "detections.json"
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
     from tqdm import tqdm
 
-    from cgdet_core.data.coco import write_coco
+    from cgdet_core.data.coco_write import CocoDraft
     from cgdet_core.files import check_can_write, make_folder
 
     paths = _expand(arguments.images)
@@ -59,35 +60,27 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     if arguments.score is not None:
         predictor.postprocess = _at_score(predictor.postprocess, arguments.score)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    draft = CocoDraft(predictor.info.class_names)
     failures = []
     for path in tqdm(paths, unit="image", disable=None):
         try:
-            _one(path, arguments.out, names[path], predictor, arguments.telemetry_rows, images, annotations)
+            _one(path, arguments.out, names[path], predictor, arguments.telemetry_rows, draft)
         except InputError as error:
             failures.append(error)
     for failure in failures:
         print(f"cgdet: error: {failure}", file=sys.stderr)
-    if images:
-        write_coco(arguments.out / JSON_NAME, images, annotations, predictor.info.class_names)
-        print(f"{len(annotations)} objects in {len(images)} images: {arguments.out / JSON_NAME}")
+    if draft.images:
+        draft.write(arguments.out / JSON_NAME)
+        print(f"{len(draft.annotations)} objects in {len(draft.images)} images: {arguments.out / JSON_NAME}")
     return 2 if failures else 0
 
 
-def _one(
-    path: Path,
-    out: Path,
-    name: str,
-    predictor: Predictor,
-    telemetry_rows: int,
-    images: list[dict[str, Any]],
-    annotations: list[dict[str, Any]],
-) -> None:
+def _one(path: Path, out: Path, name: str, predictor: Predictor, telemetry_rows: int, draft: CocoDraft) -> None:
     import cv2
 
     from cgdet_core.boxes import xyxy_to_xywh
     from cgdet_core.data.coco import read_image
+    from cgdet_core.data.coco_write import image_entry
     from cgdet_core.drawing import draw
     from cgdet_core.files import replacing
 
@@ -99,23 +92,12 @@ def _one(
         raise InputError(f"{path}: the picture with its boxes cannot be encoded")
     with replacing(out / name) as partial:
         partial.write_bytes(encoded.tobytes())
-    image_id = len(images) + 1
     # COCO's file names start at the JSON's folder
     file_name = os.path.relpath(path.resolve(), out.resolve())
-    images.append({"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]})
+    draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
     boxes = xyxy_to_xywh(detections.boxes_xyxy_px)
     for box, score, class_id in zip(boxes.tolist(), detections.scores, detections.class_ids, strict=True):
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": int(class_id) + 1,
-                "bbox": [round(value, 2) for value in box],
-                "area": round(box[2] * box[3], 2),
-                "score": round(float(score), 4),
-                "iscrowd": 0,
-            }
-        )
+        draft.add_box(int(class_id), [round(value, 2) for value in box], score=round(float(score), 4))
 
 
 def _at_score(own: PostprocessConfig, score: float) -> PostprocessConfig:

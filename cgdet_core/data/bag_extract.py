@@ -7,7 +7,6 @@ stretches of time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from cgdet_core.data.bag_pairs import PairedBag, PairedFrame, encode_png
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.bag_truth import FrameInfo
-from cgdet_core.data.coco import coco_annotations
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.data.stamped_labels import UNLABELLED, StampedLabels, bag_labels
 from cgdet_core.files import replacing_folder
 from cgdet_core.types import CLASS_NAMES, GroundTruth
@@ -70,9 +69,8 @@ def extract_bag(
     """
     stamped = labels_of_paired(bag, labels, class_names, dict(class_map or {}))
     counts = Extracted()
-    images: list[dict[str, Any]] = []
+    draft = CocoDraft(class_names)
     unlabelled: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
     with replacing_folder(out, SET_NAME, overwrite) as folder:
         (folder / "thermal").mkdir()
         if bag.rgb_topic is not None:
@@ -91,15 +89,9 @@ def extract_bag(
                 continue
             counts.labelled += 1
             counts.objects += int((~truth.ignore).sum())
-            images.append({"id": len(images) + 1, **image})
-            annotations += coco_annotations(truth, len(images), len(annotations) + 1)
-        document = {
-            "images": images,
-            UNLABELLED: unlabelled,
-            "annotations": annotations,
-            "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
-        }
-        (folder / SET_NAME).write_text(json.dumps(document), encoding="utf-8")
+            draft.add_image(image)
+            draft.add_truth(truth)
+        (folder / SET_NAME).write_text(draft.to_json(**{UNLABELLED: unlabelled}), encoding="utf-8")
     return counts
 
 
@@ -111,7 +103,7 @@ def _write_pictures(
     height, width = thermal.height_width_px
     file_name = f"thermal/{name}.png"
     (folder / file_name).write_bytes(encode_png(thermal.image).tobytes())
-    image: dict[str, Any] = {"file_name": file_name, "height": height, "width": width, "stamp_ns": frame.stamp_ns}
+    image = image_entry(file_name, (height, width), stamp_ns=frame.stamp_ns)
     rgb = bag.registered_rgb(frame)
     if rgb is not None:
         image["rgb_file_name"] = f"rgb/{name}{rgb.suffix}"

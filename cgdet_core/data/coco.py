@@ -1,4 +1,4 @@
-"""COCO detection sets: read, checked, as samples; and written.
+"""COCO detection sets: read, checked, as samples.
 
 `file_name` is relative to the JSON's folder. An image may name its registered RGB partner
 (`rgb_file_name`) and where that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does
@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy, xyxy_to_xywh
+from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
 from cgdet_core.errors import InputError
-from cgdet_core.files import write_text
 from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
 
 # OpenCV prints warnings about damaged files of its own; what is wrong is said once, by the error that is raised
@@ -290,34 +289,3 @@ def _is_box(box: Any) -> bool:
     if not (isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)):
         return False
     return all(abs(value) < 1e9 for value in box) and box[2] >= 0 and box[3] >= 0
-
-
-def write_coco(
-    path: Path,
-    images: Sequence[Mapping[str, Any]],
-    annotations: Sequence[Mapping[str, Any]],
-    class_names: Sequence[str] = CLASS_NAMES,
-) -> None:
-    """Write a COCO JSON, categories numbered from 1 in the order of `class_names`; whole or not at all."""
-    document = {
-        "images": list(images),
-        "annotations": list(annotations),
-        "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
-    }
-    write_text(path, json.dumps(document))
-
-
-def coco_annotations(truth: GroundTruth, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """The labels of one image as COCO annotations, numbered from `first_id`; category 1 is class 0."""
-    boxes = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64).round(3)
-    return [
-        {
-            "id": first_id + place,
-            "image_id": image_id,
-            "category_id": int(class_id) + 1,
-            "bbox": box.tolist(),
-            "area": float(box[2] * box[3]),
-            "iscrowd": int(ignore),
-        }
-        for place, (box, class_id, ignore) in enumerate(zip(boxes, truth.class_ids, truth.ignore, strict=True))
-    ]

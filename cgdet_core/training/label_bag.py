@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,9 @@ from tqdm import tqdm
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import LabelConfig, PostprocessConfig
 from cgdet_core.data.bag_pairs import PairedBag
-from cgdet_core.data.coco import coco_annotations
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.data.ros_types import NANOSECONDS
 from cgdet_core.data.stamped_labels import UNLABELLED
-from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training.agreement import SeenFrame, agreed
 from cgdet_core.training.pseudo_labels import Blindness, blindness, thermal_labels
@@ -165,25 +163,14 @@ def write_labels(
 ) -> LabelCounts:
     """Write the JSON of stamped_labels.py, whole or not at all; how: what made the labels, kept under `info`."""
     counts = LabelCounts()
-    images: list[dict[str, Any]] = []
+    draft = CocoDraft(class_names)
     unlabelled: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
     for frame in frames:
         counts.add(frame, class_names)
         if frame.truth is None:
             unlabelled.append({"stamp_ns": frame.stamp_ns, "reason": frame.reason})
             continue
-        height, width = height_width_px
-        number = len(images) + 1
-        names = {"file_name": str(frame.stamp_ns), "stamp_ns": frame.stamp_ns}
-        images.append({"id": number, **names, "height": height, "width": width})
-        annotations += coco_annotations(frame.truth, number, len(annotations) + 1)
-    document = {
-        "info": how,
-        "images": images,
-        UNLABELLED: unlabelled,
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
-    }
-    write_text(path, json.dumps(document))
+        draft.add_image(image_entry(str(frame.stamp_ns), height_width_px, stamp_ns=frame.stamp_ns))
+        draft.add_truth(frame.truth)
+    draft.write(path, **{"info": how, UNLABELLED: unlabelled})
     return counts

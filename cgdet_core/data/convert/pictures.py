@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from cgdet_core.data.coco import write_coco
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.data.convert.image_size import image_height_width_px
 from cgdet_core.errors import InputError
 
@@ -87,43 +86,26 @@ def write_pictures(
     same size. InputError for a missing or odd picture, a name that the set does not have, and no picture.
     """
     summary = Summary()
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    numbers = {name: number for number, name in enumerate(of.classes, 1)}
+    draft = CocoDraft(of.classes)
     chosen = islice(pictures, 0, None, every)
     for picture in tqdm(chosen, "converting", unit="image", disable=None if progress else True):
         height, width = image_height_width_px(picture.path)
-        image: dict[str, Any] = {
-            "id": len(images) + 1,
-            "file_name": _relative(picture.path, out),
-            "height": height,
-            "width": width,
-        }
+        image = image_entry(_relative(picture.path, out), (height, width))
         if with_rgb and picture.rgb is not None:
             _check_partner(picture, (height, width))
             image["rgb_file_name"] = _relative(picture.rgb, out)
             summary.pairs += 1
         image |= {key: value for key in ("light", "scene") if (value := getattr(picture, key)) is not None}
-        images.append(image)
+        draft.add_image(image)
         for label in picture.labels:
             annotation = _annotation(label, of, picture.path, summary)
             if annotation is not None:
                 name, ignored = annotation
-                left, top, box_width, box_height = label.box_xywh_px
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": image["id"],
-                        "category_id": numbers[name],
-                        "bbox": [left, top, box_width, box_height],
-                        "area": box_width * box_height,
-                        "iscrowd": int(ignored),
-                    }
-                )
-    if not images:
+                draft.add_box(of.classes.index(name), label.box_xywh_px, ignored)
+    if not draft.images:
         raise InputError(f"{out}: no picture is left to write: check the folder and the split")
-    summary.images = len(images)
-    write_coco(out, images, annotations, of.classes)
+    summary.images = len(draft.images)
+    draft.write(out)
     return summary
 
 

@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.coco import load_coco, read_image, write_coco
+from cgdet_core.data.coco import load_coco, read_image
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.errors import InputError
+from cgdet_core.types import GroundTruth
 
 CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 9, "name": "bicycle"}]
 
@@ -285,15 +287,30 @@ def test_pictures_of_other_depths_are_refused(tmp_path: Path) -> None:
 
 def test_a_set_that_was_written_is_read_again(tmp_path: Path) -> None:
     write_set(tmp_path)
+    draft = CocoDraft()
+    draft.add_image(image_entry("images/2.png", (12, 16), light="night"))
+    draft.add_box(1, (1, 2, 3.5, 4), score=0.75)
+    draft.add_image(image_entry("images/1.png", (12, 16)))
+    draft.add_truth(GroundTruth(np.array([[1, 2, 5, 4.0005], [0, 0, 8, 8]]), np.array([2, 0]), np.array([False, True])))
     path = tmp_path / "again.json"
-    write_coco(path, [an_image(1)], [a_label(1, category=2, box=(1, 2, 3, 4))])
-    coco = load_coco(path)
-    assert coco.records[0].truth.class_ids.tolist() == [1]
-    assert json.loads(path.read_text())["categories"] == [
-        {"id": 1, "name": "person"},
-        {"id": 2, "name": "bicycle"},
-        {"id": 3, "name": "car"},
-    ]
+    draft.write(path, info={"made": "by hand"})
+    assert json.loads(path.read_text()) == {
+        "info": {"made": "by hand"},
+        "images": [
+            {"id": 1, "file_name": "images/2.png", "height": 12, "width": 16, "light": "night"},
+            {"id": 2, "file_name": "images/1.png", "height": 12, "width": 16},
+        ],
+        "annotations": [
+            a_label(1, 1, 2, (1, 2, 3.5, 4), area=14, iscrowd=0, score=0.75),
+            a_label(2, 2, 3, (1, 2, 4, 2.001), area=8.004, iscrowd=0),
+            a_label(3, 2, 1, (0, 0, 8, 8), area=64, iscrowd=1),
+        ],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}, {"id": 3, "name": "car"}],
+    }
+    night, truth = (record.truth for record in load_coco(path).records)
+    assert night.class_ids.tolist() == [1]
+    assert truth.class_ids.tolist() == [2, 0]
+    assert truth.ignore.tolist() == [False, True]
     assert sorted(item.name for item in tmp_path.iterdir()) == ["again.json", "images", "set.json"]
 
 
@@ -302,7 +319,7 @@ def test_a_set_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: P
     (tmp_path / "file").write_text("no folder")
     for path in (tmp_path / "taken.json", tmp_path / "file" / "set.json"):
         with pytest.raises(InputError, match=r"cannot be written|is a folder") as caught:
-            write_coco(path, [], [])
+            CocoDraft().write(path)
         assert "\n" not in str(caught.value)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.json"]
 

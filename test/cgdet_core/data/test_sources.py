@@ -20,7 +20,8 @@ from cgdet_core.config import (
     TrainConfig,
     settings_from_mapping,
 )
-from cgdet_core.data.coco import CocoRecord, read_image, write_coco
+from cgdet_core.data.coco import CocoRecord, read_image
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.data.sources import Source, load_sources, split_held_out
 from cgdet_core.data.synthetic import synthetic_training_sample
 from cgdet_core.errors import InputError
@@ -115,17 +116,17 @@ def test_a_recipe_without_data_is_refused(tmp_path: Path) -> None:
 def write_pairs(folder: Path, sizes: list[tuple[int, int]], partners: list[str | None], rgb: bool = False) -> None:
     """Frames of random values, as grey PNG or in colour, and a partner of the same size wherever one is named."""
     folder.mkdir()
-    images = []
+    draft = CocoDraft()
     for number, ((height, width), partner) in enumerate(zip(sizes, partners, strict=True)):
         rng = np.random.default_rng(number)
         cv2.imwrite(
             str(folder / f"{number:04d}.png"), rng.integers(0, 256, (height, width, 3) if rgb else (height, width))
         )
-        images.append({"id": number, "file_name": f"{number:04d}.png", "height": height, "width": width})
+        named = {} if partner is None else {"rgb_file_name": partner}
+        draft.add_image(image_entry(f"{number:04d}.png", (height, width), **named))
         if partner is not None:
-            images[-1]["rgb_file_name"] = partner
             cv2.imwrite(str(folder / partner), rng.integers(0, 256, (height, width, 3)))
-    write_coco(folder / "set.json", images, [])
+    draft.write(folder / "set.json")
 
 
 def loaded(folder: Path, weight: float = 1.0, shuffle: bool = False, seed: int = 0, **source: Any) -> Source:

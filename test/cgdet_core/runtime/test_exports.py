@@ -16,7 +16,7 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig, ThermalConfig
-from cgdet_core.data.coco import write_coco
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.detector import Detector
@@ -59,16 +59,13 @@ def frames_json(tmp_path_factory: pytest.TempPathFactory, draw_scene: Scene) -> 
     import cv2
 
     folder = tmp_path_factory.mktemp("frames")
-    images, annotations = [], []
+    draft = CocoDraft(("tall", "wide"))
     for number in range(12):
         frame, truth = draw_scene(np.random.default_rng(300 + number))
         cv2.imwrite(str(folder / f"{number}.png"), frame)
-        images.append({"id": number + 1, "file_name": f"{number}.png", "height": 64, "width": 96})
-        for box, class_id in zip(truth.boxes_xyxy_px.tolist(), truth.class_ids.tolist(), strict=True):  # type: ignore[attr-defined]
-            bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            annotation = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": class_id + 1}
-            annotations.append({**annotation, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0})
-    write_coco(folder / "frames.json", images, annotations, ("tall", "wide"))
+        draft.add_image(image_entry(f"{number}.png", (64, 96)))
+        draft.add_truth(truth)
+    draft.write(folder / "frames.json")
     return folder / "frames.json"
 
 

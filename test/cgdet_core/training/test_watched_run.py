@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.coco import CocoSet, load_coco, write_coco
+from cgdet_core.data.coco import CocoSet, load_coco
+from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.evaluation.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor
@@ -29,15 +30,14 @@ VALIDATED = changed(validate_every_images=20, validate_frames=3)
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> CocoSet:
     """Five frames with a bright square each, a person, a bicycle or a car."""
     folder = tmp_path_factory.mktemp("held_out")
-    images, annotations = [], []
+    draft = CocoDraft()
     for number in range(5):
         frame = np.random.default_rng(number).integers(80, 120, (32, 64)).astype(np.uint8)
         frame[4:28, 8 * number : 8 * number + 16] += 100
         cv2.imwrite(str(folder / f"{number}.png"), frame)
-        images.append({"id": number, "file_name": f"{number}.png", "height": 32, "width": 64})
-        box = {"bbox": [8 * number, 4, 16, 24], "area": 384, "iscrowd": 0}
-        annotations.append({"id": number, "image_id": number, "category_id": number % 3 + 1, **box})
-    write_coco(folder / "labels.json", images, annotations)
+        draft.add_image(image_entry(f"{number}.png", (32, 64)))
+        draft.add_box(number % 3, [8 * number, 4, 16, 24])
+    draft.write(folder / "labels.json")
     return load_coco(folder / "labels.json")
 
 
