@@ -138,17 +138,15 @@ def _is_sensitive(name: str) -> bool:
 
 def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     """`most` frames of a COCO set, evenly spread."""
-    import numpy as np
-
     from cgdet_core.data.coco import load_coco
     from cgdet_core.evaluation.offline import check_data
+    from cgdet_core.evenly import evenly_spread
 
     check_data(data)
     if data.suffix != ".json":
         raise InputError(f"{data}: give a COCO JSON file (cgdet bag extract makes one of a bag)")
     coco = load_coco(data, info.class_names)
-    places = np.unique(np.linspace(0, len(coco) - 1, min(most, len(coco))).round().astype(int))
-    return [coco.sample(int(place)).frame.image for place in places]
+    return [coco.sample(place).frame.image for place in evenly_spread(len(coco), most)]
 
 
 def _check_frames(arguments: argparse.Namespace, info: ModelInfo) -> list[FloatArray]:

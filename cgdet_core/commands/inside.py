@@ -46,6 +46,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from cgdet_core.evenly import evenly_spread
     from cgdet_core.files import write_text
     from cgdet_core.training.inside import Inside
     from cgdet_core.training.inside_pictures import draw_embeddings, draw_maps
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     inside = Inside(arguments.run_folder, arguments.data)
     coco = _frames(inside.recipe, arguments.data, arguments.set, arguments.run_folder)
     names = inside.recipe.model.class_names
-    chosen = _evenly(range(len(coco)), arguments.frames)
+    chosen = evenly_spread(len(coco), arguments.frames)
     samples = (coco.sample(index, with_rgb=True) for index in tqdm(chosen, "embedding", unit="frame", disable=None))
     regions = inside.regions(samples)
     if not len(regions.class_ids):
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(arguments.out / "embeddings.png")
     shown = [index for index in chosen if not coco.records[index].truth.ignore.all()]
     with_rgb = [index for index in shown if coco.records[index].rgb_path is not None]
-    for index in _evenly(with_rgb or shown, arguments.maps):
+    drawn = with_rgb or shown
+    for index in (drawn[place] for place in evenly_spread(len(drawn), arguments.maps)):
         sample = coco.sample(index, with_rgb=True)
         path = arguments.out / f"maps_{Path(sample.name).stem}.png"
         draw_maps(path, sample, inside.maps(sample))
@@ -89,13 +91,6 @@ def _frames(recipe: Recipe, folder: Path, given: str | None, run_folder: Path) -
     if held_out is None:
         raise InputError(f"{run_folder}: held no frames out: name a set with --set")
     return held_out
-
-
-def _evenly(items: range | list[int], count: int) -> list[int]:
-    """At most `count` of the items, spread evenly."""
-    if count >= len(items):
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _facts(regions: EmbeddedRegions, names: tuple[str, ...]) -> dict[str, object]:

@@ -17,6 +17,7 @@ from cgdet_core.data.motion import Motion
 from cgdet_core.data.pairing import Pairs
 from cgdet_core.data.ros_types import NANOSECONDS
 from cgdet_core.errors import InputError
+from cgdet_core.evenly import evenly_spread
 from cgdet_core.thermal import normalise, to_grey
 from cgdet_core.types import ImageArray
 
@@ -76,11 +77,10 @@ def choose_pictures(paired: PairedBag, motion: Motion | None, count: int, progre
     motion between the moments of the two. Stretches that show much less than the best one, such as RGB by night, are
     left out. InputError where no pair can be decoded.
     """
-    tried = np.linspace(0, len(paired.pairs) - 1, min(len(paired.pairs), _TRIED_PER_PAIR * count)).round().astype(int)
-    tried = np.unique(tried)
+    tried = evenly_spread(len(paired.pairs), _TRIED_PER_PAIR * count)
     best: dict[int, PicturePair] = {}
-    for number, thermal, rgb in _decoded(paired, tried.tolist(), progress):
-        moved_px = 0.0 if motion is None else _moved_px(paired, int(tried[number]), motion, thermal.shape[1])
+    for number, thermal, rgb in _decoded(paired, tried, progress):
+        moved_px = 0.0 if motion is None else _moved_px(paired, tried[number], motion, thermal.shape[1])
         worth = min(_texture(thermal), _texture(rgb)) * float(np.exp(-moved_px))
         stretch = number * count // len(tried)
         if stretch not in best or worth > best[stretch].worth:

@@ -13,6 +13,7 @@ from cgdet_core.evaluation.metrics import Metrics
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report import KeyFigure, Picture, Report, accuracy_figures, write_report
 from cgdet_core.evaluation.worst import worst_frames
+from cgdet_core.evenly import evenly_spread
 from cgdet_core.types import Detections, Sample
 
 SAMPLE_FRAMES = 6
@@ -34,7 +35,7 @@ def write_offline_report(
     """
     names = list(thresholds)
     captions = {frame.index: frame.caption for frame in worst_frames(run.frames, WORST_FRAMES, names, thresholds)}
-    evenly = {int(index) for index in np.linspace(0, len(run.frames) - 1, min(SAMPLE_FRAMES, len(run.frames))).round()}
+    evenly = evenly_spread(len(run.frames), SAMPLE_FRAMES)
     pictures: dict[int, Any] = {}
     labelled = (sample for sample in samples if sample.truth is not None)
     for index, sample in enumerate(labelled):
@@ -49,7 +50,7 @@ def write_offline_report(
         key_figures=[*accuracy_figures(metrics), speed],
         facts={name: str(value) for name, value in facts.items()},
         metrics=metrics,
-        samples=[Picture(pictures[index], run.frames[index].name) for index in sorted(evenly)],
+        samples=[Picture(pictures[index], run.frames[index].name) for index in evenly],
         worst=[Picture(pictures[index], caption) for index, caption in captions.items()],
         commands=[command],
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cgdet_core.config import TrainConfig
 from cgdet_core.data.coco import CocoSet
+from cgdet_core.evenly import evenly_spread
 from cgdet_core.training.stopping import StopRequest
 from cgdet_core.types import Sample
 
@@ -23,8 +23,7 @@ class Validation:
     """When and on which frames: a part of `held_out`, spread evenly, the same each time."""
 
     def __init__(self, held_out: CocoSet, config: TrainConfig) -> None:
-        count = min(config.validate_frames, len(held_out))
-        chosen = np.linspace(0, len(held_out) - 1, count).round().astype(int)
+        chosen = evenly_spread(len(held_out), config.validate_frames)
         self.frames = CocoSet(held_out.path, held_out.class_names, tuple(held_out.records[i] for i in chosen))
         every = config.validate_every_images
         self._every_images = -(-config.images // 10) if every is None else every
