@@ -26,8 +26,8 @@ from cgdet_core.commands import (
 from cgdet_core.errors import InputError, print_error
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments of one command, whose `run` runs it; SystemExit, after a usage message, where they are wrong."""
     parser = argparse.ArgumentParser(
         prog="cgdet",
         description="Thermal object detection: persons, bicycles, cars.",
@@ -59,6 +59,12 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if settings:
         arguments.settings += settings
+    return arguments
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = parse(words)
     try:
         code: int = arguments.run(arguments)
         return code

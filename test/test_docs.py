@@ -1,0 +1,207 @@
+"""What README.md and docs/ name is there: links, files, settings, and every command with its options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pydantic import BaseModel
+
+from cgdet_core import cli, thermal
+from cgdet_core.config import NodeConfig, Recipe, load_recipe
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    page.relative_to(REPOSITORY).as_posix()
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "models").glob("*.md"))
+)
+_BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+# a placeholder, not a name
+_ANY = re.compile(r"[…*<{]")
+_FOLDERS = ("benchmarks", "cgdet_core", "cgdet_ros", "config", "docs", "interfaces", "launch", "models")
+_FOLDERS += ("requirements", "rviz", "test", "tools")
+
+
+class Command(NamedTuple):
+    """The words of one command, and whether they are given in full or only named within a sentence."""
+
+    words: list[str]
+    whole: bool
+
+    @property
+    def name(self) -> str:
+        return self.words[0].removeprefix(".venv/bin/")
+
+
+def page_text(page: str) -> tuple[str, str]:
+    """The commands of its blocks, lines joined where they go on; the rest."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    return "\n".join(_BLOCK.findall(text)).replace("\\\n", " "), _BLOCK.sub("", text)
+
+
+def commands(page: str) -> Iterator[Command]:
+    block, prose = page_text(page)
+    lines = [(line, True) for line in block.splitlines()]
+    lines += [(re.sub(r"[\[\]]", "", word.replace("\n", " ")), False) for word in _INLINE.findall(prose)]
+    for line, whole in lines:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+        lexer.whitespace_split = True
+        lexer.commenters = "#" if whole else ""
+        try:
+            tokens = list(lexer)
+        except ValueError:  # a quote within a sentence
+            continue
+        words: list[str] = []
+        for token in [*tokens, ";"]:
+            if token.strip(";&|"):
+                words.append(token)
+            elif words:
+                yield Command(words, whole)
+                words = []
+
+
+def of(*names: str) -> list[tuple[str, Command]]:
+    found = [(page, command) for page in PAGES for command in commands(page)]
+    return [(page, command) for page, command in found if command.name in names]
+
+
+def _shown(value: object) -> str:
+    return " ".join(value.words) if isinstance(value, Command) else str(value)
+
+
+def _cgdet() -> list[tuple[str, Command]]:
+    by_torchrun = [
+        (page, Command(["cgdet", *command.words[command.words.index("cgdet_core.cli") + 1 :]], command.whole))
+        for page, command in of("torchrun")
+    ]
+    return of("cgdet") + by_torchrun
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_local_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
+    for target in _LINK.findall((REPOSITORY / page).read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (REPOSITORY / page).parent / name if name else REPOSITORY / page
+        assert file.exists(), f"{page} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_are_there(page: str) -> None:
+    block, prose = page_text(page)
+    words = [word for text in _INLINE.findall(prose) for word in text.split()] + block.split()
+    for word in words:
+        name = word.strip(",;:").rstrip("/")
+        if name.split("/")[0] not in _FOLDERS or "/" not in name or _ANY.search(name.replace("*", "")):
+            continue
+        assert list(REPOSITORY.glob(name)), f"{page} names {word}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_that_are_named_exist(page: str) -> None:
+    sections = "|".join(Recipe.model_fields)
+    for word in _INLINE.findall(page_text(page)[1]):
+        if not re.fullmatch(rf"(?:{sections})\.[\w.*]+(?:=\S*)?", word) or word.endswith((".py", ".safetensors")):
+            continue
+        if word.startswith("thermal.") and hasattr(thermal, word.removeprefix("thermal.")):
+            continue
+        kind: object = Recipe
+        for key in word.partition("=")[0].split("."):
+            if key == "*" or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+                break
+            assert key in kind.model_fields, f"{page} names {word}"
+            kind = kind.model_fields[key].annotation
+
+
+@pytest.mark.parametrize(("page", "command"), _cgdet(), ids=_shown)
+def test_cgdet_commands_have_the_options_that_are_given(
+    page: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["llvip" if word == "SET" else word for word in command.words[1:]]
+    if command.whole:
+        arguments = cli.parse(words)
+        if words[0] == "train" and (REPOSITORY / words[1]).exists():
+            load_recipe(REPOSITORY / words[1], arguments.settings)
+    options = [number for number, word in enumerate(words) if word.startswith("-")]
+    with pytest.raises(SystemExit) as end:
+        cli.parse([*words[: options[0] if options else None], "--help"])
+    assert end.value.code == 0, f"{page}: {' '.join(words)}"
+    shown = capsys.readouterr().out
+    for number in options:
+        assert re.search(rf"(?<!\S){re.escape(words[number])}\b", shown), f"{page}: {' '.join(words)}"
+
+
+def test_the_examples_of_every_help_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of `cgdet` itself and of each command below it, found by their help."""
+    waiting: list[list[str]] = [[]]
+    seen = 0
+    while waiting:
+        path = waiting.pop()
+        with pytest.raises(SystemExit):
+            cli.parse([*path, "--help"])
+        shown = capsys.readouterr().out
+        example = re.search(r"^examples?:\n((?:  .*\n?)+)", shown, re.MULTILINE)
+        assert example is not None, path
+        for line in example.group(1).replace("\\\n", " ").splitlines():
+            cli.parse(shlex.split(line, comments=True)[1:])
+            seen += 1
+        if re.search(r"^usage: .*COMMAND", shown, re.MULTILINE):
+            waiting += [[*path, name] for name in re.findall(r"^    ([a-z][\w-]*)  ", shown, re.MULTILINE)]
+    assert seen > 15
+
+
+@pytest.mark.parametrize(("page", "command"), of("cgdet-replay"), ids=_shown)
+def test_replay_has_the_options_that_are_given(page: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    from cgdet_ros import replay
+
+    with pytest.raises(SystemExit) as end:
+        replay.main(["--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for word in command.words:
+        assert not word.startswith("--") or re.search(rf"(?<!\S){word}\b", shown), f"{page}: {command.words}"
+
+
+@pytest.mark.parametrize(("page", "command"), of("make"), ids=_shown)
+def test_make_has_the_targets_and_settings_that_are_given(page: str, command: Command) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    words = command.words[3:] if command.words[1:2] == ["-C"] else command.words[1:]
+    for word in words:
+        name, equals, _ = word.partition("=")
+        stated = rf"^{name} [?]=" if equals else rf"^{name}:"
+        assert re.search(stated, makefile, re.MULTILINE), f"{page}: {' '.join(command.words)}"
+
+
+@pytest.mark.parametrize(("page", "command"), of("python", "python3"), ids=_shown)
+def test_programs_have_the_options_that_are_given(page: str, command: Command) -> None:
+    if len(command.words) == 1:
+        return
+    source = (REPOSITORY / command.words[1]).read_text(encoding="utf-8")
+    for word in command.words[2:]:
+        assert not word.startswith("--") or f'"{word}"' in source, f"{page}: {' '.join(command.words)}"
+
+
+@pytest.mark.parametrize(("page", "command"), of("ros2"), ids=_shown)
+def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
+    kind, *words = command.words[1:]
+    if kind == "launch" and words[0] == "cgdet_ros":
+        source = (REPOSITORY / "launch" / words[1]).read_text(encoding="utf-8")
+        for name in (word.partition(":=")[0] for word in words[2:] if ":=" in word):
+            assert re.search(rf'^    "{name}": \(', source, re.MULTILINE), f"{page}: {' '.join(command.words)}"
+    elif kind == "run" and words[0] == "cgdet_ros":
+        assert f'"{words[1]} = cgdet_ros.' in (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+    elif kind == "param" and len(words) > 2:
+        first, *below = words[2].split(".")
+        field = NodeConfig.model_fields[first]
+        assert all(name in field.annotation.model_fields for name in below), f"{page}: {' '.join(command.words)}"
