@@ -80,7 +80,7 @@ def check_index(folder: Path) -> None:
     if index is None or not index.keys() >= _INDEX_KEYS:
         raise InputError(
             f"{path}: is damaged, not the index of a rosbag2: run `ros2 bag reindex {folder}`, or give the .mcap or "
-            ".db3 file beside it"
+            f".db3 file beside it; {_repair(folder)}"
         )
     names = index["relative_file_paths"]
     if not isinstance(names, list):
@@ -89,9 +89,10 @@ def check_index(folder: Path) -> None:
     missing = [name for name in (PurePath(str(entry)).name for entry in names) if not (folder / name).exists()]
     if missing:
         shown = ", ".join(missing[:_SHOWN_FILES]) + (", ..." if len(missing) > _SHOWN_FILES else "")
+        rest = f"; {_repair(folder)}" if len(missing) < len(names) else ""
         raise InputError(
             f"{folder}: lacks {shown}, which its metadata.yaml names: copy the whole folder again, "
-            f"or run `ros2 bag reindex {folder}` over the files that are there"
+            f"or run `ros2 bag reindex {folder}` over the files that are there{rest}"
         )
 
 
@@ -131,18 +132,25 @@ def check_no_log(path: Path) -> None:
     if log.is_file() and log.stat().st_size:
         raise InputError(
             f"{path}: the recording was cut short: its last messages lie in {log.name}: bring them into the bag with "
-            f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`, or record it again"
+            f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`; {_repair(path)}"
         )
 
 
 def remedy(path: Path) -> str:
     """What a user can do about a damaged bag."""
-    seen = "; `cgdet bag repair` writes what can be read of it to a new bag"
+    return f"{_repair(path)}, `{_foreign_repair(path)}` may do so too; or copy or record it again"
+
+
+def _repair(path: Path) -> str:
+    return f"`cgdet bag repair {path} --out NEW` writes what can be read of it to a new bag"
+
+
+def _foreign_repair(path: Path) -> str:
     if path.suffix == ".bag" and path.is_file():
-        return "repair it with `rosbag reindex`, or copy or record it again" + seen
+        return "rosbag reindex"
     if path.suffix == ".db3" or (path.is_dir() and _storage(path) == "sqlite3"):
-        return "repair its .db3 file with `sqlite3 FILE .recover`, or copy or record it again" + seen
-    return "repair it with `mcap recover`, or copy or record it again" + seen
+        return "sqlite3 FILE .recover"
+    return "mcap recover"
 
 
 def _storage(folder: Path) -> str | None:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig, PostprocessConfig
@@ -51,16 +52,6 @@ def coco(tmp_path: Path) -> Path:
     path = folder / "labels.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
-    """The one line that a refused command prints; it must exit with 2."""
-    assert main([str(word) for word in words]) == 2
-    error = capsys.readouterr().err.strip()
-    lines = [line for line in error.splitlines() if line.startswith("cgdet: error:")]
-    assert len(lines) == 1, error
-    assert "Traceback" not in error
-    return lines[0]
 
 
 def edit(path: Path, change: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.bags import BagReader, read_labelled_frames
@@ -25,13 +26,6 @@ def coco(tmp_path: Path) -> Path:
     }
     (folder / "set.json").write_text(json.dumps(document))
     return folder / "set.json"
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert main([str(word) for word in words]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    return said
 
 
 @pytest.mark.parametrize(

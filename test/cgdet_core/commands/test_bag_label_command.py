@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.bag_write import BagWriter
@@ -50,13 +51,6 @@ def bag_of(path: Path, frames: int = 60, rgb: bool = True, truth: bool = True) -
             if truth:
                 bag.truth("/ground_truth", person, CLASS_NAMES, stamp, "thermal")
     return path
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert main([str(word) for word in words]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    return said
 
 
 def label(bag: Path, weights: Path, out: Path, *words: object) -> dict:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.bag_pan import Pan, make_pan_bag
@@ -49,12 +50,6 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def register(*words: object) -> int:
     return main(["bag", "register", *(str(word) for word in words)])
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert register(*words) == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cgdet: error:")]
-    return said
 
 
 def test_it_writes_registration_and_preview_and_prints_the_figures(
@@ -141,7 +136,7 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
 def test_what_does_not_fit_is_named_and_nothing_written(
     bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], named: str
 ) -> None:
-    assert named in refusal(capsys, bag, "--out", tmp_path / "r.yaml", *words)
+    assert named in refusal(capsys, "bag", "register", bag, "--out", tmp_path / "r.yaml", *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +144,7 @@ def test_a_bag_without_an_rgb_topic_is_refused(tmp_path: Path, capsys: pytest.Ca
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(5):
             writer.image("/thermal/image_raw", scene(1)[0], index * 100_000_000, "t")
-    said = refusal(capsys, tmp_path / "bag", "--out", tmp_path / "r.yaml")
+    said = refusal(capsys, "bag", "register", tmp_path / "bag", "--out", tmp_path / "r.yaml")
     assert "has no RGB image topic beside /thermal/image_raw" in said
 
 
@@ -159,7 +154,7 @@ def test_images_of_one_stamp_are_refused(tmp_path: Path, capsys: pytest.CaptureF
         for index in range(5):
             writer.image("/thermal/image_raw", thermal, 7_000_000_000, "t")
             writer.image("/rgb/image_raw", rgb, 7_000_000_000 + index, "r")
-    said = refusal(capsys, tmp_path / "bag", "--out", tmp_path / "r.yaml")
+    said = refusal(capsys, "bag", "register", tmp_path / "bag", "--out", tmp_path / "r.yaml")
     assert "/thermal/image_raw holds 5 images of one stamp" in said
     assert "header.stamp" in said
 
@@ -167,8 +162,8 @@ def test_images_of_one_stamp_are_refused(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "is a folder" in refusal(capsys, bag, "--out", tmp_path)
-    assert "is a folder" in refusal(capsys, bag, "--out", tmp_path / "r.yaml", "--preview", tmp_path)
+    assert "is a folder" in refusal(capsys, "bag", "register", bag, "--out", tmp_path)
+    assert "is a folder" in refusal(capsys, "bag", "register", bag, "--out", tmp_path / "r.yaml", "--preview", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +182,7 @@ def test_an_extrinsic_that_is_none_is_named(
     path = tmp_path / "mount.yaml"
     path.write_text(yaml.safe_dump(mount))
     words = ["--out", tmp_path / "r.yaml", "--camera-info", "--extrinsic", path, "--offset", 0]
-    said = refusal(capsys, with_camera_infos(tmp_path / "bag"), *words)
+    said = refusal(capsys, "bag", "register", with_camera_infos(tmp_path / "bag"), *words)
     assert named in said
     assert str(path) in said
     assert not (tmp_path / "r.yaml").exists()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import CompareConfig, ModelConfig, PostprocessConfig
@@ -63,14 +64,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    code = main([str(word) for word in words])
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert code == 2
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def label_with_the_best_detections_of(model: Path, coco: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import load_recipe
@@ -28,10 +29,8 @@ def convert(capsys, name, folder, out, *words):
     return load_coco(out), said
 
 
-def refusal(capsys, name, folder, out, *words):
-    assert main(["convert", name, str(folder), "--out", str(out), *map(str, words)]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
+def refused(capsys, name, folder, out, *words):
+    said = refusal(capsys, "convert", name, folder, "--out", out, *words)
     assert not out.exists()
     return said
 
@@ -130,7 +129,7 @@ def test_kaist(tmp_path, capsys, layout):
 def test_kaist_with_several_folders_of_annotations_asks_for_one(tmp_path, capsys):
     root = field_trees.kaist(tmp_path / "kaist")
     (root / "sanitized_annotations").mkdir()
-    said = refusal(capsys, "kaist", root, tmp_path / "f.json")
+    said = refused(capsys, "kaist", root, tmp_path / "f.json")
     assert "several folders of annotations, annotations_paired, sanitized_annotations" in said
     words = ("--annotations", root / "annotations_paired")
     assert len(convert(capsys, "kaist", root, tmp_path / "f.json", *words)[0]) == 2
@@ -151,8 +150,8 @@ def test_m3fd(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["flir-v1", "flir-v2", "llvip", "kaist", "m3fd"])
 def test_a_wrong_folder_is_named_with_what_to_give(tmp_path, capsys, name):
     (tmp_path / "other" / "stuff").mkdir(parents=True)
-    assert "give the folder of" in refusal(capsys, name, tmp_path / "other", tmp_path / "f.json")
-    assert "is no folder" in refusal(capsys, name, tmp_path / "nothing", tmp_path / "f.json")
+    assert "give the folder of" in refused(capsys, name, tmp_path / "other", tmp_path / "f.json")
+    assert "is no folder" in refused(capsys, name, tmp_path / "nothing", tmp_path / "f.json")
 
 
 BROKEN_XML = [
@@ -183,7 +182,7 @@ BROKEN_XML = [
 def test_an_odd_xml_is_named(tmp_path, capsys, text, words):
     root = field_trees.llvip(tmp_path / "LLVIP")
     (root / "Annotations" / "020007.xml").write_text(text)
-    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    said = refused(capsys, "llvip", root, tmp_path / "f.json")
     assert words in said
     assert "020007" in said
 
@@ -198,7 +197,7 @@ def test_an_odd_xml_is_named(tmp_path, capsys, text, words):
 def test_a_missing_file_is_named(tmp_path, capsys, lost, words):
     root = field_trees.llvip(tmp_path / "LLVIP")
     (root / lost).unlink()
-    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    said = refused(capsys, "llvip", root, tmp_path / "f.json")
     assert lost in said
     assert words in said
 
@@ -206,14 +205,14 @@ def test_a_missing_file_is_named(tmp_path, capsys, lost, words):
 def test_a_missing_thermal_picture_is_named(tmp_path, capsys):
     root = field_trees.flir_v1_voc(tmp_path / "set")
     (root / "align" / "JPEGImages" / "FLIR_00003_PreviewData.jpeg").unlink()
-    said = refusal(capsys, "flir-v1", root, tmp_path / "f.json")
+    said = refused(capsys, "flir-v1", root, tmp_path / "f.json")
     assert "FLIR_00003_PreviewData.jpeg: is missing" in said
 
 
 def test_rgb_of_another_size_is_not_taken_for_aligned(tmp_path, capsys):
     root = field_trees.llvip(tmp_path / "LLVIP")
     field_trees.picture(root / "visible" / "train" / "020007.jpg", colour=True, size=(96, 128))
-    said = refusal(capsys, "llvip", root, tmp_path / "f.json")
+    said = refused(capsys, "llvip", root, tmp_path / "f.json")
     assert "is 128x96 pixels, 020007.jpg is 64x48: the two are not aligned" in said
     assert len(convert(capsys, "llvip", root, tmp_path / "f.json", "--no-rgb")[0]) == 2
 
@@ -231,7 +230,7 @@ def test_rgb_of_another_size_is_not_taken_for_aligned(tmp_path, capsys):
 def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, words):
     root = field_trees.kaist(tmp_path / "kaist")
     (root / "annotations_paired" / "set04" / "V002" / "I00019.txt").write_text(text)
-    assert words in refusal(capsys, "kaist", root, tmp_path / "f.json")
+    assert words in refused(capsys, "kaist", root, tmp_path / "f.json")
 
 
 @pytest.mark.parametrize(
@@ -250,20 +249,20 @@ def test_an_odd_coco_json_is_named(tmp_path, capsys, change, words):
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    assert words in refusal(capsys, "flir-v2", root, tmp_path / "f.json")
+    assert words in refused(capsys, "flir-v2", root, tmp_path / "f.json")
 
 
 def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, capsys):
     (tmp_path / "list.txt").write_text("00007\n")
     words = ("--list", tmp_path / "list.txt")
-    assert "00007.png: is missing" in refusal(
+    assert "00007.png: is missing" in refused(
         capsys, "m3fd", field_trees.m3fd(tmp_path / "m"), tmp_path / "f.json", *words
     )
     kaist = field_trees.kaist(tmp_path / "k")
-    assert "names no frame" in refusal(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    assert "names no frame" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
     (tmp_path / "list.txt").write_text("set00/V000/I00002\n")
-    assert "set00/V000/I00002 has no annotation" in refusal(capsys, "kaist", kaist, tmp_path / "f.json", *words)
-    assert "give 1 or more" in refusal(capsys, "m3fd", tmp_path / "m", tmp_path / "f.json", "--every", "0")
+    assert "set00/V000/I00002 has no annotation" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    assert "give 1 or more" in refused(capsys, "m3fd", tmp_path / "m", tmp_path / "f.json", "--every", "0")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tiff"])

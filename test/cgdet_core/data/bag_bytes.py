@@ -11,7 +11,6 @@ import bz2
 import io
 import sqlite3
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,7 @@ from pathlib import Path
 
 import lz4.frame
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from cgdet_core.data.zstd import zstd
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _HEADER = "std_msgs/Header header\n"
