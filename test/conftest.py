@@ -15,8 +15,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Before NumPy, torch or rclpy are imported. A vehicle's own domain is never used, nor anything beyond this machine.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+# Before NumPy, torch or rclpy are imported. A vehicle's own domain is never used, nor anything beyond this machine;
+# processes that share the tests (pytest-xdist's gw0, gw1, ...) are children of one and have a domain each.
+_worker = os.environ.get("PYTEST_XDIST_WORKER")
+_domain = os.getpid() if _worker is None else os.getppid() + int(_worker.removeprefix("gw"))
+os.environ["ROS_DOMAIN_ID"] = str(1 + _domain % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_LOG_DIR", str(REPOSITORY / "build" / "log" / "ros"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")

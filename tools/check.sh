@@ -21,8 +21,11 @@ check "import contracts" "$bin/lint-imports" --no-logo
 if [ "$1" = all ]; then
     echo "== pytest"
     # A sourced ROS puts launch_testing's pytest plugins on PYTHONPATH, and those of Humble and Jazzy break pytest 9
-    # before the first test (ros2/launch#979, #991). No test needs a plugin that pytest would load by itself.
+    # before the first test (ros2/launch#979, #991). No test needs a plugin that pytest would load by itself;
+    # the one that shares them among processes is named.
     export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
-    "$bin/python" -m pytest || failed="$failed pytest;"
+    # A process for every CPU, four at most: each holds torch. The tests of a file share what was made for them.
+    workers=$("$bin/python" -c "import os; print(min(4, len(os.sched_getaffinity(0))))")
+    "$bin/python" -m pytest -p xdist.plugin --numprocesses "$workers" --dist loadfile || failed="$failed pytest;"
 fi
 [ -z "$failed" ]
