@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from refusing import refusal
 
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.cli import main
@@ -98,7 +99,7 @@ def test_the_thresholds_of_one_model_may_go_into_another(
     assert read_info(out).scores == {}
     few = info.model.model_copy(update={"class_names": ("person", "dog", "car")})
     save_model(other, type(detector)(few), info.model_copy(update={"model": few}))
-    assert f"{other}: its classes" in refusal(capsys, "--data", streets, "--into", other, "--write", out)
+    assert f"{other}: its classes" in refusal(capsys, "thresholds", "--data", streets, "--into", other, "--write", out)
 
 
 def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
@@ -124,23 +125,17 @@ def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
     assert "has learnt from frames of streets.json" in capsys.readouterr().err
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    capsys.readouterr()
-    assert main(["thresholds", *map(str, words)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
-
-
 def test_what_cannot_be_chosen_on_or_written_is_one_line(
     streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test_split = streets.with_name("street_test.json")
     test_split.write_bytes(streets.read_bytes())
-    assert "test split" in refusal(capsys, "--data", test_split)
-    assert "--write" in refusal(capsys, "--data", streets, "--into", default_model_path())
+    assert "test split" in refusal(capsys, "thresholds", "--data", test_split)
+    assert "--write" in refusal(capsys, "thresholds", "--data", streets, "--into", default_model_path())
     (tmp_path / "recipe.yaml").write_text("sources: [{path: streets.json}]\n")
     words = ["--run", tmp_path, "--data", streets.parent, "--model", default_model_path()]
-    assert "held no frames out" in refusal(capsys, *words)
-    assert "--topic" in refusal(capsys, *words, "--topic", "/thermal")
-    assert "nowhere" in refusal(capsys, "--data", streets, "--write", tmp_path / "recipe.yaml" / "nowhere.safetensors")
+    assert "held no frames out" in refusal(capsys, "thresholds", *words)
+    assert "--topic" in refusal(capsys, "thresholds", *words, "--topic", "/thermal")
+    assert "nowhere" in refusal(
+        capsys, "thresholds", "--data", streets, "--write", tmp_path / "recipe.yaml" / "nowhere.safetensors"
+    )
