@@ -212,8 +212,8 @@ def draw_cameras(path: Path) -> None:
         image = as_seen(frame, name)
         grey = image if image.dtype == np.uint8 else np.rint(normalise(image, ThermalConfig()) * 255).astype(np.uint8)
         tile = cv2.resize(grey, (256, 205), interpolation=cv2.INTER_AREA)
-        for colour, width in ((0, 4), (255, 1)):
-            cv2.putText(tile, name, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
+        tile[:22] = 255
+        cv2.putText(tile, name, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 20, 1, cv2.LINE_AA)
         tiles.append(tile)
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     sheet = np.vstack([np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)])
