@@ -29,7 +29,8 @@ from cgdet_ros.engine import one_line, release_device_memory
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.image_input import ImageInput, ReceivedFrame, type_name
 from cgdet_ros.outputs import Outputs
-from cgdet_ros.pipeline import WARNING_PERIOD_S, Pipeline
+from cgdet_ros.pipeline import Pipeline
+from cgdet_ros.seldom import SELDOM
 from cgdet_ros.stamp_age import StampAges
 from cgdet_ros.transitions import forget_the_dead, guard_transitions, told
 
@@ -111,6 +112,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._publish_info()
         if self._enabled:
             self._listen()
+        for name in parameters.idle_qos_overrides(self, self._input.topics):
+            self.get_logger().warning(f"parameter '{name}' overrides nothing of this node: look at topic and policy")
         doing = "detecting" if self._enabled else "paused by ~/enable, else detecting"
         self.get_logger().info(f"active: {doing} on {self._image_topic()}")
         return result
@@ -174,7 +177,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         count = self._log.refused(one_line(error))
         self.get_logger().warning(
             f"image on {self._image_topic()} refused ({count} so far): {one_line(error)}",
-            throttle_duration_sec=WARNING_PERIOD_S,
+            **SELDOM,
         )
 
     def _on_frame(self, frame: ReceivedFrame) -> None:
@@ -255,9 +258,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._publish_diagnostics()
         except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
             if self.context.ok():
-                self.get_logger().error(
-                    f"nothing on /diagnostics: {one_line(error)}", throttle_duration_sec=WARNING_PERIOD_S
-                )
+                self.get_logger().error(f"nothing on /diagnostics: {one_line(error)}", **SELDOM)
 
     def _publish_diagnostics(self) -> None:
         transport, topic = self._config.image_transport, self._image_topic()

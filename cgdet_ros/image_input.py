@@ -72,6 +72,11 @@ class ImageInput:
         base = str(self._node.resolve_topic_name("image"))
         return str(self._node.resolve_topic_name(base + COMPRESSED_SUFFIX)) if transport == "compressed" else base
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The full names for every transport."""
+        return self.topic("raw"), self.topic("compressed")
+
     def unheard(self, transport: str) -> list[str]:
         """Who publishes images that do not arrive here, and why."""
         if self._subscription is None:

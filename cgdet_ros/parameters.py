@@ -39,6 +39,8 @@ LIVE = (
     *(f"overlay.{name}" for name in OverlayConfig.model_fields),
     *(f"diagnostics.{name}" for name in DiagnosticsConfig.model_fields if name != "period_s"),
 )
+_QOS_PREFIX = "qos_overrides."
+_POLICIES = ("history", "depth", "reliability", "durability")  # those of qos.overridable
 READ_ONLY = ("autostart", "diagnostics.period_s")
 
 _TYPES: dict[type, Parameter.Type] = {
@@ -135,6 +137,21 @@ def unknown_overrides(node: Node) -> list[str]:
     return sorted(name for name in given if not (name in known or node.has_parameter(name) or _is_of_ros(name)))
 
 
+def idle_qos_overrides(node: Node, image_topics: Iterable[str]) -> list[str]:
+    """Overrides of quality of service that the node was started with and that, active, it has no use for.
+
+    Those for a policy of `image_topics`, of which it takes one, may be for the other; those for /clock hold with
+    use_sim_time only.
+    """
+    others = tuple(f"{topic}.subscription.{policy}" for topic in image_topics for policy in _POLICIES)
+    return sorted(
+        name
+        for name in getattr(node, "_parameter_overrides", {})
+        if (topic := name.removeprefix(_QOS_PREFIX)) != name
+        and not (node.has_parameter(name) or topic in others or topic.startswith("/clock."))
+    )
+
+
 def check_name(name: str) -> None:
     """InputError where the node has no parameter `name`, which it would pass over."""
     known = [spec.name for spec in parameter_specs()]
@@ -145,7 +162,7 @@ def check_name(name: str) -> None:
 
 
 def _is_of_ros(name: str) -> bool:
-    return name.startswith("qos_overrides.") or name in ("use_sim_time", "start_type_description_service")
+    return name.startswith(_QOS_PREFIX) or name in ("use_sim_time", "start_type_description_service")
 
 
 def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:

@@ -16,10 +16,9 @@ from cgdet_ros.engine import Engine, one_line, open_engine
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.image_input import ReceivedFrame
 from cgdet_ros.outputs import Outputs
+from cgdet_ros.seldom import SELDOM
 from cgdet_ros.stamp_age import StampAges
 from cgdet_ros.worker import NewestOnlyWorker
-
-WARNING_PERIOD_S = 5.0  # between two lines in the log about the same trouble
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Pipeline:
             self._log.error(one_line(error))
             self._node.get_logger().warning(
                 f"{what} of a frame of {self._topic} failed, its detections were published: {one_line(error)}",
-                throttle_duration_sec=WARNING_PERIOD_S,
+                **SELDOM,
             )
 
     def _on_error(self, error: Exception) -> None:
@@ -139,7 +138,7 @@ class Pipeline:
         count = self._log.failed(one_line(error))
         self._node.get_logger().error(
             f"a frame of {self._topic} failed ({count} so far): {one_line(error)}",
-            throttle_duration_sec=WARNING_PERIOD_S,
+            **SELDOM,
         )
 
     def _fall_back(self, error: Exception) -> None:

@@ -701,6 +701,38 @@ def test_quality_of_service_can_be_overridden_by_the_standard_parameters(start_d
     assert info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
 
+def test_an_override_of_quality_of_service_that_overrides_nothing_is_named(client: Any, tiny_model: Path) -> None:
+    from rclpy.parameter import Parameter
+
+    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.parameters import idle_qos_overrides
+
+    base = client.namespace
+    good = {
+        f"{base}/image.subscription.depth": 3,
+        f"{base}/image/compressed.subscription.reliability": "reliable",
+        f"{base}/detections.publisher.history": "keep_last",
+        "/clock.subscription.depth": 2,
+    }
+    idle = {
+        "/image.subscription.depth": 3,  # not the full name
+        "/parameter_events.publisher.depth": 10,  # rclpy's own, which it does not let override
+        f"{base}/image.subscription.deadline": 5,
+        f"{base}/image.publisher.depth": 3,
+        f"{base}/image/compressed.subscription.relyability": "reliable",
+        f"{base}/detections.publisher.reliabilty": "best_effort",
+    }
+    overrides = [Parameter(f"qos_overrides.{name}", value=value) for name, value in (good | idle).items()]
+    node = DetectorNode(namespace=base, parameter_overrides=[Parameter("model", value=str(tiny_model)), *overrides])
+    try:
+        node.start()
+        assert node.state == "active"
+        found = idle_qos_overrides(node, node._input.topics)
+        assert found == sorted(f"qos_overrides.{name}" for name in idle)
+    finally:
+        node.close()
+
+
 def test_images_are_taken_best_effort_and_detections_given_reliably(start_detector: Any, client: Any) -> None:
     from rclpy.qos import ReliabilityPolicy
 
