@@ -95,7 +95,7 @@ class CoreWaits:
 
 
 def main() -> int:
-    from cgdet_ros import detector_node, image_input, pipeline
+    from cgdet_ros import detector_node, image_input, pipeline, reporter
     from cgdet_ros.messages import stamp_to_ns
 
     record, core_waits = Record(), CoreWaits()
@@ -143,12 +143,13 @@ def main() -> int:
                 published[1],
             )
 
-    class Node(detector_node.DetectorNode):
-        def _publish_diagnostics(self) -> None:
+    class Reporter(reporter.Reporter):
+        def report(self) -> None:
             start_s = time.monotonic()
-            super()._publish_diagnostics()
+            super().report()
             record.span(KINDS.index("diagnostics"), start_s)
 
+    class Node(detector_node.DetectorNode):
         def _on_set_parameters(self, changes: Any) -> Any:
             start_s = time.monotonic()
             try:
@@ -175,7 +176,7 @@ def main() -> int:
 
     pipeline.Engine.predict = noted_predict  # type: ignore[method-assign]
     detector_node.ImageInput, detector_node.Pipeline = Input, Line  # type: ignore[misc]
-    detector_node.DetectorNode = Node  # type: ignore[misc]
+    detector_node.DetectorNode, detector_node.Reporter = Node, Reporter  # type: ignore[misc]
     gc.callbacks.append(on_collection)
     try:
         return detector_node.main(sys.argv[2:])

@@ -12,9 +12,7 @@ import time
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -23,13 +21,14 @@ from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool
 
 from cgdet_core.errors import InputError
-from cgdet_ros import messages, parameters
-from cgdet_ros.diagnostics import Situation, describe
+from cgdet_ros import parameters
+from cgdet_ros.diagnostics import Situation, Status, describe
 from cgdet_ros.engine import one_line, release_device_memory
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.image_input import ImageInput, ReceivedFrame, type_name
 from cgdet_ros.outputs import Outputs
 from cgdet_ros.pipeline import Pipeline
+from cgdet_ros.reporter import Reporter
 from cgdet_ros.seldom import SELDOM
 from cgdet_ros.stamp_age import StampAges
 from cgdet_ros.transitions import forget_the_dead, guard_transitions, told
@@ -58,7 +57,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._configured_times = 0
         guard_transitions(self)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self._create_diagnostics()
+        if self._config.diagnostics.period_s > 0:
+            self._reporter = Reporter(self, self._config.diagnostics.period_s, self._status)
 
     @property
     def autostart(self) -> bool:
@@ -246,21 +246,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             "parameters": str(predictor.info.parameters),
         }
 
-    def _create_diagnostics(self) -> None:
-        period_s = self._config.diagnostics.period_s
-        if period_s > 0:
-            self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-            # steady: a simulated clock that stands still must not silence the node
-            self.create_timer(period_s, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _report(self) -> None:
-        try:
-            self._publish_diagnostics()
-        except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
-            if self.context.ok():
-                self.get_logger().error(f"nothing on /diagnostics: {one_line(error)}", **SELDOM)
-
-    def _publish_diagnostics(self) -> None:
+    def _status(self) -> tuple[Status, str]:
+        """For /diagnostics: the status, and the hardware that it is of."""
         transport, topic = self._config.image_transport, self._image_topic()
         unheard = self._input.unheard(transport) + (self._outputs.deaf() if self._outputs is not None else [])
         situation = Situation(
@@ -275,12 +262,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             facts=self._facts(),
             fallback=self._pipeline.engine.fallback if self._pipeline is not None else "",
         )
-        status = describe(situation, self._log, self._ages, self._config.diagnostics)
         hardware_id = self._pipeline.engine.predictor.device if self._pipeline is not None else "none"
-        stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
-        self._diagnostics.publish(
-            messages.diagnostics_message(stamp, name, hardware_id, status.level, status.message, status.values)
-        )
+        return describe(situation, self._log, self._ages, self._config.diagnostics), hardware_id
 
 
 def _check_arguments(arguments: list[str] | None) -> None:
