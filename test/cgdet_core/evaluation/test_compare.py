@@ -90,9 +90,9 @@ def test_frames_that_leave_no_object_of_a_class_give_no_figure_of_it() -> None:
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
-    there = truths(24)
+    there = truths(12)
     frames_a, frames_b = detected(there, 0.16, seed=1), detected(there, 0.12, seed=2)
-    blocks = [number // 4 for number in range(24)]
+    blocks = [number // 2 for number in range(12)]
     settings = CompareConfig(resamples=100, seed=3)
     result = compare(frames_a, frames_b, blocks, NAMES, settings)
 

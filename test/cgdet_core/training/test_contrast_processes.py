@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -85,9 +83,9 @@ def compute_share(out: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def shares(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> list[dict[str, Tensor]]:
+def shares(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     out = tmp_path_factory.mktemp("shares")
-    in_two_processes("test_contrast_processes", "compute_share", out, repository)
+    in_two_processes(compute_share, out)
     return [load_file(out / f"{rank}.safetensors") for rank in range(2)]
 
 

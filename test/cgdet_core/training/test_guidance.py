@@ -392,10 +392,8 @@ def compute_shares(out: str) -> None:
             save_file(learn(slice(*rows[world.rank]), world), f"{out}/{number}.{world.rank}.safetensors")
 
 
-def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(
-    tmp_path: Path, repository: Path
-) -> None:
-    in_two_processes("test_guidance", "compute_shares", tmp_path, repository)
+def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(tmp_path: Path) -> None:
+    in_two_processes(compute_shares, tmp_path)
     whole = learn(slice(0, 4), ALONE)
     for number in range(len(SHARINGS)):
         shares = [load_file(tmp_path / f"{number}.{rank}.safetensors") for rank in range(2)]

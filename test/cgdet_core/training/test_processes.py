@@ -1,4 +1,4 @@
-"""Runs that two processes share, started by the real torchrun: as one process' run, resumed, refused and killed."""
+"""Runs that two processes share, of the real torchrun or forked: as one process' run, resumed, refused and killed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from forked import Forked
+from two_processes import two_processes
 
 from cgdet_core.cli import main
 from cgdet_core.config import Recipe, TrainConfig, load_recipe
@@ -108,6 +110,17 @@ def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def codes(two: tuple[Forked, Forked]) -> list[int]:
+    """The exit codes; where one is not 0, what was said comes with the test's failure."""
+    ended_with = [process.wait() for process in two]
+    print(said_by(two))
+    return ended_with
+
+
+def said_by(two: tuple[Forked, Forked]) -> str:
+    return "".join(process.said() for process in two)
+
+
 def checkpoint_of(out: Path) -> Checkpoint:
     return load_checkpoint(out / "checkpoint.safetensors")
 
@@ -165,11 +178,11 @@ WITH_TERMS = (
 
 
 def test_two_processes_learn_from_both_terms_what_one_learns(
-    folder: Path, tmp_path: Path, torchrun: Torchrun, start: dict[str, torch.Tensor]
+    folder: Path, tmp_path: Path, start: dict[str, torch.Tensor]
 ) -> None:
     assert main(words(folder, tmp_path / "one", *WITH_TERMS)) == 0
-    answer = torchrun("-m", "cgdet_core.cli", *words(folder, tmp_path / "two", *WITH_TERMS))
-    assert answer.returncode == 0, answer.stderr
+    with two_processes(lambda rank: main(words(folder, tmp_path / "two", *WITH_TERMS)), tmp_path) as two:
+        assert codes(two) == [0, 0]
     assert farthest_apart(tmp_path / "one", tmp_path / "two", start) < TOLERANCE
     mine, theirs = (json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("one", "two"))
     terms = {"rcs", "cms", "gradient_detection", "gradient_rcs", "gradient_cms"}
@@ -186,12 +199,7 @@ def test_two_processes_learn_from_both_terms_what_one_learns(
 
 
 def test_a_run_that_one_process_began_is_gone_on_with_by_two(
-    folder: Path,
-    tmp_path: Path,
-    torchrun: Torchrun,
-    alone: Path,
-    start: dict[str, torch.Tensor],
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, tmp_path: Path, alone: Path, start: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     step = RunState.step
@@ -205,8 +213,8 @@ def test_a_run_that_one_process_began_is_gone_on_with_by_two(
         interrupted.setattr(RunState, "step", six_steps)
         assert main(words(folder, out)) == 130
     assert checkpoint_of(out).batches_done == 6
-    answer = torchrun("-m", "cgdet_core.cli", *words(folder, out, "--resume"))
-    assert answer.returncode == 0, answer.stderr
+    with two_processes(lambda rank: main(words(folder, out, "--resume")), tmp_path) as two:
+        assert codes(two) == [0, 0]
     assert farthest_apart(alone, out, start) < TOLERANCE
 
 
@@ -231,16 +239,18 @@ def test_a_loss_that_explodes_ends_all_processes_with_one_line(
     assert not (tmp_path / "run" / "model.safetensors.partial").exists()
 
 
-def test_what_one_process_lacks_ends_all_with_its_line(folder: Path, tmp_path: Path, torchrun: Torchrun) -> None:
-    # as on two machines, of which the second has no data
-    script = tmp_path / "second_without_data.py"
-    script.write_text(
-        "import os, sys; from cgdet_core.cli import main\n"
-        "words = sys.argv[1:]\n"
-        "if os.environ['RANK'] == '1': words[words.index('--data') + 1] += '/nowhere'\n"
-        "sys.exit(main(words))\n"
-    )
-    line = told(torchrun(str(script), *words(folder, tmp_path / "run")))
+def test_what_one_process_lacks_ends_all_with_its_line(folder: Path, tmp_path: Path) -> None:
+    def run(rank: int) -> int:
+        # as on two machines, of which the second has no data
+        typed = words(folder, tmp_path / "run")
+        typed[typed.index("--data") + 1] += "/nowhere" * rank
+        return main(typed)
+
+    with two_processes(run, tmp_path) as two:
+        assert codes(two) == [2, 2]
+    said = said_by(two)
+    (line,) = [line for line in said.splitlines() if line.startswith("cgdet: error: ")]
+    assert "Traceback" not in said
     assert str(folder / "nowhere" / "labels.json") in line
     assert "(process 1, " in line
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -272,30 +282,24 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(
 
 
 @pytest.mark.parametrize("told_rank", [0, 1])
-def test_a_signal_to_one_process_ends_all_with_the_state_kept(
-    folder: Path, tmp_path: Path, environment: dict[str, str], told_rank: int
-) -> None:
+def test_a_signal_to_one_process_ends_all_with_the_state_kept(folder: Path, tmp_path: Path, told_rank: int) -> None:
     out = tmp_path / "run"
     # a checkpoint after the first batch and no other, unless the run keeps one as it ends
     long = words(folder, out, "train.images=400000", "train.workers=1", "train.checkpoint_seconds=1000")
-    agent = subprocess.Popen(
-        command("-m", "cgdet_core.cli", *long), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
+    with two_processes(lambda rank: main(long), tmp_path) as two:
         deadline = time.monotonic() + 60
         while not (out / "checkpoint.safetensors").exists():
             assert time.monotonic() < deadline, "no checkpoint within a minute"
-            assert agent.poll() is None
+            assert not any(process.ended() for process in two), said_by(two)
             time.sleep(0.05)
-        time.sleep(0.5)
-        os.kill(_process_of(agent.pid, told_rank), signal.SIGTERM)
-        _, stderr = agent.communicate(timeout=60)
-    finally:
-        agent.kill()
+        time.sleep(0.3)
+        os.kill(two[told_rank].process_id, signal.SIGTERM)
+        assert 0 not in codes(two)
     who = "SIGTERM" if told_rank == 0 else "a signal to another process"
-    assert stderr.decode().count(f"cgdet: stopped by {who} after batch ") == 1, stderr.decode()
+    said = said_by(two)
+    assert said.count(f"cgdet: stopped by {who} after batch ") == 1, said
     assert checkpoint_of(out).batches_done > 1
-    assert f"after batch {checkpoint_of(out).batches_done} of 100000" in stderr.decode()
+    assert f"after batch {checkpoint_of(out).batches_done} of 100000" in said
 
 
 def _process_of(agent: int, rank: int) -> int:
