@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.edge_field import EdgeField, edge_field
+from cgdet_core.data.edge_field import EdgeField, edge_field, resized
 
 Matrix = NDArray[np.float64]
 Grey = NDArray[np.float32]
@@ -41,7 +41,7 @@ def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[C
     ours = []
     energy = np.zeros(_CANVAS_PX, np.float32)
     for thermal, _ in pairs:
-        field = _blurred(edge_field(_resized(thermal, small)))
+        field = _blurred(edge_field(resized(thermal, small)))
         canvas = np.zeros(_CANVAS_PX, np.complex64)
         canvas[: small[0], : small[1]] = field
         energy += np.abs(canvas) ** 2
@@ -54,7 +54,7 @@ def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[C
     for wider in np.geomspace(low, high, steps + 1):
         rgb_width_px = wider * small[1]
         rgb_small = (max(8, round(rgb_width_px * rgb_height / rgb_width)), max(8, round(rgb_width_px)))
-        shrunk = [_resized(rgb, rgb_small) for _, rgb in pairs]
+        shrunk = [resized(rgb, rgb_small) for _, rgb in pairs]
         for turn in _TURNS_DEG:
             # the RGB picture in the middle of the canvas, turned about its own
             centre = (_CANVAS_PX[1] / 2, _CANVAS_PX[0] / 2)
@@ -106,11 +106,6 @@ def _shifts(
     to_rgb_small = np.diag([rgb_small[1] / rgb_px[1], rgb_small[0] / rgb_px[0], 1.0])
     homography = np.linalg.inv(to_small) @ move @ placed @ to_rgb_small
     return [Candidate(np.asarray(homography, np.float64), float(score[row, column]))]
-
-
-def _resized(grey: Grey, height_width_px: tuple[int, int]) -> Grey:
-    size = (height_width_px[1], height_width_px[0])
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _spectrum(field: EdgeField) -> EdgeField:

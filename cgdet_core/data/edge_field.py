@@ -30,3 +30,9 @@ def edge_field(grey: NDArray[np.float32], blur_px: float = 1.0) -> EdgeField:
     field[:2] = field[-2:] = 0
     field[:, :2] = field[:, -2:] = 0
     return field
+
+
+def resized(grey: NDArray[np.float32], height_width_px: tuple[int, int]) -> NDArray[np.float32]:
+    """float32 of this size; what becomes smaller is averaged."""
+    size = (height_width_px[1], height_width_px[0])
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
