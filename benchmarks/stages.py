@@ -192,7 +192,7 @@ def main() -> None:
         draw(runs, title, arguments.picture)
     listener.terminate()
     node.destroy_node()
-    rclpy.shutdown()
+    rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

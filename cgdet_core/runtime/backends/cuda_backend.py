@@ -52,6 +52,8 @@ class CudaBackend(TorchBackend):
             self._centres_xy_px, self._strides_px = cell_grid(sizes, device)
             self._thresholds = torch.zeros(len(info.class_names), device=device)
             self._range = torch.zeros(2, dtype=torch.float64, device=device)
+        # weights and these were made in the default stream, which streams of PyTorch's do not wait for
+        torch.cuda.synchronize(device)
 
     def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
         """See DetectingBackend."""

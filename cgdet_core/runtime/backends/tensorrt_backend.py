@@ -56,6 +56,8 @@ class TensorRtBackend:
         for name, tensor in self._tensors.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         self.precision = precision
+        # all this was made in the default stream, which streams of PyTorch's do not wait for
+        torch.cuda.synchronize(device)
 
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
