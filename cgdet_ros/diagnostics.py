@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from cgdet_ros.frame_log import FrameLog, Outcome, Rates
 from cgdet_ros.stamp_age import StampAges
 
 OK, WARN, ERROR = 0, 1, 2
+_RANKED = re.compile(r"(p\d+) (\d+\.\d+)")
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
 
 # every key of the report, in its order; docs/interface.md is made from this
@@ -203,3 +205,9 @@ def _rate_values(rates: Rates) -> dict[str, str]:
 
 def _summary(milliseconds: Sequence[float]) -> str:
     return ", ".join(f"{rank} {figure:.2f}" for rank, figure in percentiles(milliseconds).items())
+
+
+def read_summary(text: str) -> dict[str, float]:
+    """The reverse of what stands in the report: "p50 1.20, p95 1.31, p99 1.34" -> rank and milliseconds; empty for any
+    other text."""
+    return {rank: float(figure) for rank, figure in _RANKED.findall(text)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import array
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovariance
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
@@ -168,6 +169,11 @@ def detections_from_message(message: Detection2DArray, class_ids: Sequence[str])
     return Detections(
         cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(scores, np.float32), np.array(classes, np.int64)
     )
+
+
+def serialised(message: Any) -> bytes:
+    """A message as it goes over the wire and into bags: CDR."""
+    return bytes(serialize_message(message))
 
 
 def label_info_message(stamp: Time, class_names: Sequence[str], threshold: float) -> LabelInfo:

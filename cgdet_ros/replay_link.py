@@ -5,20 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cgdet_core.config import NodeConfig
 from cgdet_core.errors import InputError
-from cgdet_ros import messages
+from cgdet_ros import messages, parameters
+from cgdet_ros.diagnostics import read_summary
 from cgdet_ros.replay_process import NodeProcess, share_memory_for_large_frames
 
 DETECTOR_NAME = "thermal_detector"
@@ -32,6 +38,17 @@ INFO_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 _POLL_S = 0.02
+STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What the node said once: when it came (monotonic), frames answered so far, and of each stage of the last frames
+    p50, p95 and p99 in milliseconds."""
+
+    received_s: float
+    answered: int
+    stage_ms: dict[str, dict[str, float]]
 
 
 class ReplayLink:
@@ -45,8 +62,10 @@ class ReplayLink:
         self.repeated_answers = 0
         self._last_answer_s = 0.0
         self._labels: LabelInfo | None = None
+        self.settings = NodeConfig()
         self._report: dict[str, str] = {}
         self._reports = 0
+        self._stage_reports: list[StageReport] = []
         self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
         self._answer_topic = f"{namespace}/detections"
         self._node.create_subscription(Detection2DArray, self._answer_topic, self._on_answer, ANSWER_QOS)
@@ -92,7 +111,16 @@ class ReplayLink:
                 with self._changed:
                     self._report = {value.key: value.value for value in status.values}
                     self._reports += 1
+                    self._keep_stages()
                     self._changed.notify_all()
+
+    def _keep_stages(self) -> None:
+        """Of the report that is there now, where it tells of other frames than the one before."""
+        stage_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        answered = int(self._report.get("answered", "0"))
+        before = self._stage_reports[-1].answered if self._stage_reports else 0
+        if answered != before and all(stage_ms.values()):
+            self._stage_reports.append(StageReport(time.monotonic(), answered, stage_ms))
 
     # before the run
 
@@ -102,6 +130,7 @@ class ReplayLink:
         self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, configure_timeout_s)
         self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, discovery_timeout_s)
         self._await(self._connected, process, discovery_timeout_s, "node and replay do not see each other")
+        self.settings = self._read_settings(process, discovery_timeout_s)
 
     def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition_id))
@@ -111,6 +140,20 @@ class ReplayLink:
             raise InputError(
                 f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
             )
+
+    def _read_settings(self, process: NodeProcess, timeout_s: float) -> NodeConfig:
+        """The node's parameters, as it has them."""
+        client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
+        names = [spec.name for spec in parameters.parameter_specs()]
+        try:
+            self._await(client.service_is_ready, process, timeout_s, "the node does not tell its parameters")
+            future = client.call_async(GetParameters.Request(names=names))
+            self._await(future.done, process, timeout_s, "the node does not tell its parameters")
+        finally:
+            self._node.destroy_client(client)
+        told = zip(names, future.result().values, strict=True)
+        values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
+        return parameters.updated(NodeConfig(), values)
 
     def _connected(self) -> bool:
         with self._changed:
@@ -154,13 +197,25 @@ class ReplayLink:
         with self._changed:
             return time.monotonic() - self._last_answer_s
 
-    def final_report(self, timeout_s: float) -> dict[str, str]:
-        """What the node says of itself after everything that happened before this call, if in time; else the last."""
+    def final_report(self, timeout_s: float) -> tuple[dict[str, str], bool]:
+        """What the node says of itself after everything that happened before this call; the last that it said, and
+        False, where that does not come in time."""
         with self._changed:
             before = self._reports
             # the next one may have been under way
-            self._changed.wait_for(lambda: self._reports >= before + 2, timeout_s)
-            return dict(self._report)
+            in_time = bool(self._changed.wait_for(lambda: self._reports >= before + 2, timeout_s))
+            return dict(self._report), in_time
+
+    def stage_reports(self) -> tuple[StageReport, ...]:
+        """What the node said of its stages, in order."""
+        with self._changed:
+            return tuple(self._stage_reports)
+
+    @property
+    def model(self) -> str:
+        """What the node detects with."""
+        with self._changed:
+            return self._report.get("model", "")
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -9,14 +9,31 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder
 
-VIDEO_NAME = "annotated.webm"
+
+@dataclass(frozen=True)
+class ResultNames:
+    """The files of one model."""
+
+    detections: str
+    frames: str
+    video: str
+
+
+_OF_A = ResultNames("detections.json", "frames.csv", "annotated.webm")
+_OF_B = ResultNames("detections_b.json", "frames_b.csv", "annotated_b.webm")
 # in the order in which they appear: metrics.json last, so that who finds it finds the others
-RESULT_NAMES = ("detections.json", VIDEO_NAME, "report.html", "metrics.json")
+RESULT_NAMES = (*astuple(_OF_A), *astuple(_OF_B), "report.html", "metrics.json")
+
+
+def results_of(models: int) -> tuple[ResultNames, ...]:
+    """The files of each of one or two models."""
+    return (_OF_A, _OF_B)[:models]
 
 
 def check_output(out: Path) -> None:

@@ -1,212 +1,171 @@
-"""The pictures of a replay: the annotated video, and the page with plots, sample frames and worst frames."""
+"""The page of a replay: what metrics.json says, with plots and pictures."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from cgdet_core.config import ReplayConfig
-from cgdet_core.data.bags import read_raw_images
-from cgdet_core.drawing import RgbArray, draw
-from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import Metrics
-from cgdet_core.evaluation.report import KeyFigure, LatencyTrace, Picture, Report, accuracy_figures, write_report
-from cgdet_core.evaluation.video import VideoWriter
-from cgdet_core.types import Detections, ImageArray
-from cgdet_ros.replay_results import Replay, unexplained
-from cgdet_ros.replay_run import ReplayedFrame
+from cgdet_core.evaluation.error_picture import LEGEND
+from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.evaluation.report import (
+    SAMPLES_NOTE,
+    WORST_TITLES,
+    ComparisonPart,
+    Gallery,
+    KeyFigure,
+    Part,
+    Report,
+    write_report,
+)
+from cgdet_core.evaluation.report_tables import NONE, fraction
+from cgdet_ros.replay_compare import common_frames
+from cgdet_ros.replay_document import unexplained
+from cgdet_ros.replay_judge import Judged
+from cgdet_ros.replay_pictures import Drawn, video_rate_hz
+from cgdet_ros.replay_session import Replay
+from cgdet_ros.replay_timeline import latency_trace, stage_times
 
-# a node that publishes scores below this is measured, not looked at: its pictures show the likely ones
-_MEASURING_THRESHOLD = 0.05
-
-
-@dataclass
-class Drawn:
-    """What was drawn. video: file name, None where there is none, for the reason in `warnings`."""
-
-    samples: list[Picture] = field(default_factory=list)
-    worst: list[Picture] = field(default_factory=list)
-    video: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-
-def draw_frames(video: Path | None, replay: Replay, config: ReplayConfig, worst_captions: Mapping[int, str]) -> Drawn:
-    """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst.
-
-    worst_captions: stamp in ns -> what is wrong with the frame, worst first.
-    """
-    drawn = Drawn()
-    samples = _sample_stamps(replay, config.sample_frames)
-    worst: dict[int, Picture] = {}
-    with ExitStack() as stack:
-        writer: VideoWriter | None = None
-        for frame, image in _pictures(replay):
-            truth = replay.labels.truth.get(frame.stamp_ns)
-            if video is None and frame.stamp_ns not in samples and frame.stamp_ns not in worst_captions:
-                continue
-            shown = _shown(frame, replay, config)
-            picture = draw(image, shown, replay.run.class_names, truth)
-            if frame.stamp_ns in samples:
-                drawn.samples.append(Picture(picture, _caption(frame, replay)))
-            if frame.stamp_ns in worst_captions:
-                worst[frame.stamp_ns] = Picture(picture, worst_captions[frame.stamp_ns])
-            if video is not None and not drawn.warnings:
-                if writer is None:
-                    size = picture.shape[0], picture.shape[1]
-                    try:
-                        writer = stack.enter_context(VideoWriter(video, size, _video_rate_hz(replay, config)))
-                    except InputError as error:
-                        drawn.warnings.append(f"no video: {error}")
-                        continue
-                if frame.detections is None:
-                    picture = _marked_as_dropped(picture)
-                writer.write(_fitted(picture, size))
-    if video is not None and writer is not None:
-        drawn.video = video.name
-    drawn.worst = [worst[stamp_ns] for stamp_ns in worst_captions if stamp_ns in worst]
-    return drawn
-
-
-def _pictures(replay: Replay) -> Iterator[tuple[ReplayedFrame, ImageArray]]:
-    """The frames that were sent, with their pixels, in the bag's order; one that cannot be decoded is passed over."""
-    waiting = {frame.stamp_ns: frame for frame in replay.run.frames}
-    for image in read_raw_images(replay.bag, replay.topic):
-        frame = waiting.pop(image.stamp_ns, None)
-        if frame is not None:
-            try:
-                pixels = image.decode()
-            except InputError:  # the node refused it as well: it is among the dropped ones
-                continue
-            yield frame, pixels
-        if not waiting:
-            return
-
-
-def _shown(frame: ReplayedFrame, replay: Replay, config: ReplayConfig) -> Detections:
-    if frame.detections is None:
-        return Detections.empty()
-    if replay.run.threshold < _MEASURING_THRESHOLD:
-        return frame.detections.above(config.drawn_score)
-    return frame.detections
-
-
-def _sample_stamps(replay: Replay, count: int) -> set[int]:
-    """Evenly over the run, of the frames with detections where there are any."""
-    answered = replay.run.answered
-    chosen = [frame for frame in answered if len(frame.detections or ())] or list(answered)
-    if not chosen or count == 0:
-        return set()
-    places = np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)
-    return {chosen[place].stamp_ns for place in places}
-
-
-def _caption(frame: ReplayedFrame, replay: Replay) -> str:
-    after_s = frame.sent_s - replay.run.frames[0].sent_s
-    return f"{after_s:.2f} s: {len(frame.detections or ())} detections after {frame.latency_ms:.1f} ms"
-
-
-def _video_rate_hz(replay: Replay, config: ReplayConfig) -> float:
-    """The rate at which the frames were recorded, by the middle one of their periods."""
-    steps_s = np.diff([frame.stamp_ns for frame in replay.run.frames]) / 1e9
-    steps_s = steps_s[steps_s > 0]
-    period_s = float(np.median(steps_s)) if len(steps_s) else config.default_period_s
-    low, high = config.video_rate_range_hz
-    return min(max(1 / period_s, low), high)
-
-
-def _marked_as_dropped(picture: RgbArray) -> RgbArray:
-    marked = np.ascontiguousarray(picture)
-    scale = marked.shape[0] / 512
-    thickness = max(1, round(2 * scale))
-    place = (round(12 * scale), marked.shape[0] - round(16 * scale))
-    for colour, width in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
-        cv2.putText(marked, "dropped", place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
-    return marked
-
-
-def _fitted(picture: RgbArray, height_width_px: tuple[int, int]) -> RgbArray:
-    """A frame of another size than the first, scaled into the middle of the video's picture."""
-    height, width = height_width_px
-    if picture.shape[:2] == (height, width):
-        return picture
-    scale = min(height / picture.shape[0], width / picture.shape[1])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    resized = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = resized
-    return canvas
+_COUNTS = (
+    ("in_bag", "frames in the bag", "messages of the image topic, by the bag's index"),
+    ("not_played", "not played", "the run ended before them"),
+    ("repeated_stamps", "left out: stamp repeated", "an answer could not be told from that to another frame"),
+    ("not_sendable", "left out: not an image", "could not be decoded"),
+    ("answered", "answered", "detections received by the replay"),
+    ("overtaken", "overtaken", "counted by the node: a newer frame came while it waited"),
+    (
+        "lost_before_node",
+        "lost before the node",
+        "sent less received: replaced by newer ones in the middleware's queues",
+    ),
+    ("refused", "refused", "counted by the node: malformed"),
+    ("failed", "failed", "counted by the node: errors in the network or the device"),
+    ("in_work", "in work", "received by the node and neither answered nor counted as lost"),
+    ("lost_answers", "answers lost", "counted as answered by the node, not received by the replay"),
+)
 
 
 def write_replay_report(
-    path: Path, replay: Replay, document: Mapping[str, Any], figures: Metrics | None, drawn: Drawn
+    path: Path,
+    judged: Sequence[Judged],
+    documents: Sequence[Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None,
+    drawn: Sequence[Drawn],
+    differing: Sequence[Gallery] = (),
 ) -> None:
-    """The page; `document` is metrics.json."""
-    run, times = replay.run, document["latency_ms"]
-    tiles = [
-        KeyFigure("Frames sent", str(document["frames_sent"]), note=f"{document['seconds']:.1f} s"),
-        KeyFigure("Answered", str(document["detections_received"]), note=f"{document['dropped']} dropped"),
-    ]
-    if times is not None:
-        note = f"p95 {times['p95']:.1f} ms, p99 {times['p99']:.1f} ms; publish to detections received"
-        tiles.append(KeyFigure("Latency p50", f"{times['p50']:.1f}", "ms", note))
-    if figures is not None:
-        tiles += accuracy_figures(figures)
-    start_s = run.frames[0].sent_s
-    answered = run.answered
-    trace = LatencyTrace(
-        np.array([frame.sent_s - start_s for frame in answered], np.float32),
-        np.array([frame.latency_ms for frame in answered], np.float32),
-        np.array([frame.sent_s - start_s for frame in run.frames if frame.detections is None], np.float32),
-    )
+    """documents: metrics.json of each model; comparison: that of two; differing: pictures of both."""
+    replay = judged[0].replay
+    several = len(judged) > 1
     pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
+    warnings: list[str] = []
+    for letter, of_model, document, pictures in zip("AB", judged, documents, drawn, strict=False):
+        lines = [*_warnings(of_model.replay, document), *pictures.warnings]
+        warnings += [f"{letter}: {line}" for line in lines] if several else lines
+    parts = []
+    for letter, of_model, document, pictures in zip("AB", judged, documents, drawn, strict=False):
+        name = f"Model {letter}: {Path(document['node'].get('model', '')).name}" if several else ""
+        parts.append(_part(name, of_model, document, pictures, pace))
     report = Report(
-        title="Replay through the node",
+        title="Two models, replayed through the node" if several else "Replay through the node",
         subtitle=f"{replay.topic} of {replay.bag.name}, {pace}",
-        warnings=[*_warnings(replay, document, figures), *drawn.warnings],
-        key_figures=tiles,
-        video=drawn.video,
-        facts={**_facts(replay, document), "pace": pace},
-        latency=trace,
-        metrics=figures,
-        samples=drawn.samples,
-        worst=drawn.worst,
-        commands=[_command(replay)],
+        warnings=warnings,
+        comparison=_comparison(judged, documents, comparison, differing) if several else None,
+        parts=parts,
+        commands=[_command(judged)],
     )
     write_report(path, report)
 
 
-def _warnings(replay: Replay, document: Mapping[str, Any], figures: Metrics | None) -> list[str]:
+def _part(name: str, judged: Judged, document: Mapping[str, Any], drawn: Drawn, pace: str) -> Part:
+    galleries = [Gallery("Frames", drawn.samples, SAMPLES_NOTE)]
+    galleries += [Gallery(WORST_TITLES[kind], pictures, LEGEND) for kind, pictures in drawn.worst.items()]
+    over = document.get("accuracy_over")
+    return Part(
+        name=name,
+        key_figures=_tiles(document),
+        video=drawn.video,
+        counts=_counts(document["frames"]),
+        latency=latency_trace(judged.replay),
+        latency_note=_age_note(document),
+        stages=stage_times(judged.replay, document),
+        steps=document["offline"]["steps"] if document["offline"] else (),
+        answers=_answers(document["offline"]),
+        metrics=judged.figures,
+        metrics_note=""
+        if over is None
+        else f"Of what the node answered: {over['frames']} labelled frames of {over['of']} sent, detections from score "
+        f"{over['least_score']:g}.",
+        galleries=galleries,
+        facts={**_facts(judged.replay, document), "pace": pace},
+    )
+
+
+def _tiles(document: Mapping[str, Any]) -> list[KeyFigure]:
+    frames, times, offline = document["frames"], document["latency_ms"], document["offline"]
+    tiles = [KeyFigure("Answered", f"{frames['answered']} of {frames['sent']}", note=f"{document['dropped']} dropped")]
+    if times is not None:
+        note = f"p95 {times['p95']:.1f} ms, p99 {times['p99']:.1f} ms; publish to detections received"
+        tiles.append(KeyFigure("Latency p50", f"{times['p50']:.1f}", "ms", note))
+    steps = offline["steps"] if offline else []
+    if steps:
+        note = f"over {offline['labelled_frames']} labelled frames; offline {fraction(steps[0]['map50'])}"
+        tiles.append(KeyFigure("mAP50 live", fraction(steps[-1]["map50"]), note=note))
+    elif "map50" in document:
+        note = f"over {document['frames_evaluated']} frames that were answered"
+        tiles.append(KeyFigure("mAP50", fraction(document["map50"]), note=note))
+    if offline:
+        answers = offline["answers"]
+        note = "of the answers are what the predictor gives offline"
+        tiles.append(KeyFigure("As offline", f"{answers['same']} of {answers['compared']}", note=note))
+    return tiles
+
+
+def _counts(frames: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    always = ("in_bag", "answered", "overtaken", "lost_before_node")
+    rows = []
+    for key, name, note in _COUNTS:
+        count = frames[key]
+        if count is None and key in always:
+            rows.append((name, NONE, "unknown: the node ended before it could say"))
+        elif key in always or count:
+            rows.append((name, str(count), note))
+    return rows
+
+
+def _age_note(document: Mapping[str, Any]) -> str:
+    held = document["held_ms"]
+    if held is None or document["lockstep"]:
+        return ""
+    return (
+        f"Grey: how old the newest answer's picture was until the next one came, at most {held['p50']:.0f} ms before "
+        f"half of the answers, {held['p95']:.0f} ms before 95 % of them."
+    )
+
+
+def _answers(offline: Mapping[str, Any] | None) -> str:
+    if offline is None:
+        return ""
+    answers = offline["answers"]
+    text = (
+        f"{answers['same']} of {answers['compared']} answers hold the detections that the same predictor gives "
+        f"offline, within {answers['within_box_px']:g} px and {answers['within_score']:g} of the score. Greatest "
+        f"differences: {answers['greatest_box_px']:.4f} px, {answers['greatest_score']:.6f}."
+    )
+    if answers["different"]:
+        stamps = ", ".join(str(stamp_ns) for stamp_ns in answers["different_stamps_ns"][:3])
+        text += f" Different: {answers['different']}, the first at stamp {stamps} ns; frames.csv names all."
+    return text
+
+
+def _warnings(replay: Replay, document: Mapping[str, Any]) -> list[str]:
     lines = list(document["warnings"])
-    if document["dropped"]:
-        lines.append(
-            f"{document['dropped']} of {document['frames_sent']} frames got no answer: newer ones overtook them, or "
-            "they were refused or failed."
-        )
     late = document["published_late_ms"]
-    if late is not None and late["p95"] > 500 / _video_rate_hz(replay, ReplayConfig()) / replay.rate:
+    if late is not None and late["p95"] > 500 / video_rate_hz(replay, ReplayConfig()) / replay.rate:
         lines.append(
             f"This machine was too busy to publish in time (p95 {late['p95']:.0f} ms late): latencies are of a "
             "stream that was not even."
-        )
-    if figures is not None and document["score_threshold"] > 0.01:
-        lines.append(
-            f"The node published detections from score {document['score_threshold']:g}: average precisions are lower "
-            "than those of cgdet evaluate, which measures from 0.001."
-        )
-    if figures is not None:
-        over = document["accuracy_over"]
-        lines += (
-            [f"Accuracy is over {over['frames']} labelled frames that were answered, of {over['of']} sent."]
-            if over["frames"] < over["of"]
-            else []
         )
     lines += [f"{count} {name.replace('_', ' ')}." for name, count in unexplained(replay.run.anomalies).items()]
     if replay.run.node.get("last_error"):
@@ -222,18 +181,43 @@ def _facts(replay: Replay, document: Mapping[str, Any]) -> dict[str, str]:
         if name in node:
             facts[name.replace("_", " ")] = node[name]
     facts["score threshold"] = f"{document['score_threshold']:g}"
-    for name in ("received", "answered", "overtaken", "refused", "failed"):
-        if name in node:
-            facts[f"node: {name}"] = node[name]
-    for name in ("preprocess_ms", "infer_ms", "postprocess_ms", "receive_to_publish_ms"):
-        if name in node:
-            facts[f"node: {name.removesuffix('_ms').replace('_', ' ')}, ms"] = node[name]
     return facts
 
 
-def _command(replay: Replay) -> str:
+def _comparison(
+    judged: Sequence[Judged],
+    documents: Sequence[Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None,
+    differing: Sequence[Gallery],
+) -> ComparisonPart:
+    names = [str(document["node"].get("model", "")) for document in documents]
+
+    def row(name: str, values: Sequence[str]) -> tuple[str, str, str]:
+        return name, values[0], values[1]
+
+    table = [row("frames answered", [f"{one['frames']['answered']} of {one['frames']['sent']}" for one in documents])]
+    for rank in ("p50", "p95"):
+        times = [one["latency_ms"] for one in documents]
+        table.append(row(f"latency {rank}, ms", [NONE if of is None else f"{of[rank]:.1f}" for of in times]))
+    steps = [one["offline"]["steps"] if one["offline"] else [] for one in documents]
+    if all(steps):
+        table.append(row("mAP50 live", [fraction(of_model[-1]["map50"]) for of_model in steps]))
+        table.append(row("mAP50 offline", [fraction(of_model[0]["map50"]) for of_model in steps]))
+    metrics = None
+    note = "No labels: nothing is said about accuracy."
+    if comparison is not None:
+        _, a, b = common_frames(judged)
+        class_names = judged[0].replay.run.class_names
+        metrics = evaluate(a, class_names), evaluate(b, class_names)
+        note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
+    return ComparisonPart(comparison, (names[0], names[1]), table, metrics, note, differing)
+
+
+def _command(judged: Sequence[Judged]) -> str:
+    replay = judged[0].replay
     words = ["cgdet-replay", "--bag", str(replay.bag), "--topic", replay.topic]
-    if "model" in replay.run.node:
-        words += ["--model", replay.run.node["model"]]
+    models = [of_model.replay.run.node["model"] for of_model in judged if "model" in of_model.replay.run.node]
+    if models:
+        words += ["--model", *models]
     words += ["--lockstep"] if replay.lockstep else ["--rate", f"{replay.rate:g}"]
     return shlex.join([*words, *replay.options])

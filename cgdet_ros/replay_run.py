@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
-from cgdet_core.config import ReplayConfig
+from cgdet_core.config import NodeConfig, ReplayConfig
 from cgdet_core.errors import InputError
 from cgdet_core.types import Detections
 from cgdet_ros import messages
-from cgdet_ros.replay_link import ReplayLink
+from cgdet_ros.replay_accounts import Accounts, balance
+from cgdet_ros.replay_images import NotSendable, Pacer, ReadImage
+from cgdet_ros.replay_interrupt import Interruption
+from cgdet_ros.replay_link import ReplayLink, StageReport
 from cgdet_ros.replay_process import NodeEnded, NodeProcess
 
-if TYPE_CHECKING:
-    from sensor_msgs.msg import Image
-
-_NANOSECONDS = 1_000_000_000
+_FINAL_REPORT_S = 5.0  # the node reports twice a second
 
 
 @dataclass(frozen=True)
 class ReplayedFrame:
-    """One frame that was published; latency_ms (publish to detections received) and detections: None if dropped."""
+    """One frame that was published; latency_ms (publish to detections received), detections and answer (the serialised
+    Detection2DArray): None without an answer.
+
+    bag_s: when it was recorded, by the header stamps, from the first frame on, long pauses shortened;
+    sent_s: monotonic time.
+    """
 
     stamp_ns: int
     height_width_px: tuple[int, int]
     sent_s: float
     latency_ms: float | None
     detections: Detections | None
+    bag_s: float = 0.0
+    record_time_ns: int = 0
+    answer: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ class ReplayRun:
     """What came of a replay.
 
     frames: in the order sent; late_ms: how much later than its time each was published; node: what
-    the node said of itself; anomalies: name -> count; not_sendable: images of the bag that could not be
-    made a message, each with its reason; ended: why the run is cut short, the node having ended.
+    the node said of itself; anomalies: name -> count; accounts: what became of the bag's frames;
+    reports: what the node said of its stages, over time; settings: the parameters that it ran with;
+    not_sendable: images of the bag that could not be made a message, each with its reason; ended: why
+    the run is cut short, the node having ended; interrupted: by the user.
     """
 
     frames: tuple[ReplayedFrame, ...]
@@ -50,137 +56,63 @@ class ReplayRun:
     threshold: float
     node: dict[str, str]
     anomalies: dict[str, int]
+    accounts: Accounts
+    reports: tuple[StageReport, ...]
+    settings: NodeConfig
     not_sendable: tuple[str, ...] = ()
     ended: str | None = None
+    interrupted: bool = False
 
     @property
     def answered(self) -> tuple[ReplayedFrame, ...]:
         return tuple(frame for frame in self.frames if frame.detections is not None)
 
 
-@dataclass
-class Pacer:
-    """When each frame is due, in seconds after the first, by its header stamp.
-
-    A step back, and a pause longer than max_gap_s, take the last ordinary period in place of the time
-    that they say, and are counted.
-    """
-
-    rate: float
-    max_gap_s: float
-    default_period_s: float
-    gaps: int = 0
-    backward_jumps: int = 0
-    _last_ns: int | None = None
-    _due_s: float = 0.0
-    _period_s: float | None = field(default=None)
-
-    def due_s(self, stamp_ns: int) -> float:
-        """The due time of the next frame, which bears `stamp_ns`."""
-        if self._last_ns is not None:
-            step_s = (stamp_ns - self._last_ns) / _NANOSECONDS
-            if step_s <= 0:
-                self.backward_jumps += 1
-                step_s = self._period_s or self.default_period_s
-            elif step_s > self.max_gap_s:
-                self.gaps += 1
-                step_s = self._period_s or self.default_period_s
-            else:
-                self._period_s = step_s
-            self._due_s += step_s / self.rate
-        self._last_ns = stamp_ns
-        return self._due_s
-
-
-@dataclass(frozen=True)
-class NotSendable:
-    """An image of the bag that is none; reason: bag, topic, stamp and why."""
-
-    reason: str
-
-
-def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[tuple[int, Image | NotSendable]]:
-    """Stamp in ns and message of the first `total` images of `topic`, read by a thread up to `ahead` before their time.
-
-    Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over as NotSendable.
-    """
-    from cgdet_core.data.bags import read_raw_images
-
-    waiting: queue.Queue[tuple[int, Image | NotSendable] | BaseException | None] = queue.Queue(ahead)
-    ended = threading.Event()
-
-    def put(item: tuple[int, Image | NotSendable] | BaseException | None) -> bool:
-        while not ended.is_set():
-            try:
-                waiting.put(item, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def read() -> None:
-        try:
-            for image in islice(read_raw_images(bag, topic), total):
-                message: Image | NotSendable
-                try:
-                    message = messages.recorded_image_message(image.uncompressed())
-                except InputError as error:
-                    message = NotSendable(f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}")
-                if not put((image.stamp_ns, message)):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        ended.set()
-        thread.join()
-
-
 def play(
-    images: Iterator[tuple[int, Image | NotSendable]],
+    images: Iterator[ReadImage],
     total: int,
     link: ReplayLink,
     process: NodeProcess,
     config: ReplayConfig,
+    *,
     lockstep: bool,
+    interruption: Interruption,
 ) -> ReplayRun:
-    """Publish `images` in real time, or each after the answer to the one before (`lockstep`); collect the answers."""
+    """Publish `images`, `total` of them, in real time, or each after the answer to the one before (`lockstep`); collect
+    the answers. A signal ends the sending; the answers to what was sent are waited for all the same."""
     pacer = Pacer(config.rate, config.max_gap_s, config.default_period_s)
-    sent: dict[int, tuple[float, tuple[int, int]]] = {}
+    sent: dict[int, _Sent] = {}
     late_ms: list[float] = []
     not_sendable: list[str] = []
     ended: str | None = None
     repeated_stamps = 0
     start_s: float | None = None
     try:
-        for stamp_ns, message in _shown(images, total):
+        for image in _shown(images, total):
             process.check()
-            if isinstance(message, NotSendable):
-                not_sendable.append(message.reason)
+            if interruption.asked:
+                break
+            if isinstance(image.message, NotSendable):
+                not_sendable.append(image.message.reason)
                 continue
-            if stamp_ns in sent:  # an answer could not be told from that to the other
+            if image.stamp_ns in sent:  # an answer could not be told from that to the other
                 repeated_stamps += 1
                 continue
-            due_s = pacer.due_s(stamp_ns)
+            due_s = pacer.due_s(image.stamp_ns)
             if start_s is None:
                 start_s = time.monotonic()
-            if not lockstep:
-                time.sleep(max(0.0, start_s + due_s - time.monotonic()))
-            sent_s = link.send(message)
-            sent[stamp_ns] = sent_s, (message.height, message.width)
+            if not lockstep and interruption.wait(start_s + due_s - time.monotonic()):
+                break
+            sent_s = link.send(image.message)
+            size = image.message.height, image.message.width
+            sent[image.stamp_ns] = _Sent(sent_s, due_s * config.rate, size, image.record_time_ns)
             if lockstep:
-                _wait_for_outcome(link, process, stamp_ns, len(sent), config.answer_timeout_s)
+                _wait_for_outcome(link, process, image.stamp_ns, len(sent), config.answer_timeout_s)
             else:
                 late_ms.append((sent_s - start_s - due_s) * 1e3)
         if not sent:
+            if interruption.asked:
+                raise KeyboardInterrupt
             why = f": {not_sendable[0]}" if not_sendable else ": choose another topic"
             raise InputError(f"the bag gave no frame to replay{why}")
         _wait_for_outcome(link, process, list(sent)[-1], len(sent), config.answer_timeout_s)
@@ -188,21 +120,18 @@ def play(
         if not sent:
             raise
         ended = str(error)  # what was answered before is kept
-    report = link.final_report(timeout_s=0.0 if ended else 3.0)
+    report, is_final = link.final_report(timeout_s=0.0 if ended else _FINAL_REPORT_S)
     answers = link.answers()
-    class_names = link.class_names
-    frames = []
-    for stamp_ns, (sent_s, height_width_px) in sent.items():
-        received_s, message = answers.pop(stamp_ns, (None, None))
-        frames.append(
-            ReplayedFrame(
-                stamp_ns,
-                height_width_px,
-                sent_s,
-                None if received_s is None else (received_s - sent_s) * 1e3,
-                None if message is None else messages.detections_from_message(message, class_names),
-            )
-        )
+    frames = tuple(_replayed(stamp_ns, of_frame, answers, link.class_names) for stamp_ns, of_frame in sent.items())
+    accounts = balance(
+        in_bag=total,
+        read=len(sent) + repeated_stamps + len(not_sendable),
+        repeated_stamps=repeated_stamps,
+        not_sendable=len(not_sendable),
+        sent=len(sent),
+        answered=sum(frame.detections is not None for frame in frames),
+        node=report if is_final and not ended else {},
+    )
     anomalies = {
         "answers_of_unknown_stamps": len(answers),
         "repeated_answers": link.repeated_answers,
@@ -212,18 +141,51 @@ def play(
         "backward_jumps_in_bag": pacer.backward_jumps,
     }
     return ReplayRun(
-        tuple(frames),
+        frames,
         tuple(late_ms),
-        class_names,
+        link.class_names,
         link.threshold,
         report,
         anomalies,
+        accounts,
+        link.stage_reports(),
+        link.settings,
         not_sendable=tuple(not_sendable),
         ended=ended,
+        interrupted=interruption.asked,
     )
 
 
-def _shown(images: Iterator[tuple[int, Image | NotSendable]], total: int) -> Iterator[tuple[int, Image | NotSendable]]:
+@dataclass(frozen=True)
+class _Sent:
+    sent_s: float
+    bag_s: float
+    height_width_px: tuple[int, int]
+    record_time_ns: int
+
+
+def _replayed(
+    stamp_ns: int, sent: _Sent, answers: dict[int, tuple[float, Any]], class_names: tuple[str, ...]
+) -> ReplayedFrame:
+    """The frame with its answer, which is taken out of `answers`."""
+    if stamp_ns not in answers:
+        return ReplayedFrame(
+            stamp_ns, sent.height_width_px, sent.sent_s, None, None, sent.bag_s, sent.record_time_ns, None
+        )
+    received_s, message = answers.pop(stamp_ns)
+    return ReplayedFrame(
+        stamp_ns,
+        sent.height_width_px,
+        sent.sent_s,
+        (received_s - sent.sent_s) * 1e3,
+        messages.detections_from_message(message, class_names),
+        sent.bag_s,
+        sent.record_time_ns,
+        messages.serialised(message),
+    )
+
+
+def _shown(images: Iterator[ReadImage], total: int) -> Iterator[ReadImage]:
     """`images`, with a bar in a terminal."""
     from tqdm import tqdm
 

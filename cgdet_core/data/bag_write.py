@@ -113,11 +113,13 @@ class BagWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, topic: str, message: Any, message_type: str, stamp_ns: int) -> None:
+        self._write_data(topic, typestore().serialize_cdr(message, message_type), message_type, stamp_ns)
+
+    def _write_data(self, topic: str, data: bytes | memoryview, message_type: str, record_time_ns: int) -> None:
         try:
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
-            data = typestore().serialize_cdr(message, message_type)
-            self._writer.write(self._connections[topic], stamp_ns, data)
+            self._writer.write(self._connections[topic], record_time_ns, data)
         except (OSError, sqlite3.Error) as error:
             raise _write_error(self.out, error) from None
 
@@ -134,6 +136,10 @@ class BagWriter:
             self._writer.write(self._connections[key], record_time_ns, data)
         except (OSError, sqlite3.Error) as error:
             raise _write_error(self.out, error) from None
+
+    def detections(self, topic: str, data: bytes, record_time_ns: int) -> None:
+        """A vision_msgs/Detection2DArray, serialised in CDR."""
+        self._write_data(topic, data, DETECTIONS, record_time_ns)
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""

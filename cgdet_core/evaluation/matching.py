@@ -160,3 +160,10 @@ def threshold_array(
     if unknown:
         raise InputError(f"a threshold is given for '{unknown[0]}', the classes are {', '.join(class_names)}")
     return np.array([given.get(name, default) for name in class_names], np.float64)
+
+
+def above_thresholds(detections: Detections, thresholds: NDArray[np.float64]) -> Detections:
+    """Those at or above their class's threshold; thresholds: float64 [C]."""
+    # scores are float32 where they come from: a threshold is compared as such
+    keep = detections.scores >= thresholds.astype(np.float32)[detections.class_ids]
+    return Detections(detections.boxes_xyxy_px[keep], detections.scores[keep], detections.class_ids[keep])

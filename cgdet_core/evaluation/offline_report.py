@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cgdet_core.drawing import draw
+from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.evaluation.error_picture import LEGEND, draw_errors
+from cgdet_core.evaluation.matching import above_thresholds, threshold_array
 from cgdet_core.evaluation.metrics import Metrics
 from cgdet_core.evaluation.offline import OfflineRun
-from cgdet_core.evaluation.report import KeyFigure, Picture, Report, accuracy_figures, write_report
-from cgdet_core.evaluation.worst import worst_frames
+from cgdet_core.evaluation.report import (
+    SAMPLES_NOTE,
+    WORST_TITLES,
+    Gallery,
+    KeyFigure,
+    Part,
+    Picture,
+    Report,
+    accuracy_figures,
+    write_report,
+)
+from cgdet_core.evaluation.worst import frame_errors, worst_of_each_kind
 from cgdet_core.evenly import evenly_spread
-from cgdet_core.types import Detections, Sample
+from cgdet_core.types import Sample
 
 SAMPLE_FRAMES = 6
-WORST_FRAMES = 8
+WORST_FRAMES = 4
 
 
 def write_offline_report(
@@ -34,30 +44,33 @@ def write_offline_report(
     thresholds: class name -> score from which a detection is drawn and counts as one.
     """
     names = list(thresholds)
-    captions = {frame.index: frame.caption for frame in worst_frames(run.frames, WORST_FRAMES, names, thresholds)}
+    least = threshold_array(thresholds, names, 0.0)
+    worst = worst_of_each_kind(frame_errors(run.frames, names, thresholds), WORST_FRAMES)
+    wrong = {item.index for kind in worst.values() for item in kind}
     evenly = evenly_spread(len(run.frames), SAMPLE_FRAMES)
-    pictures: dict[int, Any] = {}
+    pictures: dict[int, RgbArray] = {}
+    errors: dict[int, RgbArray] = {}
     labelled = (sample for sample in samples if sample.truth is not None)
     for index, sample in enumerate(labelled):
-        if index in captions or index in evenly:
-            shown = _above(run.frames[index].detections, thresholds, names)
+        if index in evenly:
+            shown = above_thresholds(run.frames[index].detections, least)
             pictures[index] = draw(sample.frame.image, shown, names, sample.truth, scale=2)
+        if index in wrong:
+            errors[index] = draw_errors(sample.frame.image, run.frames[index], names, least)
     latency_ms = run.ms_per_image()
     speed = KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")
-    report = Report(
-        title="Evaluation",
-        subtitle=f"{facts['data']}, every frame, offline",
+    samples_shown = [Picture(pictures[index], run.frames[index].name) for index in evenly]
+    part = Part(
         key_figures=[*accuracy_figures(metrics), speed],
         facts={name: str(value) for name, value in facts.items()},
         metrics=metrics,
-        samples=[Picture(pictures[index], run.frames[index].name) for index in evenly],
-        worst=[Picture(pictures[index], caption) for index, caption in captions.items()],
-        commands=[command],
+        galleries=[
+            Gallery("Frames", samples_shown, SAMPLES_NOTE),
+            *(
+                Gallery(WORST_TITLES[kind], [Picture(errors[item.index], item.caption) for item in items], LEGEND)
+                for kind, items in worst.items()
+            ),
+        ],
     )
-    write_report(path, report)
-
-
-def _above(detections: Detections, thresholds: Mapping[str, float], names: Sequence[str]) -> Detections:
-    least = np.array([thresholds[name] for name in names], np.float32)
-    keep = detections.scores >= least[detections.class_ids]
-    return Detections(detections.boxes_xyxy_px[keep], detections.scores[keep], detections.class_ids[keep])
+    subtitle = f"{facts['data']}, every frame, offline"
+    write_report(path, Report("Evaluation", subtitle, parts=[part], commands=[command]))

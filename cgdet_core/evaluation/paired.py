@@ -37,12 +37,15 @@ def block_of(sample: Sample, position: int, from_bag: bool) -> Hashable:
     Its scene where one is given; else, in a bag, the run of 50 frames that its `position` falls in; in
     a set of files the block of 50 frame numbers by its name, and a frame without a number is a block alone.
     """
-    if sample.scene is not None:
-        return "scene", sample.scene
-    if from_bag:
-        return "run", position // BLOCK_FRAMES
+    if sample.scene is not None or from_bag:
+        return block_of_bag(sample.scene, position)
     number = block_of_name(sample.name)
     return ("frame", sample.name) if number is None else ("number", number)
+
+
+def block_of_bag(scene: str | None, position: int) -> Hashable:
+    """`block_of` a bag's frame."""
+    return ("run", position // BLOCK_FRAMES) if scene is None else ("scene", scene)
 
 
 def run_paired(

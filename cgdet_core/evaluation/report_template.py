@@ -1,103 +1,25 @@
 """The page of a report, for jinja2 with autoescape: a string, so that no data file has to be installed."""
 
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --ink: #1d2126; --soft: #5d6670; --line: #dfe3e8; --page: #ffffff; --tile: #f5f7f9; --accent: #b35900;
-  --warn: #fdf1de;
-}
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343b43; --page: #14171a; --tile: #1d2226; --accent: #f0a44b;
-    --warn: #3a2d16; }
-}
-@media print {
-  :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --page: #fff; --tile: #f6f6f6;
-    --accent: #8a4500; --warn: #fdf1de; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); line-height: 1.5;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 72px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-h2 { font-size: 20px; margin: 48px 0 14px; padding-bottom: 6px; border-bottom: 1px solid var(--line); }
-h3 { font-size: 15px; margin: 24px 0 8px; }
-p { margin: 0 0 12px; max-width: 72ch; }
-.soft, figcaption, .note { color: var(--soft); }
-.note { font-size: 14px; max-width: 88ch; }
-.warning { background: var(--warn); border-left: 4px solid var(--accent); padding: 8px 14px; margin: 12px 0;
-  max-width: none; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 28px 0 8px; }
-.tiles.three { grid-template-columns: repeat(3, 1fr); }
-.tile { background: var(--tile); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
-.tile .label { font-size: 13px; color: var(--soft); }
-.tile .value { font-size: 26px; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.25;
-  overflow-wrap: anywhere; }
-.tile .unit { font-size: 15px; font-weight: 400; color: var(--soft); }
-.tile .small { font-size: 12.5px; color: var(--soft); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14.5px; font-variant-numeric: tabular-nums; margin: 0 0 8px; }
-th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th { font-weight: 600; font-size: 13px; color: var(--soft); vertical-align: bottom; }
-th:first-child, td:first-child, .facts td { text-align: left; }
-th:last-child, td:last-child { padding-right: 0; }
-.wide { width: 100%; }
-.wide td:first-child, .corner { white-space: nowrap; }
-.facts td:first-child { color: var(--soft); white-space: nowrap; padding-right: 28px; }
-.facts td { overflow-wrap: anywhere; }
-.confusion th, .confusion td { padding: 6px 12px !important; }
-.confusion th:not(.corner) { text-align: center; }
-.confusion td.cell { text-align: center; min-width: 76px; }
-.confusion .corner { font-weight: 400; }
-.swatch { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 8px; }
-.pair { display: grid; margin-top: 20px; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 16px 28px; }
-@media (max-width: 520px) { .pair, .pictures { grid-template-columns: 1fr !important; } }
-@media (max-width: 640px) { .tiles, .tiles.three { grid-template-columns: 1fr 1fr; } }
-figure { margin: 0; }
-figure svg, figure img { display: block; width: 100%; height: auto; }
-video { display: block; max-width: 100%; max-height: 560px; margin-bottom: 6px; }
-figure img, video { border-radius: 4px; background: #000; }
-figcaption { font-size: 13.5px; padding-top: 5px; overflow-wrap: anywhere; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 20px; }
-pre { background: var(--tile); border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px; font-size: 13.5px;
-  white-space: pre-wrap; overflow-wrap: anywhere;
-  font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
-a { color: var(--accent); }
-@media print {
-  @page { margin: 14mm; }
-  body { font-size: 11pt; }
-  main { max-width: none; padding: 0; }
-  .pictures { grid-template-columns: 1fr 1fr; }
-  .pair { grid-template-columns: 1fr 1fr; }
-  figure, .tile, table, pre { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
-  video { display: none; }
-  .tile, .cell, .swatch, .warning { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""
+from cgdet_core.evaluation.report_style import STYLE
 
-TEMPLATE = (
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ report.title }}</title>
-<style>"""
-    + STYLE
-    + """</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{{ report.title }}</h1>
-{% if report.subtitle %}<div class="soft">{{ report.subtitle }}</div>{% endif %}
-</header>
-{% for warning in report.warnings %}
-<p class="warning">{{ warning }}</p>
+_MACROS = """
+{% macro gallery(group) %}
+<div class="gallery">
+<h2>{{ group.title }}</h2>
+{% if group.note %}<p class="note">{{ group.note }}</p>{% endif %}
+<div class="pictures">
+{% for picture in group.pictures %}
+<figure><img src="{{ picture.source }}" width="{{ picture.width }}" height="{{ picture.height }}"
+alt="{{ picture.caption }}">
+<figcaption>{{ picture.caption }}</figcaption></figure>
 {% endfor %}
-{% if report.key_figures %}
-<div class="tiles{{ ' three' if report.key_figures|length in (3, 5, 6, 9) }}">
-{% for figure in report.key_figures %}
+</div>
+</div>
+{% endmacro %}
+{% macro tiles(figures) %}
+{% if figures %}
+<div class="tiles{{ ' three' if figures|length in (3, 5, 6, 9) }}">
+{% for figure in figures %}
 <div class="tile"><div class="label">{{ figure.label }}</div>
 <div class="value">{{ figure.value }}{% if figure.unit %} <span class="unit">{{ figure.unit }}</span>{% endif %}</div>
 {% if figure.note %}<div class="small">{{ figure.note }}</div>{% endif %}
@@ -105,34 +27,82 @@ TEMPLATE = (
 {% endfor %}
 </div>
 {% endif %}
+{% endmacro %}
+"""
 
-{% if video_url %}
-<h2>Video</h2>
-<video controls preload="metadata" src="{{ video_url }}"></video>
-<p class="note"><a href="{{ video_url }}">{{ report.video }}</a>, beside this page.</p>
-{% endif %}
-
-{% if report.facts %}
-<h2>What ran</h2>
-<table class="facts">
-{% for name, value in report.facts.items() %}
-<tr><td>{{ name }}</td><td>{{ value }}</td></tr>
+_COMPARISON = """
+{% if comparison %}
+<h2>A against B</h2>
+{% if comparison.words %}<p class="verdict">{{ comparison.words }}.</p>{% endif %}
+<p class="note">A is {{ comparison.given.names[0] }}, B is {{ comparison.given.names[1] }}.
+{{ comparison.given.note }}</p>
+{% if comparison.given.table %}
+<table>
+<thead><tr><th></th><th>A</th><th>B</th></tr></thead>
+{% for name, a, b in comparison.given.table %}
+<tr><td>{{ name }}</td><td>{{ a }}</td><td>{{ b }}</td></tr>
 {% endfor %}
 </table>
 {% endif %}
-
-{% if latency %}
-<h2>Latency</h2>
-<figure>{{ plots.latency }}<figcaption>Each point is a frame, at the time it was sent; the marks below are frames that
-got no answer.</figcaption></figure>
+{% if comparison.rows %}
+<div class="scroll"><table class="versus">
+<thead><tr><th></th><th>A</th><th>B</th><th>B &minus; A</th><th>interval</th><th>B is</th></tr></thead>
+{% for row in comparison.rows %}
+<tr><td>{{ row.name }}</td><td>{{ row.a }}</td><td>{{ row.b }}</td><td class="strong">{{ row.change }}</td>
+<td>{{ row.interval }}</td><td class="{{ row.said }}">{{ row.said }}</td></tr>
+{% endfor %}
+</table></div>
+{% endif %}
+{% if comparison.plots.differences %}
+<figure>{{ comparison.plots.differences }}</figure>
+{% endif %}
+{% if comparison.plots.precision_recall %}
 <div class="pair">
-<figure>{{ plots.latency_histogram }}<figcaption>How often which latency; what lies beyond the 99.5th percentile is
+<figure>{{ comparison.plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; A drawn through, B dashed;
+the dots are the thresholds.</figcaption></figure>
+</div>
+{% endif %}
+{% for group in comparison.galleries %}
+{{ gallery(group) }}
+{% endfor %}
+{% endif %}
+"""
+
+_RUN = """
+{% if part.video_url %}
+<div class="screen">
+<h2>Video</h2>
+<video controls preload="metadata" src="{{ part.video_url }}"></video>
+<p class="note"><a href="{{ part.video_url }}">{{ part.given.video }}</a>, beside this page.</p>
+</div>
+{% endif %}
+
+{% if part.given.counts %}
+<div class="lead">
+<h2>What became of the frames</h2>
+<table class="counts">
+{% for name, count, note in part.given.counts %}
+<tr{{ ' class="sum"'|safe if loop.first }}><td>{{ name }}</td><td>{{ count }}</td><td>{{ note }}</td></tr>
+{% endfor %}
+</table>
+</div>
+{% endif %}
+
+{% if part.latency %}
+<div class="lead">
+<h2>Age and drops</h2>
+<figure>{{ part.plots.latency }}<figcaption>Each point is a frame that was answered, at its time in the recording; the
+marks below are frames that got no answer.{% if part.given.latency_note %} {{ part.given.latency_note }}{% endif %}
+</figcaption></figure>
+</div>
+<div class="pair">
+<figure>{{ part.plots.latency_histogram }}<figcaption>How often which latency; what lies beyond the 99.5th percentile is
 counted in the last bar.</figcaption></figure>
 <div>
 <h3>Percentiles</h3>
 <table>
-<tr><th>percentile</th><th>latency, ms</th></tr>
-{% for name, value in latency %}
+<thead><tr><th>percentile</th><th>latency, ms</th></tr></thead>
+{% for name, value in part.latency %}
 <tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}
 </table>
@@ -140,13 +110,53 @@ counted in the last bar.</figcaption></figure>
 </div>
 {% endif %}
 
+{% if part.given.stages %}
+<div class="lead">
+<h2>Stages</h2>
+<div class="pair">
+<div>
+<table class="wide">
+<thead><tr><th></th>{% for head in part.given.stages.columns %}<th>{{ head }}</th>{% endfor %}</tr></thead>
+{% for name, cells in part.given.stages.table.items() %}
+<tr><td>{{ name }}</td>{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+<p class="note">{{ part.given.stages.note }}</p>
+</div>
+{% if part.plots.stages %}<figure>{{ part.plots.stages }}</figure>{% endif %}
+</div>
+</div>
+{% endif %}
+
+{% if part.steps or part.given.answers %}
+<h2>Live against offline</h2>
+{% if part.given.answers %}<p>{{ part.given.answers }}</p>{% endif %}
+{% if part.steps %}
+<div class="scroll"><table class="steps">
+<thead><tr><th></th>{% for name in part.steps.columns %}<th>{{ name }}</th>{% endfor %}<th>live</th></tr></thead>
+{% for row in part.steps.rows %}
+<tr><td>{{ row.name }}</td><td class="strong">{{ row.first }}</td>
+{% for change in row.changes %}<td>{{ change }}</td>{% endfor %}<td class="strong">{{ row.last }}</td></tr>
+{% endfor %}
+</table></div>
+<p class="note">The same labelled frames in every column. Offline: every frame, from score 0.001. What the node's
+thresholds take away; what is lost with frames that got no answer, in which nothing counts as found; and what the
+answers differ in from the offline detections. Live: what is left.</p>
+<figure>{{ part.plots.steps }}</figure>
+{% endif %}
+{% endif %}
+"""
+
+_ACCURACY = """
 <h2>Accuracy</h2>
+{% set accuracy = part.accuracy %}
 {% if accuracy %}
+{% if part.given.metrics_note %}<p>{{ part.given.metrics_note }}</p>{% endif %}
 <p>{{ accuracy.truths }} objects in {{ accuracy.images }} frames: mAP50 {{ accuracy.map50 }},
 mAP75 {{ accuracy.map75 }}, mAP {{ accuracy.map }}, duplicates per object {{ accuracy.duplicates }}.</p>
 <div class="scroll"><table class="wide">
-<tr><th>class</th><th>objects</th><th>AP50</th><th>AP75</th><th>AP</th><th>threshold</th><th>precision</th><th>recall</th>
-<th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th><th>error of scores</th></tr>
+<thead><tr><th>class</th><th>objects</th><th>AP50</th><th>AP75</th><th>AP</th><th>threshold</th><th>precision</th>
+<th>recall</th><th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th><th>error of scores</th></tr></thead>
 {% for row in accuracy.classes %}
 <tr><td><span class="swatch" style="background: {{ row.colour }}"></span>{{ row.name }}</td><td>{{ row.truths }}</td>
 <td>{{ row.map50 }}</td><td>{{ row.map75 }}</td><td>{{ row.map }}</td><td>{{ row.threshold }}</td>
@@ -158,18 +168,18 @@ mAP75 {{ accuracy.map75 }}, mAP {{ accuracy.map }}, duplicates per object {{ acc
 alarms: at the threshold, IoU 0.5. Miss rate: log-average from 0.01 to 1 false alarms per frame. Error of
 scores: by how much they differ from the share that is right, on average (expected calibration error).</p>
 <div class="pair">
-<figure>{{ plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; the dots are the
+<figure>{{ part.plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; the dots are the
 thresholds.</figcaption></figure>
-<figure>{{ plots.misses }}<figcaption>Objects missed at the thresholds, by the height of their boxes; above each bar the
-number of objects.</figcaption></figure>
+<figure>{{ part.plots.misses }}<figcaption>Objects missed at the thresholds, by the height of their boxes; above each
+bar the number of objects.</figcaption></figure>
 </div>
 <div class="pair">
-<figure>{{ plots.reliability }}<figcaption>Of the detections of a score, the share that is right; on the dashed line a
-score means what it says.</figcaption></figure>
+<figure>{{ part.plots.reliability }}<figcaption>Of the detections of a score, the share that is right; on the dashed line
+a score means what it says.</figcaption></figure>
 <div>
 <h3>By size and light</h3>
 <table class="wide">
-<tr><th></th><th>frames</th><th>objects</th><th>mAP50</th><th>mAP</th></tr>
+<thead><tr><th></th><th>frames</th><th>objects</th><th>mAP50</th><th>mAP</th></tr></thead>
 {% for row in accuracy.parts %}
 <tr><td>{{ row.name }}</td><td>{{ row.images }}</td><td>{{ row.truths }}</td><td>{{ row.map50 }}</td>
 <td>{{ row.map }}</td></tr>
@@ -179,7 +189,8 @@ score means what it says.</figcaption></figure>
 <div>
 <h3>Confusions</h3>
 <div class="scroll"><table class="confusion">
-<tr><th class="corner">is \\ found as</th>{% for name in accuracy.confusion_names %}<th>{{ name }}</th>{% endfor %}</tr>
+<thead><tr><th class="corner">is \\ found as</th>
+{% for name in accuracy.confusion_names %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 {% for row in accuracy.confusion %}
 <tr><td>{{ row.name }}</td>{% for cell in row.cells %}
 <td class="cell" style="background: rgba({{ '0, 158, 115' if cell.right else '213, 94, 0' }}, {{ cell.shade }})">
@@ -192,37 +203,55 @@ the row “nothing” false alarms.</p>
 </div>
 </div>
 {% else %}
-<p>{{ report.not_labelled }}</p>
+<p>{{ part.given.not_labelled }}</p>
 {% endif %}
+"""
 
-{% macro gallery(pictures) %}
-<div class="pictures">
-{% for picture in pictures %}
-<figure><img src="{{ picture.source }}" width="{{ picture.width }}" height="{{ picture.height }}"
-alt="{{ picture.caption }}">
-<figcaption>{{ picture.caption }}</figcaption></figure>
-{% endfor %}
-</div>
-{% endmacro %}
-{% if samples %}
-<h2>Frames</h2>
-<p class="note">Coloured boxes: detections with class and score.{% if accuracy %} White dashes: what is labelled;
-dots: regions to ignore.{% endif %}</p>
-{{ gallery(samples) }}
-{% endif %}
-{% if worst %}
-<h2>Frames with the most errors</h2>
-{{ gallery(worst) }}
-{% endif %}
+TEMPLATE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{{{ report.title }}}}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+{_MACROS}
+<main>
+<header>
+<h1>{{{{ report.title }}}}</h1>
+{{% if report.subtitle %}}<div class="soft">{{{{ report.subtitle }}}}</div>{{% endif %}}
+</header>
+{{% for warning in report.warnings %}}
+<p class="warning">{{{{ warning }}}}</p>
+{{% endfor %}}
+{_COMPARISON}
+{{% for part in parts %}}
+{{% if part.given.name %}}<h2 class="model">{{{{ part.given.name }}}}</h2>{{% endif %}}
+{{{{ tiles(part.given.key_figures) }}}}
+{_RUN}
+{_ACCURACY}
+{{% for group in part.galleries %}}
+{{{{ gallery(group) }}}}
+{{% endfor %}}
+{{% if part.given.facts %}}
+<h2>What ran</h2>
+<table class="facts">
+{{% for name, value in part.given.facts.items() %}}
+<tr><td>{{{{ name }}}}</td><td>{{{{ value }}}}</td></tr>
+{{% endfor %}}
+</table>
+{{% endif %}}
+{{% endfor %}}
 
-{% if report.commands %}
+{{% if report.commands %}}
 <h2>To reproduce it</h2>
-<pre>{% for command in report.commands %}
-{{ command }}
-{% endfor %}</pre>
-{% endif %}
+<pre>{{% for command in report.commands %}}
+{{{{ command }}}}
+{{% endfor %}}</pre>
+{{% endif %}}
 </main>
 </body>
 </html>
 """
-)

@@ -73,8 +73,17 @@ def worst_frames(
     config: EvaluationConfig | None = None,
 ) -> list[FrameErrors]:
     """At most `n` frames with the most errors, worst first; frames without any are left out."""
-    errors = [item for item in frame_errors(frames, class_names, thresholds, config) if item.total]
-    return sorted(errors, key=lambda item: (-item.total, item.index))[:n]
+    return _most(frame_errors(frames, class_names, thresholds, config), n, "total")
+
+
+def worst_of_each_kind(errors: Sequence[FrameErrors], n: int) -> dict[str, list[FrameErrors]]:
+    """For missed, false_alarms and duplicates at most `n` frames with the most of them, worst first."""
+    return {kind: _most(errors, n, kind) for kind in ("missed", "false_alarms", "duplicates")}
+
+
+def _most(errors: Sequence[FrameErrors], n: int, kind: str) -> list[FrameErrors]:
+    chosen = [item for item in errors if getattr(item, kind)]
+    return sorted(chosen, key=lambda item: (-getattr(item, kind), -item.total, item.index))[:n]
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,17 +17,37 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.report import (
     NOT_LABELLED,
+    ComparisonPart,
+    Gallery,
     KeyFigure,
     LatencyTrace,
+    Part,
     Picture,
     Report,
+    StageTimes,
     accuracy_figures,
-    render_report,
     write_report,
 )
+from cgdet_core.evaluation.report_page import render_report
 from cgdet_core.evaluation.worst import worst_frames
 from cgdet_core.types import Detections, GroundTruth
 
+STEPS = [
+    {"step": name, "map50": value, "map": value / 2, "per_class": {"person": part, "car": part}, "by_light": {}}
+    for name, value in (("offline", 0.7), ("thresholds", 0.65), ("drops", 0.45), ("live", 0.45))
+    for part in ({"map50": value + 0.1, "map": value / 2},)
+]
+DIFFERENCE = {"a": 0.5, "b": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "verdict": "worse"}
+NOTHING = {**dict.fromkeys(DIFFERENCE), "verdict": "no difference shown"}
+COMPARISON = {
+    "words": "B is worse than A: mAP -0.1000",
+    "overall": {
+        "map": DIFFERENCE,
+        "map50": {**DIFFERENCE, "low": None, "high": None, "verdict": "no difference shown"},
+    },
+    "per_class": {"person": {"map": {**DIFFERENCE, "difference": 0.1, "low": 0.01, "high": 0.2, "verdict": "better"}}},
+    "by_light": {"night": {"map": NOTHING}},
+}
 NASTY = '<script>alert("x")</script> & $a_b$'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -82,19 +104,50 @@ def made_metrics(names: tuple[str, ...] = ("person", "car")) -> Metrics:
 
 def full_report(metrics: Metrics) -> Report:
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    part = Part(
+        key_figures=[KeyFigure("Frames sent", "10"), *accuracy_figures(metrics)],
+        video="run of the night.webm",
+        counts=[("frames in the bag", "11", "by its index"), ("answered", "10", "")],
+        facts={"Model": "detector.safetensors"},
+        latency=LatencyTrace(
+            np.arange(10.0),
+            np.linspace(10, 20, 10),
+            np.array([3.5]),
+            np.array([[0.1, 0.2], [0.2, 0.3]]),
+            np.array([[10.0, 110], [11, 111]]),
+        ),
+        stages=StageTimes(("p50",), {"infer": ["7.1"]}, "of the node", np.arange(3.0), {"infer": np.ones(3)}),
+        steps=STEPS,
+        answers="9 of 10 answers are the same.",
+        metrics=metrics,
+        galleries=[
+            Gallery("Frames", [Picture(image, "the first frame")]),
+            Gallery("Frames with the most misses", [Picture(np.zeros((20, 2000, 3), np.uint8), "the worst frame")]),
+            Gallery("Frames with the most duplicates", []),
+        ],
+    )
     return Report(
         title="Replay of street.mcap",
         subtitle="10 frames",
         warnings=["No video: no encoder."],
-        key_figures=[KeyFigure("Frames sent", "10"), *accuracy_figures(metrics)],
-        video="run of the night.webm",
-        facts={"Model": "detector.safetensors"},
-        latency=LatencyTrace(np.arange(10.0), np.linspace(10, 20, 10), np.array([3.5])),
-        metrics=metrics,
-        samples=[Picture(image, "the first frame")],
-        worst=[Picture(np.zeros((20, 2000, 3), np.uint8), "the worst frame")],
+        parts=[part],
         commands=["cgdet-replay street.mcap --out build/demo"],
     )
+
+
+def two_models(metrics: Metrics) -> Report:
+    one = full_report(metrics).parts[0]
+    parts = [replace(one, name=f"Model {letter}") for letter in "AB"]
+    image = np.zeros((48, 64, 3), np.uint8)
+    comparison = ComparisonPart(
+        COMPARISON,
+        ("a.safetensors", "b.safetensors"),
+        [("latency p50, ms", "7.0", "9.0")],
+        (metrics, metrics),
+        "Over every frame.",
+        [Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])],
+    )
+    return Report("Two models", comparison=comparison, parts=parts)
 
 
 def test_the_page_is_well_formed_and_refers_to_nothing_outside() -> None:
@@ -125,12 +178,44 @@ def test_the_page_shows_what_it_was_given() -> None:
         "nothing",
     ):
         assert part in words
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5
+    assert sum(tag == "svg" for tag, _ in page.tags) == 7
     assert NOT_LABELLED not in words
 
 
-def test_ids_of_the_plots_are_unique_in_the_page_and_all_that_is_referred_to_exists() -> None:
+def test_from_offline_to_live_every_step_says_what_it_changes() -> None:
     html = render_report(full_report(made_metrics()))
+    rows = re.findall(r"<tr><td>(?:mAP50|person AP50)</td>.*?</tr>", html, re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in rows]
+    assert cells == [
+        ["mAP50", "0.700", "\N{MINUS SIGN}0.050", "\N{MINUS SIGN}0.200", "0", "0.450"],
+        ["person AP50", "0.800", "\N{MINUS SIGN}0.050", "\N{MINUS SIGN}0.200", "0", "0.550"],
+    ]
+
+
+def test_two_models_are_compared_first_and_told_of_one_after_the_other() -> None:
+    html = render_report(two_models(made_metrics()))
+    words = Page(html).words()
+    places = [words.index(part) for part in ("B is worse than A: mAP", "Where B is worse", "Model A", "Model B")]
+    assert places == sorted(places)
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if ">person AP<" in row)
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[3:] == ["+0.1000", "+0.0100 to +0.2000", "better"]
+    assert "night" not in "".join(re.findall(r'<table class="versus">.*?</table>', html, re.DOTALL))
+
+
+def test_the_page_has_colours_for_dark_screens_and_rules_for_paper() -> None:
+    html = render_report(full_report(made_metrics()))
+    assert "@media (prefers-color-scheme: dark)" in html
+    assert "@media print" in html
+    # a plot takes its colour of text from the page
+    assert "currentColor" in html
+    assert "#010203" not in html
+
+
+@pytest.mark.parametrize("make", [full_report, two_models])
+def test_ids_of_the_plots_are_unique_in_the_page_and_all_that_is_referred_to_exists(
+    make: Callable[[Metrics], Report],
+) -> None:
+    html = render_report(make(made_metrics()))
     ids = [attributes["id"] for _, attributes in Page(html).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
@@ -148,7 +233,8 @@ def test_pictures_are_embedded_and_wide_ones_made_smaller() -> None:
 
 
 def test_a_run_without_labels_says_so_and_has_no_accuracy_part() -> None:
-    words = Page(render_report(Report("Replay", key_figures=[KeyFigure("Frames sent", "10")]))).words()
+    part = Part(key_figures=[KeyFigure("Frames sent", "10")])
+    words = Page(render_report(Report("Replay", parts=[part]))).words()
     assert NOT_LABELLED in words
     assert "mAP" not in words
     assert "Latency" not in words
@@ -156,18 +242,23 @@ def test_a_run_without_labels_says_so_and_has_no_accuracy_part() -> None:
 
 def test_names_are_escaped_wherever_they_come_from() -> None:
     metrics = made_metrics((NASTY, "car"))
-    report = Report(
-        title=NASTY,
-        subtitle=NASTY,
-        warnings=[NASTY],
+    picture = Picture(np.zeros((8, 8, 3), np.uint8), f'" onerror="{NASTY}')
+    part = Part(
+        name=NASTY,
         key_figures=[KeyFigure(NASTY, NASTY, NASTY, NASTY)],
         video=f'"{NASTY}.webm',
+        counts=[(NASTY, NASTY, NASTY)],
         facts={NASTY: NASTY},
         latency=LatencyTrace(np.arange(3.0), np.ones(3)),
+        stages=StageTimes([NASTY], {NASTY: [NASTY]}, NASTY, np.arange(2.0), {NASTY: np.ones(2)}),
+        answers=NASTY,
         metrics=metrics,
-        samples=[Picture(np.zeros((8, 8, 3), np.uint8), f'" onerror="{NASTY}')],
-        commands=[NASTY],
+        metrics_note=NASTY,
+        galleries=[Gallery(NASTY, [picture], NASTY)],
     )
+    difference = {**COMPARISON, "words": NASTY, "per_class": {NASTY: {"map": DIFFERENCE}}}
+    comparison = ComparisonPart(difference, (NASTY, NASTY), [(NASTY, NASTY, NASTY)], (metrics, metrics), NASTY)
+    report = Report(NASTY, NASTY, [NASTY], comparison, [part], [NASTY])
     html = render_report(report)
     page = Page(html)
     assert "<script" not in html
@@ -177,7 +268,7 @@ def test_names_are_escaped_wherever_they_come_from() -> None:
 
 def test_many_points_do_not_make_a_page_that_no_browser_opens() -> None:
     trace = LatencyTrace(np.arange(50_000.0), np.random.default_rng(1).gamma(9, 2, 50_000))
-    html = render_report(Report("long", latency=trace))
+    html = render_report(Report("long", parts=[Part(latency=trace)]))
     assert len(html) < 1_000_000
     assert 'src="' not in html.replace('src="data:', "")
 

@@ -1,0 +1,24 @@
+"""The detections of a replay as a bag of their own, to lie beside the one that was played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cgdet_ros.replay_session import Replay
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bag_write import BagWriter
+
+TOPIC = "/detections"
+
+
+def write_detections(writer: BagWriter, replays: Sequence[Replay]) -> None:
+    """Every answer as the node published it, header included. Record times: that of the image plus its latency, so that
+    both bags played together show what was known when. Of two models on /a/detections and /b/detections."""
+    with writer as bag:
+        for replay, prefix in zip(replays, ("",) if len(replays) == 1 else ("/a", "/b"), strict=True):
+            for frame in replay.run.answered:
+                assert frame.answer is not None
+                assert frame.latency_ms is not None
+                bag.detections(prefix + TOPIC, frame.answer, frame.record_time_ns + round(frame.latency_ms * 1e6))
