@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     bag_writer = None if arguments.write_bag is None else BagWriter(arguments.write_bag)
     domain = isolate()
     from cgdet_ros.replay_interrupt import Interruption
-    from cgdet_ros.replay_results import failure, play_summary, write_results
+    from cgdet_ros.replay_results import failure, lettered, play_summary, write_results
 
     print(
         f"replaying {recording.topic} of {recording.bag}: {recording.total} frames, ROS domain {domain}, "
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Interruption() as interruption:
         replays = _replay_all(arguments, recording, class_map, executable, config, interruption)
         # what was measured is told before anything is made of it, which may take a while
-        print("\n".join(play_summary(replay) for replay in replays), flush=True)
+        print("\n".join(lettered([play_summary(replay) for replay in replays])), flush=True)
         written = write_results(arguments, replays, config, interruption, bag_writer)
         arguments.written = True
     print(written, flush=True)

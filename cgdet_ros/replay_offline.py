@@ -18,6 +18,7 @@ from cgdet_ros.replay_images import sent_pictures
 from cgdet_ros.replay_interrupt import Interruption
 from cgdet_ros.replay_session import Replay
 
+_INTERRUPTED = "it was interrupted"
 _EXECUTED = ("device", "precision", "backend")
 
 
@@ -40,6 +41,8 @@ class Offline:
 def run_offline(replay: Replay, interruption: Interruption) -> Offline:
     """With the model, settings and arithmetic of the node. Raises InputError where these are not to be had any more,
     and where the user does not want to wait."""
+    if interruption.asked:
+        raise InputError(_INTERRUPTED)
     from cgdet_core.evaluation.offline import down_to_the_floor
     from cgdet_ros.engine import open_engine
 
@@ -62,7 +65,7 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
         )
         for stamp_ns, image in pictures:
             if interruption.asked:
-                raise InputError("interrupted before every frame was done")
+                raise InputError(_INTERRUPTED)
             try:
                 detections[stamp_ns] = engine.predict(image, stamp_ns)
             except InputError:  # the node refused it as well

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cgdet_core.data.bag_write import BagWriter
     from cgdet_core.evaluation.report import Gallery
 
-__all__ = ["failure", "play_summary", "write_results"]
+__all__ = ["failure", "lettered", "play_summary", "write_results"]
 
 
 def write_results(
@@ -63,16 +63,25 @@ def write_results(
         write_text(folder / "metrics.json", json.dumps(whole, indent=2) + "\n")
         if bag_writer is not None:
             write_detections(bag_writer, replays)
-    lines = [
-        measured_summary(document, of_model.replay.node_lines)
-        for document, of_model in zip(documents, judged, strict=True)
-    ]
+    lines = lettered(
+        [
+            measured_summary(document, of_model.replay.node_lines)
+            for document, of_model in zip(documents, judged, strict=True)
+        ]
+    )
     if comparison is not None:
         lines.append(comparison["words"])
     lines += [f"  {arguments.out / name}" for name in reversed(RESULT_NAMES) if (arguments.out / name).exists()]
     if bag_writer is not None:
         lines.append(f"  {bag_writer.out}")
     return "\n".join(lines)
+
+
+def lettered(texts: Sequence[str]) -> list[str]:
+    """Texts of several lines, of one model each; of two with A or B before every line."""
+    if len(texts) < 2:
+        return list(texts)
+    return [f"{letter}  {line}" for letter, text in zip("AB", texts, strict=True) for line in text.splitlines()]
 
 
 def _differing(judged: list[Judged], config: ReplayConfig) -> list[Gallery]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +24,14 @@ from cgdet_core.commands.common import (
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
+from cgdet_core.files import check_can_write
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.types import Sample
 
 
 _DUPLICATES = "duplicates per object"
@@ -43,6 +47,12 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file of the same classes")
     add_json_argument(parser)
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="F.html",
+        help="write a page with the differences and the frames that differ most",
+    )
     parser.add_argument(
         "--resamples",
         type=int,
@@ -71,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     class_map = parse_class_map(arguments.class_map)
     check_data(arguments.data)
     check_json_place(arguments.json)
+    if arguments.report is not None:
+        check_can_write(arguments.report)
     log = log_for(arguments.data, arguments.log, Path.cwd())
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = a.info.class_names
@@ -79,12 +91,15 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.b}: knows {', '.join(b.info.class_names)}, {arguments.a} knows {', '.join(names)}: "
             "give two models of the same classes in the same order"
         )
+
+    def samples(losses: list[Loss]) -> tuple[Iterable[Sample], int | None]:
+        return open_samples(
+            arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
+        )
+
     losses: list[Loss] = []
-    samples, count = open_samples(
-        arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
-    )
     from_bag = arguments.data.suffix != ".json"
-    result = run_paired(a, b, samples, count, from_bag, telemetry_rows=arguments.telemetry_rows)
+    result = run_paired(a, b, *samples(losses), from_bag, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
     if log is not None:
@@ -102,6 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json != "-":
         print(_summary(comparison, figures))
     print_or_write_json(figures, arguments.json)
+    if arguments.report is not None:
+        from cgdet_core.evaluation.compare_report import write_compare_report
+
+        words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
+        write_compare_report(
+            arguments.report, result, samples([])[0], figures, (str(arguments.a), str(arguments.b)), shlex.join(words)
+        )
     return 0
 
 

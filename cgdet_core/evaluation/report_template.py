@@ -53,10 +53,10 @@ _COMPARISON = """
 {% endfor %}
 </table></div>
 {% endif %}
-{% if comparison.plots.differences %}
+{% if comparison.plots.differences is defined %}
 <figure>{{ comparison.plots.differences }}</figure>
 {% endif %}
-{% if comparison.plots.precision_recall %}
+{% if comparison.plots.precision_recall is defined %}
 <div class="pair">
 <figure>{{ comparison.plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; A drawn through, B dashed;
 the dots are the thresholds.</figcaption></figure>
@@ -123,7 +123,7 @@ counted in the last bar.</figcaption></figure>
 </table>
 <p class="note">{{ part.given.stages.note }}</p>
 </div>
-{% if part.plots.stages %}<figure>{{ part.plots.stages }}</figure>{% endif %}
+{% if part.plots.stages is defined %}<figure>{{ part.plots.stages }}</figure>{% endif %}
 </div>
 </div>
 {% endif %}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.data.bag_write import BagWriter
+from cgdet_core.data.bags import BagReader
 from cgdet_core.data.ros_types import IMAGE, header, typestore
 from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.model_file import load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 from cgdet_ros import replay
@@ -42,14 +48,32 @@ def frames() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def truths(frames: list[Any], tiny_model: Path) -> list[GroundTruth]:
-    """Labels that the tiny model partly agrees with: its second-best boxes, shifted in every third frame."""
-    predictor = Predictor(tiny_model, postprocess=SETTINGS)
+def sure_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with scores from near 0 to near 1."""
+    detector, info = load_model(tiny_model)
+    detector.eval()
+    last = [branch[2] for branch in detector.head.class_branches]
+    with torch.no_grad():
+        for layer in last:
+            layer.bias.zero_()
+        spread = detector(torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(1))).class_logits.std()
+        for layer in last:
+            layer.weight.mul_(1.5 / spread)
+    path = tmp_path_factory.mktemp("model") / "sure.safetensors"
+    save_model(path, detector, info)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truths(frames: list[Any], sure_model: Path) -> list[GroundTruth]:
+    """Labels that the sure model partly agrees with: two of its boxes, shifted in every third frame."""
+    predictor = Predictor(sure_model, postprocess=SETTINGS)
     made = []
     for index, image in enumerate(frames):
         found = predictor.predict(image)
+        chosen = np.array([1, 30])
         shift = np.array([9, 0, 9, 0], np.float32) if index % 3 == 0 else np.zeros(4, np.float32)
-        made.append(GroundTruth(found.boxes_xyxy_px[1:3] + shift, found.class_ids[1:3], np.zeros(2, np.bool_)))
+        made.append(GroundTruth(found.boxes_xyxy_px[chosen] + shift, found.class_ids[chosen], np.zeros(2, np.bool_)))
     return made
 
 
@@ -92,6 +116,17 @@ def odd_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data=np.zeros(8, np.uint8),
         )
         bag._write(TOPIC, message, IMAGE, START_NS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def empty_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image topic that nothing came on."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    path = tmp_path_factory.mktemp("bags") / "empty"
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection("/camera", IMAGE, typestore=typestore())
     return path
 
 
@@ -176,53 +211,178 @@ def test_a_bag_without_labels_gives_figures_video_and_report_in_real_time(
     assert sorted(path.name for path in out.iterdir()) == [
         "annotated.webm",
         "detections.json",
+        "frames.csv",
         "metrics.json",
         "report.html",
     ]
+    frames = figures["frames"]
+    assert frames["consistent"] is True
+    assert (frames["in_bag"], frames["repeated_stamps"], frames["sent"]) == (17, 1, 16)
+    assert frames["overtaken"] == int(node["overtaken"])
+    assert frames["lost_before_node"] == 16 - int(node["received"])
+    assert figures["detections_received"] + frames["overtaken"] + frames["lost_before_node"] == 16
+    answers = figures["offline"]["answers"]
+    assert answers["compared"] == answers["same"] == figures["detections_received"]
+    assert figures["offline"]["steps"] == []
 
 
-def test_the_accuracy_in_lockstep_is_that_of_the_predictor_offline(
+def test_live_and_offline_are_told_beside_each_other_and_every_answer_is_the_predictor_s(
     *,
     labelled_bag: Path,
     detector: Path,
-    tiny_model: Path,
+    sure_model: Path,
     tmp_path: Path,
     python_path: str,
     frames: list[Any],
     truths: list[GroundTruth],
 ) -> None:
-    (tmp_path / "annotated.webm").write_bytes(b"the video of another run")
+    out, found_bag = tmp_path / "out", tmp_path / "found"
+    out.mkdir()
+    (out / "annotated.webm").write_bytes(b"the video of another run")
     code, said, error = finish(
         start_replay(
             *(python_path, "--bag", str(labelled_bag), "--topic", TOPIC, "--truth-topic", TRUTH, "--lockstep"),
-            *("--model", str(tiny_model), "--out", str(tmp_path), "--detector", str(detector), "--no-video"),
-            *("--param", "score_threshold:=0.001", "--limit-frames", "15"),
+            *("--model", str(sure_model), "--out", str(out), "--detector", str(detector), "--no-video"),
+            *("--param", "score_threshold:=0.7", "--limit-frames", "15", "--write-bag", str(found_bag)),
         )
     )
     assert code == 0, error
-    figures = json.loads((tmp_path / "metrics.json").read_text())
+    figures = json.loads((out / "metrics.json").read_text())
     assert (figures["frames_sent"], figures["detections_received"], figures["dropped"]) == (15, 15, 0)
     assert figures["frames_evaluated"] == 14
-    assert figures["accuracy_over"] == {"frames": 14, "of": 15, "least_score": 0.001}
+    assert figures["accuracy_over"] == {"frames": 14, "of": 15, "least_score": 0.7}
     assert figures["warnings"] == []
     assert "node: WARN" not in said
     assert "node: ERROR" not in said
-    assert "over the 14 labelled frames that were answered, of 15 sent, at score >= 0.001" in said
-    predictor = Predictor(tiny_model, postprocess=SETTINGS)
-    found = [predictor.predict(image) for image in frames]
-    expected = evaluate(
-        [EvaluatedFrame(str(i), found[i], truths[i], (64, 96)) for i in range(15) if i != 7], CLASS_NAMES
-    )
-    assert expected.map50 is not None
-    assert 0.01 < expected.map50 < 0.99
-    assert figures["map50"] == pytest.approx(expected.map50, abs=1e-6)
-    assert figures["map"] == pytest.approx(expected.map, abs=1e-3)
+    assert "over the 14 labelled frames that were answered, of 15 sent, at score >= 0.7" in said
+    predictor = Predictor(sure_model, postprocess=SETTINGS)
+    offline = [predictor.predict(image) for image in frames]
+    live = [found.above(0.7) for found in offline]
+    expected = []
+    for found in (offline, live):
+        labelled = [EvaluatedFrame(str(i), found[i], truths[i], (64, 96)) for i in range(15) if i != 7]
+        expected.append(evaluate(labelled, CLASS_NAMES))
+    assert expected[0].map50 is not None
+    assert expected[1].map50 is not None
+    assert 0.01 < expected[1].map50 < expected[0].map50 < 0.99
+    assert figures["map50"] == pytest.approx(expected[1].map50, abs=1e-6)
+    assert figures["map"] == pytest.approx(expected[1].map, abs=1e-3)
+    steps = {step["step"]: step["map50"] for step in figures["offline"]["steps"]}
+    assert list(steps) == ["offline", "thresholds", "drops", "live"]
+    assert steps["offline"] == pytest.approx(expected[0].map50, abs=1e-6)
+    for name in ("thresholds", "drops", "live"):
+        assert steps[name] == pytest.approx(expected[1].map50, abs=1e-6)
+    answers = figures["offline"]["answers"]
+    assert (answers["compared"], answers["same"], answers["different"]) == (15, 15, 0)
+    assert answers["greatest_box_px"] < 0.01
+    assert "15 of 15 answers are what the predictor gives offline" in said
     assert figures["params"] == predictor.info.parameters
-    assert not (tmp_path / "annotated.webm").exists()
-    results = json.loads((tmp_path / "detections.json").read_text())
+    assert not (out / "annotated.webm").exists()
+    results = json.loads((out / "detections.json").read_text())
     first = [result for result in results if result["image_id"] == START_NS]
-    assert [result["category_id"] for result in first] == found[0].class_ids.tolist()
-    np.testing.assert_allclose([result["score"] for result in first], found[0].scores, atol=1e-5)
+    assert [result["category_id"] for result in first] == live[0].class_ids.tolist()
+    np.testing.assert_allclose([result["score"] for result in first], live[0].scores, atol=1e-5)
+    lines = list(csv.DictReader((out / "frames.csv").read_text().splitlines()))
+    assert [int(line["stamp_ns"]) for line in lines] == [START_NS + i * PERIOD_NS for i in range(15)]
+    assert [int(line["answered"]) for line in lines] == [len(found) for found in live[:15]]
+    assert [int(line["offline"]) for line in lines] == [len(found) for found in live[:15]]
+    assert {line["same"] for line in lines} == {"1"}
+    check_detections_bag(found_bag, "/detections", live[:15])
+
+
+def check_detections_bag(path: Path, topic: str, expected: list[Any]) -> None:
+    """The bag holds the node's arrays: header, boxes, scores and names of the detections `expected`."""
+    with BagReader(path) as bag:
+        assert list(bag.topics) == [topic]
+        messages = list(bag.messages([topic]))
+    assert [item.stamp_ns for item in messages] == [START_NS + i * PERIOD_NS for i in range(len(expected))]
+    for item, found in zip(messages, expected, strict=True):
+        assert item.message.header.frame_id == "lens"
+        assert item.record_time_ns > item.stamp_ns  # that of the image and what the answer took
+        hypotheses = [detection.results[0].hypothesis for detection in item.message.detections]
+        assert [each.class_id for each in hypotheses] == [CLASS_NAMES[class_id] for class_id in found.class_ids]
+        np.testing.assert_allclose([each.score for each in hypotheses], found.scores, atol=1e-6)
+
+
+def test_frames_that_a_slow_node_drops_are_named_by_their_cause_and_cost_what_the_report_says(
+    labelled_bag: Path, sure_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    slow = tmp_path / "cgdet-detector"
+    slow.write_text(
+        f"#!{python_path}\n"
+        "import sys, time\n"
+        "from cgdet_ros import detector_node as module\n"
+        "from cgdet_ros.pipeline import Pipeline\n"
+        "process = Pipeline._process\n"
+        "def slowly(self, frame):\n"
+        "    time.sleep(0.17)\n"
+        "    process(self, frame)\n"
+        "Pipeline._process = slowly\n"
+        "sys.exit(module.main())\n"
+    )
+    slow.chmod(0o755)
+    out = tmp_path / "out"
+    code, said, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(labelled_bag), "--out", str(out), "--detector", str(slow), "--no-video"),
+            *("--model", str(sure_model), "--truth-topic", TRUTH, "--param", "score_threshold:=0.7"),
+        )
+    )
+    assert code == 0, error
+    figures = json.loads((out / "metrics.json").read_text())
+    frames, node = figures["frames"], figures["node"]
+    # a frame comes every 0.05 s and takes more than 0.17 s
+    assert 1 <= frames["answered"] <= 7
+    assert frames["overtaken"] + frames["lost_before_node"] == 16 - frames["answered"] == figures["dropped"]
+    assert frames["consistent"] is True
+    assert int(node["received"]) == int(node["answered"]) + int(node["overtaken"])
+    assert f"{frames['overtaken']} overtaken" in said
+    steps = [step["map50"] for step in figures["offline"]["steps"]]
+    assert steps[0] >= steps[1] > steps[2]
+    assert steps[2] == pytest.approx(steps[3], abs=1e-6)
+    assert figures["held_ms"]["p50"] > 170
+    lines = list(csv.DictReader((out / "frames.csv").read_text().splitlines()))
+    dropped = [int(line["stamp_ns"]) for line in lines if line["answered"] == ""]
+    assert dropped == figures["dropped_stamps_ns"]
+    assert all(line["offline"] != "" for line in lines)
+
+
+def test_two_models_are_played_in_turn_and_compared_in_one_report(
+    labelled_bag: Path, detector: Path, sure_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    other = tmp_path / "other.safetensors"
+    info = read_info(sure_model)
+    torch.manual_seed(8)
+    save_model(other, Detector(info.model), info)
+    out, found_bag = tmp_path / "out", tmp_path / "found"
+    code, said, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(labelled_bag), "--out", str(out), "--detector", str(detector), "--no-video"),
+            *("--model", str(sure_model), str(other), "--lockstep", "--write-bag", str(found_bag)),
+        )
+    )
+    assert code == 0, error
+    document = json.loads((out / "metrics.json").read_text())
+    a, b = document["models"]
+    assert (a["node"]["model"], b["node"]["model"]) == (str(sure_model), str(other))
+    assert a["node"]["model_sha256"] != b["node"]["model_sha256"]
+    comparison = document["comparison"]
+    assert comparison["over"] == "every frame, offline"
+    assert comparison["images"] == 15
+    for letter, figures in (("a", a), ("b", b)):
+        assert figures["offline"]["answers"]["different"] == 0
+        offline = figures["offline"]["steps"][0]
+        assert comparison["overall"]["map50"][letter] == pytest.approx(offline["map50"], abs=1e-9)
+    assert comparison["words"] in said
+    assert any(line.startswith("B  ") and "answers are what" in line for line in said.splitlines())
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("detections.json", "detections_b.json", "frames.csv", "frames_b.csv", "metrics.json", "report.html")
+    ]
+    page = (out / "report.html").read_text()
+    assert "Model A: sure.safetensors" in page
+    assert "Model B: other.safetensors" in page
+    with BagReader(found_bag) as bag:
+        assert {name: topic.count for name, topic in bag.topics.items()} == {"/a/detections": 16, "/b/detections": 16}
 
 
 def test_a_broken_model_is_one_line_with_the_node_s_reason_and_nothing_is_written(
@@ -234,13 +394,14 @@ def test_a_broken_model_is_one_line_with_the_node_s_reason_and_nothing_is_writte
     code, _, error = finish(
         start_replay(
             *(python_path, "--bag", str(plain_bag), "--out", str(out)),
-            *("--model", str(cut), "--detector", str(detector)),
+            *("--model", str(cut), "--detector", str(detector), "--write-bag", str(tmp_path / "found")),
         )
     )
     assert code == 2
     (line,) = [line for line in error.splitlines() if line.strip()]
     assert "cut.safetensors: is not a whole safetensors file" in line
     assert list(out.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.safetensors", "out"]
 
 
 def test_where_nothing_is_answered_the_exit_code_is_1_with_the_node_s_reason(
@@ -364,29 +525,78 @@ def test_a_node_that_ends_by_itself_is_named_with_its_last_words(
     assert "Traceback" not in error
 
 
-def test_an_interrupted_replay_takes_its_node_with_it(
-    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+def test_an_interrupted_replay_takes_its_node_with_it_and_writes_what_was_measured(
+    labelled_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
 ) -> None:
     pid_file = tmp_path / "pid"
     wrapper = tmp_path / "cgdet-detector"
     wrapper.write_text(f'#!/bin/sh\necho $$ > {pid_file}\nexec {detector} "$@"\n')
     wrapper.chmod(0o755)
     process = start_replay(
-        *(python_path, "--bag", str(plain_bag), "--out", str(tmp_path / "out"), "--model", str(tiny_model)),
-        *("--detector", str(wrapper), "--rate", "0.01", "--verbose"),
+        *(python_path, "--bag", str(labelled_bag), "--out", str(tmp_path / "out"), "--model", str(tiny_model)),
+        *("--detector", str(wrapper), "--rate", "0.05", "--no-video", "--write-bag", str(tmp_path / "found")),
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "active: detecting" in line:
-            break
+    until_it_plays(process)
+    time.sleep(1.5)  # a frame each second
     process.send_signal(signal.SIGTERM)
+    code, said, error = finish(process)
+    assert code == 130
+    assert error.strip() == "cgdet-replay: interrupted: writing what was measured (once more: nothing)"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    frames = figures["frames"]
+    assert frames["in_bag"] == 16
+    assert 1 <= frames["sent"] < 16
+    assert frames["not_played"] == 16 - frames["sent"]
+    assert frames["consistent"] is True
+    assert figures["interrupted"] is True
+    # every frame is offline only where there was the patience for it
+    assert figures["offline"] is None
+    warning = f"interrupted: {frames['not_played']} of 16 frames were not played"
+    assert warning in figures["warnings"]
+    assert f"warning: {warning}" in said
+    assert warning in (tmp_path / "out" / "report.html").read_text()
+    with BagReader(tmp_path / "found") as bag:
+        assert bag.topics["/detections"].count == frames["answered"]
+
+
+def until_it_plays(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("playing"):
+            return
+    raise AssertionError("it never played")
+
+
+def test_a_second_ctrl_c_ends_at_once_and_nothing_is_written(
+    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    stuck = tmp_path / "cgdet-detector"
+    stuck.write_text(
+        f"#!{python_path}\n"
+        "import sys, time\n"
+        "from cgdet_ros import detector_node as module\n"
+        "from cgdet_ros.pipeline import Pipeline\n"
+        "Pipeline._process = lambda self, frame: time.sleep(3)\n"
+        "sys.exit(module.main())\n"
+    )
+    stuck.chmod(0o755)
+    process = start_replay(
+        *(python_path, "--bag", str(plain_bag), "--out", str(tmp_path / "out"), "--model", str(tiny_model)),
+        *("--detector", str(stuck), "--write-bag", str(tmp_path / "found")),
+    )
+    until_it_plays(process)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
     code, _, error = finish(process)
     assert code == 130
     assert "interrupted, nothing was written" in error
     assert "Traceback" not in error
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
     assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "found").exists()
 
 
 @pytest.fixture
@@ -411,6 +621,12 @@ def handlers() -> Iterator[None]:
         (["--bag", "{bag}", "--param", "score_treshold:=0.001"], "did you mean score_threshold?"),
         (["--bag", "{bag}", "--class-map", "truck"], "--class-map 'truck': give name=class"),
         (["--bag", "{odd}"], "encoding 'yuv422' is not supported"),
+        (["--bag", "{empty}", "--topic", "/camera"], "topic '/camera' holds no message"),
+        (["--bag", "{empty}"], "none of its image topics holds images that cgdet reads: /camera (0 messages)"),
+        (["--bag", "{bag}", "--write-bag", "{bag}"], "exists already: choose another folder"),
+        (["--bag", "{bag}", "--write-bag", "{tmp}/file"], "file: exists already"),
+        (["--bag", "{bag}", "--model", "{model}", "{tmp}/none.safetensors"], "none.safetensors: model file is missing"),
+        (["--bag", "{bag}", "--model", "{model}", "{other}"], "knows cat, dog, car"),
         (["--bag", "{bag}", "--rate", "-1"], "--rate: key 'rate' = -1.0"),
     ],
 )
@@ -419,6 +635,8 @@ def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
     reason: str,
     plain_bag: Path,
     odd_bag: Path,
+    empty_bag: Path,
+    tiny_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -426,7 +644,15 @@ def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
     (tmp_path / "taken" / "report.html").mkdir(parents=True)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.chdir(tmp_path)
-    given = [word.format(bag=plain_bag, odd=odd_bag, tmp=tmp_path) for word in words]
+    places = {"bag": plain_bag, "odd": odd_bag, "empty": empty_bag, "tmp": tmp_path, "model": tiny_model}
+    if any("{other}" in word for word in words):
+        info = read_info(tiny_model)
+        other = info.model_copy(update={"model": info.model.model_copy(update={"class_names": ("cat", "dog", "car")})})
+        places["other"] = tmp_path / "animals.safetensors"
+        save_model(
+            places["other"], Detector(other.model), other.model_copy(update={"postprocess": PostprocessConfig()})
+        )
+    given = [word.format(**places) for word in words]
     if "{odd}" in words:
         given += ["--topic", TOPIC]
     assert replay.main(given) == 2

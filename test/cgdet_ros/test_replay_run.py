@@ -11,8 +11,9 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 
 from cgdet_core.errors import InputError
 from cgdet_ros import replay, replay_process
+from cgdet_ros.replay_arguments import _without_ros_arguments
+from cgdet_ros.replay_images import Pacer
 from cgdet_ros.replay_output import RESULT_NAMES, results_folder
-from cgdet_ros.replay_run import Pacer
 
 SECOND = 1_000_000_000
 
@@ -162,6 +163,7 @@ def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_p
     [
         (["--bag", "x", "--limit-frames", "0"], "give 1 or more"),
         (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
+        (["--bag", "x", "--model", "a", "b", "c"], "3 models are given: one, or two to compare"),
         ([], "--bag"),
     ],
 )
@@ -181,5 +183,5 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_arguments_of_ros_are_left_alone() -> None:
     words = ["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"]
-    assert replay._without_ros_arguments(words) == ["--bag", "x", "--out", "z"]
-    assert replay._without_ros_arguments(["--bag", "x", "--ros-args", "-r", "a:=b"]) == ["--bag", "x"]
+    assert _without_ros_arguments(words) == ["--bag", "x", "--out", "z"]
+    assert _without_ros_arguments(["--bag", "x", "--ros-args", "-r", "a:=b"]) == ["--bag", "x"]

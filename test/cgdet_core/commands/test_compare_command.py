@@ -193,3 +193,21 @@ def test_a_test_split_is_logged_within_a_checkout_and_nowhere_else(
     for key in ("map50", "map", "images", "device", "precision"):
         assert looks[0][key] == looks[1][key] == figures[key]
     assert looks[0]["data"] == "set/small_test.json"
+
+
+def test_a_report_shows_the_verdict_and_the_frames_that_differ(
+    models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, _ = models
+    label_with_the_best_detections_of(a, coco)
+    page = tmp_path / "new" / "comparison.html"
+    words = ["compare", a, b, "--data", coco, "--json", "-", "--report", page, "--resamples", 100]
+    assert main([str(word) for word in words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    html = page.read_text()
+    assert figures["words"].split(",")[0] in html
+    assert "Where B is worse than A" in html
+    assert "Model B: b.safetensors" in html
+    assert html.count("data:image/jpeg;base64,") % 2 == 0
+    line = refusal(capsys, "compare", a, b, "--data", coco, "--report", tmp_path)
+    assert "is a folder: give a file" in line
