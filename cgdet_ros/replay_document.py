@@ -50,6 +50,12 @@ def warnings(replay: Replay) -> list[str]:
     if run.not_sendable:
         more = f" (and {len(run.not_sendable) - 1} more)" if len(run.not_sendable) > 1 else ""
         lines.append(f"{len(run.not_sendable)} images could not be sent: {run.not_sendable[0]}{more}")
+    labels = replay.labels.truth
+    if labels and run.frames and not any(frame.stamp_ns in labels for frame in run.frames):
+        lines.append(
+            f"no accuracy: none of the {len(labels)} labelled stamps of {replay.truth_topic} is the header stamp of a "
+            f"frame of {replay.topic} that was sent: name the topic of its labels with --truth-topic"
+        )
     if not accounts.consistent:
         lines.append(f"bag, replay and node do not count the same frames: {accounts.to_json()}")
     return lines

@@ -101,7 +101,7 @@ def steps(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
             axes.plot(values[0], y, "o", color=BLUE, markersize=7, markerfacecolor="none", markeredgewidth=1.6)
             axes.plot(values[-1], y, "o", color=BLUE, markersize=7)
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("average precision: ring offline, dot live")
@@ -121,7 +121,7 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
             axes.plot(row["difference"], y, "o", color=colour, markersize=6)
         axes.axvline(0, color=INK, linewidth=1)
         axes.set_yticks(range(len(shown)), [row["name"] for row in shown])
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("B \N{MINUS SIGN} A, with its interval; green: B is better, red: worse")
 

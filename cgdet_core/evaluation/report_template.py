@@ -3,18 +3,22 @@
 from cgdet_core.evaluation.report_style import STYLE
 
 _MACROS = """
-{% macro gallery(group) %}
-<div class="gallery">
-<h2>{{ group.title }}</h2>
-{% if group.note %}<p class="note">{{ group.note }}</p>{% endif %}
+{% macro row(pictures) %}
 <div class="pictures">
-{% for picture in group.pictures %}
+{% for picture in pictures %}
 <figure><img src="{{ picture.source }}" width="{{ picture.width }}" height="{{ picture.height }}"
 alt="{{ picture.caption }}">
 <figcaption>{{ picture.caption }}</figcaption></figure>
 {% endfor %}
 </div>
+{% endmacro %}
+{% macro gallery(group) %}
+<div class="lead">
+<h2>{{ group.title }}</h2>
+{% if group.note %}<p class="note">{{ group.note }}</p>{% endif %}
+{{ row(group.pictures[:2]) }}
 </div>
+{% if group.pictures|length > 2 %}{{ row(group.pictures[2:]) }}{% endif %}
 {% endmacro %}
 {% macro tiles(figures) %}
 {% if figures %}
@@ -36,31 +40,34 @@ _COMPARISON = """
 {% if comparison.words %}<p class="verdict">{{ comparison.words }}.</p>{% endif %}
 <p class="note">A is {{ comparison.given.names[0] }}, B is {{ comparison.given.names[1] }}.
 {{ comparison.given.note }}</p>
+<div class="pair">
 {% if comparison.given.table %}
-<table>
+<div><table>
 <thead><tr><th></th><th>A</th><th>B</th></tr></thead>
 {% for name, a, b in comparison.given.table %}
 <tr><td>{{ name }}</td><td>{{ a }}</td><td>{{ b }}</td></tr>
 {% endfor %}
-</table>
+</table></div>
 {% endif %}
+{% if comparison.plots.precision_recall is defined %}
+<figure>{{ comparison.plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; A drawn through, B dashed;
+the dots are the thresholds.</figcaption></figure>
+{% endif %}
+</div>
 {% if comparison.rows %}
 <div class="scroll"><table class="versus">
-<thead><tr><th></th><th>A</th><th>B</th><th>B &minus; A</th><th>interval</th><th>B is</th></tr></thead>
+<thead><tr><th></th><th>A</th><th>B</th><th>B &minus; A</th>
+{% if comparison.plots.differences is defined %}<th>interval</th><th>B is</th>{% endif %}</tr></thead>
 {% for row in comparison.rows %}
 <tr><td>{{ row.name }}</td><td>{{ row.a }}</td><td>{{ row.b }}</td><td class="strong">{{ row.change }}</td>
-<td>{{ row.interval }}</td><td class="{{ row.said }}">{{ row.said }}</td></tr>
+{% if comparison.plots.differences is defined %}
+<td>{{ row.interval }}</td><td class="{{ row.said }}">{{ row.said }}</td>
+{% endif %}</tr>
 {% endfor %}
 </table></div>
 {% endif %}
 {% if comparison.plots.differences is defined %}
 <figure>{{ comparison.plots.differences }}</figure>
-{% endif %}
-{% if comparison.plots.precision_recall is defined %}
-<div class="pair">
-<figure>{{ comparison.plots.precision_recall }}<figcaption>Precision over recall at IoU 0.5; A drawn through, B dashed;
-the dots are the thresholds.</figcaption></figure>
-</div>
 {% endif %}
 {% for group in comparison.galleries %}
 {{ gallery(group) }}

@@ -569,6 +569,28 @@ def until_it_plays(process: subprocess.Popen[str]) -> None:
     raise AssertionError("it never played")
 
 
+def test_labels_of_another_camera_are_named_and_the_replay_goes_on_without_accuracy(
+    frames: list[Any], truths: list[GroundTruth], detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for index, (image, truth) in enumerate(zip(frames[:3], truths, strict=False)):
+            stamp_ns = START_NS + index * PERIOD_NS
+            bag.image("/rear/thermal", image, stamp_ns + 5_000_000, "rear")
+            bag.truth("/front/labels", truth, CLASS_NAMES, stamp_ns, "front")
+    code, said, error = finish(
+        start_replay(
+            *(python_path, "--bag", str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--detector", str(detector)),
+            *("--model", str(tiny_model), "--lockstep", "--no-video", "--no-offline"),
+        )
+    )
+    assert code == 0, error
+    assert "none of the 3 labelled stamps of /front/labels is the header stamp of a frame of /rear/thermal" in said
+    assert "no labels to measure accuracy against" in said
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "map50" not in figures
+    assert figures["offline"] is None
+
+
 def test_a_second_ctrl_c_ends_at_once_and_nothing_is_written(
     plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
 ) -> None:
