@@ -63,7 +63,8 @@ figure svg, figure img { display: block; width: 100%; height: auto; }
 video { display: block; max-width: 100%; max-height: 560px; margin-bottom: 6px; }
 figure img, video { border-radius: 4px; background: #000; }
 figcaption { font-size: 13.5px; padding-top: 5px; overflow-wrap: anywhere; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 20px; margin-bottom: 20px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 20px;
+  margin-bottom: 20px; }
 pre { background: var(--tile); border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px; font-size: 13.5px;
   white-space: pre-wrap; overflow-wrap: anywhere;
   font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
