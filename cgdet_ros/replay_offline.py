@@ -43,7 +43,6 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
     and where the user does not want to wait."""
     if interruption.asked:
         raise InputError(_INTERRUPTED)
-    from cgdet_core.evaluation.offline import down_to_the_floor
     from cgdet_ros.engine import open_engine
 
     node = replay.run.node
@@ -54,24 +53,21 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
     predictor = engine.predictor
     names, own = predictor.info.class_names, predictor.postprocess
     thresholds = np.array([own.threshold_of(name) for name in names], np.float64)
-    config = EvaluationConfig()
-    floor = min(config.min_score, *thresholds)
+    floor = min(EvaluationConfig().min_score, *thresholds)
+    to_the_floor = own.model_copy(update={"score_threshold": floor, "class_thresholds": {}})
     detections: dict[int, Detections] = {}
     stage_ms: dict[str, list[float]] = {}
     stamps_ns = [frame.stamp_ns for frame in replay.run.frames]
-    with down_to_the_floor(predictor, config.model_copy(update={"min_score": floor})):
-        pictures = tqdm(
-            sent_pictures(replay.bag, replay.topic, stamps_ns), "offline", len(stamps_ns), unit="frame", disable=None
-        )
-        for stamp_ns, image in pictures:
-            if interruption.asked:
-                raise InputError(_INTERRUPTED)
-            try:
-                detections[stamp_ns] = engine.predict(image, stamp_ns)
-            except InputError:  # the node refused it as well
-                continue
-            for stage, latency_ms in predictor.last_stage_ms.items():
-                stage_ms.setdefault(stage, []).append(latency_ms)
+    pictures = sent_pictures(replay.bag, replay.topic, stamps_ns)
+    for stamp_ns, image in tqdm(pictures, "offline", len(stamps_ns), unit="frame", disable=None):
+        if interruption.asked:
+            raise InputError(_INTERRUPTED)
+        try:
+            detections[stamp_ns] = engine.predict(image, stamp_ns, to_the_floor)
+        except InputError:  # the node refused it as well
+            continue
+        for stage, latency_ms in predictor.last_stage_ms.items():
+            stage_ms.setdefault(stage, []).append(latency_ms)
     done = {"device": predictor.device, "precision": predictor.precision, "backend": predictor.backend}
     return Offline(detections, thresholds, stage_ms, done)
 

@@ -163,7 +163,8 @@ _ACCURACY = """
 mAP75 {{ accuracy.map75 }}, mAP {{ accuracy.map }}, duplicates per object {{ accuracy.duplicates }}.</p>
 <div class="scroll"><table class="wide">
 <thead><tr><th>class</th><th>objects</th><th>AP50</th><th>AP75</th><th>AP</th><th>threshold</th><th>precision</th>
-<th>recall</th><th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th><th>error of scores</th></tr></thead>
+<th>recall</th><th>false alarms per frame</th><th>duplicates per object</th><th>miss rate</th>
+<th>error of scores</th></tr></thead>
 {% for row in accuracy.classes %}
 <tr><td><span class="swatch" style="background: {{ row.colour }}"></span>{{ row.name }}</td><td>{{ row.truths }}</td>
 <td>{{ row.map50 }}</td><td>{{ row.map75 }}</td><td>{{ row.map }}</td><td>{{ row.threshold }}</td>
@@ -181,8 +182,8 @@ thresholds.</figcaption></figure>
 bar the number of objects.</figcaption></figure>
 </div>
 <div class="pair">
-<figure>{{ part.plots.reliability }}<figcaption>Of the detections of a score, the share that is right; on the dashed line
-a score means what it says.</figcaption></figure>
+<figure>{{ part.plots.reliability }}<figcaption>Of the detections of a score, the share that is right; on the dashed
+line a score means what it says.</figcaption></figure>
 <div>
 <h3>By size and light</h3>
 <table class="wide">
