@@ -12,18 +12,19 @@ import pytest
 from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
-from cgdet_core.config import NodeConfig, Recipe, load_recipe
+from cgdet_core.config import LabelConfig, NodeConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
     for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "models").glob("*.md"))
 )
-_BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# fenced, or set in by four spaces behind an empty line
+_BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```|(?<=\n\n)((?:    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-# a placeholder, not a name
-_ANY = re.compile(r"[…*<{]")
+# a placeholder, or what `cgdet export` makes
+_NOT_THERE = re.compile(r"[…<{]|\.(onnx|bin|engine|torchscript)$")
 _FOLDERS = ("benchmarks", "cgdet_core", "cgdet_ros", "config", "docs", "interfaces", "launch", "models")
 _FOLDERS += ("requirements", "rviz", "test", "tools")
 
@@ -40,22 +41,24 @@ class Command(NamedTuple):
 
 
 def page_text(page: str) -> tuple[str, str]:
-    """The commands of its blocks, lines joined where they go on; the rest."""
+    """The lines of its blocks, joined where they go on; the rest."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
-    return "\n".join(_BLOCK.findall(text)).replace("\\\n", " "), _BLOCK.sub("", text)
+    blocks = "\n".join(fenced or set_in for fenced, set_in in _BLOCK.findall(text))
+    return blocks.replace("\\\n", " "), _BLOCK.sub("", text)
 
 
 def commands(page: str) -> Iterator[Command]:
     block, prose = page_text(page)
     lines = [(line, True) for line in block.splitlines()]
-    lines += [(re.sub(r"[\[\]]", "", word.replace("\n", " ")), False) for word in _INLINE.findall(prose)]
+    lines += [(word.replace("\n", " "), False) for word in _INLINE.findall(prose)]
     for line, whole in lines:
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+        # what may be left out is there as well
+        lexer = shlex.shlex(re.sub(r"\[(--.*?)\]|…", r"\1", line), posix=True, punctuation_chars=";&|")
         lexer.whitespace_split = True
         lexer.commenters = "#" if whole else ""
         try:
             tokens = list(lexer)
-        except ValueError:  # a quote within a sentence
+        except ValueError:  # a quote within a sentence, or no command at all
             continue
         words: list[str] = []
         for token in [*tokens, ";"]:
@@ -68,7 +71,9 @@ def commands(page: str) -> Iterator[Command]:
 
 def of(*names: str) -> list[tuple[str, Command]]:
     found = [(page, command) for page in PAGES for command in commands(page)]
-    return [(page, command) for page, command in found if command.name in names]
+    # of one word, or with a sign in it, it is not a command but a name that a sentence speaks of
+    typed = [each for each in found if each[1].whole or re.match(r"[a-z.-]", "".join(each[1].words[1:2]))]
+    return [(page, command) for page, command in typed if command.name in names]
 
 
 def _shown(value: object) -> str:
@@ -79,6 +84,7 @@ def _cgdet() -> list[tuple[str, Command]]:
     by_torchrun = [
         (page, Command(["cgdet", *command.words[command.words.index("cgdet_core.cli") + 1 :]], command.whole))
         for page, command in of("torchrun")
+        if "cgdet_core.cli" in command.words
     ]
     return of("cgdet") + by_torchrun
 
@@ -102,8 +108,8 @@ def test_files_that_are_named_are_there(page: str) -> None:
     block, prose = page_text(page)
     words = [word for text in _INLINE.findall(prose) for word in text.split()] + block.split()
     for word in words:
-        name = word.strip(",;:").rstrip("/")
-        if name.split("/")[0] not in _FOLDERS or "/" not in name or _ANY.search(name.replace("*", "")):
+        name = word.strip("`,;:()").rstrip("/")
+        if name.split("/")[0] not in _FOLDERS or "/" not in name or _NOT_THERE.search(name):
             continue
         assert list(REPOSITORY.glob(name)), f"{page} names {word}"
 
@@ -133,6 +139,10 @@ def test_cgdet_commands_have_the_options_that_are_given(
         arguments = cli.parse(words)
         if words[0] == "train" and (REPOSITORY / words[1]).exists():
             load_recipe(REPOSITORY / words[1], arguments.settings)
+        elif words[:2] == ["bag", "label"]:
+            settings_from_words(LabelConfig, arguments.settings, page)
+        elif words[:2] == ["bag", "register"]:
+            settings_from_words(RegisterConfig, arguments.settings, page)
     options = [number for number, word in enumerate(words) if word.startswith("-")]
     with pytest.raises(SystemExit) as end:
         cli.parse([*words[: options[0] if options else None], "--help"])
@@ -185,7 +195,7 @@ def test_make_has_the_targets_and_settings_that_are_given(page: str, command: Co
 
 @pytest.mark.parametrize(("page", "command"), of("python", "python3"), ids=_shown)
 def test_programs_have_the_options_that_are_given(page: str, command: Command) -> None:
-    if len(command.words) == 1:
+    if not command.words[1:] or not command.words[1].endswith(".py"):
         return
     source = (REPOSITORY / command.words[1]).read_text(encoding="utf-8")
     for word in command.words[2:]:
@@ -195,13 +205,12 @@ def test_programs_have_the_options_that_are_given(page: str, command: Command) -
 @pytest.mark.parametrize(("page", "command"), of("ros2"), ids=_shown)
 def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
     kind, *words = command.words[1:]
-    if not words:
-        return  # a command that is named, as `ros2 launch`, not given
-    if kind == "launch" and words[0] == "cgdet_ros":
+    ours = words[:1] == ["cgdet_ros"] and len(words) > 1
+    if kind == "launch" and ours:
         source = (REPOSITORY / "launch" / words[1]).read_text(encoding="utf-8")
         for name in (word.partition(":=")[0] for word in words[2:] if ":=" in word):
-            assert re.search(rf'^    "{name}": \(', source, re.MULTILINE), f"{page}: {' '.join(command.words)}"
-    elif kind == "run" and words[0] == "cgdet_ros":
+            assert f'"{name}"' in source, f"{page}: {' '.join(command.words)}"
+    elif kind == "run" and ours:
         assert f'"{words[1]} = cgdet_ros.' in (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     elif kind == "param" and len(words) > 2:
         first, *below = words[2].split(".")
