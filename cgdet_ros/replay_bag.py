@@ -14,11 +14,14 @@ TOPIC = "/detections"
 
 
 def write_detections(writer: BagWriter, replays: Sequence[Replay]) -> None:
-    """Every answer as the node published it, header included. Record times: that of the image plus its latency, so that
-    both bags played together show what was known when. Of two models on /a/detections and /b/detections."""
+    """Every answer as the node published it, header included. Record times: that of the image and, where it was played in
+    time, as much later as the answer came, so that both bags played together show what was known when. Of two models on
+    /a/detections and /b/detections."""
     with writer as bag:
         for replay, prefix in zip(replays, ("",) if len(replays) == 1 else ("/a", "/b"), strict=True):
             for frame in replay.run.answered:
                 assert frame.answer is not None
                 assert frame.latency_ms is not None
-                bag.detections(prefix + TOPIC, frame.answer, frame.record_time_ns + round(frame.latency_ms * 1e6))
+                # at another rate the recording's time runs faster or slower than the clock
+                later_ns = 0 if replay.lockstep else round(frame.latency_ms * 1e6 * replay.rate)
+                bag.detections(prefix + TOPIC, frame.answer, frame.record_time_ns + later_ns)

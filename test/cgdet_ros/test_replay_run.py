@@ -11,7 +11,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 
 from cgdet_core.errors import InputError
 from cgdet_ros import replay, replay_process
-from cgdet_ros.replay_arguments import _without_ros_arguments
+from cgdet_ros.replay_arguments import _without_ros_arguments, node_arguments, parse
 from cgdet_ros.replay_images import Pacer
 from cgdet_ros.replay_output import RESULT_NAMES, results_folder
 
@@ -94,8 +94,8 @@ def test_a_path_reaches_the_node_as_it_is_written(ros: None, tmp_path: Path) -> 
     from rclpy.node import Node
 
     model = tmp_path / "it's #1: the best.safetensors"
-    arguments = replay._parse(["--bag", "x", "--model", str(model), "--device", "0"])
-    words = replay._node_arguments(arguments, "/replayed", "/replayed/image")
+    arguments = parse(["--bag", "x", "--model", str(model), "--device", "0"])
+    words = node_arguments(arguments, model, "/replayed", "/replayed/image")
     node = Node("reader", cli_args=["--ros-args", *words], automatically_declare_parameters_from_overrides=True)
     try:
         assert node.get_parameter("model").value == str(model)
