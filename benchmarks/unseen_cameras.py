@@ -8,7 +8,8 @@
 Every model, and every way of normalising, sees the same frames; no test split is taken. A row is a model: mAP50 on the
 frames as they are, the mean over the cameras, the worst of them, and each class's mean. Ways of normalising are named
 by percentiles (0.5/99.8), or clahe (percentiles, then equalisation by tiles), gamma 0.7, gamma 1.4 (percentiles, then a
-power) and levelled (percentiles, then the power, 0.5 to 2, that brings the median to 0.35); all at test time only.
+power), levelled (percentiles, then the power, 0.5 to 2, that brings the median to 0.35), and limited N (the model's
+percentiles, but the upper end at most N times the span of percentiles 2 to 98 above the 98th); all at test time only.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
 from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.thermal import normalise, to_grey
+from cgdet_core.thermal import count_percentiles, least_span, normalise, to_grey, tone_limits
 from cgdet_core.types import FloatArray, Frame, ImageArray, Sample
 
-PLAIN, SHIPPED = "plain", "shipped"
+PLAIN, SHIPPED, LIMITED = "plain", "shipped", "limited "
 PICTURE_SEED, PICTURE_INDEX, COLUMNS = 7, 3, 5
 FLOOR = 0.001  # of the scores, as in every evaluation
 AFTER: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -60,25 +61,38 @@ def _levelling(image: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Way:
-    """A way of normalising: the limits, and what is done to the picture after them."""
+    """A way of normalising: the limits, and what is done to the picture after them.
+
+    limit: the upper end lies at most so many spans (of percentiles 2 to 98) above the 98th percentile.
+    """
 
     name: str
-    thermal: ThermalConfig | None
-    after: Callable[[FloatArray], FloatArray] | None
+    thermal: ThermalConfig | None = None
+    after: Callable[[FloatArray], FloatArray] | None = None
+    limit: float | None = None
 
     @classmethod
     def named(cls, name: str) -> Way:
         if name == SHIPPED or name in AFTER:
-            return cls(name, None, AFTER.get(name))
+            return cls(name, after=AFTER.get(name))
         try:
+            if name.startswith(LIMITED):
+                return cls(name, limit=float(name.removeprefix(LIMITED)))
             low, high = (float(word) for word in name.split("/"))
         except ValueError:
-            known = ", ".join([SHIPPED, *AFTER])
+            known = ", ".join([SHIPPED, *AFTER, f"{LIMITED}N"])
             raise InputError(f"'{name}' is no normalisation: give percentiles such as 1/99, or {known}") from None
-        return cls(name, ThermalConfig(low_percentile=low, high_percentile=high), None)
+        return cls(name, ThermalConfig(low_percentile=low, high_percentile=high))
 
     def prepare(self, image: ImageArray, of_model: ThermalConfig) -> tuple[ImageArray, ThermalConfig]:
         """What the predictor is handed in place of the frame, and its normalisation."""
+        if self.limit is not None:
+            limits = tone_limits(image, of_model)
+            low, high = count_percentiles(image, (2, 98))
+            # no flatter than the model's own least span
+            least = limits.low + least_span(image, of_model)
+            top = max(min(limits.high, high + self.limit * (high - low)), least)
+            return image, ThermalConfig(raw_range=(limits.low, top))
         if self.after is None:
             return image, self.thermal or of_model
         toned = self.after(normalise(image, of_model))
