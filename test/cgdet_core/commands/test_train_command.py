@@ -23,7 +23,8 @@ SIZE = (64, 96)
 def tiny_training(coco: Path, folder: Path, out: Path, images: int, *more: object) -> list[object]:
     recipe = folder / "recipe.yaml"
     recipe.write_text(
-        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
+        "model: {widths: [8, 8, 16, 16, 16], depths: [0, 1, 0, 0], neck_depth: 0, head_width: 8,"
+        " input_height_width_px: [64, 96]}\n"
         f"train: {{images: {images}, batch_size: 4, workers: 0, threads: 1}}\n"
         "augment: {crop_px: 64}\n"
         "sources: [{path: labels.json}]\n"
@@ -110,10 +111,11 @@ def test_held_out_blocks_give_figures_and_the_models_thresholds(tmp_path: Path) 
     labels = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     (tmp_path / "recipe.yaml").write_text(
-        "model: {widths: [8, 8, 16, 16, 16], head_width: 8, input_height_width_px: [64, 96]}\n"
+        "model: {widths: [8, 8, 16, 16, 16], depths: [0, 1, 0, 0], neck_depth: 0, head_width: 8,"
+        " input_height_width_px: [64, 96]}\n"
         "augment: {crop_px: 64, noise_sigma_max: 0.01, scale_range: [0.9, 1.1], tone_probability: 0}\n"
-        "train: {images: 640, batch_size: 8, workers: 0, threads: 1, learning_rate: 0.02, warmup_images: 40,"
-        " ema_decay: 0.8}\n"
+        "train: {images: 320, batch_size: 8, workers: 0, threads: 1, learning_rate: 0.02, warmup_images: 40,"
+        " ema_decay: 0.8, validate_every_images: 0, tensorboard: false}\n"
         "sources: [{path: labels.json, hold_out_fold: 0}]\n"
     )
     out = tmp_path / "run"
