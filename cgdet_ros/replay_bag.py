@@ -14,9 +14,11 @@ TOPIC = "/detections"
 
 
 def write_detections(writer: BagWriter, replays: Sequence[Replay]) -> None:
-    """Every answer as the node published it, header included. Record times: that of the image and, where it was played in
-    time, as much later as the answer came, so that both bags played together show what was known when. Of two models on
-    /a/detections and /b/detections."""
+    """Every answer as the node published it, header included; of two models on /a/detections and /b/detections.
+
+    Record times: that of the image and, where it was played in time, as much later as the answer came, so that both
+    bags played together show what was known when.
+    """
     with writer as bag:
         for replay, prefix in zip(replays, ("",) if len(replays) == 1 else ("/a", "/b"), strict=True):
             for frame in replay.run.answered:
