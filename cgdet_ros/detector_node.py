@@ -26,6 +26,7 @@ from cgdet_ros.diagnostics import Situation, Status, describe
 from cgdet_ros.engine import one_line, release_device_memory
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.image_input import ImageInput, ReceivedFrame, type_name
+from cgdet_ros.log_folder import arguments_for_logging
 from cgdet_ros.outputs import Outputs
 from cgdet_ros.pipeline import Pipeline
 from cgdet_ros.reporter import Reporter
@@ -288,8 +289,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         try:
             _check_arguments(arguments)
-            rclpy.init(args=arguments)
+            for_logging, warning = arguments_for_logging(arguments)
+            rclpy.init(args=for_logging)
             node = DetectorNode()
+            if warning:
+                node.get_logger().warning(warning)
         except (InputError, ParameterException, RuntimeError) as error:  # rcl's own refusals are RuntimeErrors
             print(f"thermal_detector: {' '.join(str(error).split())}", file=sys.stderr)
             return 2

@@ -25,6 +25,7 @@ from cgdet_core.config import NodeConfig
 from cgdet_core.errors import InputError
 from cgdet_ros import messages, parameters
 from cgdet_ros.diagnostics import read_summary
+from cgdet_ros.log_folder import arguments_for_logging
 from cgdet_ros.replay_process import NodeProcess, share_memory_for_large_frames
 
 DETECTOR_NAME = "thermal_detector"
@@ -242,4 +243,5 @@ def start_ros() -> None:
     from rclpy.signals import SignalHandlerOptions
 
     share_memory_for_large_frames()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    for_logging, _ = arguments_for_logging([])
+    rclpy.init(args=for_logging, signal_handler_options=SignalHandlerOptions.NO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from cgdet_core.errors import InputError
 
 # library -> what it would import to tell its maker that it was used; all go without where it is missing
 _TELLTALES = {"openvino": "openvino_telemetry"}
+# library -> the variable by which its users forbid the same, read at its import (ONNX Runtime from 1.31 on)
+_FORBIDDEN_BY = {"onnxruntime": "ORT_DISABLE_TELEMETRY"}
 
 
 def is_installed(module: str) -> bool:
@@ -29,6 +32,8 @@ def need(module: str, what: str, package: str) -> ModuleType:
     what: who needs it, such as "backend openvino"; package: its name for pip, which names the file of
     requirements/ with its bounds too.
     """
+    if module in _FORBIDDEN_BY:
+        os.environ.setdefault(_FORBIDDEN_BY[module], "1")
     try:
         with _without(_TELLTALES.get(module)):
             return importlib.import_module(module)

@@ -146,6 +146,23 @@ def test_openvino_is_used_without_its_telemetry(learned_model: Path) -> None:
     assert done.stdout.strip() == "openvino []"
 
 
+def test_onnxruntime_is_used_without_its_telemetry(learned_model: Path, tmp_path: Path) -> None:
+    installed("onnxruntime")
+    code = (
+        "from pathlib import Path; from cgdet_core.runtime.predictor import Predictor; "
+        f"p = Predictor(Path({str(learned_model)!r}), 'cpu', backend='onnxruntime'); p.warm_up(1); print(p.backend)"
+    )
+    (tmp_path / "home").mkdir()
+    places = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | places
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "onnxruntime"
+    # its telemetry would keep what it wants to send and a number for this machine
+    assert list((tmp_path / "home").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["cgdet"]
+
+
 @pytest.mark.parametrize(
     ("backend", "precision", "said"),
     [
