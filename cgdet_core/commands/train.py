@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
         if world.leads:
             check_json_place(arguments.json)
+            _say_other_activation(arguments.init, recipe)
         teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)
         try:
@@ -73,6 +74,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         print_or_write_json(_facts(model, arguments.out, figures), arguments.json)
     return 0
+
+
+def _say_other_activation(init: Path | None, recipe: Recipe) -> None:
+    from cgdet_core.runtime.model_file import read_info
+
+    learned = None if init is None else read_info(init).model.activation
+    if learned not in (None, recipe.model.activation):
+        wanted = recipe.model.activation
+        print(
+            f"{init} learned with {learned}, this run has {wanted}: model.activation={learned} keeps it",
+            file=sys.stderr,
+        )
 
 
 def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:

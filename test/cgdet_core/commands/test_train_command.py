@@ -44,6 +44,20 @@ def test_train_makes_a_model_that_evaluates_and_settings_may_follow_options(
     assert info.training["recipe"]["train"]["images"] == 8
 
 
+def test_a_start_that_learned_with_another_activation_is_said(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(word) for word in tiny_training(coco, tmp_path, tmp_path / "start", 4)]
+    assert main(words) == 0
+    capsys.readouterr()
+    start = tmp_path / "start" / "model.safetensors"
+    for activation, said in (("hard_swish", True), ("silu", False)):
+        words = tiny_training(coco, tmp_path, tmp_path / activation, 4, "--init", start)
+        assert main([*map(str, words), f"model.activation={activation}"]) == 0
+        line = f"{start} learned with silu, this run has hard_swish: model.activation=silu keeps it"
+        assert (line in capsys.readouterr().err) == said
+
+
 def test_train_writes_speed_loss_and_model_for_machines(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
