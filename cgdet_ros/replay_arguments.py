@@ -54,6 +54,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         "--model",
         type=Path,
         nargs="+",
+        action="extend",
         default=[],
         metavar="M",
         help="model file (default: the shipped one); two: one after the other, compared in one report",

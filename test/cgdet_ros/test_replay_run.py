@@ -185,3 +185,9 @@ def test_arguments_of_ros_are_left_alone() -> None:
     words = ["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"]
     assert _without_ros_arguments(words) == ["--bag", "x", "--out", "z"]
     assert _without_ros_arguments(["--bag", "x", "--ros-args", "-r", "a:=b"]) == ["--bag", "x"]
+
+
+def test_two_models_are_named_in_one_breath_or_one_after_the_other() -> None:
+    for words in (["--model", "a", "b"], ["--model", "a", "--model", "b"]):
+        assert [str(path) for path in parse(["--bag", "x", *words]).model] == ["a", "b"]
+    assert parse(["--bag", "x"]).model == []
