@@ -23,7 +23,8 @@ class Predictor:
     model_path: a model file or an export (.onnx, .xml, .engine); device: auto (a GPU where there is
     one), cpu, cuda or cuda:N; precision: auto (fp16 on a GPU, bf16 on a CPU that has it, else fp32),
     fp32, fp16, bf16, int8; postprocess, thermal: in place of the model's own; threads: CPU threads of
-    the network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto, torch, openvino, onnxruntime, tensorrt.
+    the network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto,
+    torch, openvino, onnxruntime, tensorrt.
 
     `device`, `precision` and `backend` say what is executed. `postprocess` may be replaced between
     two frames; a frame sees one value throughout. Raises InputError for what cannot be had.
