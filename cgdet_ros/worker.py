@@ -44,8 +44,8 @@ class NewestOnlyWorker(Generic[T]):
                 ready.set()
 
         self._prepare = prepared
-        self._thread.start()
         try:
+            self._thread.start()
             ready.wait()
         except BaseException:  # a Ctrl-C: the process is not to end with the thread in the middle of it
             self.stop()

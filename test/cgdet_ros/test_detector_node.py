@@ -357,7 +357,7 @@ def test_settings_that_change_in_the_middle_of_a_frame_are_for_the_next_one_alto
 ) -> None:
     from sensor_msgs.msg import Image
 
-    node = start_detector(**EVERYTHING)
+    node = start_detector(overlay__scale=1.0, **EVERYTHING)
     pictures: list[Image] = []
     subscription = client.node.create_subscription(Image, "overlay", pictures.append, 5)
     client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
@@ -437,7 +437,7 @@ def test_the_overlay_is_compressed_for_those_who_ask_for_that_and_its_quality_is
     import cv2
     from sensor_msgs.msg import CompressedImage, Image
 
-    node = start_detector(**EVERYTHING)
+    node = start_detector(overlay__scale=1.0, **EVERYTHING)
     pictures: dict[str, list[Any]] = {"raw": [], "compressed": []}
     raw = client.node.create_subscription(Image, "overlay", pictures["raw"].append, 5)
     jpeg = client.node.create_subscription(CompressedImage, "overlay/compressed", pictures["compressed"].append, 5)
