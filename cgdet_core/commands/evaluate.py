@@ -37,6 +37,14 @@ def add(subparsers: Subparsers) -> None:
     )
     add_json_argument(parser)
     parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
+    parser.add_argument(
+        "--detections",
+        type=Path,
+        metavar="BAG",
+        help="measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, "
+        "or the vehicle's own",
+    )
+    parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
     add_data_arguments(parser)
     add_log_argument(parser)
     add_model_arguments(parser)
@@ -55,6 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         check_can_write(arguments.report)
     log = log_for(arguments.data, arguments.log, Path.cwd())
+    if arguments.detections is not None:
+        from cgdet_core.commands.evaluate_recorded import evaluate_recorded
+
+        recorded = evaluate_recorded(arguments)
+        if log is not None:
+            append_look(log, arguments.data, recorded, "cgdet evaluate", Path.cwd())
+        if arguments.json != "-":
+            print(summary(recorded))
+        print_or_write_json(recorded, arguments.json)
+        return 0
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
 
@@ -111,6 +129,9 @@ def summary(figures: dict[str, Any]) -> str:
             f"  {light:<8} mAP50 {_number(part['map50'])}  mAP {_number(part['map'])}  images {part['images']}"
         )
     latency_ms = figures["ms_per_image"]
+    if latency_ms is None:
+        lines.append(f"  {figures['frames_without_detections']} frames without detections count as empty")
+        return "\n".join(lines)
     lines.append(
         f"  {latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
         f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"

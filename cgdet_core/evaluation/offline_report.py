@@ -57,11 +57,14 @@ def write_offline_report(
             pictures[index] = draw(sample.frame.image, shown, names, sample.truth, scale=2)
         if index in wrong:
             errors[index] = draw_errors(sample.frame.image, run.frames[index], names, least)
-    latency_ms = run.ms_per_image()
-    speed = KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")
+    tiles = accuracy_figures(metrics)
+    if run.stage_ms:
+        latency_ms = run.ms_per_image()
+        note = f"p95 {latency_ms['p95']:.1f} ms"
+        tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
     samples_shown = [Picture(pictures[index], run.frames[index].name) for index in evenly]
     part = Part(
-        key_figures=[*accuracy_figures(metrics), speed],
+        key_figures=tiles,
         facts={name: str(value) for name, value in facts.items()},
         metrics=metrics,
         galleries=[
