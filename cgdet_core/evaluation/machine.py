@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
+
+from cgdet_core.runtime.backends.devices import usable_cores
 
 
 def machine_facts(device: str = "cpu") -> dict[str, Any]:
@@ -21,13 +22,6 @@ def machine_facts(device: str = "cpu") -> dict[str, Any]:
     if device.startswith("cuda"):
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:

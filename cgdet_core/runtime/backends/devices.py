@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 # what the drivers of NVIDIA's GPUs, of Jetson's, of WSL and of AMD's put into /dev
 _GPU_NODES = ("nvidia*", "nvgpu*", "nvhost*", "nvmap", "dxg", "kfd")
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def device_name(device: str, dev: Path = Path("/dev")) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.runtime.backends.devices import usable_cores
 from cgdet_core.runtime.backends.libraries import need
 from cgdet_core.runtime.backends.openvino_stem import widen_stem
 from cgdet_core.runtime.exports.description import OUTPUTS
@@ -60,8 +61,9 @@ def settings(precision: str, threads: int) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        # two processes that pin their threads pin them to the same cores
-        "ENABLE_CPU_PINNING": False,
+        # Threads that may use every core have to keep apart: unpinned, both often wake on one core, and the
+        # network takes half as long again. Fewer are left free: two processes would pin them to the same cores.
+        "ENABLE_CPU_PINNING": threads == 0 or threads >= usable_cores(),
     }
     if threads > 0:
         chosen["INFERENCE_NUM_THREADS"] = threads
