@@ -6,6 +6,7 @@ import atexit
 import os
 import resource
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +28,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # what is compiled is kept in no home, and nothing of an earlier run is met
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cgdet-test-cache-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+# a shell ignores Ctrl-C for what it starts in the background, and processes inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
