@@ -123,6 +123,7 @@ def _row(word: str, figures_name: str | None) -> dict[str, Any]:
             out / figures_name, f"write it with `cgdet evaluate --model {model} --json {out / figures_name}`"
         )
         judged_on = _foreign_set(out / figures_name, figures, model, [each["path"] for each in recipe["sources"]])
+        figures["data"] = judged_on  # where the set lay is nobody's business
     speed = _json(out / "summary.json", "the run has not ended")
     init = read_info(model).training.get("init")
     return {
