@@ -29,7 +29,7 @@ from tqdm import tqdm
 from cgdet_core.config import ThermalConfig
 from cgdet_core.data.coco import load_coco
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.look_log import is_test_split
+from cgdet_core.evaluation.look_log import is_test_split, set_name
 from cgdet_core.evaluation.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
@@ -156,7 +156,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             }
     some = next(iter(predictors.values()))
     return {
-        "data": "/".join(data.resolve().parts[-2:]),
+        "data": set_name(data),
         "every": arguments.every,
         "frames": len(run.frames),
         "precision": some.precision,

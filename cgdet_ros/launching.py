@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.launch_description import LaunchDescription
 from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -20,6 +22,17 @@ _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILE
 _RESPAWN_DELAY_S = 2.0
 # from Ctrl-C to a harder signal: the frame in work is published and the network freed, on a busy machine too
 _STOP_TIMEOUT_S = "10"
+
+
+def description(
+    arguments: Mapping[str, tuple[str, str]], processes: Callable[[Any], list[Any]], *before: DeclareLaunchArgument
+) -> LaunchDescription:
+    """Of a launch file. arguments: name -> its default and its description; before: those that have no default."""
+    declared = (
+        DeclareLaunchArgument(name, default_value=default, description=words)
+        for name, (default, words) in arguments.items()
+    )
+    return LaunchDescription([*before, *declared, OpaqueFunction(function=processes)])
 
 
 def values_of(context: Any, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from cgdet_core.evaluation.matching import EvaluatedFrame
 from cgdet_core.evaluation.report import Picture
 from cgdet_core.evaluation.video import VideoWriter
 from cgdet_core.evaluation.worst import frame_errors, worst_of_each_kind
+from cgdet_core.evenly import evenly_spread
 from cgdet_core.types import Detections, ImageArray
 from cgdet_ros.replay_images import sent_pictures
 from cgdet_ros.replay_judge import Judged
@@ -116,8 +117,7 @@ def _sample_stamps(replay: Replay, count: int) -> set[int]:
     chosen = [frame for frame in answered if len(frame.detections or ())] or list(answered)
     if not chosen or count == 0:
         return set()
-    places = np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)
-    return {chosen[place].stamp_ns for place in places}
+    return {chosen[place].stamp_ns for place in evenly_spread(len(chosen), count)}
 
 
 def _caption(frame: ReplayedFrame) -> str:

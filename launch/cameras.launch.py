@@ -6,12 +6,9 @@ ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml rviz:=true resp
 
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-
 from cgdet_ros import launch_checks as checks
 from cgdet_ros import launching
 from cgdet_ros.launch_cameras import NODE, read_cameras
-from launch import LaunchDescription
 
 SHARE = Path(__file__).resolve().parents[1]
 
@@ -57,12 +54,4 @@ def processes(context):
 
 
 def generate_launch_description():
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
-            ),
-            OpaqueFunction(function=processes),
-        ]
-    )
+    return launching.description(ARGUMENTS, processes)

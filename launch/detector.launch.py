@@ -7,11 +7,8 @@ ros2 launch cgdet_ros detector.launch.py image:=/flir/image_raw params_file:=my.
 
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-
 from cgdet_ros import launch_checks as checks
 from cgdet_ros import launching
-from launch import LaunchDescription
 
 # share/cgdet_ros once installed, the root of the sources before
 SHARE = Path(__file__).resolve().parents[1]
@@ -75,12 +72,4 @@ def processes(context):
 
 
 def generate_launch_description():
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
-            ),
-            OpaqueFunction(function=processes),
-        ]
-    )
+    return launching.description(ARGUMENTS, processes)

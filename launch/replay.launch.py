@@ -15,7 +15,6 @@ from launch_ros.event_handlers import OnStateTransition
 
 from cgdet_ros import launch_checks as checks
 from cgdet_ros import launching
-from launch import LaunchDescription
 
 SHARE = Path(__file__).resolve().parents[1]
 NAMESPACE = "cgdet_replay"
@@ -133,15 +132,7 @@ def end(context):
 
 
 def generate_launch_description():
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                "bag", description="rosbag2 folder or .mcap or .db3; with player:=cgdet a ROS 1 .bag too"
-            ),
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
-            ),
-            OpaqueFunction(function=processes),
-        ]
+    bag = DeclareLaunchArgument(
+        "bag", description="rosbag2 folder or .mcap or .db3; with player:=cgdet a ROS 1 .bag too"
     )
+    return launching.description(ARGUMENTS, processes, bag)

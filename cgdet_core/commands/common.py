@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.types import Sample
 
 Subparsers = Any  # argparse names its own type only privately
 
@@ -146,6 +147,22 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
         mapping[name] = target
     return mapping
+
+
+def samples_of(
+    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss]
+) -> tuple[Iterable[Sample], int | None]:
+    """What the data arguments name, and how many where that is known; see evaluation.offline.open_samples."""
+    from cgdet_core.evaluation.offline import open_samples
+
+    class_map = parse_class_map(arguments.class_map)
+    topics = arguments.topic, arguments.truth_topic
+    return open_samples(arguments.data, class_names, *topics, class_map, arguments.damaged, losses)
+
+
+def decimals(value: float | None) -> str:
+    """Three decimals, in a column of them."""
+    return "   - " if value is None else f"{value:.3f}"
 
 
 def print_losses(losses: Sequence[Loss]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from cgdet_core.commands.common import (
     parse_class_map,
     print_losses,
     print_or_write_json,
+    samples_of,
 )
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
-    from cgdet_core.types import Sample
 
 
 _DUPLICATES = "duplicates per object"
@@ -71,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.look_log import append_look, log_for
-    from cgdet_core.evaluation.offline import check_data, open_samples
+    from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evaluation.paired import run_paired
 
     given = {"resamples": arguments.resamples, "seed": arguments.seed}
     settings = settings_from_mapping(
         CompareConfig, {key: value for key, value in given.items() if value is not None}, "cgdet compare"
     )
-    class_map = parse_class_map(arguments.class_map)
+    parse_class_map(arguments.class_map)  # a wrong one is told before the models are loaded
     check_data(arguments.data)
     check_json_place(arguments.json)
     if arguments.report is not None:
@@ -91,15 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.b}: knows {', '.join(b.info.class_names)}, {arguments.a} knows {', '.join(names)}: "
             "give two models of the same classes in the same order"
         )
-
-    def samples(losses: list[Loss]) -> tuple[Iterable[Sample], int | None]:
-        return open_samples(
-            arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
-        )
-
     losses: list[Loss] = []
     from_bag = arguments.data.suffix != ".json"
-    result = run_paired(a, b, *samples(losses), from_bag, telemetry_rows=arguments.telemetry_rows)
+    result = run_paired(a, b, *samples_of(arguments, names, losses), from_bag, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
     if log is not None:
@@ -121,9 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.evaluation.compare_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
-        write_compare_report(
-            arguments.report, result, samples([])[0], figures, (str(arguments.a), str(arguments.b)), shlex.join(words)
-        )
+        again = samples_of(arguments, names, [])[0]
+        of_models = str(arguments.a), str(arguments.b)
+        write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,17 @@ from cgdet_core.commands.common import (
     add_log_argument,
     add_model_arguments,
     check_json_place,
+    decimals,
     load_predictor,
     measured,
     parse_class_map,
     print_losses,
     print_or_write_json,
+    samples_of,
 )
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
-    from cgdet_core.types import Sample
 
 
 def add(subparsers: Subparsers) -> None:
@@ -53,36 +54,40 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.look_log import append_look, log_for
-    from cgdet_core.evaluation.metrics import evaluate
-    from cgdet_core.evaluation.offline import check_data, open_samples, run_offline
+    from cgdet_core.evaluation.offline import check_data
     from cgdet_core.files import check_can_write
 
-    class_map = parse_class_map(arguments.class_map)
+    parse_class_map(arguments.class_map)  # a wrong one is told before the model is loaded
     check_data(arguments.data)
     check_json_place(arguments.json)
     if arguments.report is not None:
         check_can_write(arguments.report)
     log = log_for(arguments.data, arguments.log, Path.cwd())
-    if arguments.detections is not None:
+    if arguments.detections is None:
+        figures, write_report = _evaluate_model(arguments)
+    else:
         from cgdet_core.commands.evaluate_recorded import evaluate_recorded
 
-        recorded = evaluate_recorded(arguments)
-        if log is not None:
-            append_look(log, arguments.data, recorded, "cgdet evaluate", Path.cwd())
-        if arguments.json != "-":
-            print(summary(recorded))
-        print_or_write_json(recorded, arguments.json)
-        return 0
+        figures, write_report = evaluate_recorded(arguments)
+    if log is not None:
+        append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
+    if arguments.json != "-":
+        print(summary(figures))
+    print_or_write_json(figures, arguments.json)
+    if arguments.report is not None:
+        write_report()
+    return 0
+
+
+def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
+    """The figures, and what writes the report that is asked for."""
+    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.offline import run_offline
+
     predictor = load_predictor(arguments)
     names = predictor.info.class_names
-
-    def samples(losses: list[Loss]) -> tuple[Iterable[Sample], int | None]:
-        return open_samples(
-            arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
-        )
-
     losses: list[Loss] = []
-    result = run_offline(predictor, *samples(losses), telemetry_rows=arguments.telemetry_rows)
+    result = run_offline(predictor, *samples_of(arguments, names, losses), telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
@@ -97,36 +102,33 @@ def run(arguments: argparse.Namespace) -> int:
         "frames_without_labels": result.unlabelled,
         "damage": [str(loss) for loss in losses],
     }
-    figures = metrics.to_json({**measured(predictor, result), **facts})
-    if log is not None:
-        append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
-    if arguments.json != "-":
-        print(summary(figures))
-    print_or_write_json(figures, arguments.json)
-    if arguments.report is not None:
+
+    def write_report() -> None:
         from cgdet_core.evaluation.offline_report import write_offline_report
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
-        write_offline_report(arguments.report, result, samples([])[0], metrics, thresholds, facts, shlex.join(words))
-    return 0
+        again = samples_of(arguments, names, [])[0]
+        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, shlex.join(words))
+
+    return metrics.to_json({**measured(predictor, result), **facts}), write_report
 
 
 def summary(figures: dict[str, Any]) -> str:
     """A few lines for a person."""
     lines = [
         f"{figures['images']} images, {figures['truths']} objects: "
-        f"mAP50 {_number(figures['map50'])}, mAP {_number(figures['map'])}, mAP75 {_number(figures['map75'])}"
+        f"mAP50 {decimals(figures['map50'])}, mAP {decimals(figures['map'])}, mAP75 {decimals(figures['map75'])}"
     ]
     for name, of_class in figures["per_class"].items():
         point = figures["operating_point"].get(name, {})
         lines.append(
-            f"  {name:<8} AP50 {_number(of_class['map50'])}  AP {_number(of_class['map'])}  "
-            f"objects {of_class['truths']:>5}  at score {_number(point.get('threshold'))}: "
-            f"precision {_number(point.get('precision'))} recall {_number(point.get('recall'))}"
+            f"  {name:<8} AP50 {decimals(of_class['map50'])}  AP {decimals(of_class['map'])}  "
+            f"objects {of_class['truths']:>5}  at score {decimals(point.get('threshold'))}: "
+            f"precision {decimals(point.get('precision'))} recall {decimals(point.get('recall'))}"
         )
     for light, part in figures["by_light"].items():
         lines.append(
-            f"  {light:<8} mAP50 {_number(part['map50'])}  mAP {_number(part['map'])}  images {part['images']}"
+            f"  {light:<8} mAP50 {decimals(part['map50'])}  mAP {decimals(part['map'])}  images {part['images']}"
         )
     latency_ms = figures["ms_per_image"]
     if latency_ms is None:
@@ -137,7 +139,3 @@ def summary(figures: dict[str, Any]) -> str:
         f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
     )
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "   - " if value is None else f"{value:.3f}"

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands.common import parse_class_map, print_losses
+from cgdet_core.commands.common import print_losses, samples_of
 from cgdet_core.data.bags import Loss
 from cgdet_core.errors import InputError
-from cgdet_core.types import Sample
 
 
-def evaluate_recorded(arguments: argparse.Namespace) -> dict[str, Any]:
+def evaluate_recorded(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
     """The figures of recorded detections over every labelled frame; a frame without an array is one in which nothing
-    was found. Writes the report where one is asked for. Raises InputError for what cannot be measured so."""
+    was found; and what writes the report that is asked for. Raises InputError for what cannot be measured so."""
     from cgdet_core.config import EvaluationConfig
     from cgdet_core.data.recorded_detections import read_detections
     from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
-    from cgdet_core.evaluation.offline import OfflineRun, open_samples
+    from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.offline_report import write_offline_report
     from cgdet_core.runtime.model_file import read_info
     from cgdet_core.types import CLASS_NAMES, Detections
@@ -28,16 +27,9 @@ def evaluate_recorded(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data.suffix == ".json":
         raise InputError(f"{arguments.data}: its frames have no header stamps to find detections by: give a bag")
     names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
-    class_map = parse_class_map(arguments.class_map)
     found = read_detections(arguments.detections, names, arguments.detections_topic)
-
-    def samples(losses: list[Loss]) -> Iterable[Sample]:
-        return open_samples(
-            arguments.data, names, arguments.topic, arguments.truth_topic, class_map, arguments.damaged, losses
-        )[0]
-
     run, answered, losses = OfflineRun(), 0, list[Loss]()
-    for sample in samples(losses):
+    for sample in samples_of(arguments, names, losses)[0]:
         if sample.truth is None:
             run.unlabelled += 1
             continue
@@ -63,9 +55,12 @@ def evaluate_recorded(arguments: argparse.Namespace) -> dict[str, Any]:
         "frames_without_labels": run.unlabelled,
         "damage": [str(loss) for loss in losses],
     }
-    if arguments.report is not None:
+
+    def write_report() -> None:
         thresholds = dict.fromkeys(names, EvaluationConfig().operating_score)
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--detections", str(arguments.detections)]
-        write_offline_report(Path(arguments.report), run, samples([]), metrics, thresholds, facts, shlex.join(words))
+        again = samples_of(arguments, names, [])[0]
+        write_offline_report(Path(arguments.report), run, again, metrics, thresholds, facts, shlex.join(words))
+
     unknown = dict.fromkeys(("model_sha256", "device", "precision", "backend"))
-    return metrics.to_json({**facts, "model": arguments.detections.name, **unknown})
+    return metrics.to_json({**facts, "model": arguments.detections.name, **unknown}), write_report

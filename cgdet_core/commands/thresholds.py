@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,17 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_model_arguments,
     check_json_place,
+    decimals,
     load_predictor,
-    parse_class_map,
     print_losses,
     print_or_write_json,
+    samples_of,
 )
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
+    from cgdet_core.evaluation.matching import EvaluatedFrame
     from cgdet_core.evaluation.metrics import Metrics
     from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.types import Sample
@@ -56,7 +58,6 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import read_info
@@ -78,8 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     data, samples, count = _frames(arguments, predictor.info, losses)
     result = run_offline(predictor, samples, count, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
-    thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
-    metrics = evaluate(result.frames, names, thresholds)
+    thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {
         "data": data,
         "frames": metrics.images,
@@ -98,6 +98,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def choose_thresholds(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> tuple[dict[str, float], Metrics]:
+    """Each class's threshold of the best F1, to three decimals, and the figures with these."""
+    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
+
+    thresholds = {name: round(value, 3) for name, value in choose_operating_point(frames, class_names).items()}
+    return thresholds, evaluate(frames, class_names, thresholds)
+
+
+def words_of_folds(folds: Mapping[str, int | None]) -> str:
+    """Set -> fold, in words."""
+    return ", ".join(f"{path} fold {fold}" for path, fold in folds.items())
+
+
 def write_thresholds(path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]) -> None:
     """A copy of `model` at `path` (which may be `model`) with these thresholds, and on what they were chosen."""
     from cgdet_core.runtime.model_file import load_model, save_model
@@ -112,8 +125,8 @@ def _frames(
     arguments: argparse.Namespace, info: ModelInfo, losses: list[Loss]
 ) -> tuple[str, Iterable[Sample], int | None]:
     """What the frames are, in words, and they themselves; InputError where nothing may be chosen on them."""
-    from cgdet_core.evaluation.look_log import is_test_split
-    from cgdet_core.evaluation.offline import check_data, open_samples
+    from cgdet_core.evaluation.look_log import is_test_split, set_name
+    from cgdet_core.evaluation.offline import check_data
 
     check_data(arguments.data)
     if arguments.run_folder is not None:
@@ -128,20 +141,12 @@ def _frames(
             raise InputError(f"{arguments.run_folder}: held no frames out: leave out --run and name a set with --data")
         folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
         _warn_of_known(info, folds)
-        return ", ".join(f"{path} fold {fold}" for path, fold in folds.items()), held_out, len(held_out)
+        return words_of_folds(folds), held_out, len(held_out)
     if is_test_split(arguments.data):
         raise InputError(f"{arguments.data}: is a test split: choose thresholds on frames held out of training")
-    name = "/".join(arguments.data.resolve().parts[-2:])
+    name = set_name(arguments.data)
     _warn_of_known(info, {name: None})
-    samples, count = open_samples(
-        arguments.data,
-        info.class_names,
-        arguments.topic,
-        arguments.truth_topic,
-        parse_class_map(arguments.class_map),
-        arguments.damaged,
-        losses,
-    )
+    samples, count = samples_of(arguments, info.class_names, losses)
     return name, samples, count
 
 
@@ -162,12 +167,8 @@ def _summary(metrics: Metrics, data: str) -> str:
     lines = [f"thresholds of best F1 on {data}, {metrics.images} frames:"]
     for name, point in metrics.operating_point.items():
         lines.append(
-            f"  {name:<8} {point['threshold']:.3f}  precision {_number(point['precision'])}  "
-            f"recall {_number(point['recall'])}  false alarms per image {_number(point['false_alarms_per_image'])}  "
+            f"  {name:<8} {point['threshold']:.3f}  precision {decimals(point['precision'])}  "
+            f"recall {decimals(point['recall'])}  false alarms per image {decimals(point['false_alarms_per_image'])}  "
             f"objects {point['truths']}"
         )
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "   - " if value is None else f"{value:.3f}"

@@ -102,20 +102,18 @@ def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str,
 
 def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
-    from cgdet_core.commands.thresholds import write_thresholds
-    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
+    from cgdet_core.commands.thresholds import choose_thresholds, words_of_folds, write_thresholds
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor
 
     predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
     result = run_offline(predictor, held_out, len(held_out))
-    names = recipe.model.class_names
-    thresholds = {name: round(value, 3) for name, value in choose_operating_point(result.frames, names).items()}
-    figures = evaluate(result.frames, names, thresholds).to_json(measured(predictor, result))
+    thresholds, metrics = choose_thresholds(result.frames, recipe.model.class_names)
+    figures = metrics.to_json(measured(predictor, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
-    folds = [f"{each.path} fold {each.hold_out_fold}" for each in recipe.sources if each.hold_out_fold is not None]
-    chosen_on = {"data": ", ".join(folds), "frames": len(result.frames), "per_class": figures["operating_point"]}
+    folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
+    chosen_on = {"data": words_of_folds(folds), "frames": len(result.frames), "per_class": figures["operating_point"]}
     write_thresholds(model, model, thresholds, chosen_on)
     return figures
 

@@ -28,6 +28,11 @@ def is_test_split(data: Path) -> bool:
     return "test" in re.split(r"[^a-z]+", data.stem.lower())
 
 
+def set_name(data: Path) -> str:
+    """A set by its folder and name, wherever it lies."""
+    return "/".join(data.resolve().parts[-2:])
+
+
 def find_checkout(start: Path) -> Path | None:
     """The nearest folder from `start` upward that is a checkout of this repository."""
     for folder in (start.resolve(), *start.resolve().parents):
@@ -64,7 +69,7 @@ def append_look(path: Path, data: Path, facts: Mapping[str, Any], how: str, star
         "commit": commit_of(start),
         "model": facts["model"],
         "model_sha256": facts["model_sha256"],
-        "data": "/".join(data.resolve().parts[-2:]),
+        "data": set_name(data),
         "map50": facts["map50"],
         "map": facts["map"],
         "images": facts["images"],

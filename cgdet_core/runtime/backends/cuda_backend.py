@@ -19,7 +19,7 @@ from cgdet_core.model.cells import map_sizes
 from cgdet_core.model.detector import Detector
 from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
-from cgdet_core.runtime.backends.device_steps import Candidates, best_candidates, canvas_of, suppressed
+from cgdet_core.runtime.backends.device_steps import Candidates, as_bits, best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.types import FloatArray, ImageArray
@@ -60,8 +60,7 @@ class CudaBackend(TorchBackend):
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             self._set_thresholds(config)
             tone = self._set_range(tone)
-            # what PyTorch cannot do with uint16 it does with the same bits
-            bits = picture.view(np.int16) if picture.dtype == np.uint16 else picture
+            bits = as_bits(picture)
             captured = self._captured(bits.shape, bits.dtype, tone, config.max_candidates)
             captured.pinned.numpy()[...] = bits
             captured.raw.copy_(captured.pinned, non_blocking=True)

@@ -17,6 +17,7 @@ from torchvision.ops import batched_nms
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.model.head import decode_boxes
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.types import FloatArray, ImageArray
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Candidates:
     scores: Tensor
     class_ids: Tensor
     finite: Tensor
+
+
+def as_bits(picture: ImageArray | FloatArray) -> ImageArray | FloatArray:
+    """What PyTorch cannot do with uint16 it does with the same bits as int16."""
+    return picture.view(np.int16) if picture.dtype == np.uint16 else picture
 
 
 def normalise_counts(raw: Tensor, config: ThermalConfig, fixed_range: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.model.cells import map_sizes
 from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
-from cgdet_core.runtime.backends.device_steps import best_candidates, canvas_of, suppressed
+from cgdet_core.runtime.backends.device_steps import as_bits, best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.libraries import need
 from cgdet_core.runtime.exports.description import INPUT, OUTPUTS
 from cgdet_core.runtime.model_file import ModelInfo
@@ -68,12 +68,12 @@ class TensorRtBackend:
 
     def detect(self, picture: ImageArray | FloatArray, tone: ThermalConfig, config: PostprocessConfig) -> FoundBoxes:
         """See DetectingBackend."""
-        # what PyTorch cannot do with uint16 it does with the same bits
-        bits = np.ascontiguousarray(picture.view(np.int16) if picture.dtype == np.uint16 else picture)
+        bits = np.ascontiguousarray(as_bits(picture))
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             raw = torch.from_numpy(bits).to(self._device)
-            fixed_range = None if tone.raw_range is None else torch.tensor(tone.raw_range, dtype=torch.float64)
-            fixed_range = None if fixed_range is None else fixed_range.to(self._device)
+            fixed_range = None
+            if tone.raw_range is not None:
+                fixed_range = torch.tensor(tone.raw_range, dtype=torch.float64, device=self._device)
             output = self._run(canvas_of(raw, tone, fixed_range, self._info.input_height_width_px))
             values = [config.threshold_of(name) for name in self._info.class_names]
             thresholds = torch.tensor(values, device=self._device)
