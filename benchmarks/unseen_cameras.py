@@ -2,14 +2,15 @@
 
     python benchmarks/unseen_cameras.py --models models/start.safetensors --data msrs/thermal_train.json --every 5
         [--cameras equalised "black-hot+" ...] [--normalise shipped 0/100 1/99 ...] [--json F]
+    python benchmarks/unseen_cameras.py --models ... --data DIR --held-out-of RUN ...      the blocks that RUN held out
     python benchmarks/unseen_cameras.py --show F.json [F.json ...]      the tables again, of one or several such files
     python benchmarks/unseen_cameras.py --picture docs/unseen.jpg       every camera's view of a rendered frame
 
 Every model, and every way of normalising, sees the same frames; no test split is taken. A row is a model: mAP50 on the
 frames as they are, the mean over the cameras, the worst of them, and each class's mean. Ways of normalising are named
-by percentiles (0.5/99.8), or clahe (percentiles, then equalisation by tiles), gamma 0.7, gamma 1.4 (percentiles, then a
-power), levelled (percentiles, then the power, 0.5 to 2, that brings the median to 0.35), and limited N (the model's
-percentiles, but the upper end at most N times the span of percentiles 2 to 98 above the 98th); all at test time only.
+by percentiles (0.5/99.8, without a limit of what is hot), limited N (the model's percentiles and hot_limit_spans N), or
+by what follows the model's own: clahe (equalisation by tiles), gamma 0.7, gamma 1.4 (a power), levelled (the power,
+0.5 to 2, that brings the median to 0.35); all at test time only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import ThermalConfig
-from cgdet_core.data.coco import load_coco
+from cgdet_core.commands.thresholds import words_of_folds
+from cgdet_core.config import ThermalConfig, load_recipe
+from cgdet_core.data.coco import CocoSet, load_coco
+from cgdet_core.data.sources import load_held_out
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.look_log import is_test_split, set_name
 from cgdet_core.evaluation.metrics import evaluate
@@ -35,7 +38,7 @@ from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
 from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.thermal import count_percentiles, least_span, normalise, to_grey, tone_limits
+from cgdet_core.thermal import normalise, to_grey
 from cgdet_core.types import FloatArray, Frame, ImageArray, Sample
 
 PLAIN, SHIPPED, LIMITED = "plain", "shipped", "limited "
@@ -61,15 +64,11 @@ def _levelling(image: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Way:
-    """A way of normalising: the limits, and what is done to the picture after them.
-
-    limit: the upper end lies at most so many spans (of percentiles 2 to 98) above the 98th percentile.
-    """
+    """A way of normalising: what it changes of the model's own, and what is done to the picture after it."""
 
     name: str
-    thermal: ThermalConfig | None = None
+    changes: dict[str, float | None] = field(default_factory=dict)
     after: Callable[[FloatArray], FloatArray] | None = None
-    limit: float | None = None
 
     @classmethod
     def named(cls, name: str) -> Way:
@@ -77,24 +76,17 @@ class Way:
             return cls(name, after=AFTER.get(name))
         try:
             if name.startswith(LIMITED):
-                return cls(name, limit=float(name.removeprefix(LIMITED)))
+                return cls(name, {"hot_limit_spans": float(name.removeprefix(LIMITED))})
             low, high = (float(word) for word in name.split("/"))
         except ValueError:
             known = ", ".join([SHIPPED, *AFTER, f"{LIMITED}N"])
             raise InputError(f"'{name}' is no normalisation: give percentiles such as 1/99, or {known}") from None
-        return cls(name, ThermalConfig(low_percentile=low, high_percentile=high))
+        return cls(name, {"low_percentile": low, "high_percentile": high, "hot_limit_spans": None})
 
     def prepare(self, image: ImageArray, of_model: ThermalConfig) -> tuple[ImageArray, ThermalConfig]:
         """What the predictor is handed in place of the frame, and its normalisation."""
-        if self.limit is not None:
-            limits = tone_limits(image, of_model)
-            low, high = count_percentiles(image, (2, 98))
-            # no flatter than the model's own least span
-            least = limits.low + least_span(image, of_model)
-            top = max(min(limits.high, high + self.limit * (high - low)), least)
-            return image, ThermalConfig(raw_range=(limits.low, top))
         if self.after is None:
-            return image, self.thermal or of_model
+            return image, ThermalConfig.model_validate({**of_model.model_dump(), **self.changes})
         toned = self.after(normalise(image, of_model))
         return np.rint(toned * 65535).astype(np.uint16), ThermalConfig(raw_range=(0, 65535))
 
@@ -103,6 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, nargs="+", default=(), metavar="MODEL")
     parser.add_argument("--data", type=Path, metavar="F.json")
+    parser.add_argument("--held-out-of", type=Path, metavar="RUN", help="--data is the folder its paths start from")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th frame")
     parser.add_argument("--cameras", nargs="+", default=tuple(CAMERAS), metavar="NAME")
     parser.add_argument("--normalise", nargs="+", default=(SHIPPED,), metavar="WAY")
@@ -131,19 +124,15 @@ def main() -> int:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Each camera in turn, every model and way of normalising on the same frames of it."""
-    data: Path = arguments.data
-    if data is None:
-        raise InputError("--models asks for --data: give a COCO JSON")
-    if is_test_split(data):
-        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give a set to train or validate on")
     words = {"precision": arguments.precision, "threads": arguments.threads, "backend": arguments.backend}
     predictors = {str(path): Predictor(path, **words) for path in arguments.models}
     ways = [Way.named(name) for name in arguments.normalise]
     names = next(iter(predictors.values())).info.class_names
+    data, frames = _frames(arguments, names)
     rows: dict[tuple[str, str], dict[str, Any]] = {(model, way.name): {} for model in predictors for way in ways}
     for camera in (PLAIN, *arguments.cameras):
         runs = {key: OfflineRun() for key in rows}
-        for sample in _samples(data, names, arguments.every, camera):
+        for sample in _samples(frames, arguments.every, camera):
             for model, predictor in predictors.items():
                 for way in ways:
                     _predict(predictor, way, sample, runs[model, way.name])
@@ -156,7 +145,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             }
     some = next(iter(predictors.values()))
     return {
-        "data": set_name(data),
+        "data": data,
         "every": arguments.every,
         "frames": len(run.frames),
         "precision": some.precision,
@@ -166,10 +155,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _samples(data: Path, names: tuple[str, ...], every: int, camera: str) -> Iterator[Sample]:
-    coco = load_coco(data, names)
-    for index in tqdm(range(0, len(coco), every), camera, unit="frame", disable=None, leave=False):
-        sample = coco.sample(index)
+def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> tuple[str, CocoSet]:
+    """What they are, in words, and the frames as they are; InputError where nothing may be chosen on them."""
+    data: Path | None = arguments.data
+    if data is None:
+        raise InputError("--models asks for --data: give a COCO JSON")
+    if arguments.held_out_of is not None:
+        recipe = load_recipe(arguments.held_out_of / "recipe.yaml")
+        held_out = load_held_out(recipe, data)
+        if held_out is None:
+            raise InputError(f"{arguments.held_out_of}: its recipe holds nothing out: give a set by --data")
+        folds = {source.path: source.hold_out_fold for source in recipe.sources if source.hold_out_fold is not None}
+        return words_of_folds(folds), held_out
+    if is_test_split(data):
+        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give a set to train or validate on")
+    return set_name(data), load_coco(data, class_names)
+
+
+def _samples(frames: CocoSet, every: int, camera: str) -> Iterator[Sample]:
+    for index in tqdm(range(0, len(frames), every), camera, unit="frame", disable=None, leave=False):
+        sample = frames.sample(index)
         seen = as_seen(to_grey(sample.frame.image), camera)
         yield Sample(sample.name, Frame(seen), truth=sample.truth, light=sample.light, scene=sample.scene)
 

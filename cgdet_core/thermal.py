@@ -27,6 +27,7 @@ ENCODINGS: dict[str, tuple[str, int]] = {
     "bgr8": ("u1", 3),
 }
 
+SCENE_PERCENTILES = (2.0, 98.0)  # what lies between is the scene; a hot source is above
 _EXACT_IN_FLOAT32 = 1 << 24  # pixels up to which a count of them is exact in float32
 
 
@@ -105,12 +106,16 @@ def tone_limits(grey: ImageArray, config: ThermalConfig) -> ToneLimits:
     """Counts that become 0 and 1, from the frame's percentiles or the fixed range.
 
     A span below the configured minimum (a flat frame: closed shutter, fog) is widened about its
-    middle, so that noise is not blown up into structure.
+    middle, so that noise is not blown up into structure. What is far hotter than the scene is cut
+    off (`hot_limit_spans`), but never so much that a frame which was not flat becomes so.
     """
     if config.raw_range is not None:
         return ToneLimits(float(config.raw_range[0]), float(config.raw_range[1]))
-    low, high = count_percentiles(grey, (config.low_percentile, config.high_percentile))
+    percents = (config.low_percentile, config.high_percentile, *SCENE_PERCENTILES)
+    low, high, coldest, hottest = count_percentiles(grey, percents)
     min_span = least_span(grey, config)
+    if config.hot_limit_spans is not None:
+        high = min(high, max(hottest + config.hot_limit_spans * (hottest - coldest), low + min_span))
     if high - low < min_span:
         middle = (low + high) / 2
         low, high = middle - min_span / 2, middle + min_span / 2

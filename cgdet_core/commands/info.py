@@ -93,7 +93,10 @@ def _chosen_on(point: Any) -> str:
 def _tone(config: Any) -> str:
     if config.raw_range is not None:
         return f"counts {config.raw_range[0]:g} to {config.raw_range[1]:g} become 0 to 1"
-    return f"percentiles {config.low_percentile:g} to {config.high_percentile:g} become 0 to 1"
+    text = f"percentiles {config.low_percentile:g} to {config.high_percentile:g} become 0 to 1"
+    if config.hot_limit_spans is not None:
+        text += f", at most {config.hot_limit_spans:g} spans above the scene"
+    return text
 
 
 def _scores(figures: Any) -> str:

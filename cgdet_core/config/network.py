@@ -19,6 +19,12 @@ class ThermalConfig(Settings):
 
     low_percentile: float = Field(0.5, ge=0, lt=50, description="percentile of the frame that becomes 0")
     high_percentile: float = Field(99.8, gt=50, le=100, description="percentile of the frame that becomes 1")
+    hot_limit_spans: float | None = Field(
+        1.0,
+        ge=0,
+        description="the count that becomes 1 lies at most so many spans of percentiles 2 to 98 above the 98th, lest "
+        "an exhaust or the sun take the range; null: wherever the high percentile lies",
+    )
     raw_range: tuple[float, float] | None = Field(
         None, description="fixed range in counts (low, high) in place of the percentiles"
     )

@@ -94,6 +94,9 @@ def _parse_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         raise InputError(
             f"{path}: is of format version {version}, this cgdet reads {FORMAT_VERSION}: use the matching release"
         )
+    if isinstance(document.get("thermal"), dict):
+        # files from before there was a limit were trained and measured without one
+        document["thermal"].setdefault("hot_limit_spans", None)
     try:
         info = ModelInfo.model_validate(document)
         info.model_dump_json()  # what is nested too deep to be written again is told here

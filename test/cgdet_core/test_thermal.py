@@ -199,6 +199,50 @@ def test_every_count_is_toned_as_the_formula_says() -> None:
         np.testing.assert_allclose(thermal.apply_tone(every, thermal.ToneLimits(low, high)), expected, atol=1e-6)
 
 
+def street_with_a_hot_source(dtype: type, share: float, counts: float) -> np.ndarray:
+    """A scene of 10,000 pixels whose counts are 100 to 200, and `share` of them `counts` hotter."""
+    grey = np.repeat(np.arange(100, 200), 100).astype(dtype)
+    grey[-int(share * grey.size) :] = 199 + counts
+    return np.random.default_rng(4).permutation(grey).reshape(100, 100)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_hot_source_does_not_take_the_range_from_the_scene(dtype: type) -> None:
+    """Of the scene 101 is the 2nd and 198 or so the 98th percentile: what becomes 1 lies at most 97 above that."""
+    most = 50 if dtype == np.uint8 else 60000
+    grey = street_with_a_hot_source(dtype, 0.01, most)
+    unlimited = ThermalConfig(hot_limit_spans=None)
+    assert thermal.tone_limits(grey, unlimited) == thermal.ToneLimits(100, 199 + most)
+    for spans in (0.0, 0.25, 1.0, 2.5):
+        coldest, hottest = sorted_percentile(grey, 2), sorted_percentile(grey, 98)
+        expected = min(199 + most, hottest + spans * (hottest - coldest))
+        assert thermal.tone_limits(grey, ThermalConfig(hot_limit_spans=spans)) == thermal.ToneLimits(100, expected)
+    if dtype == np.uint16:
+        scene = grey[grey < 200]
+        contrast = [np.ptp(thermal.normalise(grey, config)[grey < 200]) for config in (unlimited, ThermalConfig())]
+        assert len(scene) == 9900
+        assert contrast[0] < 0.01
+        assert contrast[1] > 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_hot_object_on_a_plain_ground_keeps_the_least_span(dtype: type) -> None:
+    """98 % of the pixels have one count, so that the scene has no span: its noise must not be blown up."""
+    grey = np.full((100, 100), 100, dtype)
+    grey[:1] = 250
+    least = {np.uint8: 8.0, np.uint16: 64.0}[dtype]
+    assert thermal.tone_limits(grey, ThermalConfig(high_percentile=100)) == thermal.ToneLimits(100, 100 + least)
+
+
+def test_the_limit_changes_nothing_where_nothing_is_far_above_the_scene() -> None:
+    rng = np.random.default_rng(6)
+    for frame in (rng.normal(9000, 300, (60, 70)), rng.integers(0, 65536, (60, 70)), np.full((9, 9), 77.0)):
+        grey = frame.astype(np.uint16)
+        assert thermal.tone_limits(grey, ThermalConfig()) == thermal.tone_limits(
+            grey, ThermalConfig(hot_limit_spans=None)
+        )
+
+
 def test_a_fixed_range_is_used_as_it_is_whatever_the_frame_holds() -> None:
     config = ThermalConfig(raw_range=(20000, 30000))
     for value in (0, 21000, 65535):

@@ -17,6 +17,7 @@ from torchvision.ops import batched_nms
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.model.head import decode_boxes
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.thermal import SCENE_PERCENTILES
 from cgdet_core.types import FloatArray, ImageArray
 
 
@@ -74,12 +75,14 @@ def _limits(counts: Tensor, levels: int, config: ThermalConfig) -> tuple[Tensor,
     histogram = histogram.scatter_add(0, flat, torch.ones_like(flat, dtype=torch.int32))
     cumulative = histogram.cumsum(0)
     ends = []
-    for percentile in (config.low_percentile, config.high_percentile):
+    for percentile in (config.low_percentile, config.high_percentile, *SCENE_PERCENTILES):
         rank = max(1, math.ceil(flat.numel() * percentile / 100))
         # as many counts as lie below the percentile
         ends.append((cumulative < rank).sum().to(torch.float64))
-    low, high = ends
+    low, high, coldest, hottest = ends
     least = config.min_span_8bit if levels == 256 else config.min_span_16bit
+    if config.hot_limit_spans is not None:
+        high = high.minimum((hottest + config.hot_limit_spans * (hottest - coldest)).maximum(low + least))
     middle, is_flat = (low + high) / 2, high - low < least
     return torch.where(is_flat, middle - least / 2, low), torch.where(is_flat, middle + least / 2, high)
 

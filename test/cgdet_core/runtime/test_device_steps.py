@@ -30,6 +30,8 @@ FRAMES = {
     "one value": lambda rng: np.full((64, 50), 4321),
     "full range": lambda rng: rng.integers(0, 65536, (64, 96)),
     "above the half": lambda rng: rng.integers(40000, 65536, (33, 96)),
+    "hot source": lambda rng: np.where(rng.random((60, 96)) < 0.01, 65535, rng.normal(20000, 900, (60, 96))),
+    "hot on plain": lambda rng: np.where(rng.random((60, 96)) < 0.01, 65535, 20000),
 }
 
 
@@ -37,7 +39,12 @@ FRAMES = {
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
     "config",
-    [ThermalConfig(), ThermalConfig(raw_range=(90, 7000)), ThermalConfig(low_percentile=0, high_percentile=100)],
+    [
+        ThermalConfig(),
+        ThermalConfig(hot_limit_spans=0.3),
+        ThermalConfig(raw_range=(90, 7000)),
+        ThermalConfig(low_percentile=0, high_percentile=100, hot_limit_spans=None),
+    ],
 )
 def test_a_frame_is_normalised_bit_for_bit_as_on_the_cpu(name: str, dtype: type, config: ThermalConfig) -> None:
     counts = FRAMES[name](np.random.default_rng(3))

@@ -174,6 +174,13 @@ def test_an_odd_entry_of_the_description_is_named(learned_model: Path, tmp_path:
     assert key in refusal(rewrite(tmp_path / "m", tensors, {**description, key: value}))
 
 
+def test_a_file_from_before_the_limit_of_what_is_hot_has_none(learned_model: Path, tmp_path: Path) -> None:
+    tensors, description = parts(learned_model)
+    assert description["thermal"].pop("hot_limit_spans") == ThermalConfig().hot_limit_spans == 1.0
+    rewrite(tmp_path / "m", tensors, description)
+    assert load_model(tmp_path / "m")[1].thermal == ThermalConfig(hot_limit_spans=None)
+
+
 def test_a_description_without_the_network_is_refused(learned_model: Path, tmp_path: Path) -> None:
     tensors, description = parts(learned_model)
     del description["model"]
