@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import pytest
 from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
 from cgdet_core.config import LabelConfig, NodeConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
+from cgdet_core.data.bag_make import make_synthetic_bag
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -216,3 +219,26 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
         first, *below = words[2].split(".")
         field = NodeConfig.model_fields[first]
         assert all(name in field.annotation.model_fields for name in below), f"{page}: {' '.join(command.words)}"
+
+
+def test_the_librarys_page_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its blocks one after another, on the picture, the bag and the labels that they name."""
+    make_synthetic_bag(tmp_path / "drive", seed=2, seconds=0.3, frames_per_second=10, with_rgb=False, progress=False)
+    assert cli.main(["bag", "extract", str(tmp_path / "drive"), "--out", str(tmp_path / "set"), "--no-rgb"]) == 0
+    (labels,) = (tmp_path / "set").glob("*.json")
+    (tmp_path / "labels.json").write_text(labels.read_text().replace('"file_name": "', '"file_name": "set/'))
+    shutil.copy(min((tmp_path / "set").rglob("*.png")), tmp_path / "frame.png")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (REPOSITORY / "docs/library.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/library.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert said.count(" labelled") == 3
+    assert cv2.imread("found.png").shape == (1024, 1280, 3)
