@@ -14,7 +14,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
 
 
 def quality_of_service(depth: int, best_effort: bool = False, latched: bool = False) -> QoSProfile:
@@ -35,8 +35,18 @@ def overridable() -> QoSOverridingOptions:
             QoSPolicyKind.DEPTH,
             QoSPolicyKind.RELIABILITY,
             QoSPolicyKind.DURABILITY,
-        )
+        ),
+        callback=_check_depth,
     )
+
+
+def _check_depth(profile: QoSProfile) -> QosCallbackResult:
+    """rcl refuses such a depth too, but does not say what it is of."""
+    result = QosCallbackResult()
+    result.successful = profile.depth > 0 or profile.history == HistoryPolicy.KEEP_ALL
+    if not result.successful:
+        result.reason = f"depth {profile.depth} holds no message: give 1 or more"
+    return result
 
 
 def unheard_publishers(node: Any, topic: str, wanted_type: str) -> list[str]:

@@ -733,6 +733,25 @@ def test_an_override_of_quality_of_service_that_overrides_nothing_is_named(clien
         node.close()
 
 
+@pytest.mark.parametrize("depth", [0, -1])
+def test_an_override_to_a_queue_that_holds_nothing_is_refused_by_name(
+    client: Any, tiny_model: Path, capfd: pytest.CaptureFixture[str], depth: int
+) -> None:
+    from rclpy.parameter import Parameter
+
+    from cgdet_ros.detector_node import DetectorNode
+
+    override = Parameter(f"qos_overrides.{client.namespace}/image.subscription.depth", value=depth)
+    model = Parameter("model", value=str(tiny_model))
+    node = DetectorNode(namespace=client.namespace, parameter_overrides=[model, override])
+    try:
+        node.start()
+        assert node.state != "active"
+    finally:
+        node.close()
+    assert f"depth {depth} holds no message: give 1 or more" in capfd.readouterr().err
+
+
 def test_images_are_taken_best_effort_and_detections_given_reliably(start_detector: Any, client: Any) -> None:
     from rclpy.qos import ReliabilityPolicy
 
