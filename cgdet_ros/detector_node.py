@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool
 
 from cgdet_core.errors import InputError
 from cgdet_ros import parameters
+from cgdet_ros.ctrl_c import CtrlC
 from cgdet_ros.diagnostics import Situation, Status, describe
 from cgdet_ros.engine import one_line, release_device_memory
 from cgdet_ros.frame_log import FrameLog
@@ -286,6 +287,7 @@ def _check_arguments(arguments: list[str] | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The executable; 0 after a shutdown that was asked for, 2 where it was started with arguments that are none."""
     node = None
+    CtrlC().watch()
     try:
         try:
             _check_arguments(arguments)

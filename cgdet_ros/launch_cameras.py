@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cgdet_ros.launch_checks import LaunchError, check_names, existing_file, parameters_for, read_yaml
+from cgdet_ros.launch_checks import LaunchError, check_names, existing_file, parameters_for, read_yaml, topic
 
 KEYS = ("image", "params_file", "parameters")
 NODE = "thermal_detector"
@@ -55,6 +55,7 @@ def _camera(path: Path, name: str, entry: Any, known_parameters: Collection[str]
     parameters = {str(key): value for key, value in parameters.items()}
     check_names(parameters, known_parameters, f"{path}: camera {name}: unknown parameter")
     try:
+        topic("image", entry["image"])
         if parameters.get("model"):
             parameters["model"] = str(existing_file("model", str(parameters["model"]), path.parent))
         params_file, held = None, {}

@@ -23,6 +23,8 @@ COLOUR_MAPS = ("white_hot", "black_hot", "ironbow", "inferno", "cividis")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# rcl says of others only that a remap rule cannot be parsed
+_TOPIC = re.compile(r"(/|~/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
 class LaunchError(ValueError):
@@ -69,6 +71,15 @@ def device(text: str) -> str:
     return text
 
 
+def topic(name: str, text: str) -> str:
+    """`text`, where it can name a topic; LaunchError where it cannot."""
+    if not _TOPIC.fullmatch(text):
+        raise LaunchError(
+            f"{name}:={text}: give a topic: letters, digits and _, with / between, such as /flir/image_raw"
+        )
+    return text
+
+
 def existing_file(name: str, text: str, folder: Path | None = None) -> Path:
     """The absolute path of a file; a relative one is looked for in `folder`, by default where launch was started."""
     path = (folder or Path.cwd()) / Path(text).expanduser()
@@ -77,15 +88,22 @@ def existing_file(name: str, text: str, folder: Path | None = None) -> Path:
     return path
 
 
-def check_arguments(launch_file: str, given: Sequence[str], known: Collection[str]) -> None:
+def check_arguments(
+    launch_file: str, given: Sequence[str], known: Collection[str], parameters: Collection[str] = ()
+) -> None:
     """Refuse name:=value of `given` with a name that is not in `known`; launch itself would pass over it.
 
-    Only where `launch_file` itself was launched: within another file the words are that file's.
+    parameters: names of the node's, which an argument may have been taken for. Only where `launch_file` itself was launched: within another file the words are that file's.
     """
     if not any(Path(word).name == launch_file for word in sys.argv):
         return
     for word in given:
         name, separator, _ = word.partition(":=")
+        if separator and name in parameters and name not in known:
+            raise LaunchError(
+                f"{launch_file} has no argument '{name}', it is a parameter of the node: write it into a file like "
+                f"config/detector.yaml{' and give params_file:=FILE' if 'params_file' in known else ''}"
+            )
         if separator and name not in known:
             raise LaunchError(f"{launch_file} has no argument '{name}': {_remedy(name, known)}")
 

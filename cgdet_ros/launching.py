@@ -35,9 +35,9 @@ def description(
     return LaunchDescription([*before, *declared, OpaqueFunction(function=processes)])
 
 
-def values_of(context: Any, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+def values_of(context: Any, share: Path, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     """What each argument of a launch file is; LaunchError for words on its command line that are none."""
-    check_arguments(launch_file, context.argv, arguments)
+    check_arguments(launch_file, context.argv, arguments, known_parameters(share))
     return {name: LaunchConfiguration(name).perform(context) for name in arguments}
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `ros2 launch` passes on the Ctrl-C that the terminal has sent to the replay as well: both are one
+_SAME_S = 1.0
 
 
 class Interruption:
     """From `watch` on to the end of the `with` block the first SIGINT or SIGTERM is only noted, as `asked`; a second
-    one raises KeyboardInterrupt where the program is, and `forced` says so. Of no effect outside the main thread,
-    which alone gets signals."""
+    one, a second or more later, raises KeyboardInterrupt where the program is, and `forced` says so. Of no effect
+    outside the main thread, which alone gets signals."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._asked_s = 0.0
         self._before: dict[int, Any] = {}
         self.forced = False
 
@@ -46,8 +50,11 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._asked.is_set():
+            if time.monotonic() - self._asked_s < _SAME_S:
+                return
             self.forced = True
             raise KeyboardInterrupt
+        self._asked_s = time.monotonic()
         self._asked.set()
         # not by print, which the signal may have come in the middle of
         os.write(2, b"\ncgdet-replay: interrupted: writing what was measured (once more: nothing)\n")

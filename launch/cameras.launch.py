@@ -27,7 +27,7 @@ ARGUMENTS = {
 
 def processes(context):
     """A node for each camera, and RViz where it is asked for."""
-    given = launching.values_of(context, "cameras.launch.py", ARGUMENTS)
+    given = launching.values_of(context, SHARE, "cameras.launch.py", ARGUMENTS)
     sim_time = checks.flag("use_sim_time", given["use_sim_time"])
     common = {"autostart": checks.flag("autostart", given["autostart"]), "use_sim_time": sim_time}
     file = checks.existing_file("cameras", given["cameras"])

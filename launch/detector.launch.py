@@ -42,7 +42,7 @@ ARGUMENTS = {
 
 def processes(context):
     """The node, and RViz where it is asked for."""
-    given = launching.values_of(context, "detector.launch.py", ARGUMENTS)
+    given = launching.values_of(context, SHARE, "detector.launch.py", ARGUMENTS)
     sim_time = checks.flag("use_sim_time", given["use_sim_time"])
     parameters = {"autostart": checks.flag("autostart", given["autostart"]), "use_sim_time": sim_time}
     if given["image_transport"]:
@@ -55,7 +55,7 @@ def processes(context):
         parameters["threads"] = checks.whole_number("threads", given["threads"])
     if given["colour_map"]:
         parameters["overlay.colour_map"] = checks.one_of("colour_map", given["colour_map"], checks.COLOUR_MAPS)
-    topics = {name: given[name] for name in ("image", "detections", "overlay")}
+    topics = {name: checks.topic(name, given[name]) for name in ("image", "detections", "overlay")}
     node = launching.detector(
         SHARE,
         name=given["name"],

@@ -37,21 +37,28 @@ ARGUMENTS = {
     "rviz": ("false", "true: show the overlay in RViz"),
     "log_level": ("info", "of the node: debug, info, warn, error or fatal; player:=ros2bag only"),
 }
+# from Ctrl-C to a harder signal: what was measured is judged, drawn and written
+WRITE_TIMEOUT_S = "600"
+
 # arguments that the other player does not take
 NOT_OF = {"cgdet": ("params_file", "loop", "log_level"), "ros2bag": ("out",)}
 
 
 def processes(context):
     """The replay, or the node and ros2 bag."""
-    given = launching.values_of(context, "replay.launch.py", {"bag": "", **ARGUMENTS})
+    given = launching.values_of(context, SHARE, "replay.launch.py", {"bag": "", **ARGUMENTS})
     checks.one_of("player", given["player"], ("cgdet", "ros2bag"))
     for name in NOT_OF[given["player"]]:
         if given[name] != ARGUMENTS[name][0]:
             raise checks.LaunchError(f"{name}:={given[name]}: player:={given['player']} does not take it")
-    if not Path(given["bag"]).expanduser().exists():
-        raise checks.LaunchError(f"bag:={given['bag']}: there is no such file or folder")
+    for name in ("bag", "out"):  # a shell leaves the ~ in bag:=~/drive as it is
+        given[name] = os.path.expanduser(given[name])
+    if not Path(given["bag"]).exists():
+        raise checks.LaunchError(f"bag:={given['bag']}: there is no such file or folder ({Path.cwd() / given['bag']})")
     if given["model"]:
         given["model"] = str(checks.existing_file("model", given["model"]))
+    if given["topic"]:
+        checks.topic("topic", given["topic"])
     if given["device"]:
         checks.device(given["device"])
     rate = checks.number("rate", given["rate"])
@@ -86,6 +93,7 @@ def report(given, with_view):
             executable="replay",
             arguments=words,
             additional_env=environment,
+            sigterm_timeout=WRITE_TIMEOUT_S,
             output="screen",
             emulate_tty=True,
             on_exit=Shutdown(reason="the replay has ended"),

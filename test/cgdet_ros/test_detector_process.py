@@ -234,3 +234,31 @@ def test_bytes_that_are_no_message_at_all_do_not_end_the_node(
     node.process.send_signal(signal.SIGINT)
     assert node.end() == 0
     assert not any("Traceback" in line for line in node.lines)
+
+
+def test_a_ctrl_c_that_comes_twice_as_under_launch_ends_it_in_order_all_the_same(
+    start: Callable[..., Process], client: Any, tiny_model: Path
+) -> None:
+    slow_to_close = (
+        "import sys, time\n"
+        "from cgdet_ros import detector_node as module\n"
+        "closing = module.DetectorNode.close\n"
+        "def slowly(node):\n"
+        "    print('closing', flush=True)\n"
+        "    time.sleep(1.0)\n"
+        "    closing(node)\n"
+        "module.DetectorNode.close = slowly\n"
+        "sys.exit(module.main())\n"
+    )
+    words = node_words(client.namespace, f"model:={tiny_model}")[2:]
+    twice, again = start("-c", slow_to_close, *words), start("-c", slow_to_close, *words)
+    for node in (twice, again):
+        node.line_with("active: detecting on")
+        node.process.send_signal(signal.SIGINT)
+        node.line_with("closing")
+        node.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    again.process.send_signal(signal.SIGINT)
+    assert again.end() == -signal.SIGINT  # who asks a third time does not wait
+    assert twice.end() == 0
+    assert not any("Traceback" in line for line in [*twice.lines, *again.lines])

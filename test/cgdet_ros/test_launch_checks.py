@@ -21,6 +21,7 @@ from cgdet_ros.launch_checks import (
     one_of,
     overriding,
     parameters_for,
+    topic,
     whole_number,
 )
 
@@ -54,6 +55,28 @@ def test_threads_are_a_whole_number(text: str) -> None:
     assert whole_number("threads", "4") == 4
     with pytest.raises(LaunchError, match="whole number"):
         whole_number("threads", text)
+
+
+@pytest.mark.parametrize("text", ["image", "/flir/image_raw", "~/image", "a1/b_2/c"])
+def test_a_topic_is_taken_as_it_is(text: str) -> None:
+    assert topic("image", text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "flir/", "//flir", "/flir image", "/1st", "flir/~", "/flir-left/image", "/kälte"]
+)
+def test_a_topic_that_ros_would_not_take_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(LaunchError, match=f"^image:={text}: give a topic: .*, such as /flir/image_raw$"):
+        topic("image", text)
+
+
+def test_an_argument_that_is_the_node_s_parameter_is_told_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["ros2", "launch", "cgdet_ros", "detector.launch.py"])
+    with pytest.raises(
+        LaunchError, match="'score_threshold', it is a parameter of the node: .*give params_file:=FILE$"
+    ):
+        check_arguments("detector.launch.py", ["score_threshold:=0.4"], ("image", "params_file"), ("score_threshold",))
+    check_arguments("detector.launch.py", ["device:=cpu"], ("image", "device"), ("device",))
 
 
 @pytest.mark.parametrize("text", ["-1", "fast", "nan", "inf"])

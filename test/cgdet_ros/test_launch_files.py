@@ -206,7 +206,8 @@ class Launcher:
         }
 
     def run(self, file: str, *words: str, until: str = "", limit_s: float = 300) -> str:
-        """What it prints, up to a line with `until`, after which it is interrupted; or to its own end."""
+        """What it prints, up to a line with `until`, after which it is interrupted as by a terminal, which sends its
+        Ctrl-C to the launch and to all that it started; or to its own end."""
         command = [sys.executable, "-c", self.RUN, str(self.repository / "launch" / file), *words]
         process = subprocess.Popen(
             command,
@@ -227,7 +228,7 @@ class Launcher:
                 lines.append(line)
                 if not seen and until in line:
                     seen = True
-                    process.send_signal(signal.SIGINT)
+                    os.killpg(process.pid, signal.SIGINT)
         limit.cancel()
         said = "".join(lines)
         assert seen, said
@@ -239,6 +240,8 @@ def test_a_launched_detector_becomes_active_on_its_image(launch: Launcher, tiny_
     said = launch.run("detector.launch.py", *words, until="active: detecting on /flir/image_raw")
     assert "[front.thermal_detector]" in said
     assert str(tiny_model) in said
+    assert "Traceback" not in said
+    assert "process has finished cleanly" in said
 
 
 def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_path: Path) -> None:
@@ -260,6 +263,8 @@ def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_p
         ("detector.launch.py", ("model:=no.safetensors",), "model:=no.safetensors: there is no such file"),
         ("detector.launch.py", ("params_file:=no.yaml",), "params_file:=no.yaml: there is no such file"),
         ("cameras.launch.py", ("cameras:=no.yaml",), "cameras:=no.yaml: there is no such file"),
+        ("detector.launch.py", ("image:=/flir/",), "image:=/flir/: give a topic"),
+        ("detector.launch.py", ("nms_iou:=0.5",), "'nms_iou', it is a parameter of the node"),
         ("replay.launch.py", ("bag:=no_bag",), "bag:=no_bag: there is no such file or folder"),
         ("replay.launch.py", ("bag:=.", "loop:=true"), "loop:=true: player:=cgdet does not take it"),
         ("replay.launch.py", ("bag:=.", "player:=ros2bag"), "player:=ros2bag needs topic:="),

@@ -604,7 +604,7 @@ def test_a_second_ctrl_c_ends_at_once_and_nothing_is_written(
         "import sys, time\n"
         "from cgdet_ros import detector_node as module\n"
         "from cgdet_ros.pipeline import Pipeline\n"
-        "Pipeline._process = lambda self, frame: time.sleep(3)\n"
+        "Pipeline._process = lambda self, frame: time.sleep(6)\n"
         "sys.exit(module.main())\n"
     )
     stuck.chmod(0o755)
@@ -615,7 +615,7 @@ def test_a_second_ctrl_c_ends_at_once_and_nothing_is_written(
     until_it_plays(process)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(1.1)
     process.send_signal(signal.SIGINT)
     code, _, error = finish(process)
     assert code == 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -72,7 +73,9 @@ def test_what_the_node_says_of_its_stages_is_read_back() -> None:
     assert read_summary("") == {}
 
 
-def test_the_first_signal_is_noted_and_the_second_interrupts(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_first_signal_is_noted_one_at_once_is_the_same_and_a_later_one_interrupts(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Interruption() as interruption:
         interruption.watch()
@@ -81,6 +84,9 @@ def test_the_first_signal_is_noted_and_the_second_interrupts(capfd: pytest.Captu
         assert interruption.wait(5.0)
         assert interruption.asked
         assert not interruption.forced
+        os.kill(os.getpid(), signal.SIGINT)  # launch's, for the same Ctrl-C
+        assert not interruption.forced
+        time.sleep(1.1)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert interruption.forced
