@@ -27,6 +27,7 @@ from cgdet_ros.diagnostics import Situation, Status, describe
 from cgdet_ros.engine import one_line, release_device_memory
 from cgdet_ros.frame_log import FrameLog
 from cgdet_ros.image_input import ImageInput, ReceivedFrame, type_name
+from cgdet_ros.image_watch import ImageWatch
 from cgdet_ros.log_folder import arguments_for_logging
 from cgdet_ros.outputs import Outputs
 from cgdet_ros.pipeline import Pipeline
@@ -47,10 +48,12 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self.destroy_node()  # it would be seen by others for as long as the process lives
             raise
         for name in parameters.unknown_overrides(self):
-            self.get_logger().warning(f"parameter '{name}' is none of this node's: it is ignored")
+            meant = parameters.did_you_mean(name)
+            self.get_logger().warning(f"parameter '{name}' is none of this node's, it is ignored{meant}")
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._log = FrameLog()
         self._ages = StampAges()
+        self._image_watch = ImageWatch()
         self._input = ImageInput(self, self._log.received, self._on_frame, self._on_refused)
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
@@ -74,8 +77,17 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def start(self) -> None:
         """Configure and activate; a reason why it does not get there is in the log."""
-        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS and self.context.ok():
+        configured = self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        if not self.context.ok():
+            return
+        if configured:
             self.trigger_activate()
+            return
+        name = self.get_fully_qualified_name()
+        self.get_logger().error(
+            f"not active: start it again with what is right, or `ros2 param set {name} ...`, "
+            f"`ros2 lifecycle set {name} configure` and `ros2 lifecycle set {name} activate`"
+        )
 
     def close(self) -> None:
         """Stop listening and end the worker; for the end of the process, whatever the state."""
@@ -264,8 +276,25 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             facts=self._facts(),
             fallback=self._pipeline.engine.fallback if self._pipeline is not None else "",
         )
+        self._tell_of_images(situation)
         hardware_id = self._pipeline.engine.predictor.device if self._pipeline is not None else "none"
         return describe(situation, self._log, self._ages, self._config.diagnostics), hardware_id
+
+    def _tell_of_images(self, situation: Situation) -> None:
+        """In the log, where it has changed whether they come."""
+        line = self._image_watch.look(
+            situation,
+            self._log.seconds_without_image(),
+            self._log.image_kind,
+            self._config.diagnostics.image_timeout_s,
+            lambda: self._input.elsewhere(
+                self._config.image_transport,
+                [self.resolve_topic_name(name) for name in ("overlay", "overlay/compressed")],
+            ),
+        )
+        if line is not None:
+            is_warning, text = line
+            (self.get_logger().warning if is_warning else self.get_logger().info)(text)
 
 
 def _check_arguments(arguments: list[str] | None) -> None:

@@ -153,7 +153,7 @@ def _findings(
 def _of_the_images(
     situation: Situation, log: FrameLog, outcome: Outcome, limits: DiagnosticsConfig
 ) -> Iterator[tuple[int, str]]:
-    topic, heard = situation.image_topic, _heard(situation.image_publishers)
+    topic, heard = situation.image_topic, publishers_in_words(situation.image_publishers)
     without_image_s = log.seconds_without_image()
     if without_image_s is None or without_image_s > situation.active_s:
         level = ERROR if 0 < limits.image_error_s < situation.active_s else WARN
@@ -178,7 +178,8 @@ def _of_the_shutter(outcome: Outcome, limits: DiagnosticsConfig) -> Iterator[tup
         yield WARN, f"the camera's gain jumped {outcome.gain_jumps} times since the last report"
 
 
-def _heard(publishers: int) -> str:
+def publishers_in_words(publishers: int) -> str:
+    """How many publish on a topic."""
     return f"{publishers} publisher{'s' * (publishers != 1)}" if publishers else "nobody publishes there"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,15 @@ class ImageInput:
         if not self._node.count_publishers(topic) and self._node.count_publishers(self.topic(other)):
             lines.append(f"images come on {self.topic(other)} only: set image_transport to {other}")
         return lines
+
+    def elsewhere(self, transport: str, own: Collection[str]) -> list[str]:
+        """Topics on which images of the same type are published, those in `own` left out: the right name, perhaps."""
+        wanted, passed_over = type_name(transport), {self.topic(transport), *own}
+        return [
+            topic
+            for topic, types in sorted(self._node.get_topic_names_and_types())
+            if wanted in types and topic not in passed_over and self._node.count_publishers(topic)
+        ]
 
     def _on_raw(self, message: Image) -> None:
         self._take(message.header, message.encoding, lambda: messages.image_from_message(message))

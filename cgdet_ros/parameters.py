@@ -114,11 +114,14 @@ def declare_parameters(node: Node) -> NodeConfig:
                 _declare_list(node, spec)
             else:
                 node.declare_parameter(spec.name, spec.default, spec.descriptor)
-        except InvalidParameterTypeException as error:
-            remedy = ": write it with a decimal point" if spec.type is Parameter.Type.DOUBLE else ""
-            raise InputError(f"parameter '{spec.name}' is of type {spec.type.name}{remedy} ({error})") from None
+        except InvalidParameterTypeException:
+            given = getattr(node, "_parameter_overrides", {}).get(spec.name)
+            found = "" if given is None else f" = {given.value!r}, of type {given.type_.name}"
+            point = ", with a decimal point" if spec.type is Parameter.Type.DOUBLE else ""
+            raise InputError(f"parameter '{spec.name}'{found}: give it the type {spec.type.name}{point}") from None
         except InvalidParameterValueException as error:
-            raise InputError(f"parameter '{spec.name}': {error}") from None
+            reason = str(error).partition("Reason: ")[2].removesuffix(f": {spec.name}") or str(error)
+            raise InputError(f"parameter '{spec.name}': {reason}") from None
     return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in parameter_specs()])
 
 
@@ -156,9 +159,14 @@ def check_name(name: str) -> None:
     """InputError where the node has no parameter `name`, which it would pass over."""
     known = [spec.name for spec in parameter_specs()]
     if name not in known and not _is_of_ros(name):
-        near = difflib.get_close_matches(name, known, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"the node has {', '.join(known)}"
-        raise InputError(f"'{name}' is no parameter of the node: {remedy}")
+        remedy = did_you_mean(name) or f": the node has {', '.join(known)}"
+        raise InputError(f"'{name}' is no parameter of the node{remedy}")
+
+
+def did_you_mean(name: str) -> str:
+    """A question with the parameter that is written much like `name`; empty where there is none."""
+    near = difflib.get_close_matches(name, [spec.name for spec in parameter_specs()], n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _is_of_ros(name: str) -> bool:

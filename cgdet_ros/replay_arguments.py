@@ -125,7 +125,8 @@ def options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def node_arguments(arguments: argparse.Namespace, model: Path | None, namespace: str, image_topic: str) -> list[str]:
-    given = list(arguments.param)
+    # that images are waited for is the replay's business; who wants it told gives another
+    given = ["diagnostics.image_timeout_s:=0.0", *arguments.param]
     if model is not None:
         given.append(f"model:={_yaml_text(str(model.absolute()))}")
     if arguments.device is not None:

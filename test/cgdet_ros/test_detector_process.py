@@ -143,6 +143,7 @@ def test_a_missing_model_leaves_the_node_alive_until_it_is_asked_to_end(
     node = start(*node_words(client.namespace, "model:=/nowhere/none.safetensors"))
     line = node.line_with("cannot be configured")
     assert "/nowhere/none.safetensors: model file is missing" in line
+    assert f"`ros2 lifecycle set {client.namespace}/thermal_detector configure`" in node.line_with("not active")
     assert client.state() == "unconfigured"
     assert client.set_parameters(model=str(tiny_model)) == (True, "")
     assert client.transition("configure")
@@ -262,3 +263,24 @@ def test_a_ctrl_c_that_comes_twice_as_under_launch_ends_it_in_order_all_the_same
     assert again.end() == -signal.SIGINT  # who asks a third time does not wait
     assert twice.end() == 0
     assert not any("Traceback" in line for line in [*twice.lines, *again.lines])
+
+
+def test_a_topic_that_is_none_is_told_in_the_log_with_the_one_where_images_are(
+    start: Callable[..., Process], client: Any, tiny_model: Path
+) -> None:
+    limits = ("diagnostics.period_s:=0.1", "diagnostics.image_timeout_s:=1.0", "score_treshold:=0.4")
+    words = node_words(client.namespace, f"model:={tiny_model}", *limits)
+    node = start(*words, "-r", "image:=imgae")
+    assert node.line_with("score_treshold").strip().endswith("it is ignored: did you mean score_threshold?")
+    missing = node.line_with("no image yet")
+    # the client of the test publishes there
+    name = client.namespace
+    assert f"on {name}/imgae (nobody publishes there); images are published on {name}/image" in missing
+    assert "[WARN]" in missing
+    right = start(*node_words(client.namespace, f"model:={tiny_model}", *limits[:2]), "-r", "__node:=right")
+    start("-c", CAMERA, client.namespace)
+    assert f"images on {name}/image" in right.line_with("96x64 mono16")
+    for process in (node, right):
+        process.process.send_signal(signal.SIGINT)
+        assert process.end() == 0
+    assert sum("no image yet" in line for line in node.lines) == 1

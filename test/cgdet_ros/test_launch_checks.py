@@ -73,7 +73,7 @@ def test_a_topic_that_ros_would_not_take_is_refused_with_an_example(text: str) -
 def test_an_argument_that_is_the_node_s_parameter_is_told_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["ros2", "launch", "cgdet_ros", "detector.launch.py"])
     with pytest.raises(
-        LaunchError, match="'score_threshold', it is a parameter of the node: .*give params_file:=FILE$"
+        LaunchError, match=r"'score_threshold', it is a parameter of the node: .*give params_file:=FILE$"
     ):
         check_arguments("detector.launch.py", ["score_threshold:=0.4"], ("image", "params_file"), ("score_threshold",))
     check_arguments("detector.launch.py", ["device:=cpu"], ("image", "device"), ("device",))
