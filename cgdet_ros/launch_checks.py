@@ -93,7 +93,8 @@ def check_arguments(
 ) -> None:
     """Refuse name:=value of `given` with a name that is not in `known`; launch itself would pass over it.
 
-    parameters: names of the node's, which an argument may have been taken for. Only where `launch_file` itself was launched: within another file the words are that file's.
+    parameters: names of the node's, which an argument may have been taken for. Only where `launch_file` itself was
+    launched: within another file the words are that file's.
     """
     if not any(Path(word).name == launch_file for word in sys.argv):
         return

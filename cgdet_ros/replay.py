@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check what can be checked, then bring up, play, write."""
     from cgdet_core.commands.common import parse_class_map
     from cgdet_core.data.bag_write import BagWriter
+    from cgdet_core.files import check_can_write
     from cgdet_ros.parameters import check_name
     from cgdet_ros.replay_output import check_output
     from cgdet_ros.replay_process import find_executable, isolate
@@ -55,6 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     _check_models(arguments.model)
     executable = find_executable(arguments.detector)
     check_output(arguments.out)
+    if arguments.write_bag is not None:
+        if arguments.write_bag.exists():
+            raise InputError(f"{arguments.write_bag}: exists already: remove it, or give another --write-bag")
+        check_can_write(arguments.write_bag)  # told before the bag is played, not after
     bag_writer = None if arguments.write_bag is None else BagWriter(arguments.write_bag)
     domain = isolate()
     from cgdet_ros.replay_interrupt import Interruption
@@ -146,9 +151,14 @@ def _check_models(models: Sequence[Path]) -> None:
 def _truth_topic(bag: BagReader, named: str | None, warnings: list[str]) -> str | None:
     """A topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy."""
     from cgdet_core.data.bags import choose_truth_topic
+    from cgdet_core.data.stamped_labels import is_json
+    from cgdet_core.evaluation.offline import check_data
 
     if named == "none":
         return None
+    if is_json(named):
+        check_data(Path(str(named)))
+        return named
     try:
         return choose_truth_topic(bag, named)
     except InputError as error:

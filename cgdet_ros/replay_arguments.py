@@ -11,6 +11,7 @@ from pathlib import Path
 from cgdet_core.config import ReplayConfig
 
 _PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
+_NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
 # faster than the node's own period: the replay waits for its word that it sees the images
 _REPORT_PERIOD_S = 0.5
 MOST_MODELS = 2
@@ -40,7 +41,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--topic", help="image topic (default: the only or the most thermal-looking one)")
     parser.add_argument(
-        "--truth-topic", help="Detection2DArray topic with the labels, or none (default: the one named as labels are)"
+        "--truth-topic",
+        help="labels: a Detection2DArray topic, a COCO JSON keyed by stamp, or none (default: the topic named as "
+        "labels are)",
     )
     parser.add_argument(
         "--class-map",
@@ -100,6 +103,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     for word in arguments.param:
         if not _PARAMETER.match(word):
             parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
+    if arguments.namespace is not None and not _NAMESPACE.fullmatch(arguments.namespace):
+        parser.error(f"--namespace '{arguments.namespace}': give letters, digits and _, with / between, such as /front")
     if arguments.rate == 0:
         arguments.lockstep, arguments.rate = True, defaults.rate
     return arguments

@@ -29,6 +29,11 @@ _OF_A = ResultNames("detections.json", "frames.csv", "annotated.webm")
 _OF_B = ResultNames("detections_b.json", "frames_b.csv", "annotated_b.webm")
 # in the order in which they appear: metrics.json last, so that who finds it finds the others
 RESULT_NAMES = (*astuple(_OF_A), *astuple(_OF_B), "report.html", "metrics.json")
+# as a person wants them
+IN_ORDER_OF_USE = (
+    *("report.html", _OF_A.video, _OF_B.video, _OF_A.detections, _OF_B.detections, _OF_A.frames, _OF_B.frames),
+    "metrics.json",
+)
 
 
 def results_of(models: int) -> tuple[ResultNames, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig, ReplayConfig
 from cgdet_core.drawing import RgbArray, draw
@@ -51,7 +52,8 @@ def draw_frames(video: Path | None, judged: Judged, config: ReplayConfig) -> Dra
     frames = {frame.stamp_ns: frame for frame in run.frames}
     with ExitStack() as stack:
         writer: VideoWriter | None = None
-        for stamp_ns, image in sent_pictures(replay.bag, replay.topic, frames):
+        images = sent_pictures(replay.bag, replay.topic, frames)
+        for stamp_ns, image in tqdm(images, "drawing", len(frames), unit="frame", disable=None):
             frame = frames[stamp_ns]
             if stamp_ns in wanted:
                 pictures[stamp_ns] = picture_of_errors(image, wanted[stamp_ns], names)

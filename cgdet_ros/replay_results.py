@@ -23,7 +23,7 @@ from cgdet_ros.replay_document import (
 )
 from cgdet_ros.replay_interrupt import Interruption
 from cgdet_ros.replay_judge import Judged, judge
-from cgdet_ros.replay_output import RESULT_NAMES, results_folder, results_of
+from cgdet_ros.replay_output import IN_ORDER_OF_USE, results_folder, results_of
 from cgdet_ros.replay_session import Replay
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write_results(
     )
     if comparison is not None:
         lines.append(comparison["words"])
-    lines += [f"  {arguments.out / name}" for name in reversed(RESULT_NAMES) if (arguments.out / name).exists()]
+    lines += [f"  {arguments.out / name}" for name in IN_ORDER_OF_USE if (arguments.out / name).exists()]
     if bag_writer is not None:
         lines.append(f"  {bag_writer.out}")
     return "\n".join(lines)
@@ -106,7 +106,8 @@ def play_summary(replay: Replay) -> str:
     if causes:
         lines.append("dropped: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in causes.items()))
     if times is not None:
-        lines.append(f"publish to detections received: p50 {times['p50']} ms, p95 {times['p95']}, p99 {times['p99']}")
+        p50, p95, p99 = (f"{times[name]:.1f}" for name in ("p50", "p95", "p99"))
+        lines.append(f"publish to detections received: p50 {p50} ms, p95 {p95}, p99 {p99}")
     node = run.node
     lines.append(f"node: {node.get('model')} on {node.get('device')}, {node.get('precision')}")
     return "\n".join(lines)

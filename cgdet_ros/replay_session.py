@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cgdet_core.config import ReplayConfig
-from cgdet_core.data.bags import BagReader, FrameInfo, read_frame_info, read_truth
+from cgdet_core.data.bags import BagReader
+from cgdet_core.data.stamped_labels import NO_LABELS, StampedLabels, bag_labels
 from cgdet_core.errors import InputError
-from cgdet_core.types import GroundTruth
 from cgdet_ros.replay_arguments import node_arguments, options
 from cgdet_ros.replay_images import read_ahead
 from cgdet_ros.replay_interrupt import Interruption
@@ -20,16 +20,9 @@ from cgdet_ros.replay_run import ReplayRun, play
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Stamp in ns -> what the bag knows of the frame."""
-
-    truth: Mapping[int, GroundTruth] = field(default_factory=dict)
-    infos: Mapping[int, FrameInfo] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Recording:
-    """What is played: images, how many of them, and the topic of the labels. warnings: what was noticed about it."""
+    """What is played: images, how many of them, and the topic of the labels, or their COCO JSON. warnings: what was
+    noticed about it."""
 
     bag: Path
     topic: str
@@ -52,7 +45,7 @@ class Replay:
     rate: float
     lockstep: bool
     run: ReplayRun
-    labels: Labels
+    labels: StampedLabels
     node_exit_code: int
     warnings: tuple[str, ...] = ()
     node_lines: tuple[str, ...] = ()
@@ -82,10 +75,10 @@ def replay_model(
             try:
                 labels = read_labels(recording.bag, truth_topic, link.class_names, class_map)
             except InputError as error:
-                if arguments.truth_topic is not None:
+                if arguments.truth_topic is not None or class_map:
                     raise
                 warnings.append(f"no accuracy: {error}; or --truth-topic none")
-                truth_topic, labels = None, Labels()
+                truth_topic, labels = None, NO_LABELS
             images = read_ahead(recording.bag, recording.topic, recording.total, config.prefetch_frames)
             interruption.watch()
             print(f"playing through {link.model}", flush=True)
@@ -94,6 +87,12 @@ def replay_model(
         finally:
             link.close()
         exit_code = process.stop()
+    try:
+        for frame in run.frames:
+            labels.of_frame(frame.stamp_ns, frame.height_width_px)
+    except InputError as error:  # what was played is worth its report all the same
+        warnings.append(f"no accuracy: {error}")
+        truth_topic, labels = None, NO_LABELS
     return Replay(
         bag=recording.bag,
         topic=recording.topic,
@@ -111,9 +110,10 @@ def replay_model(
 
 def read_labels(
     bag_path: Path, truth_topic: str | None, class_names: tuple[str, ...], class_map: Mapping[str, str]
-) -> Labels:
-    """All labels of the bag; none without a topic. InputError for labels that are none, or of other classes."""
+) -> StampedLabels:
+    """All labels of the topic or COCO JSON; none without one. InputError for labels that are none, or of other
+    classes."""
     if truth_topic is None:
-        return Labels()
+        return NO_LABELS
     with BagReader(bag_path) as bag:
-        return Labels(read_truth(bag, truth_topic, class_names, class_map), read_frame_info(bag, truth_topic))
+        return bag_labels(bag, truth_topic, class_names, class_map)

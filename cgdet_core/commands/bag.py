@@ -29,11 +29,11 @@ def add(subparsers: Subparsers) -> None:
     )
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
-    make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images")
+    make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images (default: all)")
     add_class_map_argument(make)
     make.add_argument("--seed", type=int, help="of the street (default: 0)")
-    make.add_argument("--seconds", type=float, help="of the street")
-    make.add_argument("--fps", type=float, help="frames per second")
+    make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
+    make.add_argument("--fps", type=float, help="frames per second (default: 10, of a COCO set 5)")
     make.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the street's thermal frames (default: 16)")
     make.add_argument("--light", choices=("mixed", "day", "night"), help="of the street (default: mixed)")
     make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
@@ -47,7 +47,7 @@ def add(subparsers: Subparsers) -> None:
         "show a bag's topics, rates, image sizes and labels; of a damaged one what can be read, and what cannot",
         "cgdet bag info street",
     )
-    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
+    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag file")
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
 
@@ -98,6 +98,6 @@ def run_make(arguments: argparse.Namespace) -> int:
 def run_info(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bag_info import bag_info
 
-    info = bag_info(arguments.bag, damaged="read")
+    info = bag_info(arguments.bag, damaged="read", progress=True)
     print(json.dumps(info.to_json(), indent=2) if arguments.json else info.to_text())
     return 0

@@ -121,6 +121,8 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside and (path / "metadata.yaml").is_file():
+                raise InputError(f"{path}: is a bag: `cgdet-replay --bag {path}` detects in it, through the node")
             if not inside:
                 raise InputError(f"{path}: the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
             found += inside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,11 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
         figures, write_report = evaluate_recorded(arguments)
     if log is not None:
         append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
+        if arguments.log is None:
+            print(f"cgdet: a look at a test split: logged in {log}", file=sys.stderr)
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
         write_report()
+        if arguments.json != "-":
+            print(f"report: {arguments.report}")
     return 0
 
 

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     document = description.model_dump(mode="json") | {"file": str(out), "bytes": size, "check": figures}
     if arguments.json != "-":
         for name, values in figures.items():
-            print(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in values.items()))
+            print(_told(name, values))
         print(f"{out} ({size / 1e6:.1f} MB), {description.format} {description.precision}")
     print_or_write_json(document, arguments.json)
     return 0
@@ -239,6 +239,17 @@ def _check_accuracy(partial: Path, out: Path, model: Path, data: Path) -> dict[s
             f"{MAX_LOSS_MAP} less may be: nothing was written; give other frames by --calibration"
         )
     return {"data": data.name, "map_fp32": figures["fp32"], "map_int8": figures["int8"]}
+
+
+def _told(name: str, values: dict[str, Any]) -> str:
+    """One check, for a person."""
+    if "boxes" not in values:
+        return f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+    return (
+        f"{name} against PyTorch: {values['boxes']} boxes of {values['frames']} frames; greatest differences "
+        f"{_short(values['box_px'])} px and {_short(values['score'])} of the score, medians "
+        f"{_short(values['median_box_px'])} px and {_short(values['median_score'])}"
+    )
 
 
 def _short(value: Any) -> str:

@@ -99,7 +99,8 @@ class BagInfo:
             rows.append((topic.name, topic.type or "several types", count, rate, holds))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        lines.append(f"thermal images: {self.image_topic or self.image_topic_reason}")
+        has_images = any(topic.type in IMAGE_TYPES for topic in self.topics)
+        lines.append(f"thermal images: {(self.image_topic or self.image_topic_reason) if has_images else 'none'}")
         if self.truth_topic is None:
             lines.append(f"labels: {self.truth_topic_reason or 'none'}")
         else:

@@ -128,6 +128,17 @@ def _class_text(detection: Any, where: str) -> str:
     return str(best.class_id if hasattr(best, "class_id") else best.id)
 
 
+def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) -> None:
+    """InputError for a target that is no class, which would be told of every label else."""
+    for word, target in class_map.items():
+        name = target.removeprefix(f"{IGNORE}:")
+        if name != IGNORE and name not in class_names and not (name.isascii() and name.isdigit()):
+            raise InputError(
+                f"--class-map {shlex.quote(word)}={shlex.quote(target)}: '{target}' is none of the classes "
+                f"{', '.join(class_names)}: give one of them, or {IGNORE}"
+            )
+
+
 def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str], where: str) -> list[tuple[int, bool]]:
     """(class index, ignore) pairs: one, or one for every class where a region counts for none."""
     mapped = class_map.get(text, text)
@@ -140,9 +151,10 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
         return [(list(class_names).index(name), ignore)]
     if name.isascii() and name.isdigit() and int(name) < len(class_names):
         return [(int(name), ignore)]
+    word = shlex.quote(rest if ignore else text)
     raise InputError(
         f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it, for example "
-        f"--class-map {shlex.quote(text)}={class_names[-1]} or {shlex.quote(text)}={IGNORE}"
+        f"--class-map {word}={class_names[-1]} or {word}={IGNORE}"
     )
 
 

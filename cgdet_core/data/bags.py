@@ -18,8 +18,10 @@ from cgdet_core.data.bag_images import (
 from cgdet_core.data.bag_reader import BagMessage, BagReader, BagTopic, Damaged
 from cgdet_core.data.bag_topics import choose_image_topic, choose_truth_topic, image_topics
 from cgdet_core.data.bag_truth import FrameInfo
+from cgdet_core.data.ros_types import DETECTIONS
 from cgdet_core.data.salvage_parts import Loss
-from cgdet_core.data.stamped_labels import bag_labels, read_frame_info, read_truth
+from cgdet_core.data.stamped_labels import NO_LABELS, bag_labels, read_frame_info, read_truth
+from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, Sample
 
 __all__ = [
@@ -60,6 +62,7 @@ def read_labelled_frames(
     class_map: Mapping[str, str] | None = None,
     damaged: Damaged = "refuse",
     losses: list[Loss] | None = None,
+    need_labels: bool = False,
 ) -> Iterator[Sample]:
     """Every image of one topic with its labels, matched by exact header stamp, in order of record times.
 
@@ -68,6 +71,7 @@ def read_labelled_frames(
     images are then streamed. `truth` is None for an image without an array of its stamp, and for all
     of them where the bag has no topic of labels. `name` is the name in frame_info, else topic and
     stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
+    need_labels: a bag without such a topic is refused before an image is read.
     InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there
     are labels but no image bears the stamp of any. damaged: as BagReader has it; what could not be read
     is added to `losses` at the end.
@@ -75,6 +79,8 @@ def read_labelled_frames(
     with BagReader(path, damaged) as bag:
         topic = choose_image_topic(bag, image_topic)
         labels = bag_labels(bag, truth_topic, class_names, class_map)
+        if need_labels and labels is NO_LABELS:
+            raise InputError(f"{bag.path}: {_no_labels(bag)}")
         seen: dict[str, int] = {}
         matched = 0
         for image, frame in readable_frames(bag, topic):
@@ -89,3 +95,13 @@ def read_labelled_frames(
         if losses is not None:
             losses += bag.losses
         labels.check_any(matched, topic)
+
+
+def _no_labels(bag: BagReader) -> str:
+    """Why a bag has no labels, and what can be done."""
+    detections = [topic.name for topic in bag.topics.values() if topic.type == DETECTIONS]
+    there = f" ({bag.listing(detections)}: named like a detector's output)" if detections else ""
+    return (
+        f"has no topic of labels{there}: name one, or a COCO JSON keyed by stamp, with --truth-topic; without labels "
+        "cgdet-replay shows what is found"
+    )

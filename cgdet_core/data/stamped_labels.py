@@ -16,7 +16,13 @@ import numpy as np
 
 from cgdet_core.data.bag_reader import BagReader
 from cgdet_core.data.bag_topics import choose_truth_topic
-from cgdet_core.data.bag_truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_from_message, truth_from_message
+from cgdet_core.data.bag_truth import (
+    FRAME_INFO_SUFFIX,
+    FrameInfo,
+    check_class_map,
+    frame_info_from_message,
+    truth_from_message,
+)
 from cgdet_core.data.coco import LIGHTS, labelled_images, read_coco_json
 from cgdet_core.data.ros_types import FRAME_INFO
 from cgdet_core.errors import InputError
@@ -132,6 +138,7 @@ def read_truth(
     """
     truth: dict[int, GroundTruth] = {}
     mapping = dict(class_map or {})
+    check_class_map(mapping, class_names)
     for item in bag.messages([truth_topic]):
         stamp_ns = item.stamp_ns
         where = f"{bag.path}: {truth_topic}, labels of stamp {stamp_ns} ns"

@@ -47,7 +47,10 @@ class OfflineRun:
     def check_labelled(self) -> None:
         """Raise InputError where no frame had labels."""
         if not self.frames:
-            raise InputError(f"none of the {self.unlabelled} frames has labels: name their topic with --truth-topic")
+            raise InputError(
+                f"none of the {self.unlabelled} frames has labels: give a set that has, or name a bag's labels "
+                "with --truth-topic"
+            )
 
     def ms_per_image(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to detections."""
@@ -83,7 +86,7 @@ def open_samples(
         return coco, len(coco)
     from cgdet_core.data.bags import read_labelled_frames
 
-    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, damaged, losses), None
+    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, damaged, losses, True), None
 
 
 def run_offline(

@@ -515,6 +515,58 @@ def test_labels_that_were_asked_for_and_cannot_be_read_are_refused_and_mapped_on
     assert "--class-map rider=car" in (tmp_path / "b" / "report.html").read_text()
 
 
+def test_a_class_map_onto_no_class_is_refused_though_nobody_named_the_topic(
+    foreign_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    words = ("--bag", str(foreign_bag), "--detector", str(detector), "--model", str(tiny_model), "--lockstep")
+    code, _, error = finish(
+        start_replay(python_path, *words, "--out", str(tmp_path / "a"), "--class-map", "rider=human")
+    )
+    assert code == 2
+    (line,) = [line for line in error.splitlines() if line.strip()]
+    assert "--class-map rider=human: 'human' is none of the classes person, bicycle, car" in line
+
+
+def test_labels_may_be_a_coco_json_keyed_by_stamp_and_give_what_the_topic_gives(
+    labelled_bag: Path, truths: list[GroundTruth], detector: Path, sure_model: Path, tmp_path: Path, python_path: str
+) -> None:
+    images, annotations = [], []
+    for index, truth in enumerate(truths[:6]):
+        stamp_ns = START_NS + index * PERIOD_NS
+        images.append({"id": index + 1, "file_name": f"{stamp_ns}.png", "height": 64, "width": 96})
+        for (x0, y0, x1, y1), class_id in zip(truth.boxes_xyxy_px.tolist(), truth.class_ids.tolist(), strict=True):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": index + 1, "category_id": class_id + 1, "bbox": box}
+                | {"area": box[2] * box[3], "iscrowd": 0}
+            )
+    categories = [{"id": index + 1, "name": name} for index, name in enumerate(CLASS_NAMES)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    for image in images:
+        image["width"] = 97
+    (tmp_path / "wider.json").write_text(json.dumps(document))
+    figures = {}
+    for name, labels in (
+        ("topic", TRUTH),
+        ("json", str(tmp_path / "labels.json")),
+        ("wider", str(tmp_path / "wider.json")),
+    ):
+        words = ("--bag", str(labelled_bag), "--detector", str(detector), "--model", str(sure_model), "--lockstep")
+        more = ("--no-video", "--no-offline", "--limit-frames", "6", "--truth-topic", labels)
+        code, said, error = finish(start_replay(python_path, *words, *more, "--out", str(tmp_path / name)))
+        assert code == 0, error
+        figures[name] = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert figures["json"]["truth_topic"] == str(tmp_path / "labels.json")
+    assert figures["json"]["frames_evaluated"] == figures["topic"]["frames_evaluated"] == 6
+    assert figures["json"]["map50"] == pytest.approx(figures["topic"]["map50"], abs=1e-6)
+    # labels of a frame of another size are no reason to lose what was played
+    assert "map50" not in figures["wider"]
+    (warning,) = figures["wider"]["warnings"]
+    assert "says 97x64 pixels" in warning
+    assert f"warning: {warning}" in said
+
+
 def test_a_node_that_ends_by_itself_is_named_with_its_last_words(
     plain_bag: Path, tmp_path: Path, python_path: str
 ) -> None:
@@ -649,7 +701,9 @@ def handlers() -> Iterator[None]:
         (["--bag", "{odd}"], "encoding 'yuv422' is not supported"),
         (["--bag", "{empty}", "--topic", "/camera"], "topic '/camera' holds no message"),
         (["--bag", "{empty}"], "none of its image topics holds images that cgdet reads: /camera (0 messages)"),
-        (["--bag", "{bag}", "--write-bag", "{bag}"], "exists already: choose another folder"),
+        (["--bag", "{bag}", "--write-bag", "{bag}"], "exists already: remove it, or give another --write-bag"),
+        (["--bag", "{bag}", "--write-bag", "{tmp}/file/bag"], "bag: cannot be written, {tmp}/file is a file"),
+        (["--bag", "{bag}", "--truth-topic", "{tmp}/none.json"], "none.json: there is no such file"),
         (["--bag", "{bag}", "--write-bag", "{tmp}/file"], "file: exists already"),
         (["--bag", "{bag}", "--model", "{model}", "{tmp}/none.safetensors"], "none.safetensors: model file is missing"),
         (["--bag", "{bag}", "--model", "{model}", "{other}"], "knows cat, dog, car"),
@@ -684,7 +738,17 @@ def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
     assert replay.main(given) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cgdet-replay: error: ")
-    assert reason in line
+    assert reason.format(**places) in line
+
+
+@pytest.mark.parametrize("namespace", ["my ns", "", "/", "1st", "a//b"])
+def test_a_namespace_that_ros_would_not_take_is_refused(
+    namespace: str, plain_bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        replay.main(["--bag", str(plain_bag), "--namespace", namespace])
+    assert ended.value.code == 2
+    assert f"--namespace '{namespace}': give letters" in capsys.readouterr().err
 
 
 def test_a_truncated_bag_is_refused_in_one_line(

@@ -104,3 +104,12 @@ def test_an_image_that_is_none_is_named_and_the_others_are_still_done(
     assert "notes.png" in line
     assert (tmp_path / "o" / "00001.png").exists()
     assert len(json.loads((tmp_path / "o" / "detections.json").read_text())["images"]) == 1
+
+
+def test_a_bag_is_no_folder_of_images_and_the_command_that_takes_it_is_named(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(tmp_path / "bag")]) == 0
+    capsys.readouterr()
+    line = refusal(capsys, "detect", tmp_path / "bag", "--out", tmp_path / "found", "--model", model)
+    assert f"{tmp_path / 'bag'}: is a bag: `cgdet-replay --bag {tmp_path / 'bag'}` detects in it" in line

@@ -51,6 +51,16 @@ def test_evaluate_writes_the_figures_that_the_design_names(model: Path, coco: Pa
     assert "<img" in page.read_text()
 
 
+def test_evaluate_says_where_its_report_lies_and_keeps_figures_on_standard_output_apart(
+    model: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--data", str(coco), "--model", str(model), "--report", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report: {tmp_path / 'page.html'}"
+    assert main([*words, "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3
+
+
 def test_a_bag_of_a_set_evaluates_like_the_set(model: Path, coco: Path, tmp_path: Path) -> None:
     bag = tmp_path / "bag"
     assert main(["bag", "make", "--coco", str(coco), "--out", str(bag)]) == 0

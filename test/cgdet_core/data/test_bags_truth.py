@@ -79,6 +79,19 @@ def test_a_bag_without_labels_gives_frames_without_truth(tmp_path, ros2):
     assert sample.light is None
 
 
+def test_a_bag_without_labels_is_refused_where_they_are_needed_with_the_topics_that_were_not_taken(tmp_path, ros2):
+    with pytest.raises(InputError, match=r"bag: has no topic of labels: name one, .*cgdet-replay shows what is found"):
+        list(read_labelled_frames(ros2.write(tmp_path / "bag", [image_row(ros2, 1, 100)]), need_labels=True))
+    rows = [image_row(ros2, 1, 100), ("/detections", DETECTIONS, 2, ros2.truth([], 100))]
+    with pytest.raises(InputError, match=r"no topic of labels \(/detections .*named like a detector's output\)"):
+        list(read_labelled_frames(ros2.write(tmp_path / "other", rows), need_labels=True))
+
+
+def test_a_class_map_onto_no_class_is_told_as_what_it_is(tmp_path, ros2):
+    with pytest.raises(InputError, match=r"^--class-map person=human: 'human' is none of the classes person, bicycle"):
+        labelled(ros2, tmp_path / "bag", [("ignore:person", 9, 9, 2, 2)], class_map={"person": "human"})
+
+
 def test_names_are_unique_even_where_stamps_are_not(tmp_path, ros2):
     rows = [image_row(ros2, record, stamp) for record, stamp in [(1, 0), (2, 0), (3, 5), (4, 0)]]
     names = [sample.name for sample in read_labelled_frames(ros2.write(tmp_path / "bag", rows))]
