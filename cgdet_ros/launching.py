@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, TimerAction
 from launch.launch_description import LaunchDescription
 from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.srv import GetState
 
 from cgdet_ros.launch_checks import check_arguments, overriding, read_yaml
 
@@ -22,6 +24,8 @@ _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILE
 _RESPAWN_DELAY_S = 2.0
 # from Ctrl-C to a harder signal: the frame in work is published and the network freed, on a busy machine too
 _STOP_TIMEOUT_S = "10"
+_LOOK_S = 0.1
+_LOOKS_PER_QUESTION = 30
 
 
 def description(
@@ -68,7 +72,6 @@ def detector(
     parameters: Mapping[str, Any],
     log_level: str,
     respawn: bool,
-    action: type[Node] = Node,
 ) -> Node:
     """The node with a file's parameters, by default the shipped one's, and `parameters` before them.
 
@@ -80,7 +83,7 @@ def detector(
     written = Path(launch_config.log_dir) / f"{full_name.strip('/').replace('/', '_')}.yaml"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
-    return action(
+    return Node(
         package="cgdet_ros",
         executable="detector",
         name=name,
@@ -95,6 +98,35 @@ def detector(
         output="screen",
         emulate_tty=True,
     )
+
+
+def once_started(full_name: str, if_active: list[Any], if_not: list[Any]) -> OpaqueFunction:
+    """What follows the start of a node that drives itself to active, whether it got there or not.
+
+    Such a node answers no service before. The events of its transitions are no help: they may be over before the
+    launch hears of the node.
+    """
+
+    def ask(context: Any) -> list[Any]:
+        client = get_ros_node(context).create_client(GetState, f"{full_name}/get_state")
+        asked: list[Any] = []
+
+        def look(context: Any) -> list[Any]:
+            if context.is_shutdown:
+                return []
+            answer = next((future.result() for future in asked if future.done()), None)
+            if answer is not None:
+                return if_active if answer.current_state.label == "active" else if_not
+            # an answer may be lost where its way is not known yet to the node
+            if client.service_is_ready() and (not asked or looks[0] % _LOOKS_PER_QUESTION == 0):
+                asked.append(client.call_async(GetState.Request()))
+            looks[0] += 1
+            return [TimerAction(period=_LOOK_S, actions=[OpaqueFunction(function=look)])]
+
+        looks = [0]
+        return look(context)
+
+    return OpaqueFunction(function=ask)
 
 
 def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: bool) -> Node:

@@ -8,10 +8,16 @@ ros2 launch cgdet_ros replay.launch.py bag:=/data/drive topic:=/thermal/image_ra
 import os
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit
-from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
+from launch_ros.actions import Node
 
 from cgdet_ros import launch_checks as checks
 from cgdet_ros import launching
@@ -103,7 +109,8 @@ def report(given, with_view):
 
 def ros2bag(given):
     """The node on simulated time, and the bag as soon as the node is active; the launch ends with either."""
-    parameters = {"use_sim_time": True, **{name: given[name] for name in ("model", "device") if given[name]}}
+    parameters = {"use_sim_time": True, "autostart": True}
+    parameters |= {name: given[name] for name in ("model", "device") if given[name]}
     node = launching.detector(
         SHARE,
         name="thermal_detector",
@@ -113,7 +120,6 @@ def ros2bag(given):
         parameters=parameters,
         log_level=checks.one_of("log_level", given["log_level"], checks.LOG_LEVELS),
         respawn=False,
-        action=LifecycleNode,
     )
     words = ["ros2", "bag", "play", given["bag"], "--clock", CLOCK_HZ, "--rate", given["rate"]]
     words += ["--disable-keyboard-controls", *(["--loop"] if checks.flag("loop", given["loop"]) else [])]
@@ -123,15 +129,11 @@ def ros2bag(given):
         output="screen",
         on_exit=Shutdown(reason="the bag has ended"),
     )
-    ready = OnStateTransition(target_lifecycle_node=node, goal_state="active", entities=[bag])
-    refused = OnStateTransition(
-        target_lifecycle_node=node,
-        start_state="configuring",
-        goal_state="unconfigured",
-        entities=[Shutdown(reason="the node could not be configured, see above")],
-    )
+    reason = "the node could not be configured, see above: nothing is played"
+    refused = [LogInfo(msg=reason), Shutdown(reason=reason)]  # a reason alone is not printed
+    started = launching.once_started(f"/{NAMESPACE}/thermal_detector", [bag], refused)
     gone = OnProcessExit(target_action=node, on_exit=[OpaqueFunction(function=end)])
-    return [*(RegisterEventHandler(handler) for handler in (ready, refused, gone)), node]
+    return [RegisterEventHandler(gone), node, started]
 
 
 def end(context):
