@@ -33,14 +33,14 @@ setup: ## .venv with torch, ROS 2 and cgdet in it
 setup-tests:
 	$(SETUP) --with-tests
 
-demo: check-bag setup ## a bag of synthetic streets, or BAG=path TOPIC=/t, through the node: report, video, figures
+demo: check-given setup ## a bag of synthetic streets, or BAG=path TOPIC=/t, through the node: report, video, figures
 	@BAG="$(BAG)" TOPIC="$(TOPIC)" MODEL="$(MODEL)" RATE="$(RATE)" SEED="$(SEED)" SECONDS_LONG="$(SECONDS)" \
 		OUT="$(OUT)" sh tools/demo.sh
 
-.PHONY: check-bag
-check-bag:
-	@test -z "$(BAG)" || test -e "$(BAG)" || { \
-		echo "cgdet demo: BAG=$(BAG): there is no such file or folder (relative paths start at $(CURDIR))" >&2; exit 2; }
+.PHONY: check-given
+check-given:
+	@for given in "BAG=$(BAG)" "MODEL=$(MODEL)"; do path="$${given#*=}"; test -z "$$path" || test -e "$$path" || { \
+		echo "cgdet demo: $$given: there is no such file or folder (relative paths start at $(CURDIR))" >&2; exit 2; }; done
 
 test: setup-tests ## lint, types, import contracts and every test
 	@sh tools/check.sh all

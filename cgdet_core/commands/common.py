@@ -108,6 +108,12 @@ def add_log_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def tell_of_log(log: Path, given: Path | None) -> None:
+    """That a look was logged, on standard error, where nobody asked for it: a file of the checkout has changed."""
+    if given is None:
+        print(f"cgdet: a look at a test split, noted in {log}", file=sys.stderr)
+
+
 def _count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"'{word}': give 0 or more")

@@ -22,6 +22,7 @@ from cgdet_core.commands.common import (
     print_losses,
     print_or_write_json,
     samples_of,
+    tell_of_log,
 )
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
@@ -98,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     if log is not None:
         for letter, figures in models.items():
             append_look(log, arguments.data, figures, f"cgdet compare, model {letter.upper()}", Path.cwd())
+        tell_of_log(log, arguments.log)
     comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
     figures = {
         **comparison.to_json(),
@@ -117,6 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
         again = samples_of(arguments, names, [])[0]
         of_models = str(arguments.a), str(arguments.b)
         write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
+        if arguments.json != "-":
+            print(f"report: {arguments.report}")
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from cgdet_core.commands.common import (
     print_losses,
     print_or_write_json,
     samples_of,
+    tell_of_log,
 )
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures, write_report = evaluate_recorded(arguments)
     if log is not None:
         append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
-        if arguments.log is None:
-            print(f"cgdet: a look at a test split: logged in {log}", file=sys.stderr)
+        tell_of_log(log, arguments.log)
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)

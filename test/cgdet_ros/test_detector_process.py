@@ -272,10 +272,10 @@ def test_a_topic_that_is_none_is_told_in_the_log_with_the_one_where_images_are(
     words = node_words(client.namespace, f"model:={tiny_model}", *limits)
     node = start(*words, "-r", "image:=imgae")
     assert node.line_with("score_treshold").strip().endswith("it is ignored: did you mean score_threshold?")
-    missing = node.line_with("no image yet")
+    missing = node.line_with("images are published on")
     # the client of the test publishes there
     name = client.namespace
-    assert f"on {name}/imgae (nobody publishes there); images are published on {name}/image" in missing
+    assert f"no image yet on {name}/imgae (nobody publishes there); images are published on {name}/image" in missing
     assert "[WARN]" in missing
     right = start(*node_words(client.namespace, f"model:={tiny_model}", *limits[:2]), "-r", "__node:=right")
     start("-c", CAMERA, client.namespace)
@@ -283,4 +283,4 @@ def test_a_topic_that_is_none_is_told_in_the_log_with_the_one_where_images_are(
     for process in (node, right):
         process.process.send_signal(signal.SIGINT)
         assert process.end() == 0
-    assert sum("no image yet" in line for line in node.lines) == 1
+    assert sum("nobody publishes there" in line for line in node.lines) < 3

@@ -35,9 +35,22 @@ def test_a_topic_on_which_nobody_publishes_is_told_once_with_those_on_which_othe
         True,
         "no image yet on /flir/image (nobody publishes there); images are published on /a/image, /b/image",
     )
-    assert watch.look(replace(waiting, active_s=60.0), None, "", TIMEOUT_S, nothing_elsewhere) is None
+    again = watch.look(replace(waiting, active_s=60.0), None, "", TIMEOUT_S, lambda: ["/a/image", "/b/image"])
+    assert again is None
     first = watch.look(replace(waiting, active_s=61.0), 0.2, "8x8 mono8", TIMEOUT_S, nothing_elsewhere)
     assert first == (False, "images on /flir/image again: 8x8 mono8")
+
+
+def test_another_reason_is_another_line() -> None:
+    watch, waiting = ImageWatch(), replace(ACTIVE, active_s=2.1)
+    first = watch.look(waiting, None, "", TIMEOUT_S, nothing_elsewhere)
+    assert first == (True, "no image yet on /flir/image (nobody publishes there)")
+    silent = replace(waiting, active_s=9.0, image_publishers=1)
+    assert watch.look(silent, None, "", TIMEOUT_S, nothing_elsewhere) == (
+        True,
+        "no image yet on /flir/image (1 publisher)",
+    )
+    assert watch.look(silent, None, "", TIMEOUT_S, nothing_elsewhere) is None
 
 
 def test_of_many_topics_five_are_named() -> None:
