@@ -94,11 +94,14 @@ def test_a_python_that_is_not_there_is_named_by_make(repository: Path, tmp_path:
     assert answer.stderr.splitlines()[0].startswith("cgdet set-up: python3.99 is not on PATH")
 
 
-def test_a_bag_that_is_not_there_ends_the_demo_before_the_set_up(repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["BAG=no/such bag", "MODEL=no.safetensors"])
+def test_a_bag_or_model_that_is_not_there_ends_the_demo_before_the_set_up(
+    word: str, repository: Path, tmp_path: Path
+) -> None:
     folder = _checkout(repository, tmp_path)
-    answer = _make(folder, "demo", "BAG=no/such bag")
+    answer = _make(folder, "demo", word)
     assert answer.returncode != 0
-    assert answer.stderr.splitlines()[0].startswith("cgdet demo: BAG=no/such bag: there is no such file or folder")
+    assert answer.stderr.splitlines()[0].startswith(f"cgdet demo: {word}: there is no such file or folder")
     assert not (folder / ".venv").exists()
 
 
