@@ -292,9 +292,14 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
                 [self.resolve_topic_name(name) for name in ("overlay", "overlay/compressed")],
             ),
         )
-        if line is not None:
-            is_warning, text = line
-            (self.get_logger().warning if is_warning else self.get_logger().info)(text)
+        if line is None:
+            return
+        is_warning, text = line
+        # two lines: rclpy holds a place in the code to the severity that it had first
+        if is_warning:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
 
 def _check_arguments(arguments: list[str] | None) -> None:
@@ -326,7 +331,9 @@ def main(arguments: list[str] | None = None) -> int:
             if warning:
                 node.get_logger().warning(warning)
         except (InputError, ParameterException, RuntimeError) as error:  # rcl's own refusals are RuntimeErrors
-            print(f"thermal_detector: {' '.join(str(error).split())}", file=sys.stderr)
+            text = " ".join(str(error).split())
+            remedy = ": write names as in -r __ns:=/front -r image:=/flir/image_raw" if "remap rule" in text else ""
+            print(f"thermal_detector: {text}{remedy}", file=sys.stderr)
             return 2
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -158,10 +158,13 @@ def test_a_missing_model_leaves_the_node_alive_until_it_is_asked_to_end(
 def test_help_shows_an_example_and_starts_nothing_and_words_that_are_none_end_it(start: Callable[..., Process]) -> None:
     helped = start("-m", "cgdet_ros.detector_node", "--help")
     wrong = start("-m", "cgdet_ros.detector_node", "--modle", "x", "--ros-args", "-r", "__ns:=/x")
+    slash = start("-m", "cgdet_ros.detector_node", "--ros-args", "-r", "__ns:=x")
     assert helped.end() == 0
     assert any("cgdet-detector --ros-args -r image:=" in line for line in helped.lines)
     assert wrong.end() == 2
     assert any("unrecognized arguments: --modle x" in line for line in wrong.lines)
+    assert slash.end() == 2
+    assert slash.lines[-1].strip().endswith("write names as in -r __ns:=/front -r image:=/flir/image_raw")
     assert not any("configured" in line for line in helped.lines + wrong.lines)
 
 
@@ -209,6 +212,11 @@ def test_a_camera_that_is_killed_stopped_and_returns_is_told_of_and_no_frame_is_
     assert stamps == sorted(set(stamps))
     node.process.send_signal(signal.SIGINT)
     assert node.end() == 0
+    said = "".join(node.lines)
+    topic = f"{client.namespace}/image"
+    coming, stopped = said.index(f"images on {topic}"), said.index(f"no image on {topic} for")
+    assert coming < stopped < said.index(f"images on {topic} again: 96x64", stopped)
+    assert "nothing on /diagnostics" not in said
     assert not any("Traceback" in line for line in node.lines)
 
 
