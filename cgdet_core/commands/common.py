@@ -156,14 +156,22 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
 
 
 def samples_of(
-    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss]
+    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss], again: bool = False
 ) -> tuple[Iterable[Sample], int | None]:
-    """What the data arguments name, and how many where that is known; see evaluation.offline.open_samples."""
+    """What the data arguments name, and how many where that is known; see evaluation.offline.open_samples.
+
+    What is odd about a set is told on standard error, but not where it is opened again.
+    """
+    from cgdet_core.data.coco import CocoSet
     from cgdet_core.evaluation.offline import open_samples
 
     class_map = parse_class_map(arguments.class_map)
     topics = arguments.topic, arguments.truth_topic
-    return open_samples(arguments.data, class_names, *topics, class_map, arguments.damaged, losses)
+    samples, count = open_samples(arguments.data, class_names, *topics, class_map, arguments.damaged, losses)
+    if isinstance(samples, CocoSet) and not again:
+        for oddity in samples.oddities:
+            print(f"cgdet: warning: {oddity}", file=sys.stderr)
+    return samples, count
 
 
 def decimals(value: float | None) -> str:

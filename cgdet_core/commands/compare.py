@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.evaluation.compare_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
-        again = samples_of(arguments, names, [])[0]
+        again = samples_of(arguments, names, [], again=True)[0]
         of_models = str(arguments.a), str(arguments.b)
         write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
         if arguments.json != "-":

@@ -111,7 +111,7 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
         from cgdet_core.evaluation.offline_report import write_offline_report
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
-        again = samples_of(arguments, names, [])[0]
+        again = samples_of(arguments, names, [], again=True)[0]
         write_offline_report(arguments.report, result, again, metrics, thresholds, facts, shlex.join(words))
 
     return metrics.to_json({**measured(predictor, result), **facts}), write_report

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os.path
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
+from cgdet_core.data.coco_oddities import oddities, within_frame
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
 
@@ -48,11 +50,12 @@ class CocoRecord:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """A COCO set; images are read when a sample is asked for."""
+    """A COCO set; images are read when a sample is asked for. oddities: what is odd about it, a line each."""
 
     path: Path
     class_names: tuple[str, ...]
     records: tuple[CocoRecord, ...]
+    oddities: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -135,7 +138,8 @@ def load_coco(
     )
     if not records:
         raise InputError(f"{path}: lists no image")
-    return CocoSet(path, names, records)
+    found = oddities(document, ((record.file_name, record.truth) for record in records))
+    return CocoSet(path, names, records, tuple(f"{path}: {line}" for line in found))
 
 
 def labelled_images(
@@ -148,16 +152,12 @@ def labelled_images(
     for target in mapping.values():
         if target != IGNORE and target not in names:
             raise InputError(f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}")
-    targets: dict[int, int | None] = {}
-    for category in _numbered(document, "categories", path):
-        name = str(category.get("name"))
-        target = mapping.get(name, name)
-        if target != IGNORE and target not in names:
-            raise InputError(
-                f"{path}: category '{name}' is none of the classes {', '.join(names)}: map it, for example "
-                f"--class-map {name}={names[-1]} or {name}=ignore (class_map in a recipe)"
-            )
-        targets[category["id"]] = None if target == IGNORE else names.index(target)
+    categories = {category["id"]: str(category.get("name")) for category in _numbered(document, "categories", path)}
+    unknown = [name for name in categories.values() if mapping.get(name, name) not in (*names, IGNORE)]
+    if unknown:
+        raise InputError(_unmapped(path, unknown, names))
+    by_id = {number: mapping.get(name, name) for number, name in categories.items()}
+    targets = {number: None if target == IGNORE else names.index(target) for number, target in by_id.items()}
     labelled = np.isin(np.arange(len(names)), [target for target in targets.values() if target is not None])
 
     images = {image["id"]: image for image in _numbered(document, "images", path)}
@@ -202,11 +202,25 @@ def _truth(
             boxes.append(box)
             class_ids.append(class_id)
             ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
+    within = clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width)
+    kept = within_frame(within)
     return GroundTruth(
-        clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width),
-        np.array(class_ids, np.int64),
-        np.array(ignore, np.bool_),
+        within[kept],
+        np.array(class_ids, np.int64)[kept],
+        np.array(ignore, np.bool_)[kept],
         None if labelled.all() else labelled,
+    )
+
+
+def _unmapped(path: Path, unknown: Sequence[str], names: tuple[str, ...]) -> str:
+    """The line that refuses categories which are no classes; what it proposes can be copied and corrected."""
+    one = len(unknown) == 1
+    same = {name.casefold(): name for name in names}
+    words = [f"{name}={same.get(name.casefold(), IGNORE)}" for name in unknown]
+    return (
+        f"{path}: {'category' if one else 'categories'} {', '.join(map(repr, unknown))} {'is' if one else 'are'} none "
+        f"of the classes {', '.join(names)}: map {'it' if one else 'each'} to one of them or to {IGNORE}, such as "
+        f"--class-map {shlex.join(words)} (in a recipe: class_map of the source)"
     )
 
 
@@ -217,7 +231,9 @@ def _record(path: Path, image: dict[str, Any], truth: GroundTruth) -> CocoRecord
         raise InputError(f"{where} has the light '{light}': give {' or '.join(LIGHTS)}, or null")
     image_path = path.parent / file_name
     if not os.path.isfile(image_path):
-        raise InputError(f"{image_path}: image named by {path.name} is missing: keep images beside the JSON")
+        raise InputError(
+            f"{image_path}: image named by {path.name} is missing: file names are taken from the JSON's folder"
+        )
     rgb_name, valid_name = _text(image, "rgb_file_name", where), _text(image, "rgb_valid_file_name", where)
     return CocoRecord(
         image_id=image["id"],

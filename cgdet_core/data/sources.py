@@ -13,9 +13,9 @@ from tqdm import tqdm
 from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
 from cgdet_core.data.bag_pairs import encode_png
 from cgdet_core.data.bag_source import BagSource, open_bag_source
-from cgdet_core.data.blocks import block_of_name
 from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.frame_store import FrameStore
+from cgdet_core.data.held_out import split_held_out
 from cgdet_core.data.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
 from cgdet_core.data.sampling import restrict_to
 from cgdet_core.errors import InputError
@@ -39,29 +39,13 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """One set, read."""
+    """One set, read. oddities: what is odd about it and yet no error, a line each."""
 
     name: str
     weight: float
     frames: tuple[CachedFrame, ...]
     polarity_free: bool
-
-
-def split_held_out(records: Sequence[CocoRecord], fold: int) -> tuple[list[CocoRecord], list[CocoRecord]]:
-    """(training, held out): of the blocks of 50 frame numbers present, every fifth from `fold` is held out.
-
-    The blocks are those of `block_of_name`. Raises InputError where a name holds no frame number.
-    """
-    blocks = []
-    for record in records:
-        block = block_of_name(record.file_name)
-        if block is None:
-            raise InputError(f"{record.path}: has no frame number in its name, so no block can be held out")
-        blocks.append(block)
-    held = set(sorted(set(blocks))[fold::5])
-    training = [record for record, block in zip(records, blocks, strict=True) if block not in held]
-    held_out = [record for record, block in zip(records, blocks, strict=True) if block in held]
-    return training, held_out
+    oddities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ def load_sources(
         else:
             pairs = _streamed(opened.bag, opened, recipe, held_out, store)
         frames = _cache(pairs, count, config.path, recipe, progress, store)
-        sources.append(Source(config.path, config.weight, frames, config.grey_rgb))
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.oddities))
     if recipe.synthetic.frames:
         frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, store)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
@@ -110,41 +94,55 @@ def load_sources(
 
 
 def load_held_out(recipe: Recipe, folder: Path) -> CocoSet | None:
-    """The frames that a recipe holds out of its COCO sets, as `load_sources` gives them; None where it holds none out.
+    """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out.
 
-    InputError where it holds out frames of a bag, which only reading it whole would give.
+    A bag is read through for them, and they stay in memory, without their RGB.
     """
     held_out: list[CocoRecord] = []
     for config in recipe.sources:
-        if config.hold_out_fold is not None:
-            if config.is_bag:
-                raise InputError(
-                    f"{config.path}: is a bag, whose held-out frames cannot be had alone: give a COCO JSON"
-                )
-            held_out += _open(config, folder, recipe).held_out
+        if config.hold_out_fold is None:
+            continue
+        opened = _open(config, folder, recipe)
+        if opened.bag is None:
+            held_out += opened.held_out
+            continue
+        held = {record.image_id: replace(record, rgb_path=None) for record in opened.held_out}
+        held_out += [record for record, _ in opened.bag.stream(held, False)]
     return CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
 
 
 def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
     names, bag = recipe.model.class_names, None
     if config.is_bag:
+        _existing(folder, config.path)
         bag = open_bag_source(config, folder, names, recipe.uses_rgb and config.rgb != "none")
         coco = bag.records(names)
     else:
-        coco = load_coco(folder / config.path, names, config.class_map)
+        coco = load_coco(_existing(folder, config.path), names, config.class_map)
         labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
         coco = replace(coco, records=tuple(labelled)) if labelled else coco
     if config.labelled_classes is not None:
         coco = restrict_to(coco, config.labelled_classes)
     if config.hold_out_fold is None:
         return _Opened(config, coco, (), bag)
-    training, held = split_held_out(coco.records, config.hold_out_fold)
-    if not training or not held:
+    split = split_held_out(coco.records, config.hold_out_fold)
+    if not split.training or not split.held_out:
         raise InputError(
-            f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(training)} frames to train and "
-            f"{len(held)} to validate: leave it out, or choose another fold"
+            f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
+            f"{len(split.held_out)} to validate, for they are {split.words()}: choose another fold, name each image's "
+            "scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
         )
-    return _Opened(config, replace(coco, records=tuple(training)), tuple(held), bag)
+    oddities = coco.oddities + ((f"{coco.path}: {split.odd}",) if split.odd else ())
+    return _Opened(config, replace(coco, records=split.training, oddities=oddities), split.held_out, bag)
+
+
+def _existing(folder: Path, path: str) -> Path:
+    if not (folder / path).exists():
+        raise InputError(
+            f"{folder / path}: there is no such file or folder: the recipe's sources are looked for in the folder that "
+            f"--data names ({folder}); a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
+        )
+    return folder / path
 
 
 def _check_rgb(sets: Sequence[_Opened], synthetic: SyntheticSourceConfig) -> None:

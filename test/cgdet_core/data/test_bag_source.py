@@ -14,7 +14,7 @@ from cgdet_core.data.bag_extract import extract_bag
 from cgdet_core.data.bag_pairs import open_paired
 from cgdet_core.data.dataset import TrainingBatches
 from cgdet_core.data.registration import Registration, load_registration, save_registration
-from cgdet_core.data.sources import load_sources
+from cgdet_core.data.sources import load_held_out, load_sources
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -81,8 +81,12 @@ def test_a_bag_teaches_to_the_bit_what_its_extracted_set_teaches(folder, with_rg
     assert held_set is not None
     assert len(held_bag) == 45
     assert [record.file_name for record in held_bag.records] == [record.file_name for record in held_set.records]
-    for one, other in zip(held_bag, held_set, strict=True):
+    alone = load_held_out(a_recipe(bag), folder)
+    assert alone is not None
+    assert [record.rgb_path for record in alone.records] == [None] * 45
+    for one, other, third in zip(held_bag, held_set, alone, strict=True):
         assert (one.frame.image == other.frame.image).all()
+        assert (one.frame.image == third.frame.image).all()
         assert one.truth is not None
         assert other.truth is not None
         assert one.truth.boxes_xyxy_px.tolist() == other.truth.boxes_xyxy_px.tolist()
@@ -126,7 +130,7 @@ def test_the_labels_of_the_topic_that_is_named_are_taken(folder):
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"path": "nowhere"}, "nowhere: no such bag"),
+        ({"path": "nowhere"}, "nowhere: there is no such file or folder.*--data"),
         ({"path": "bag", "image_topic": "/lidar"}, "no topic '/lidar'"),
         ({"path": "bag", "labels": "/thermal"}, "labels are vision_msgs/msg/Detection2DArray"),
         ({"path": "bag", "labels": "none.json"}, r"none\.json: cannot be read"),

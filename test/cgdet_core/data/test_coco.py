@@ -346,3 +346,47 @@ def test_an_image_may_name_where_its_rgb_is_valid_and_which_classes_are_labelled
     path.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
     with pytest.raises(InputError, match=r"image 2: its labelled is \['truck'\]: give a list of the classes person"):
         load_coco(path)
+
+
+def test_every_category_that_is_no_class_is_told_at_once_in_words_to_copy(tmp_path: Path) -> None:
+    names = ("Person", "bicycle", "delivery van", "dog")
+    path = write_set(tmp_path, categories=[{"id": 3 + k, "name": name} for k, name in enumerate(names)])
+    with pytest.raises(InputError) as refused:
+        load_coco(path)
+    said = str(refused.value)
+    assert "categories 'Person', 'delivery van', 'dog' are none of the classes person, bicycle, car" in said
+    assert "--class-map Person=person 'delivery van=ignore' dog=ignore (" in said
+    mapping = {"Person": "person", "delivery van": "ignore", "dog": "ignore"}
+    assert load_coco(path, class_map=mapping).records[0].truth.class_ids.tolist() == [0]
+
+
+def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
+    labels = [
+        a_label(1, box=(-4, -4, 10, 10)),
+        a_label(2, box=(20, 2, 3, 4)),
+        a_label(3, 2, box=(4, 2, 0, 4)),
+        a_label(4, 2, box=(-5, 2, 4, 4), iscrowd=1),
+    ]
+    coco = load_coco(write_set(tmp_path, annotations=labels))
+    assert [record.truth.boxes_xyxy_px.tolist() for record in coco.records] == [[[0, 0, 6, 6]], []]
+    assert [len(record.truth.ignore) for record in coco.records] == [1, 0]
+    (line,) = coco.oddities
+    assert line == f"{coco.path}: 3 boxes without an area within the frame left out (the first in images/1.png)"
+
+
+def test_labels_and_files_that_stand_there_twice_are_told_and_kept(tmp_path: Path) -> None:
+    labels = [
+        a_label(1),
+        a_label(2, box=(1.0, 2.0, 3.0, 4.0)),
+        a_label(3, category=9),  # of another class
+        a_label(4, box=(1, 2, 3, 5)),
+        a_label(5, 2, box=(4, 4, 2, 2), iscrowd=1),
+        a_label(6, 2, box=(4, 4, 2, 2), iscrowd=1),  # regions to ignore may overlap
+    ]
+    images = [an_image(1), an_image(2), an_image(3) | {"file_name": "images/2.png"}]
+    coco = load_coco(write_set(tmp_path, images=images, annotations=labels))
+    assert [len(record.truth.boxes_xyxy_px) for record in coco.records] == [4, 2, 0]
+    boxes, files = coco.oddities
+    assert "1 box of the same class in the same place as another one (the first in images/1.png)" in boxes
+    assert "1 file listed more than once (the first is images/2.png)" in files
+    assert load_coco(write_set(tmp_path)).oddities == ()

@@ -20,41 +20,11 @@ from cgdet_core.config import (
     TrainConfig,
     settings_from_mapping,
 )
-from cgdet_core.data.coco import CocoRecord, read_image
+from cgdet_core.data.coco import read_image
 from cgdet_core.data.coco_write import CocoDraft, image_entry
-from cgdet_core.data.sources import Source, load_sources, split_held_out
+from cgdet_core.data.sources import Source, load_sources
 from cgdet_core.data.synthetic import synthetic_training_sample
 from cgdet_core.errors import InputError
-from cgdet_core.types import GroundTruth
-
-
-def a_record(name: str) -> CocoRecord:
-    return CocoRecord(0, name, Path(name), (1, 1), GroundTruth.empty(), None, None, None)
-
-
-def test_folds_hold_out_whole_blocks_disjoint_and_together_all_of_them() -> None:
-    records = [a_record(f"seq2/{number:05d}N.png") for number in range(0, 1200, 7)]
-    held_names: list[str] = []
-    for fold in range(5):
-        training, held = split_held_out(records, fold)
-        assert sorted(r.file_name for r in training + held) == sorted(r.file_name for r in records)
-        blocks = [{int(r.file_name[5:10]) // 50 for r in part} for part in (training, held)]
-        assert not blocks[0] & blocks[1]
-        # 24 blocks, all present: every fifth
-        assert blocks[1] == set(range(fold, 24, 5))
-        held_names += [r.file_name for r in held]
-    assert sorted(held_names) == sorted(r.file_name for r in records)
-
-
-def test_the_frame_number_is_the_last_one_in_the_name() -> None:
-    training, held = split_held_out([a_record("day9/cam1_00049.png"), a_record("day9/cam1_00050.png")], 1)
-    assert [r.file_name for r in held] == ["day9/cam1_00050.png"]
-    assert len(training) == 1
-
-
-def test_a_name_without_a_number_cannot_be_held_out() -> None:
-    with pytest.raises(InputError, match=r"night/street\.png.*no frame number"):
-        split_held_out([a_record("night/street.png")], 0)
 
 
 def write_set(folder: Path, numbers: list[int]) -> None:
@@ -104,7 +74,13 @@ def test_without_folds_nothing_is_held_out(tmp_path: Path) -> None:
 def test_a_fold_that_leaves_one_side_empty_is_refused(tmp_path: Path, fold: int) -> None:
     write_set(tmp_path / "one", [0, 1])
     recipe = Recipe(sources=(SourceConfig(path="one/set.json", class_map={"human": "person"}, hold_out_fold=fold),))
-    with pytest.raises(InputError, match=f"hold_out_fold {fold}"):
+    with pytest.raises(InputError, match=f"hold_out_fold {fold}.*they are of 1 block of 50 frame numbers"):
+        load_sources(recipe, tmp_path, progress=False)
+
+
+def test_a_set_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_in(tmp_path: Path) -> None:
+    recipe = Recipe(sources=(SourceConfig(path="msrs/thermal_train.json"),))
+    with pytest.raises(InputError, match=r"thermal_train\.json: there is no such file.*--data names.*own\.yaml"):
         load_sources(recipe, tmp_path, progress=False)
 
 
