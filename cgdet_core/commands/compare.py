@@ -21,9 +21,9 @@ from cgdet_core.commands.common import (
     parse_class_map,
     print_losses,
     print_or_write_json,
-    samples_of,
     tell_of_log,
 )
+from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
 
@@ -61,6 +61,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
     add_data_arguments(parser)
+    add_run_argument(parser)
     add_log_argument(parser)
     add_device_arguments(parser)
     add_backend_argument(parser)
@@ -92,8 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
             "give two models of the same classes in the same order"
         )
     losses: list[Loss] = []
-    from_bag = arguments.data.suffix != ".json"
-    result = run_paired(a, b, *samples_of(arguments, names, losses), from_bag, telemetry_rows=arguments.telemetry_rows)
+    judged = judged_frames(arguments, names, losses)
+    for predictor in (a, b):
+        warn_of_known(predictor.model_path, predictor.info, judged.folds)
+    from_bag = arguments.run_folder is None and arguments.data.suffix != ".json"
+    result = run_paired(a, b, judged.samples, judged.count, from_bag, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
     if log is not None:
@@ -105,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         **comparison.to_json(),
         "ms_ratio": result.ms_ratio(),
         "data": str(arguments.data),
+        "held_out": None if arguments.run_folder is None else judged.words(),
         "frames_without_labels": result.a.unlabelled,
         "damage": [str(loss) for loss in losses],
         "models": models,
@@ -116,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.evaluation.compare_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
-        again = samples_of(arguments, names, [], again=True)[0]
+        words += [] if arguments.run_folder is None else ["--run", str(arguments.run_folder)]
+        again = judged_frames(arguments, names, [], again=True).samples
         of_models = str(arguments.a), str(arguments.b)
         write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
         if arguments.json != "-":

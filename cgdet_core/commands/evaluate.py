@@ -22,9 +22,10 @@ from cgdet_core.commands.common import (
     parse_class_map,
     print_losses,
     print_or_write_json,
-    samples_of,
     tell_of_log,
 )
+from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
+from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
@@ -48,6 +49,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
     add_data_arguments(parser)
+    add_run_argument(parser, "its model (unless --model names one) on ")
     add_log_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -60,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     parse_class_map(arguments.class_map)  # a wrong one is told before the model is loaded
     check_data(arguments.data)
+    if arguments.run_folder is not None and arguments.detections is not None:
+        raise InputError("--run measures a model, --detections what was recorded: give one of them")
     check_json_place(arguments.json)
     if arguments.report is not None:
         check_can_write(arguments.report)
@@ -88,15 +92,21 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.evaluation.offline import run_offline
 
-    predictor = load_predictor(arguments)
+    model, run = arguments.model, arguments.run_folder
+    if run is not None:
+        model = model or run / "model.safetensors"
+    predictor = load_predictor(arguments, model)
     names = predictor.info.class_names
     losses: list[Loss] = []
-    result = run_offline(predictor, *samples_of(arguments, names, losses), telemetry_rows=arguments.telemetry_rows)
+    judged = judged_frames(arguments, names, losses)
+    warn_of_known(predictor.model_path, predictor.info, judged.folds)
+    result = run_offline(predictor, judged.samples, judged.count, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
     facts = {
         "data": str(arguments.data),
+        "held_out": None if run is None else judged.words(),
         "model": predictor.model_path.name,
         "model_sha256": predictor.model_sha256,
         "device": predictor.device,
@@ -111,7 +121,8 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
         from cgdet_core.evaluation.offline_report import write_offline_report
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
-        again = samples_of(arguments, names, [], again=True)[0]
+        words += [] if run is None else ["--run", str(run)]
+        again = judged_frames(arguments, names, [], again=True).samples
         write_offline_report(arguments.report, result, again, metrics, thresholds, facts, shlex.join(words))
 
     return metrics.to_json({**measured(predictor, result), **facts}), write_report

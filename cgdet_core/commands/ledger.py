@@ -156,6 +156,8 @@ def _foreign_set(path: Path, figures: dict[str, Any], model: Path, trained_on: l
 
     if "data" not in figures or figures.get("model_sha256") != sha256_of(model):
         raise InputError(f"{path}: is not about {model}: run `cgdet evaluate --model {model} --json {path}` again")
+    if figures.get("held_out"):
+        raise InputError(f"{path}: is about {figures['held_out']}, held out of a run: leave out --figures")
     data = Path(figures["data"]).parts
     for source in trained_on:
         parts = Path(source).parts
@@ -173,7 +175,7 @@ def _json(path: Path, without: str) -> dict[str, Any]:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    from cgdet_core.commands.thresholds import words_of_folds
+    from cgdet_core.commands.judged import words_of_folds
     from cgdet_core.evaluation.ledger import read_ledger, summarise
 
     rows = read_ledger(arguments.ledger)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,14 @@ from cgdet_core.commands.common import (
     load_predictor,
     print_losses,
     print_or_write_json,
-    samples_of,
 )
+from cgdet_core.commands.judged import Judged, add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.matching import EvaluatedFrame
     from cgdet_core.evaluation.metrics import Metrics
-    from cgdet_core.runtime.model_file import ModelInfo
-    from cgdet_core.types import Sample
 
 
 def add(subparsers: Subparsers) -> None:
@@ -41,13 +38,7 @@ def add(subparsers: Subparsers) -> None:
         "  cgdet thresholds --run runs/held_out --data DIR --into runs/all/model.safetensors --write out.safetensors",
     )
     add_data_arguments(parser)
-    parser.add_argument(
-        "--run",
-        type=Path,
-        metavar="RUN",
-        dest="run_folder",
-        help="its model, on the blocks that its recipe holds out; --data is the folder that its paths start from",
-    )
+    add_run_argument(parser, "its model, on ")
     parser.add_argument("--write", type=Path, metavar="F", help="a copy of the model with these thresholds")
     parser.add_argument(
         "--into", type=Path, metavar="MODEL", help="the model to copy, where it is another one of the same recipe"
@@ -76,12 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.into or predictor.model_path
     if arguments.write is not None and read_info(target).class_names != names:
         raise InputError(f"{target}: its classes are not those of {predictor.model_path}: give one of the same recipe")
-    data, samples, count = _frames(arguments, predictor.info, losses)
-    result = run_offline(predictor, samples, count, telemetry_rows=arguments.telemetry_rows)
+    chosen = _frames(arguments, names, losses)
+    warn_of_known(predictor.model_path, predictor.info, chosen.folds)
+    result = run_offline(predictor, chosen.samples, chosen.count, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {
-        "data": data,
+        "data": chosen.words(),
         "frames": metrics.images,
         "model_sha256": predictor.model_sha256,
         "precision": predictor.precision,
@@ -89,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         "per_class": metrics.operating_point,
     }
     if arguments.json != "-":
-        print(_summary(metrics, data))
+        print(_summary(metrics, chosen.words()))
     if arguments.write is not None:
         write_thresholds(arguments.write, target, thresholds, facts)
         if arguments.json != "-":
@@ -106,11 +98,6 @@ def choose_thresholds(frames: Sequence[EvaluatedFrame], class_names: Sequence[st
     return thresholds, evaluate(frames, class_names, thresholds)
 
 
-def words_of_folds(folds: Mapping[str, int | None]) -> str:
-    """Set -> fold, in words."""
-    return ", ".join(f"{path} fold {fold}" for path, fold in folds.items())
-
-
 def write_thresholds(path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]) -> None:
     """A copy of `model` at `path` (which may be `model`) with these thresholds, and on what they were chosen."""
     from cgdet_core.runtime.model_file import load_model, save_model
@@ -121,46 +108,15 @@ def write_thresholds(path: Path, model: Path, thresholds: Mapping[str, float], f
     save_model(path, detector, info.model_copy(update={"postprocess": postprocess, "training": training}))
 
 
-def _frames(
-    arguments: argparse.Namespace, info: ModelInfo, losses: list[Loss]
-) -> tuple[str, Iterable[Sample], int | None]:
-    """What the frames are, in words, and they themselves; InputError where nothing may be chosen on them."""
-    from cgdet_core.evaluation.look_log import is_test_split, set_name
+def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss]) -> Judged:
+    """InputError where nothing may be chosen on them."""
+    from cgdet_core.evaluation.look_log import is_test_split
     from cgdet_core.evaluation.offline import check_data
 
     check_data(arguments.data)
-    if arguments.run_folder is not None:
-        if arguments.topic or arguments.truth_topic or arguments.class_map:
-            raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
-        from cgdet_core.config import load_recipe
-        from cgdet_core.data.sources import load_held_out
-
-        recipe = load_recipe(arguments.run_folder / "recipe.yaml")
-        held_out = load_held_out(recipe, arguments.data)
-        if held_out is None:
-            raise InputError(f"{arguments.run_folder}: held no frames out: leave out --run and name a set with --data")
-        folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
-        _warn_of_known(info, folds)
-        return words_of_folds(folds), held_out, len(held_out)
-    if is_test_split(arguments.data):
+    if arguments.run_folder is None and is_test_split(arguments.data):
         raise InputError(f"{arguments.data}: is a test split: choose thresholds on frames held out of training")
-    name = set_name(arguments.data)
-    _warn_of_known(info, {name: None})
-    samples, count = samples_of(arguments, info.class_names, losses)
-    return name, samples, count
-
-
-def _warn_of_known(info: ModelInfo, folds: Mapping[str, int | None]) -> None:
-    """Tell where the model has learnt from the frames. folds: set -> the fold that is used of it, None: all of it."""
-    recipe = info.training.get("recipe")
-    sources = recipe.get("sources", ()) if isinstance(recipe, dict) else ()
-    for source in sources:
-        path, fold = source["path"], source["hold_out_fold"]
-        for used, of_it in folds.items():
-            if Path(used).parts[-len(Path(path).parts) :] == Path(path).parts and (fold is None or fold != of_it):
-                print(
-                    f"cgdet: the model has learnt from frames of {path}: thresholds say little there", file=sys.stderr
-                )
+    return judged_frames(arguments, class_names, losses)
 
 
 def _summary(metrics: Metrics, data: str) -> str:

@@ -102,7 +102,8 @@ def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str,
 
 def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
-    from cgdet_core.commands.thresholds import choose_thresholds, words_of_folds, write_thresholds
+    from cgdet_core.commands.judged import words_of_folds
+    from cgdet_core.commands.thresholds import choose_thresholds, write_thresholds
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor

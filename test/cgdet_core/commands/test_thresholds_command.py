@@ -121,8 +121,45 @@ def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
     assert found["per_class"] == held_out["operating_point"] == info.training["operating_point"]["per_class"]
     assert found["thresholds"] == info.postprocess.class_thresholds
     assert capsys.readouterr().err == ""
-    assert main(["thresholds", "--data", str(streets), "--model", str(run / "model.safetensors"), *EXACT]) == 0
-    assert "has learnt from frames of streets.json" in capsys.readouterr().err
+    learnt = f"cgdet: warning: {run / 'model.safetensors'} has learnt from frames of streets.json"
+    for command in ("thresholds", "evaluate"):
+        assert main([command, "--data", str(streets), "--model", str(run / "model.safetensors"), *EXACT]) == 0
+        assert learnt in capsys.readouterr().err
+
+
+def test_models_are_judged_by_what_a_run_held_out(
+    streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run, figures = str(streets.parent), tmp_path / "run", tmp_path / "figures.json"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("sources: [{path: streets.json, hold_out_fold: 2}]\n")
+    (run / "model.safetensors").write_bytes(default_model_path().read_bytes())
+    # the frame of the third block, as a set of its own
+    document = json.loads(streets.read_text())
+    document["images"] = [image for image in document["images"] if image["file_name"] == "00100.png"]
+    document["annotations"] = [each for each in document["annotations"] if each["image_id"] == 2]
+    alone = streets.with_name("alone.json")
+    alone.write_text(json.dumps(document))
+    report = tmp_path / "page.html"
+    found = []
+    for words in (["--run", str(run), "--data", folder, "--report", str(report)], ["--data", str(alone)]):
+        assert main(["evaluate", *words, "--json", str(figures), *EXACT]) == 0
+        found.append(json.loads(figures.read_text()))
+    for key in ("map", "map50", "per_class", "operating_point", "images"):
+        assert found[0][key] == found[1][key]
+    assert [each["held_out"] for each in found] == ["streets.json fold 2", None]
+    assert f"--run {run}" in report.read_text()
+    model = str(run / "model.safetensors")
+    assert main(["compare", model, model, "--run", str(run), "--data", folder, "--json", str(figures), *EXACT]) == 0
+    compared = json.loads(figures.read_text())
+    assert (compared["images"], compared["held_out"]) == (1, "streets.json fold 2")
+    assert compared["overall"]["map"]["a"] == pytest.approx(found[0]["map"])
+    assert "is no folder" in refusal(capsys, "evaluate", "--run", run, "--data", streets)
+    words = ["evaluate", "--run", run, "--data", folder]
+    assert "--class-map" in refusal(capsys, *words, "--class-map", "truck=car")
+    assert "--detections" in refusal(capsys, *words, "--detections", folder)
+    (run / "recipe.yaml").write_text("model: {class_names: [dog]}\nsources: [{path: streets.json}]\n")
+    assert "is of the classes dog, the model knows person" in refusal(capsys, *words)
 
 
 def test_what_cannot_be_chosen_on_or_written_is_one_line(
