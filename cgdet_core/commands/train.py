@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
         if world.leads:
             check_json_place(arguments.json)
-            _say_other_activation(arguments.init, recipe)
+            _say_of_start(arguments.init, recipe)
         teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)
         try:
@@ -76,16 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _say_other_activation(init: Path | None, recipe: Recipe) -> None:
+def _say_of_start(init: Path | None, recipe: Recipe) -> None:
     from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.training.start import words_of_start
 
-    learned = None if init is None else read_info(init).model.activation
-    if learned not in (None, recipe.model.activation):
-        wanted = recipe.model.activation
-        print(
-            f"{init} learned with {learned}, this run has {wanted}: model.activation={learned} keeps it",
-            file=sys.stderr,
-        )
+    for line in [] if init is None else words_of_start(read_info(init), recipe.model):
+        print(f"{init} {line}", file=sys.stderr)
 
 
 def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:

@@ -75,3 +75,19 @@ def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
         )
         records.append(replace(record, truth=restricted))
     return replace(coco, records=tuple(records))
+
+
+def in_classes(truth: GroundTruth, names: Sequence[str], wanted: Sequence[str]) -> GroundTruth:
+    """Labels of the classes `names` as those of `wanted`: other boxes leave, and what `names` lacks is unlabelled."""
+    if tuple(names) == tuple(wanted):
+        return truth
+    place = np.array([wanted.index(name) if name in wanted else -1 for name in names], np.int64)
+    kept = place[truth.class_ids] >= 0
+    known = np.ones(len(names), np.bool_) if truth.labelled is None else truth.labelled
+    labelled = np.array([name in names and bool(known[list(names).index(name)]) for name in wanted])
+    return GroundTruth(
+        truth.boxes_xyxy_px[kept],
+        place[truth.class_ids[kept]],
+        truth.ignore[kept],
+        None if labelled.all() else labelled,
+    )

@@ -17,10 +17,10 @@ from cgdet_core.data.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.frame_store import FrameStore
 from cgdet_core.data.held_out import split_held_out
 from cgdet_core.data.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
-from cgdet_core.data.sampling import restrict_to
+from cgdet_core.data.sampling import in_classes, restrict_to
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import BoolArray, Frame, GroundTruth, ImageArray, Sample
+from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,16 @@ def _streamed(
 def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
     from cgdet_core.data.synthetic import synthetic_training_sample
 
+    names = recipe.model.class_names
+    if not set(names) & set(CLASS_NAMES):
+        raise InputError(
+            f"rendered frames show {', '.join(CLASS_NAMES)}, none of the classes {', '.join(names)}: "
+            "set synthetic.frames=0"
+        )
     for index in range(recipe.synthetic.frames):
         sample = synthetic_training_sample(recipe.synthetic.seed, index)
+        if sample.truth is not None:
+            sample = replace(sample, truth=in_classes(sample.truth, CLASS_NAMES, names))
         shown = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
         yield sample, None if shown is None else rendered_partner(shown, sample.name)
 

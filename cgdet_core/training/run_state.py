@@ -23,6 +23,7 @@ from cgdet_core.training.extra_terms import ExtraTerms
 from cgdet_core.training.global_batch_norm import use_global_statistics
 from cgdet_core.training.losses import detection_loss
 from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.start import check_same_network, take_over
 from cgdet_core.training.step_figures import StepFigures, gradient_norms
 from cgdet_core.training.teachers import Teacher
 
@@ -162,25 +163,41 @@ class RunState:
 
     def start_from(self, init: Path) -> None:
         start, info = load_model(init)
-        check_same_network(info, self.recipe, init)
+        check_same_network(info, self.recipe.model, init)
         self.init = f"{init.name} sha256:{sha256_of(init)}"
-        self.detector.load_state_dict(start.state_dict())
+        take_over(start, info, self.detector, self.recipe.model)
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
 
 
 def check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
     """What the run is about must be the same; where and how it is computed may change."""
-    if essence(checkpoint.recipe) != essence(recipe):
-        raise InputError(f"{path}: is of another recipe than the one given: resume with the run's own recipe.yaml")
-
-
-def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
-    # an activation holds no weights: those learned with another one are a start
-    if info.model.model_copy(update={"activation": recipe.model.activation}) != recipe.model:
-        raise InputError(f"{path}: its network differs from the recipe's: copy its 'model' settings into the recipe")
+    differing = differences(essence(checkpoint.recipe), essence(recipe))
+    if differing:
+        what = "; ".join(f"{key} is {there} there, {here} now" for key, (there, here) in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{path}: is of another recipe than the one given: {what}{more}. Resume with the run's own recipe.yaml; "
+            "with other settings begin another run (--out), from this one's weights by --init"
+        )
 
 
 def essence(recipe: Recipe) -> Recipe:
     usual = TrainConfig()
     same = {name: getattr(usual, name) for name in _WHERE_COMPUTED_AND_HOW_WATCHED}
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
+
+
+def differences(there: Recipe, here: Recipe) -> list[tuple[str, tuple[object, object]]]:
+    """Dotted key -> both values, where they differ; a list is one value."""
+    found = []
+
+    def look(above: str, one: dict[str, object], other: dict[str, object]) -> None:
+        for key in one:
+            mine, theirs = one[key], other[key]
+            if isinstance(mine, dict) and isinstance(theirs, dict) and mine.keys() == theirs.keys():
+                look(f"{above}{key}.", mine, theirs)
+            elif mine != theirs:
+                found.append((above + key, (mine, theirs)))
+
+    look("", there.model_dump(mode="json"), here.model_dump(mode="json"))
+    return found

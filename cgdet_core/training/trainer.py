@@ -33,7 +33,8 @@ from cgdet_core.training.distributed import (
     share_threads,
 )
 from cgdet_core.training.observer import RunObserver
-from cgdet_core.training.run_state import RunState, check_same, check_same_network
+from cgdet_core.training.run_state import RunState, check_same
+from cgdet_core.training.start import check_same_network
 from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
 from cgdet_core.training.teachers import Teacher
 
@@ -141,7 +142,7 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, worl
     elif checkpoint_path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
-        check_same_network(read_info(init), recipe, init)
+        check_same_network(read_info(init), recipe.model, init)
     check_can_write(checkpoint_path)
 
 

@@ -9,13 +9,21 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, SourceConfig, TrainConfig
+from cgdet_core.config import (
+    AugmentConfig,
+    ModelConfig,
+    Recipe,
+    SensorConfig,
+    SourceConfig,
+    SyntheticSourceConfig,
+    TrainConfig,
+)
 from cgdet_core.data.dataset import TrainingBatches
 from cgdet_core.data.sampling import class_weights, repeat_factors
 from cgdet_core.data.sources import CachedFrame, Source, load_sources
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits
-from cgdet_core.types import GroundTruth
+from cgdet_core.types import CLASS_NAMES, GroundTruth
 
 
 def showing(*class_ids: int, ignore: tuple[int, ...] = ()) -> GroundTruth:
@@ -124,3 +132,33 @@ def test_labelled_classes_that_cannot_be_are_refused(tmp_path: Path, name: str, 
     write_set(tmp_path, ("person", "car"))
     with pytest.raises(InputError, match=message):
         load(tmp_path, labelled_classes=("person", name))
+
+
+@pytest.mark.parametrize("names", [("person",), ("dog", "car", "person")])
+def test_rendered_frames_are_labelled_in_the_recipes_own_classes(names: tuple[str, ...]) -> None:
+    def rendered(names: tuple[str, ...]) -> list[GroundTruth]:
+        synthetic = SyntheticSourceConfig(frames=3)
+        recipe = Recipe(model=ModelConfig(class_names=names), synthetic=synthetic)
+        (source,), _ = load_sources(recipe, Path(), progress=False)
+        return [frame.truth for frame in source.frames]
+
+    shown = set()
+    for own, all_three in zip(rendered(names), rendered(CLASS_NAMES), strict=True):
+        assert all_three.labelled is None
+        for index, name in enumerate(names):
+            of_name = own.boxes_xyxy_px[own.class_ids == index].tolist()
+            shown |= {name} if of_name else set()
+            known = name in CLASS_NAMES
+            in_all = (
+                all_three.boxes_xyxy_px[all_three.class_ids == CLASS_NAMES.index(name)] if known else np.zeros((0, 4))
+            )
+            assert of_name == in_all.tolist()
+            assert own.labelled is None or own.labelled[index] == known
+        assert (own.labelled is None) == ("dog" not in names)
+    assert shown == set(names) - {"dog"}
+
+
+def test_rendered_frames_of_no_class_at_all_are_refused() -> None:
+    recipe = Recipe(model=ModelConfig(class_names=("dog",)), synthetic=SyntheticSourceConfig(frames=3))
+    with pytest.raises(InputError, match=r"rendered frames show person, bicycle, car.*dog: set synthetic\.frames=0"):
+        load_sources(recipe, Path(), progress=False)

@@ -20,6 +20,7 @@ from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
 from cgdet_core.training.losses import detection_loss
 from cgdet_core.training.schedule import learning_rate
+from cgdet_core.training.start import words_of_start
 from cgdet_core.training.trainer import train
 
 
@@ -159,7 +160,10 @@ def test_a_folder_in_use_is_refused_and_left_alone(finished: Path) -> None:
 
 def test_resuming_with_another_recipe_is_refused(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.iterdir()}
-    assert "another recipe" in refusal(changed(learning_rate=0.5), sources(), finished, resume=True)
+    said = refusal(changed(learning_rate=0.5), sources(), finished, resume=True)
+    assert "another recipe" in said
+    assert f"train.learning_rate is {RECIPE.train.learning_rate} there, 0.5 now. " in said
+    assert "--init" in said
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
@@ -220,10 +224,32 @@ def test_a_start_of_another_activation_is_taken_over_and_learns_on_with_the_reci
     assert isinstance(detector.backbone.stem.act, torch.nn.Hardswish)
 
 
+def test_a_start_of_other_classes_and_size_is_taken_over_and_classes_go_by_name(finished: Path, tmp_path: Path) -> None:
+    start = finished / "model.safetensors"
+    names = RECIPE.model.class_names
+    other = changed(images=2, learning_rate=1e-9, warmup_images=0, ema_decay=0.0)
+    wanted = {"class_names": ("dog", names[0], "van", "lamp"), "input_height_width_px": (96, 32)}
+    other = other.model_copy(update={"model": other.model.model_copy(update=wanted)})
+    before, after = load_file(start), load_file(train(other, sources(), tmp_path, init=start, progress=False))
+    for name, tensor in before.items():
+        if name.startswith("head.class_branches") and name.split(".")[3] == "2":
+            assert len(after[name]) == 4
+            torch.testing.assert_close(after[name][1], tensor[0], atol=1e-6, rtol=1e-5)
+            if name.endswith("bias"):  # as every class begins: at a probability of 0.01
+                assert after[name][0].sigmoid().item() == pytest.approx(0.01, rel=1e-4)
+        elif "running" not in name:
+            torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=1e-5)
+    _, info = load_model(tmp_path / "model.safetensors")
+    assert info.class_names == ("dog", names[0], "van", "lamp")
+    (line,) = words_of_start(load_model(start)[1], other.model)
+    assert line == f"knows the classes {', '.join(names)}: what is dog or van or lamp this run learns anew"
+
+
 def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) -> None:
     model = finished / "model.safetensors"
     other = RECIPE.model_copy(update={"model": RECIPE.model.model_copy(update={"bins": 5})})
-    assert str(model) in refusal(other, sources(), tmp_path / "a", init=model)
+    said = refusal(other, sources(), tmp_path / "a", init=model)
+    assert f"{model}: is of another network: model.bins is 4 there, 5 in the recipe" in said
     assert "none.safetensors" in refusal(RECIPE, sources(), tmp_path / "b", init=tmp_path / "none.safetensors")
     assert "one of them" in refusal(RECIPE, sources(), finished, resume=True, init=model)
     assert not (tmp_path / "a").exists()
