@@ -36,7 +36,11 @@ def add(subparsers: Subparsers) -> None:
     )
     add_device_arguments(parser)
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings of the labelling, such as teacher.kind=torchvision"
+        "settings",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings of the labelling, such as teacher.kind=torchvision",
     )
     parser.set_defaults(run=run)
 

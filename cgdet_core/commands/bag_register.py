@@ -47,7 +47,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--rgb-info-topic", metavar="T", help="(default: camera_info beside the images)")
     add_json_argument(parser)
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings of the search, such as max_offset_s=5"
+        "settings", nargs="*", default=[], metavar="key=value", help="settings of the search, such as max_offset_s=5"
     )
     parser.set_defaults(run=run)
 

@@ -39,7 +39,7 @@ def add(subparsers: Subparsers) -> None:
     add_log_argument(parser)
     add_device_arguments(parser)
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings of the teacher, such as kind=torchvision"
+        "settings", nargs="*", default=[], metavar="key=value", help="settings of the teacher, such as kind=torchvision"
     )
     parser.set_defaults(run=run)
 

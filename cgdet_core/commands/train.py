@@ -37,7 +37,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
     add_json_argument(parser, "speed, the last loss and the held-out figures")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings laid over the recipe's")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="settings laid over the recipe's")
     parser.set_defaults(run=run)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -21,7 +24,7 @@ def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str
     try:
         return kind.model_validate(dict(mapping))
     except ValidationError as error:
-        raise InputError(f"{origin}: {_one_line(error)}") from None
+        raise InputError(f"{origin}: {_one_line(error, kind)}") from None
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -30,10 +33,18 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     A file may name another one under `base`, relative to its own folder, and then states only what
     differs: keys are merged at every depth, lists replaced.
     """
-    mapping = _with_base(path, ())
-    for override in overrides:
+    mapping, words = _with_base(path, ()), list(overrides)
+    if not words:
+        return settings_from_mapping(Recipe, mapping, str(path))
+    of_file = deepcopy(mapping)
+    for override in words:
         _lay_over(mapping, override)
-    return settings_from_mapping(Recipe, mapping, str(path))
+    try:
+        return settings_from_mapping(Recipe, mapping, f"{path} with {shlex.join(words)}")
+    except InputError:
+        # what is the file's own fault is not blamed on the words
+        settings_from_mapping(Recipe, of_file, str(path))
+        raise
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def _lay_over(mapping: dict[str, Any], override: str) -> None:
     """`a.b=value`; a whole number is the place in a list: `sources.0.weight=2`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"'{override}': settings are given as key=value, such as train.batch_size=8")
+        raise InputError(f"'{override}': settings are given as key=value without spaces, such as train.batch_size=8")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
@@ -112,14 +123,53 @@ def _key_in(place: dict[str, Any] | list[Any], word: str, override: str) -> Any:
     return int(word)
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, kind: type[Settings]) -> str:
     parts = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{key}': remove it or correct its spelling")
+            parts.append(f"unknown key '{key}': {_instead(item['loc'], kind)}")
         elif item["type"] == "missing":
             parts.append(f"key '{key}' is missing")
+        elif item["type"] == "tuple_type" and not isinstance(item["input"], dict):
+            parts.append(f"key '{key}' = {item['input']!r}: give a list, such as [{item['input']}]")
         else:
             parts.append(f"key '{key}' = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
     return "; ".join(parts)
+
+
+def _instead(where: tuple[int | str, ...], kind: type[Settings]) -> str:
+    """What was meant by the unknown key at `where`, or what there is in its place."""
+    *above, wrong = where
+    place: type[Settings] | None = kind
+    for part in above:
+        if isinstance(part, str) and place is not None:
+            place = _settings_below(place, part)
+    if place is None:
+        return "remove it or correct its spelling"
+    prefix = "".join(f"{part}." for part in above)
+    begun = [name for name in place.model_fields if name.startswith(str(wrong))]
+    near = begun if len(begun) == 1 else get_close_matches(str(wrong), place.model_fields, 1)
+    if near:
+        return f"did you mean '{prefix}{near[0]}'?"
+    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name), str(wrong))]
+    if elsewhere:
+        return f"did you mean {' or '.join(repr(name) for name in elsewhere)}?"
+    holder = f"{prefix[:-1]} holds" if above else "there are"
+    return f"{holder} {', '.join(place.model_fields)}"
+
+
+def _has(kind: type[Settings] | None, key: str) -> bool:
+    return kind is not None and key in kind.model_fields
+
+
+def _settings_below(kind: type[Settings], key: str) -> type[Settings] | None:
+    """The kind of settings that `key` holds, also in a tuple of them or as one of two; None for plain values."""
+    field = kind.model_fields.get(key)
+    waiting: list[Any] = [] if field is None else [field.annotation]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, type) and issubclass(found, Settings):
+            return found
+        waiting += get_args(found)
+    return None

@@ -31,7 +31,7 @@ class Difference:
 
     difference: b - a; low, high: its interval, None where there is one block alone; b_better_share: of the
     resamples in which the figure is defined, those in which B's is truly better; resamples: how many those are;
-    verdict: of B, where the interval leaves out 0.
+    verdict: of B, where the interval leaves out 0 and the blocks are not few.
     """
 
     a: float | None
@@ -67,16 +67,20 @@ class Comparison:
         assert figure.difference is not None  # there are objects
         blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
         says = {"better": "B is better than A", "worse": "B is worse than A"}.get(self.verdict, "No difference shown")
+        if self.few_blocks:
+            says = f"Too little to tell, {blocks} of frames"
         text = f"{says}: mAP {figure.difference:+.4f}"
+        more = (
+            f"give frames of {self.settings.few_blocks} scenes or more (an image's scene in the JSON; without it 50 "
+            "frame numbers are one block)"
+        )
         if figure.low is None or figure.high is None:
-            return f"{text} in 1 block of frames, which tells nothing of other scenes: give frames of more scenes"
+            return f"{text}, which says nothing of other scenes: {more}"
         text += (
             f", {self.settings.interval * 100:g} % interval {figure.low:+.4f} to {figure.high:+.4f}, B better in "
             f"{figure.b_better_share or 0:.1%} of {figure.resamples} resamples of {blocks} ({self.images} frames)"
         )
-        if self.few_blocks:
-            text += f". An interval from {blocks} means little: give frames of more scenes"
-        return text
+        return f"{text}. Of so few an interval is too narrow: {more}" if self.few_blocks else text
 
     def to_json(self) -> dict[str, Any]:
         def plain(group: dict[str, Difference]) -> dict[str, Any]:
@@ -123,9 +127,9 @@ def compare(
         disable=None if progress else True,
     )
     drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
-    several = len(set(blocks)) > 1
+    count = len(set(blocks))
     differences = {
-        key: _difference(key[1], float(whole_a[i]), float(whole_b[i]), drawn[:, i], several, settings)
+        key: _difference(key[1], float(whole_a[i]), float(whole_b[i]), drawn[:, i], count, settings)
         for i, key in enumerate(keys)
     }
 
@@ -137,8 +141,8 @@ def compare(
         per_class={name: part(f"class {name}") for name in class_names},
         by_light={light: part(f"light {light}") for light in a.lights},
         images=len(blocks),
-        blocks=len(set(blocks)),
-        few_blocks=len(set(blocks)) < settings.few_blocks,
+        blocks=count,
+        few_blocks=count < settings.few_blocks,
         settings=settings,
     )
 
@@ -196,19 +200,19 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _difference(
-    figure: str, a: float, b: float, drawn: NDArray[np.float64], several: bool, settings: CompareConfig
+    figure: str, a: float, b: float, drawn: NDArray[np.float64], blocks: int, settings: CompareConfig
 ) -> Difference:
     drawn = drawn[~np.isnan(drawn)]
     if np.isnan(a) or not len(drawn):
         return Difference(None, None, None, None, None, None, 0, "no difference shown")
     sign = -1.0 if figure == "duplicates_per_object" else 1.0
     share = float(np.count_nonzero(sign * drawn > 0) / len(drawn))
-    if not several:
+    if blocks == 1:
         # every draw is the one block: an interval of width 0 would claim what nobody knows
         return Difference(a, b, b - a, None, None, share, len(drawn), "no difference shown")
     tail = (1 - settings.interval) / 2 * 100
     low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
     verdict: Verdict = "no difference shown"
-    if low > 0 or high < 0:
+    if (low > 0 or high < 0) and blocks >= settings.few_blocks:
         verdict = "better" if sign * low > 0 else "worse"
     return Difference(a, b, b - a, low, high, share, len(drawn), verdict)

@@ -195,9 +195,34 @@ def test_a_base_that_is_missing_or_leads_in_a_circle_is_one_line(tmp_path: Path,
     assert "\n" not in str(caught.value)
 
 
-def test_an_override_of_an_unknown_key_names_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'train\.bacth_size'"):
-        recipe_of(tmp_path, "", "train.bacth_size=4")
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.bacth_size=4", "unknown key 'train.bacth_size': did you mean 'train.batch_size'?"),
+        ("learning_rate=0.1", "unknown key 'learning_rate': did you mean 'train.learning_rate'?"),
+        ("augment.sensor.prob=1", "did you mean 'augment.sensor.probability'?"),
+        ("sources.0.hold_out=0", "did you mean 'sources.0.hold_out_fold'?"),
+        ("synthetic.number=3", "unknown key 'synthetic.number': synthetic holds frames, seed, weight, rgb"),
+        ("lr=0.1", "unknown key 'lr': there are model, thermal, loss, contrast, guidance, augment, train, "),
+        ("train.images.x=3", "'train.images' holds a value, not keys"),
+        ("model.class_names=person", "key 'model.class_names' = 'person': give a list, such as [person]"),
+    ],
+)
+def test_an_override_of_an_unknown_key_is_named_with_what_was_perhaps_meant(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        recipe_of(tmp_path, "train: {images: 4}\nsources: [{path: a.json}]\n", override)
+    assert said in str(caught.value)
+    assert override in str(caught.value)
+
+
+def test_what_is_wrong_in_the_file_is_not_blamed_on_the_words_after_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        recipe_of(tmp_path, "train: {imagse: 4}\n", "train.seed=3")
+    assert str(caught.value) == f"{tmp_path / 'recipe.yaml'}: unknown key 'train.imagse': did you mean 'train.images'?"
+    # what the words mend is no fault
+    assert recipe_of(tmp_path, "train: {images: 0}\n", "train.images=3").train.images == 3
 
 
 def test_settings_name_where_they_came_from() -> None:

@@ -167,18 +167,24 @@ def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse()
     assert result.overall["duplicates_per_object"].b_better_share < 0.5
     assert result.words().startswith("B is better than A: mAP +")
     assert "8 blocks (40 frames)" in result.words()
-    assert "means little" not in result.words()
+    assert "so few" not in result.words()
     other_way = compare(good, poor, blocks, NAMES, CompareConfig(resamples=200))
     assert other_way.verdict == "worse"
     assert other_way.overall["map"].high == pytest.approx(-result.overall["map"].low)
     assert other_way.to_json()["verdict"] == "worse"
 
 
-def test_few_blocks_are_told_and_one_block_decides_nothing() -> None:
+def test_few_blocks_decide_nothing_however_clear_they_are() -> None:
     there = truths(16)
     poor, good = detected(there, 0.2), detected(there, 0.02)
     four = compare(poor, good, [number // 4 for number in range(16)], NAMES, CompareConfig(resamples=100))
-    assert "interval from 4 blocks means little" in four.words()
+    assert four.overall["map"].low > 0
+    assert {figure.verdict for figure in four.overall.values()} == {"no difference shown"}
+    assert four.words().startswith("Too little to tell, 4 blocks of frames: mAP +")
+    assert "give frames of 6 scenes or more" in four.words()
+    assert four.to_json()["few_blocks"]
+    six = compare(poor, good, [number % 6 for number in range(16)], NAMES, CompareConfig(resamples=100))
+    assert six.verdict == "better"
     one = compare(poor, good, [0] * 16, NAMES, CompareConfig(resamples=100))
     figure: Difference = one.overall["map"]
     assert (figure.low, figure.high, one.verdict) == (None, None, "no difference shown")
