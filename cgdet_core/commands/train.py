@@ -69,8 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
     figures = None if held_out is None else _validate(model, recipe, held_out, arguments.out)
     if arguments.json != "-":
         print(f"model: {model}")
-        if figures is not None:
+        if figures is None:
+            print(
+                f"no frames were held out: its thresholds are {recipe.postprocess.score_threshold} for every class, until "
+                "cgdet thresholds chooses them on frames that it never saw"
+            )
+        else:
             print(_held_out_summary(figures, arguments.out))
+            print(
+                f"beside another: cgdet compare OTHER.safetensors {model} --run {arguments.out} --data {arguments.data}"
+            )
     if arguments.json is not None:
         print_or_write_json(_facts(model, arguments.out, figures), arguments.json)
     return 0

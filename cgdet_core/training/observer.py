@@ -50,6 +50,7 @@ class RunObserver:
         self._scalars = ScalarFile(out, batches_done) if recipe.train.tensorboard else None
         validation = Validation(held_out, recipe.train) if held_out is not None else None
         self._validation = validation if validation is not None and validation.wanted else None
+        self._without_validation = "no frames held out" if held_out is None else "not validated during the run"
         self._seconds = {"validation": 0.0}
         self._given_up: set[str] = set()
         self._drawn_lines = len(self._log.lines)
@@ -172,7 +173,8 @@ class RunObserver:
         config = self._recipe.train
         names = self._recipe.model.class_names
         images = self._total * config.batch_size
-        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, images))
+        without = "not validated yet" if self._validation is not None else self._without_validation
+        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, images, without))
 
     def _attempt(self, write: Callable[[], Any]) -> bool:
         """Whether it was written; a disk that refuses is told, once for each reason, and the run goes on."""

@@ -17,11 +17,17 @@ _GREY = "#707070"
 
 
 def write_run_plot(
-    path: Path, lines: Sequence[dict[str, Any]], class_names: Sequence[str], batch_size: int, images: int
+    path: Path,
+    lines: Sequence[dict[str, Any]],
+    class_names: Sequence[str],
+    batch_size: int,
+    images: int,
+    without_validation: str = "not validated yet",
 ) -> None:
     """Loss terms, AP of each class, learning rate and speed over the crops learned from, as a PNG.
 
-    lines: of log.jsonl; images: the length of the run. InputError where the disk refuses.
+    lines: of log.jsonl; images: the length of the run; without_validation: said where the AP would be. InputError
+    where the disk refuses.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,7 +40,7 @@ def write_run_plot(
         FigureCanvasAgg(figure)
         (loss, precision), (rate, speed) = figure.subplots(2, 2, sharex=True)
         _losses(loss, steps, batch_size)
-        _precisions(precision, validations, class_names, batch_size)
+        _precisions(precision, validations, class_names, batch_size, without_validation)
         _rates(rate, steps, batch_size)
         _speeds(speed, steps, batch_size)
         for axes in (rate, speed):
@@ -50,13 +56,15 @@ def _losses(axes: Any, steps: Sequence[dict[str, Any]], batch_size: int) -> None
         at, values = _crops(of_term, batch_size), _numbers([line[name] for line in of_term])
         # single batches differ much; the run is in their running mean
         axes.plot(at, values, color=colour, alpha=0.2, linewidth=0.8)
-        axes.plot(at, _running_mean(values), color=colour, linewidth=1.6, label=name)
+        axes.plot(at, _running_mean(values), _dots(at), color=colour, linewidth=1.6, label=name)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("loss")
     axes.legend(loc="upper right", ncols=2)
 
 
-def _precisions(axes: Any, validations: Sequence[dict[str, Any]], class_names: Sequence[str], batch_size: int) -> None:
+def _precisions(
+    axes: Any, validations: Sequence[dict[str, Any]], class_names: Sequence[str], batch_size: int, without: str
+) -> None:
     at = _crops(validations, batch_size)
     for class_id, name in enumerate(class_names):
         values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
@@ -67,18 +75,19 @@ def _precisions(axes: Any, validations: Sequence[dict[str, Any]], class_names: S
         axes.plot(at, mean, ".-", color=_TERMS["loss"], linewidth=1.6, label="mean")
         axes.legend(loc="upper left", ncols=2)
     else:
-        axes.text(0.5, 0.5, "not validated yet", transform=axes.transAxes, ha="center", color=_GREY)
+        axes.text(0.5, 0.5, without, transform=axes.transAxes, ha="center", color=_GREY)
     axes.set_ylim(0, min(1.0, max(0.1, 1.2 * axes.dataLim.y1)))
     axes.set_ylabel("AP50 on held-out frames")
 
 
 def _rates(axes: Any, steps: Sequence[dict[str, Any]], batch_size: int) -> None:
-    axes.plot(_crops(steps, batch_size), _numbers([line.get("learning_rate") for line in steps]), color=_TERMS["class"])
+    at = _crops(steps, batch_size)
+    axes.plot(at, _numbers([line.get("learning_rate") for line in steps]), _dots(at), color=_TERMS["class"])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
     norms = axes.twinx()
     values = _numbers([line.get("gradient_norm") for line in steps])
-    norms.plot(_crops(steps, batch_size), values, color=_GREY, alpha=0.6, linewidth=0.8)
+    norms.plot(at, values, _dots(at), color=_GREY, alpha=0.6, linewidth=0.8)
     norms.set_ylabel("gradient norm", color=_GREY)
     norms.set_ylim(bottom=0)
     norms.grid(visible=False)
@@ -86,14 +95,21 @@ def _rates(axes: Any, steps: Sequence[dict[str, Any]], batch_size: int) -> None:
 
 def _speeds(axes: Any, steps: Sequence[dict[str, Any]], batch_size: int) -> None:
     at = _crops(steps, batch_size)
-    axes.plot(at, _numbers([line.get("images_per_second") for line in steps]), color=_TERMS["class"])
+    axes.plot(at, _numbers([line.get("images_per_second") for line in steps]), _dots(at), color=_TERMS["class"])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("images/s")
     waits = axes.twinx()
-    waits.plot(at, 100 * _numbers([line.get("data_wait_share") for line in steps]), color=_GREY, linewidth=0.8)
+    waits.plot(
+        at, 100 * _numbers([line.get("data_wait_share") for line in steps]), _dots(at), color=_GREY, linewidth=0.8
+    )
     waits.set_ylim(0, 100)
     waits.set_ylabel("waited for data, %", color=_GREY)
     waits.grid(visible=False)
+
+
+def _dots(at: Sequence[int]) -> str:
+    """How a line is drawn: one of a single point would not be seen."""
+    return ".-" if len(at) == 1 else "-"
 
 
 def _crops(lines: Sequence[dict[str, Any]], batch_size: int) -> list[int]:

@@ -44,3 +44,12 @@ def test_the_same_log_gives_the_same_file(tmp_path: Path) -> None:
     before = (tmp_path / "run.png").read_bytes()
     drawn(tmp_path / "run.png", STEPS)
     assert (tmp_path / "run.png").read_bytes() == before
+
+
+def test_a_run_so_short_that_it_logged_once_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "run.png"
+    empty, once = drawn(path, []), drawn(path, [{**STEPS[0], "batch": 20}])
+    height, width = empty.shape[0] // 2, empty.shape[1]
+    # the middle of the panels left, whose axes' numbers differ anyway
+    middle = np.s_[20 : height - 60, width // 10 : width * 2 // 5]
+    assert (empty[middle] != once[middle]).any()
