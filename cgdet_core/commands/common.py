@@ -88,7 +88,7 @@ def add_class_map_argument(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=CLASS",
-        help="category in the data = class, or =ignore, such as truck=car rider=person",
+        help="category in the data = class, =ignore or =background, such as truck=car van=ignore dog=background",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def add(subparsers: Subparsers) -> None:
         "cgdet compare models/detector.safetensors runs/mine/model.safetensors --data hit_uav/val.json",
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
-    parser.add_argument("b", type=Path, metavar="B", help="model file of the same classes")
+    parser.add_argument("b", type=Path, metavar="B", help="model file; of other classes the common ones are compared")
     add_json_argument(parser)
     parser.add_argument(
         "--report",
@@ -86,20 +87,17 @@ def run(arguments: argparse.Namespace) -> int:
         check_can_write(arguments.report)
     log = log_for(arguments.data, arguments.log, Path.cwd())
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
-    names = a.info.class_names
-    if b.info.class_names != names:
-        raise InputError(
-            f"{arguments.b}: knows {', '.join(b.info.class_names)}, {arguments.a} knows {', '.join(names)}: "
-            "give two models of the same classes in the same order"
-        )
+    names = _common_classes(arguments, a, b)
     losses: list[Loss] = []
     judged = judged_frames(arguments, names, losses)
     for predictor in (a, b):
         warn_of_known(predictor.model_path, predictor.info, judged.folds)
     from_bag = arguments.run_folder is None and arguments.data.suffix != ".json"
-    result = run_paired(a, b, judged.samples, judged.count, from_bag, telemetry_rows=arguments.telemetry_rows)
+    result = run_paired(
+        a, b, judged.samples, judged.count, from_bag, telemetry_rows=arguments.telemetry_rows, class_names=names
+    )
     print_losses(losses)
-    models = {"a": _model_figures(a, result.a), "b": _model_figures(b, result.b)}
+    models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
     if log is not None:
         for letter, figures in models.items():
             append_look(log, arguments.data, figures, f"cgdet compare, model {letter.upper()}", Path.cwd())
@@ -130,10 +128,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model_figures(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
+def _common_classes(arguments: argparse.Namespace, a: Predictor, b: Predictor) -> tuple[str, ...]:
+    """Those that both models know, in A's order, told where they are not all."""
+    of_a, of_b = a.info.class_names, b.info.class_names
+    common = tuple(name for name in of_a if name in of_b)
+    if not common:
+        raise InputError(
+            f"{arguments.b}: knows {', '.join(of_b)}, {arguments.a} knows {', '.join(of_a)}: give two models with a "
+            "class in common"
+        )
+    if set(of_a) != set(of_b):
+        print(f"cgdet: compared by what both models know: {', '.join(common)}", file=sys.stderr)
+    return common
+
+
+def _model_figures(predictor: Predictor, run: OfflineRun, class_names: tuple[str, ...]) -> dict[str, Any]:
     from cgdet_core.evaluation.metrics import evaluate
 
-    metrics = evaluate(run.frames, predictor.info.class_names)
+    metrics = evaluate(run.frames, class_names)
     return {
         "model": predictor.model_path.name,
         "model_sha256": predictor.model_sha256,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from cgdet_core.data.bags import Loss
     from cgdet_core.evaluation.matching import EvaluatedFrame
     from cgdet_core.evaluation.metrics import Metrics
+
+FEW_OBJECTS = 30  # a threshold of fewer than this is chance
 
 
 def add(subparsers: Subparsers) -> None:
@@ -80,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         "backend": predictor.backend,
         "per_class": metrics.operating_point,
     }
+    warn_of_few(thresholds, metrics)
     if arguments.json != "-":
         print(_summary(metrics, chosen.words()))
     if arguments.write is not None:
@@ -91,10 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def choose_thresholds(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> tuple[dict[str, float], Metrics]:
-    """Each class's threshold of the best F1, to three decimals, and the figures with these."""
+    """Each class's threshold of the best F1, cut to three decimals, and the figures with these."""
     from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
 
-    thresholds = {name: round(value, 3) for name, value in choose_operating_point(frames, class_names).items()}
+    # it is the score of a detection, which a threshold that was rounded up would lose
+    thresholds = {
+        name: floor(value * 1000) / 1000 for name, value in choose_operating_point(frames, class_names).items()
+    }
     return thresholds, evaluate(frames, class_names, thresholds)
 
 
@@ -117,6 +125,18 @@ def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...], losses:
     if arguments.run_folder is None and is_test_split(arguments.data):
         raise InputError(f"{arguments.data}: is a test split: choose thresholds on frames held out of training")
     return judged_frames(arguments, class_names, losses)
+
+
+def warn_of_few(thresholds: Mapping[str, float], metrics: Metrics) -> None:
+    """Tell, on standard error, whose threshold hangs on a few objects."""
+    few = {name: metrics.operating_point[name]["truths"] for name in thresholds}
+    words = [f"{name} (of {number})" for name, number in few.items() if number < FEW_OBJECTS]
+    if words:
+        print(
+            f"cgdet: warning: chance decided over the thresholds of {', '.join(words)}: choose them on {FEW_OBJECTS} "
+            "objects or more",
+            file=sys.stderr,
+        )
 
 
 def _summary(metrics: Metrics, data: str) -> str:

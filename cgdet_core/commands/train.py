@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"model: {model}")
         if figures is None:
             print(
-                f"no frames were held out: its thresholds are {recipe.postprocess.score_threshold} for every class, until "
-                "cgdet thresholds chooses them on frames that it never saw"
+                f"no frames were held out: its thresholds are {recipe.postprocess.score_threshold} for every class, "
+                "until cgdet thresholds chooses them on frames that it never saw"
             )
         else:
             print(_held_out_summary(figures, arguments.out))
@@ -107,7 +107,7 @@ def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str,
 def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
     from cgdet_core.commands.judged import words_of_folds
-    from cgdet_core.commands.thresholds import choose_thresholds, write_thresholds
+    from cgdet_core.commands.thresholds import choose_thresholds, warn_of_few, write_thresholds
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor
@@ -120,6 +120,7 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
     chosen_on = {"data": words_of_folds(folds), "frames": len(result.frames), "per_class": figures["operating_point"]}
     write_thresholds(model, model, thresholds, chosen_on)
+    warn_of_few(thresholds, metrics)
     return figures
 
 

@@ -22,7 +22,8 @@ class SourceConfig(Settings):
         "auto: own for grey_rgb, else partner",
     )
     class_map: dict[str, str] = Field(
-        default_factory=dict, description="category name in the file -> class name; 'ignore' makes regions to ignore"
+        default_factory=dict,
+        description="category name in the file -> class name; 'ignore' makes regions to ignore, 'background' drops it",
     )
     labelled_classes: tuple[str, ...] | None = Field(
         None,

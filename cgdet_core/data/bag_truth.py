@@ -30,6 +30,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 
 IGNORE = "ignore"
+BACKGROUND = "background"
 FRAME_INFO_SUFFIX = "/frame_info"
 _STATUS_NAME = "frame"
 
@@ -78,8 +79,8 @@ def truth_from_message(
 ) -> GroundTruth:
     """The labels in a Detection2DArray, in pixels of its image.
 
-    class_map: class_id in the message -> class name or "ignore". A rotated box becomes the upright
-    box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
+    class_map: class_id in the message -> class name, "ignore" or "background" (it leaves). A rotated box becomes the
+    upright box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
     `class_names` nor the number of one, a label without a class, and a box that is none.
     """
     boxes: list[tuple[float, float, float, float]] = []
@@ -140,13 +141,17 @@ def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) ->
 
 
 def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str], where: str) -> list[tuple[int, bool]]:
-    """(class index, ignore) pairs: one, or one for every class where a region counts for none."""
+    """(class index, ignore) pairs: one, or one for every class where a region counts for none; none of background."""
     mapped = class_map.get(text, text)
+    if mapped == BACKGROUND:
+        return []
     if mapped == IGNORE:
         return [(index, True) for index in range(len(class_names))]
     prefix, colon, rest = mapped.partition(":")
     ignore = bool(colon) and prefix == IGNORE
     name = class_map.get(rest, rest) if ignore else mapped
+    if name == BACKGROUND:
+        return []
     if name in class_names:
         return [(list(class_names).index(name), ignore)]
     if name.isascii() and name.isdigit() and int(name) < len(class_names):

@@ -28,6 +28,7 @@ from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageAr
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 IGNORE = "ignore"
+BACKGROUND = "background"
 LIGHTS = ("day", "night")
 _MAX_SIDE_PX = 1_000_000
 
@@ -126,8 +127,8 @@ def load_coco(
     """The set in `path`, all of it checked but the pixels.
 
     class_map: category name in the file -> class name, or "ignore": its boxes become regions to
-    ignore of every class. A category that is neither mapped nor a class name is an error. Classes
-    that no category of the file gives are unlabelled in every frame (GroundTruth.labelled).
+    ignore of every class, or "background": they leave. A category that is neither mapped nor a class name is an error.
+    Classes that no category of the file gives are unlabelled in every frame (GroundTruth.labelled).
     Raises InputError for a file that is no COCO set, a missing image, a label of an unknown image or
     category, and boxes that are no boxes.
     """
@@ -150,15 +151,17 @@ def labelled_images(
     path: of the document, for messages; names and mapping: `load_coco`'s class_names and class_map.
     """
     for target in mapping.values():
-        if target != IGNORE and target not in names:
-            raise InputError(f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}")
+        if target not in (*names, IGNORE, BACKGROUND):
+            raise InputError(
+                f"{path}: class_map names '{target}', which is none of the classes {', '.join(names)}, nor {IGNORE} or "
+                f"{BACKGROUND}"
+            )
     categories = {category["id"]: str(category.get("name")) for category in _numbered(document, "categories", path)}
-    unknown = [name for name in categories.values() if mapping.get(name, name) not in (*names, IGNORE)]
+    unknown = [name for name in categories.values() if mapping.get(name, name) not in (*names, IGNORE, BACKGROUND)]
     if unknown:
         raise InputError(_unmapped(path, unknown, names))
-    by_id = {number: mapping.get(name, name) for number, name in categories.items()}
-    targets = {number: None if target == IGNORE else names.index(target) for number, target in by_id.items()}
-    labelled = np.isin(np.arange(len(names)), [target for target in targets.values() if target is not None])
+    targets = {number: mapping.get(name, name) for number, name in categories.items()}
+    labelled = np.isin(names, list(targets.values()))
 
     images = {image["id"]: image for image in _numbered(document, "images", path)}
     labels: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in images}
@@ -179,7 +182,7 @@ def _truth(
     path: Path,
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
-    targets: Mapping[int, int | None],
+    targets: Mapping[int, str],
     names: tuple[str, ...],
     labelled: BoolArray,
 ) -> GroundTruth:
@@ -198,10 +201,12 @@ def _truth(
         if not _is_box(box):
             raise InputError(f"{path}: annotation {annotation.get('id')} has no box [left, top, width, height]: {box}")
         target = targets[annotation["category_id"]]
-        for class_id in range(len(names)) if target is None else (target,):
+        if target == BACKGROUND:
+            continue
+        for class_id in range(len(names)) if target == IGNORE else (names.index(target),):
             boxes.append(box)
             class_ids.append(class_id)
-            ignore.append(target is None or bool(annotation.get("iscrowd", 0)))
+            ignore.append(target == IGNORE or bool(annotation.get("iscrowd", 0)))
     within = clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), height, width)
     kept = within_frame(within)
     return GroundTruth(
@@ -219,8 +224,8 @@ def _unmapped(path: Path, unknown: Sequence[str], names: tuple[str, ...]) -> str
     words = [f"{name}={same.get(name.casefold(), IGNORE)}" for name in unknown]
     return (
         f"{path}: {'category' if one else 'categories'} {', '.join(map(repr, unknown))} {'is' if one else 'are'} none "
-        f"of the classes {', '.join(names)}: map {'it' if one else 'each'} to one of them or to {IGNORE}, such as "
-        f"--class-map {shlex.join(words)} (in a recipe: class_map of the source)"
+        f"of the classes {', '.join(names)}: map {'it' if one else 'each'} to one of them, to {IGNORE} (neither for "
+        f"nor against) or to {BACKGROUND}, such as --class-map {shlex.join(words)} (class_map of a recipe's source)"
     )
 
 

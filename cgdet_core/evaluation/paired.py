@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.blocks import BLOCK_FRAMES, block_of_name
+from cgdet_core.evaluation.matching import EvaluatedFrame
 from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.types import Sample
+from cgdet_core.types import Detections, Sample
 
 
 @dataclass
@@ -57,8 +58,11 @@ def run_paired(
     config: EvaluationConfig | None = None,
     progress: bool = True,
     telemetry_rows: int = 0,
+    class_names: Sequence[str] | None = None,
 ) -> PairedRun:
     """Every labelled frame through both, detections down to the evaluation's score floor.
+
+    class_names: those of the labels, which both know; of what else a model finds nothing is kept (None: A's).
 
     Whose turn is first changes with every frame, so that neither gains from a warm cache or a
     cooler processor. Raises InputError where no frame has labels.
@@ -74,4 +78,18 @@ def run_paired(
             if sample.truth is not None:
                 run.blocks.append(block_of(sample, position, from_bag))
     run.a.check_labelled()
+    names = a.info.class_names if class_names is None else tuple(class_names)
+    for result, predictor in ((run.a, a), (run.b, b)):
+        result.frames = [_of_classes(frame, predictor.info.class_names, names) for frame in result.frames]
     return run
+
+
+def _of_classes(frame: EvaluatedFrame, own: Sequence[str], wanted: Sequence[str]) -> EvaluatedFrame:
+    """The frame with its detections, which number the classes `own`, numbered as `wanted`; those of others leave."""
+    if tuple(own) == tuple(wanted):
+        return frame
+    place = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int64)
+    found = frame.detections
+    kept = place[found.class_ids] >= 0
+    chosen = Detections(found.boxes_xyxy_px[kept], found.scores[kept], place[found.class_ids[kept]])
+    return replace(frame, detections=chosen)

@@ -133,13 +133,41 @@ def test_a_bag_is_cut_into_runs(
     assert "1 block" in figures["words"]
 
 
+def test_models_of_other_classes_are_compared_by_those_that_both_know(
+    models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, _, animals = models
+    label_with_the_best_detections_of(animals, coco)  # classes 1, 2, 3 of the file: cat, dog, car of the model
+    document = json.loads(coco.read_text())
+    cars = [each for each in document["annotations"] if each["category_id"] == 3]
+    assert cars
+    mapping = ["--class-map", "person=background", "bicycle=background"]
+    words = ["compare", str(animals), str(a), "--data", str(coco), *mapping, "--resamples", "100", "--json", "-"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "compared by what both models know: car\n" in said.err
+    figures = json.loads(said.out)
+    assert set(figures["per_class"]) == {"car"}
+    alone = tmp_path / "cars.json"  # the same by a model of this class alone
+    alone.write_text(json.dumps({**document, "annotations": cars, "categories": [{"id": 3, "name": "car"}]}))
+    for image in document["images"]:
+        (alone.parent / image["file_name"]).write_bytes((coco.parent / image["file_name"]).read_bytes())
+    for letter, path in (("a", animals), ("b", a)):
+        assert main(["evaluate", "--data", str(alone), "--model", str(path), "--json", str(tmp_path / "f")]) == 0
+        of_cars = json.loads((tmp_path / "f").read_text())["per_class"]["car"]
+        assert figures["per_class"]["car"]["map"][letter] == pytest.approx(of_cars["map"])
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(
     models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b, animals = models
-    line = refusal(capsys, "compare", a, animals, "--data", coco)
-    assert "animals.safetensors: knows cat, dog, car" in line
-    assert "person, bicycle, car" in line
+    other = TINY.model_copy(update={"class_names": ("cat", "dog", "lorry")})
+    save_model(tmp_path / "other.safetensors", Detector(other), ModelInfo(model=other))
+    line = refusal(capsys, "compare", a, tmp_path / "other.safetensors", "--data", coco)
+    assert "other.safetensors: knows cat, dog, lorry" in line
+    assert "person, bicycle, car: give two models with a class in common" in line
+    assert "'person', 'bicycle' are none of the classes car" in refusal(capsys, "compare", a, animals, "--data", coco)
     assert "nowhere.safetensors" in refusal(capsys, "compare", a, tmp_path / "nowhere.safetensors", "--data", coco)
     assert "nothing.json" in refusal(capsys, "compare", a, b, "--data", tmp_path / "nothing.json")
     assert "resamples" in refusal(capsys, "compare", a, b, "--data", coco, "--resamples", 5)

@@ -123,6 +123,12 @@ def test_classes_are_mapped_and_ignored(tmp_path, ros2):
     assert (truth.boxes_xyxy_px[:, 2] - truth.boxes_xyxy_px[:, 0]).tolist() == [2, 4, 6, 6, 6, 8]
 
 
+def test_background_leaves_also_where_it_is_to_be_ignored(tmp_path, ros2):
+    labels = [("van", 9, 9, 2, 2), ("ignore:van", 9, 9, 8, 8), ("car", 9, 9, 4, 4)]
+    truth = labelled(ros2, tmp_path / "bag", labels, class_map={"van": "background"})
+    assert truth.class_ids.tolist() == [2]
+
+
 def test_a_rotated_label_becomes_the_upright_box_around_it(tmp_path, ros2):
     rows = [image_row(ros2, 1, 9), ("/truth", DETECTIONS, 1, ros2.truth([("car", 30, 20, 10, 4)], 9, theta=0.3))]
     (sample,) = read_labelled_frames(ros2.write(tmp_path / "bag", rows))

@@ -108,6 +108,16 @@ def test_categories_are_mapped_to_classes_and_to_regions_to_ignore_of_every_clas
     assert truth.labelled.tolist() == [True, False, True]
 
 
+def test_boxes_of_background_leave_and_the_class_is_labelled_by_those_that_stay(tmp_path: Path) -> None:
+    labels = [a_label(1), a_label(2, category=7, box=(5, 5, 3, 3)), a_label(3, category=9, iscrowd=1)]
+    coco = load_coco(
+        write_set(tmp_path, annotations=labels), ("person",), {"car": "background", "bicycle": "background"}
+    )
+    truth = coco.records[0].truth
+    assert truth.boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
+    assert truth.labelled is None
+
+
 def test_a_class_name_may_be_mapped_elsewhere(tmp_path: Path) -> None:
     truth = load_coco(write_set(tmp_path), class_map={"person": "ignore"}).records[0].truth
     assert truth.ignore.all()
