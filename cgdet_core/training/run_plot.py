@@ -14,6 +14,8 @@ from cgdet_core.files import replacing
 
 _TERMS = {"loss": "#222222", "class": "#0072b2", "box": "#d55e00", "distribution": "#009e73"}
 _GREY = "#707070"
+# over the panel: within it a fine-tune's loss, which hardly falls, would run through the names
+_ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 5, "borderaxespad": 0.2}
 
 
 def write_run_plot(
@@ -59,7 +61,7 @@ def _losses(axes: Any, steps: Sequence[dict[str, Any]], batch_size: int) -> None
         axes.plot(at, _running_mean(values), _dots(at), color=colour, linewidth=1.6, label=name)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("loss")
-    axes.legend(loc="upper right", ncols=2)
+    axes.legend(**_ABOVE)
 
 
 def _precisions(
@@ -73,7 +75,7 @@ def _precisions(
     if validations:
         mean = _numbers([line["validation"]["map50"] for line in validations])
         axes.plot(at, mean, ".-", color=_TERMS["loss"], linewidth=1.6, label="mean")
-        axes.legend(loc="upper left", ncols=2)
+        axes.legend(**_ABOVE)
     else:
         axes.text(0.5, 0.5, without, transform=axes.transAxes, ha="center", color=_GREY)
     axes.set_ylim(0, min(1.0, max(0.1, 1.2 * axes.dataLim.y1)))
