@@ -32,7 +32,10 @@ def add(subparsers: Subparsers) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="folder for embeddings.png, .json and maps"
     )
     parser.add_argument(
-        "--set", metavar="F.json", help="COCO set under --data (default: the frames that the run held out)"
+        "--set",
+        metavar="F.json",
+        help="COCO set under --data, with the class_map of the recipe's source of that path (default: the frames that "
+        "the run held out)",
     )
     parser.add_argument(
         "--frames", type=int, default=200, metavar="N", help="most frames to embed (default: %(default)s)"
@@ -86,7 +89,9 @@ def _frames(recipe: Recipe, folder: Path, given: str | None, run_folder: Path) -
     from cgdet_core.data.sources import load_held_out
 
     if given is not None:
-        return load_coco(folder / given, recipe.model.class_names, {})
+        # a set that the run knows has its recipe's class_map
+        class_map = next((source.class_map for source in recipe.sources if source.path == given), {})
+        return load_coco(folder / given, recipe.model.class_names, class_map)
     held_out = load_held_out(recipe, folder)
     if held_out is None:
         raise InputError(f"{run_folder}: held no frames out: name a set with --set")

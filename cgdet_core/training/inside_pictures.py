@@ -50,7 +50,7 @@ def draw_embeddings(path: Path, regions: EmbeddedRegions, class_names: Sequence[
                     label=label,
                 )
                 label = "_"  # one line of the legend for each class
-        axes.set_title(title)
+        axes.set_title(f"{title}; triangles: night" if "night" in regions.lights else title)
         axes.set_xlabel("first principal component")
         axes.set_ylabel("second")
         axes.legend(loc="best")

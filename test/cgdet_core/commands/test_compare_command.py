@@ -161,7 +161,7 @@ def test_models_of_other_classes_are_compared_by_those_that_both_know(
 def test_what_cannot_be_compared_is_refused_in_one_line(
     models: list[Path], coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b, animals = models
+    a, b, _ = models
     other = TINY.model_copy(update={"class_names": ("cat", "dog", "lorry")})
     save_model(tmp_path / "other.safetensors", Detector(other), ModelInfo(model=other))
     line = refusal(capsys, "compare", a, tmp_path / "other.safetensors", "--data", coco)

@@ -100,6 +100,20 @@ def test_another_set_can_be_named(folder: Path, tmp_path: Path) -> None:
     assert [each["frame"] for each in facts["regions"]] == ["00000.png"] * 2 + ["00150.png"] * 2 + ["00300.png"] * 2
 
 
+def test_a_set_of_the_recipe_is_read_with_its_class_map(folder: Path, tmp_path: Path) -> None:
+    document = json.loads((folder / "small.json").read_text())
+    document["categories"][0]["name"] = "pedestrian"
+    (folder / "renamed.json").write_text(json.dumps(document))
+    source = "sources: [{path: renamed.json, class_map: {pedestrian: person}}]"
+    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("sources: [{path: small.json, hold_out_fold: 0}]", source))
+    assert main(["train", str(recipe), "--data", str(folder), "--out", str(run)]) == 0
+    words = ["inside", str(run), "--data", str(folder), "--out", str(tmp_path / "out"), "--maps", "0"]
+    assert main([*words, "--set", "renamed.json", "--frames", "1"]) == 0
+    facts = json.loads((tmp_path / "out" / "embeddings.json").read_text())
+    assert [each["class"] for each in facts["regions"]] == ["person", "car"]
+
+
 @pytest.mark.parametrize(
     ("run", "more", "named"),
     [
