@@ -81,14 +81,14 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add_class_map_argument(parser)
 
 
-def add_class_map_argument(parser: argparse.ArgumentParser) -> None:
-    """For `parse_class_map`."""
+def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -> None:
+    """For `parse_class_map`; of_what: whose categories, where that is not plain."""
     parser.add_argument(
         "--class-map",
         nargs="+",
         default=[],
         metavar="NAME=CLASS",
-        help="category in the data = class, =ignore or =background, such as truck=car van=ignore dog=background",
+        help=f"{of_what}category in the data = class, =ignore or =background, such as truck=car dog=background",
     )
 
 

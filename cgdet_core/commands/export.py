@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands.common import (
     Subparsers,
+    add_class_map_argument,
     add_command,
     add_json_argument,
     check_json_place,
+    parse_class_map,
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
+    from cgdet_core.data.coco import CocoSet
     from cgdet_core.runtime.backends.base import Backend
     from cgdet_core.runtime.exports.network_onnx import Ranges
     from cgdet_core.runtime.model_file import ModelInfo
@@ -54,6 +57,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="COCO.json",
         help=f"labelled frames on which int8 may lose at most {MAX_LOSS_MAP} mAP, or nothing is written",
     )
+    add_class_map_argument(parser, "of the labels of --held-out: ")
     parser.add_argument(
         "--frames",
         type=Path,
@@ -67,6 +71,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.coco import load_coco
     from cgdet_core.files import check_can_write, sha256_of
     from cgdet_core.runtime.backends.torch_backend import fuse
     from cgdet_core.runtime.exports.calibration import calibrate
@@ -82,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_can_write(out)
     check_json_place(arguments.json)
     detector, info = load_model(model)
+    held_out = None
+    if arguments.held_out is not None:
+        # what is wrong with it is told before the calibration, which takes a while
+        held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
     fuse(detector)
     ranges: Ranges | None = None
     calibration: dict[str, Any] = {}
@@ -101,8 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     with beside(out) as partial:
         write_export(partial, detector, description, ranges, arguments.device)
         figures = _check(partial, out, description, model, checked, arguments.device)
-        if arguments.held_out is not None:
-            figures["held_out"] = _check_accuracy(partial, out, model, arguments.held_out)
+        if held_out is not None:
+            figures["held_out"] = _check_accuracy(partial, out, model, held_out)
     files = [out, out.with_suffix(".bin")] if arguments.format == "openvino" else [out]
     size = sum(file.stat().st_size for file in files)
     document = description.model_dump(mode="json") | {"file": str(out), "bytes": size, "check": figures}
@@ -138,14 +147,16 @@ def _is_sensitive(name: str) -> bool:
 
 def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     """`most` frames of a COCO set, evenly spread."""
-    from cgdet_core.data.coco import load_coco
+    from cgdet_core.data.coco import IGNORE, load_coco, read_json_lists
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evenly import evenly_spread
 
     check_data(data)
     if data.suffix != ".json":
         raise InputError(f"{data}: give a COCO JSON file (cgdet bag extract makes one of a bag)")
-    coco = load_coco(data, info.class_names)
+    # of labels nothing is asked here: whatever the categories are called
+    class_map = {str(category.get("name")): IGNORE for category in read_json_lists(data)[2]}
+    coco = load_coco(data, info.class_names, class_map)
     return [coco.sample(place).frame.image for place in evenly_spread(len(coco), most)]
 
 
@@ -218,9 +229,8 @@ def _runners(path: Path, description: Any, device: str) -> Iterator[Backend]:
         yield open_model(path, name, "cpu", "int8" if int8 else "fp32", 0).backend
 
 
-def _check_accuracy(partial: Path, out: Path, model: Path, data: Path) -> dict[str, Any]:
+def _check_accuracy(partial: Path, out: Path, model: Path, held_out: CocoSet) -> dict[str, Any]:
     """mAP of the export and of the model in fp32; InputError where it lost too much."""
-    from cgdet_core.data.coco import load_coco
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.runtime.predictor import Predictor
@@ -228,17 +238,15 @@ def _check_accuracy(partial: Path, out: Path, model: Path, data: Path) -> dict[s
     figures = {}
     for name, path, precision in (("fp32", model, "fp32"), ("int8", partial, "int8")):
         predictor = Predictor(path, "auto" if partial.suffix == ".engine" else "cpu", precision)
-        names = predictor.info.class_names
-        samples = load_coco(data, names)
-        frames = run_offline(predictor, samples, len(samples)).frames
-        figures[name] = evaluate(frames, names).to_json({})["map"]
+        frames = run_offline(predictor, held_out, len(held_out)).frames
+        figures[name] = evaluate(frames, held_out.class_names).to_json({})["map"]
     loss = figures["fp32"] - figures["int8"]
     if loss > MAX_LOSS_MAP:
         raise InputError(
-            f"{out}: int8 has {figures['int8']:.4f} mAP on {data}, fp32 {figures['fp32']:.4f}, at most "
+            f"{out}: int8 has {figures['int8']:.4f} mAP on {held_out.path}, fp32 {figures['fp32']:.4f}, at most "
             f"{MAX_LOSS_MAP} less may be: nothing was written; give other frames by --calibration"
         )
-    return {"data": data.name, "map_fp32": figures["fp32"], "map_int8": figures["int8"]}
+    return {"data": held_out.path.name, "map_fp32": figures["fp32"], "map_int8": figures["int8"]}
 
 
 def _told(name: str, values: dict[str, Any]) -> str:

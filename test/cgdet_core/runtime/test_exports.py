@@ -258,14 +258,18 @@ def test_a_calibrated_int8_export_is_executed_in_int8(
     model: Path, frames_json: Path, draw_scene: Scene, tmp_path: Path
 ) -> None:
     needs("openvino")
-    figures = tmp_path / "figures.json"
-    words = ["--format", "onnx", "--precision", "int8", "--calibration", str(frames_json), "--json", str(figures)]
+    figures, own = tmp_path / "figures.json", frames_json.with_name("own.json")
+    # whatever the categories are called: of the labels nothing is asked
+    document = json.loads(frames_json.read_text())
+    renamed = [{**category, "name": f"my {category['name']}"} for category in document["categories"]]
+    own.write_text(json.dumps({**document, "categories": renamed}))
+    words = ["--format", "onnx", "--precision", "int8", "--calibration", str(own), "--json", str(figures)]
     assert export(model, frames_json, *words) == 0
     path = model.with_name("detector.int8.onnx")
     assert model_beside(path) == model
     document = json.loads(figures.read_text())
     assert document["precision"] == "int8"
-    assert document["calibration"] == {"data": "frames.json", "frames": 12}
+    assert document["calibration"] == {"data": "own.json", "frames": 12}
     assert document["bytes"] == path.stat().st_size < 0.75 * model.stat().st_size
     frame, truth = draw_scene(np.random.default_rng(401))
     for predictor in (Predictor(path, "cpu"), Predictor(model, "cpu", "int8")):
@@ -287,6 +291,11 @@ def test_int8_that_loses_too_much_on_held_out_frames_is_not_written(
     from cgdet_core.commands import export as command
 
     words = ["--format", "onnx", "--precision", "int8", "--calibration", str(frames_json)]
+    document = json.loads(frames_json.read_text())
+    own = frames_json.with_name("own.json")
+    own.write_text(json.dumps({**document, "categories": [{**document["categories"][0], "name": "walker"}]}))
+    assert export(model, frames_json, *words, "--held-out", str(own)) == 2
+    assert "'walker'" in capsys.readouterr().err
     monkeypatch.setattr(command, "MAX_LOSS_MAP", -1.0)  # more than a mAP can gain
     assert export(model, frames_json, *words, "--held-out", str(frames_json)) == 2
     assert "nothing was written; give other frames by --calibration" in capsys.readouterr().err
