@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
         if world.leads:
             check_json_place(arguments.json)
+            if arguments.init is None and not arguments.resume:
+                print("begins with random weights: --init MODEL begins with a model's", file=sys.stderr)
             _say_of_start(arguments.init, recipe)
         teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)

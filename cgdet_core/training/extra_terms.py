@@ -34,7 +34,13 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
     """The teacher that a recipe's guidance asks for, its file taken from `folder` where its path is relative."""
     if not recipe.guidance.weight:
         return None
-    return load_teacher(recipe.guidance.teacher, recipe.model.class_names, folder)
+    config = recipe.guidance.teacher
+    if config.path and not (folder / config.path).exists():
+        raise InputError(
+            f"{folder / config.path}: the teacher's file is missing: it is looked for from --data; name yours by "
+            "guidance.teacher.path=F.safetensors (docs/training.md, Teachers: where to have one)"
+        )
+    return load_teacher(config, recipe.model.class_names, folder)
 
 
 def term_weight(config: TermConfig, images_done: int, images: int) -> float:

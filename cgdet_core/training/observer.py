@@ -24,6 +24,7 @@ from cgdet_core.training.samples import SAMPLES, write_samples
 from cgdet_core.training.speed import SpeedMeter, speed_line
 from cgdet_core.training.step_figures import StepFigures
 from cgdet_core.training.stopping import StopRequest
+from cgdet_core.training.teacher_check import TeacherSees
 from cgdet_core.training.tensorboard_file import ScalarFile
 from cgdet_core.training.validation import Validation
 
@@ -78,6 +79,13 @@ class RunObserver:
         batches = (data[number] for number in range(min(len(data), SAMPLES)))
         if self._attempt(lambda: write_samples(path, batches, self._recipe.model.class_names)):
             self._say(f"samples with their boxes: {path}")
+
+    def say_of_teacher(self, sees: TeacherSees) -> None:
+        """Before the first step of a run with an RGB teacher."""
+        if sees.warning is None:
+            self._say(sees.line())
+        else:
+            self._warn(sees.warning)
 
     def over(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """The batches, with the time that each is waited for and a bar."""

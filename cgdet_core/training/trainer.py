@@ -34,8 +34,10 @@ from cgdet_core.training.distributed import (
 )
 from cgdet_core.training.observer import RunObserver
 from cgdet_core.training.run_state import RunState, check_same
+from cgdet_core.training.samples import SAMPLES
 from cgdet_core.training.start import check_same_network
 from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
+from cgdet_core.training.teacher_check import teacher_sees
 from cgdet_core.training.teachers import Teacher
 
 
@@ -86,6 +88,8 @@ def train(
     with StopRequest() as stop, RunObserver(recipe, out, run.batches_done, total, held_out, progress) as observer:
         if not resume:
             observer.before_the_first_step(facts, sources)
+            if run.extra.teacher is not None and recipe.uses_rgb and not recipe.guidance.teacher.random_weights:
+                observer.say_of_teacher(teacher_sees(run.extra.teacher, _first_batches(sources, run), recipe))
         saved_at = time.monotonic()
         # a run that was ended while it validated does so now
         if observer.validation_due(run.batches_done):
@@ -116,6 +120,13 @@ def train(
         keep()
         observer.finish()
     return model_path
+
+
+def _first_batches(sources: list[Source], run: RunState) -> Iterator[TrainingBatch]:
+    """Those whose crops samples.jpg shows."""
+    data = TrainingBatches(sources, run.recipe)
+    size = run.recipe.train.batch_size
+    return (data[number].to(run.device) for number in range(min(len(data), -(-SAMPLES // size))))
 
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
