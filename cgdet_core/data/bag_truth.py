@@ -158,8 +158,8 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
         return [(int(name), ignore)]
     word = shlex.quote(rest if ignore else text)
     raise InputError(
-        f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it, for example "
-        f"--class-map {word}={class_names[-1]} or {word}={IGNORE}"
+        f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it to one of them, to {IGNORE} "
+        f"or to {BACKGROUND}, such as --class-map {word}={IGNORE}"
     )
 
 

@@ -488,7 +488,7 @@ def test_labels_of_another_vocabulary_and_a_cut_image_are_warnings_and_the_repla
     assert "map50" not in figures
     labels, cut = figures["warnings"]
     assert "class 'rider' is none of" in labels
-    assert "--class-map rider=car" in labels
+    assert "--class-map rider=ignore" in labels
     assert f"{foreign_bag}: {TOPIC}, image of stamp {START_NS + PERIOD_NS} ns" in cut
     page = (tmp_path / "a" / "report.html").read_text()
     for warning in (labels, cut):
