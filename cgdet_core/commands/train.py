@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.sources import load_sources
     from cgdet_core.training.extra_terms import teacher_of
+    from cgdet_core.training.distributed import process_device
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
@@ -54,9 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
         if world.leads:
             check_json_place(arguments.json)
-            if arguments.init is None and not arguments.resume:
-                print("begins with random weights: --init MODEL begins with a model's", file=sys.stderr)
-            _say_of_start(arguments.init, recipe)
+            if not arguments.resume:
+                _say_of_start(arguments.init, recipe)
+            if process_device(recipe.train.device, world).type == "cpu":
+                _say_of_precision(recipe.train.precision)
         teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)
         try:
@@ -90,8 +92,21 @@ def _say_of_start(init: Path | None, recipe: Recipe) -> None:
     from cgdet_core.runtime.model_file import read_info
     from cgdet_core.training.start import words_of_start
 
-    for line in [] if init is None else words_of_start(read_info(init), recipe.model):
+    if init is None:
+        print("begins with random weights: --init MODEL begins with a model's", file=sys.stderr)
+        return
+    for line in words_of_start(read_info(init), recipe.model):
         print(f"{init} {line}", file=sys.stderr)
+
+
+def _say_of_precision(precision: str) -> None:
+    from cgdet_core.runtime.backends.devices import cpu_precision
+
+    if precision == "bf16" and cpu_precision() != "bf16":
+        print(
+            "cgdet: warning: this CPU has no bf16 arithmetic and emulates it: train.precision=fp32 is faster by far",
+            file=sys.stderr,
+        )
 
 
 def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:

@@ -58,6 +58,24 @@ def test_a_start_that_learned_with_another_activation_is_said(
         assert (line in capsys.readouterr().err) == said
 
 
+def test_what_slows_a_run_or_makes_it_begin_at_nothing_is_said(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated = "this CPU has no bf16 arithmetic"
+    for flags, precision, said in (("avx2", "bf16", True), ("avx2", "fp32", False), ("avx512_bf16", "bf16", False)):
+        monkeypatch.setattr("cgdet_core.runtime.backends.devices.cpu_flags", lambda flags=flags: frozenset({flags}))
+        out = tmp_path / f"{flags}_{precision}"
+        words = tiny_training(coco, tmp_path, out, 4, f"train.precision={precision}", "train.device=cpu")
+        assert main([str(word) for word in words]) == 0
+        told = capsys.readouterr()
+        assert (emulated in told.err) == said
+        assert "begins with random weights" in told.err
+        assert "no frames were held out: its thresholds are 0.25 for every class" in told.out
+    words = tiny_training(coco, tmp_path, out, 4, "train.precision=bf16", "train.device=cpu", "--resume")
+    assert main([str(word) for word in words]) == 0
+    assert "random weights" not in capsys.readouterr().err
+
+
 def test_train_writes_speed_loss_and_model_for_machines(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
