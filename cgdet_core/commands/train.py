@@ -44,8 +44,8 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.sources import load_sources
-    from cgdet_core.training.extra_terms import teacher_of
     from cgdet_core.training.distributed import process_device
+    from cgdet_core.training.extra_terms import teacher_of
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
