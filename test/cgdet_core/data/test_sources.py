@@ -78,6 +78,17 @@ def test_a_fold_that_leaves_one_side_empty_is_refused(tmp_path: Path, fold: int)
         load_sources(recipe, tmp_path, progress=False)
 
 
+def test_held_out_frames_without_an_object_are_refused_before_the_training(tmp_path: Path) -> None:
+    write_set(tmp_path / "one", [0, 60])
+    path = tmp_path / "one" / "set.json"
+    document = json.loads(path.read_text())
+    del document["annotations"][0]  # of frame 0, the block that is held out
+    path.write_text(json.dumps(document))
+    recipe = Recipe(sources=(SourceConfig(path="one/set.json", class_map={"human": "person"}, hold_out_fold=0),))
+    with pytest.raises(InputError, match="the 1 frames that hold_out_fold holds out show no object"):
+        load_sources(recipe, tmp_path, progress=False)
+
+
 def test_a_set_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_in(tmp_path: Path) -> None:
     recipe = Recipe(sources=(SourceConfig(path="msrs/thermal_train.json"),))
     with pytest.raises(InputError, match=r"thermal_train\.json: there is no such file.*--data names.*own\.yaml"):
