@@ -91,8 +91,8 @@ def load_sources(
         sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
     if held_out and not any((~record.truth.ignore).any() for record in held_out):
         raise InputError(
-            f"the {len(held_out)} frames that hold_out_fold holds out show no object, so nothing can be measured: choose "
-            "another fold"
+            f"the {len(held_out)} frames that hold_out_fold holds out show no object, so nothing can be measured: "
+            "choose another fold"
         )
     validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
     return sources, validation
