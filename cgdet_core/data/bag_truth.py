@@ -133,10 +133,10 @@ def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) ->
     """InputError for a target that is no class, which would be told of every label else."""
     for word, target in class_map.items():
         name = target.removeprefix(f"{IGNORE}:")
-        if name != IGNORE and name not in class_names and not (name.isascii() and name.isdigit()):
+        if name not in (*class_names, IGNORE, BACKGROUND) and not (name.isascii() and name.isdigit()):
             raise InputError(
                 f"--class-map {shlex.quote(word)}={shlex.quote(target)}: '{target}' is none of the classes "
-                f"{', '.join(class_names)}: give one of them, or {IGNORE}"
+                f"{', '.join(class_names)}: give one of them, {IGNORE} or {BACKGROUND}"
             )
 
 
