@@ -95,7 +95,7 @@ def _tone(config: Any) -> str:
         return f"counts {config.raw_range[0]:g} to {config.raw_range[1]:g} become 0 to 1"
     text = f"percentiles {config.low_percentile:g} to {config.high_percentile:g} become 0 to 1"
     if config.hot_limit_spans is not None:
-        text += f", at most {config.hot_limit_spans:g} spans above the scene"
+        text += f", at most {config.hot_limit_spans:g} x the scene's span above it"
     return text
 
 
