@@ -221,10 +221,10 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
         assert all(name in field.annotation.model_fields for name in below), f"{page}: {' '.join(command.words)}"
 
 
-def test_the_librarys_page_runs_as_it_is_written(
+def test_what_the_pages_show_in_python_runs_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its blocks one after another, on the picture, the bag and the labels that they name."""
+    """The blocks of a page one after another, on the picture, the bag and the labels that they name."""
     make_synthetic_bag(tmp_path / "drive", seed=2, seconds=0.3, frames_per_second=10, with_rgb=False, progress=False)
     assert cli.main(["bag", "extract", str(tmp_path / "drive"), "--out", str(tmp_path / "set"), "--no-rgb"]) == 0
     (labels,) = (tmp_path / "set").glob("*.json")
@@ -232,13 +232,17 @@ def test_the_librarys_page_runs_as_it_is_written(
     shutil.copy(min((tmp_path / "set").rglob("*.png")), tmp_path / "frame.png")
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (REPOSITORY / "docs/library.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    assert len(blocks) == 5
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "docs/library.md", "exec"), names)
+    found = {
+        page: re.findall(
+            r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+        for page in ("README.md", "docs/library.md")
+    }
+    assert [len(blocks) for blocks in found.values()] == [1, 5]
+    for page, blocks in found.items():
+        names: dict[str, object] = {}
+        for block in blocks:
+            exec(compile(block, page, "exec"), names)
     said = capsys.readouterr().out
     assert said.count(" labelled") == 3
     assert cv2.imread("found.png").shape == (1024, 1280, 3)
