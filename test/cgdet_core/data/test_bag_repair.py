@@ -106,9 +106,10 @@ def test_evaluation_takes_a_damaged_bag_only_where_asked_to(tmp_path):
     from cgdet_core.evaluation.offline import open_samples
 
     (tmp_path / "a.mcap").write_bytes(by_hand.mcap(ROWS, "zstd").data[:-1])
-    size = dict(zip(("height", "width"), COUNTS[0].shape, strict=True))
-    stamps_ns = [START + index * STEP for index in range(len(ROWS))]
-    images = [{"id": stamp, "stamp_ns": stamp, "file_name": f"{stamp}.png", **size} for stamp in stamps_ns]
+    images = [
+        {"id": stamp, "stamp_ns": stamp, "file_name": f"{stamp}.png", "height": 20, "width": 30}
+        for stamp in (row.stamp_ns for row in ROWS)
+    ]
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}))
     given = (tmp_path / "a.mcap", ("person", "bicycle", "car"), None, str(labels))
