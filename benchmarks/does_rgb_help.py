@@ -40,6 +40,8 @@ CONTROL = "control: "
 NAMES = {
     "start_guided": "RGB teacher, whole maps",
     "start_guided, where it sees objects": "RGB teacher, where it sees objects",
+    "start_cgdet": "RCS + RGB teacher, whole maps",
+    "start_rcs": "RCS",
     "start_random": CONTROL + "untrained teacher",
     "start_shuffled": CONTROL + "RGB of other frames",
     "rcs": "RCS",
