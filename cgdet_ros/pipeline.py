@@ -97,15 +97,13 @@ class Pipeline:
         names = predictor.info.class_names
         class_ids = names if config.class_id == "name" else tuple(str(number) for number in range(len(names)))
         self.outputs.publish_detections(frame.header, detections, class_ids)
-        took_ms = (time.monotonic() - frame.received_s) * 1e3
+        self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
         # the frame is answered: what fails from here on changes nothing of it, and is not the GPU's
         try:
             self._ages.answered(stamp_ns, self._node.get_clock().now().nanoseconds)
             self._look_for_oddities(frame, stamp_ns, config)
         except Exception as error:
             self._on_error_after_the_answer("the look for frozen and flat frames", error)
-        # counted last: a report that counts it says all of it
-        self._log.answered(took_ms, predictor.last_stage_ms)
         try:
             self._draw(frame, detections, config)
         except Exception as error:
