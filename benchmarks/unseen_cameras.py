@@ -2,7 +2,7 @@
 
     python benchmarks/unseen_cameras.py --models models/start.safetensors --data msrs/thermal_train.json --every 5
         [--cameras equalised "black-hot+" ...] [--normalise shipped 0/100 1/99 ...] [--json F]
-    python benchmarks/unseen_cameras.py --models ... --data DIR --held-out-of RUN ...      the blocks that RUN held out
+    python benchmarks/unseen_cameras.py --models ... --data DIR --run RUN ...      the frames that RUN held out
     python benchmarks/unseen_cameras.py --show F.json [F.json ...]      the tables again, of one or several such files
     python benchmarks/unseen_cameras.py --picture docs/unseen.jpg       every camera's view of a rendered frame
 
@@ -27,10 +27,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.commands.thresholds import words_of_folds
-from cgdet_core.config import ThermalConfig, load_recipe
+from cgdet_core.commands.judged import held_out_of, words_of_folds
+from cgdet_core.config import ThermalConfig
 from cgdet_core.data.coco import CocoSet, load_coco
-from cgdet_core.data.sources import load_held_out
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.look_log import is_test_split, set_name
 from cgdet_core.evaluation.metrics import evaluate
@@ -95,7 +94,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, nargs="+", default=(), metavar="MODEL")
     parser.add_argument("--data", type=Path, metavar="F.json")
-    parser.add_argument("--held-out-of", type=Path, metavar="RUN", help="--data is the folder its paths start from")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="--data is the folder its paths start from")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th frame")
     parser.add_argument("--cameras", nargs="+", default=tuple(CAMERAS), metavar="NAME")
     parser.add_argument("--normalise", nargs="+", default=(SHIPPED,), metavar="WAY")
@@ -160,12 +159,8 @@ def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> tupl
     data: Path | None = arguments.data
     if data is None:
         raise InputError("--models asks for --data: give a COCO JSON")
-    if arguments.held_out_of is not None:
-        recipe = load_recipe(arguments.held_out_of / "recipe.yaml")
-        held_out = load_held_out(recipe, data)
-        if held_out is None:
-            raise InputError(f"{arguments.held_out_of}: its recipe holds nothing out: give a set by --data")
-        folds = {source.path: source.hold_out_fold for source in recipe.sources if source.hold_out_fold is not None}
+    if arguments.run is not None:
+        held_out, folds = held_out_of(arguments.run, data, class_names)
         return words_of_folds(folds), held_out
     if is_test_split(data):
         raise InputError(f"{data}: is a test split, which nothing may be chosen on: give a set to train or validate on")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).parents[1]
 LINT = Path(sys.executable).parent / "lint-imports"
 
 
@@ -45,3 +49,24 @@ def test_an_import_against_a_contract_is_found(
     assert answer.returncode == 1
     broken = [text for text in answer.stdout.splitlines() if "BROKEN" in text]
     assert any(text.startswith(contract) for text in broken), answer.stdout
+
+
+PROGRAMS = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("benchmarks", "tools")
+    for path in REPOSITORY.glob(f"{folder}/*.py")
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_the_programs_beside_the_packages_import_of_them_is_there(repository: Path, program: str) -> None:
+    """mypy reads the packages only; a program that nobody runs for a while would break unseen."""
+    for node in ast.walk(ast.parse((repository / program).read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or node.module is None or not node.module.startswith("cgdet_"):
+            continue
+        if node.module.startswith("cgdet_ros"):
+            pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
+        module = importlib.import_module(node.module)
+        for name in node.names:
+            there = hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}") is not None
+            assert there, f"{program}: from {node.module} import {name.name}"

@@ -56,31 +56,29 @@ def judged_frames(
 
     if arguments.run_folder is None:
         return Judged(*samples_of(arguments, class_names, losses, again), {set_name(arguments.data): None})
-    coco, folds = _held_out(arguments, class_names)
+    if arguments.topic or arguments.truth_topic or arguments.class_map:
+        raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
+    coco, folds = held_out_of(arguments.run_folder, arguments.data, class_names)
     return Judged(coco, len(coco), folds)
 
 
-def _held_out(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> tuple[CocoSet, dict[str, int | None]]:
+def held_out_of(run: Path, data: Path, class_names: tuple[str, ...]) -> tuple[CocoSet, dict[str, int | None]]:
+    """The frames that a run's recipe held out, and the fold of each set; data: the folder its paths start from."""
     from cgdet_core.config import load_recipe
     from cgdet_core.data.sources import load_held_out
 
-    run: Path = arguments.run_folder
-    if arguments.topic or arguments.truth_topic or arguments.class_map:
-        raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
-    if not arguments.data.is_dir():
-        raise InputError(
-            f"{arguments.data}: is no folder: with --run, --data is the one that the recipe's paths start from"
-        )
+    if not data.is_dir():
+        raise InputError(f"{data}: is no folder: with --run, --data is the one that the recipe's paths start from")
     recipe = load_recipe(run / "recipe.yaml")
     if recipe.model.class_names != class_names:
         raise InputError(
             f"{run}: is of the classes {', '.join(recipe.model.class_names)}, the model knows "
             f"{', '.join(class_names)}: give a model of the run's classes"
         )
-    coco = load_held_out(recipe, arguments.data)
+    coco = load_held_out(recipe, data)
     if coco is None:
         raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
-    return coco, {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
+    return coco, recipe.held_out_folds
 
 
 def words_of_folds(folds: Mapping[str, int | None]) -> str:

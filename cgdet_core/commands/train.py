@@ -134,8 +134,11 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     thresholds, metrics = choose_thresholds(result.frames, recipe.model.class_names)
     figures = metrics.to_json(measured(predictor, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
-    folds = {each.path: each.hold_out_fold for each in recipe.sources if each.hold_out_fold is not None}
-    chosen_on = {"data": words_of_folds(folds), "frames": len(result.frames), "per_class": figures["operating_point"]}
+    chosen_on = {
+        "data": words_of_folds(recipe.held_out_folds),
+        "frames": len(result.frames),
+        "per_class": figures["operating_point"],
+    }
     write_thresholds(model, model, thresholds, chosen_on)
     warn_of_few(thresholds, metrics)
     return figures

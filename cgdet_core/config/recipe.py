@@ -73,3 +73,8 @@ class Recipe(Settings):
     def uses_rgb(self) -> bool:
         """Whether a term of the loss looks at RGB; nothing of it is read otherwise."""
         return self.guidance.weight > 0 and self.guidance.teacher.sees == "rgb"
+
+    @property
+    def held_out_folds(self) -> dict[str, int | None]:
+        """Path of each source of which a fold is held out -> that fold."""
+        return {source.path: source.hold_out_fold for source in self.sources if source.hold_out_fold is not None}
