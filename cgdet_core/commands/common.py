@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +108,18 @@ def add_log_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def tell_of_log(log: Path, given: Path | None) -> None:
-    """That a look was logged, on standard error, where nobody asked for it: a file of the checkout has changed."""
-    if given is None:
+def log_look(log: Path | None, arguments: argparse.Namespace, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """A line of the log for each model; log: as `log_for` gives it; models: by which command -> its figures.
+
+    Where nobody asked for the log it is told, on standard error: a file of the checkout has changed.
+    """
+    from cgdet_core.evaluation.look_log import append_look
+
+    if log is None:
+        return
+    for how, figures in models.items():
+        append_look(log, arguments.data, figures, how, Path.cwd())
+    if arguments.log is None:
         print(f"cgdet: a look at a test split, noted in {log}", file=sys.stderr)
 
 

@@ -18,11 +18,11 @@ from cgdet_core.commands.common import (
     add_log_argument,
     check_json_place,
     load_predictor,
+    log_look,
     measured,
     parse_class_map,
     print_losses,
     print_or_write_json,
-    tell_of_log,
 )
 from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
@@ -72,7 +72,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
-    from cgdet_core.evaluation.look_log import append_look, log_for
+    from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evaluation.paired import run_paired
 
@@ -98,10 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_losses(losses)
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
-    if log is not None:
-        for letter, figures in models.items():
-            append_look(log, arguments.data, figures, f"cgdet compare, model {letter.upper()}", Path.cwd())
-        tell_of_log(log, arguments.log)
+    log_look(log, arguments, {f"cgdet compare, model {letter.upper()}": each for letter, each in models.items()})
     comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
     figures = {
         **comparison.to_json(),

@@ -18,11 +18,11 @@ from cgdet_core.commands.common import (
     check_json_place,
     decimals,
     load_predictor,
+    log_look,
     measured,
     parse_class_map,
     print_losses,
     print_or_write_json,
-    tell_of_log,
 )
 from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
@@ -56,7 +56,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.look_log import append_look, log_for
+    from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.files import check_can_write
 
@@ -74,9 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.commands.evaluate_recorded import evaluate_recorded
 
         figures, write_report = evaluate_recorded(arguments)
-    if log is not None:
-        append_look(log, arguments.data, figures, "cgdet evaluate", Path.cwd())
-        tell_of_log(log, arguments.log)
+    log_look(log, arguments, {"cgdet evaluate": figures})
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)

@@ -13,6 +13,7 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_log_argument,
     check_json_place,
+    log_look,
     parse_class_map,
     print_or_write_json,
 )
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_from_words,
     )
     from cgdet_core.data.coco import load_coco
-    from cgdet_core.evaluation.look_log import append_look, log_for
+    from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.metrics import evaluate
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.backends.devices import choose_device
@@ -95,8 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             "seen": result.seen_figures(CLASS_NAMES),
         }
     )
-    if log is not None:
-        append_look(log, arguments.data, figures, "cgdet teacher", Path.cwd())
+    log_look(log, arguments, {"cgdet teacher": figures})
     if arguments.json != "-":
         print("\n".join((summary(figures), *seen_lines(figures["seen"]))))
     print_or_write_json(figures, arguments.json)
