@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,17 @@ from numpy.typing import NDArray
 from cgdet_core.errors import InputError
 
 CLASS_NAMES: tuple[str, ...] = ("person", "bicycle", "car")
+IGNORE, BACKGROUND = "ignore", "background"  # what a class map names beside classes: neither for nor against; nothing
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 ImageArray = NDArray[Any]
+
+
+def class_places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
+    """int64 [len(names)]: the place of each class in `wanted`, -1 where it is none of them."""
+    return np.array([wanted.index(name) if name in wanted else -1 for name in names], np.int64)
 
 
 def _readonly(array: NDArray[Any]) -> NDArray[Any]:

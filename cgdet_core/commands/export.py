@@ -18,6 +18,7 @@ from cgdet_core.commands.common import (
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
+from cgdet_core.types import IGNORE
 
 if TYPE_CHECKING:
     from cgdet_core.data.coco import CocoSet
@@ -147,7 +148,7 @@ def _is_sensitive(name: str) -> bool:
 
 def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     """`most` frames of a COCO set, evenly spread."""
-    from cgdet_core.data.coco import IGNORE, load_coco, read_json_lists
+    from cgdet_core.data.coco import load_coco, read_json_lists
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evenly import evenly_spread
 

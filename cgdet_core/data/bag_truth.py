@@ -27,10 +27,8 @@ from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bag_damage import expected_fields
 from cgdet_core.data.ros_types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError
-from cgdet_core.types import GroundTruth
+from cgdet_core.types import BACKGROUND, IGNORE, GroundTruth
 
-IGNORE = "ignore"
-BACKGROUND = "background"
 FRAME_INFO_SUFFIX = "/frame_info"
 _STATUS_NAME = "frame"
 

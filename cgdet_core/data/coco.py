@@ -22,13 +22,11 @@ from numpy.typing import NDArray
 from cgdet_core.boxes import clip_xyxy, xywh_to_xyxy
 from cgdet_core.data.coco_oddities import oddities, within_frame
 from cgdet_core.errors import InputError
-from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Frame, GroundTruth, ImageArray, Sample
 
 # OpenCV prints warnings about damaged files of its own; what is wrong is said once, by the error that is raised
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
-IGNORE = "ignore"
-BACKGROUND = "background"
 LIGHTS = ("day", "night")
 _MAX_SIDE_PX = 1_000_000
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.data.coco import CocoSet
 from cgdet_core.errors import InputError
-from cgdet_core.types import FloatArray, GroundTruth
+from cgdet_core.types import FloatArray, GroundTruth, class_places
 
 
 def repeat_factors(truths: Sequence[GroundTruth], classes: int, threshold: float) -> NDArray[np.float64]:
@@ -81,7 +81,7 @@ def in_classes(truth: GroundTruth, names: Sequence[str], wanted: Sequence[str]) 
     """Labels of the classes `names` as those of `wanted`: other boxes leave, and what `names` lacks is unlabelled."""
     if tuple(names) == tuple(wanted):
         return truth
-    place = np.array([wanted.index(name) if name in wanted else -1 for name in names], np.int64)
+    place = class_places(names, wanted)
     kept = place[truth.class_ids] >= 0
     known = np.ones(len(names), np.bool_) if truth.labelled is None else truth.labelled
     labelled = np.array([name in names and bool(known[list(names).index(name)]) for name in wanted])

@@ -13,7 +13,7 @@ from cgdet_core.data.blocks import BLOCK_FRAMES, block_of_name
 from cgdet_core.evaluation.matching import EvaluatedFrame
 from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.types import Detections, Sample
+from cgdet_core.types import Detections, Sample, class_places
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _of_classes(frame: EvaluatedFrame, own: Sequence[str], wanted: Sequence[str]
     """The frame with its detections, which number the classes `own`, numbered as `wanted`; those of others leave."""
     if tuple(own) == tuple(wanted):
         return frame
-    place = np.array([wanted.index(name) if name in wanted else -1 for name in own], np.int64)
+    place = class_places(own, wanted)
     found = frame.detections
     kept = place[found.class_ids] >= 0
     chosen = Detections(found.boxes_xyxy_px[kept], found.scores[kept], place[found.class_ids[kept]])
