@@ -70,6 +70,7 @@ class Client:
         )
         self.node.create_subscription(Detection2DArray, "detections", self.answers.append, 100)
         self.reports: list[Any] = []
+        self._reports_when_asked = 0
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -85,9 +86,14 @@ class Client:
         name = f"{self.namespace}/thermal_detector"
         self.reports.extend(status for status in message.status if status.name == name)
 
-    def report(self, matches: Callable[[int, str, dict[str, str]], bool], what: str) -> tuple[int, str, dict[str, str]]:
-        """The first report from now on whose level, message and values match."""
-        before = len(self.reports)
+    def report(
+        self, matches: Callable[[int, str, dict[str, str]], bool], what: str, since_asked: bool = False
+    ) -> tuple[int, str, dict[str, str]]:
+        """The first report from now on whose level, message and values match.
+
+        since_asked: from the last `ask` on, for what a single report tells: it may be here before the answer is.
+        """
+        before = self._reports_when_asked if since_asked else len(self.reports)
 
         def read(status: Any) -> tuple[int, str, dict[str, str]]:
             values = {value.key: value.value for value in status.values}
@@ -127,6 +133,7 @@ class Client:
     def ask(self, message: Any) -> Any:
         """Send until there is an answer with this stamp; the answer."""
         before = len(self.answers)
+        self._reports_when_asked = len(self.reports)
         self.send(message)
         self.until(
             lambda: any(answer.header.stamp == message.header.stamp for answer in self.answers[before:]), "an answer"

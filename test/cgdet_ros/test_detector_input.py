@@ -155,12 +155,14 @@ def test_a_flat_frame_and_a_jump_of_the_gain_are_reported(
 
     ask(scene, 0)
     ask(np.full_like(scene, 21000), 100)
-    client.report(lambda level, message, values: level == 1 and message.startswith("flat: 1 frames"), "the shutter")
+
+    def once(said: str) -> None:
+        client.report(lambda level, message, values: level == 1 and message.startswith(said), said, since_asked=True)
+
+    once("flat: 1 frames")
     ask(scene + 1, 200)
     ask(scene + 9000, 300)
-    client.report(
-        lambda level, message, values: level == 1 and message.startswith("the camera's gain jumped 1 times"), "the jump"
-    )
+    once("the camera's gain jumped 1 times")
     ask(scene + 9001, 400)
     _, _, values = client.report(lambda level, message, values: (level, message) == (0, "detecting"), "peace")
     assert (values["flat_frames"], values["gain_jumps"]) == ("1", "1")

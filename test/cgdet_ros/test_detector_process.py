@@ -279,13 +279,13 @@ def test_a_ctrl_c_that_comes_twice_as_under_launch_ends_it_in_order_all_the_same
         "closing = module.DetectorNode.close\n"
         "def slowly(node):\n"
         "    print('closing', flush=True)\n"
-        "    time.sleep(1.0)\n"
+        "    time.sleep(SECONDS)\n"
         "    closing(node)\n"
         "module.DetectorNode.close = slowly\n"
         "sys.exit(module.main())\n"
     )
     words = node_words(client.namespace, f"model:={tiny_model}")[2:]
-    twice, again = start("-c", slow_to_close, *words), start("-c", slow_to_close, *words)
+    twice, again = (start("-c", f"SECONDS = {seconds}\n{slow_to_close}", *words) for seconds in (1, 50))
     for node in (twice, again):
         node.line_with("active: detecting on")
         node.process.send_signal(signal.SIGINT)
