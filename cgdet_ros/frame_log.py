@@ -88,8 +88,8 @@ class FrameLog:
     def refused(self, reason: str) -> int:
         """Count it; how many were refused so far."""
         with self._lock:
-            self.counts.refused += 1
             self.last_error = reason[:_MAX_ERROR_LENGTH]
+            self.counts.refused += 1
             self._unanswered_since_s = None
             return self.counts.refused
 
@@ -120,8 +120,8 @@ class FrameLog:
     def failed(self, reason: str) -> int:
         """Count it; how many failed so far."""
         with self._lock:
-            self.counts.failed += 1
             self.last_error = reason[:_MAX_ERROR_LENGTH]
+            self.counts.failed += 1
             self._unanswered_since_s = None
             return self.counts.failed
 

@@ -79,7 +79,7 @@ def test_a_compressed_image_that_is_none_is_refused_by_name_and_the_next_one_is_
         client.until(lambda number=number: node._log.counts.refused == number, "the refusal")
         assert "format '16UC1; something' cannot be decoded" in node._log.last_error
     assert client.ask(good).header == good.header
-    assert node._log.counts.answered == 1
+    assert client.counts_of(node).answered == 1
 
 
 def test_the_resolution_may_change_from_frame_to_frame_and_boxes_are_in_pixels_of_each(

@@ -102,7 +102,7 @@ def test_a_frame_in_work_is_answered_before_deactivate_returns_and_none_after_it
     client.connected()
     last = client.ask(image_message(scene, "mono16"))
     assert [answer.header.stamp for answer in client.answers] == [first.header.stamp, last.header.stamp]
-    counts = node._log.counts
+    counts = client.counts_of(node)
     assert (counts.received, counts.answered, counts.overtaken) == (3, 2, 1)
 
 

@@ -193,7 +193,7 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
     )
     slow.set()
     client.until(lambda: bool(client.answers) and client.answers[-1].header == flood[-1].header, "the last answer")
-    counts = node._log.counts
+    counts = client.counts_of(node)
     assert [answer.header.stamp for answer in client.answers] == [flood[0].header.stamp, flood[-1].header.stamp]
     assert counts.answered == 2
     assert counts.answered + counts.overtaken == counts.received
@@ -209,7 +209,7 @@ def test_answers_come_in_order_under_a_flood(start_detector: Any, client: Any, i
     )
     stamps = [answer.header.stamp.sec for answer in client.answers]
     assert stamps == sorted(set(stamps))
-    counts = node._log.counts
+    counts = client.counts_of(node)
     assert counts.answered == len(stamps)
     assert counts.answered + counts.overtaken == counts.received
     assert counts.refused == counts.failed == 0
@@ -475,8 +475,7 @@ def test_an_overlay_that_nobody_watches_is_not_drawn(
     node = start_detector()
     for _ in range(3):
         client.ask(image_message(scene, "mono16"))
-    client.until(lambda: not node._pipeline.worker._busy, "the end of the work")
-    assert node._log.counts.failed == 0
+    assert client.counts_of(node).failed == 0
 
 
 def test_the_same_frame_gives_the_same_detections_in_the_same_order_best_first(
@@ -512,8 +511,7 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
     for _ in range(2):
         client.ask(image_message(scene, "mono16"))
     assert asked.wait(20)
-    client.until(lambda: not node._pipeline.worker._busy, "the end of the work")
-    counts = node._log.counts
+    counts = client.counts_of(node)
     assert (counts.received, counts.answered, counts.failed, counts.refused) == (2, 2, 0, 0)
     client.node.destroy_subscription(subscription)
 
@@ -531,14 +529,13 @@ def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_
     monkeypatch.setattr(pipeline._watch, "look", refuse)
     for _ in range(2):
         client.ask(image_message(scene, "mono16"))
-    client.until(lambda: not pipeline.worker._busy, "the end of the work")
-    counts = node._log.counts
+    counts = client.counts_of(node)
     assert (counts.received, counts.answered, counts.failed) == (2, 2, 0)
     assert node._log.last_error == "MemoryError: no room to look"
     monkeypatch.setattr(node._outputs, "publish_detections", refuse)
     client.send(image_message(scene, "mono16"))
     client.until(lambda: counts.failed == 1, "the failure")
-    client.until(lambda: not pipeline.worker._busy, "the end of the work")
+    client.counts_of(node)
     assert pipeline.engine.fallback == ""
 
 
@@ -630,7 +627,7 @@ def test_several_nodes_in_one_process_and_executor_do_not_disturb_each_other(
         nodes[1].close()
         after = client.ask(image_message(scene, "mono16")).detections
         assert [found.bbox for found in after] == [found.bbox for found in before]
-        assert nodes[0]._log.counts.answered == 2
+        assert client.counts_of(nodes[0]).answered == 2
         client.until(lambda: ("thermal_detector", "/other_one") not in others(client), "the end of the other")
         nodes[1].close()  # as often as one likes
     finally:
