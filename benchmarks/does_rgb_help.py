@@ -40,6 +40,11 @@ CONTROL = "control: "
 NAMES = {
     "start_guided": "RGB teacher, whole maps",
     "start_guided, where it sees objects": "RGB teacher, where it sees objects",
+    "start_guided, boxes": "RGB teacher, labelled boxes",
+    "start_guided, CWD": "RGB teacher, CWD",
+    "start_guided, cosine": "RGB teacher, cosine",
+    "start_guided, MSE": "RGB teacher, MSE",
+    "start_guided, hard swish": "RGB teacher, hard swish",
     "start_cgdet": "RCS + RGB teacher, whole maps",
     "start_rcs": "RCS",
     "start_random": CONTROL + "untrained teacher",
