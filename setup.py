@@ -65,12 +65,12 @@ setup(
     cmdclass={"develop": Develop},
     entry_points={
         "console_scripts": [
-            "cgdet = cgdet_core.cli:main",
-            "cgdet-detector = cgdet_ros.detector_node:main",
-            "cgdet-replay = cgdet_ros.replay:main",
+            "cgdet = cgdet_core.loading:cgdet",
+            "cgdet-detector = cgdet_ros.executables:detector",
+            "cgdet-replay = cgdet_ros.executables:replay",
             # the names under which `ros2 run cgdet_ros` finds them
-            "detector = cgdet_ros.detector_node:main",
-            "replay = cgdet_ros.replay:main",
+            "detector = cgdet_ros.executables:detector",
+            "replay = cgdet_ros.executables:replay",
         ]
     },
 )

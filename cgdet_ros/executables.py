@@ -1,0 +1,13 @@
+"""What the installed commands run; light, as everything else is loaded under `main_of`."""
+
+from __future__ import annotations
+
+from cgdet_core.loading import main_of
+
+
+def detector() -> int:
+    return main_of("cgdet_ros.detector_node", 0)()
+
+
+def replay() -> int:
+    return main_of("cgdet_ros.replay", 130, "cgdet-replay: interrupted, nothing was written")()
