@@ -142,7 +142,9 @@ def _row(word: str, figures_name: str | None) -> dict[str, Any]:
             if source["hold_out_fold"] is not None
         },
         "contrast": recipe["contrast"] if recipe["contrast"]["weight"] else None,
-        "guidance": recipe["guidance"] if recipe["guidance"]["weight"] else None,
+        # of guidance is the teacher of injection
+        "guidance": recipe["guidance"] if whole_recipe.uses_teacher else None,
+        "injection": recipe["injection"] if whole_recipe.injection.on else None,
         "images_per_second": speed.get("images_per_second"),
         "machine": f"{platform.machine()} {figures['device']}",
         "model_sha256": sha256_of(model),

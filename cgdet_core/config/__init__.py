@@ -6,7 +6,15 @@ paths, YAML values) are laid over it.
 
 from cgdet_core.config.augmentation import AugmentConfig, SensorConfig
 from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig
-from cgdet_core.config.losses import AssignerConfig, ContrastConfig, GuidanceConfig, LossConfig, TermConfig
+from cgdet_core.config.losses import (
+    AssignerConfig,
+    ContrastConfig,
+    GuidanceConfig,
+    InjectionConfig,
+    LossConfig,
+    TapConfig,
+    TermConfig,
+)
 from cgdet_core.config.measuring import CompareConfig, EvaluationConfig
 from cgdet_core.config.network import Activation, BlockKind, Depth, ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.config.node import (
@@ -38,6 +46,7 @@ __all__ = [
     "EvaluationConfig",
     "Fraction",
     "GuidanceConfig",
+    "InjectionConfig",
     "LabelConfig",
     "LossConfig",
     "ModelConfig",
@@ -52,6 +61,7 @@ __all__ = [
     "SourceConfig",
     "SyntheticConfig",
     "SyntheticSourceConfig",
+    "TapConfig",
     "TeacherConfig",
     "TermConfig",
     "ThermalConfig",

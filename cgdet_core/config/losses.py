@@ -30,16 +30,24 @@ class LossConfig(Settings):
     assigner: AssignerConfig = AssignerConfig()
 
 
-class TermConfig(Settings):
+class TapConfig(Settings):
     """When a training-only term is on, and where it taps the student (training/extra_terms.py)."""
 
-    weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
     warmup_images: int = Field(0, ge=0, description="training crops over which the weight rises linearly from 0")
     off_fraction: Fraction = Field(0.0, description="last share of the run, which goes without the term")
+    decay: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how the weight falls to 0 from the first crop to the last share; constant: not at all"
+    )
     student_layers: tuple[str, str, str] = Field(
         ("neck.down_to_8", "neck.up_to_16", "neck.up_to_32"),
         description="modules of the detector whose outputs are tapped, at strides 8, 16, 32",
     )
+
+
+class TermConfig(TapConfig):
+    """A term over labelled boxes: its weight, its maps, and which of them a box belongs to."""
+
+    weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
     strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
     roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
     small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
@@ -89,3 +97,31 @@ class GuidanceConfig(TermConfig):
         if self.shuffle_rgb and self.teacher.sees == "thermal":
             raise ValueError("shuffle_rgb needs a teacher that sees rgb: leave it out, or give teacher.sees rgb")
         return self
+
+
+class InjectionConfig(TapConfig):
+    """DIKD: dual injection, by the teacher of guidance (training/injection.py). Each part is a term of its own."""
+
+    forward_weight: float = Field(
+        0.0, ge=0, description="factor on the forward part, the teacher's maps in the student's head; 0: it is off"
+    )
+    reverse_weight: float = Field(
+        0.0, ge=0, description="factor on the reverse part, the student's maps in the teacher's head; 0: it is off"
+    )
+    forward_teacher_share: Fraction = Field(
+        0.5, description="of the forward part, what is against the teacher's output; the rest is against the labels"
+    )
+    reverse_teacher_share: Fraction = Field(0.5, description="the same of the reverse part")
+    decay: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="how the weights fall to 0 from the first crop to the last share; constant: not at all"
+    )
+    sure_score: Fraction = Field(
+        0.3,
+        description="the teacher's score from which on its boxes are targets; an object that it sees less of is no "
+        "label to the forward part",
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether either part has a weight."""
+        return self.forward_weight > 0 or self.reverse_weight > 0

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from cgdet_core.config.augmentation import AugmentConfig
-from cgdet_core.config.losses import ContrastConfig, GuidanceConfig, LossConfig
+from cgdet_core.config.losses import ContrastConfig, GuidanceConfig, InjectionConfig, LossConfig
 from cgdet_core.config.network import ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.sources import SourceConfig, SyntheticSourceConfig
@@ -63,6 +63,7 @@ class Recipe(Settings):
     loss: LossConfig = LossConfig()
     contrast: ContrastConfig = ContrastConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    injection: InjectionConfig = InjectionConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
@@ -70,9 +71,14 @@ class Recipe(Settings):
     synthetic: SyntheticSourceConfig = SyntheticSourceConfig()
 
     @property
+    def uses_teacher(self) -> bool:
+        """Whether a term of the loss learns from guidance.teacher."""
+        return self.guidance.weight > 0 or self.injection.on
+
+    @property
     def uses_rgb(self) -> bool:
         """Whether a term of the loss looks at RGB; nothing of it is read otherwise."""
-        return self.guidance.weight > 0 and self.guidance.teacher.sees == "rgb"
+        return self.uses_teacher and self.guidance.teacher.sees == "rgb"
 
     @property
     def held_out_folds(self) -> dict[str, int | None]:

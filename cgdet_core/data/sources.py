@@ -165,7 +165,7 @@ def _check_rgb(sets: Sequence[_Opened], synthetic: SyntheticSourceConfig) -> Non
         names = [opened.config.path for opened in sets] + ["synthetic"] * bool(synthetic.frames)
         raise InputError(
             f"guidance needs RGB, and none of the sources {', '.join(names)} holds any: give one with registered RGB "
-            "(rgb_file_name) or with grey_rgb, or set guidance.weight to 0"
+            "(rgb_file_name) or with grey_rgb, or set guidance.weight and the weights of injection to 0"
         )
 
 

@@ -55,7 +55,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "confused": lambda figures: _confused(figures["confusion"]["matrix"]),
 }
 # of the recipe: the terms that rows of one protocol differ in
-_TERMS = ("contrast.", "guidance.")
+_TERMS = ("contrast.", "guidance.", "injection.")
 # where it was computed, how it was watched, and the seed
 _ASIDE = frozenset(
     f"train.{key}"

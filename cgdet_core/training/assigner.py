@@ -44,7 +44,7 @@ def assign(
     target score is t, scaled so that an object's best cell gets that object's best IoU.
     """
     cells = class_logits.shape[1]
-    inside = _centres_inside(centres_xy_px, gt_boxes_xyxy_px, config.min_side_px) & objects[:, :, None]  # [B, M, A]
+    inside = centres_inside(centres_xy_px, gt_boxes_xyxy_px, config.min_side_px) & objects[:, :, None]  # [B, M, A]
     scores = class_logits.sigmoid().transpose(1, 2)
     scores = scores.gather(1, gt_class_ids[:, :, None].expand(-1, -1, cells))  # [B, M, A]
     iou = iou_torch(gt_boxes_xyxy_px[:, :, None], boxes_xyxy_px[:, None]).clamp(min=0)
@@ -68,7 +68,7 @@ def assign(
     return Assignment(positive, object_index, target_score)
 
 
-def _centres_inside(centres_xy_px: Tensor, boxes_xyxy_px: Tensor, min_side_px: float) -> Tensor:
+def centres_inside(centres_xy_px: Tensor, boxes_xyxy_px: Tensor, min_side_px: float) -> Tensor:
     """bool [B, M, A]; sides shorter than `min_side_px` are widened, so that every object has a cell."""
     middle = (boxes_xyxy_px[..., :2] + boxes_xyxy_px[..., 2:]) / 2
     half = (boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clamp(min=min_side_px) / 2

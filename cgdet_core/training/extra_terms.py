@@ -6,6 +6,7 @@ kept in a run's checkpoint, and no model file holds any of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import Recipe, TermConfig
+from cgdet_core.config import Recipe, TapConfig, TermConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.cells import STRIDES
@@ -22,6 +23,7 @@ from cgdet_core.model.detector import Detector
 from cgdet_core.training.contrast import RegionContrast
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.guidance import Guidance
+from cgdet_core.training.injection import Injection, shown_in
 from cgdet_core.training.taps import Taps
 from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher
 
@@ -31,8 +33,8 @@ T = TypeVar("T")
 
 
 def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
-    """The teacher that a recipe's guidance asks for, its file taken from `folder` where its path is relative."""
-    if not recipe.guidance.weight:
+    """The teacher that a recipe's terms ask for, its file taken from `folder` where its path is relative."""
+    if not recipe.uses_teacher:
         return None
     config = recipe.guidance.teacher
     if config.path and not (folder / config.path).exists():
@@ -43,62 +45,80 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
     return load_teacher(config, recipe.model.class_names, folder)
 
 
-def term_weight(config: TermConfig, images_done: int, images: int) -> float:
-    """The weight for the batch after `images_done` of `images` crops: a linear rise, then constant, then 0."""
-    if images_done >= images * (1 - config.off_fraction):
+def in_time(config: TapConfig, images_done: int, images: int) -> float:
+    """What a term's weight is multiplied by for the batch after `images_done` of `images` crops: a linear rise, then
+    constant or a decay to 0 at the term's end, and then 0."""
+    end = images * (1 - config.off_fraction)
+    if images_done >= end:
         return 0.0
     rise = min(1.0, images_done / config.warmup_images) if config.warmup_images else 1.0
-    return config.weight * rise
+    done = images_done / end
+    fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.decay]
+    return rise * fall
 
 
 class ExtraTerms(nn.Module):
-    """RCS and CMG, of which the recipe has on what has a weight; a module whose parameters are the terms' own.
+    """RCS, CMG and DIKD, of which the recipe has on what has a weight; a module whose parameters are the terms' own.
 
-    detector: tapped from here on, until `remove`; teacher: needed where recipe.guidance.weight is not 0.
+    detector: tapped from here on, until `remove`; teacher: needed where the recipe uses one.
     """
 
     def __init__(self, recipe: Recipe, detector: Detector, teacher: Teacher | None = None) -> None:
         super().__init__()
         self._recipe = recipe
-        self._configs: dict[str, TermConfig] = {}
+        contrast, guidance, injection = recipe.contrast, recipe.guidance, recipe.injection
         self.contrast: RegionContrast | None = None
         self.guidance: Guidance | None = None
+        self.injection: Injection | None = None
         self.teacher = teacher  # no nn.Module: it is neither trained nor kept
-        if recipe.contrast.weight:
-            self._configs["rcs"] = recipe.contrast
-        if recipe.guidance.weight:
-            if teacher is None:
-                raise ValueError("guidance.weight is not 0 and there is no teacher")
-            self._configs["cms"] = recipe.guidance
-        names = [name for config in self._configs.values() for name in config.student_layers]
+        self._head = (detector.head,)  # in a tuple, as it is no part of this module
+        if recipe.uses_teacher and teacher is None:
+            raise ValueError("the recipe uses a teacher and there is none")
+        tapping: list[TapConfig] = [config for config in (contrast, guidance) if config.weight]
+        if injection.reverse_weight:
+            tapping.append(injection)
+        names = [name for config in tapping for name in config.student_layers]
         self._taps = Taps(detector, names, "student_layers")
-        channels = _channels(detector, self._taps, self._configs.values()) if names else {}
-        if "rcs" in self._configs:
-            self.contrast = RegionContrast(recipe.contrast, at_strides(recipe.contrast, channels))
-        if "cms" in self._configs:
-            assert teacher is not None
-            self.guidance = Guidance(recipe.guidance, at_strides(recipe.guidance, channels), teacher.channels)
+        channels = _channels(detector, self._taps, tapping) if names else {}
+        if contrast.weight:
+            self.contrast = RegionContrast(contrast, at_strides(contrast, channels))
+        if guidance.weight and teacher is not None:
+            self.guidance = Guidance(guidance, at_strides(guidance, channels), teacher.channels)
+        if injection.on and teacher is not None:
+            tapped = at_strides(injection, channels) if injection.reverse_weight else {}
+            of_head = dict(zip(STRIDES, detector.config.widths[2:], strict=True))
+            self.injection = Injection(injection, recipe.loss, tapped, of_head, teacher)
 
     def forward(self, batch: TrainingBatch, images_done: int, world: World = ALONE) -> dict[str, Tensor]:
-        """Weighted terms by name (rcs, cms), of the forward pass just done; those that are off now are left out.
+        """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse), of the forward pass just done; those that are
+        off now are left out.
 
         As with the detection loss, the values of several processes add up to that of the whole batch.
         """
+        recipe = self._recipe
         maps = self._taps.take()
+
+        def now(config: TapConfig) -> float:
+            return in_time(config, images_done, recipe.train.images)
+
         terms: dict[str, Tensor] = {}
-        for name, config in self._configs.items():
-            weight = term_weight(config, images_done, self._recipe.train.images)
-            if not weight:
-                continue
-            student = at_strides(config, maps)
-            if name == "rcs":
-                assert self.contrast is not None
-                terms[name] = weight * self.contrast(student, batch, world)
-            else:
-                assert self.guidance is not None
-                assert self.teacher is not None
-                seen, shown = look(self.teacher, batch, self._recipe)
-                terms[name] = weight * self.guidance(student, seen, shown, world)
+        if self.contrast is not None and (weight := recipe.contrast.weight * now(recipe.contrast)):
+            terms["rcs"] = weight * self.contrast(at_strides(recipe.contrast, maps), batch, world)
+        guides = recipe.guidance.weight * now(recipe.guidance)
+        injects = now(recipe.injection) if self.injection is not None else 0.0
+        if self.teacher is None or not (guides or injects):
+            return terms
+        # one look for all that learn from it
+        seen, shown = look(self.teacher, batch, recipe)
+        if self.guidance is not None and guides:
+            terms["cms"] = guides * self.guidance(at_strides(recipe.guidance, maps), seen, shown, world)
+        if self.injection is not None and injects:
+            places = shown_in(seen, shown, recipe.loss)
+            if weight := recipe.injection.forward_weight * injects:
+                terms["dikd_forward"] = weight * self.injection.forward_part(self._head[0], places, world)
+            if weight := recipe.injection.reverse_weight * injects:
+                student = at_strides(recipe.injection, maps)
+                terms["dikd_reverse"] = weight * self.injection.reverse_part(student, self.teacher, places, world)
         return terms
 
     def remove(self) -> None:
@@ -143,12 +163,13 @@ def _seen(teacher: Teacher, batch: TrainingBatch, classes: int) -> TeacherView:
     )
 
 
-def at_strides(config: TermConfig, by_name: Mapping[str, T]) -> dict[int, T]:
+def at_strides(config: TapConfig, by_name: Mapping[str, T]) -> dict[int, T]:
     layers = dict(zip(STRIDES, config.student_layers, strict=True))
-    return {stride: by_name[layers[stride]] for stride in config.strides}
+    strides = config.strides if isinstance(config, TermConfig) else STRIDES
+    return {stride: by_name[layers[stride]] for stride in strides}
 
 
-def _channels(detector: Detector, taps: Taps, configs: Iterable[TermConfig]) -> dict[str, int]:
+def _channels(detector: Detector, taps: Taps, configs: Iterable[TapConfig]) -> dict[str, int]:
     """Channels of the tapped maps, seen in a forward pass that changes nothing; InputError for a wrong stride."""
     training = detector.training
     first = next(detector.parameters())

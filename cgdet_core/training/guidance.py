@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cgdet_core.config import GuidanceConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.training.distances import distance_of
 from cgdet_core.training.distributed import ALONE, World
-from cgdet_core.training.regions import Regions, pool, regions_of
+from cgdet_core.training.regions import Regions, pool, regions_of, valid_cells
 from cgdet_core.training.teachers import TeacherView, seen_scores
 
 
@@ -101,12 +100,11 @@ class Guidance(nn.Module):
     def _valid_cells(self, rgb_valid: Tensor, stride: int) -> Tensor:
         """[B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
 
-        Without the mask: all cells of an image that has any. All pixels, not most: the edge of the valid part is one
-        to the teacher, and nothing that the thermal frame shows.
+        Without the mask: all cells of an image that has any.
         """
         if not self.config.mask_rgb:
             rgb_valid = rgb_valid.flatten(1).any(1)[:, None, None].expand_as(rgb_valid)
-        return -functional.max_pool2d(-rgb_valid[:, None].float(), stride)
+        return valid_cells(rgb_valid, stride)
 
     def _over_boxes(
         self,

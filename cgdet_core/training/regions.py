@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import roi_align
 
 from cgdet_core.config import TermConfig
@@ -44,6 +45,14 @@ def regions_of(batch: TrainingBatch, config: TermConfig) -> Regions:
     nearest = [min(in_use, key=lambda use: (abs(use - wanted), use)) for wanted in range(3)]
     strides = torch.tensor([8 << index for index in nearest], device=boxes.device)[level]
     return Regions(rois, batch.class_ids[image_index, slot], strides)
+
+
+def valid_cells(rgb_valid: Tensor, stride: int) -> Tensor:
+    """bool [B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
+
+    All pixels, not most: the edge of the valid part is one to the teacher, and nothing that the thermal frame shows.
+    """
+    return -functional.max_pool2d(-rgb_valid[:, None].float(), stride)
 
 
 def pool(maps: Mapping[int, Tensor], regions: Regions, size: int) -> dict[int, tuple[Tensor, Tensor]]:

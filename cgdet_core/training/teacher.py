@@ -30,11 +30,27 @@ class TeacherView:
     scores: Tensor
 
 
+@dataclass(frozen=True)
+class HeadPredictions:
+    """What a teacher's head makes of maps that it is given: one prediction of each cell, stride 8 first, row by row.
+
+    boxes_xyxy_px: float32 [B, A, 4] in pixels of the picture; class_logits: float32 [B, A, classes of the student],
+    of the scores that a TeacherView has; 0 of a class that the teacher does not know.
+    """
+
+    boxes_xyxy_px: Tensor
+    class_logits: Tensor
+
+
 class Teacher(ABC):
     """A frozen detector: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
 
-    channels: stride -> channels of its maps. It is no nn.Module: it belongs to nobody's state.
+    channels: stride -> channels of its maps; knows: of a teacher that predicts once for each cell of its maps, and
+    whose head can be given others (`predict`), which of the student's classes it knows; None of any other. It is no
+    nn.Module: it belongs to nobody's state.
     """
+
+    knows: tuple[bool, ...] | None = None
 
     def __init__(self, network: nn.Module, channels: Mapping[int, int]) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -67,6 +83,17 @@ class Teacher(ABC):
 
     def _look_at_thermal(self, images: Tensor) -> TeacherView:
         raise ValueError(f"{type(self).__name__} sees no thermal pictures")
+
+    def predict(self, maps: Mapping[int, Tensor]) -> HeadPredictions:
+        """maps: stride 8, 16, 32 -> float [B, C, H / stride, W / stride] in place of its own, with or without a
+        gradient, which goes through the head to them; its weights are as fixed as in `look`. Only where `knows` is not
+        None.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self._predict([self._input(maps[stride]) for stride in STRIDES])
+
+    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+        raise ValueError(f"the head of {type(self).__name__} takes no maps")
 
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherView: ...

@@ -33,6 +33,11 @@ class ClassTable:
     used: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
 
+    @property
+    def knows(self) -> tuple[bool, ...]:
+        """Of each class of the student, whether any speaks for it."""
+        return tuple(bool(each) for each in self.members)
+
     def students(self, scores: Tensor) -> Tensor:
         """scores [..., len(used)] -> [..., classes of the student]: the best of each class's members, 0 without any."""
         columns = [

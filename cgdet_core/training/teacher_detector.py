@@ -15,7 +15,7 @@ from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.torch_backend import fuse
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.training.teacher import Teacher, TeacherView, view_maps
+from cgdet_core.training.teacher import HeadPredictions, Teacher, TeacherView, view_maps
 from cgdet_core.training.teacher_classes import ClassTable, class_table
 from cgdet_core.training.teacher_random import untrained
 
@@ -25,6 +25,7 @@ class DetectorTeacher(Teacher):
         super().__init__(fuse(network.eval()), dict(zip(STRIDES, network.config.widths[2:], strict=True)))
         self._detector = network
         self._classes = classes
+        self.knows = classes.knows
         self._tone = tone
 
     def _look(self, rgb: Tensor) -> TeacherView:
@@ -36,6 +37,11 @@ class DetectorTeacher(Teacher):
         output = self._detector.head(maps)
         scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()
         return TeacherView(view_maps(maps), output.boxes_xyxy_px(), self._classes.students(scores))
+
+    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+        output = self._detector.head(tuple(maps))
+        logits = output.class_logits[..., list(self._classes.used)].float()
+        return HeadPredictions(output.boxes_xyxy_px(), self._classes.students(logits))
 
 
 def grey_input(rgb: Tensor, tone: ThermalConfig) -> Tensor:

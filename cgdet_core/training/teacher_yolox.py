@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
@@ -13,7 +14,7 @@ from cgdet_core.model.cells import STRIDES
 from cgdet_core.model.yolox import Yolox, keep_classes
 from cgdet_core.model.yolox_blocks import fuse
 from cgdet_core.model.yolox_file import load_yolox
-from cgdet_core.training.teacher import Teacher, TeacherView, view_maps
+from cgdet_core.training.teacher import HeadPredictions, Teacher, TeacherView, view_maps
 from cgdet_core.training.teacher_classes import ClassTable, class_table, named_classes
 from cgdet_core.training.teacher_random import untrained
 
@@ -28,13 +29,27 @@ class YoloxTeacher(Teacher):
         keep_classes(network, classes.used)
         fuse(network.eval())
         super().__init__(network, channels)
+        self._net = network
         self._classes = classes
+        self.knows = classes.knows
         self._bgr_raw = bgr_raw
 
     def _look(self, rgb: Tensor) -> TeacherView:
         output = self.network(self._input(yolox_input(rgb, self._bgr_raw)))
         scores = output.objectness_logits.float().sigmoid()[..., None] * output.class_logits.float().sigmoid()
         return TeacherView(view_maps(output.maps), output.boxes_xyxy_px, self._classes.students(scores))
+
+    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+        boxes, objectness, classes = self._net.head(tuple(maps))
+        classes = classes.float()
+        logits = logit_of_product(objectness.float()[..., None].expand_as(classes), classes)
+        return HeadPredictions(boxes, self._classes.students(logits))
+
+
+def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
+    """logit(sigmoid(a) * sigmoid(b)) of two of one shape; exact also where a sigmoid is 0 or 1 to the last bit."""
+    # p / (1 - p) of p = 1 / ((1 + e^-a) (1 + e^-b))
+    return -torch.logsumexp(torch.stack((-a, -b, -a - b)), 0)
 
 
 def yolox_input(rgb: Tensor, bgr_raw: bool) -> Tensor:

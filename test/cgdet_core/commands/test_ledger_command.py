@@ -59,7 +59,7 @@ def test_runs_become_rows_once_and_are_shown_side_by_side(
     assert rows[0]["protocol"] == rows[1]["protocol"]
     assert rows[0]["held_out"] == {"small.json": 0}
     assert rows[0]["figures"] == json.loads((folder / "a0" / "held_out.json").read_text())
-    assert rows[0]["contrast"] is rows[0]["guidance"] is None
+    assert rows[0]["contrast"] is rows[0]["guidance"] is rows[0]["injection"] is None
 
     assert main(["ledger", "show", str(ledger)]) == 0
     shown = capsys.readouterr().out

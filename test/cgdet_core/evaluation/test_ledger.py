@@ -121,6 +121,7 @@ def with_settings(**changes: Any) -> dict[str, Any]:
         {"train": {"seed": 9, "workers": 0, "device": "cpu", "threads": 1, "tensorboard": False, "cache_mb": 1}},
         {"contrast": {"weight": 1.0, "temperature": 0.5}},
         {"guidance": {"weight": 1.0, "teacher": {"path": "a.safetensors"}}},
+        {"injection": {"forward_weight": 1.0, "reverse_weight": 0.5, "sure_score": 0.1}},
         {"model": {"head_width": 64}, "train": {"weight_decay": 0.03}},
     ],
 )
@@ -202,7 +203,7 @@ def test_the_rows_of_the_repository_are_grouped_by_what_they_settle() -> None:
     rows = read_ledger(REPOSITORY_LEDGER)
     for each in rows:
         assert each["protocol"] == protocol_of(each["settings"], each["init"], each["judged_on"]), each["name"]
-        assert not any(key.startswith(("contrast.", "guidance.")) for key in each["settings"])
+        assert not any(key.startswith(("contrast.", "guidance.", "injection.")) for key in each["settings"])
     # the 29 first rows, as they were compared before a row said what it settles
     counts = [0] * len(dict.fromkeys(each["protocol"] for each in rows))
     for each in rows[:29]:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TermConfig
+from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TapConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.training.checkpointing import load_checkpoint
-from cgdet_core.training.extra_terms import ExtraTerms, look, teacher_of, term_weight
+from cgdet_core.training.extra_terms import ExtraTerms, in_time, look, teacher_of
 from cgdet_core.training.run_state import RunState
 from cgdet_core.training.teachers import Teacher
 
@@ -86,12 +86,28 @@ def state(of: Recipe, folder: Path) -> tuple[RunState, Teacher | None]:
     ("images_done", "weight"), [(0, 0.0), (50, 1.0), (100, 2.0), (799, 2.0), (800, 0.0), (999, 0.0)]
 )
 def test_a_weight_rises_stays_and_ends(images_done: int, weight: float) -> None:
-    config = TermConfig(weight=2.0, warmup_images=100, off_fraction=0.2)
-    assert term_weight(config, images_done, 1000) == pytest.approx(weight)
+    config = TapConfig(warmup_images=100, off_fraction=0.2)
+    assert 2 * in_time(config, images_done, 1000) == pytest.approx(weight)
 
 
 def test_without_rise_and_end_a_weight_is_constant() -> None:
-    assert {term_weight(TermConfig(weight=0.3), done, 1000) for done in (0, 1, 500, 999)} == {0.3}
+    assert {in_time(TapConfig(), done, 1000) for done in (0, 1, 500, 999)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("decay", "images_done", "factor"),
+    [
+        *(("linear", 0, 1.0), ("linear", 200, 0.75), ("linear", 799, 1 / 800), ("linear", 800, 0.0)),
+        *(("cosine", 0, 1.0), ("cosine", 200, 0.853553), ("cosine", 400, 0.5), ("cosine", 800, 0.0)),
+    ],
+)
+def test_a_weight_that_decays_reaches_0_where_the_term_ends(decay: Any, images_done: int, factor: float) -> None:
+    assert in_time(TapConfig(decay=decay, off_fraction=0.2), images_done, 1000) == pytest.approx(factor)
+
+
+def test_rise_and_decay_go_together() -> None:
+    config = TapConfig(decay="linear", warmup_images=100)
+    assert [in_time(config, done, 1000) for done in (0, 50, 100)] == pytest.approx([0.0, 0.5 * 0.95, 0.9])
 
 
 def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> None:
