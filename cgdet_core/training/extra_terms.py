@@ -73,7 +73,7 @@ class ExtraTerms(nn.Module):
         self.teacher = teacher  # no nn.Module: it is neither trained nor kept
         self._head = (detector.head,)  # in a tuple, as it is no part of this module
         if recipe.uses_teacher and teacher is None:
-            raise ValueError("the recipe uses a teacher and there is none")
+            raise ValueError("the recipe's terms learn from a teacher, and there is none")
         tapping: list[TapConfig] = [config for config in (contrast, guidance) if config.weight]
         if injection.reverse_weight:
             tapping.append(injection)

@@ -176,6 +176,10 @@ def shown_in(view: TeacherView, batch: TrainingBatch, loss: LossConfig) -> Shown
     centres, _ = cell_grid([(side[0] // stride, side[1] // stride) for stride in STRIDES], batch.images.device)
     cells = torch.cat([valid_cells(batch.rgb_valid, stride).flatten(1) for stride in STRIDES], dim=1) > 0
     inside = centres_inside(centres, batch.boxes_xyxy_px, loss.assigner.min_side_px)
+    if not len(rows):
+        # nothing was looked at, and the view has no cells
+        none = cells.new_zeros(0, len(centres), 1, dtype=torch.float32)
+        view = TeacherView(maps, none.expand(-1, -1, 4), none.expand(-1, -1, batch.labelled.shape[1]))
     seen = torch.zeros_like(batch.boxes_xyxy_px[:, :, 0])
     seen[batch.objects] = seen_scores(view, regions_of(batch, TermConfig())).float()
     return Shown(rows, batch, view, centres, cells, inside & batch.objects[:, :, None] & cells[:, None], seen)

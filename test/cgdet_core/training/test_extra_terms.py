@@ -49,6 +49,9 @@ CMS: dict[str, Any] = {
     "object_weight": "equal",
     "teacher": {"kind": "detector", "path": "teacher.safetensors"},
 }
+DIKD: dict[str, Any] = {"forward_weight": 0.6, "reverse_weight": 0.4}
+# the teacher of these tests was never trained, and is sure of nothing
+SURE: dict[str, Any] = DIKD | {"sure_score": 0.0}
 
 
 def batch(
@@ -122,7 +125,7 @@ def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> Non
 
 def test_runs_with_and_without_terms_start_alike(folder: Path) -> None:
     plain, _ = state(recipe(), folder)
-    both, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    both, _ = state(recipe(contrast=RCS, guidance=CMS, injection=DIKD), folder)
     for (name, ours), theirs in zip(
         both.detector.state_dict().items(), plain.detector.state_dict().values(), strict=True
     ):
@@ -131,7 +134,8 @@ def test_runs_with_and_without_terms_start_alike(folder: Path) -> None:
 
 def test_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
     plain, _ = state(recipe(), folder)
-    late, _ = state(recipe(contrast=RCS | {"off_fraction": 1.0}, guidance=CMS | {"off_fraction": 1.0}), folder)
+    off = {"off_fraction": 1.0}
+    late, _ = state(recipe(contrast=RCS | off, guidance=CMS | off, injection=DIKD | off), folder)
     for number in range(2):
         figures = late.step(batch(number))
         assert list(figures.terms) == ["loss", "class", "box", "distribution"]
@@ -143,7 +147,7 @@ def test_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
 def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projections_but_no_teacher(
     folder: Path,
 ) -> None:
-    run, teacher = state(recipe(contrast=RCS, guidance=CMS), folder)
+    run, teacher = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     assert teacher is not None
     plain, _ = state(recipe(), folder)
     before = {name: value.clone() for name, value in run.extra.named_parameters()}
@@ -152,14 +156,14 @@ def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projecti
     assert figures.terms["loss"] == pytest.approx(sum(list(figures.terms.values())[1:]), rel=1e-5)
     for name in ("class", "box", "distribution"):
         assert figures.terms[name] == without.terms[name]
-    doubled, _ = state(recipe(contrast=RCS | {"weight": 1.0}, guidance=CMS | {"weight": 1.4}), folder)
+    twofold = {"contrast": RCS | {"weight": 1.0}, "guidance": CMS | {"weight": 1.4}}
+    doubled, _ = state(recipe(**twofold, injection=SURE | {"forward_weight": 1.2, "reverse_weight": 0.8}), folder)
     twice = doubled.step(batch())
-    assert figures.terms["rcs"] > 0
-    assert figures.terms["cms"] > 0
-    for name in ("rcs", "cms"):
+    for name in ("rcs", "cms", "dikd_forward", "dikd_reverse"):
+        assert figures.terms[name] > 0
         assert twice.terms[name] == pytest.approx(2 * figures.terms[name], rel=1e-5)
     moved = [name for name, value in run.extra.named_parameters() if not torch.equal(value, before[name])]
-    assert {name.split(".")[0] for name in moved} == {"contrast", "guidance"}
+    assert {name.split(".")[0] for name in moved} == {"contrast", "guidance", "injection"}
     assert not torch.equal(run.detector.backbone.stem.conv.weight, plain.detector.backbone.stem.conv.weight)
     for name, value in teacher.network.state_dict().items():
         assert torch.equal(value, of_teacher[name]), name
@@ -177,19 +181,20 @@ def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projecti
     ],
 )
 def test_a_batch_without_rgb_boxes_or_a_second_class_is_fine(folder: Path, odd: dict[str, Any]) -> None:
-    run, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    run, _ = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     for number in range(2):
         figures = run.step(batch(number, **odd))
         assert all(np.isfinite(value) for value in figures.terms.values())
         if odd.get("rgb") == "none" or not odd.get("with_boxes", True):
-            assert figures.terms["cms"] == 0
+            assert figures.terms["cms"] == figures.terms["dikd_forward"] == figures.terms["dikd_reverse"] == 0
         if not odd.get("with_boxes", True):
             assert figures.terms["rcs"] == 0
     assert all(bool(value.isfinite().all()) for value in run.detector.parameters())
 
 
-def test_pictures_without_rgb_are_not_looked_at(folder: Path) -> None:
-    run, teacher = state(recipe(guidance=CMS), folder)
+@pytest.mark.parametrize("learns", [{"guidance": CMS}, {"guidance": CMS, "injection": DIKD}])
+def test_pictures_are_looked_at_once_and_those_without_rgb_are_not(folder: Path, learns: dict[str, Any]) -> None:
+    run, teacher = state(recipe(**learns), folder)
     assert teacher is not None
     looked_at: list[int] = []
     assert isinstance(teacher.network, Detector)
@@ -219,6 +224,54 @@ def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -
     assert shown.rgb_valid is not None
     assert shown.rgb_valid.all()
     assert run.step(without_rgb).terms["cms"] > 0
+    injected = recipe(guidance=thermal | {"weight": 0.0}, injection=SURE)
+    assert not injected.uses_rgb
+    figures = state(injected, folder)[0].step(without_rgb)
+    assert figures.terms["dikd_forward"] > 0
+    assert figures.terms["dikd_reverse"] > 0
+
+
+def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: Path) -> None:
+    alone = recipe(guidance=CMS | {"weight": 0.0}, injection=SURE)
+    assert alone.uses_rgb
+    run, teacher = state(alone, folder)
+    assert teacher is not None
+    assert list(run.step(batch()).terms) == ["loss", "class", "box", "distribution", "dikd_forward", "dikd_reverse"]
+    assert not recipe(guidance=CMS | {"weight": 0.0}).uses_teacher
+    with pytest.raises(ValueError, match="there is none"):
+        ExtraTerms(alone, Detector(MODEL))
+
+
+def test_a_part_of_weight_0_owns_nothing_and_taps_nothing(folder: Path) -> None:
+    teacher = {"guidance": CMS | {"weight": 0.0}}
+    forward, _ = state(recipe(**teacher, injection={"forward_weight": 1.0, "sure_score": 0.0}), folder)
+    assert not any(module._forward_hooks for module in forward.detector.modules())
+    assert {name.split(".")[1] for name in forward.extra.state_dict()} == {"into_student"}
+    assert list(forward.step(batch()).terms)[4:] == ["dikd_forward"]
+    reverse, _ = state(recipe(**teacher, injection={"reverse_weight": 1.0}), folder)
+    assert {name.split(".")[1] for name in reverse.extra.state_dict()} == {"into_teacher"}
+    assert list(reverse.step(batch()).terms)[4:] == ["dikd_reverse"]
+
+
+def test_the_heads_statistics_are_those_of_a_run_without_injection(folder: Path) -> None:
+    """After one step: its weights are others, and what its batch norms saw of the first batch is not."""
+    injected, _ = state(recipe(guidance=CMS | {"weight": 0.0}, injection=SURE), folder)
+    plain, _ = state(recipe(), folder)
+    for run in (injected, plain):
+        run.step(batch())
+    buffers = dict(plain.detector.named_buffers())
+    for name, value in injected.detector.named_buffers():
+        assert torch.equal(value, buffers[name]), name
+    assert int(buffers["head.class_branches.0.0.norm.num_batches_tracked"]) == 1
+    last = "head.class_branches.0.2.weight"
+    assert not torch.equal(injected.detector.get_parameter(last), plain.detector.get_parameter(last))
+
+
+def test_injection_that_decayed_to_0_changes_no_step(folder: Path) -> None:
+    run, _ = state(recipe(guidance=CMS | {"weight": 0.0}, injection=SURE, train={"images": 12}), folder)
+    values = [run.step(batch(0)).terms["dikd_reverse"] for _ in range(3)]
+    assert values[2] < values[0]
+    assert list(run.step(batch(0)).terms) == ["loss", "class", "box", "distribution"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +300,7 @@ def test_half_a_batch_with_rgb_is_guided_as_that_half_alone(folder: Path) -> Non
 
 
 def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
-    with_terms = recipe(contrast=RCS, guidance=CMS)
+    with_terms = recipe(contrast=RCS, guidance=CMS, injection=SURE)
     whole, _ = state(with_terms, folder)
     first, _ = state(with_terms, folder)
     for number in range(5):
@@ -264,7 +317,7 @@ def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(folder: Path, tmp_pat
 
 
 def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Path, tmp_path: Path) -> None:
-    run, _ = state(recipe(contrast=RCS, guidance=CMS), folder)
+    run, _ = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     run.step(batch())
     save_model(tmp_path / "model.safetensors", run.average.detector, ModelInfo(model=MODEL))
     inferred = {name for name in Detector(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
@@ -272,17 +325,20 @@ def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Pat
     assert not any(module._forward_hooks for module in run.average.detector.modules())
     run.save(tmp_path / "checkpoint.safetensors")
     kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
-    assert {name.split(".")[0] for name in kept.part("extra")} == {"contrast", "guidance"}
+    assert {name.split(".")[0] for name in kept.part("extra")} == {"contrast", "guidance", "injection"}
     # what the optimiser and the checkpoint know of the teacher: nothing
     known = sum(value.numel() for value in [*run.detector.parameters(), *run.extra.parameters()])
     assert sum(value.numel() for group in run.optimizer.param_groups for value in group["params"]) == known
 
 
 def test_the_log_gets_the_gradient_of_each_term_when_asked(folder: Path) -> None:
-    run, _ = state(recipe(contrast=RCS, guidance=CMS, train={"term_gradients_every_batches": 2}), folder)
+    with_all = recipe(contrast=RCS, guidance=CMS, injection=SURE, train={"term_gradients_every_batches": 2})
+    run, _ = state(with_all, folder)
     assert run.step(batch(0)).term_gradient_norms == {}
     norms = run.step(batch(1)).term_gradient_norms
-    assert norms.keys() == {"detection", "rcs", "cms"}
+    assert norms.keys() == {"detection", "rcs", "cms", "dikd_forward", "dikd_reverse"}
+    # the forward part teaches the head alone
+    assert norms.pop("dikd_forward") == 0
     assert all(value > 0 for value in norms.values())
     plain, _ = state(recipe(train={"term_gradients_every_batches": 1}), folder)
     assert plain.step(batch(0)).term_gradient_norms == {}
@@ -297,9 +353,13 @@ def test_the_log_gets_the_gradient_of_each_term_when_asked(folder: Path) -> None
         (["neck.down_to_8", "neck.up_to_16", "backbone.stages"], "backbone.stages"),
     ],
 )
-def test_a_layer_that_is_none_or_of_another_stride_is_one_line(layers: list[str], named: str) -> None:
+def test_a_layer_that_is_none_or_of_another_stride_is_one_line(folder: Path, layers: list[str], named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
         ExtraTerms(recipe(contrast=RCS | {"student_layers": layers}), Detector(MODEL))
+    injected = recipe(guidance=CMS | {"weight": 0.0}, injection=DIKD | {"student_layers": layers})
+    teacher = teacher_of(injected, folder)
+    with pytest.raises(InputError, match=named):
+        ExtraTerms(injected, Detector(MODEL), teacher)
     assert "\n" not in str(caught.value)
     assert "student_layers" in str(caught.value)
 

@@ -105,7 +105,19 @@ class PlainLoss:
             for cell, owner in found.owner.items():
                 overlap, _, v = ciou_parts(boxes[cell], objects[owner][0])
                 self.alpha[image, cell] = v / (1 - overlap + v)
+        self.without: set[tuple[int, int]] = set()
+        self._divide()
+
+    def _divide(self) -> None:
         self.normaliser = max(1.0, sum(sum(found.target.values()) for found in self.assigned))
+
+    def leave_out(self, cells: Tensor) -> None:
+        """bool [images, CELLS]: they were assigned as the others were, and take no part."""
+        self.without = {(image, cell) for image, cell in cells.nonzero().tolist()}
+        for image, cell in self.without:
+            self.assigned[image].owner.pop(cell, None)
+            self.assigned[image].target.pop(cell, None)
+        self._divide()
 
     def counts(self, image: int, cell: int, class_id: int) -> bool:
         if not self.batch.labelled[image, class_id]:
@@ -159,6 +171,7 @@ class PlainLoss:
 
     def terms(self) -> tuple[float, float, float]:
         everywhere = [(image, cell) for image in range(len(self.class_logits)) for cell in range(CELLS)]
+        everywhere = [place for place in everywhere if place not in self.without]
         class_sum, box_sum, distribution_sum = (
             sum(term(*place) for place in everywhere) for term in (self.class_of, self.box_of, self.distribution_of)
         )
@@ -195,6 +208,22 @@ def test_each_term_agrees_with_loops_over_cells(assigner: AssignerConfig, plain_
                 beyond += max(sides) / STRIDES[cell] > BINS - 1
     # the hard cases were all there
     assert min(ignored, unlabelled, empty, outside, beyond) > 0
+
+
+def test_cells_that_take_no_part_have_no_term_and_no_share_of_the_divisor(plain_assign: Callable[..., Any]) -> None:
+    config = LossConfig(class_weight=1, box_weight=1, distribution_weight=1)
+    for output, batch in cases():
+        cells = torch.rand(batch.objects.shape[0], CELLS, generator=torch.Generator().manual_seed(9)) < 0.6
+        plain = PlainLoss(output, batch, AssignerConfig(), plain_assign)
+        plain.leave_out(~cells)
+        loss = detection_loss(output, batch, config, cells=cells)
+        got = [loss.class_term.item(), loss.box_term.item(), loss.distribution_term.item()]
+        assert got == pytest.approx(plain.terms(), rel=1e-3, abs=1e-6)
+        loss.total.backward()
+        assert output.class_logits.grad is not None
+        assert output.box_logits.grad is not None
+        assert (output.class_logits.grad[~cells] == 0).all()
+        assert (output.box_logits.grad[~cells] == 0).all()
 
 
 def test_few_objects_are_divided_by_one_at_least(plain_assign: Callable[..., Any]) -> None:

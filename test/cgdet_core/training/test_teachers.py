@@ -103,6 +103,33 @@ def test_maps_boxes_and_scores_have_the_shapes_that_the_interface_states(teacher
         assert (values[0] - values[1]).abs().max() > 1e-3
 
 
+def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_sees(teacher: Teacher, kind: str) -> None:
+    view = teacher.look(pictures(2))
+    if kind == "torchvision":
+        assert teacher.knows is None
+        with pytest.raises(ValueError, match="takes no maps"):
+            teacher.predict(view.maps)
+        return
+    assert teacher.knows == (True, True, True)
+    maps = {stride: values.clone().requires_grad_() for stride, values in view.maps.items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = teacher.predict(maps)
+    torch.testing.assert_close(found.boxes_xyxy_px, view.boxes_xyxy_px, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(found.class_logits.sigmoid(), view.scores, atol=1e-6, rtol=1e-4)
+    found.class_logits.sum().backward()
+    assert all(values.grad is not None and bool((values.grad != 0).any()) for values in maps.values())
+    assert all(parameter.grad is None for parameter in teacher.network.parameters())
+
+
+def test_a_class_that_a_teacher_does_not_know_has_logits_of_0(folder: Path) -> None:
+    for config in (CONFIGS["yolox"], CONFIGS["detector"]):
+        teacher = load_teacher(config, ("person", "giraffes", "car"), folder)
+        assert teacher.knows == (True, False, True)
+        logits = teacher.predict(teacher.look(pictures(1)).maps).class_logits
+        assert (logits[..., 1] == 0).all()
+        assert (logits[..., [0, 2]] != 0).all()
+
+
 def test_a_batch_gives_what_single_pictures_give(teacher: Teacher) -> None:
     rgb = pictures(3)
     whole = teacher.look(rgb)

@@ -1,0 +1,571 @@
+"""Dual injection against loops over objects and cells: what is compared, what it counts, who learns from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from two_processes import in_two_processes
+
+from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, ThermalConfig
+from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.errors import InputError
+from cgdet_core.model.detector import Detector
+from cgdet_core.model.head import Head, HeadOutput
+from cgdet_core.model.yolox import Yolox, YoloxShape
+from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.training.global_batch_norm import use_global_statistics
+from cgdet_core.training.injection import Injection, Shown, bernoulli_divergence, running_statistics, shown_in
+from cgdet_core.training.losses import detection_loss
+from cgdet_core.training.teacher_classes import class_table
+from cgdet_core.training.teacher_detector import DetectorTeacher
+from cgdet_core.training.teacher_random import untrained
+from cgdet_core.training.teacher_yolox import YoloxTeacher, logit_of_product
+from cgdet_core.training.teachers import Teacher, TeacherView
+
+torch.set_num_threads(1)
+
+NAMES = ("person", "bicycle", "car")
+SIZE, STRIDES = 64, (8, 16, 32)
+CENTRES = [
+    ((x + 0.5) * s, (y + 0.5) * s, s) for s in STRIDES for y in range(SIZE // s) for x in range(SIZE // s)
+]  # and stride
+CELLS = len(CENTRES)
+STUDENT = ModelConfig(widths=(8, 8, 8, 16, 24), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4)
+TEACHER = ModelConfig(widths=(8, 8, 24, 8, 16), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4)
+CHANNELS = {8: 8, 16: 16, 32: 24}
+LOSS = LossConfig(class_weight=0.7, box_weight=3.0)
+
+# image, box, class, what the teacher sees of it
+OBJECTS = (
+    (0, (4.0, 6.0, 21.0, 28.0), 0, 0.9),
+    (0, (30.0, 1.0, 63.0, 40.0), 1, 0.2),
+    (0, (35.0, 30.0, 52.0, 45.0), 2, 0.5),  # overlaps the second
+    (1, (10.0, 8.0, 46.0, 29.0), 0, 0.6),  # half without RGB
+    (1, (42.0, 40.0, 55.0, 60.0), 2, 0.7),  # all without
+    (2, (8.0, 8.0, 20.0, 30.0), 0, 0.8),  # in an image without RGB
+    (4, (8.0, 20.0, 30.0, 51.0), 2, 0.1),  # in the dark
+)
+IMAGES = 5
+
+
+def batch() -> TrainingBatch:
+    """Images of 64 px: RGB everywhere, left of x = 33 only, nowhere, everywhere but no object, everywhere but dark."""
+    boxes, class_ids = torch.zeros(IMAGES, 4, 4), torch.zeros(IMAGES, 4, dtype=torch.int64)
+    objects, ignored = torch.zeros(IMAGES, 4, dtype=torch.bool), torch.zeros(IMAGES, 4, dtype=torch.bool)
+    for image, box, class_id, _ in OBJECTS:
+        slot = int(objects[image].sum())
+        boxes[image, slot], class_ids[image, slot], objects[image, slot] = torch.tensor(box), class_id, True
+    boxes[0, 3], ignored[0, 3], class_ids[0, 3] = torch.tensor([1.0, 40.0, 30.0, 63.0]), True, 1
+    rgb_valid = torch.ones(IMAGES, SIZE, SIZE, dtype=torch.bool)
+    rgb_valid[1, :, 33:] = False
+    rgb_valid[2] = False
+    labelled = torch.ones(IMAGES, 3, dtype=torch.bool)
+    labelled[0, 2] = labelled[3, 0] = False
+    images = torch.zeros(IMAGES, 1, SIZE, SIZE)
+    rgb = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
+    return TrainingBatch(images, boxes, class_ids, objects, ignored, labelled, rgb, rgb_valid)
+
+
+def with_rgb_cell(x: float, y: float, stride: int, image: int) -> bool:
+    """Whether all of the cell with this centre has RGB."""
+    return image != 2 and (image != 1 or x + stride / 2 <= 33)
+
+
+def view() -> TeacherView:
+    """Faint predictions everywhere, and of each object the exact box, at the cell nearest its middle."""
+    generator = torch.Generator().manual_seed(1)
+    middle = torch.tensor([centre[:2] for centre in CENTRES])
+    sizes = 6 + 20 * torch.rand(IMAGES, CELLS, 2, generator=generator)
+    boxes = torch.cat((middle - sizes / 2, middle + sizes / 2), dim=-1)
+    scores = 0.04 * torch.rand(IMAGES, CELLS, 3, generator=generator)
+    for image, box, class_id, score in OBJECTS:
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        nearest = min(range(64), key=lambda cell: math.hypot(CENTRES[cell][0] - x, CENTRES[cell][1] - y))
+        boxes[image, nearest], scores[image, nearest, class_id] = torch.tensor(box), score
+        # of half its size beside it: fainter, and at another place
+        boxes[image, nearest - 1] = torch.tensor([box[0], box[1], x, y])
+        scores[image, nearest - 1, class_id] = 0.8 * score
+    maps = {
+        s: torch.randn(IMAGES, TEACHER.widths[2:][level], SIZE // s, SIZE // s, generator=generator)
+        for level, s in enumerate(STRIDES)
+    }
+    return TeacherView(maps, boxes, scores)
+
+
+def student_maps() -> dict[int, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return {s: torch.randn(IMAGES, c, SIZE // s, SIZE // s, generator=generator) for s, c in CHANNELS.items()}
+
+
+def alive(build: Callable[[], Any], channels: int) -> Any:
+    """A network of random weights whose batch norms have statistics."""
+    return untrained(build, lambda rgb: rgb[:2, :channels, :SIZE, :SIZE].float() / 255)
+
+
+def teacher_of(kind: str = "detector", names: tuple[str, ...] = NAMES) -> Teacher:
+    classes = class_table(names, NAMES, {}, "teacher")
+    if kind == "yolox":
+        shape = YoloxShape(4, 1, True, len(names))
+        return YoloxTeacher(alive(lambda: Yolox(shape), 3), classes, bgr_raw=False)
+    config = TEACHER.model_copy(update={"class_names": names})
+    return DetectorTeacher(alive(lambda: Detector(config), 1), classes, ThermalConfig())
+
+
+def head() -> Head:
+    """In training mode, with running statistics that are not those of any map here."""
+    detector = alive(lambda: Detector(STUDENT), 1)
+    assert isinstance(detector, Detector)
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.03
+    return detector.head.train()
+
+
+def injection(teacher: Teacher, **settings: Any) -> Injection:
+    values = {"forward_weight": 1.0, "reverse_weight": 1.0, **settings}
+    torch.manual_seed(2)
+    return Injection(InjectionConfig.model_validate(values), LOSS, CHANNELS, CHANNELS, teacher)
+
+
+def shown(seen: TeacherView | None = None, of: TrainingBatch | None = None) -> Shown:
+    return shown_in(seen or view(), of or batch(), LOSS)
+
+
+def ciou(a: list[float], b: list[float]) -> float:
+    """Complete IoU (Zheng et al. 2020)."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    overlap = width * height / (sum(areas) - width * height)
+    rho2 = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    c2 = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
+    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
+    v = 4 / math.pi**2 * (angles[1] - angles[0]) ** 2
+    return overlap - rho2 / c2 - v * v / (1 - overlap + v)
+
+
+def divergence(t: float, logit: float) -> float:
+    p = 1 / (1 + math.exp(-logit))
+    return t * math.log(t / p) + (1 - t) * math.log((1 - t) / (1 - p))
+
+
+def cells_of(box: tuple[float, ...], image: int) -> list[int]:
+    """Cells with RGB whose centre lies in the box; all boxes here are wider than the assigner's least side."""
+    return [
+        cell
+        for cell, (x, y, stride) in enumerate(CENTRES)
+        if box[0] <= x <= box[2] and box[1] <= y <= box[3] and with_rgb_cell(x, y, stride, image)
+    ]
+
+
+def expected_agreement(
+    logits: Tensor, boxes: Tensor, seen: TeacherView, sure_score: float, knows: tuple[bool, ...]
+) -> float:
+    """logits, boxes: of all images. Object by object, cell by cell."""
+    total, with_rgb = 0.0, 0
+    for image, box, class_id, score in OBJECTS:
+        cells = cells_of(box, image)
+        with_rgb += bool(cells)
+        of_class = {cell: float(seen.scores[image, cell, class_id]) for cell in cells}
+        for cell in cells:
+            vote = (score if knows[class_id] else 0.0) * of_class[cell] / (sum(of_class.values()) or 1)
+            theirs = seen.scores[image, cell].tolist()
+            both = zip(theirs, logits[image, cell].tolist(), knows, strict=True)
+            total += LOSS.class_weight * vote * sum(divergence(t, logit) for t, logit, known in both if known)
+            if max(theirs) >= sure_score:
+                theirs_box = seen.boxes_xyxy_px[image, cell].tolist()
+                total += LOSS.box_weight * vote * (1 - ciou(boxes[image, cell].tolist(), theirs_box))
+    return total / with_rgb
+
+
+def of_head(module: Injection, student: Head, seen: TeacherView) -> HeadOutput:
+    """Of all images, by a head in evaluation mode and adapters written out."""
+    assert module.into_student is not None
+    adapted = []
+    for stride in STRIDES:
+        adapter = module.into_student[str(stride)]
+        assert isinstance(adapter, nn.Conv2d)
+        assert adapter.bias is not None
+        values = torch.einsum("oc,bchw->bohw", adapter.weight[:, :, 0, 0], seen.maps[stride])
+        adapted.append(values + adapter.bias[:, None, None])
+    with torch.no_grad():
+        output: HeadOutput = student.eval()(tuple(adapted))
+        student.train()
+    return output
+
+
+def test_what_is_shown_are_the_crops_cells_and_objects_with_rgb() -> None:
+    found = shown()
+    assert found.rows.tolist() == [0, 1, 3, 4]
+    assert [tuple(row) for row in found.centres_xy_px.tolist()] == [centre[:2] for centre in CENTRES]
+    slot = dict.fromkeys(range(IMAGES), -1)
+    for image, box, _, score in OBJECTS:
+        slot[image] += 1
+        if image == 2:
+            continue
+        row = found.rows.tolist().index(image)
+        assert found.inside[row, slot[image]].nonzero()[:, 0].tolist() == cells_of(box, image)
+        assert found.seen[row, slot[image]].item() == pytest.approx(score)
+    assert int(found.with_rgb.sum()) == 5
+    for row, image in enumerate((0, 1, 3, 4)):
+        assert found.cells[row].tolist() == [with_rgb_cell(x, y, stride, image) for x, y, stride in CENTRES]
+
+
+@pytest.mark.parametrize("sure_score", [0.0, 0.3, 0.65])
+def test_forward_against_the_teacher_is_what_loops_over_objects_and_cells_give(sure_score: float) -> None:
+    module, student, seen = injection(teacher_of(), forward_teacher_share=1, sure_score=sure_score), head(), view()
+    output = of_head(module, student, seen)
+    found = module.forward_part(student, shown())
+    expected = expected_agreement(output.class_logits, output.boxes_xyxy_px(), seen, sure_score, (True,) * 3)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    assert found.item() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["detector", "yolox"])
+@pytest.mark.parametrize("names", [NAMES, ("car", "person")])
+def test_reverse_against_the_teacher_is_what_loops_over_objects_and_cells_give(
+    kind: str, names: tuple[str, ...]
+) -> None:
+    teacher = teacher_of(kind, names)
+    knows = tuple(name in names for name in NAMES)
+    assert teacher.knows == knows
+    module, seen = injection(teacher, reverse_teacher_share=1), view()
+    # a teacher has no score of a class that it does not know
+    seen = replace(seen, scores=seen.scores * torch.tensor(knows))
+    assert module.into_teacher is not None
+    student = student_maps()
+    with torch.no_grad():
+        found = teacher.predict({s: module.into_teacher[str(s)](maps) for s, maps in student.items()})
+    expected = expected_agreement(found.class_logits, found.boxes_xyxy_px, seen, 0.3, knows)
+    assert module.reverse_part(student, teacher, shown(seen)).item() == pytest.approx(expected, rel=1e-3)
+
+
+def labels(kept: set[int], objects: tuple[Any, ...] = OBJECTS) -> TrainingBatch:
+    """The batch in which of the objects those with these numbers are left; the others are regions to ignore."""
+    found = batch()
+    slot = dict.fromkeys(range(IMAGES), -1)
+    for number, (image, *_) in enumerate(objects):
+        slot[image] += 1
+        if number not in kept:
+            found.objects[image, slot[image]], found.ignored[image, slot[image]] = False, True
+    return found
+
+
+def cells_with_rgb(images: set[int]) -> Tensor:
+    rows = [
+        [image in images and with_rgb_cell(x, y, stride, image) for x, y, stride in CENTRES] for image in range(IMAGES)
+    ]
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize(
+    ("sure_score", "sure", "images"),
+    [(0.3, {0, 2, 3}, {0, 1}), (0.15, {0, 1, 2, 3}, {0, 1}), (0.05, {0, 1, 2, 3, 6}, {0, 1, 4}), (0.8, {0}, {0})],
+)
+def test_forward_against_labels_is_the_detection_loss_of_what_the_teacher_is_sure_of(
+    sure_score: float, sure: set[int], images: set[int]
+) -> None:
+    module, student, seen = injection(teacher_of(), forward_teacher_share=0, sure_score=sure_score), head(), view()
+    output = of_head(module, student, seen)
+    whole = detection_loss(output, labels(sure), LOSS, cells=cells_with_rgb(images)).total
+    # five objects have RGB
+    found = module.forward_part(student, shown())
+    assert found.item() == pytest.approx(whole.item() * len(sure) / 5, rel=1e-4)
+    assert found.item() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "images"), [(NAMES, {0, 1, 2, 3, 6}, {0, 1, 4}), (("person", "bicycle"), {0, 1, 3}, {0, 1})]
+)
+def test_reverse_against_labels_is_the_class_and_box_term_of_the_classes_that_the_teacher_knows(
+    names: tuple[str, ...], known: set[int], images: set[int]
+) -> None:
+    teacher = teacher_of("detector", names)
+    module, student = injection(teacher, reverse_teacher_share=0), student_maps()
+    assert module.into_teacher is not None
+    assert isinstance(teacher.network, Detector)
+    adapted = [module.into_teacher[str(stride)](student[stride]) for stride in STRIDES]
+    with torch.no_grad():
+        output = teacher.network.head(tuple(adapted))
+    of_names = torch.zeros(IMAGES, CELLS, 3)
+    of_names[..., [NAMES.index(name) for name in names]] = output.class_logits
+    expected_batch = labels(known)
+    expected_batch.labelled[:, [name not in names for name in NAMES]] = False
+    without_bins = LOSS.model_copy(update={"distribution_weight": 0.0})
+    of_all = replace(output, class_logits=of_names)
+    expected = detection_loss(of_all, expected_batch, without_bins, cells=cells_with_rgb(images)).total
+    # the dark crop counts: its maps are the student's own
+    found = module.reverse_part(student, teacher, shown())
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_a_share_lies_between_labels_and_teacher(share: float) -> None:
+    teacher, student, maps, seen = teacher_of(), head(), student_maps(), shown()
+    found = []
+    for each in (0.0, share, 1.0):
+        module = injection(teacher, forward_teacher_share=each, reverse_teacher_share=each)
+        forward, reverse = module.forward_part(student, seen), module.reverse_part(maps, teacher, seen)
+        found.append((forward.item(), reverse.item()))
+    for labelled, mixed, taught in zip(*found, strict=True):
+        assert mixed == pytest.approx((1 - share) * labelled + share * taught, rel=1e-5)
+
+
+def test_what_the_teacher_sees_less_of_teaches_less() -> None:
+    """Its divisor holds no scores; of objects that it is sure of by day only, none is a label of the dark crop."""
+    day, student = view(), head()
+    dark = replace(day, scores=day.scores / 4)
+    for part in ("forward", "reverse"):
+        teacher = teacher_of()
+        module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1, sure_score=0)
+        values = []
+        for seen in (day, dark):
+            # the same target, so that it is the weight alone that differs
+            places = replace(shown(seen), view=shown(day).view)
+            if part == "forward":
+                values.append(module.forward_part(student, places).item())
+            else:
+                values.append(module.reverse_part(student_maps(), teacher, places).item())
+        assert values[1] == pytest.approx(values[0] / 4, rel=1e-4), part
+    labelled = injection(teacher_of(), forward_teacher_share=0)
+    assert labelled.forward_part(student, shown(dark)).item() == 0
+
+
+def part_of(rows: list[int]) -> tuple[TrainingBatch, TeacherView, dict[int, Tensor]]:
+    seen, one = view(), batch()
+    maps = {s: m[rows] for s, m in seen.maps.items()}
+    part = TeacherView(maps, seen.boxes_xyxy_px[rows], seen.scores[rows])
+    return one.map(lambda value: value[rows]), part, {s: m[rows] for s, m in student_maps().items()}
+
+
+def test_crops_without_rgb_change_nothing() -> None:
+    teacher, student = teacher_of(), head()
+    module = injection(teacher)
+    values = []
+    for rows in ([0, 1, 2, 3, 4], [0, 1, 3, 4]):
+        one, seen, maps = part_of(rows)
+        places = shown_in(seen, one, LOSS)
+        values.append((module.forward_part(student, places).item(), module.reverse_part(maps, teacher, places).item()))
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("lack", ["rgb", "boxes", "sight"])
+def test_a_batch_that_teaches_nothing_is_a_zero_that_goes_backward(lack: str) -> None:
+    teacher, student, one, seen = teacher_of(), head(), batch(), view()
+    assert one.rgb_valid is not None
+    if lack == "rgb":
+        one = replace(one, rgb_valid=torch.zeros_like(one.rgb_valid))
+    elif lack == "boxes":
+        one = replace(one, objects=torch.zeros_like(one.objects))
+    else:
+        seen = replace(seen, scores=torch.zeros_like(seen.scores))
+    module, maps = injection(teacher, reverse_teacher_share=1.0 if lack == "sight" else 0.5), student_maps()
+    leaves = {stride: values.requires_grad_() for stride, values in maps.items()}
+    places = shown(seen, one)
+    values = module.forward_part(student, places), module.reverse_part(leaves, teacher, places)
+    assert [value.item() for value in values] == [0, 0]
+    sum(values).backward()  # type: ignore[union-attr]
+    for tensor in (*leaves.values(), *module.parameters(), *student.parameters()):
+        assert tensor.grad is not None
+        assert (tensor.grad == 0).all()
+
+
+def test_places_without_rgb_get_no_gradient_and_images_without_any_none_at_all() -> None:
+    teacher = teacher_of()
+    for share in (0, 1):
+        module = injection(teacher, reverse_teacher_share=share)
+        leaves = {stride: values.requires_grad_() for stride, values in student_maps().items()}
+        module.reverse_part(leaves, teacher, shown()).backward()
+        at8 = leaves[8].grad
+        assert at8 is not None
+        assert (at8[[2, 3]] == 0).all()
+        assert (at8[[0, 1, 4]] != 0).flatten(1).any(1).all()
+        # the head looks two cells around each, so that beyond 32 px + 2 cells nothing is left
+        assert (at8[1, :, :, 6:] == 0).all()
+
+
+def test_gradients_reach_head_and_adapters_and_no_teacher() -> None:
+    teacher, student, seen = teacher_of(), head(), view()
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    of_teacher = {stride: values.requires_grad_() for stride, values in seen.maps.items()}
+    module = injection(teacher)
+    places = shown(replace(seen, maps=of_teacher, scores=seen.scores.requires_grad_()))
+    maps = {stride: values.requires_grad_() for stride, values in student_maps().items()}
+
+    def learned(value: Tensor) -> list[bool]:
+        """Of the head, the adapters into either, and the student's maps."""
+        assert module.into_student is not None
+        assert module.into_teacher is not None
+        groups = (student.parameters(), module.into_student.parameters(), module.into_teacher.parameters())
+        found = []
+        for group in (*map(list, groups), list(maps.values())):
+            gradients = torch.autograd.grad(value, group, retain_graph=True, allow_unused=True)
+            found.append(any(gradient is not None and bool((gradient != 0).any()) for gradient in gradients))
+        return found
+
+    assert learned(module.forward_part(student, places)) == [True, True, False, False]
+    assert learned(module.reverse_part(maps, teacher, places)) == [False, False, True, True]
+    (module.forward_part(student, places) + module.reverse_part(maps, teacher, places)).backward()
+    assert all(values.grad is None for values in (*of_teacher.values(), seen.scores))
+    assert all(value.grad is None and not value.requires_grad for value in teacher.network.parameters())
+    assert not teacher.network.training
+    for name, value in teacher.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("part", ["forward", "reverse"])
+def test_its_gradient_is_that_of_differences(part: str) -> None:
+    """Against the teacher's output: the assignment to labels jumps."""
+    teacher, student, places = teacher_of(), head(), shown()
+    module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1)
+    maps = {stride: values.requires_grad_() for stride, values in student_maps().items()}
+
+    def value() -> Tensor:
+        if part == "forward":
+            return module.forward_part(student, places)
+        return module.reverse_part(maps, teacher, places)
+
+    value().backward()
+    adapters = module.into_student if part == "forward" else module.into_teacher
+    assert adapters is not None
+    learned = [*adapters.parameters(), *(student.parameters() if part == "forward" else maps.values())]
+    generator = torch.Generator().manual_seed(3)
+    for tensor in learned:
+        assert tensor.grad is not None
+        away = torch.randn(tensor.shape, generator=generator)
+        way = tensor.grad / tensor.grad.norm().clamp(min=1e-12) + 0.5 * away / away.norm()
+        step, values = 0.002, []
+        with torch.no_grad():
+            for sign in (1, -1):
+                tensor += sign * step * way
+                values.append(value().double().item())
+                tensor -= sign * step * way
+        slope = (values[0] - values[1]) / (2 * step)
+        assert (tensor.grad * way).sum().item() == pytest.approx(slope, rel=0.03, abs=2e-3)
+
+
+def test_the_heads_running_statistics_are_used_and_stay_as_they_are() -> None:
+    student, module = head(), injection(teacher_of())
+    before = {name: value.clone() for name, value in student.named_buffers()}
+    assert len(before) > 20
+    module.forward_part(student, shown())
+    for name, value in student.named_buffers():
+        assert torch.equal(value, before[name]), name
+    assert all(each.training for each in student.modules())
+    # an error on the way leaves the head in training too
+    with pytest.raises(RuntimeError), running_statistics(student):
+        student((torch.zeros(1, 3, 8, 8),) * 3)
+    assert all(each.training for each in student.modules())
+
+
+def test_the_divergence_of_equal_scores_is_0_and_of_others_that_of_the_formula() -> None:
+    target = torch.tensor([0.0, 1.0, 0.3, 0.3])
+    logits = torch.tensor([-90.0, 90.0, math.log(0.3 / 0.7), 1.5])
+    found = bernoulli_divergence(target, logits).tolist()
+    assert found == pytest.approx([0, 0, 0, divergence(0.3, 1.5)], abs=1e-6)
+
+
+def test_the_logit_of_a_product_of_scores_is_exact_where_they_are_near_0_or_1() -> None:
+    a = torch.tensor([0.0, 1.3, -60.0, 60.0, 60.0, -200.0])
+    b = torch.tensor([0.0, -0.7, 3.0, 60.0, 1.0, -200.0])
+    p = 1 / (1 + math.exp(-1.3)) / (1 + math.exp(0.7))
+    expected = [math.log(1 / 3), math.log(p / (1 - p)), -60 - math.log1p(math.exp(-3)), 60 - math.log(2), 1.0, -400.0]
+    assert logit_of_product(a, b).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_half_precision_under_autocast_gives_a_finite_single_precision_value() -> None:
+    teacher, student = teacher_of(), head()
+    module, places, maps = injection(teacher), shown(), student_maps()
+    exact = module.forward_part(student, places).item(), module.reverse_part(maps, teacher, places).item()
+    teacher.to(torch.device("cpu"), torch.bfloat16)
+    rounded = {stride: values.bfloat16().requires_grad_() for stride, values in maps.items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module.forward_part(student, places), module.reverse_part(rounded, teacher, places)
+    assert all(value.dtype == torch.float32 for value in found)
+    assert [value.item() for value in found] == pytest.approx(exact, rel=0.1)
+    sum(found).backward()  # type: ignore[union-attr]
+    for tensor in (*rounded.values(), *module.parameters(), *student.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"reverse_weight": 1.0, "forward_weight": 0.0}, "injection.reverse_weight is not 0"),
+        ({"reverse_weight": 0.0, "forward_weight": 1.0}, "injection.forward_teacher_share is not 0"),
+    ],
+)
+def test_a_teacher_that_does_not_predict_cell_by_cell_is_refused(settings: dict[str, float], named: str) -> None:
+    class OfProposals(Teacher):
+        def _look(self, rgb: Tensor) -> TeacherView:
+            raise NotImplementedError
+
+    teacher = OfProposals(nn.Identity(), CHANNELS)
+    with pytest.raises(InputError, match=named) as caught:
+        injection(teacher, **settings)
+    assert "guidance.teacher.kind yolox or detector" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    # its maps alone will do
+    alone = injection(teacher, forward_weight=1.0, reverse_weight=0.0, forward_teacher_share=0.0)
+    assert alone.into_teacher is None
+    with pytest.raises(ValueError, match="takes no maps"):
+        teacher.predict(student_maps())
+
+
+def test_a_batch_without_a_place_for_rgb_is_a_fault_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="batches with RGB"):
+        shown(of=replace(batch(), rgb=None, rgb_valid=None))
+
+
+# images that two processes hold: one of them has none with RGB, or none with an object
+SHARINGS = (([0, 1, 3, 4], [2]), ([3], [0, 1, 2, 4]), ([0], [1, 2, 3, 4]))
+
+
+def learn(rows: list[int], world: World) -> dict[str, Tensor]:
+    """Values for these images, and the gradients of maps, head and adapters."""
+    teacher, student = teacher_of(), head()
+    use_global_statistics(student, world)
+    module = injection(teacher)
+    one, seen, maps = part_of(rows)
+    leaves = {stride: values.requires_grad_() for stride, values in maps.items()}
+    places = shown_in(seen, one, LOSS)
+    forward = module.forward_part(student, places, world)
+    reverse = module.reverse_part(leaves, teacher, places, world)
+    (forward + reverse).backward()
+    both = nn.ModuleDict({"head": student, "injection": module})
+    found = {name: parameter.grad for name, parameter in both.named_parameters()}
+    found |= {f"map.{stride}": values.grad for stride, values in leaves.items()}
+    found |= {"forward": forward.detach(), "reverse": reverse.detach()}
+    assert all(tensor is not None for tensor in found.values())
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def compute_shares(out: str) -> None:
+    """What each process does: its rows of everything, written to a file of its rank."""
+    from cgdet_core.training.processes import processes
+
+    with processes() as world:
+        for number, rows in enumerate(SHARINGS):
+            save_file(learn(rows[world.rank], world), f"{out}/{number}.{world.rank}.safetensors")
+
+
+def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(tmp_path: Path) -> None:
+    in_two_processes(compute_shares, tmp_path)
+    for number, rows in enumerate(SHARINGS):
+        whole = learn([*rows[0], *rows[1]], ALONE)
+        shares = [load_file(tmp_path / f"{number}.{rank}.safetensors") for rank in range(2)]
+        for name, expected in whole.items():
+            one, other = (share[name] for share in shares)
+            found = torch.cat((one, other)) if name.startswith("map.") else one + other
+            atol = 1e-4 * max(float(expected.abs().max()), 1e-3)
+            torch.testing.assert_close(found, expected, atol=atol, rtol=1e-4, msg=f"{number} {name}")
