@@ -23,7 +23,8 @@ from cgdet_core.model.detector import Detector
 from cgdet_core.training.contrast import RegionContrast
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.guidance import Guidance
-from cgdet_core.training.injection import Injection, shown_in
+from cgdet_core.training.injection import Injection
+from cgdet_core.training.shown import shown_in
 from cgdet_core.training.taps import Taps
 from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher
 

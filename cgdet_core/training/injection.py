@@ -7,46 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cgdet_core.boxes import ciou_torch
-from cgdet_core.config import InjectionConfig, LossConfig, TermConfig
+from cgdet_core.config import InjectionConfig, LossConfig
 from cgdet_core.data.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.cells import STRIDES
-from cgdet_core.model.head import Head, cell_grid
-from cgdet_core.training.assigner import centres_inside
+from cgdet_core.model.head import Head
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.losses import class_and_box_terms, detection_loss
-from cgdet_core.training.regions import regions_of, valid_cells
-from cgdet_core.training.teachers import Teacher, TeacherView, seen_scores
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The crops of a batch that have RGB, what the teacher sees in them, and where.
-
-    centres_xy_px: float32 [A, 2] of all cells; cells: bool [B, A], those with valid RGB; inside: bool [B, M, A], those
-    of them whose centre lies in an object's box (narrow ones widened as for the assignment); seen: float32 [B, M], how
-    surely the teacher sees each object, 0 of what is none.
-    """
-
-    rows: Tensor
-    batch: TrainingBatch
-    view: TeacherView
-    centres_xy_px: Tensor
-    cells: Tensor
-    inside: Tensor
-    seen: Tensor
-
-    @property
-    def with_rgb(self) -> Tensor:
-        """bool [B, M]: objects of which a cell has RGB."""
-        return self.inside.any(-1)
+from cgdet_core.training.shown import Shown
+from cgdet_core.training.teachers import Teacher
 
 
 class Injection(nn.Module):
@@ -55,6 +31,8 @@ class Injection(nn.Module):
     student_channels: stride -> channels of the tapped maps, empty without the reverse part; head_channels: of the maps
     that the student's head takes. Raises InputError for a teacher that cannot do its part.
     """
+
+    _knows: Tensor  # bool [C], which of the student's classes the teacher knows; [0] where it is not asked
 
     def __init__(
         self,
@@ -71,7 +49,8 @@ class Injection(nn.Module):
             _check(teacher, "injection.forward_teacher_share")
         if config.reverse_weight:
             _check(teacher, "injection.reverse_weight")
-        self._knows = teacher.knows
+        # no part of the state
+        self.register_buffer("_knows", torch.tensor(teacher.knows or (), dtype=torch.bool), persistent=False)
         theirs = teacher.channels
         self.into_student = _adapters(theirs, head_channels) if config.forward_weight else None
         self.into_teacher = _adapters(student_channels, theirs) if config.reverse_weight else None
@@ -114,7 +93,6 @@ class Injection(nn.Module):
         crops that show an object of them: the student's own maps are judged, by night as by day.
         """
         assert self.into_teacher is not None
-        assert self._knows is not None
         rows = shown.rows
         maps = {stride: self.into_teacher[str(stride)](student[stride][rows]) for stride in STRIDES}
         found = teacher.predict(maps)
@@ -122,9 +100,8 @@ class Injection(nn.Module):
         with torch.autocast(rows.device.type, enabled=False):
             total = torch.zeros((), device=rows.device)
             if share < 1:
-                knows = torch.tensor(self._knows, device=rows.device)
-                known = shown.with_rgb & knows[shown.batch.class_ids]
-                labels = replace(_only(shown.batch, known), labelled=shown.batch.labelled & knows)
+                known = shown.with_rgb & self._knows[shown.batch.class_ids]
+                labels = replace(_only(shown.batch, known), labelled=shown.batch.labelled & self._knows)
                 class_term, box_term, _ = class_and_box_terms(
                     found.class_logits,
                     found.boxes_xyxy_px,
@@ -147,42 +124,17 @@ class Injection(nn.Module):
         that a dark frame teaches little. At a cell: class_weight times the divergence of the scores (Kullback-Leibler,
         of each class that the teacher knows as a yes or no), and, where the teacher is sure, box_weight times 1 - CIoU.
         """
-        assert self._knows is not None
         theirs = shown.view.scores.float()
         columns = shown.batch.class_ids[:, :, None].expand(-1, -1, theirs.shape[1])
         of_class = theirs.transpose(1, 2).gather(1, columns) * shown.inside  # [B, M, A]
         tiny = torch.finfo(of_class.dtype).tiny
         votes = of_class / of_class.sum(-1, keepdim=True).clamp(min=tiny) * shown.seen[:, :, None]
         weights = votes.sum(1) / world.sum(shown.with_rgb.sum().float()).clamp(min=1)  # [B, A]
-        knows = torch.tensor(self._knows, device=theirs.device)
-        divergence = (bernoulli_divergence(theirs, class_logits) * knows).sum(-1)
+        divergence = (bernoulli_divergence(theirs, class_logits) * self._knows).sum(-1)
         image_index, cell_index = ((weights > 0) & (theirs.amax(-1) >= self.config.sure_score)).nonzero(as_tuple=True)
         overlap = ciou_torch(boxes[image_index, cell_index], shown.view.boxes_xyxy_px[image_index, cell_index])
         box_term = ((1 - overlap) * weights[image_index, cell_index]).sum()
         return self._loss.class_weight * (divergence * weights).sum() + self._loss.box_weight * box_term
-
-
-@torch.no_grad()
-def shown_in(view: TeacherView, batch: TrainingBatch, loss: LossConfig) -> Shown:
-    """view, batch: of all crops, as `look` in extra_terms.py gives them."""
-    if batch.rgb_valid is None:
-        raise ValueError("injection needs batches with RGB")
-    rows = batch.rgb_valid.flatten(1).any(1).nonzero()[:, 0]
-    maps = {stride: view.maps[stride][rows] for stride in STRIDES}
-    view = TeacherView(maps, view.boxes_xyxy_px[rows], view.scores[rows])
-    batch = batch.map(lambda value: value[rows])
-    assert batch.rgb_valid is not None
-    side = batch.rgb_valid.shape[1:]
-    centres, _ = cell_grid([(side[0] // stride, side[1] // stride) for stride in STRIDES], batch.images.device)
-    cells = torch.cat([valid_cells(batch.rgb_valid, stride).flatten(1) for stride in STRIDES], dim=1) > 0
-    inside = centres_inside(centres, batch.boxes_xyxy_px, loss.assigner.min_side_px)
-    if not len(rows):
-        # nothing was looked at, and the view has no cells
-        none = cells.new_zeros(0, len(centres), 1, dtype=torch.float32)
-        view = TeacherView(maps, none.expand(-1, -1, 4), none.expand(-1, -1, batch.labelled.shape[1]))
-    seen = torch.zeros_like(batch.boxes_xyxy_px[:, :, 0])
-    seen[batch.objects] = seen_scores(view, regions_of(batch, TermConfig())).float()
-    return Shown(rows, batch, view, centres, cells, inside & batch.objects[:, :, None] & cells[:, None], seen)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def train(
     computed and how it is watched; init: start from a model file's weights; held_out: frames that the
     averaged weights are measured on meanwhile; world: the processes that share the run
     (distributed.py), of which each calls `train` alike and the first alone writes; teacher: of the
-    recipe's guidance, where that is on (extra_terms.py). Raises InputError
+    recipe's terms, where one learns from it (extra_terms.py). Raises InputError
     for an `out` in use, a checkpoint or start that does not fit, data without objects, a full disk,
     and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """

@@ -26,6 +26,7 @@ sources: [{path: small.json, hold_out_fold: 0}]
 TERMS = (
     "contrast={weight: 0.5, hidden: 8, dimensions: 4}",
     "guidance={weight: 2.0, teacher: {kind: detector, path: teacher.safetensors}}",
+    "injection={forward_weight: 0.5, reverse_weight: 0.5}",
 )
 
 

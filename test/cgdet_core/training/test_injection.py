@@ -22,8 +22,9 @@ from cgdet_core.model.head import Head, HeadOutput
 from cgdet_core.model.yolox import Yolox, YoloxShape
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.global_batch_norm import use_global_statistics
-from cgdet_core.training.injection import Injection, Shown, bernoulli_divergence, running_statistics, shown_in
+from cgdet_core.training.injection import Injection, bernoulli_divergence, running_statistics
 from cgdet_core.training.losses import detection_loss
+from cgdet_core.training.shown import Shown, shown_in
 from cgdet_core.training.teacher_classes import class_table
 from cgdet_core.training.teacher_detector import DetectorTeacher
 from cgdet_core.training.teacher_random import untrained
