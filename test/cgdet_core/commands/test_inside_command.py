@@ -26,7 +26,6 @@ sources: [{path: small.json, hold_out_fold: 0}]
 TERMS = (
     "contrast={weight: 0.5, hidden: 8, dimensions: 4}",
     "guidance={weight: 2.0, teacher: {kind: detector, path: teacher.safetensors}}",
-    "injection={forward_weight: 0.5, reverse_weight: 0.5}",
 )
 
 
@@ -92,6 +91,16 @@ def test_embeddings_and_maps_of_the_frames_that_were_held_out_are_drawn(
     assert plane[:, 0].var() >= plane[:, 1].var()
     # bright persons and dim cars that are the same in every frame: the nearest of another frame is alike
     assert facts["nearest_of_another_frame_alike"] == {"person": 1.0, "car": 1.0}
+
+
+def test_of_a_run_with_injection_alone_the_students_own_maps_are_drawn(folder: Path, tmp_path: Path) -> None:
+    injected = "injection={forward_weight: 0.5, reverse_weight: 0.5}"
+    teacher = "guidance={teacher: {kind: detector, path: teacher.safetensors}}"
+    words = ["train", str(folder / "recipe.yaml"), "--data", str(folder), "--out", str(tmp_path / "run")]
+    assert main([*words, teacher, injected]) == 0
+    words = ["inside", str(tmp_path / "run"), "--data", str(folder), "--out", str(tmp_path / "out"), "--maps", "1"]
+    assert main(words) == 0
+    assert (tmp_path / "out" / "maps_00000.png").exists()
 
 
 def test_another_set_can_be_named(folder: Path, tmp_path: Path) -> None:
