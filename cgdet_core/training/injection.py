@@ -119,17 +119,13 @@ class Injection(nn.Module):
     def _agreement(self, class_logits: Tensor, boxes: Tensor, shown: Shown, world: World) -> Tensor:
         """How far predictions are from the teacher's own at the same cells, over the objects that it sees.
 
-        Each object is one vote of the weight that the teacher sees of it, spread over its cells as the teacher's scores
-        of its class are; divided by the number of objects with RGB of the whole batch, at least 1, as in guidance, so
-        that a dark frame teaches little. At a cell: class_weight times the divergence of the scores (Kullback-Leibler,
-        of each class that the teacher knows as a yes or no), and, where the teacher is sure, box_weight times 1 - CIoU.
+        A cell counts by the votes of the objects there, divided by the number of objects with RGB of the whole batch,
+        at least 1, as in guidance, so that a dark frame teaches little. At a cell: class_weight times the divergence
+        of the scores (Kullback-Leibler, of each class that the teacher knows as a yes or no), and, where the teacher
+        is sure, box_weight times 1 - CIoU.
         """
         theirs = shown.view.scores.float()
-        columns = shown.batch.class_ids[:, :, None].expand(-1, -1, theirs.shape[1])
-        of_class = theirs.transpose(1, 2).gather(1, columns) * shown.inside  # [B, M, A]
-        tiny = torch.finfo(of_class.dtype).tiny
-        votes = of_class / of_class.sum(-1, keepdim=True).clamp(min=tiny) * shown.seen[:, :, None]
-        weights = votes.sum(1) / world.sum(shown.with_rgb.sum().float()).clamp(min=1)  # [B, A]
+        weights = shown.votes / world.sum(shown.with_rgb.sum().float()).clamp(min=1)
         divergence = (bernoulli_divergence(theirs, class_logits) * self._knows).sum(-1)
         image_index, cell_index = ((weights > 0) & (theirs.amax(-1) >= self.config.sure_score)).nonzero(as_tuple=True)
         overlap = ciou_torch(boxes[image_index, cell_index], shown.view.boxes_xyxy_px[image_index, cell_index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,10 +35,22 @@ class Shown:
     inside: Tensor
     seen: Tensor
 
-    @property
+    @cached_property
     def with_rgb(self) -> Tensor:
         """bool [B, M]: objects of which a cell has RGB."""
         return self.inside.any(-1)
+
+    @cached_property
+    def votes(self) -> Tensor:
+        """float32 [B, A]: what each cell counts where the teacher's predictions, one for each cell, are an example.
+
+        Each object is one vote of the weight that the teacher sees of it, spread over its cells as the teacher's scores
+        of its class are.
+        """
+        columns = self.batch.class_ids[:, :, None].expand(-1, -1, self.cells.shape[1])
+        of_class = self.view.scores.float().transpose(1, 2).gather(1, columns) * self.inside  # [B, M, A]
+        tiny = torch.finfo(of_class.dtype).tiny
+        return torch.einsum("bma,bm->ba", of_class, self.seen / of_class.sum(-1).clamp(min=tiny))
 
 
 @torch.no_grad()
