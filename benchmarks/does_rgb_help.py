@@ -46,6 +46,7 @@ NAMES = {
     "start_guided, MSE": "RGB teacher, MSE",
     "start_guided, hard swish": "RGB teacher, hard swish",
     "start_cgdet": "RCS + RGB teacher, whole maps",
+    "start_dikd": "RGB teacher, whole maps + DIKD",
     "start_rcs": "RCS",
     "start_random": CONTROL + "untrained teacher",
     "start_shuffled": CONTROL + "RGB of other frames",
