@@ -64,8 +64,9 @@ _ASIDE = frozenset(
         *("validate_frames", "tensorboard", "term_gradients_every_batches", "seed"),
     )
 )
-# key, as in `sources.*.weight` -> the default that rows without the key were trained with, where it is another one now
-FORMER_DEFAULTS: Mapping[str, Any] = {}
+# key, as in `sources.*.weight` -> what rows without the key were trained with, where it is not the default now: a default
+# that has changed, or a newer key whose default trains otherwise
+FORMER_DEFAULTS: Mapping[str, Any] = {"thermal.hot_limit_spans": None}
 LESS_IS_BETTER = frozenset({"duplicates", "missed", "missed < 32 px", "confused"})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from cgdet_core.config import Recipe, SourceConfig, TrainConfig
+from cgdet_core.config import Recipe, SourceConfig, TrainConfig, load_recipe
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation import ledger
 from cgdet_core.evaluation.ledger import (
@@ -112,7 +114,8 @@ def test_rows_of_different_protocols_stay_apart_and_the_last_row_of_a_seed_count
 
 
 def with_settings(**changes: Any) -> dict[str, Any]:
-    return settings_of(Recipe.model_validate(changes))
+    """What a recipe as the first rows' settles with these changes."""
+    return settings_of(Recipe.model_validate({"thermal": {"hot_limit_spans": None}, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,10 @@ def test_terms_seed_machine_and_defaults_said_aloud_do_not_change_the_protocol(c
             },
         ),
         ({"model": {"widths": [8, 8, 8, 8, 8]}}, {"model.widths": [8, 8, 8, 8, 8]}),
-        ({"thermal": {"raw_range": [0, 9]}}, {"thermal.raw_range": [0, 9]}),
+        (
+            {"thermal": {"raw_range": [0, 9], "hot_limit_spans": 1.0}},
+            {"thermal.raw_range": [0, 9], "thermal.hot_limit_spans": 1.0},
+        ),
         ({"loss": {"assigner": {"top_k": 3}}}, {"loss.assigner.top_k": 3}),
     ],
 )
@@ -177,13 +183,13 @@ def test_a_key_that_the_schema_gains_leaves_protocols_as_they_are() -> None:
         extra: int = 3
 
     mapping = {"train": {"images": 99}, "sources": [{"path": "a.json"}]}
-    assert settings_of(LaterRecipe.model_validate(mapping)) == with_settings(**mapping)
+    assert settings_of(LaterRecipe.model_validate(mapping)) == settings_of(Recipe.model_validate(mapping))
     mapping["train"]["momentum"] = 0.5  # type: ignore[index, call-overload]
     assert settings_of(LaterRecipe.model_validate(mapping))["train.momentum"] == 0.5
 
 
 def test_a_default_that_has_changed_is_told_apart_by_the_former_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "FORMER_DEFAULTS", {"loss.box_weight": 5.0, "sources.*.every": 2})
+    monkeypatch.setattr(ledger, "FORMER_DEFAULTS", {**FORMER_DEFAULTS, "loss.box_weight": 5.0, "sources.*.every": 2})
     told = with_settings(sources=[{"path": "a"}])
     assert told == {"loss.box_weight": 7.5, "sources.0.path": "a", "sources.0.every": 1}
     assert with_settings(loss={"box_weight": 5}) == {}
@@ -196,7 +202,25 @@ def test_defaults_are_those_that_the_rows_were_hashed_with() -> None:
     now = {each.schema_key: each.default for each in settings_in(recipe) if not each.required}
     changed = {key: (known[key], now[key]) for key in known if key in now and known[key] != now[key]}
     assert changed == {}
-    assert set(FORMER_DEFAULTS) <= set(known)
+    assert set(FORMER_DEFAULTS) <= set(now)
+
+
+def test_a_newer_key_whose_default_trains_otherwise_makes_another_protocol_of_a_run_with_it() -> None:
+    assert settings_of(Recipe.model_validate({"thermal": {"hot_limit_spans": None}})) == {}
+    assert settings_of(Recipe()) == {"thermal.hot_limit_spans": 1.0}
+
+
+def test_the_command_of_the_page_makes_rows_of_the_protocol_of_its_table() -> None:
+    """docs/does_rgb_help.md, from scratch."""
+    page = (REPOSITORY_LEDGER.parent / "does_rgb_help.md").read_text(encoding="utf-8")
+    command = re.search(r"    python benchmarks/paired_runs\.py (.*?--init none.*?)\n\n", page, re.DOTALL)
+    assert command is not None
+    words = [word for word in shlex.split(command[1].replace("\\\n", " ")) if re.match(r"[a-z_]+\.[a-z_.]+=", word)]
+    recipe = load_recipe(REPOSITORY_LEDGER.parents[1] / "config" / "recipes" / "start.yaml", words)
+    for judged_on in ("msrs/thermal_train.json", "bdd_rgb/val.json"):
+        protocol = protocol_of(settings_of(recipe), None, judged_on)
+        assert f"--against start --protocol {protocol} " in page
+        assert sum(row["protocol"] == protocol for row in read_ledger(REPOSITORY_LEDGER)) >= 7
 
 
 def test_the_rows_of_the_repository_are_grouped_by_what_they_settle() -> None:
