@@ -48,7 +48,6 @@ NAMES = {
     "start_cgdet": "RCS + RGB teacher, whole maps",
     "start_dikd": "RGB teacher, whole maps + DIKD",
     "start_rcs": "RCS",
-    "start_dikd": "DIKD + RGB teacher, whole maps",
     "start_random": CONTROL + "untrained teacher",
     "start_shuffled": CONTROL + "RGB of other frames",
     "rcs": "RCS",

@@ -102,8 +102,7 @@ def _identity(row: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _row(word: str, figures_name: str | None) -> dict[str, Any]:
-    from cgdet_core.config import load_recipe
-    from cgdet_core.evaluation.ledger import protocol_of, settings_of
+    from cgdet_core.evaluation.ledger import protocol_of, recipe_of_run, settings_of
     from cgdet_core.evaluation.look_log import commit_of
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.model_file import read_info
@@ -113,7 +112,7 @@ def _row(word: str, figures_name: str | None) -> dict[str, Any]:
         raise InputError(f"'{word}': runs are given as NAME=DIR, such as rcs=runs/rcs_s0")
     out = Path(folder)
     model = out / "model.safetensors"
-    whole_recipe = load_recipe(out / "recipe.yaml")
+    whole_recipe = recipe_of_run(out)
     settings, recipe = settings_of(whole_recipe), whole_recipe.model_dump(mode="json")
     if figures_name is None:
         figures = _json(out / "held_out.json", "the run has held no block out, or has not ended")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.config import Recipe, Settings
+from cgdet_core.config import Recipe, Settings, read_mapping, settings_from_mapping
 from cgdet_core.errors import InputError
 
 Row = Mapping[str, Any]
@@ -64,8 +64,8 @@ _ASIDE = frozenset(
         *("validate_frames", "tensorboard", "term_gradients_every_batches", "seed"),
     )
 )
-# key, as in `sources.*.weight` -> what rows without the key were trained with, where it is not the default now: a default
-# that has changed, or a newer key whose default trains otherwise
+# key, as in `sources.*.weight` -> what rows without the key were trained with, where it is not the default now: a
+# default that has changed, or a newer key whose default trains otherwise
 FORMER_DEFAULTS: Mapping[str, Any] = {"thermal.hot_limit_spans": None}
 LESS_IS_BETTER = frozenset({"duplicates", "missed", "missed < 32 px", "confused"})
 
@@ -96,6 +96,20 @@ def settings_in(settings: Settings, prefix: str = "", schema_prefix: str = "") -
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             former = FORMER_DEFAULTS.get(schema_key, json.loads(json.dumps(default)))
             yield Setting(key, schema_key, values[name], former, field.is_required())
+
+
+def recipe_of_run(run: Path) -> Recipe:
+    """The recipe that a run has kept. InputError where there is none.
+
+    It states every key that there was: one that it lacks is newer than the run, whose value FORMER_DEFAULTS has.
+    """
+    path = run / "recipe.yaml"
+    mapping = read_mapping(path)
+    for key, former in FORMER_DEFAULTS.items():
+        section, _, name = key.rpartition(".")
+        if isinstance(mapping.get(section), dict):
+            mapping[section].setdefault(name, former)
+    return settings_from_mapping(Recipe, mapping, str(path))
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cgdet_core.evaluation.ledger import (
     measures_of,
     protocol_of,
     read_ledger,
+    recipe_of_run,
     settings_in,
     settings_of,
     summarise,
@@ -208,6 +209,17 @@ def test_defaults_are_those_that_the_rows_were_hashed_with() -> None:
 def test_a_newer_key_whose_default_trains_otherwise_makes_another_protocol_of_a_run_with_it() -> None:
     assert settings_of(Recipe.model_validate({"thermal": {"hot_limit_spans": None}})) == {}
     assert settings_of(Recipe()) == {"thermal.hot_limit_spans": 1.0}
+
+
+def test_a_run_that_does_not_state_a_newer_key_was_trained_before_it(tmp_path: Path) -> None:
+    for name, thermal in (("older", "{low_percentile: 0.5}"), ("newer", "{hot_limit_spans: 2.0}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(f"thermal: {thermal}\ntrain: {{images: 99}}\n")
+    assert recipe_of_run(tmp_path / "older").thermal.hot_limit_spans is None
+    assert settings_of(recipe_of_run(tmp_path / "older")) == {"train.images": 99}
+    assert recipe_of_run(tmp_path / "newer").thermal.hot_limit_spans == 2
+    with pytest.raises(InputError, match=r"recipe\.yaml: cannot be read"):
+        recipe_of_run(tmp_path)
 
 
 def test_the_command_of_the_page_makes_rows_of_the_protocol_of_its_table() -> None:
