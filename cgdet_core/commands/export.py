@@ -18,7 +18,6 @@ from cgdet_core.commands.common import (
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
-from cgdet_core.types import IGNORE
 
 if TYPE_CHECKING:
     from cgdet_core.data.coco import CocoSet
@@ -151,6 +150,7 @@ def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     from cgdet_core.data.coco import load_coco, read_json_lists
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evenly import evenly_spread
+    from cgdet_core.types import IGNORE
 
     check_data(data)
     if data.suffix != ".json":

@@ -61,7 +61,7 @@ def read_arguments(repository: Path, file: str) -> set[str]:
 
 def executables(repository: Path) -> set[str]:
     """Those that the package installs."""
-    return set(re.findall(r'"([\w-]+) = cgdet\w+[.\w]*:main"', (repository / "setup.py").read_text(encoding="utf-8")))
+    return set(re.findall(r'"([\w-]+) = cgdet\w+[.\w]*:\w+"', (repository / "setup.py").read_text(encoding="utf-8")))
 
 
 def test_every_launch_file_is_tested_here(repository: Path) -> None:
