@@ -27,11 +27,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.commands.judged import held_out_of, words_of_folds
+from cgdet_core.commands.judged import set_to_choose_on, words_of_folds
 from cgdet_core.config import ThermalConfig
-from cgdet_core.data.coco import CocoSet, load_coco
+from cgdet_core.data.coco import CocoSet
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.look_log import is_test_split, set_name
 from cgdet_core.evaluation.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
@@ -159,12 +158,8 @@ def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> tupl
     data: Path | None = arguments.data
     if data is None:
         raise InputError("--models asks for --data: give a COCO JSON")
-    if arguments.run is not None:
-        held_out, folds = held_out_of(arguments.run, data, class_names)
-        return words_of_folds(folds), held_out
-    if is_test_split(data):
-        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give a set to train or validate on")
-    return set_name(data), load_coco(data, class_names)
+    frames, folds = set_to_choose_on(arguments.run, data, class_names)
+    return words_of_folds(folds), frames
 
 
 def _samples(frames: CocoSet, every: int, camera: str) -> Iterator[Sample]:

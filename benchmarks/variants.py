@@ -21,11 +21,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cgdet_core.commands.judged import held_out_of
+from cgdet_core.commands.judged import set_to_choose_on
 from cgdet_core.config import EvaluationConfig, ModelConfig
-from cgdet_core.data.coco import CocoSet, load_coco
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.look_log import is_test_split
 from cgdet_core.evaluation.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
 from cgdet_core.files import write_text
@@ -66,7 +64,7 @@ def main() -> int:
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The figures of each variant, the model as it is first."""
     _, info = load_model(arguments.model)
-    frames = _frames(arguments, info.class_names)
+    frames, _ = set_to_choose_on(arguments.run, arguments.data, info.class_names)
     with tempfile.TemporaryDirectory() as folder:
         predictors = {
             name: Predictor(path, "cpu", arguments.precision, threads=arguments.threads)
@@ -120,14 +118,6 @@ def variants(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str,
             path = folder / f"average_{number}_{share}.safetensors"
             save_model(path, detector, info)
             yield f"{share:g} of {given}", path
-
-
-def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> CocoSet:
-    if arguments.run is not None:
-        return held_out_of(arguments.run, arguments.data, class_names)[0]
-    if is_test_split(arguments.data):
-        raise InputError(f"{arguments.data}: is a test split, which nothing may be chosen on: give one to validate on")
-    return load_coco(arguments.data, class_names)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -81,6 +81,23 @@ def held_out_of(run: Path, data: Path, class_names: tuple[str, ...]) -> tuple[Co
     return coco, recipe.held_out_folds
 
 
+def set_to_choose_on(
+    run: Path | None, data: Path, class_names: tuple[str, ...]
+) -> tuple[CocoSet, dict[str, int | None]]:
+    """What a run held out, or without one the COCO set `data`; folds as `Judged` has them.
+
+    InputError for a test split, which nothing may be chosen on.
+    """
+    from cgdet_core.data.coco import load_coco
+    from cgdet_core.evaluation.look_log import is_test_split, set_name
+
+    if run is not None:
+        return held_out_of(run, data, class_names)
+    if is_test_split(data):
+        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give a set to train or validate on")
+    return load_coco(data, class_names), {set_name(data): None}
+
+
 def words_of_folds(folds: Mapping[str, int | None]) -> str:
     """Sets, and the fold of those of which one is used."""
     return ", ".join(path if fold is None else f"{path} fold {fold}" for path, fold in folds.items())
