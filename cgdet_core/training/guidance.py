@@ -14,6 +14,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.training.distances import distance_of
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.regions import Regions, pool, regions_of, valid_cells
+from cgdet_core.training.taps import adapters
 from cgdet_core.training.teachers import TeacherView, seen_scores
 
 
@@ -44,9 +45,7 @@ class Guidance(nn.Module):
                 f"give strides among {sorted(teacher_channels)}, or another guidance.teacher"
             )
         self.config = config
-        self.adapters = nn.ModuleDict(
-            {str(stride): nn.Conv2d(student_channels[stride], teacher_channels[stride], 1) for stride in config.strides}
-        )
+        self.adapters = adapters(student_channels, teacher_channels, config.strides)
         self._distance = distance_of(config)
 
     def forward(

@@ -22,6 +22,7 @@ from cgdet_core.model.head import Head
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.losses import class_and_box_terms, detection_loss
 from cgdet_core.training.shown import Shown
+from cgdet_core.training.taps import adapters
 from cgdet_core.training.teachers import Teacher
 
 
@@ -52,8 +53,8 @@ class Injection(nn.Module):
         # no part of the state
         self.register_buffer("_knows", torch.tensor(teacher.knows or (), dtype=torch.bool), persistent=False)
         theirs = teacher.channels
-        self.into_student = _adapters(theirs, head_channels) if config.forward_weight else None
-        self.into_teacher = _adapters(student_channels, theirs) if config.reverse_weight else None
+        self.into_student = adapters(theirs, head_channels, STRIDES) if config.forward_weight else None
+        self.into_teacher = adapters(student_channels, theirs, STRIDES) if config.reverse_weight else None
 
     def forward_part(self, head: Head, shown: Shown, world: World = ALONE) -> Tensor:
         """float32 scalar, unweighted: what the student's head makes of the teacher's maps. Gradients go to the head
@@ -160,10 +161,6 @@ def bernoulli_divergence(target: Tensor, logits: Tensor) -> Tensor:
 def _only(batch: TrainingBatch, objects: Tensor) -> TrainingBatch:
     """The batch with these objects [B, M]; others of its are regions to ignore."""
     return replace(batch, objects=objects, ignored=batch.ignored | (batch.objects & ~objects))
-
-
-def _adapters(channels: Mapping[int, int], to: Mapping[int, int]) -> nn.ModuleDict:
-    return nn.ModuleDict({str(stride): nn.Conv2d(channels[stride], to[stride], 1) for stride in STRIDES})
 
 
 def _check(teacher: Teacher, what: str) -> None:
