@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from cgdet_core import thermal
-from cgdet_core.data.coco import load_coco
+from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.backends.devices import cpu_precision
 from cgdet_core.runtime.backends.libraries import is_installed

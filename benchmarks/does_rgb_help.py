@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from cgdet_core.cli import main as cgdet
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.ledger import Spread, measures_of, read_ledger
-from cgdet_core.evaluation.plot_style import PLOT_STYLE
+from cgdet_core.evaluation.report.plot_style import PLOT_STYLE
 from cgdet_core.files import check_can_write, write_text
 
 BLOCK = re.compile(r"<!-- (cgdet ledger show [^\n]*?) -->\n.*?<!-- end -->", re.DOTALL)

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig, ThermalConfig
-from cgdet_core.data.coco import load_coco
-from cgdet_core.data.synthetic import synthetic_training_sample
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.synthetic.scenes import synthetic_training_sample
 from cgdet_core.drawing import draw
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.matching import EvaluatedFrame, match_frame, threshold_array
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame, threshold_array
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.files import check_can_write
 from cgdet_core.runtime.model_file import default_model_path

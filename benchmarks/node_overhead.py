@@ -38,7 +38,7 @@ START_TIMEOUT_S = 120.0
 def serve(times_file: Path, ros_arguments: list[str]) -> None:
     """The node, which notes when each image came and each prediction began and ended; written when it ends, as JSON."""
     from cgdet_core.runtime.predictor import Predictor
-    from cgdet_ros import detector_node, messages
+    from cgdet_ros.node import detector_node, messages
 
     calls: list[tuple[float, float, float]] = []
     came_s = 0.0
@@ -118,8 +118,8 @@ def run(arguments: argparse.Namespace, parameters: list[str], times_file: Path) 
     from builtin_interfaces.msg import Time
     from std_msgs.msg import Header
 
-    from cgdet_ros.messages import image_to_message
-    from cgdet_ros.replay_process import isolate, share_memory_for_large_frames
+    from cgdet_ros.node.messages import image_to_message
+    from cgdet_ros.replay.process import isolate, share_memory_for_large_frames
 
     isolate()
     share_memory_for_large_frames()

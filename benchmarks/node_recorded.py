@@ -95,8 +95,8 @@ class CoreWaits:
 
 
 def main() -> int:
-    from cgdet_ros import detector_node, image_input, pipeline, reporter
-    from cgdet_ros.messages import stamp_to_ns
+    from cgdet_ros.node import detector_node, image_input, pipeline, reporter
+    from cgdet_ros.node.messages import stamp_to_ns
 
     record, core_waits = Record(), CoreWaits()
     predicted_s = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_ros.replay_process import NodeProcess, find_executable, isolate, share_memory_for_large_frames
+from cgdet_ros.replay.process import NodeProcess, find_executable, isolate, share_memory_for_large_frames
 
 NAMESPACE = "/under_test"
 # A machine may stand still for a while. DDS participants that do not hear of each other for 20 s forget each other, and
@@ -190,7 +190,7 @@ def frames(height: int, width: int, count: int = 8) -> list[Any]:
     """sensor_msgs/Image messages, mono16, each another noisy scene with a warm body."""
     from std_msgs.msg import Header
 
-    from cgdet_ros.messages import image_to_message
+    from cgdet_ros.node.messages import image_to_message
 
     generator = np.random.default_rng(5)
     made = []

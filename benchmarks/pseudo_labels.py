@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 
 from cgdet_core.boxes import iou_matrix
-from cgdet_core.data.bags import read_labelled_frames
-from cgdet_core.data.coco import read_coco_json
-from cgdet_core.evaluation.matching import EvaluatedFrame
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.sets.coco import read_coco_json
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth, Sample
 
 # what is laid over the settings of the labelling; "second" takes the second opinion besides

@@ -26,12 +26,12 @@ import cv2
 import numpy as np
 
 from cgdet_core.config import BagConfig, RegisterConfig, SyntheticConfig
-from cgdet_core.data.align import corner_distance_px, refine_from
-from cgdet_core.data.bag_pan import Pan, make_pan_bag, random_homography
-from cgdet_core.data.bag_write import BagWriter, encode_jpeg
-from cgdet_core.data.coco import load_coco
-from cgdet_core.data.register import Registered, RegisterWanted, register_bag
-from cgdet_core.data.register_pictures import grey_pairs
+from cgdet_core.data.bags.write import BagWriter, encode_jpeg
+from cgdet_core.data.registration.align import corner_distance_px, refine_from
+from cgdet_core.data.registration.pictures import grey_pairs
+from cgdet_core.data.registration.register import Registered, RegisterWanted, register_bag
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.synthetic.pan import Pan, make_pan_bag, random_homography
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import to_grey
 
@@ -111,7 +111,7 @@ def pair_cases(data: Path, kind: str, light: str, cases: int, folder: Path) -> I
 
 
 def street_cases(light: str, cases: int, folder: Path) -> Iterator[Case]:
-    from cgdet_core.data.synthetic import SyntheticStreet
+    from cgdet_core.data.synthetic.scenes import SyntheticStreet
 
     settings = SyntheticConfig(light=light, frames_per_second=_STREET_FPS)
     street = SyntheticStreet(7 if light == "day" else 8, settings)

@@ -37,12 +37,12 @@ from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.postprocess import candidates, decode_boxes, suppress
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.decode import candidates, decode_boxes, suppress
 from cgdet_core.types import Detections
-from cgdet_ros import messages
-from cgdet_ros.detection_bytes import DetectionWriter
-from cgdet_ros.replay_process import isolate
+from cgdet_ros.node import messages
+from cgdet_ros.node.detection_bytes import DetectionWriter
+from cgdet_ros.replay.process import isolate
 
 WARM_UP_FRAMES = 20
 TOPIC = "cgdet_stages/detections"

@@ -56,7 +56,7 @@ def of_node(model: Path, backend: str, precision: str, cache: str, timeout_s: fl
     """Seconds from the start of the node's process to its line "active"."""
     settings = {"model": model, "backend": backend, "precision": precision, "device": "cpu", "threads": 1}
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "cgdet_ros.detector_node", "--ros-args", *words]
+    command = [sys.executable, "-m", "cgdet_ros.node.detector_node", "--ros-args", *words]
     start = time.perf_counter()
     said: list[str] = []
     environment = os.environ | {"XDG_CACHE_HOME": cache, "ROS_DOMAIN_ID": "77"}

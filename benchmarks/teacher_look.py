@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from cgdet_core.config import LossConfig, ModelConfig, TeacherConfig, TermConfig, settings_from_words
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.regions import regions_of
+from cgdet_core.distill.teachers.choice import load_teacher, seen_scores
 from cgdet_core.model.detector import Detector
-from cgdet_core.training.losses import detection_loss
-from cgdet_core.training.regions import regions_of
-from cgdet_core.training.teachers import load_teacher, seen_scores
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.types import CLASS_NAMES
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from cgdet_core.config import load_recipe
-from cgdet_core.data.dataset import TrainingBatches
-from cgdet_core.data.sources import load_sources
-from cgdet_core.training.extra_terms import teacher_of
-from cgdet_core.training.run_state import RunState
+from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.sources import load_sources
+from cgdet_core.distill.terms import teacher_of
+from cgdet_core.training.state import RunState
 
 RECIPES = ("baseline", "rcs", "cms", "cgdet")  # or start start_guided start_dikd
 

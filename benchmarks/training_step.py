@@ -15,9 +15,9 @@ import time
 import torch
 
 from cgdet_core.config import LossConfig, ModelConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.model.detector import Detector
-from cgdet_core.training.losses import detection_loss
+from cgdet_core.tasks.detection.loss import detection_loss
 
 
 def main() -> None:

@@ -29,9 +29,9 @@ from tqdm import tqdm
 
 from cgdet_core.commands.judged import set_to_choose_on, words_of_folds
 from cgdet_core.config import ThermalConfig
-from cgdet_core.data.coco import CocoSet
+from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
 from cgdet_core.files import write_text
@@ -213,7 +213,7 @@ def _label(row: dict[str, Any]) -> str:
 
 def draw_cameras(path: Path) -> None:
     """A sheet of one rendered frame as every camera gives it."""
-    from cgdet_core.data.synthetic import synthetic_training_sample
+    from cgdet_core.data.synthetic.scenes import synthetic_training_sample
 
     frame = synthetic_training_sample(PICTURE_SEED, PICTURE_INDEX).frame.image
     tiles = []

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cgdet_core.commands.judged import set_to_choose_on
 from cgdet_core.config import EvaluationConfig, ModelConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
 from cgdet_core.files import write_text
 from cgdet_core.model.detector import Detector

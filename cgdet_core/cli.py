@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from cgdet_core import __version__
 from cgdet_core.commands import (
-    bag,
     bench,
     compare,
     convert,
@@ -23,6 +22,7 @@ from cgdet_core.commands import (
     thresholds,
     train,
 )
+from cgdet_core.commands.bag import group as bag
 from cgdet_core.errors import InputError, print_error
 
 

@@ -6,8 +6,8 @@ from cgdet_core.loading import main_of
 
 
 def detector() -> int:
-    return main_of("cgdet_ros.detector_node", 0)()
+    return main_of("cgdet_ros.node.detector_node", 0)()
 
 
 def replay() -> int:
-    return main_of("cgdet_ros.replay", 130, "cgdet-replay: interrupted, nothing was written")()
+    return main_of("cgdet_ros.replay.cli", 130, "cgdet-replay: interrupted, nothing was written")()

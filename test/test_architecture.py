@@ -32,9 +32,13 @@ def test_the_import_contracts_hold(repository: Path) -> None:
     ("file", "line", "contract"),
     [
         ("cgdet_core/thermal.py", "import rclpy", "cgdet_core imports no ROS"),
-        ("cgdet_core/runtime/predictor.py", "import cgdet_core.data.coco", "What drives imports nothing of training"),
-        ("cgdet_core/data/coco.py", "import cgdet_core.training.losses", "Data flows one way"),
-        ("cgdet_ros/parameters.py", "from sensor_msgs.msg import Image", "A message type is seen only"),
+        (
+            "cgdet_core/runtime/predictor.py",
+            "import cgdet_core.data.sets.coco",
+            "What drives imports nothing of training",
+        ),
+        ("cgdet_core/data/sets/coco.py", "import cgdet_core.tasks.detection.loss", "Data flows one way"),
+        ("cgdet_ros/node/parameters.py", "from sensor_msgs.msg import Image", "A message type is seen only"),
     ],
 )
 def test_an_import_against_a_contract_is_found(

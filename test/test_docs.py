@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
 from cgdet_core.config import LabelConfig, NodeConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
-from cgdet_core.data.bag_make import make_synthetic_bag
+from cgdet_core.data.synthetic.bag import make_synthetic_bag
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -176,7 +176,7 @@ def test_the_examples_of_every_help_can_be_typed(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(("page", "command"), of("cgdet-replay"), ids=_shown)
 def test_replay_has_the_options_that_are_given(page: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    from cgdet_ros import replay
+    from cgdet_ros.replay import cli as replay
 
     with pytest.raises(SystemExit) as end:
         replay.main(["--help"])

@@ -81,7 +81,7 @@ def offers() -> tuple[Offer, list[str]]:
     import rclpy
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.node.detector_node import DetectorNode
 
     context = rclpy.Context()
     context.init(args=[])
@@ -106,7 +106,7 @@ def offers() -> tuple[Offer, list[str]]:
 
 def page() -> str:
     """The text of docs/interface.md; SystemExit where words and node do not match."""
-    from cgdet_ros.diagnostics import KEYS
+    from cgdet_ros.node.diagnostics import KEYS
 
     offer, qos_names = offers()
     lines = [
@@ -167,7 +167,7 @@ def _described(words: dict[str, str], found: dict[str, str]) -> Iterable[tuple[s
 
 
 def _parameters() -> Iterator[str]:
-    from cgdet_ros.parameters import LIVE, READ_ONLY, parameter_specs
+    from cgdet_ros.node.parameters import LIVE, READ_ONLY, parameter_specs
 
     for spec in parameter_specs():
         ranges = [*spec.descriptor.floating_point_range, *spec.descriptor.integer_range]
@@ -201,7 +201,7 @@ def main() -> int:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
     from cgdet_core.files import write_text
-    from cgdet_ros.replay_process import isolate
+    from cgdet_ros.replay.process import isolate
 
     isolate()
     write_text(PAGE, page())

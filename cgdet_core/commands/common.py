@@ -13,7 +13,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Loss
+    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
     from cgdet_core.types import Sample
@@ -171,7 +171,7 @@ def samples_of(
 
     What is odd about a set is told on standard error, but not where it is opened again.
     """
-    from cgdet_core.data.coco import CocoSet
+    from cgdet_core.data.sets.coco import CocoSet
     from cgdet_core.evaluation.offline import open_samples
 
     class_map = parse_class_map(arguments.class_map)

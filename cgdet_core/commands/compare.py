@@ -29,7 +29,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Loss
+    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.look_log import log_for
+    from cgdet_core.evaluation.metrics.paired import run_paired
     from cgdet_core.evaluation.offline import check_data
-    from cgdet_core.evaluation.paired import run_paired
 
     given = {"resamples": arguments.resamples, "seed": arguments.seed}
     settings = settings_from_mapping(
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_summary(comparison, figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        from cgdet_core.evaluation.compare_report import write_compare_report
+        from cgdet_core.evaluation.report.compare_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
         words += [] if arguments.run_folder is None else ["--run", str(arguments.run_folder)]
@@ -140,7 +140,7 @@ def _common_classes(arguments: argparse.Namespace, a: Predictor, b: Predictor) -
 
 
 def _model_figures(predictor: Predictor, run: OfflineRun, class_names: tuple[str, ...]) -> dict[str, Any]:
-    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.metrics.metrics import evaluate
 
     metrics = evaluate(run.frames, class_names)
     return {

@@ -20,7 +20,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.config import PostprocessConfig
-    from cgdet_core.data.coco_write import CocoDraft
+    from cgdet_core.data.sets.coco_write import CocoDraft
     from cgdet_core.runtime.predictor import Predictor
 
 JSON_NAME = "detections.json"
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
     from tqdm import tqdm
 
-    from cgdet_core.data.coco_write import CocoDraft
+    from cgdet_core.data.sets.coco_write import CocoDraft
     from cgdet_core.files import check_can_write, make_folder
 
     paths = _expand(arguments.images)
@@ -79,8 +79,8 @@ def _one(path: Path, out: Path, name: str, predictor: Predictor, telemetry_rows:
     import cv2
 
     from cgdet_core.boxes import xyxy_to_xywh
-    from cgdet_core.data.coco import read_image
-    from cgdet_core.data.coco_write import image_entry
+    from cgdet_core.data.sets.coco import read_image
+    from cgdet_core.data.sets.coco_write import image_entry
     from cgdet_core.drawing import draw
     from cgdet_core.files import replacing
 

@@ -28,7 +28,7 @@ from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Loss
+    from cgdet_core.data.bags.frames import Loss
 
 
 def add(subparsers: Subparsers) -> None:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
     """The figures, and what writes the report that is asked for."""
-    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.evaluation.offline import run_offline
 
     model, run = arguments.model, arguments.run_folder
@@ -116,7 +116,7 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
     }
 
     def write_report() -> None:
-        from cgdet_core.evaluation.offline_report import write_offline_report
+        from cgdet_core.evaluation.report.offline_report import write_offline_report
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
         words += [] if run is None else ["--run", str(run)]

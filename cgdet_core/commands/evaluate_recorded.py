@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cgdet_core.commands.common import print_losses, samples_of
-from cgdet_core.data.bags import Loss
+from cgdet_core.data.bags.frames import Loss
 from cgdet_core.errors import InputError
 
 
@@ -17,10 +17,10 @@ def evaluate_recorded(arguments: argparse.Namespace) -> tuple[dict[str, Any], Ca
     """The figures of recorded detections over every labelled frame; a frame without an array is one in which nothing
     was found; and what writes the report that is asked for. Raises InputError for what cannot be measured so."""
     from cgdet_core.config import EvaluationConfig
-    from cgdet_core.data.recorded_detections import read_detections
-    from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
+    from cgdet_core.data.bags.recorded import read_detections
+    from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
     from cgdet_core.evaluation.offline import OfflineRun
-    from cgdet_core.evaluation.offline_report import write_offline_report
+    from cgdet_core.evaluation.report.offline_report import write_offline_report
     from cgdet_core.runtime.model_file import read_info
     from cgdet_core.types import CLASS_NAMES, Detections
 

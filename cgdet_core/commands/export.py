@@ -20,7 +20,7 @@ from cgdet_core.commands.common import (
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.coco import CocoSet
+    from cgdet_core.data.sets.coco import CocoSet
     from cgdet_core.runtime.backends.base import Backend
     from cgdet_core.runtime.exports.network_onnx import Ranges
     from cgdet_core.runtime.model_file import ModelInfo
@@ -71,7 +71,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.data.coco import load_coco
+    from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.files import check_can_write, sha256_of
     from cgdet_core.runtime.backends.torch_backend import fuse
     from cgdet_core.runtime.exports.calibration import calibrate
@@ -147,7 +147,7 @@ def _is_sensitive(name: str) -> bool:
 
 def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     """`most` frames of a COCO set, evenly spread."""
-    from cgdet_core.data.coco import load_coco, read_json_lists
+    from cgdet_core.data.sets.coco import load_coco, read_json_lists
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evenly import evenly_spread
     from cgdet_core.types import IGNORE
@@ -167,7 +167,7 @@ def _check_frames(arguments: argparse.Namespace, info: ModelInfo) -> list[FloatA
     if data is not None:
         images = _frames_of(data, info, CHECK_FRAMES)
     else:
-        from cgdet_core.data.synthetic import SyntheticStreet
+        from cgdet_core.data.synthetic.scenes import SyntheticStreet
 
         each = CHECK_FRAMES // len(STREETS)
         images = [SyntheticStreet(seed).sample(20 * index).frame.image for seed in STREETS for index in range(each)]
@@ -232,7 +232,7 @@ def _runners(path: Path, description: Any, device: str) -> Iterator[Backend]:
 
 def _check_accuracy(partial: Path, out: Path, model: Path, held_out: CocoSet) -> dict[str, Any]:
     """mAP of the export and of the model in fp32; InputError where it lost too much."""
-    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.runtime.predictor import Predictor
 

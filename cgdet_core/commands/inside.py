@@ -13,7 +13,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
-    from cgdet_core.data.coco import CocoSet
+    from cgdet_core.data.sets.coco import CocoSet
     from cgdet_core.training.inside import EmbeddedRegions
 
 
@@ -85,8 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _frames(recipe: Recipe, folder: Path, given: str | None, run_folder: Path) -> CocoSet:
-    from cgdet_core.data.coco import load_coco
-    from cgdet_core.data.sources import load_held_out
+    from cgdet_core.data.feed.sources import load_held_out
+    from cgdet_core.data.sets.coco import load_coco
 
     if given is not None:
         # a set that the run knows has its recipe's class_map

@@ -13,8 +13,8 @@ from cgdet_core.commands.common import samples_of
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Loss
-    from cgdet_core.data.coco import CocoSet
+    from cgdet_core.data.bags.frames import Loss
+    from cgdet_core.data.sets.coco import CocoSet
     from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.types import Sample
 
@@ -65,7 +65,7 @@ def judged_frames(
 def held_out_of(run: Path, data: Path, class_names: tuple[str, ...]) -> tuple[CocoSet, dict[str, int | None]]:
     """The frames that a run's recipe held out, and the fold of each set; data: the folder its paths start from."""
     from cgdet_core.config import load_recipe
-    from cgdet_core.data.sources import load_held_out
+    from cgdet_core.data.feed.sources import load_held_out
 
     if not data.is_dir():
         raise InputError(f"{data}: is no folder: with --run, --data is the one that the recipe's paths start from")
@@ -88,7 +88,7 @@ def set_to_choose_on(
 
     InputError for a test split, which nothing may be chosen on.
     """
-    from cgdet_core.data.coco import load_coco
+    from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.evaluation.look_log import is_test_split, set_name
 
     if run is not None:

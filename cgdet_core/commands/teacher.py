@@ -56,14 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         settings_from_mapping,
         settings_from_words,
     )
-    from cgdet_core.data.coco import load_coco
+    from cgdet_core.data.sets.coco import load_coco
+    from cgdet_core.distill.teachers.choice import load_teacher
+    from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
     from cgdet_core.evaluation.look_log import log_for
-    from cgdet_core.evaluation.metrics import evaluate
+    from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.backends.devices import choose_device
     from cgdet_core.runtime.backends.torch_backend import DTYPES
-    from cgdet_core.training.teacher_figures import measure_teacher, seen_lines
-    from cgdet_core.training.teachers import load_teacher
     from cgdet_core.types import CLASS_NAMES
 
     check_json_place(arguments.json)

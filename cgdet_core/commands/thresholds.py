@@ -25,9 +25,9 @@ from cgdet_core.commands.judged import Judged, add_run_argument, judged_frames, 
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Loss
-    from cgdet_core.evaluation.matching import EvaluatedFrame
-    from cgdet_core.evaluation.metrics import Metrics
+    from cgdet_core.data.bags.frames import Loss
+    from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+    from cgdet_core.evaluation.metrics.metrics import Metrics
 
 FEW_OBJECTS = 30  # a threshold of fewer than this is chance
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def choose_thresholds(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> tuple[dict[str, float], Metrics]:
     """Each class's threshold of the best F1, cut to three decimals, and the figures with these."""
-    from cgdet_core.evaluation.metrics import choose_operating_point, evaluate
+    from cgdet_core.evaluation.metrics.metrics import choose_operating_point, evaluate
 
     # it is the score of a detection, which a threshold that was rounded up would lose
     thresholds = {

@@ -19,7 +19,7 @@ from cgdet_core.commands.common import (
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
-    from cgdet_core.data.coco import CocoSet
+    from cgdet_core.data.sets.coco import CocoSet
 
 
 def add(subparsers: Subparsers) -> None:
@@ -43,9 +43,9 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
-    from cgdet_core.data.sources import load_sources
+    from cgdet_core.data.feed.sources import load_sources
+    from cgdet_core.distill.terms import teacher_of
     from cgdet_core.training.distributed import process_device
-    from cgdet_core.training.extra_terms import teacher_of
     from cgdet_core.training.processes import processes
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train

@@ -13,7 +13,7 @@ ColourMap = Literal["white_hot", "black_hot", "ironbow", "inferno", "cividis"]
 
 
 class OverlayConfig(Settings):
-    """What the node draws on its `overlay` topic (cgdet_ros/overlay.py)."""
+    """What the node draws on its `overlay` topic (cgdet_ros/node/overlay.py)."""
 
     min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
     colour_map: ColourMap = Field("white_hot", description="colours of a thermal frame; RGB frames keep their own")
@@ -25,7 +25,7 @@ class OverlayConfig(Settings):
 
 class DiagnosticsConfig(Settings):
     """What the node says of itself on /diagnostics, and from where on it is a warning or an error; 0 turns one off
-    (cgdet_ros/diagnostics.py)."""
+    (cgdet_ros/node/diagnostics.py)."""
 
     period_s: float = Field(1.0, ge=0, le=60, description="seconds between two reports; 0: none are sent")
     image_timeout_s: float = Field(
@@ -57,7 +57,7 @@ class DiagnosticsConfig(Settings):
 
 
 class NodeConfig(Settings):
-    """The node's parameters (cgdet_ros/parameters.py). Thresholds of -1 (or 0 detections, or an empty list) are the
+    """The parameters of cgdet_ros/node/parameters.py. Thresholds of -1 (or 0 detections, or an empty list) are the
     model's own, which its file carries."""
 
     model: str = Field(
@@ -154,7 +154,7 @@ def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:
 
 
 class ReplayConfig(Settings):
-    """How a bag is replayed through the node (cgdet_ros/replay.py)."""
+    """How a bag is replayed through the node (cgdet_ros/replay/cli.py)."""
 
     rate: float = Field(1.0, gt=0, le=1000, description="speed, 1 is real time by the header stamps")
     max_gap_s: float = Field(2.0, gt=0, description="a longer pause between two stamps is not waited for")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cgdet_core.config import CompareConfig, EvaluationConfig
-from cgdet_core.evaluation.matching import EvaluatedFrame, check_frames, match_frame
-from cgdet_core.evaluation.weighted_ap import WeightedAp
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, check_frames, match_frame
+from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
 from cgdet_core.types import IntArray
 
 Verdict = Literal["better", "worse", "no difference shown"]

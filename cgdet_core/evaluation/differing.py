@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cgdet_core.drawing import RgbArray
-from cgdet_core.evaluation.error_picture import LEGEND
-from cgdet_core.evaluation.matching import EvaluatedFrame
-from cgdet_core.evaluation.report import Gallery, Picture
-from cgdet_core.evaluation.worst import FrameErrors, frame_errors
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.report.error_picture import LEGEND
+from cgdet_core.evaluation.report.report import Gallery, Picture
+from cgdet_core.evaluation.report.worst import FrameErrors, frame_errors
 
 
 @dataclass(frozen=True)

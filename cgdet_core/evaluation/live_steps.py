@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig
-from cgdet_core.evaluation.matching import above_thresholds
-from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.matching import above_thresholds
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.types import Detections
 
 OFFLINE, THRESHOLDS, DROPS, LIVE = "offline", "thresholds", "drops", "live"

@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags import Damaged, Loss
+    from cgdet_core.data.bags.frames import Damaged, Loss
 
 
 @dataclass
@@ -78,13 +78,13 @@ def open_samples(
     """
     check_data(data)
     if data.suffix == ".json":
-        from cgdet_core.data.coco import load_coco
+        from cgdet_core.data.sets.coco import load_coco
 
         if topic or truth_topic:
             raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
         coco = load_coco(data, class_names, class_map)
         return coco, len(coco)
-    from cgdet_core.data.bags import read_labelled_frames
+    from cgdet_core.data.bags.frames import read_labelled_frames
 
     return read_labelled_frames(data, topic, truth_topic, class_names, class_map, damaged, losses, True), None
 

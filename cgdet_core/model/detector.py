@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.backbone import Backbone
 from cgdet_core.model.blocks import set_activation
-from cgdet_core.model.head import Head, HeadOutput
 from cgdet_core.model.neck import Neck
+from cgdet_core.tasks.detection.head import Head, HeadOutput
 
 
 class Detector(nn.Module):

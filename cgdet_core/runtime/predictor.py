@@ -10,10 +10,10 @@ import numpy as np
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.cells import cells_of
 from cgdet_core.runtime.backends.base import DetectingBackend, FoundBoxes
 from cgdet_core.runtime.backends.choice import open_model
-from cgdet_core.runtime.postprocess import postprocess
+from cgdet_core.tasks.detection.cells import cells_of
+from cgdet_core.tasks.detection.decode import postprocess
 from cgdet_core.types import Detections, ImageArray, check_image
 
 

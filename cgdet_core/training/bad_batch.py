@@ -19,7 +19,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 from cgdet_core.training.samples import write_samples

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.data.sources import Source
+from cgdet_core.data.feed.sources import Source
 from cgdet_core.errors import InputError
 
 

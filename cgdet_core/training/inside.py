@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from cgdet_core.config import Recipe, TermConfig
-from cgdet_core.data.augment import Crop
-from cgdet_core.data.dataset import TrainingBatch, collate
+from cgdet_core.data.augment.crop import Crop
+from cgdet_core.data.feed.dataset import TrainingBatch, collate
+from cgdet_core.distill.regions import pool, regions_of
+from cgdet_core.distill.taps import Taps
+from cgdet_core.distill.teachers.choice import seen_scores
+from cgdet_core.distill.terms import at_strides, look, teacher_of
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import Letterbox, letterbox, normalise
-from cgdet_core.training.checkpointing import load_checkpoint
-from cgdet_core.training.extra_terms import at_strides, look, teacher_of
-from cgdet_core.training.regions import pool, regions_of
-from cgdet_core.training.run_state import RunState
-from cgdet_core.training.taps import Taps
-from cgdet_core.training.teachers import seen_scores
+from cgdet_core.training.checkpoint import load_checkpoint
+from cgdet_core.training.state import RunState
 from cgdet_core.types import FloatArray, GroundTruth, IntArray, Sample
 
 

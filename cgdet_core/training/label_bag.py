@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import LabelConfig, PostprocessConfig
-from cgdet_core.data.bag_pairs import PairedBag
-from cgdet_core.data.coco_write import CocoDraft, image_entry
-from cgdet_core.data.ros_types import NANOSECONDS
-from cgdet_core.data.stamped_labels import UNLABELLED
+from cgdet_core.data.bags.labels import UNLABELLED
+from cgdet_core.data.bags.types import NANOSECONDS
+from cgdet_core.data.registration.pairs import PairedBag
+from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.distill.teachers.agreement import SeenFrame, agreed
+from cgdet_core.distill.teachers.base import Teacher
+from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.training.agreement import SeenFrame, agreed
 from cgdet_core.training.pseudo_labels import Blindness, blindness, thermal_labels
-from cgdet_core.training.teacher import Teacher
-from cgdet_core.training.teacher_figures import detections_of, padded
 from cgdet_core.types import Detections, GroundTruth
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.coco import CocoSet
-from cgdet_core.data.dataset import TrainingBatch, TrainingBatches
-from cgdet_core.data.sources import Source, progress_interval_s
+from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.feed.sources import Source, progress_interval_s
+from cgdet_core.data.sets.coco import CocoSet
+from cgdet_core.distill.teachers.check import TeacherSees
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.training.data_check import DataFacts
@@ -24,7 +25,6 @@ from cgdet_core.training.samples import SAMPLES, write_samples
 from cgdet_core.training.speed import SpeedMeter, speed_line
 from cgdet_core.training.step_figures import StepFigures
 from cgdet_core.training.stopping import StopRequest
-from cgdet_core.training.teacher_check import TeacherSees
 from cgdet_core.training.tensorboard_file import ScalarFile
 from cgdet_core.training.validation import Validation
 

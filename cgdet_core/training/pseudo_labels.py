@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.boxes import clip_xyxy, iou_matrix
 from cgdet_core.config import LabelConfig
-from cgdet_core.data.registration import Registration
+from cgdet_core.data.registration.homography import Registration
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth
 
 Blindness = Literal["dark", "flat"]

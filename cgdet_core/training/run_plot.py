@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.drawing import class_colour_hex
-from cgdet_core.evaluation.plot_style import PLOT_STYLE
+from cgdet_core.evaluation.report.plot_style import PLOT_STYLE
 from cgdet_core.files import replacing
 
 _TERMS = {"loss": "#222222", "class": "#0072b2", "box": "#d55e00", "distribution": "#009e73"}

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.drawing import Colour, RgbArray, class_colour
 from cgdet_core.files import replacing
 from cgdet_core.types import FloatArray

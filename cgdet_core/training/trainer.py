@@ -16,29 +16,23 @@ import yaml
 from torch.utils.data import DataLoader
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.coco import CocoSet
-from cgdet_core.data.dataset import TrainingBatch, TrainingBatches
-from cgdet_core.data.sources import Source
+from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.feed.sources import Source
+from cgdet_core.data.sets.coco import CocoSet
+from cgdet_core.distill.teachers.check import teacher_sees
+from cgdet_core.distill.teachers.choice import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.training.bad_batch import NotFiniteError, with_bad_batch
-from cgdet_core.training.checkpointing import load_checkpoint
+from cgdet_core.training.checkpoint import load_checkpoint
 from cgdet_core.training.data_check import check_data
-from cgdet_core.training.distributed import (
-    ALONE,
-    World,
-    process_device,
-    share_of_batch,
-    share_threads,
-)
+from cgdet_core.training.distributed import ALONE, World, process_device, share_of_batch, share_threads
 from cgdet_core.training.observer import RunObserver
-from cgdet_core.training.run_state import RunState, check_same
 from cgdet_core.training.samples import SAMPLES
 from cgdet_core.training.start import check_same_network
+from cgdet_core.training.state import RunState, check_same
 from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
-from cgdet_core.training.teacher_check import teacher_sees
-from cgdet_core.training.teachers import Teacher
 
 
 def train(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cgdet_core.config import TrainConfig
-from cgdet_core.data.coco import CocoSet
+from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.evenly import evenly_spread
 from cgdet_core.training.stopping import StopRequest
 from cgdet_core.types import Sample
@@ -49,7 +49,7 @@ class Validation:
         model: the model file with the averaged weights. InputError where a frame cannot be read or the
         network gives no numbers.
         """
-        from cgdet_core.evaluation.metrics import evaluate
+        from cgdet_core.evaluation.metrics.metrics import evaluate
         from cgdet_core.evaluation.offline import run_offline
         from cgdet_core.runtime.predictor import Predictor
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.compressed_image import MAX_PIXELS, announced_height_width_px, decode_compressed
 from cgdet_core.errors import InputError
+from cgdet_core.images import MAX_PIXELS, announced_height_width_px, decode_compressed
 
 
 def counts() -> np.ndarray:

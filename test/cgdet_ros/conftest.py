@@ -232,7 +232,7 @@ def _detectors(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.node.detector_node import DetectorNode
 
     running = []
 

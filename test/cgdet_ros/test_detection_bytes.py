@@ -15,8 +15,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from cgdet_core.types import Detections
-from cgdet_ros import detection_bytes, messages
-from cgdet_ros.detection_bytes import DetectionWriter
+from cgdet_ros.node import detection_bytes, messages
+from cgdet_ros.node.detection_bytes import DetectionWriter
 
 NAMES = ("person", "bicycle", "car")
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.diagnostics import ERROR, KEYS, OK, WARN
+from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN
 
 SOON = {"diagnostics__period_s": 0.1}
 

@@ -469,7 +469,7 @@ def test_the_overlay_is_compressed_for_those_who_ask_for_that_and_its_quality_is
 def test_an_overlay_that_nobody_watches_is_not_drawn(
     start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cgdet_ros import outputs
+    from cgdet_ros.node import outputs
 
     monkeypatch.setattr(outputs, "draw_overlay", lambda *arguments: pytest.fail("drawn for nobody"))
     node = start_detector()
@@ -496,7 +496,7 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
 ) -> None:
     from sensor_msgs.msg import Image
 
-    from cgdet_ros import outputs
+    from cgdet_ros.node import outputs
 
     asked = threading.Event()
 
@@ -610,7 +610,7 @@ def test_several_nodes_in_one_process_and_executor_do_not_disturb_each_other(
     from rclpy.executors import MultiThreadedExecutor
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.node.detector_node import DetectorNode
 
     model = Parameter("model", value=str(tiny_model))
     nodes = [DetectorNode(namespace=space, parameter_overrides=[model]) for space in (client.namespace, "/other_one")]
@@ -640,7 +640,7 @@ def test_a_node_whose_parameters_are_none_is_not_left_in_the_graph(client: Any) 
     from rclpy.parameter import Parameter
 
     from cgdet_core.errors import InputError
-    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.node.detector_node import DetectorNode
 
     with pytest.raises(InputError, match="class_thresholds"):
         DetectorNode(namespace=client.namespace, parameter_overrides=[Parameter("class_thresholds", value=["x"])])
@@ -703,8 +703,8 @@ def test_quality_of_service_can_be_overridden_by_the_standard_parameters(start_d
 def test_an_override_of_quality_of_service_that_overrides_nothing_is_named(client: Any, tiny_model: Path) -> None:
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.detector_node import DetectorNode
-    from cgdet_ros.parameters import idle_qos_overrides
+    from cgdet_ros.node.detector_node import DetectorNode
+    from cgdet_ros.node.parameters import idle_qos_overrides
 
     base = client.namespace
     good = {
@@ -738,7 +738,7 @@ def test_an_override_to_a_queue_that_holds_nothing_is_refused_by_name(
 ) -> None:
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.detector_node import DetectorNode
+    from cgdet_ros.node.detector_node import DetectorNode
 
     override = Parameter(f"qos_overrides.{client.namespace}/image.subscription.depth", value=depth)
     model = Parameter("model", value=str(tiny_model))

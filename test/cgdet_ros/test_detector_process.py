@@ -113,7 +113,7 @@ def start(python: str) -> Iterator[Callable[..., Process]]:
 
 
 def node_words(namespace: str, *parameters: str) -> list[str]:
-    words = ["-m", "cgdet_ros.detector_node", "--ros-args", "-r", f"__ns:={namespace}"]
+    words = ["-m", "cgdet_ros.node.detector_node", "--ros-args", "-r", f"__ns:={namespace}"]
     for parameter in parameters:
         words += ["-p", parameter]
     return words
@@ -181,9 +181,9 @@ def test_a_missing_model_leaves_the_node_alive_until_it_is_asked_to_end(
 
 
 def test_help_shows_an_example_and_starts_nothing_and_words_that_are_none_end_it(start: Callable[..., Process]) -> None:
-    helped = start("-m", "cgdet_ros.detector_node", "--help")
-    wrong = start("-m", "cgdet_ros.detector_node", "--modle", "x", "--ros-args", "-r", "__ns:=/x")
-    slash = start("-m", "cgdet_ros.detector_node", "--ros-args", "-r", "__ns:=x")
+    helped = start("-m", "cgdet_ros.node.detector_node", "--help")
+    wrong = start("-m", "cgdet_ros.node.detector_node", "--modle", "x", "--ros-args", "-r", "__ns:=/x")
+    slash = start("-m", "cgdet_ros.node.detector_node", "--ros-args", "-r", "__ns:=x")
     assert helped.end() == 0
     assert any("cgdet-detector --ros-args -r image:=" in line for line in helped.lines)
     assert wrong.end() == 2

@@ -8,10 +8,10 @@ import pytest
 
 from cgdet_core.config import DiagnosticsConfig
 from cgdet_core.runtime.shutter import Sight
-from cgdet_ros import frame_log
-from cgdet_ros.diagnostics import ERROR, KEYS, OK, WARN, Situation, Status, describe
-from cgdet_ros.frame_log import FrameLog
-from cgdet_ros.stamp_age import StampAges
+from cgdet_ros.node import frame_log
+from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, Situation, Status, describe
+from cgdet_ros.node.frame_log import FrameLog
+from cgdet_ros.node.stamp_age import StampAges
 
 SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, active_s=1000.0)
 

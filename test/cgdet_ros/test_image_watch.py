@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
 
-from cgdet_ros.diagnostics import Situation
-from cgdet_ros.image_watch import ImageWatch
+from cgdet_ros.node.diagnostics import Situation
+from cgdet_ros.node.image_watch import ImageWatch
 
 ACTIVE = Situation(state="active", image_topic="/flir/image", image_publishers=0, active_s=0.5)
 TIMEOUT_S = 2.0

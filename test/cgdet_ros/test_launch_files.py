@@ -17,7 +17,7 @@ import yaml
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_ros import launch_checks
-from cgdet_ros.parameters import parameter_specs
+from cgdet_ros.node.parameters import parameter_specs
 
 FILES = ("detector.launch.py", "cameras.launch.py", "replay.launch.py")
 # how a launch is asked for in docs, docstrings and the files' own words
@@ -112,7 +112,7 @@ def test_every_parameter_that_is_set_is_one_of_the_node(repository: Path, file: 
 
 
 def test_every_option_of_the_replay_is_one(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from cgdet_ros.replay import main
+    from cgdet_ros.replay.cli import main
 
     text = source(repository, "replay.launch.py")
     report = text[text.index("def report") : text.index("def ros2bag")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_ros.log_folder import arguments_for_logging, log_folder
+from cgdet_ros.node.log_folder import arguments_for_logging, log_folder
 
 NO_LOG_FILE = ["--ros-args", "--disable-external-lib-logs"]
 
@@ -38,7 +38,7 @@ def test_a_folder_that_can_be_written_changes_nothing(tmp_path: Path, monkeypatc
 def test_a_node_starts_where_no_log_can_be_written_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = (
-        "import rclpy; from cgdet_ros.log_folder import arguments_for_logging; "
+        "import rclpy; from cgdet_ros.node.log_folder import arguments_for_logging; "
         "given, warning = arguments_for_logging(['--ros-args', '-p', 'threads:=3']); "
         "print(given[3:], warning, sep='|'); "
         "rclpy.init(args=given); node = rclpy.create_node('n'); node.declare_parameter('threads', 1); "

@@ -14,7 +14,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import decode_raw
 from cgdet_core.types import Detections
-from cgdet_ros import messages
+from cgdet_ros.node import messages
 
 GENERATOR = np.random.default_rng(5)
 PIXELS = {

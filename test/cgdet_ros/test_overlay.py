@@ -9,7 +9,7 @@ from cgdet_core.colour_maps import colour_table
 from cgdet_core.config import OverlayConfig, ThermalConfig
 from cgdet_core.drawing import class_colour
 from cgdet_core.types import Detections
-from cgdet_ros.overlay import draw_overlay
+from cgdet_ros.node.overlay import draw_overlay
 
 FOUND = Detections(np.array([[0.3, 0.3, 0.6, 0.7]]) * 100, np.array([0.9]), np.array([2]))
 NAMES = ("person", "bicycle", "car")

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from cgdet_core.config import NodeConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_ros import parameters
+from cgdet_ros.node import parameters
 
 _names = itertools.count()
 

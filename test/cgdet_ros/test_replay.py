@@ -20,15 +20,15 @@ import torch
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_core.config import PostprocessConfig
-from cgdet_core.data.bag_write import BagWriter
-from cgdet_core.data.bags import BagReader
-from cgdet_core.data.ros_types import IMAGE, header, typestore
-from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
+from cgdet_core.data.bags.frames import BagReader
+from cgdet_core.data.bags.types import IMAGE, header, typestore
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import CLASS_NAMES, GroundTruth
-from cgdet_ros import replay
+from cgdet_ros.replay import cli as replay
 
 TOPIC, TRUTH = "/thermal/image_raw", "/ground_truth"
 START_NS, PERIOD_NS = 1_700_000_000_500_000_000, 50_000_000
@@ -134,7 +134,7 @@ def empty_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def detector(tmp_path_factory: pytest.TempPathFactory, python_path: str) -> Path:
     """An executable of the node in this checkout, as an installation writes it."""
     path = tmp_path_factory.mktemp("bin") / "cgdet-detector"
-    path.write_text(f"#!{python_path}\nimport sys\nfrom cgdet_ros.detector_node import main\nsys.exit(main())\n")
+    path.write_text(f"#!{python_path}\nimport sys\nfrom cgdet_ros.node.detector_node import main\nsys.exit(main())\n")
     path.chmod(0o755)
     return path
 
@@ -149,7 +149,7 @@ def python_path() -> str:
 def start_replay(python: str, *words: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
     return subprocess.Popen(
-        [python, "-m", "cgdet_ros.replay", *words],
+        [python, "-m", "cgdet_ros.replay.cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -312,7 +312,7 @@ def test_frames_that_a_slow_node_drops_are_named_by_their_cause_and_cost_what_th
         f"#!{python_path}\n"
         "import sys, time\n"
         "from cgdet_ros import detector_node as module\n"
-        "from cgdet_ros.pipeline import Pipeline\n"
+        "from cgdet_ros.node.pipeline import Pipeline\n"
         "process = Pipeline._process\n"
         "def slowly(self, frame):\n"
         "    time.sleep(0.17)\n"
@@ -434,7 +434,7 @@ def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_i
         f"#!{python_path}\n"
         "import os, sys\n"
         "from cgdet_ros import detector_node as module\n"
-        "from cgdet_ros.pipeline import Pipeline\n"
+        "from cgdet_ros.node.pipeline import Pipeline\n"
         "process, done = Pipeline._process, []\n"
         "def dying(self, frame):\n"
         "    if len(done) == 3:\n"
@@ -655,7 +655,7 @@ def test_a_second_ctrl_c_ends_at_once_and_nothing_is_written(
         f"#!{python_path}\n"
         "import sys, time\n"
         "from cgdet_ros import detector_node as module\n"
-        "from cgdet_ros.pipeline import Pipeline\n"
+        "from cgdet_ros.node.pipeline import Pipeline\n"
         "Pipeline._process = lambda self, frame: time.sleep(6)\n"
         "sys.exit(module.main())\n"
     )

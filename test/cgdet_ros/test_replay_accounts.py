@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.diagnostics import read_summary
-from cgdet_ros.replay_accounts import Accounts, balance
-from cgdet_ros.replay_interrupt import Interruption
+from cgdet_ros.node.diagnostics import read_summary
+from cgdet_ros.replay.accounts import Accounts, balance
+from cgdet_ros.replay.interrupt import Interruption
 
 
 def counted(**node: int) -> dict[str, str]:

@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_core.errors import InputError
-from cgdet_ros import replay, replay_process
-from cgdet_ros.replay_arguments import _without_ros_arguments, node_arguments, parse
-from cgdet_ros.replay_images import Pacer
-from cgdet_ros.replay_output import RESULT_NAMES, results_folder
+from cgdet_ros.replay import cli as replay
+from cgdet_ros.replay import process as replay_process
+from cgdet_ros.replay.arguments import _without_ros_arguments, node_arguments, parse
+from cgdet_ros.replay.images import Pacer
+from cgdet_ros.replay.output import RESULT_NAMES, results_folder
 
 SECOND = 1_000_000_000
 
@@ -109,8 +110,8 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
     from std_msgs.msg import Header
     from vision_msgs.msg import Detection2DArray
 
-    from cgdet_ros import messages
-    from cgdet_ros.replay_link import ReplayLink
+    from cgdet_ros.node import messages
+    from cgdet_ros.replay.link import ReplayLink
 
     def tell(**counts: int) -> None:
         values = {name: str(count) for name, count in counts.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cgdet_ros.stamp_age import StampAges
+from cgdet_ros.node.stamp_age import StampAges
 
 SECOND_NS = 1_000_000_000
 

@@ -12,7 +12,7 @@ import yaml
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.diagnostics import KEYS
+from cgdet_ros.node.diagnostics import KEYS
 
 # types of panels in Foxglove and in its open fork Lichtblick
 PANELS = {"Image", "Plot", "DiagnosticSummary", "DiagnosticStatusPanel"}

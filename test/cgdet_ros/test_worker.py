@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cgdet_ros.worker import NewestOnlyWorker
+from cgdet_ros.node.worker import NewestOnlyWorker
 
 
 def test_what_is_overtaken_is_lost_and_the_newest_is_worked_on() -> None:

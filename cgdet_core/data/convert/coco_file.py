@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.data.coco import read_json_lists
 from cgdet_core.data.convert.pictures import Label
+from cgdet_core.data.sets.coco import read_json_lists
 from cgdet_core.errors import InputError
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cgdet_core.data.coco import LIGHTS
 from cgdet_core.data.convert.coco_file import read_coco_file
 from cgdet_core.data.convert.pictures import FieldSet, Picture, existing, root_of
+from cgdet_core.data.sets.coco import LIGHTS
 
 _FOLDERS = {"train": "images_thermal_train", "val": "images_thermal_val", "video": "video_thermal_test"}
 _RULES = {

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from cgdet_core.data.coco import read_image
+from cgdet_core.data.sets.coco import read_image
 from cgdet_core.errors import InputError
 
 # JPEG markers: without a length; those of a frame header, which holds the size (ITU-T T.81, table B.1)

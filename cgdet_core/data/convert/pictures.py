@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cgdet_core.data.coco_write import CocoDraft, image_entry
 from cgdet_core.data.convert.image_size import image_height_width_px
+from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags

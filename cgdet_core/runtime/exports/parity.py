@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from cgdet_core.errors import InputError
-from cgdet_core.model.cells import map_sizes
-from cgdet_core.model.head import cell_grid, decode_boxes
 from cgdet_core.runtime.backends.base import Backend, RawOutput
+from cgdet_core.tasks.detection.cells import map_sizes
+from cgdet_core.tasks.detection.head import cell_grid, decode_boxes
 from cgdet_core.types import FloatArray
 
 MIN_SCORE: Final = 0.05  # a box counts where the best score of its cell reaches this in PyTorch

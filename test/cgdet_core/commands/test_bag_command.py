@@ -11,7 +11,7 @@ import pytest
 from refusing import refusal
 
 from cgdet_core.cli import main
-from cgdet_core.data.bags import BagReader, read_labelled_frames
+from cgdet_core.data.bags.frames import BagReader, read_labelled_frames
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import yaml
 from refusing import refusal
 
 from cgdet_core.cli import main
-from cgdet_core.data.bag_write import BagWriter
-from cgdet_core.data.coco import load_coco
-from cgdet_core.data.registration import Registration, save_registration
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.data.registration.homography import Registration, save_registration
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.files import write_tensors
-from cgdet_core.model.yolox import Yolox, YoloxShape
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 
 torch.set_num_threads(1)

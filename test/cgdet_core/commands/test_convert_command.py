@@ -13,9 +13,9 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import load_recipe
-from cgdet_core.data.coco import load_coco
 from cgdet_core.data.convert.image_size import image_height_width_px
-from cgdet_core.data.sources import load_sources
+from cgdet_core.data.feed.sources import load_sources
+from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))

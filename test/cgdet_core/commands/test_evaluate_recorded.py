@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cgdet_core.cli import main
-from cgdet_core.data.bag_truth import truth_message
-from cgdet_core.data.bag_write import BagWriter
-from cgdet_core.data.recorded_detections import read_detections
-from cgdet_core.data.ros_types import DETECTIONS, typestore
+from cgdet_core.data.bags.recorded import read_detections
+from cgdet_core.data.bags.truth import truth_message
+from cgdet_core.data.bags.types import DETECTIONS, typestore
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 

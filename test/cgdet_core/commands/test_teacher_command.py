@@ -15,13 +15,13 @@ from torch import Tensor
 
 from cgdet_core.cli import main
 from cgdet_core.config import PostprocessConfig, TeacherConfig
-from cgdet_core.data.coco import load_coco
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teacher
+from cgdet_core.distill.teachers.figures import detections_of, measure_teacher, seen_lines
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.files import sha256_of, write_tensors
-from cgdet_core.model.yolox import Yolox, YoloxShape
-from cgdet_core.training.teacher_figures import detections_of, measure_teacher, seen_lines
-from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher
 
 torch.set_num_threads(1)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import lz4.frame
 
-from cgdet_core.data.zstd import zstd
+from cgdet_core.data.bags.zstd import zstd
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _HEADER = "std_msgs/Header header\n"

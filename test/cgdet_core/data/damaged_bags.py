@@ -5,7 +5,7 @@ from __future__ import annotations
 import bag_bytes as by_hand
 import numpy as np
 
-from cgdet_core.data.bags import BagReader, read_labelled_frames
+from cgdet_core.data.bags.frames import BagReader, read_labelled_frames
 from cgdet_core.errors import InputError
 
 START = 1_700_000_000_000_000_000

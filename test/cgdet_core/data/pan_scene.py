@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cgdet_core.data.bag_pan import Pan, random_homography
+from cgdet_core.data.synthetic.pan import Pan, random_homography
 
 THERMAL_PX, RGB_PX = (128, 160), (144, 192)
 

@@ -7,7 +7,7 @@ import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
-from cgdet_core.data.augment import MIN_SIDE_PX, random_crop
+from cgdet_core.data.augment.crop import MIN_SIDE_PX, random_crop
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import AugmentConfig, SensorConfig
-from cgdet_core.data.augment_sensor import vary_camera
-from cgdet_core.data.augment_tone import random_curve
+from cgdet_core.data.augment.sensor import vary_camera
+from cgdet_core.data.augment.tone import random_curve
 
 SIDE = 96
 EFFECTS = [name for name in SensorConfig.model_fields if name.endswith("_probability")]

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_extract import extract_bag
-from cgdet_core.data.bag_pairs import open_paired
-from cgdet_core.data.coco import load_coco
-from cgdet_core.data.registration import Registration
+from cgdet_core.data.convert.bag import extract_bag
+from cgdet_core.data.registration.homography import Registration
+from cgdet_core.data.registration.pairs import open_paired
+from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

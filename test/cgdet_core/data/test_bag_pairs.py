@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_pairs import encode_png, open_paired
-from cgdet_core.data.registration import Registration
+from cgdet_core.data.registration.homography import Registration
+from cgdet_core.data.registration.pairs import encode_png, open_paired
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

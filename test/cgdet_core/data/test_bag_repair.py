@@ -12,7 +12,7 @@ from damaged_bags import COUNTS, FILES, ROWS, START, STEP, TOPIC, broken, split_
 from refusing import refusal
 
 from cgdet_core.cli import main
-from cgdet_core.data.bags import BagReader, read_labelled_frames
+from cgdet_core.data.bags.frames import BagReader, read_labelled_frames
 from cgdet_core.errors import InputError
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import GuidanceConfig, Recipe, SourceConfig, TrainConfig
-from cgdet_core.data.bag_extract import extract_bag
-from cgdet_core.data.bag_pairs import open_paired
-from cgdet_core.data.dataset import TrainingBatches
-from cgdet_core.data.registration import Registration, load_registration, save_registration
-from cgdet_core.data.sources import load_held_out, load_sources
+from cgdet_core.data.convert.bag import extract_bag
+from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.sources import load_held_out, load_sources
+from cgdet_core.data.registration.homography import Registration, load_registration, save_registration
+from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

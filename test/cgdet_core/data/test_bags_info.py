@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_info import bag_info
+from cgdet_core.data.bags.info import bag_info
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import BagConfig, SyntheticConfig
-from cgdet_core.data.bag_info import bag_info
-from cgdet_core.data.bag_make import make_coco_bag, make_synthetic_bag
-from cgdet_core.data.bags import BagReader, choose_image_topic, raw_images, read_labelled_frames
-from cgdet_core.data.coco import load_coco
-from cgdet_core.data.synthetic import SyntheticStreet
+from cgdet_core.data.bags.frames import BagReader, choose_image_topic, raw_images, read_labelled_frames
+from cgdet_core.data.bags.info import bag_info
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
+from cgdet_core.data.synthetic.scenes import SyntheticStreet
 from cgdet_core.errors import InputError
 
 SMALL = SyntheticConfig(height_width_px=(64, 80))

@@ -9,7 +9,7 @@ import bag_bytes as by_hand
 import pytest
 from damaged_bags import FILES, ROWS, START, broken, bytes_read, read
 
-from cgdet_core.data.bags import read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
 from cgdet_core.errors import InputError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from damaged_bags import FILES, ROWS, START, STEP, TOPIC, broken, read, samples_of
 
-from cgdet_core.data.bags import BagReader, choose_image_topic, read_labelled_frames
+from cgdet_core.data.bags.frames import BagReader, choose_image_topic, read_labelled_frames
 from cgdet_core.errors import InputError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from damaged_bags import ROWS, START, STEP, TOPIC, read, split_bag
 
-from cgdet_core.data.bag_info import bag_info
-from cgdet_core.data.bags import read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.info import bag_info
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from damaged_bags import ROWS, START, STEP, TOPIC, broken, read, samples_of
 
-from cgdet_core.data.bags import read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
 from cgdet_core.errors import InputError
 
 

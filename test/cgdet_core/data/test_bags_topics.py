@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags import (
+from cgdet_core.data.bags.frames import (
     BagReader,
     choose_image_topic,
     choose_truth_topic,

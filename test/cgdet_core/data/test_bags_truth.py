@@ -8,8 +8,8 @@ from types import SimpleNamespace as Namespace
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_truth import truth_from_message, truth_message
-from cgdet_core.data.bags import read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.truth import truth_from_message, truth_message
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_truth import FrameInfo
-from cgdet_core.data.bag_write import BagWriter, encode_jpeg
-from cgdet_core.data.bags import read_labelled_frames
-from cgdet_core.data.ros_types import VISION_MSGS, typestore
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.truth import FrameInfo
+from cgdet_core.data.bags.types import VISION_MSGS, typestore
+from cgdet_core.data.bags.write import BagWriter, encode_jpeg
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 
@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     """A process of its own, interrupted in the middle of writing."""
     code = (
         "import numpy as np, sys, time\n"
-        "from cgdet_core.data.bag_write import BagWriter\n"
+        "from cgdet_core.data.bags.write import BagWriter\n"
         f"with BagWriter({str(tmp_path / 'out')!r}) as bag:\n"
         "    bag.image('/thermal', np.zeros((2000, 1000), np.uint8), 1, 'ir')\n"
         "    print('writing', flush=True)\n"
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line(tmp_path, storage):
     """A process that may write no file beyond 1 MB, which the operating system enforces as a full disk would."""
     code = (
         "import numpy as np, resource, signal\n"
-        "from cgdet_core.data.bag_write import BagWriter\n"
+        "from cgdet_core.data.bags.write import BagWriter\n"
         "from cgdet_core.errors import InputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"

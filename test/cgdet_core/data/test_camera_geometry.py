@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cgdet_core.data.bag_reader import BagReader
-from cgdet_core.data.camera_geometry import Camera, Extrinsic, camera_of, homography_between
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.registration.geometry import Camera, Extrinsic, camera_of, homography_between
 from cgdet_core.errors import InputError
 
 # a turn of 5 degrees about the upright axis and 2 about the optical one

@@ -7,8 +7,8 @@ import pytest
 from pan_scene import shapes
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.clock_offset import estimate_offset
-from cgdet_core.data.motion import CHANNELS, Motion, MotionMeter, movement, small_picture
+from cgdet_core.data.registration.clock import estimate_offset
+from cgdet_core.data.registration.motion import CHANNELS, Motion, MotionMeter, movement, small_picture
 from cgdet_core.errors import InputError
 
 ORIGIN_NS = 1_700_000_000_000_000_000

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.coco import load_coco, read_image
-from cgdet_core.data.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco import load_coco, read_image
+from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig, TrainConfig
-from cgdet_core.data.augment import Crop
-from cgdet_core.data.dataset import TrainingBatch, TrainingBatches, collate
-from cgdet_core.data.sources import CachedFrame, Source
+from cgdet_core.data.augment.crop import Crop
+from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches, collate
+from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.types import GroundTruth
 
 RECIPE = Recipe(train=TrainConfig(images=40, batch_size=4, seed=5), augment=AugmentConfig(crop_px=64))

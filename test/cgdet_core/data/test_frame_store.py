@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from cgdet_core.data.frame_store import FrameStore
+from cgdet_core.data.feed.frame_store import FrameStore
 from cgdet_core.errors import InputError
 
 MB = 1 << 20

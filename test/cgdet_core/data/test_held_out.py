@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_core.data.coco import CocoRecord
-from cgdet_core.data.held_out import split_held_out
+from cgdet_core.data.sets.coco import CocoRecord
+from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from cgdet_core.config import AugmentConfig, LossConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment import Crop
-from cgdet_core.data.dataset import TrainingBatches, collate
-from cgdet_core.data.mosaic import join_truths, mosaic
-from cgdet_core.data.sources import CachedFrame, Source
-from cgdet_core.model.head import HeadOutput
+from cgdet_core.data.augment.crop import Crop
+from cgdet_core.data.augment.mosaic import join_truths, mosaic
+from cgdet_core.data.feed.dataset import TrainingBatches, collate
+from cgdet_core.data.feed.sources import CachedFrame, Source
+from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.thermal import ToneLimits
-from cgdet_core.training.losses import detection_loss
 from cgdet_core.types import GroundTruth
 
 REGIONS = [(0, 0, 40, 24), (40, 0, 64, 24), (0, 24, 40, 64), (40, 24, 64, 64)]

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cgdet_core.data.pairing import Pairs, pair_stamps, stream_timing
+from cgdet_core.data.bags.pairing import Pairs, pair_stamps, stream_timing
 from cgdet_core.errors import InputError
 
 MS = 1_000_000

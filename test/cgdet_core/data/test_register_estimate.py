@@ -10,12 +10,12 @@ import pytest
 from pan_scene import RGB_PX, THERMAL_PX, shapes, small_pan
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.align import align, corner_distance_px
-from cgdet_core.data.bag_pan import make_pan_bag, pan_frames
-from cgdet_core.data.edge_field import edge_field
-from cgdet_core.data.register import Registered, RegisterWanted, register_bag
-from cgdet_core.data.register_pictures import PicturePair, TimeWindow, grey_pairs
-from cgdet_core.data.registration_preview import preview
+from cgdet_core.data.registration.align import align, corner_distance_px
+from cgdet_core.data.registration.edge_field import edge_field
+from cgdet_core.data.registration.pictures import PicturePair, TimeWindow, grey_pairs
+from cgdet_core.data.registration.preview import preview
+from cgdet_core.data.registration.register import Registered, RegisterWanted, register_bag
+from cgdet_core.data.synthetic.pan import make_pan_bag, pan_frames
 from cgdet_core.errors import InputError
 
 CONFIG = RegisterConfig(pairs=8)

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from cgdet_core.data.registration import Registration, identity_registration, load_registration, save_registration
+from cgdet_core.data.registration.homography import (
+    Registration,
+    identity_registration,
+    load_registration,
+    save_registration,
+)
 from cgdet_core.errors import InputError
 
 TILTED = np.array([[1.1, 0.05, -8.0], [-0.04, 1.05, 5.0], [2e-4, -1e-4, 1.0]])

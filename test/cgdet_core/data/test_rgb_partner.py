@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment import Crop, random_crop
-from cgdet_core.data.dataset import TrainingBatches
-from cgdet_core.data.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
-from cgdet_core.data.sources import CachedFrame, Source
-from cgdet_core.data.window import Window
+from cgdet_core.data.augment.crop import Crop, random_crop
+from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.sources import CachedFrame, Source
+from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
+from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import BoolArray, GroundTruth

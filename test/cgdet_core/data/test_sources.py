@@ -20,10 +20,10 @@ from cgdet_core.config import (
     TrainConfig,
     settings_from_mapping,
 )
-from cgdet_core.data.coco import read_image
-from cgdet_core.data.coco_write import CocoDraft, image_entry
-from cgdet_core.data.sources import Source, load_sources
-from cgdet_core.data.synthetic import synthetic_training_sample
+from cgdet_core.data.feed.sources import Source, load_sources
+from cgdet_core.data.sets.coco import read_image
+from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.synthetic.scenes import synthetic_training_sample
 from cgdet_core.errors import InputError
 
 

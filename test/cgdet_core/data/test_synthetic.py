@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import SyntheticConfig, settings_from_mapping
-from cgdet_core.data.street_camera import Camera, Shape
-from cgdet_core.data.street_cars import car_shape, make_car
-from cgdet_core.data.street_painter import Painter, painting_order
-from cgdet_core.data.street_people import make_person, standing_shape
-from cgdet_core.data.street_truth import visible_truth
-from cgdet_core.data.synthetic import SyntheticStreet, synthetic_training_sample
+from cgdet_core.data.synthetic.camera import Camera, Shape
+from cgdet_core.data.synthetic.cars import car_shape, make_car
+from cgdet_core.data.synthetic.painter import Painter, painting_order
+from cgdet_core.data.synthetic.people import make_person, standing_shape
+from cgdet_core.data.synthetic.scenes import SyntheticStreet, synthetic_training_sample
+from cgdet_core.data.synthetic.truth import visible_truth
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
 

@@ -12,9 +12,9 @@ import pytest
 from cgdet_core.config import CompareConfig, PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.compare import Difference, compare, frame_weights
-from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.paired import block_of, run_paired
-from cgdet_core.evaluation.weighted_ap import WeightedAp
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.paired import block_of, run_paired
+from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections, Frame, GroundTruth, Sample
 

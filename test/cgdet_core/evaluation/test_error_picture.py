@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cgdet_core.evaluation.differing import galleries, most_differing
-from cgdet_core.evaluation.error_picture import DUPLICATE, FALSE_ALARM, FOUND, MISSED, draw_errors
-from cgdet_core.evaluation.matching import EvaluatedFrame
-from cgdet_core.evaluation.worst import frame_errors, worst_of_each_kind
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.report.error_picture import DUPLICATE, FALSE_ALARM, FOUND, MISSED, draw_errors
+from cgdet_core.evaluation.report.worst import frame_errors, worst_of_each_kind
 from cgdet_core.types import Detections, GroundTruth
 
 NAMES = ("person", "car")

@@ -7,7 +7,7 @@ import pytest
 
 from cgdet_core.evaluation.agreement import Tolerance, agreement
 from cgdet_core.evaluation.live_steps import DROPS, LIVE, OFFLINE, THRESHOLDS, LiveFrame, live_steps
-from cgdet_core.evaluation.metrics import EvaluatedFrame, evaluate
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
 from cgdet_core.types import Detections, GroundTruth
 
 NEAR = Tolerance(box_px=0.5, score=0.01)

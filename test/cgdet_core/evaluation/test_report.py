@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.report import (
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.report.page import render_report
+from cgdet_core.evaluation.report.report import (
     NOT_LABELLED,
     ComparisonPart,
     Gallery,
@@ -28,8 +29,7 @@ from cgdet_core.evaluation.report import (
     accuracy_figures,
     write_report,
 )
-from cgdet_core.evaluation.report_page import render_report
-from cgdet_core.evaluation.worst import worst_frames
+from cgdet_core.evaluation.report.worst import worst_frames
 from cgdet_core.types import Detections, GroundTruth
 
 STEPS = [

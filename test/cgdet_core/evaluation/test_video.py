@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.video import VideoWriter
+from cgdet_core.evaluation.report.video import VideoWriter
 
 
 def frames(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -97,7 +97,7 @@ def test_an_opencv_without_the_encoder_is_named_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a codec that no build of FFmpeg puts into WebM
-    monkeypatch.setattr("cgdet_core.evaluation.video.CODECS", ("FLV1",))
+    monkeypatch.setattr("cgdet_core.evaluation.report.video.CODECS", ("FLV1",))
     with pytest.raises(InputError, match="pip install opencv-python-headless") as refusal:
         VideoWriter(tmp_path / "run.webm", (64, 64), 10)
     assert "\n" not in str(refusal.value)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.head import Head, HeadOutput, decode_boxes
+from cgdet_core.tasks.detection.head import Head, HeadOutput, decode_boxes
 
 torch.set_num_threads(1)
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cgdet_core.distill.teachers.yolox_blocks import Stem, fuse
+from cgdet_core.distill.teachers.yolox_file import load_yolox
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, decode_boxes, keep_classes
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
-from cgdet_core.model.yolox import Yolox, YoloxShape, decode_boxes, keep_classes
-from cgdet_core.model.yolox_blocks import Stem, fuse
-from cgdet_core.model.yolox_file import load_yolox
 
 torch.set_num_threads(1)
 

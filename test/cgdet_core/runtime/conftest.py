@@ -10,11 +10,11 @@ import torch
 
 from cgdet_core import thermal
 from cgdet_core.config import LossConfig, ModelConfig, PostprocessConfig, ThermalConfig
-from cgdet_core.data.augment import Crop
-from cgdet_core.data.dataset import collate
+from cgdet_core.data.augment.crop import Crop
+from cgdet_core.data.feed.dataset import collate
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.training.losses import detection_loss
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.types import GroundTruth
 
 torch.set_num_threads(1)

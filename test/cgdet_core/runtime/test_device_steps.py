@@ -12,15 +12,15 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.cells import cells_of, map_sizes
-from cgdet_core.model.head import cell_grid
 from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
 from cgdet_core.runtime.backends.cuda_backend import CudaBackend
 from cgdet_core.runtime.backends.device_steps import best_candidates, normalise_counts, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.runtime.postprocess import postprocess
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.cells import cells_of, map_sizes
+from cgdet_core.tasks.detection.decode import postprocess
+from cgdet_core.tasks.detection.head import cell_grid
 
 Scene = Callable[..., tuple[np.ndarray, object]]
 

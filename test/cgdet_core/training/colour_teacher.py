@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.training.teacher import Teacher, TeacherView
+from cgdet_core.distill.teachers.base import Teacher, TeacherView
 
 COLOURS = (0, 1, 2)  # of class: the channel that it is bright in, red, green, blue
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.training.bad_batch import METADATA_KEY, NotFiniteError, load_bad_batch, with_bad_batch
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.errors import InputError
-from cgdet_core.training.checkpointing import METADATA_KEY, Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.checkpoint import METADATA_KEY, Checkpoint, load_checkpoint, save_checkpoint
 
 CHECKPOINT = Checkpoint(
     Recipe(train=TrainConfig(seed=3, learning_rate=0.1)),

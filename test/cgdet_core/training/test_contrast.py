@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cgdet_core.config import ContrastConfig
-from cgdet_core.data.dataset import TrainingBatch
-from cgdet_core.training.contrast import EmbeddingQueue, RegionContrast, supervised_contrast
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.contrast import EmbeddingQueue, RegionContrast, supervised_contrast
 
 torch.set_num_threads(1)
 

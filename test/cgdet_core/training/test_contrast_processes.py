@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from two_processes import in_two_processes
 
 from cgdet_core.config import ContrastConfig, ModelConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.contrast import RegionContrast
+from cgdet_core.distill.taps import Taps
 from cgdet_core.model.detector import Detector
-from cgdet_core.training.contrast import RegionContrast
 from cgdet_core.training.distributed import ALONE, World, add_up_gradients
 from cgdet_core.training.global_batch_norm import use_global_statistics
-from cgdet_core.training.taps import Taps
 
 torch.set_num_threads(1)
 

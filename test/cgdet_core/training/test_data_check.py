@@ -10,8 +10,8 @@ import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import ThermalConfig
-from cgdet_core.data.rgb_partner import RgbPartner
-from cgdet_core.data.sources import CachedFrame, Source
+from cgdet_core.data.feed.sources import CachedFrame, Source
+from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.errors import InputError
 from cgdet_core.training.data_check import check_data
 from cgdet_core.types import GroundTruth

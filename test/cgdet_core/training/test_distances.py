@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdet_core.config import GuidanceConfig
-from cgdet_core.training.distances import EPS, cosine, cwd, distance_of, mse, pkd
+from cgdet_core.distill.distances import EPS, cosine, cwd, distance_of, mse, pkd
 from cgdet_core.training.distributed import ALONE
 
 Array = NDArray[np.float64]

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TapConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.teachers.choice import Teacher
+from cgdet_core.distill.terms import ExtraTerms, in_time, look, teacher_of
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.training.checkpointing import load_checkpoint
-from cgdet_core.training.extra_terms import ExtraTerms, in_time, look, teacher_of
-from cgdet_core.training.run_state import RunState
-from cgdet_core.training.teachers import Teacher
+from cgdet_core.training.checkpoint import load_checkpoint
+from cgdet_core.training.state import RunState
 
 torch.set_num_threads(1)
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from two_processes import in_two_processes
 
 from cgdet_core.config import AssignerConfig, LossConfig, ModelConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.global_batch_norm import GlobalBatchNorm2d, use_global_statistics
-from cgdet_core.training.losses import detection_loss
 
 torch.set_num_threads(1)
 

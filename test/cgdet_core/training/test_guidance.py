@@ -16,12 +16,12 @@ from torch import Tensor
 from two_processes import in_two_processes
 
 from cgdet_core.config import GuidanceConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.distances import distance_of
+from cgdet_core.distill.guidance import Guidance
+from cgdet_core.distill.teachers.choice import TeacherView
 from cgdet_core.errors import InputError
-from cgdet_core.training.distances import distance_of
 from cgdet_core.training.distributed import ALONE, World
-from cgdet_core.training.guidance import Guidance
-from cgdet_core.training.teachers import TeacherView
 
 Array = NDArray[np.float64]
 SIZE = 64

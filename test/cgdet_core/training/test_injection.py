@@ -15,21 +15,21 @@ from torch import Tensor, nn
 from two_processes import in_two_processes
 
 from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, ThermalConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.injection import Injection, bernoulli_divergence, running_statistics
+from cgdet_core.distill.rgb_batch import Shown, shown_in
+from cgdet_core.distill.teachers.choice import Teacher, TeacherView
+from cgdet_core.distill.teachers.classes import class_table
+from cgdet_core.distill.teachers.detector import DetectorTeacher
+from cgdet_core.distill.teachers.random import untrained
+from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.head import Head, HeadOutput
-from cgdet_core.model.yolox import Yolox, YoloxShape
+from cgdet_core.tasks.detection.head import Head, HeadOutput
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.distributed import ALONE, World
 from cgdet_core.training.global_batch_norm import use_global_statistics
-from cgdet_core.training.injection import Injection, bernoulli_divergence, running_statistics
-from cgdet_core.training.losses import detection_loss
-from cgdet_core.training.shown import Shown, shown_in
-from cgdet_core.training.teacher_classes import class_table
-from cgdet_core.training.teacher_detector import DetectorTeacher
-from cgdet_core.training.teacher_random import untrained
-from cgdet_core.training.teacher_yolox import YoloxTeacher, logit_of_product
-from cgdet_core.training.teachers import Teacher, TeacherView
 
 torch.set_num_threads(1)
 

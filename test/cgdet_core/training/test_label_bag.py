@@ -10,10 +10,10 @@ import pytest
 from colour_teacher import ColourTeacher
 
 from cgdet_core.config import LabelConfig
-from cgdet_core.data.bag_pairs import open_paired
-from cgdet_core.data.bag_write import BagWriter
-from cgdet_core.data.bags import read_labelled_frames
-from cgdet_core.data.registration import Registration
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.data.registration.homography import Registration
+from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.errors import InputError
 from cgdet_core.training.label_bag import (
     LabelledFrame,

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import AssignerConfig, LossConfig, ModelConfig
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.head import HeadOutput
-from cgdet_core.training.losses import detection_loss
+from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.loss import detection_loss
 
 CLASSES, BINS, SIZE = 3, 5, 64
 CENTRES = [

@@ -20,16 +20,16 @@ from two_processes import two_processes
 
 from cgdet_core.cli import main
 from cgdet_core.config import Recipe, TrainConfig, load_recipe
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.training import trainer
-from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint
+from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint
 from cgdet_core.training.distributed import World, process_device, share_of_batch
 from cgdet_core.training.processes import processes
-from cgdet_core.training.run_state import RunState
+from cgdet_core.training.state import RunState
 from cgdet_core.training.step_figures import StepFigures
 
 torch.set_num_threads(1)

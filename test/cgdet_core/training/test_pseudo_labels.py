@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import LabelConfig
-from cgdet_core.data.registration import Registration, identity_registration
+from cgdet_core.data.registration.homography import Registration, identity_registration
 from cgdet_core.training.pseudo_labels import beyond_rgb, blindness, shown_share, thermal_labels
 from cgdet_core.types import Detections, GroundTruth
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from cgdet_core.config import TermConfig
-from cgdet_core.data.dataset import TrainingBatch
-from cgdet_core.training.regions import Regions, pool, regions_of
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.regions import Regions, pool, regions_of
 
 torch.set_num_threads(1)
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.config import GuidanceConfig
-from cgdet_core.data.dataset import TrainingBatch
-from cgdet_core.data.registration import Registration
-from cgdet_core.data.rgb_partner import RgbPartner
-from cgdet_core.data.window import Window
-from cgdet_core.training.guidance import Guidance
-from cgdet_core.training.teachers import TeacherView
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.data.registration.homography import Registration
+from cgdet_core.data.sets.rgb_partner import RgbPartner
+from cgdet_core.data.sets.window import Window
+from cgdet_core.distill.guidance import Guidance
+from cgdet_core.distill.teachers.choice import TeacherView
 
 SIZE = 96
 STRIDES = (8, 16, 32)

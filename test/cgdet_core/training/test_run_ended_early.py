@@ -18,10 +18,10 @@ from forked import forked
 from safetensors.torch import load_file
 from tiny_run import RECIPE, acting_sources, changed, check_same_run, refusal, sources
 
-from cgdet_core.data.dataset import TrainingBatches
+from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.errors import InputError
 from cgdet_core.training.bad_batch import load_bad_batch, recipe_sha256
-from cgdet_core.training.checkpointing import load_checkpoint, save_checkpoint
+from cgdet_core.training.checkpoint import load_checkpoint, save_checkpoint
 from cgdet_core.training.stopping import RunStopped
 from cgdet_core.training.trainer import train
 

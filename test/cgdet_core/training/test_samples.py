@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from cgdet_core.data.dataset import TrainingBatch
+from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.drawing import class_colour
 from cgdet_core.training.samples import contact_sheet, write_samples
 

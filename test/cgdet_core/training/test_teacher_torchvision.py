@@ -14,11 +14,11 @@ from torch import Tensor
 from torchvision.models import get_model
 
 from cgdet_core.config import TeacherConfig
+from cgdet_core.distill.regions import Regions
+from cgdet_core.distill.teachers.choice import load_teacher, seen_scores
+from cgdet_core.distill.teachers.torchvision import TorchvisionTeacher
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
-from cgdet_core.training.regions import Regions
-from cgdet_core.training.teacher_torchvision import TorchvisionTeacher
-from cgdet_core.training.teachers import load_teacher, seen_scores
 
 torch.set_num_threads(1)
 

@@ -13,16 +13,16 @@ from torchvision.models import get_model_weights
 
 from cgdet_core import thermal
 from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
+from cgdet_core.distill.regions import Regions
+from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teacher, seen_scores
+from cgdet_core.distill.teachers.classes import COCO_NAMES, class_table
+from cgdet_core.distill.teachers.random import untrained
+from cgdet_core.distill.teachers.yolox_file import load_yolox
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 from cgdet_core.model.detector import Detector
-from cgdet_core.model.yolox import Yolox, YoloxShape
-from cgdet_core.model.yolox_file import load_yolox
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
-from cgdet_core.training.regions import Regions
-from cgdet_core.training.teacher_classes import COCO_NAMES, class_table
-from cgdet_core.training.teacher_random import untrained
-from cgdet_core.training.teachers import Teacher, TeacherView, load_teacher, seen_scores
 
 torch.set_num_threads(1)
 

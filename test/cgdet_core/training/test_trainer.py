@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
 
 from cgdet_core.config import load_recipe
-from cgdet_core.data.dataset import TrainingBatches
+from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model
+from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.averaging import WeightAverage
-from cgdet_core.training.checkpointing import Checkpoint, load_checkpoint, save_checkpoint
-from cgdet_core.training.losses import detection_loss
+from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cgdet_core.training.schedule import learning_rate
 from cgdet_core.training.start import words_of_start
 from cgdet_core.training.trainer import train

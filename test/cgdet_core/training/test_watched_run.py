@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.coco import CocoSet, load_coco
-from cgdet_core.data.coco_write import CocoDraft, image_entry
-from cgdet_core.evaluation.metrics import evaluate
+from cgdet_core.data.sets.coco import CocoSet, load_coco
+from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training import tensorboard_file

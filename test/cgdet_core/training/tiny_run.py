@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig
-from cgdet_core.data.sources import CachedFrame, Source
+from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.errors import InputError
 from cgdet_core.training.samples import SAMPLES
 from cgdet_core.training.trainer import train

@@ -1,0 +1,53 @@
+"""cgdet bag extract: a bag's frames as a COCO set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
+from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "extract",
+        "write a bag's thermal frames, the RGB frames registered to them and their labels as a COCO set",
+        "cgdet bag extract street --out sets/street --labels labels.json --registration registration.yaml",
+    )
+    add_pair_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to make; the set is DIR/set.json"
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="L",
+        help="a Detection2DArray topic, or a COCO JSON keyed by stamp, as `cgdet bag label` writes it (default: the "
+        "bag's own topic of labels)",
+    )
+    add_class_map_argument(parser)
+    parser.add_argument("--no-rgb", action="store_true", help="the thermal frames alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace a set that was extracted there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.convert.bag import SET_NAME, extract_bag
+
+    bag = paired_bag(arguments, not arguments.no_rgb)
+    if bag.pairs is not None:
+        print(bag.pairs.to_text())
+    counts = extract_bag(
+        bag,
+        arguments.out,
+        arguments.labels,
+        class_map=parse_class_map(arguments.class_map),
+        overwrite=arguments.overwrite,
+    )
+    unlabelled = counts.frames - counts.labelled
+    print(
+        f"{counts.frames} frames, {counts.with_rgb} with RGB: {counts.labelled} labelled, with {counts.objects} "
+        f"objects; {unlabelled} unlabelled (no part of training or evaluation): {arguments.out / SET_NAME}"
+    )
+    return 0

@@ -1,0 +1,114 @@
+"""cgdet bag: make and look into recorded bags."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.commands.bag import (
+    extract as bag_extract,
+)
+from cgdet_core.commands.bag import (
+    label as bag_label,
+)
+from cgdet_core.commands.bag import (
+    register as bag_register,
+)
+from cgdet_core.commands.bag import (
+    repair as bag_repair,
+)
+from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
+from cgdet_core.errors import InputError
+
+
+def add(subparsers: Subparsers) -> None:
+    bag = add_command(
+        subparsers,
+        "bag",
+        "make recorded bags, look into them, register them",
+        "cgdet bag make --out street --seconds 20",
+    )
+    commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
+
+    make = add_command(
+        commands,
+        "make",
+        "make a labelled bag: of the synthetic street, or of a COCO set",
+        "cgdet bag make --out street --seed 7\n  cgdet bag make --out recorded --coco msrs/thermal_test.json",
+    )
+    make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
+    make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
+    make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images (default: all)")
+    add_class_map_argument(make)
+    make.add_argument("--seed", type=int, help="of the street (default: 0)")
+    make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
+    make.add_argument("--fps", type=float, help="frames per second (default: 10, of a COCO set 5)")
+    make.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the street's thermal frames (default: 16)")
+    make.add_argument("--light", choices=("mixed", "day", "night"), help="of the street (default: mixed)")
+    make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
+    make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default: mcap)")
+    make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
+    make.set_defaults(run=run_make)
+
+    info = add_command(
+        commands,
+        "info",
+        "show a bag's topics, rates, image sizes and labels; of a damaged one what can be read, and what cannot",
+        "cgdet bag info street",
+    )
+    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag file")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=run_info)
+
+    bag_register.add(commands)
+    bag_label.add(commands)
+    bag_extract.add(commands)
+    bag_repair.add(commands)
+
+
+def run_make(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
+
+    # what was not given is left to make_synthetic_bag's defaults
+    words = ("seed", "seconds", "bit_depth", "light")
+    street: dict[str, Any] = {name: value for name in words if (value := getattr(arguments, name)) is not None}
+    if arguments.no_rgb:
+        street["no_rgb"] = True
+    if arguments.coco is not None:
+        if street:
+            named = ", ".join("--" + name.replace("_", "-") for name in street)
+            raise InputError(f"{named}: for the synthetic street only: with --coco give --fps and --limit")
+        frames = make_coco_bag(
+            arguments.out,
+            arguments.coco,
+            frames_per_second=arguments.fps,
+            storage=arguments.storage,
+            limit=arguments.limit,
+            class_map=parse_class_map(arguments.class_map),
+            overwrite=arguments.overwrite,
+        )
+    else:
+        if arguments.limit is not None or arguments.class_map:
+            raise InputError(
+                "--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps"
+            )
+        frames = make_synthetic_bag(
+            arguments.out,
+            frames_per_second=arguments.fps,
+            storage=arguments.storage,
+            with_rgb=not street.pop("no_rgb", False),
+            overwrite=arguments.overwrite,
+            **street,
+        )
+    print(f"{frames} frames: {arguments.out}")
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.bags.info import bag_info
+
+    info = bag_info(arguments.bag, damaged="read", progress=True)
+    print(json.dumps(info.to_json(), indent=2) if arguments.json else info.to_text())
+    return 0

@@ -1,0 +1,98 @@
+"""cgdet bag label: a bag's thermal frames, labelled by what an RGB teacher sees."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
+from cgdet_core.commands.common import Subparsers, add_command, add_device_arguments
+from cgdet_core.errors import InputError
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "label",
+        "label thermal frames by what an RGB teacher sees in the RGB frames beside them",
+        "cgdet bag label street --teacher yolox_s.safetensors --out labels.json teacher.yolox_input=bgr_raw",
+    )
+    add_pair_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp")
+    parser.add_argument("--teacher", type=Path, metavar="F", help="its weights (the setting teacher.path)")
+    parser.add_argument(
+        "--class-thresholds",
+        nargs="+",
+        default=[],
+        metavar="NAME=SCORE",
+        help="score from which a detection of a class is an object, such as person=0.4 car=0.6 (others: "
+        "score_threshold)",
+    )
+    parser.add_argument(
+        "--second-opinion",
+        type=Path,
+        metavar="MODEL",
+        help="a thermal model of this project: what it detects and the teacher does not is a region to ignore",
+    )
+    add_device_arguments(parser)
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings of the labelling, such as teacher.kind=torchvision",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from cgdet_core.config import LabelConfig, settings_from_words
+    from cgdet_core.distill.teachers.choice import load_teacher
+    from cgdet_core.files import check_can_write
+    from cgdet_core.runtime.backends.devices import choose_device
+    from cgdet_core.runtime.backends.torch_backend import DTYPES
+    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.training.label_bag import label_frames, write_labels
+    from cgdet_core.types import CLASS_NAMES
+
+    check_can_write(arguments.out)
+    device = choose_device(arguments.device)
+    precision = "fp32" if arguments.precision == "auto" else arguments.precision
+    if precision not in ("fp32", "bf16"):
+        raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
+    words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
+    words += [f"class_thresholds.{word}" for word in arguments.class_thresholds]
+    config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
+    unknown = [name for name in config.class_thresholds if name not in CLASS_NAMES]
+    if unknown:
+        raise InputError(
+            f"--class-thresholds names '{unknown[0]}', which is none of the classes {', '.join(CLASS_NAMES)}"
+        )
+    if config.teacher.sees != "rgb":
+        raise InputError("teacher.sees thermal: a teacher that labels looks at RGB: leave it out")
+    bag = paired_bag(arguments)
+    if bag.registration is None or bag.pairs is None:
+        raise InputError(f"{arguments.bag}: has no RGB topic that a teacher could look at: name it with --rgb-topic")
+    print(bag.pairs.to_text())
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    teacher = load_teacher(config.teacher, CLASS_NAMES, Path()).to(device, DTYPES[precision])
+    second = None
+    if arguments.second_opinion is not None:
+        second = Predictor(arguments.second_opinion, arguments.device, threads=arguments.threads, backend="torch")
+        if second.info.class_names != CLASS_NAMES:
+            raise InputError(f"{arguments.second_opinion}: has other classes than {', '.join(CLASS_NAMES)}")
+        floor = {"score_threshold": config.second_score, "class_thresholds": {}}
+        second.postprocess = second.postprocess.model_copy(update=floor)
+    frames = label_frames(bag, teacher, config, CLASS_NAMES, second)
+    how = {
+        "labelled_by": teacher.identity,
+        "bag": bag.path.name,
+        "settings": config.model_dump(mode="json", exclude={"teacher": {"path"}}),
+        "second_opinion": None if second is None else f"{second.model_path.name} sha256:{second.model_sha256}",
+    }
+    counts = write_labels(arguments.out, frames, bag.registration.thermal_height_width_px, CLASS_NAMES, how)
+    print(f"{counts.to_text()}\nlabels: {arguments.out}")
+    return 0

@@ -1,0 +1,42 @@
+"""Arguments of the commands that take pairs of frames out of a bag."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cgdet_core.data.registration.pairs import PairedBag
+
+
+def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
+    """For `paired_bag`."""
+    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 bag")
+    parser.add_argument("--thermal-topic", help="of the thermal images (default: the most thermal-looking one)")
+    parser.add_argument("--rgb-topic", help="of the RGB images (default: the only one in colour)")
+    parser.add_argument(
+        "--registration",
+        type=Path,
+        metavar="F.yaml",
+        help="what `cgdet bag register` wrote (default: pictures of one size are taken for registered)",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th thermal frame (default: 1)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most so many frames, from the first on")
+
+
+def paired_bag(arguments: argparse.Namespace, with_rgb: bool = True) -> PairedBag:
+    """The bag that the arguments name, looked through once; InputError as `open_paired` and `load_registration`."""
+    from cgdet_core.data.registration.homography import load_registration
+    from cgdet_core.data.registration.pairs import open_paired
+
+    registration = None if arguments.registration is None else load_registration(arguments.registration)
+    return open_paired(
+        arguments.bag,
+        arguments.thermal_topic,
+        arguments.rgb_topic,
+        registration,
+        with_rgb,
+        arguments.every,
+        arguments.limit,
+    )

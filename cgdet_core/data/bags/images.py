@@ -1,0 +1,134 @@
+"""One image message out of a bag: its fields as recorded, and its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.types import COMPRESSED_IMAGE, IMAGE, stamp_to_ns
+from cgdet_core.errors import InputError
+from cgdet_core.images import decode_compressed
+from cgdet_core.thermal import decode_raw
+from cgdet_core.types import Frame, ImageArray
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """The fields of one image message, nothing decoded.
+
+    data: uint8 [bytes]. A sensor_msgs/CompressedImage has its `format` in `compressed_format`, and
+    0, 0, "", 0 and False for the fields that it lacks; for an Image `compressed_format` is None.
+    """
+
+    topic: str
+    record_time_ns: int
+    stamp_ns: int
+    frame_id: str
+    height_px: int
+    width_px: int
+    encoding: str
+    step_bytes: int
+    is_bigendian: bool
+    data: ImageArray
+    compressed_format: str | None = None
+
+    def decode(self) -> ImageArray:
+        """uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError where it is malformed."""
+        if self.compressed_format is not None:
+            return decode_compressed(self.data, self.compressed_format)
+        return decode_raw(
+            self.data, self.height_px, self.width_px, self.step_bytes, self.encoding, bool(self.is_bigendian)
+        )
+
+    def uncompressed(self) -> RawImage:
+        """The same image as a sensor_msgs/Image would hold it; itself where it is one."""
+        if self.compressed_format is None:
+            return self
+        image = self.decode()
+        encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize]
+        row_bytes = int(image[0].nbytes)
+        pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+        return replace(
+            self,
+            height_px=int(image.shape[0]),
+            width_px=int(image.shape[1]),
+            encoding=encoding,
+            step_bytes=row_bytes,
+            is_bigendian=False,
+            data=pixels.reshape(-1).view(np.uint8),
+            compressed_format=None,
+        )
+
+
+def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) -> RawImage:
+    """The fields of a deserialised Image or CompressedImage."""
+    with expected_fields(message_type, f"topic '{topic}'"):
+        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), str(message.header.frame_id)
+        if message_type == COMPRESSED_IMAGE:
+            form = str(message.format)
+            return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
+        if message_type != IMAGE:
+            raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
+        return RawImage(
+            topic,
+            record_time_ns,
+            stamp_ns,
+            frame_id,
+            int(message.height),
+            int(message.width),
+            str(message.encoding),
+            int(message.step),
+            bool(message.is_bigendian),
+            message.data,
+        )
+
+
+def first_image(bag: BagReader, topic: str) -> RawImage:
+    """The first image of `topic`; InputError where it holds none, or none that is not damaged."""
+    image = next(raw_images(bag, topic), None)
+    if image is None:
+        raise InputError(f"{bag.path}: topic '{topic}' holds no message that can be read: give another one")
+    return image
+
+
+def raw_images(bag: BagReader, topic: str) -> Iterator[RawImage]:
+    """The images of `topic` in order of their record times."""
+    for item in bag.messages([topic]):
+        yield raw_image(item.message, item.type, item.topic, item.record_time_ns)
+
+
+def decode_frame(image: RawImage, path: Path) -> Frame:
+    """The decoded frame; InputError names bag, topic and stamp of a malformed one."""
+    try:
+        return Frame(image.decode(), image.stamp_ns, image.frame_id)
+    except InputError as error:
+        raise InputError(f"{path}: {image.topic}, image of stamp {image.stamp_ns} ns: {error}") from None
+
+
+def readable_frames(bag: BagReader, topic: str) -> Iterator[tuple[RawImage, Frame]]:
+    """The images of `topic` with their pixels, in order of their record times.
+
+    InputError names bag, topic and stamp of one that is malformed; where the reader is to read damaged
+    bags, it is left out and named among the reader's losses instead. InputError where that leaves none.
+    """
+    given, first_error = 0, None
+    for image in raw_images(bag, topic):
+        try:
+            frame = decode_frame(image, bag.path)
+        except InputError as error:
+            if bag.damaged == "refuse":
+                raise
+            first_error = first_error or error
+            why = str(error).rsplit(" ns: ", 1)[-1]
+            bag.lose(topic, f"holds images that cannot be decoded: {why}", image.record_time_ns)
+            continue
+        given += 1
+        yield image, frame
+    if first_error is not None and not given:
+        raise InputError(f"no image can be decoded: {first_error}")

@@ -1,0 +1,227 @@
+"""What a bag holds: topics, rates, stamps, image sizes, labels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cgdet_core.data.bags.images import raw_image
+from cgdet_core.data.bags.reader import BagReader, BagTopic, Damaged
+from cgdet_core.data.bags.salvage_parts import Loss
+from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
+from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
+from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS
+from cgdet_core.errors import InputError
+
+
+@dataclass
+class TopicInfo:
+    """One topic. Stamps, the earliest and the latest, are the headers', in nanoseconds; None without a header.
+
+    rate_hz: messages per second between first and last stamp; stamps_backwards: stamps below the one
+    before; images: "640x512 mono16" -> count. Of a damaged bag, count: what can be read; expected: what
+    the bag's index promises, None without one.
+    """
+
+    name: str
+    type: str
+    count: int
+    first_stamp_ns: int | None = None
+    last_stamp_ns: int | None = None
+    stamps_backwards: int = 0
+    images: dict[str, int] = field(default_factory=dict)
+    expected: int | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """From the earliest to the latest stamp, in seconds."""
+        if self.first_stamp_ns is None or self.last_stamp_ns is None:
+            return None
+        return (self.last_stamp_ns - self.first_stamp_ns) / NANOSECONDS
+
+    @property
+    def rate_hz(self) -> float | None:
+        duration = self.duration_s
+        return (self.count - 1) / duration if duration is not None and duration > 0 else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "duration_s": self.duration_s, "rate_hz": self.rate_hz}
+
+
+@dataclass
+class BagInfo:
+    """One bag. image_topic and truth_topic are those that evaluation would take, None where it would ask.
+
+    frames: images of image_topic; frames_with_truth: those with an array of their header stamp; labels
+    and ignored: class_id -> boxes; light: "day", "night" -> labelled frames; losses: what of a damaged
+    bag cannot be read.
+    """
+
+    path: str
+    storage: str
+    size_bytes: int
+    duration_s: float = 0.0
+    messages: int = 0
+    topics: list[TopicInfo] = field(default_factory=list)
+    image_topic: str | None = None
+    image_topic_reason: str | None = None
+    truth_topic: str | None = None
+    truth_topic_reason: str | None = None
+    frames: int = 0
+    frames_with_truth: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+    light: dict[str, int] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for json.dumps."""
+        return {**asdict(self), "topics": [topic.to_json() for topic in self.topics]}
+
+    def to_text(self) -> str:
+        """A few lines for a terminal."""
+        lines = [
+            f"{self.path}: {self.storage}, {self.size_bytes / 1e6:.1f} MB, {self.duration_s:.1f} s, "
+            f"{self.messages} messages"
+        ]
+        rows = [("topic", "type", "messages", "Hz", "holds")]
+        for topic in self.topics:
+            rate = "-" if topic.rate_hz is None else f"{topic.rate_hz:.1f}"
+            holds = ", ".join(topic.images)
+            if topic.stamps_backwards:
+                holds += f"{', ' if holds else ''}{topic.stamps_backwards} stamps going backwards"
+            count = str(topic.count)
+            if topic.expected is not None and topic.expected != topic.count:
+                count += f" of {topic.expected}"
+            rows.append((topic.name, topic.type or "several types", count, rate, holds))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        has_images = any(topic.type in IMAGE_TYPES for topic in self.topics)
+        lines.append(f"thermal images: {(self.image_topic or self.image_topic_reason) if has_images else 'none'}")
+        if self.truth_topic is None:
+            lines.append(f"labels: {self.truth_topic_reason or 'none'}")
+        else:
+            of = f" of {self.frames}" if self.image_topic else ""
+            lines.append(f"labels: {self.truth_topic}: {self.frames_with_truth}{of} frames; {_counts(self.labels)}")
+            if self.ignored:
+                lines.append(f"regions to ignore: {_counts(self.ignored)}")
+            if self.light:
+                lines.append(f"light: {_counts(self.light)}")
+        if self.losses:
+            lines.append("DAMAGED: the figures are of what can be read. What cannot:")
+            lines += [f"  {loss}" for loss in self.losses]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def bag_info(
+    path: Path | str,
+    image_topic: str | None = None,
+    truth_topic: str | None = None,
+    progress: bool = False,
+    damaged: Damaged = "refuse",
+) -> BagInfo:
+    """Reads the whole bag, streamed. InputError for a missing bag and for a topic that it lacks.
+
+    A damaged bag is an InputError too, or described as far as it can be read (damaged="read").
+    """
+    with BagReader(path, damaged) as bag:
+        info = BagInfo(str(bag.path), bag.storage, bag.size_bytes)
+        info.image_topic, info.image_topic_reason = _choice(choose_image_topic, bag, image_topic)
+        info.truth_topic, info.truth_topic_reason = _choice(choose_truth_topic, bag, truth_topic)
+        _scan(bag, info, progress)
+        info.duration_s = bag.duration_ns / NANOSECONDS
+        info.messages = sum(topic.count for topic in info.topics)
+        info.losses = bag.losses
+    return info
+
+
+def _choice(choose: Any, bag: BagReader, topic: str | None) -> tuple[str | None, str | None]:
+    """The topic, or why none can be chosen; a topic that was named must be there."""
+    if topic is not None:
+        return choose(bag, topic), None
+    try:
+        return choose(bag), None
+    except InputError as error:
+        return None, str(error).removeprefix(f"{bag.path}: ")
+
+
+def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
+    scans = {topic.name: TopicScan(topic) for topic in bag.topics.values()}
+    readable = [topic.name for topic in bag.topics.values() if bag.has_header(topic.name)]
+    read = dict.fromkeys(readable, 0)
+    image_stamps: list[int] = []
+    truth_stamps: set[int] = set()
+    total = sum(bag.topics[name].count for name in readable)
+    frame_info_topic = f"{info.truth_topic}{FRAME_INFO_SUFFIX}"
+    for item in tqdm(bag.messages(readable), total=total, unit="message", disable=None if progress else True):
+        stamp_ns = item.stamp_ns
+        read[item.topic] += 1
+        scans[item.topic].stamp(stamp_ns)
+        if item.type in IMAGE_TYPES:
+            scans[item.topic].image(item.message, item.type)
+        if item.topic == info.image_topic:
+            image_stamps.append(stamp_ns)
+        elif item.topic == info.truth_topic and item.type == DETECTIONS:
+            truth_stamps.add(stamp_ns)
+            _count_labels(item.message, info)
+        elif item.topic == frame_info_topic and item.type == FRAME_INFO:
+            _count(info.light, frame_info_from_message(item.message).light)
+    info.topics = [scan.info for scan in scans.values()]
+    if bag.losses:
+        for topic in info.topics:
+            found = bag.topics.get(topic.name)
+            topic.count = read.get(topic.name, found.count if found else 0)
+            topic.expected = bag.expected.get(topic.name)
+    info.frames = len(image_stamps)
+    info.frames_with_truth = sum(stamp in truth_stamps for stamp in image_stamps)
+
+
+class TopicScan:
+    """Collects one topic's TopicInfo, message by message."""
+
+    def __init__(self, topic: BagTopic) -> None:
+        self.info = TopicInfo(topic.name, topic.type, topic.count)
+        self._previous_ns = 0
+
+    def stamp(self, stamp_ns: int) -> None:
+        info = self.info
+        info.stamps_backwards += stamp_ns < self._previous_ns
+        self._previous_ns = stamp_ns
+        info.first_stamp_ns = stamp_ns if info.first_stamp_ns is None else min(stamp_ns, info.first_stamp_ns)
+        info.last_stamp_ns = stamp_ns if info.last_stamp_ns is None else max(stamp_ns, info.last_stamp_ns)
+
+    def image(self, message: Any, message_type: str) -> None:
+        image = raw_image(message, message_type, self.info.name, 0)
+        if image.compressed_format is None:
+            what = f"{image.width_px}x{image.height_px} {image.encoding}"
+        elif self.info.images:
+            return  # sizes of compressed images would have to be decoded one by one: the first stands for all
+        else:
+            what = f"{_compressed_size(image)} {image.compressed_format}"
+        _count(self.info.images, what)
+
+
+def _compressed_size(image: Any) -> str:
+    try:
+        height, width = image.decode().shape[:2]
+    except InputError:
+        return "undecodable"
+    return f"{width}x{height}"
+
+
+def _count_labels(message: Any, info: BagInfo) -> None:
+    for detection in message.detections:
+        name, ignored = label_name(detection)
+        _count(info.ignored if ignored else info.labels, name)
+
+
+def _count(counts: dict[str, int], key: str | None) -> None:
+    if key is not None:
+        counts[key] = counts.get(key, 0) + 1
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no boxes"

@@ -1,0 +1,180 @@
+"""Which topic of a bag holds the thermal images, and which the labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+
+import numpy as np
+
+from cgdet_core.data.bags.images import first_image, raw_images
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.types import DETECTIONS, IMAGE, IMAGE_TYPES
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import ENCODINGS
+from cgdet_core.types import ImageArray
+
+_THERMAL_WORD = re.compile(r"(thermal|lwir|mwir|flir|infrared|boson|lepton)\w*|ir\d*")
+_COLOUR_WORD = re.compile(r"(rgb|colou?r|visible)\w*")
+_DRAWN_WORD = re.compile(r"(overlay|annotated|debug|preview)\w*")
+_TRUTH_WORD = re.compile(r"truth\w*|groundtruth|gt|labels?|labelled|annotations?")
+_DETECTED_WORD = re.compile(r"(detect|predict|result|inference)\w*")
+
+_SHOWN_CHARACTERS = 40
+_TRIED_IMAGES = 10
+
+
+def image_topics(bag: BagReader) -> tuple[str, ...]:
+    """The topics of an image type, in the bag's order."""
+    return tuple(topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES)
+
+
+def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
+    """The image topic to detect on: `topic`, or the only or the best thermal candidate.
+
+    A name with a word such as thermal, lwir, ir or flir goes before one without and that before one
+    with rgb or colour; 16-bit grey before 8-bit grey before colour; Image before CompressedImage.
+    InputError lists the image topics where `topic` is not one of them, or where none or several are
+    the best.
+    """
+    names = image_topics(bag)
+    if topic is not None:
+        if topic not in names:
+            state = f"'{topic}' is of type {bag.topics[topic].type}" if topic in bag.topics else f"no topic '{topic}'"
+            raise InputError(f"{bag.path}: {state}: give an image topic; the bag has {_listing(bag, names)}")
+        if not bag.topics[topic].count:
+            raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
+        return topic
+    ranked: dict[str, tuple[int, int, int]] = {}
+    passed_over: list[str] = []
+    for name in names:
+        rank = _thermal_rank(bag, name) if bag.topics[name].count else "0 messages"
+        if isinstance(rank, str):
+            passed_over.append(f"{name} ({rank})")
+        else:
+            ranked[name] = rank
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if passed_over and not best:
+        raise InputError(
+            f"{bag.path}: none of its image topics holds images that cgdet reads: {', '.join(passed_over)}: "
+            f"record one of the encodings {', '.join(ENCODINGS)}, or JPEG or PNG"
+        )
+    if not best:
+        raise InputError(f"{bag.path}: has no image topic, it holds {bag.listing()}: give a bag with {IMAGE}")
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the thermal one: name one of {_listing(bag, best)}")
+    return best[0]
+
+
+def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | str:
+    """How likely the topic is the thermal one, by its name and first image; or why its images cannot be read."""
+    try:
+        image = first_image(bag, name)
+    except InputError as error:
+        if bag.damaged == "refuse":
+            raise
+        return str(error).removeprefix(f"{bag.path}: ")
+    words = _words(name)
+    by_name = 2
+    if _any(_DRAWN_WORD, words):
+        by_name = 0
+    elif _any(_THERMAL_WORD, words):
+        by_name = 3
+    elif _any(_COLOUR_WORD, words):
+        by_name = 1
+    if image.compressed_format is None:
+        if image.encoding not in ENCODINGS:
+            return f"encoding {image.encoding[:_SHOWN_CHARACTERS]!r}"
+        kind, channels = ENCODINGS[image.encoding]
+        grey_16_bit, grey = kind == "u2", channels == 1
+    else:
+        pixels = _first_pixels(bag, name)
+        if pixels is None:  # a format that cgdet does not read is no candidate, as an encoding is none
+            return f"compressed as {image.compressed_format[:_SHOWN_CHARACTERS]!r}, cannot be decoded"
+        grey_16_bit, grey = pixels.dtype == np.uint16, pixels.ndim == 2
+    return by_name, 2 if grey_16_bit else int(grey), int(image.compressed_format is None)
+
+
+def _first_pixels(bag: BagReader, name: str) -> ImageArray | None:
+    """Of the first image; in a damaged bag, of the first that can be decoded among the first few."""
+    for image in islice(raw_images(bag, name), 1 if bag.damaged == "refuse" else _TRIED_IMAGES):
+        with suppress(InputError):
+            return image.decode()
+    return None
+
+
+def _listing(bag: BagReader, names: Sequence[str]) -> str:
+    return f"the image topics {bag.listing(names)}" if names else f"no image topic, only {bag.listing()}"
+
+
+def _words(name: str) -> list[str]:
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace("-", "_").replace("/", "_").split("_")
+
+
+def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
+    return any(pattern.fullmatch(word) for word in words)
+
+
+def find_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
+    """The RGB camera's image topic beside the thermal one: `topic`, or the best candidate; None without one.
+
+    Only topics in colour that are not named as drawn on (overlay, debug) are candidates; a name with rgb, colour or
+    visible goes before one without, Image before CompressedImage. InputError where `topic` is no image topic, is the
+    thermal one or holds no message, or several are the best.
+    """
+    if topic is not None:
+        if topic == thermal_topic:
+            raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
+        return choose_image_topic(bag, topic)
+    ranked: dict[str, tuple[int, int]] = {}
+    for name in image_topics(bag):
+        words = _words(name)
+        if name == thermal_topic or not bag.topics[name].count or _any(_DRAWN_WORD, words):
+            continue
+        if _in_colour(bag, name):
+            ranked[name] = (int(_any(_COLOUR_WORD, words)), int(bag.topics[name].type == IMAGE))
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
+    return best[0] if best else None
+
+
+def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str:
+    """As find_rgb_topic; InputError where there is none."""
+    found = find_rgb_topic(bag, thermal_topic, topic)
+    if found is None:
+        raise InputError(
+            f"{bag.path}: has no RGB image topic beside {thermal_topic}, it holds {bag.listing()}: "
+            "give a bag with both cameras"
+        )
+    return found
+
+
+def _in_colour(bag: BagReader, name: str) -> bool:
+    try:
+        return first_image(bag, name).decode().ndim == 3
+    except InputError:  # an encoding that cgdet does not read
+        return False
+
+
+def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
+    """The topic with the labels: `topic`, or the one Detection2DArray topic named as labels are; None without one.
+
+    A topic named like a detector's output (detections, predictions) is never taken for labels unless
+    it is named. InputError where several may be, or `topic` is of another type.
+    """
+    names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
+    if topic is not None:
+        if bag.topic(topic).type != DETECTIONS:
+            there = bag.listing(names) if names else f"none, only {bag.listing()}"
+            raise InputError(
+                f"{bag.path}: topic '{topic}' is of type {bag.topics[topic].type}: labels are {DETECTIONS}: {there}"
+            )
+        return topic
+    named = [name for name in names if _any(_TRUTH_WORD, _words(name))]
+    candidates = named or [name for name in names if not _any(_DETECTED_WORD, _words(name))]
+    if len(candidates) > 1:
+        raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
+    return candidates[0] if candidates else None

@@ -1,0 +1,198 @@
+"""Ground truth in bags: vision_msgs/Detection2DArray <-> GroundTruth, and what else is known of a frame.
+
+The convention, written and read by cgdet:
+
+- one Detection2DArray per labelled image with the very header of that image; an empty array says
+  that there is nothing to find, no array that the image is not labelled;
+- `class_id` is the class name with score 1.0; a region to ignore has the class_id `ignore:<name>`,
+  or `ignore` alone where it counts for no class at all;
+- beside the truth topic, `<truth topic>/frame_info` (diagnostic_msgs/DiagnosticArray, same header)
+  may hold one status `frame` with the values `name`, `light` (day, night), `scene` and `labelled`
+  (the class names that are labelled in this frame, separated by commas, where not all are).
+
+Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
+from cgdet_core.errors import InputError
+from cgdet_core.types import BACKGROUND, IGNORE, GroundTruth
+
+FRAME_INFO_SUFFIX = "/frame_info"
+_STATUS_NAME = "frame"
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """What a set knows of a frame beside its boxes; `labelled` None means all classes."""
+
+    name: str | None = None
+    light: str | None = None
+    scene: str | None = None
+    labelled: tuple[str, ...] | None = None
+
+
+def truth_message(truth: GroundTruth, class_names: Sequence[str], stamp_ns: int, frame_id: str) -> Any:
+    """A vision_msgs/Detection2DArray with the labels of one frame."""
+    types = typestore().types
+    zero = types["geometry_msgs/msg/PoseWithCovariance"](
+        pose=types["geometry_msgs/msg/Pose"](
+            position=types["geometry_msgs/msg/Point"](x=0.0, y=0.0, z=0.0),
+            orientation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0),
+        ),
+        covariance=np.zeros(36, np.float64),
+    )
+    detections: list[Any] = []
+    boxes = xyxy_to_cxcywh(truth.boxes_xyxy_px).tolist()
+    for (x, y, width, height), class_id, ignore in zip(boxes, truth.class_ids, truth.ignore, strict=True):
+        name = class_names[class_id]
+        hypothesis = types["vision_msgs/msg/ObjectHypothesis"](
+            class_id=f"{IGNORE}:{name}" if ignore else name, score=1.0
+        )
+        centre = types["vision_msgs/msg/Pose2D"](position=types["vision_msgs/msg/Point2D"](x=x, y=y), theta=0.0)
+        detections.append(
+            types["vision_msgs/msg/Detection2D"](
+                header=header(stamp_ns, frame_id),
+                results=[types["vision_msgs/msg/ObjectHypothesisWithPose"](hypothesis=hypothesis, pose=zero)],
+                bbox=types["vision_msgs/msg/BoundingBox2D"](center=centre, size_x=width, size_y=height),
+                id="",
+            )
+        )
+    return types["vision_msgs/msg/Detection2DArray"](header=header(stamp_ns, frame_id), detections=detections)
+
+
+def truth_from_message(
+    message: Any, class_names: Sequence[str], class_map: Mapping[str, str], where: str
+) -> GroundTruth:
+    """The labels in a Detection2DArray, in pixels of its image.
+
+    class_map: class_id in the message -> class name, "ignore" or "background" (it leaves). A rotated box becomes the
+    upright box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
+    `class_names` nor the number of one, a label without a class, and a box that is none.
+    """
+    boxes: list[tuple[float, float, float, float]] = []
+    class_ids: list[int] = []
+    ignored: list[bool] = []
+    with expected_fields(DETECTIONS, where):
+        labels = [(_box_cxcywh(each.bbox, where), _class_text(each, where)) for each in message.detections]
+    for box, text in labels:
+        for class_id, ignore in _classes(text, class_names, class_map, where):
+            boxes.append(box)
+            class_ids.append(class_id)
+            ignored.append(ignore)
+    return GroundTruth(
+        cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(class_ids, np.int64), np.array(ignored, np.bool_)
+    )
+
+
+def _box_cxcywh(box: Any, where: str) -> tuple[float, float, float, float]:
+    centre = getattr(box.center, "position", box.center)  # geometry_msgs/Pose2D before Humble
+    x, y, width, height = float(centre.x), float(centre.y), float(box.size_x), float(box.size_y)
+    theta = float(box.center.theta)
+    if not all(map(math.isfinite, (x, y, width, height, theta))) or width < 0 or height < 0:
+        raise InputError(
+            f"{where}: a label's box is none (centre {x}, {y}, size {width} x {height}): correct the labels"
+        )
+    if theta:
+        cosine, sine = abs(math.cos(theta)), abs(math.sin(theta))
+        width, height = width * cosine + height * sine, width * sine + height * cosine
+    return x, y, width, height
+
+
+def label_name(detection: Any) -> tuple[str, bool]:
+    """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
+    with expected_fields(DETECTIONS, "a label"):
+        text = _class_text(detection, "") if detection.results else "without a class"
+    prefix, _, rest = text.partition(":")
+    return (rest or prefix, True) if prefix == IGNORE else (text, False)
+
+
+def _class_text(detection: Any, where: str) -> str:
+    if not detection.results:
+        raise InputError(f"{where}: a label has no class (empty results): correct the labels")
+    # before Humble a result is its own hypothesis
+    hypotheses = [getattr(result, "hypothesis", result) for result in detection.results]
+    best = max(hypotheses, key=lambda hypothesis: float(hypothesis.score))
+    return str(best.class_id if hasattr(best, "class_id") else best.id)
+
+
+def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) -> None:
+    """InputError for a target that is no class, which would be told of every label else."""
+    for word, target in class_map.items():
+        name = target.removeprefix(f"{IGNORE}:")
+        if name not in (*class_names, IGNORE, BACKGROUND) and not (name.isascii() and name.isdigit()):
+            raise InputError(
+                f"--class-map {shlex.quote(word)}={shlex.quote(target)}: '{target}' is none of the classes "
+                f"{', '.join(class_names)}: give one of them, {IGNORE} or {BACKGROUND}"
+            )
+
+
+def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str], where: str) -> list[tuple[int, bool]]:
+    """(class index, ignore) pairs: one, or one for every class where a region counts for none; none of background."""
+    mapped = class_map.get(text, text)
+    if mapped == BACKGROUND:
+        return []
+    if mapped == IGNORE:
+        return [(index, True) for index in range(len(class_names))]
+    prefix, colon, rest = mapped.partition(":")
+    ignore = bool(colon) and prefix == IGNORE
+    name = class_map.get(rest, rest) if ignore else mapped
+    if name == BACKGROUND:
+        return []
+    if name in class_names:
+        return [(list(class_names).index(name), ignore)]
+    if name.isascii() and name.isdigit() and int(name) < len(class_names):
+        return [(int(name), ignore)]
+    word = shlex.quote(rest if ignore else text)
+    raise InputError(
+        f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it to one of them, to {IGNORE} "
+        f"or to {BACKGROUND}, such as --class-map {word}={IGNORE}"
+    )
+
+
+def frame_info_message(info: FrameInfo, stamp_ns: int, frame_id: str) -> Any:
+    """A diagnostic_msgs/DiagnosticArray with what is known of a frame."""
+    types = typestore().types
+    values = {
+        "name": info.name,
+        "light": info.light,
+        "scene": info.scene,
+        "labelled": None if info.labelled is None else ",".join(info.labelled),
+    }
+    status = types["diagnostic_msgs/msg/DiagnosticStatus"](
+        level=0,
+        name=_STATUS_NAME,
+        message="",
+        hardware_id="",
+        values=[
+            types["diagnostic_msgs/msg/KeyValue"](key=key, value=value)
+            for key, value in values.items()
+            if value is not None
+        ],
+    )
+    return types["diagnostic_msgs/msg/DiagnosticArray"](header=header(stamp_ns, frame_id), status=[status])
+
+
+def frame_info_from_message(message: Any) -> FrameInfo:
+    """What a DiagnosticArray of `frame_info_message` says; other statuses say nothing."""
+    with expected_fields(FRAME_INFO, "frame_info"):
+        statuses = [status for status in message.status if status.name == _STATUS_NAME]
+        values = {value.key: value.value for status in statuses for value in status.values}
+    labelled = values.get("labelled")
+    return FrameInfo(
+        values.get("name"),
+        values.get("light"),
+        values.get("scene"),
+        None if labelled is None else tuple(name for name in labelled.split(",") if name),
+    )

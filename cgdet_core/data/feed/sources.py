@@ -1,0 +1,262 @@
+"""The frames that a recipe trains on, of several sets and bags; and those that it holds out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
+from cgdet_core.data.feed.bag_source import BagSource, open_bag_source
+from cgdet_core.data.feed.frame_store import FrameStore
+from cgdet_core.data.feed.sampling import in_classes, restrict_to
+from cgdet_core.data.registration.pairs import encode_png
+from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
+from cgdet_core.data.sets.held_out import split_held_out
+from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
+from cgdet_core.errors import InputError
+from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
+from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
+
+
+@dataclass(frozen=True)
+class CachedFrame:
+    """A raw grey frame with the tone limits of the whole of it, and its RGB where the recipe uses any."""
+
+    grey: ImageArray
+    limits: ToneLimits
+    truth: GroundTruth
+    rgb: RgbPartner | None = None
+
+    def __post_init__(self) -> None:
+        if self.rgb is not None and self.rgb.height_width_px != self.grey.shape:
+            raise ValueError(f"RGB of {self.rgb.height_width_px} pixels beside a frame of {self.grey.shape}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One set, read. oddities: what is odd about it and yet no error, a line each."""
+
+    name: str
+    weight: float
+    frames: tuple[CachedFrame, ...]
+    polarity_free: bool
+    oddities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """One source, looked through but not read: its records for training and those held out."""
+
+    config: SourceConfig
+    coco: CocoSet
+    held_out: tuple[CocoRecord, ...]
+    bag: BagSource | None
+
+
+def load_sources(
+    recipe: Recipe, folder: Path, progress: bool = True, cache_folder: Path | None = None
+) -> tuple[list[Source], CocoSet | None]:
+    """All training frames of a recipe, and the frames it holds out for validation, if any.
+
+    Relative paths of the recipe are taken from `folder`. cache_folder: where frames beyond train.cache_mb lie; None:
+    all stay in memory. Frames without labels take no part. RGB is read only where the recipe uses it; InputError where
+    it does and there is none.
+    """
+    if not recipe.sources and not recipe.synthetic.frames:
+        raise InputError("the recipe names no training data: give it sources or synthetic.frames")
+    sets = [_open(config, folder, recipe) for config in recipe.sources]
+    if recipe.uses_rgb:
+        _check_rgb(sets, recipe.synthetic)
+    store = FrameStore(cache_folder, recipe.train.cache_mb)
+    sources: list[Source] = []
+    held_out: list[CocoRecord] = []
+    for opened in sets:
+        config, count = opened.config, len(opened.coco)
+        if opened.bag is None:
+            held_out += opened.held_out
+            pairs = _pairs(opened.coco, config, recipe)
+        else:
+            pairs = _streamed(opened.bag, opened, recipe, held_out, store)
+        frames = _cache(pairs, count, config.path, recipe, progress, store)
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.oddities))
+    if recipe.synthetic.frames:
+        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, store)
+        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
+    if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
+        sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
+    if held_out and not any((~record.truth.ignore).any() for record in held_out):
+        raise InputError(
+            f"the {len(held_out)} frames that hold_out_fold holds out show no object, so nothing can be measured: "
+            "choose another fold"
+        )
+    validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+    return sources, validation
+
+
+def load_held_out(recipe: Recipe, folder: Path) -> CocoSet | None:
+    """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out.
+
+    A bag is read through for them, and they stay in memory, without their RGB.
+    """
+    held_out: list[CocoRecord] = []
+    for config in recipe.sources:
+        if config.hold_out_fold is None:
+            continue
+        opened = _open(config, folder, recipe)
+        if opened.bag is None:
+            held_out += opened.held_out
+            continue
+        held = {record.image_id: replace(record, rgb_path=None) for record in opened.held_out}
+        held_out += [record for record, _ in opened.bag.stream(held, False)]
+    return CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+
+
+def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
+    names, bag = recipe.model.class_names, None
+    if config.is_bag:
+        _existing(folder, config.path)
+        bag = open_bag_source(config, folder, names, recipe.uses_rgb and config.rgb != "none")
+        coco = bag.records(names)
+    else:
+        coco = load_coco(_existing(folder, config.path), names, config.class_map)
+        labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
+        coco = replace(coco, records=tuple(labelled)) if labelled else coco
+    if config.labelled_classes is not None:
+        coco = restrict_to(coco, config.labelled_classes)
+    if config.hold_out_fold is None:
+        return _Opened(config, coco, (), bag)
+    split = split_held_out(coco.records, config.hold_out_fold)
+    if not split.training or not split.held_out:
+        raise InputError(
+            f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
+            f"{len(split.held_out)} to validate, for they are {split.words()}: choose another fold, name each image's "
+            "scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
+        )
+    oddities = coco.oddities + ((f"{coco.path}: {split.odd}",) if split.odd else ())
+    return _Opened(config, replace(coco, records=split.training, oddities=oddities), split.held_out, bag)
+
+
+def _existing(folder: Path, path: str) -> Path:
+    if not (folder / path).exists():
+        raise InputError(
+            f"{folder / path}: there is no such file or folder: the recipe's sources are looked for in the folder that "
+            f"--data names ({folder}); a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
+        )
+    return folder / path
+
+
+def _check_rgb(sets: Sequence[_Opened], synthetic: SyntheticSourceConfig) -> None:
+    found = bool(synthetic.frames and synthetic.rgb)
+    for opened in sets:
+        config, coco = opened.config, opened.coco
+        found = found or _sees_own(config) or (config.rgb != "none" and _named(coco))
+        if config.rgb == "partner" and not _named(coco):
+            raise InputError(
+                f"{coco.path}: the source's rgb is partner, but no training frame "
+                f"{'has an RGB frame beside it' if config.is_bag else 'names an rgb_file_name'}: name them, or choose "
+                "rgb: none"
+            )
+    if not found:
+        names = [opened.config.path for opened in sets] + ["synthetic"] * bool(synthetic.frames)
+        raise InputError(
+            f"guidance needs RGB, and none of the sources {', '.join(names)} holds any: give one with registered RGB "
+            "(rgb_file_name) or with grey_rgb, or set guidance.weight and the weights of injection to 0"
+        )
+
+
+def _sees_own(config: SourceConfig) -> bool:
+    return config.rgb == "own" or (config.rgb == "auto" and config.grey_rgb)
+
+
+def _named(coco: CocoSet) -> bool:
+    return any(record.rgb_path is not None for record in coco.records)
+
+
+def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    masks: dict[tuple[Path, tuple[int, int]], BoolArray | None] = {}
+    for index, record in enumerate(coco.records):
+        sample = coco.sample(index)
+        path = None
+        if recipe.uses_rgb and config.rgb != "none":
+            path = record.path if _sees_own(config) else coco.rgb_path(index)
+        if path is None:
+            yield sample, None
+            continue
+        mask = None if _sees_own(config) else record.rgb_valid_path
+        if mask is not None and (mask, record.height_width_px) not in masks:
+            masks[mask, record.height_width_px] = read_valid(mask, record.height_width_px)
+        valid = None if mask is None else masks[mask, record.height_width_px]
+        yield sample, read_partner(path, record.path, record.height_width_px, valid)
+
+
+def _streamed(
+    bag: BagSource, opened: _Opened, recipe: Recipe, held_out: list[CocoRecord], store: FrameStore
+) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    """The training frames of a bag; those held out are appended to `held_out` as they come by."""
+    held = {record.image_id: record for record in opened.held_out}
+    training = {record.image_id: record for record in opened.coco.records}
+    own = _sees_own(opened.config)
+    for record, partner in bag.stream(held | training, recipe.uses_rgb and opened.config.rgb != "none" and not own):
+        assert record.pixels is not None
+        if record.image_id in held:
+            held_out.append(replace(record, pixels=store.keep(record.pixels)))
+            continue
+        if recipe.uses_rgb and own:
+            data = encode_png(record.pixels)
+            partner = RgbPartner(data, Path(record.file_name), record.height_width_px)
+        yield Sample(record.file_name, Frame(record.pixels), record.truth), partner
+
+
+def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+    from cgdet_core.data.synthetic.scenes import synthetic_training_sample
+
+    names = recipe.model.class_names
+    if not set(names) & set(CLASS_NAMES):
+        raise InputError(
+            f"rendered frames show {', '.join(CLASS_NAMES)}, none of the classes {', '.join(names)}: "
+            "set synthetic.frames=0"
+        )
+    for index in range(recipe.synthetic.frames):
+        sample = synthetic_training_sample(recipe.synthetic.seed, index)
+        if sample.truth is not None:
+            sample = replace(sample, truth=in_classes(sample.truth, CLASS_NAMES, names))
+        shown = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
+        yield sample, None if shown is None else rendered_partner(shown, sample.name)
+
+
+def _cache(
+    pairs: Iterable[tuple[Sample, RgbPartner | None]],
+    count: int,
+    name: str,
+    recipe: Recipe,
+    progress: bool,
+    store: FrameStore,
+) -> tuple[CachedFrame, ...]:
+    frames = []
+    for sample, partner in tqdm(
+        pairs, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
+    ):
+        if sample.truth is None:
+            raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
+        grey = np.ascontiguousarray(to_grey(sample.frame.image))
+        limits = tone_limits(grey, recipe.thermal)
+        if partner is not None:
+            partner = replace(partner, encoded=store.keep(partner.encoded))
+        frames.append(CachedFrame(store.keep(grey), limits, sample.truth, partner))
+    return tuple(frames)
+
+
+def _with_shuffled_rgb(source: Source, number: int, seed: int) -> Source:
+    partners = shuffled([frame.rgb for frame in source.frames], source.name, number, seed)
+    frames = (replace(frame, rgb=partner) for frame, partner in zip(source.frames, partners, strict=True))
+    return replace(source, frames=tuple(frames))
+
+
+def progress_interval_s() -> float:
+    """How often a progress bar is drawn: seldom where it goes into a log and every drawing stays."""
+    return 0.1 if sys.stderr.isatty() else 30.0

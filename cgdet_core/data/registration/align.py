@@ -1,0 +1,159 @@
+"""The homography from an RGB view to a thermal one, from pairs of pictures: searched coarsely, then block by block.
+
+Of each block of the thermal frame the shift is measured that lets the edges of both pictures meet best, over all pairs
+at once, since the cameras do not move against each other; the homography that gives these shifts is fitted robustly,
+and all again on finer pictures. How far two halves of the pairs disagree is the figure to trust it by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import RegisterConfig
+from cgdet_core.data.registration.align_blocks import block_surfaces, fit_flow, peaks
+from cgdet_core.data.registration.align_search import search
+from cgdet_core.data.registration.edge_field import EdgeField, edge_field, resized
+
+Matrix = NDArray[np.float64]
+Grey = NDArray[np.float32]
+
+# width in pixels, reach, freedom (4: similarity, 6: affine, 8: homography), rounds; the tilt is looked for while the
+# reach still covers what it moves
+_LEVELS = ((112, 5, 4, 3), (224, 4, 6, 2), (224, 4, 8, 4), (448, 2, 8, 3))
+_FINEST = (448, 2, 8, 2)
+_COARSE_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """homography: float64 [3, 3], RGB pixel -> thermal pixel, (0, 0) the outer corner of the first pixel.
+
+    score: correlation of the two edge fields where both views are, -1 to 1. contrast: 1 less the score a few pixels
+    off over that score; near 0 the place is a guess. spread_px: mean distance of the thermal frame's corners between
+    the homographies of two halves of the pairs.
+    """
+
+    homography: Matrix
+    score: float
+    contrast: float
+    spread_px: float
+
+
+def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignment:
+    """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
+    few = pairs[:: max(1, len(pairs) // _COARSE_PAIRS)]
+    # what looks best before tilt is let in need not be best with it
+    refined = [_refine(few, candidate.homography, _LEVELS[:-1]) for candidate in search(few, config)]
+    middle = _Level(few, _LEVELS[-2][0])
+    homography = refine_from(pairs, max(refined, key=middle.score))
+    halves = [_refine(pairs[half::2], homography, (_FINEST,)) for half in (0, 1)]
+    thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
+    level = _Level(pairs, _LEVELS[-1][0])
+    score = level.score(homography)
+    around = [level.score(_moved(homography, 8 * np.cos(turn), 8 * np.sin(turn))) for turn in np.arange(8) * np.pi / 4]
+    return Alignment(
+        homography,
+        score=score,
+        contrast=1 - max(0.0, max(around)) / score if score > 0 else 0.0,
+        spread_px=corner_distance_px(halves[0], halves[1], thermal_px),
+    )
+
+
+def refine_from(pairs: Sequence[tuple[Grey, Grey]], homography: Matrix) -> Matrix:
+    """float64 [3, 3]: the homography that `align` ends at where its search gives this one."""
+    return _refine(pairs, homography, _LEVELS[1:])
+
+
+def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: tuple[int, int]) -> float:
+    """How far apart two homographies bring what lies at a thermal frame's corners: the mean of four, thermal pixels.
+
+    Of each corner the RGB place by `second` is mapped by `first`. Infinite where that place lies behind the camera.
+    """
+    height, width = thermal_height_width_px
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64)
+    mapped = corners @ np.linalg.inv(second).T @ first.T
+    if (mapped[:, 2] <= 1e-9).any():
+        return float("inf")
+    return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
+
+
+def _moved(homography: Matrix, right_px: float, down_px: float) -> Matrix:
+    return np.asarray(np.array([[1, 0, right_px], [0, 1, down_px], [0, 0, 1]]) @ homography, np.float64)
+
+
+def _refine(
+    pairs: Sequence[tuple[Grey, Grey]], homography: Matrix, levels: Sequence[tuple[int, int, int, int]]
+) -> Matrix:
+    for width_px, reach_px, freedom, rounds in levels:
+        level = _Level(pairs, width_px)
+        for _ in range(rounds):
+            correction = level.correction(homography, reach_px, freedom)
+            homography = correction @ homography
+    return homography
+
+
+class _Level:
+    """The pairs at one width of the thermal picture, never enlarged."""
+
+    def __init__(self, pairs: Sequence[tuple[Grey, Grey]], width_px: int) -> None:
+        height, width = pairs[0][0].shape
+        shrink = min(1.0, width_px / width)
+        self._size = (round(height * shrink), round(width * shrink))
+        self._to_level = np.diag([self._size[1] / width, self._size[0] / height, 1.0])
+        self._rgbs = [rgb for _, rgb in pairs]
+        self._ours = [edge_field(resized(thermal, self._size)) for thermal, _ in pairs]
+        self._shrunk: dict[tuple[int, int], list[Grey]] = {}
+
+    def _theirs(self, homography: Matrix) -> tuple[list[EdgeField], NDArray[np.float32]]:
+        """The RGB pictures' fields in the thermal frame at this level, and 1 where they are valid."""
+        rgb_height, rgb_width = self._rgbs[0].shape
+        to_level = self._to_level @ homography
+        middle = (rgb_width / 2, rgb_height / 2)
+        scale = _scale_at(to_level, middle)
+        shrunk_px = (rgb_height, rgb_width)
+        if scale < 0.75:
+            # to multiples of a tenth of an octave, so that the rounds share the pictures
+            scale = 2 ** (round(10 * np.log2(scale)) / 10)
+            shrunk_px = (max(8, round(rgb_height * scale)), max(8, round(rgb_width * scale)))
+        if shrunk_px not in self._shrunk:
+            self._shrunk[shrunk_px] = [resized(rgb, shrunk_px) for rgb in self._rgbs]
+        to_level = to_level @ np.diag([rgb_width / shrunk_px[1], rgb_height / shrunk_px[0], 1.0])
+        shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        centres = np.linalg.inv(shift) @ to_level @ shift
+        size = (self._size[1], self._size[0])
+        valid = cv2.warpPerspective(np.ones(shrunk_px, np.float32), centres, size, flags=cv2.INTER_NEAREST)
+        valid = cv2.erode(valid, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
+        fields = []
+        for rgb in self._shrunk[shrunk_px]:
+            laid = cv2.warpPerspective(rgb, centres, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            fields.append(np.asarray(edge_field(np.asarray(laid, np.float32)) * valid, np.complex64))
+        return fields, np.asarray(valid, np.float32)
+
+    def score(self, homography: Matrix) -> float:
+        """Correlation of the fields where both views are; 0 where they share less than a quarter of the frame."""
+        theirs, valid = self._theirs(homography)
+        if valid.mean() < 0.25:
+            return 0.0
+        product = sum(float(np.vdot(there, here).real) for here, there in zip(self._ours, theirs, strict=True))
+        ours = sum(float((np.abs(here * valid) ** 2).sum()) for here in self._ours)
+        energy = sum(float((np.abs(there) ** 2).sum()) for there in theirs)
+        return float(product / max(1e-9, (ours * energy) ** 0.5))
+
+    def correction(self, homography: Matrix, reach_px: int, freedom: int) -> Matrix:
+        """float64 [3, 3], thermal pixel -> thermal pixel, to be applied after the homography."""
+        theirs, _ = self._theirs(homography)
+        surface = block_surfaces(self._ours, theirs, reach_px)
+        points, shifts, certainty = peaks(surface, self._size, reach_px)
+        flow = fit_flow(points, shifts, certainty, self._size, freedom)
+        return np.asarray(np.linalg.inv(self._to_level) @ flow @ self._to_level, np.float64)
+
+
+def _scale_at(homography: Matrix, point: tuple[float, float]) -> float:
+    x, y, depth = homography @ (*point, 1)
+    jacobian = (homography[:2, :2] - np.outer((x / depth, y / depth), homography[2, :2])) / depth
+    return float(np.sqrt(abs(np.linalg.det(jacobian))))

@@ -1,0 +1,215 @@
+"""By how much two cameras' clocks differ, from what both see move; refused where the motion does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import RegisterConfig
+from cgdet_core.data.bags.types import NANOSECONDS
+from cgdet_core.data.registration.motion import CHANNELS, Motion
+from cgdet_core.errors import InputError
+
+_PARTS = 8
+_FINE_STEP_S = 0.001
+# short windows tell offsets apart; but they hold one interval or parts of two, by their phase, and what is cut in two
+# is less noisy, which draws the offset to where both streams' frames lie between each other: long ones refine it
+_WINDOW_PERIODS, _REFINING_PERIODS = 1.5, 3.0
+_LEAST_WINDOWS = 20
+_LEAST_SHARE = 0.5  # of the thermal windows: over a short stretch anything correlates
+_BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
+_REMEDY = "give a stretch in which the camera turns or shakes (--start, --seconds), or the offset itself (--offset)"
+
+
+@dataclass(frozen=True)
+class ClockOffset:
+    """offset_ns: added to an RGB stamp gives the thermal clock.
+
+    spread_ms: its standard error, by leaving out one of eight parts of the time after another. correlation: of the
+    motion channel that agrees best, at the offset. confidence: 1 less the agreement at the best other offset over
+    that at this one; 1 is beyond doubt, 0 a guess.
+    """
+
+    offset_ns: int
+    spread_ms: float
+    correlation: float
+    confidence: float
+    channel: str
+
+
+class _Agreement:
+    """How well two motions agree at an offset of RGB time, on a common grid of windows."""
+
+    def __init__(self, thermal: Motion, rgb: Motion, origin_s: float, window_periods: float) -> None:
+        # origin_s: rgb.origin on the thermal origin's scale, the starting guess included
+        self.window_s = window_periods * max(_period_s(thermal), _period_s(rgb))
+        first, last = thermal.begin_s[0], thermal.end_s[-1]
+        self._grid = np.arange(first, last - self.window_s, self.window_s / 3)
+        self._ours = _Integral(thermal).means(self._grid, self.window_s)
+        self._rgb = _Integral(rgb)
+        self._origin_s = origin_s
+        self._enough = np.maximum(_LEAST_WINDOWS, _LEAST_SHARE * np.isfinite(self._ours).sum(0))
+        self.parts = np.arange(len(self._grid)) * _PARTS // max(1, len(self._grid))
+
+    def correlations(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """float64 [5]: of every channel over the windows that both have; 0 where there are too few."""
+        theirs = self._rgb.means(self._grid - offset_s - self._origin_s, self.window_s)
+        both = np.isfinite(self._ours) & np.isfinite(theirs)
+        if keep is not None:
+            both &= keep[:, None]
+        count = both.sum(0)
+        parts = []
+        for values in (self._ours, theirs):
+            known = np.where(both, values, 0.0)
+            parts.append(np.where(both, known - known.sum(0) / count.clip(1), 0.0))
+        energy = np.sqrt((parts[0] ** 2).sum(0) * (parts[1] ** 2).sum(0))
+        enough = (count >= self._enough) & (energy > 1e-12 * count)
+        return np.asarray(np.where(enough, (parts[0] * parts[1]).sum(0) / energy.clip(1e-30), 0.0), np.float64)
+
+    def score(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> float:
+        """What the channels say together, in nats per window; those that run against each other say nothing."""
+        correlations = self.correlations(offset_s, keep).clip(0, 1 - 1e-9)
+        return float(-0.5 * np.log(1 - correlations**2).sum())
+
+
+class _Integral:
+    """A motion's rates, summed up over time: whatever a camera's pace, a window of time holds the same motion."""
+
+    def __init__(self, motion: Motion) -> None:
+        rates = _calmed(motion.rates)
+        order = np.argsort(motion.begin_s, kind="stable")
+        begin, end, rates = motion.begin_s[order], motion.end_s[order], rates[order]
+        known = np.isfinite(rates)
+        span = (end - begin)[:, None]
+        self._edges = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))
+        self._sums = np.stack([_steps(np.where(known, rates, 0.0) * span), _steps(known * span)])
+
+    def means(self, begin_s: NDArray[np.float64], width_s: float) -> NDArray[np.float64]:
+        """float64 [M, 5]: the mean rates in windows [begin, begin + width]; nan where intervals are missing."""
+        moved, covered = self._at(begin_s + width_s) - self._at(begin_s)
+        return np.asarray(np.where(covered > 0.98 * width_s, moved / width_s, np.nan), np.float64)
+
+    def _at(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        place = np.searchsorted(self._edges, time_s, side="right").clip(1, len(self._edges) - 1)
+        low, high = self._edges[place - 1], self._edges[place]
+        share = ((time_s - low) / np.maximum(high - low, 1e-12)).clip(0, 1)[:, None]
+        return np.asarray(self._sums[:, place - 1] * (1 - share) + self._sums[:, place] * share, np.float64)
+
+
+def _steps(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [2 N, 5]: the sum up to each interval's begin and to its end."""
+    sums = np.cumsum(amounts, axis=0)
+    return np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1])
+
+
+def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With what lies beyond six median deviations drawn in: one jolt must not decide."""
+    calmed = rates.copy()
+    for channel in range(rates.shape[1]):
+        values = rates[:, channel][np.isfinite(rates[:, channel])]
+        if len(values):
+            middle = float(np.median(values))
+            limit = 6 * 1.4826 * float(np.median(np.abs(values - middle)))
+            if limit > 0:
+                calmed[:, channel] = rates[:, channel].clip(middle - limit, middle + limit)
+    return calmed
+
+
+def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_ns: int = 0) -> ClockOffset:
+    """The offset within config.max_offset_s of `guess_ns`; InputError where it cannot be told.
+
+    Of every lag the five motion channels are correlated over the windows that both streams cover; the best lag is
+    refined to a millisecond, and by a parabola beyond.
+    """
+    for name, motion in (("thermal", thermal), ("RGB", rgb)):
+        if len(motion.begin_s) < config.min_intervals:
+            raise InputError(
+                f"the {name} stream has {len(motion.begin_s)} intervals between frames, {config.min_intervals} are "
+                "needed to tell the clocks' offset: give a longer bag, or the offset itself (--offset)"
+            )
+    origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
+    shared_s = min(thermal.end_s[-1], rgb.end_s[-1] + origin_s) - max(thermal.begin_s[0], rgb.begin_s[0] + origin_s)
+    if shared_s <= 0:
+        raise InputError(
+            f"the two streams share no time, {-shared_s:.1f} s lie between them: give the clocks' offset (--offset), "
+            "or another bag"
+        )
+    agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
+    step_s = agreement.window_s / 3
+    half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
+    lags = np.arange(-half, half + 1) * step_s
+    scores = np.array([agreement.score(lag) for lag in lags])
+    best = int(scores.argmax())
+    correlation = agreement.correlations(lags[best]).max()
+    if correlation < config.min_correlation:
+        raise InputError(
+            f"the clocks' offset cannot be told: the two streams' motion agrees by {correlation:.2f} at best, "
+            f"{config.min_correlation} is needed (little motion, or none that both see): {_REMEDY}"
+        )
+    low, high = _lobe(scores, best)
+    others = np.concatenate([scores[:low], scores[high + 1 :]])
+    confidence = float(1 - others.max(initial=0.0) / scores[best])
+    if confidence < config.min_confidence:
+        raise InputError(
+            f"the clocks' offset cannot be told: {1000 * lags[best]:.0f} ms is hardly better than others, confidence "
+            f"{confidence:.2f} of the {config.min_confidence} that is needed (motion repeats itself, or there is "
+            f"little): {_REMEDY}"
+        )
+    agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
+    offset_s = _refined(agreement, lags[best], step_s, None)
+    without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
+    spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
+    period_s = max(_period_s(thermal), _period_s(rgb))
+    if spread_s > period_s / 2:
+        raise InputError(
+            f"the clocks' offset cannot be told: parts of the bag differ by {1000 * spread_s:.0f} ms over it, a frame "
+            f"lasts {1000 * period_s:.0f} ms (little motion, or clocks that drift apart): {_REMEDY}"
+        )
+    if abs(lags[best]) > config.max_offset_s:
+        raise InputError(
+            f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
+            f"(max_offset_s={config.max_offset_s:g}): give a wider search, or the offset itself (--offset)"
+        )
+    correlations = agreement.correlations(offset_s)
+    return ClockOffset(
+        offset_ns=guess_ns + round(offset_s * NANOSECONDS),
+        spread_ms=1000 * spread_s,
+        correlation=float(correlations.max()),
+        confidence=confidence,
+        channel=CHANNELS[int(correlations.argmax())],
+    )
+
+
+def _period_s(motion: Motion) -> float:
+    return float(np.median(motion.end_s - motion.begin_s))
+
+
+def _lobe(scores: NDArray[np.float64], best: int) -> tuple[int, int]:
+    """First and last place of the peak: down on both sides until less than a fifth is left, or it rises again."""
+    low = high = best
+    smooth = np.convolve(np.pad(scores, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    while low > 0 and (smooth[low - 1] <= smooth[low] or abs(low - best) <= 4) and smooth[low] > 0.2 * smooth[best]:
+        low -= 1
+    while (
+        high < len(scores) - 1
+        and (smooth[high + 1] <= smooth[high] or abs(high - best) <= 4)
+        and smooth[high] > 0.2 * smooth[best]
+    ):
+        high += 1
+    return low, high
+
+
+def _refined(agreement: _Agreement, offset_s: float, step_s: float, keep: NDArray[np.bool_] | None) -> float:
+    """The best offset near `offset_s`: over a grid, then a parabola through the top."""
+    for step in (step_s / 6, max(_FINE_STEP_S, step_s / 40)):
+        lags = offset_s + np.arange(-8, 9) * step
+        scores = np.array([agreement.score(lag, keep) for lag in lags])
+        best = int(scores.argmax())
+        offset_s = float(lags[best])
+        if 0 < best < len(lags) - 1:
+            curve = scores[best - 1] - 2 * scores[best] + scores[best + 1]
+            if curve < 0:
+                offset_s += step * 0.5 * (scores[best - 1] - scores[best + 1]) / curve
+    return offset_s

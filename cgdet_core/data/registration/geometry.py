@@ -1,0 +1,166 @@
+"""The homography from an RGB camera to a thermal one by their CameraInfos and how they are mounted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from cgdet_core.config import Settings, read_mapping, settings_from_mapping
+from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.types import CAMERA_INFO
+from cgdet_core.errors import InputError
+
+Matrix = NDArray[np.float64]
+Row = tuple[float, float, float]
+
+_LENSES = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+_GRID = 24
+
+
+@dataclass(frozen=True)
+class Camera:
+    """matrix: float64 [3, 3], pixels counted from the centre of the first, as ROS and OpenCV do. model: plumb_bob,
+    rational_polynomial or equidistant; distortion: float64 [N], empty for a rectified picture."""
+
+    matrix: Matrix
+    distortion: NDArray[np.float64]
+    model: str
+    height_width_px: tuple[int, int]
+
+    def rays(self, points_px: Matrix) -> Matrix:
+        """[N, 2] pixels -> [N, 2]: x / z and y / z of what is seen there."""
+        points = np.asarray(points_px, np.float64).reshape(-1, 1, 2)
+        if not self.distortion.any():
+            return np.asarray((points[:, 0] - self.matrix[:2, 2]) / np.diag(self.matrix)[:2], np.float64)
+        undistort = cv2.fisheye.undistortPoints if self.model == "equidistant" else cv2.undistortPoints
+        return np.asarray(undistort(points, self.matrix, self.distortion)[:, 0], np.float64)
+
+    def pixels(self, rays: Matrix) -> Matrix:
+        """[N, 2] x / z and y / z -> [N, 2] pixels."""
+        if not self.distortion.any():
+            return np.asarray(rays * np.diag(self.matrix)[:2] + self.matrix[:2, 2], np.float64)
+        if self.model == "equidistant":
+            points = cv2.fisheye.distortPoints(rays[:, None], self.matrix, self.distortion)
+        else:
+            ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+            points = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
+        return np.asarray(points[:, 0], np.float64)
+
+
+class Extrinsic(Settings):
+    """How the cameras are mounted: a point in the RGB camera's frame (x right, y down, z ahead, metres) times
+    `rotation` plus `translation_m` is the point in the thermal camera's frame."""
+
+    rotation: tuple[Row, Row, Row] | None = Field(None, description="matrix, rows")
+    rotation_xyzw: tuple[float, float, float, float] | None = Field(None, description="quaternion, in place of it")
+    translation_m: Row = (0.0, 0.0, 0.0)
+    plane_distance_m: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="what lies at this distance ahead of the RGB camera meets exactly; without it, what is far"
+    )
+
+    @model_validator(mode="after")
+    def _one_rotation(self) -> Extrinsic:
+        if (self.rotation is None) == (self.rotation_xyzw is None):
+            raise ValueError("give either rotation (matrix) or rotation_xyzw (quaternion)")
+        matrix = self.rotation_matrix()
+        if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3) or np.linalg.det(matrix) < 0:
+            raise ValueError("the rotation is none: its rows must be of length 1 and at right angles, right-handed")
+        return self
+
+    def rotation_matrix(self) -> Matrix:
+        """float64 [3, 3]."""
+        if self.rotation is not None:
+            return np.array(self.rotation, np.float64)
+        x, y, z, w = self.rotation_xyzw or (0.0, 0.0, 0.0, 1.0)
+        rotation = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        return rotation
+
+
+def load_extrinsic(path: Path) -> Extrinsic:
+    """From a YAML of Extrinsic's keys; InputError names the file and every odd key."""
+    return settings_from_mapping(Extrinsic, read_mapping(path, "rotation and translation_m"), str(path))
+
+
+def camera_of(bag: BagReader, image_topic: str, info_topic: str | None = None) -> Camera:
+    """The camera of an image topic, from the first CameraInfo of `info_topic`, else of camera_info beside it.
+
+    Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError for a
+    topic that is missing or of another type, a camera that is not calibrated, and a lens model that is not known.
+    """
+    words = image_topic.split("/")
+    folder = words[:-2] if words[-1] in ("compressed", "compressedDepth") else words[:-1]
+    topic = info_topic or "/".join([*folder, "camera_info"])
+    if bag.topic(topic).type != CAMERA_INFO or not bag.topics[topic].count:
+        raise InputError(f"{bag.path}: '{topic}' holds no {CAMERA_INFO}: name the topic of {image_topic}'s camera")
+    message: Any = next(iter(bag.messages([topic]))).message
+    with expected_fields(CAMERA_INFO, f"topic '{topic}'"):
+        # ROS 1 writes the fields' names in capitals
+        fields = {name: getattr(message, name, getattr(message, name.upper(), None)) for name in ("k", "d", "p")}
+        model, size = str(message.distortion_model), (int(message.height), int(message.width))
+        binned = max(int(message.binning_x), int(message.binning_y)) > 1 or message.roi.width or message.roi.height
+    where = f"{bag.path}: {topic}"
+    if binned:
+        raise InputError(f"{where}: pictures that are binned or cut to a region are not supported: use whole ones")
+    rectified = any("rect" in word for word in words[len(folder) :])
+    values = np.asarray(fields["p"] if rectified else fields["k"], np.float64)
+    matrix = values.reshape(3, 4)[:, :3] if rectified else values.reshape(3, 3)
+    if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+        raise InputError(f"{where}: the camera is not calibrated (its matrix is zero): calibrate it, or leave this out")
+    distortion = np.zeros(0) if rectified else np.asarray(fields["d"], np.float64).reshape(-1)
+    if distortion.any() and len(distortion) not in _LENSES.get(model, ()):
+        raise InputError(
+            f"{where}: lens model '{model[:40]}' with {len(distortion)} coefficients is not known: "
+            f"give one of {', '.join(_LENSES)}, or rectified images"
+        )
+    return Camera(matrix, distortion, model, size)
+
+
+def homography_between(thermal: Camera, rgb: Camera, extrinsic: Extrinsic) -> tuple[Matrix, float]:
+    """RGB pixel -> thermal pixel, (0, 0) the outer corner; and how far lenses bend away from it, thermal pixels.
+
+    K_t (R + t n^T / d) K_r^-1 with n along the RGB camera's axis (Hartley and Zisserman, section 13.1); without a
+    distance the infinite homography K_t R K_r^-1. A homography cannot hold lens distortion: where a camera has some,
+    the homography that is nearest to the true mapping is fitted over what both see, and the second value is the mean
+    distance that is left; 0 without distortion. InputError where the views do not meet.
+    """
+    turned = extrinsic.rotation_matrix()
+    if extrinsic.plane_distance_m is not None:
+        turned = turned + np.outer(extrinsic.translation_m, (0, 0, 1 / extrinsic.plane_distance_m))
+    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    exact = shift @ thermal.matrix @ turned @ np.linalg.inv(rgb.matrix) @ np.linalg.inv(shift)
+
+    height, width = thermal.height_width_px
+    grid = np.linspace(0.02, 0.98, _GRID)
+    frame_px = np.stack(np.meshgrid(grid * width, grid * height), axis=2).reshape(-1, 2)
+    rays = thermal.rays(frame_px - 0.5)
+    back = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ np.linalg.inv(turned).T
+    ahead = back[:, 2] > 1e-6
+    rgb_px = np.full((len(rays), 2), np.nan)
+    rgb_px[ahead] = rgb.pixels(np.ascontiguousarray(back[ahead, :2] / back[ahead, 2:])) + 0.5
+    rgb_height, rgb_width = rgb.height_width_px
+    with np.errstate(invalid="ignore"):
+        seen = ((rgb_px >= 0) & (rgb_px <= (rgb_width, rgb_height))).all(1)
+    if seen.sum() < 16:
+        raise InputError(
+            "the two cameras hardly see the same place by their CameraInfos and the extrinsic: check the extrinsic's "
+            "direction (RGB to thermal) and its axes (x right, y down, z ahead)"
+        )
+    if not (thermal.distortion.any() or rgb.distortion.any()):
+        return np.asarray(exact, np.float64), 0.0
+    fitted, _ = cv2.findHomography(rgb_px[seen], frame_px[seen], 0)
+    mapped = cv2.perspectiveTransform(rgb_px[seen][None], fitted)[0]
+    left_px = float(np.linalg.norm(mapped - frame_px[seen], axis=1).mean())
+    return np.asarray(fitted, np.float64), left_px

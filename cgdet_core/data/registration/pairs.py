@@ -1,0 +1,205 @@
+"""A bag's thermal frames, each with the RGB frame that belongs to it, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw_images
+from cgdet_core.data.bags.pairing import Pairs, pair_stamps
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic, find_rgb_topic
+from cgdet_core.data.bags.write import encode_jpeg
+from cgdet_core.data.registration.homography import Registration, identity_registration
+from cgdet_core.errors import InputError
+from cgdet_core.types import BoolArray, Frame, ImageArray
+
+REGISTERED_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class PairedFrame:
+    """number: place in the bag's thermal topic, from 0; rgb: None for a frame without a partner."""
+
+    number: int
+    thermal: RawImage
+    rgb: RawImage | None
+
+    @property
+    def stamp_ns(self) -> int:
+        return self.thermal.stamp_ns
+
+
+@dataclass(frozen=True)
+class RegisteredRgb:
+    """suffix: .jpg or .png; encoded: uint8 [N], a picture file of the thermal frame's size."""
+
+    suffix: str
+    encoded: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PairedBag:
+    """A bag looked through once: which topics, how many thermal frames, which RGB frame belongs to each.
+
+    every: only each so-many-th thermal frame is taken; limit: at most so many of those, None: all. rgb_of: place of a
+    thermal frame -> place of its RGB frame. registration and pairs: None where the bag is read without RGB.
+    valid: bool [H, W], where registered RGB shows what the thermal frame shows; None: everywhere.
+    """
+
+    path: Path
+    thermal_topic: str
+    rgb_topic: str | None
+    thermal_stamps_ns: tuple[int, ...]
+    registration: Registration | None
+    pairs: Pairs | None
+    valid: BoolArray | None
+    every: int
+    limit: int | None
+
+    def __len__(self) -> int:
+        count = -(-len(self.thermal_stamps_ns) // self.every)
+        return count if self.limit is None else min(count, self.limit)
+
+    def taken(self, number: int) -> bool:
+        """Whether thermal frame `number` is one of those that `frames` gives."""
+        return number % self.every == 0 and number // self.every < len(self)
+
+    def frames(self) -> Iterator[PairedFrame]:
+        """The thermal frames that are taken, in the order in which they were recorded.
+
+        Nothing is decoded, and of the RGB frames no more is held than lies between two partners.
+        """
+        pairs = self.pairs
+        rgb_of = {} if pairs is None else dict(zip(pairs.thermal_index, pairs.rgb_index, strict=True))
+        rgb_of = {thermal: rgb for thermal, rgb in rgb_of.items() if self.taken(thermal)}
+        wanted = set(rgb_of.values())
+        held: dict[int, RawImage] = {}
+        with BagReader(self.path) as thermal_bag, BagReader(self.path) as rgb_bag:
+            rgb_images = enumerate(raw_images(rgb_bag, self.rgb_topic)) if self.rgb_topic and wanted else iter(())
+            given = 0
+            for number, thermal in enumerate(raw_images(thermal_bag, self.thermal_topic)):
+                if not self.taken(number):
+                    continue
+                partner = rgb_of.get(number)
+                while partner is not None and partner not in held:
+                    place, image = next(rgb_images)
+                    if place in wanted:
+                        held[place] = image
+                yield PairedFrame(number, thermal, None if partner is None else held.pop(partner))
+                given += 1
+                if given == len(self):
+                    return
+
+    def thermal_frame(self, frame: PairedFrame) -> Frame:
+        """Decoded; InputError names bag, topic and stamp of a malformed one, or one of another size than registered."""
+        decoded = decode_frame(frame.thermal, self.path)
+        if self.registration is not None and decoded.height_width_px != self.registration.thermal_height_width_px:
+            height, width = self.registration.thermal_height_width_px
+            raise InputError(
+                f"{self.path}: {self.thermal_topic}, image of stamp {frame.stamp_ns} ns: is "
+                f"{decoded.height_width_px[1]}x{decoded.height_width_px[0]} pixels, the registration is of "
+                f"{width}x{height}: register again"
+            )
+        return decoded
+
+    def rgb_pixels(self, frame: PairedFrame) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] as the RGB camera gave it; InputError for a malformed, grey or otherwise sized picture."""
+        assert frame.rgb is not None
+        assert self.registration is not None
+        pixels = decode_frame(frame.rgb, self.path).image
+        where = f"{self.path}: {self.rgb_topic}, image of stamp {frame.rgb.stamp_ns} ns"
+        if pixels.ndim != 3:
+            raise InputError(f"{where}: is not in colour: name the RGB camera's topic (rgb_topic)")
+        if pixels.shape[:2] != self.registration.rgb_height_width_px:
+            height, width = self.registration.rgb_height_width_px
+            raise InputError(
+                f"{where}: is {pixels.shape[1]}x{pixels.shape[0]} pixels, the registration is of {width}x{height}: "
+                "register again"
+            )
+        return np.asarray(pixels, np.uint8)
+
+    def registered_rgb(self, frame: PairedFrame) -> RegisteredRgb | None:
+        """The partner in the thermal frame, as a picture file; None without a partner.
+
+        Where both cameras' pixels are the same already, the very bytes of a compressed message; else a JPEG.
+        """
+        if frame.rgb is None or self.registration is None:
+            return None
+        pixels = self.rgb_pixels(frame)
+        if self.registration.how == "identity" and frame.rgb.compressed_format is not None:
+            data = np.frombuffer(frame.rgb.data, np.uint8)
+            return RegisteredRgb(".png" if data[:4].tobytes() == b"\x89PNG" else ".jpg", data)
+        if self.registration.how != "identity":
+            pixels, _ = self.registration.warp(pixels)
+        return RegisteredRgb(".jpg", np.frombuffer(encode_jpeg(pixels, REGISTERED_JPEG_QUALITY), np.uint8))
+
+
+def open_paired(
+    path: Path,
+    thermal_topic: str | None = None,
+    rgb_topic: str | None = None,
+    registration: Registration | None = None,
+    with_rgb: bool = True,
+    every: int = 1,
+    limit: int | None = None,
+) -> PairedBag:
+    """Look through the header stamps of a bag and pair its frames.
+
+    Topics: named, or the most thermal-looking and the only colour one. registration: None takes the two pictures for
+    registered and the clocks for one; with_rgb: False leaves RGB out; a bag without an RGB topic has none.
+    InputError for a bag that cannot be read, topics that are not there or not clear, and pictures of different sizes
+    without a registration.
+    """
+    if every < 1 or (limit is not None and limit < 1):
+        raise InputError(f"every {every} and limit {limit} leave no frame: give 1 or more")
+    with BagReader(path) as bag:
+        thermal = choose_image_topic(bag, thermal_topic)
+        rgb = find_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
+        if with_rgb and rgb is None and registration is not None:
+            raise InputError(
+                f"{path}: has no RGB topic to register, it holds {bag.listing()}: leave the registration out"
+            )
+        stamps: dict[str, list[int]] = {thermal: [], **({rgb: []} if rgb else {})}
+        for item in bag.messages(list(stamps)):
+            stamps[item.topic].append(item.stamp_ns)
+        if rgb is not None and registration is None:
+            registration = _as_they_are(bag, thermal, rgb)
+    if rgb is None or registration is None:
+        return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit)
+    pairs = pair_stamps(
+        stamps[thermal], stamps[rgb], offset_ns=registration.offset_ns, tolerance_ns=registration.tolerance_ns
+    )
+    return PairedBag(
+        path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, valid_rgb(registration), every, limit
+    )
+
+
+def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
+    sizes = [decode_frame(first_image(bag, topic), bag.path).height_width_px for topic in (thermal, rgb)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"{bag.path}: {thermal} has {sizes[0][1]}x{sizes[0][0]} pixels and {rgb} {sizes[1][1]}x{sizes[1][0]}, so "
+            "they are not registered: give --registration (see `cgdet bag register`)"
+        )
+    return identity_registration(sizes[0])
+
+
+def valid_rgb(registration: Registration) -> BoolArray | None:
+    """bool [H, W] of the thermal frame, where RGB shows it; None: everywhere."""
+    if registration.how == "identity":
+        return None
+    _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
+    return None if valid.all() else valid
+
+
+def encode_png(image: ImageArray) -> NDArray[np.uint8]:
+    """uint8/uint16 [H, W] or uint8 RGB [H, W, 3] -> a PNG file's bytes, which decode to the same pixels."""
+    pixels = np.ascontiguousarray(image[:, :, ::-1] if image.ndim == 3 else image)
+    _, data = cv2.imencode(".png", pixels)
+    return np.asarray(data, np.uint8).reshape(-1)

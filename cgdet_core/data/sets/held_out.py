@@ -1,0 +1,64 @@
+"""Which frames of a set a recipe holds out: whole blocks, since neighbours in time show the same scene."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from cgdet_core.data.sets.blocks import BLOCK_FRAMES, block_of_name
+from cgdet_core.data.sets.coco import CocoRecord
+from cgdet_core.errors import InputError
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two parts of a set, each in its order; by_scene: whether blocks are scenes; blocks: how many there are."""
+
+    training: tuple[CocoRecord, ...]
+    held_out: tuple[CocoRecord, ...]
+    by_scene: bool
+    blocks: int
+
+    def words(self) -> str:
+        """Of what the frames are, such as `of 3 scenes`."""
+        number = f"{self.blocks} " + ("scene" if self.by_scene else "block") + "s" * (self.blocks != 1)
+        return f"of {number}" if self.by_scene else f"of {number} of {BLOCK_FRAMES} frame numbers"
+
+    @property
+    def odd(self) -> str | None:
+        """What makes the held-out frames a poor judge, if anything does."""
+        frames = len(self.training) + len(self.held_out)
+        if self.by_scene or 2 * self.blocks <= frames:
+            return None
+        return (
+            f"its {frames} frames are {self.words()}, so that frames held out may be neighbours of those trained on: "
+            "name each image's scene in the JSON"
+        )
+
+
+def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
+    """Of the blocks present, in their order, every fifth from `fold` is held out.
+
+    A block is a scene where every frame names one, else 50 frame numbers by `block_of_name`. Raises
+    InputError where a name holds no frame number.
+    """
+    by_scene = all(record.scene is not None for record in records)
+    blocks: list[Hashable] = []
+    for record in records:
+        block: Hashable = record.scene if by_scene else block_of_name(record.file_name)
+        if block is None:
+            raise InputError(
+                f"{record.path}: has no frame number in its name, so no block can be held out: name each image's scene "
+                "in the JSON"
+            )
+        blocks.append(block)
+    present = sorted(set(blocks))  # type: ignore[type-var]
+    held = set(present[fold::FOLDS])
+    return Split(
+        tuple(record for record, block in zip(records, blocks, strict=True) if block not in held),
+        tuple(record for record, block in zip(records, blocks, strict=True) if block in held),
+        by_scene,
+        len(present),
+    )

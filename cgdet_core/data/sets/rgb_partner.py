@@ -1,0 +1,121 @@
+"""The registered RGB picture of a training frame: kept as its file's bytes, decoded where a crop shows it.
+
+Decoded, the pairs of a few small sets would fill gigabytes; a JPEG of 640x480 takes a twentieth of that and 1 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.data.sets.coco import decode_image, read_encoded
+from cgdet_core.data.sets.window import Window
+from cgdet_core.errors import InputError
+from cgdet_core.types import BoolArray
+
+RgbArray = NDArray[np.uint8]
+
+_RENDERED_JPEG_QUALITY = 95
+_SHUFFLING = 1  # apart from the generators that draw the crops
+
+
+@dataclass(frozen=True)
+class RgbPartner:
+    """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name;
+    height_width_px: of its pixels, and of its frame's; valid: bool [H, W], where it really shows what the frame
+    shows (a registration may leave parts of the frame without RGB), None: everywhere."""
+
+    encoded: NDArray[np.uint8]
+    path: Path
+    height_width_px: tuple[int, int]
+    valid: BoolArray | None = None
+
+    def pixels(self) -> RgbArray:
+        """uint8 [H, W, 3], RGB."""
+        return np.asarray(decode_image(self.encoded, self.path), np.uint8)
+
+    def crop(self, window: Window) -> tuple[RgbArray, BoolArray]:
+        """uint8 [H, W, 3] and bool [H, W] of the crop.
+
+        A pixel is valid where all that it was made of is; off the frame it is black and not valid.
+        """
+        crop = np.asarray(window.lay(np.ascontiguousarray(window.cut(self.pixels()))), np.uint8)
+        on_frame = window.on_frame(*self.height_width_px)
+        if on_frame is None and self.valid is None:
+            return crop, np.ones(window.size_px, np.bool_)
+        valid = np.ones(self.height_width_px, np.bool_) if self.valid is None else self.valid
+        # a mean of valid and other pixels lies below 255
+        laid = window.lay(window.cut(valid).astype(np.uint8) * 255) == 255
+        if on_frame is None:
+            return crop, laid
+        framed = np.zeros_like(crop)
+        framed[on_frame] = crop[on_frame]
+        return framed, laid
+
+
+def read_valid(path: Path, frame_height_width_px: tuple[int, int]) -> BoolArray | None:
+    """Where the mask in `path` has RGB show the frame: bool [H, W], None: everywhere; InputError for another size."""
+    pixels = decode_image(read_encoded(path), path)
+    height, width = frame_height_width_px
+    if pixels.dtype != np.uint8 or pixels.shape != (height, width):
+        raise InputError(
+            f"{path}: a mask of valid RGB is an 8-bit grey picture of its frame's {width}x{height} pixels: give such a "
+            "one, or leave out rgb_valid_file_name"
+        )
+    valid = pixels > 0
+    return None if valid.all() else np.asarray(valid, np.bool_)
+
+
+def read_partner(
+    path: Path, frame_path: Path, frame_height_width_px: tuple[int, int], valid: BoolArray | None = None
+) -> RgbPartner:
+    """The partner in file `path`; InputError unless it is RGB and of the frame's size."""
+    encoded = read_encoded(path)
+    pixels = decode_image(encoded, path)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(f"{path}: is not in colour, a teacher needs RGB: give such a picture, or the source rgb: none")
+    height, width = frame_height_width_px
+    if pixels.shape[:2] != (height, width):
+        raise InputError(
+            f"{path}: is {pixels.shape[1]}x{pixels.shape[0]} pixels, its thermal frame {frame_path} {width}x{height}: "
+            "give a picture registered to the frame, or leave out its rgb_file_name"
+        )
+    return RgbPartner(encoded, path, (height, width), valid)
+
+
+def rendered_partner(rgb: NDArray[np.uint8], name: str) -> RgbPartner:
+    """The partner of a rendered frame from its pixels uint8 [H, W, 3], as a camera's JPEG would hold it."""
+    pixels = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, _RENDERED_JPEG_QUALITY))
+    return RgbPartner(np.asarray(encoded, np.uint8), Path(name), (rgb.shape[0], rgb.shape[1]))
+
+
+def shuffled(
+    partners: Sequence[RgbPartner | None], source_name: str, source_number: int, seed: int
+) -> list[RgbPartner | None]:
+    """Every partner at another frame of the same size, never at its own: the control that RGB is looked at.
+
+    Frames without a partner stay without. The partners of a size move along one ring through all of their frames,
+    in an order drawn from (seed, source_number). InputError where a size has one partner alone.
+    """
+    rng = np.random.default_rng((seed, source_number, _SHUFFLING))
+    sizes: dict[tuple[int, int], list[tuple[int, RgbPartner]]] = {}
+    for place, partner in enumerate(partners):
+        if partner is not None:
+            sizes.setdefault(partner.height_width_px, []).append((place, partner))
+    moved = list(partners)
+    for (height, width), of_size in sorted(sizes.items()):
+        if len(of_size) == 1:
+            raise InputError(
+                f"{source_name}: {of_size[0][1].path} is its only RGB picture of {width}x{height} pixels, so "
+                "guidance.shuffle_rgb has none to exchange it with: leave it out, or give the source rgb: none"
+            )
+        ring = rng.permutation(len(of_size))
+        for number, follower in zip(ring, np.roll(ring, -1), strict=True):
+            moved[of_size[follower][0]] = of_size[number][1]
+    return moved

@@ -1,0 +1,173 @@
+"""CMG: the student's maps drawn towards those of a frozen RGB teacher, where the teacher sees something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cgdet_core.config import GuidanceConfig
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.distances import distance_of
+from cgdet_core.distill.regions import Regions, pool, regions_of, valid_cells
+from cgdet_core.distill.taps import adapters
+from cgdet_core.distill.teachers.choice import TeacherView, seen_scores
+from cgdet_core.errors import InputError
+from cgdet_core.training.distributed import ALONE, World
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What is compared at one stride: features [N, C, h, w] of N regions, and what each place counts, [N, h * w]."""
+
+    student: Tensor
+    teacher: Tensor
+    weights: Tensor
+
+
+class Guidance(nn.Module):
+    """The guidance term (DESIGN section 3), with its adapters, 1x1 convolutions to the teacher's channels.
+
+    student_channels, teacher_channels: stride -> channels of the tapped maps and of the teacher's. Raises
+    InputError where the teacher has no map at a stride in use.
+    """
+
+    def __init__(
+        self, config: GuidanceConfig, student_channels: Mapping[int, int], teacher_channels: Mapping[int, int]
+    ) -> None:
+        super().__init__()
+        lacking = [stride for stride in config.strides if stride not in teacher_channels]
+        if lacking:
+            raise InputError(
+                f"guidance.strides = {list(config.strides)}: the teacher has no map at stride {lacking[0]}: "
+                f"give strides among {sorted(teacher_channels)}, or another guidance.teacher"
+            )
+        self.config = config
+        self.adapters = adapters(student_channels, teacher_channels, config.strides)
+        self._distance = distance_of(config)
+
+    def forward(
+        self, student: Mapping[int, Tensor], seen: TeacherView, batch: TrainingBatch, world: World = ALONE
+    ) -> Tensor:
+        """float32 scalar, unweighted; 0 with zero gradients where nothing can be compared.
+
+        student: stride -> float [B, C, H / stride, W / stride], with gradient; the teacher's maps get none.
+
+        Over boxes: sum over objects of weight * distance, divided by the number of objects that have RGB, at least
+        1. Over whole maps: of each stride the sum over cells of weight * distance, divided by the number of cells
+        that could count, at least 1; of that the mean over strides. An object has RGB where any place of it has; it
+        is one vote, spread evenly over those places. A cell could count where it has RGB and, with object_weight =
+        seen, where a box reaches into it; its weight is the best one of those boxes, and 1 with equal.
+
+        The divisor does not hold the teacher's scores: over the sum of weights, the one object that is faintly seen
+        in a dark batch would teach as much as a street by day. Nor does it hold what has no RGB: frames without a
+        partner, beside others that have one, do not weaken what those teach.
+
+        Where processes share a batch, divisors and statistics are the whole batch's: values and gradients add up.
+        Raises InputError where a map of the teacher is of another size than the student's: its places would be
+        others.
+        """
+        if batch.rgb_valid is None:
+            raise ValueError("guidance needs batches with RGB")
+        strides: tuple[int, ...] = self.config.strides
+        for stride in strides:
+            ours, theirs = student[stride].shape[2:], seen.maps[stride].shape[2:]
+            if ours != theirs:
+                raise InputError(
+                    f"guidance: at stride {stride} the teacher's map is {list(theirs)} cells and the student's "
+                    f"{list(ours)}: give another guidance.teacher, or leave the stride out of guidance.strides"
+                )
+        with torch.autocast(batch.rgb_valid.device.type, enabled=False):
+            student = {stride: student[stride].float() for stride in strides}
+            teacher = {stride: seen.maps[stride].detach().float() for stride in strides}
+            valid = {stride: self._valid_cells(batch.rgb_valid, stride) for stride in strides}
+            regions = regions_of(batch, self.config)
+            if self.config.object_weight == "seen":
+                object_weights = seen_scores(seen, regions).detach().float()
+            else:
+                object_weights = regions.rois.new_ones(len(regions))
+            compare = self._over_boxes if self.config.region == "boxes" else self._over_whole
+            total = torch.zeros((), device=batch.rgb_valid.device)
+            # every process compares at every stride, also where it has no region: the sums of PKD wait for all
+            for stride, places in compare(student, teacher, valid, regions, object_weights, world).items():
+                adapted = self.adapters[str(stride)](places.student)
+                total = total + self._distance(adapted.flatten(2), places.teacher.flatten(2), places.weights, world)
+            return total
+
+    def _valid_cells(self, rgb_valid: Tensor, stride: int) -> Tensor:
+        """[B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
+
+        Without the mask: all cells of an image that has any.
+        """
+        if not self.config.mask_rgb:
+            rgb_valid = rgb_valid.flatten(1).any(1)[:, None, None].expand_as(rgb_valid)
+        return valid_cells(rgb_valid, stride)
+
+    def _over_boxes(
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        valid: Mapping[int, Tensor],
+        regions: Regions,
+        object_weights: Tensor,
+        world: World,
+    ) -> dict[int, _Places]:
+        size = self.config.roi_px
+        # pooled before they are adapted, which is less work and the same: both are linear, and pooling keeps a bias
+        ours, theirs, valid_share = (pool(maps, regions, size) for maps in (student, teacher, valid))
+        found = {}
+        with_rgb = object_weights.new_zeros(())
+        for stride, maps in student.items():
+            if stride not in ours:
+                found[stride] = _Places(maps[:0], teacher[stride][:0], maps.new_zeros(0, maps[0, 0].numel()))
+                continue
+            rows = ours[stride][0]
+            # a sample counts where each cell that it is interpolated from does
+            places = (valid_share[stride][1].flatten(1) > 1 - 1e-3).float()
+            count = places.sum(1, keepdim=True)
+            with_rgb = with_rgb + (count > 0).sum()
+            weights = object_weights[rows, None] * places / count.clamp(min=1)
+            found[stride] = _Places(ours[stride][1], theirs[stride][1], weights)
+        return _divided(found, dict.fromkeys(found, world.sum(with_rgb)))
+
+    def _over_whole(
+        self,
+        student: Mapping[int, Tensor],
+        teacher: Mapping[int, Tensor],
+        valid: Mapping[int, Tensor],
+        regions: Regions,
+        object_weights: Tensor,
+        world: World,
+    ) -> dict[int, _Places]:
+        found, candidates = {}, []
+        for stride, maps in student.items():
+            weights = valid[stride].flatten(1)
+            could_count = weights
+            if self.config.object_weight == "seen":
+                could_count = weights * _best_of_boxes(regions, torch.ones_like(object_weights), maps, stride)
+                weights = weights * _best_of_boxes(regions, object_weights, maps, stride)
+            candidates.append(could_count.sum())
+            found[stride] = _Places(maps, teacher[stride], weights / len(student))
+        return _divided(found, dict(zip(found, world.sum(torch.stack(candidates)), strict=True)))
+
+
+def _best_of_boxes(regions: Regions, object_weights: Tensor, maps: Tensor, stride: int) -> Tensor:
+    """float [B, H * W]: of each cell of `maps` the greatest weight of the boxes that reach into it, 0 without any."""
+    images, _, height, width = maps.shape
+    left, top, right, bottom = regions.rois[:, 1:, None].unbind(1)
+    column_px = torch.arange(width, device=maps.device) * stride
+    row_px = torch.arange(height, device=maps.device) * stride
+    columns = (column_px < right) & (column_px + stride > left)
+    rows = (row_px < bottom) & (row_px + stride > top)
+    weights = (rows[:, :, None] & columns[:, None]).flatten(1) * object_weights[:, None]
+    image_index = regions.rois[:, :1].long().expand_as(weights)
+    return weights.new_zeros(images, height * width).scatter_reduce(0, image_index, weights, "amax")
+
+
+def _divided(places: Mapping[int, _Places], divisors: Mapping[int, Tensor]) -> dict[int, _Places]:
+    return {
+        stride: _Places(each.student, each.teacher, each.weights / divisors[stride].clamp(min=1))
+        for stride, each in places.items()
+    }

@@ -1,0 +1,60 @@
+"""The project's own detector as a teacher: RGB as the grey picture that it takes, or the student's own crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgdet_core import thermal
+from cgdet_core.config import TeacherConfig, ThermalConfig
+from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, view_maps
+from cgdet_core.distill.teachers.classes import ClassTable, class_table
+from cgdet_core.distill.teachers.random import untrained
+from cgdet_core.model.detector import Detector
+from cgdet_core.runtime.backends.torch_backend import fuse
+from cgdet_core.runtime.model_file import load_model
+from cgdet_core.tasks.detection.cells import STRIDES
+
+
+class DetectorTeacher(Teacher):
+    def __init__(self, network: Detector, classes: ClassTable, tone: ThermalConfig) -> None:
+        super().__init__(fuse(network.eval()), dict(zip(STRIDES, network.config.widths[2:], strict=True)))
+        self._detector = network
+        self._classes = classes
+        self.knows = classes.knows
+        self._tone = tone
+
+    def _look(self, rgb: Tensor) -> TeacherView:
+        return self._look_at_thermal(grey_input(rgb, self._tone).to(self.device))
+
+    def _look_at_thermal(self, images: Tensor) -> TeacherView:
+        images = self._input(images)
+        maps = self._detector.neck(self._detector.backbone(images))
+        output = self._detector.head(maps)
+        scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()
+        return TeacherView(view_maps(maps), output.boxes_xyxy_px(), self._classes.students(scores))
+
+    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+        output = self._detector.head(tuple(maps))
+        logits = output.class_logits[..., list(self._classes.used)].float()
+        return HeadPredictions(output.boxes_xyxy_px(), self._classes.students(logits))
+
+
+def grey_input(rgb: Tensor, tone: ThermalConfig) -> Tensor:
+    """Pictures uint8 [B, 3, H, W] -> float32 [B, 1, H, W] in [0, 1] on the CPU, each by its own percentiles."""
+    # the very path of frames that drive
+    pictures = rgb.permute(0, 2, 3, 1).cpu().numpy()
+    return torch.from_numpy(np.stack([thermal.normalise(picture, tone) for picture in pictures])[:, None])
+
+
+def detector_teacher(config: TeacherConfig, class_names: Sequence[str], path: Path) -> DetectorTeacher:
+    """The teacher in a model file; InputError where it is none or its classes do not fit."""
+    network, info = load_model(path)
+    classes = class_table(info.class_names, class_names, config.class_map, str(path))
+    if config.random_weights:
+        network = untrained(lambda: Detector(info.model), lambda rgb: grey_input(rgb, info.thermal))
+    return DetectorTeacher(network, classes, info.thermal)

@@ -1,0 +1,73 @@
+"""YOLOX as a teacher: the maps of its neck, and the score that is objectness times class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from cgdet_core.config import TeacherConfig
+from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, view_maps
+from cgdet_core.distill.teachers.classes import ClassTable, class_table, named_classes
+from cgdet_core.distill.teachers.random import untrained
+from cgdet_core.distill.teachers.yolox_blocks import fuse
+from cgdet_core.distill.teachers.yolox_file import load_yolox
+from cgdet_core.distill.teachers.yolox_network import Yolox, keep_classes
+from cgdet_core.tasks.detection.cells import STRIDES
+
+# of ImageNet, in RGB order, of pictures from 0 to 255
+MEAN: Final = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+DEVIATION: Final = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+
+class YoloxTeacher(Teacher):
+    def __init__(self, network: Yolox, classes: ClassTable, bgr_raw: bool) -> None:
+        channels = dict(zip(STRIDES, network.shape.neck_channels, strict=True))
+        keep_classes(network, classes.used)
+        fuse(network.eval())
+        super().__init__(network, channels)
+        self._net = network
+        self._classes = classes
+        self.knows = classes.knows
+        self._bgr_raw = bgr_raw
+
+    def _look(self, rgb: Tensor) -> TeacherView:
+        output = self.network(self._input(yolox_input(rgb, self._bgr_raw)))
+        scores = output.objectness_logits.float().sigmoid()[..., None] * output.class_logits.float().sigmoid()
+        return TeacherView(view_maps(output.maps), output.boxes_xyxy_px, self._classes.students(scores))
+
+    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+        boxes, objectness, classes = self._net.head(tuple(maps))
+        classes = classes.float()
+        logits = logit_of_product(objectness.float()[..., None].expand_as(classes), classes)
+        return HeadPredictions(boxes, self._classes.students(logits))
+
+
+def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
+    """logit(sigmoid(a) * sigmoid(b)) of two of one shape; exact also where a sigmoid is 0 or 1 to the last bit."""
+    # p / (1 - p) of p = 1 / ((1 + e^-a) (1 + e^-b))
+    return -torch.logsumexp(torch.stack((-a, -b, -a - b)), 0)
+
+
+def yolox_input(rgb: Tensor, bgr_raw: bool) -> Tensor:
+    """Pictures uint8 [B, 3, H, W] -> float32 as the checkpoint was trained with."""
+    values = rgb.float()
+    if bgr_raw:
+        return values.flip(1)
+    mean, deviation = (values.new_tensor(of_channels)[:, None, None] for of_channels in (MEAN, DEVIATION))
+    return values.sub_(mean).div_(deviation)
+
+
+def yolox_teacher(config: TeacherConfig, class_names: Sequence[str], path: Path) -> YoloxTeacher:
+    """The teacher in a checkpoint; InputError where it is none or its classes do not fit."""
+    network = load_yolox(path)
+    names = named_classes(config.class_names, network.shape.classes, str(path))
+    classes = class_table(names, class_names, config.class_map, str(path))
+    bgr_raw = config.yolox_input == "bgr_raw"
+    if config.random_weights:
+        shape = network.shape
+        network = untrained(lambda: Yolox(shape), lambda rgb: yolox_input(rgb, bgr_raw))
+    return YoloxTeacher(network, classes, bgr_raw)

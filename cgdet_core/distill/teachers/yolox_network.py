@@ -1,0 +1,184 @@
+"""YOLOX (Ge et al. 2021) of the CSP kind: an RGB detector that teaches. Never part of what drives.
+
+The structure is the one published, and the parameters have the names of an official checkpoint, which
+is why attributes here are called `dark3`, `C3_p4` or `reg_preds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from cgdet_core.distill.teachers.yolox_blocks import CrossStage, PooledContext, Stem, Unit, unit3x3
+from cgdet_core.tasks.detection.cells import STRIDES
+
+
+@dataclass(frozen=True)
+class YoloxShape:
+    """What tells one YOLOX from another.
+
+    width: channels of the stem; the stages at strides 4 to 32 have 2, 4, 8 and 16 times as many; depth:
+    bottlenecks of the shortest stage; channelwise: 3x3 convolutions per channel (YOLOX-nano).
+    """
+
+    width: int
+    depth: int
+    channelwise: bool
+    classes: int
+
+    @property
+    def neck_channels(self) -> tuple[int, int, int]:
+        """Of the maps at strides 8, 16, 32."""
+        return 4 * self.width, 8 * self.width, 16 * self.width
+
+
+@dataclass(frozen=True)
+class YoloxOutput:
+    """maps: the neck's, at strides 8, 16, 32, [B, C, H / s, W / s]; of every cell, stride 8 first, row by row:
+    boxes_xyxy_px float32 [B, A, 4] in pixels of the input, objectness_logits [B, A], class_logits [B, A, classes].
+    """
+
+    maps: tuple[Tensor, Tensor, Tensor]
+    boxes_xyxy_px: Tensor
+    objectness_logits: Tensor
+    class_logits: Tensor
+
+
+class Backbone(nn.Module):
+    """[B, 3, H, W] -> maps at strides 8, 16, 32."""
+
+    def __init__(self, shape: YoloxShape) -> None:
+        super().__init__()
+        width, depth, channelwise = shape.width, shape.depth, shape.channelwise
+
+        def stage(inputs: int, bottlenecks: int) -> list[nn.Module]:
+            return [
+                unit3x3(channelwise, inputs, 2 * inputs, 2),
+                CrossStage(2 * inputs, 2 * inputs, bottlenecks, True, channelwise),
+            ]
+
+        self.stem = Stem(width)
+        self.dark2 = nn.Sequential(*stage(width, depth))
+        self.dark3 = nn.Sequential(*stage(2 * width, 3 * depth))
+        self.dark4 = nn.Sequential(*stage(4 * width, 3 * depth))
+        self.dark5 = nn.Sequential(
+            unit3x3(channelwise, 8 * width, 16 * width, 2),
+            PooledContext(16 * width),
+            CrossStage(16 * width, 16 * width, depth, False, channelwise),
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stride8 = self.dark3(self.dark2(self.stem(images)))
+        stride16 = self.dark4(stride8)
+        return stride8, stride16, self.dark5(stride16)
+
+
+class Pyramid(nn.Module):
+    """Backbone and path-aggregation neck: [B, 3, H, W] -> maps at strides 8, 16, 32 that have seen each other."""
+
+    def __init__(self, shape: YoloxShape) -> None:
+        super().__init__()
+        small, middle, large = shape.neck_channels
+
+        def mix(inputs: int, outputs: int) -> CrossStage:
+            return CrossStage(inputs, outputs, shape.depth, False, shape.channelwise)
+
+        self.backbone = Backbone(shape)
+        self.up = nn.Upsample(scale_factor=2, mode="nearest")
+        self.lateral_conv0 = Unit(large, middle)
+        self.C3_p4 = mix(2 * middle, middle)
+        self.reduce_conv1 = Unit(middle, small)
+        self.C3_p3 = mix(2 * small, small)
+        self.bu_conv2 = unit3x3(shape.channelwise, small, small, 2)
+        self.C3_n3 = mix(2 * small, middle)
+        self.bu_conv1 = unit3x3(shape.channelwise, middle, middle, 2)
+        self.C3_n4 = mix(2 * middle, large)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stride8, stride16, stride32 = self.backbone(images)
+        lateral32 = self.lateral_conv0(stride32)
+        lateral16 = self.reduce_conv1(self.C3_p4(torch.cat((self.up(lateral32), stride16), dim=1)))
+        out8 = self.C3_p3(torch.cat((self.up(lateral16), stride8), dim=1))
+        out16 = self.C3_n3(torch.cat((self.bu_conv2(out8), lateral16), dim=1))
+        out32 = self.C3_n4(torch.cat((self.bu_conv1(out16), lateral32), dim=1))
+        return out8, out16, out32
+
+
+class Head(nn.Module):
+    """Of each level a branch for classes and one for boxes and objectness."""
+
+    def __init__(self, shape: YoloxShape) -> None:
+        super().__init__()
+        width = shape.neck_channels[0]
+
+        def branch() -> nn.Module:
+            return nn.Sequential(*(unit3x3(shape.channelwise, width, width) for _ in range(2)))
+
+        self.stems = nn.ModuleList(Unit(channels, width) for channels in shape.neck_channels)
+        self.cls_convs = nn.ModuleList(branch() for _ in STRIDES)
+        self.reg_convs = nn.ModuleList(branch() for _ in STRIDES)
+        self.cls_preds = nn.ModuleList(nn.Conv2d(width, shape.classes, 1) for _ in STRIDES)
+        self.reg_preds = nn.ModuleList(nn.Conv2d(width, 4, 1) for _ in STRIDES)
+        self.obj_preds = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in STRIDES)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """boxes_xyxy_px, objectness logits and class logits as in YoloxOutput."""
+        boxes, objectness, classes = [], [], []
+        for level, stride in enumerate(STRIDES):
+            stem = self.stems[level](maps[level])
+            of_box = self.reg_convs[level](stem)
+            boxes.append(decode_boxes(self.reg_preds[level](of_box), stride))
+            objectness.append(self.obj_preds[level](of_box).flatten(1))
+            classes.append(self.cls_preds[level](self.cls_convs[level](stem)).flatten(2).transpose(1, 2))
+        return torch.cat(boxes, dim=1), torch.cat(objectness, dim=1), torch.cat(classes, dim=1)
+
+
+def decode_boxes(values: Tensor, stride: int) -> Tensor:
+    """[B, 4, h, w], of one level -> boxes xyxy float32 [B, h * w, 4] in pixels.
+
+    The four are the centre's offset from the cell's corner in cells, and the logarithm of width and
+    height in cells (Ge et al. 2021, section 2.1).
+    """
+    height, width = values.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=values.device),
+        torch.arange(width, dtype=torch.float32, device=values.device),
+        indexing="ij",
+    )
+    values = values.float()
+    centres = (values[:, :2] + torch.stack((x, y))) * stride
+    # no trained network comes near the bound, and one that was never trained does not overflow
+    halves = values[:, 2:].clamp(max=20).exp() * (stride / 2)
+    return torch.cat((centres - halves, centres + halves), dim=1).flatten(2).transpose(1, 2)
+
+
+class Yolox(nn.Module):
+    """Images float [B, 3, H, W] as the checkpoint wants them, H and W multiples of 32 -> YoloxOutput."""
+
+    def __init__(self, shape: YoloxShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.backbone = Pyramid(shape)
+        self.head = Head(shape)
+
+    def forward(self, images: Tensor) -> YoloxOutput:
+        maps = self.backbone(images)
+        return YoloxOutput(maps, *self.head(maps))
+
+
+def keep_classes(network: Yolox, class_ids: Sequence[int]) -> None:
+    """Take the outputs of all other classes from `network`.
+
+    class_ids: distinct; the class logits come in this order. Of COCO's 80 a few are of use, and the
+    others' outputs are the largest arrays that the head handles.
+    """
+    for layer in network.head.cls_preds:
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        layer.weight = nn.Parameter(layer.weight.detach()[list(class_ids)])
+        layer.bias = nn.Parameter(layer.bias.detach()[list(class_ids)])
+        layer.out_channels = len(class_ids)
+    network.shape = replace(network.shape, classes=len(class_ids))

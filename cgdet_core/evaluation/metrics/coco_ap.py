@@ -1,0 +1,160 @@
+"""Average precision by pycocotools, over any part of the frames.
+
+COCOeval matches every frame once; the tables of the parts (by day, by night) and the rule that a
+class counts only in frames where it is labelled come from leaving entries out of what it
+accumulates. COCOeval is fed from memory: no JSON, no printing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.boxes import xyxy_to_xywh
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, ignore_regions, labelled_classes
+from cgdet_core.types import BoolArray
+
+SIZES = ("all", "small", "medium", "large")  # COCO's: sides of 32 and 96 px divide them
+
+PrecisionTable = NDArray[np.float64]  # [10 IoUs, 101 recalls, C classes, 4 SIZES]; -1 where nothing is to be found
+
+
+class CocoTable:
+    """The matches of all frames, ready to be accumulated over any part of them."""
+
+    def __init__(self, frames: Sequence[EvaluatedFrame], class_count: int, config: EvaluationConfig) -> None:
+        from pycocotools.cocoeval import COCOeval
+
+        self._eval = COCOeval(iouType="bbox")
+        params = self._eval.params
+        params.imgIds = list(range(len(frames)))
+        params.catIds = list(range(class_count))
+        params.maxDets = [config.max_detections]
+        self._fill(frames, class_count, config)
+        # [C][SIZES][frame], None where the class is not labelled
+        self._entries: list[list[list[dict[str, Any] | None]]] = [
+            [[None] * len(frames) for _ in params.areaRng] for _ in params.catIds
+        ]
+        for index, frame in enumerate(frames):
+            for class_id in np.flatnonzero(labelled_classes(frame.truth, class_count)):
+                for size, entry in enumerate(self._match(index, int(class_id))):
+                    self._entries[class_id][size][index] = entry
+        self._eval._paramsEval = copy.deepcopy(params)
+
+    def precision(self, chosen: BoolArray | None = None) -> PrecisionTable:
+        """Interpolated precision over the frames where `chosen` (bool [frames], None: all)."""
+        return self._accumulate(chosen)["precision"][..., 0]
+
+    def matches(self, class_id: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """COCOeval's matches of one class at every size: frame index and entry, where the class is labelled."""
+        for index, entry in enumerate(self._entries[class_id][SIZES.index("all")]):
+            if entry is not None:
+                yield index, entry
+
+    def truths(self, chosen: BoolArray | None = None) -> NDArray[np.int64]:
+        """int64 [C, 4 SIZES]: the objects to be found."""
+        counts = np.zeros((len(self._entries), len(SIZES)), np.int64)
+        for class_id, sizes in enumerate(self._entries):
+            for size, entries in enumerate(sizes):
+                for index, entry in enumerate(entries):
+                    if entry is not None and (chosen is None or chosen[index]):
+                        counts[class_id, size] += np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
+        return counts
+
+    def _accumulate(self, chosen: BoolArray | None) -> dict[str, NDArray[np.float64]]:
+        self._eval.evalImgs = [
+            entry if chosen is None or chosen[index] else None
+            for sizes in self._entries
+            for entries in sizes
+            for index, entry in enumerate(entries)
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._eval.accumulate()
+        result: dict[str, NDArray[np.float64]] = self._eval.eval
+        return result
+
+    def _fill(self, frames: Sequence[EvaluatedFrame], class_count: int, config: EvaluationConfig) -> None:
+        # COCOeval takes an id of 0 for "no match": both kinds count from 1
+        truth_id = detection_id = 0
+        for index, frame in enumerate(frames):
+            truth = frame.truth
+            boxes_xywh = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64)
+            for class_id in range(class_count):
+                crowd = ignore_regions(truth, class_id, class_count)
+                for i in np.flatnonzero((truth.class_ids == class_id) | crowd):
+                    truth_id += 1
+                    box = boxes_xywh[i].tolist()
+                    self._eval._gts[index, class_id].append(
+                        {
+                            "id": truth_id,
+                            "bbox": box,
+                            "area": box[2] * box[3],
+                            "iscrowd": int(crowd[i]),
+                            "ignore": int(crowd[i]),
+                        }
+                    )
+            found = frame.detections.above(config.min_score)
+            found_xywh = xyxy_to_xywh(found.boxes_xyxy_px).astype(np.float64)
+            for i in np.argsort(-found.scores, kind="stable"):
+                mine = self._eval._dts[index, int(found.class_ids[i])]
+                if len(mine) < config.max_detections:
+                    detection_id += 1
+                    box = found_xywh[i].tolist()
+                    score = float(found.scores[i])
+                    mine.append({"id": detection_id, "bbox": box, "area": box[2] * box[3], "score": score})
+
+    def _match(self, index: int, class_id: int) -> list[dict[str, Any] | None]:
+        """COCOeval's result for one frame and class at each of SIZES.
+
+        Its matching is plain Python over thresholds, detections and objects. A detection that
+        reaches the lowest threshold with no object can match none, so only the others are handed
+        in, and the rest are put back as the misses they are.
+        """
+        evaluator = self._eval
+        key = (index, class_id)
+        detections = evaluator._dts[key]
+        ious = np.asarray(evaluator.computeIoU(index, class_id))
+        if ious.size == 0:
+            evaluator.ious[key] = []
+            candidates: NDArray[Any] = np.arange(len(detections))
+        else:
+            candidates = np.flatnonzero(ious.max(axis=1) >= evaluator.params.iouThrs[0] - 1e-9)
+            evaluator.ious[key] = ious[candidates]
+            evaluator._dts[key] = [detections[i] for i in candidates]
+        results = []
+        for area_range in evaluator.params.areaRng:
+            entry = evaluator.evaluateImg(index, class_id, area_range, evaluator.params.maxDets[-1])
+            if len(candidates) < len(detections):
+                entry = _put_back(entry, candidates, detections, area_range, len(evaluator.params.iouThrs))
+            results.append(entry)
+        evaluator._dts[key] = detections
+        return results
+
+
+def _put_back(
+    entry: dict[str, Any] | None,
+    candidates: NDArray[np.int64],
+    detections: Sequence[dict[str, Any]],
+    area_range: Sequence[float],
+    threshold_count: int,
+) -> dict[str, Any]:
+    assert entry is not None  # there are objects, or nothing would have been held back
+    matches = np.zeros((threshold_count, len(detections)))
+    matches[:, candidates] = entry["dtMatches"]
+    outside = [not area_range[0] <= detection["area"] <= area_range[1] for detection in detections]
+    ignored = np.repeat(np.array(outside)[None], threshold_count, axis=0)
+    ignored[:, candidates] = entry["dtIgnore"]
+    return {
+        **entry,
+        "dtIds": [detection["id"] for detection in detections],
+        "dtScores": [detection["score"] for detection in detections],
+        "dtMatches": matches,
+        "dtIgnore": ignored,
+    }

@@ -1,0 +1,126 @@
+"""Figures at given thresholds: hits, false alarms, duplicates, misses by height, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.boxes import iou_matrix
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.evaluation.metrics.curves import ScoreCurve
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, FrameMatch
+from cgdet_core.types import IntArray
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole; None where there is no whole."""
+    return float(part) / float(whole) if whole else None
+
+
+def operating_figures(curve: ScoreCurve, threshold: float) -> dict[str, Any]:
+    """Threshold, precision, recall and false alarms per image of one class, and the counts behind them."""
+    # scores are float32 where they come from: the threshold is compared as such
+    points = int(np.count_nonzero(curve.scores >= float(np.float32(threshold))))
+    hits = int(curve.true_positives[points - 1]) if points else 0
+    alarms = int(curve.false_alarms[points - 1]) if points else 0
+    return {
+        "threshold": float(threshold),
+        "precision": ratio(hits, hits + alarms),
+        "recall": ratio(hits, curve.truths),
+        "false_alarms_per_image": ratio(alarms, curve.images),
+        "true_positives": hits,
+        "false_alarms": alarms,
+        "missed": curve.truths - hits,
+        "truths": curve.truths,
+        "images": curve.images,
+    }
+
+
+def duplicates_per_object(
+    matches: Sequence[FrameMatch], curves: Mapping[str, ScoreCurve], score: float
+) -> dict[str, float | None]:
+    """Extra detections over an object that another has taken, divided by the objects to be found.
+
+    Counted are detections of at least `score` and of the object's class, after NMS; per class and
+    under "all". None where a class has no objects.
+    """
+    names = list(curves)
+    floor = np.full(len(names), score)
+    extra = np.zeros(len(names), np.int64)
+    for match in matches:
+        chosen = match.duplicate & match.above(floor)
+        extra += np.bincount(match.class_ids[chosen], minlength=len(names))
+    truths = [curves[name].truths for name in names]
+    figures = {name: ratio(int(extra[i]), truths[i]) for i, name in enumerate(names)}
+    return {**figures, "all": ratio(int(extra.sum()), sum(truths))}
+
+
+def misses_by_height(
+    frames: Sequence[EvaluatedFrame],
+    matches: Sequence[FrameMatch],
+    thresholds: NDArray[np.float64],
+    class_names: Sequence[str],
+    config: EvaluationConfig,
+) -> list[dict[str, Any]]:
+    """For each bin of box height, [from_px, to_px): objects, those missed at `thresholds`, and the rate.
+
+    Keys from_px, to_px (None: no end), truths, missed, miss_rate, and per_class with the same three.
+    """
+    heights, class_ids, missed = [], [], []
+    for frame, match in zip(frames, matches, strict=True):
+        boxes = frame.truth.boxes_xyxy_px[match.counted]
+        heights.append(boxes[:, 3] - boxes[:, 1])
+        class_ids.append(frame.truth.class_ids[match.counted])
+        missed.append(~match.found(thresholds)[match.counted])
+    height, class_id, miss = np.concatenate(heights), np.concatenate(class_ids), np.concatenate(missed)
+    lows = list(config.height_bins_px)
+    bins = np.digitize(height, lows) - 1
+
+    def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        truths, lost = int(np.count_nonzero(chosen)), int(np.count_nonzero(chosen & miss))
+        return {"truths": truths, "missed": lost, "miss_rate": ratio(lost, truths)}
+
+    return [
+        {
+            "from_px": float(low),
+            "to_px": float(lows[i + 1]) if i + 1 < len(lows) else None,
+            **figures(bins == i),
+            "per_class": {name: figures((bins == i) & (class_id == c)) for c, name in enumerate(class_names)},
+        }
+        for i, low in enumerate(lows)
+    ]
+
+
+def confusion_matrix(
+    frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch], class_count: int, config: EvaluationConfig
+) -> IntArray:
+    """int64 [C + 1, C + 1]: rows are what is there, columns what was found; the last of each is "nothing".
+
+    Of the detections of at least the operating score, those matched within their class fill the
+    diagonal. The others, best score first, each take the object of another class that is still
+    free and that they overlap most (IoU of at least `match_iou`): a confusion. What is left over is
+    found in nothing (a false alarm, duplicates included) or a miss. Neutral detections are left out.
+    """
+    matrix = np.zeros((class_count + 1, class_count + 1), np.int64)
+    floor = np.full(class_count, config.operating_score)
+    for frame, match in zip(frames, matches, strict=True):
+        above = match.above(floor)
+        hits = np.flatnonzero(above & match.true_positive)
+        np.add.at(matrix, (match.class_ids[hits], match.class_ids[hits]), 1)
+        free = np.flatnonzero(match.counted & ~match.found(floor))
+        alarms = np.flatnonzero(above & match.false_alarm)
+        iou = iou_matrix(match.boxes_xyxy_px[alarms], frame.truth.boxes_xyxy_px[free])
+        taken = np.zeros(len(free), np.bool_)
+        for row, alarm in enumerate(alarms):
+            overlaps = np.where(taken, -1.0, iou[row])
+            truth_class = class_count
+            if len(free) and overlaps.max() >= config.match_iou:
+                best = int(overlaps.argmax())
+                taken[best] = True
+                truth_class = int(frame.truth.class_ids[free[best]])
+            matrix[truth_class, match.class_ids[alarm]] += 1
+        np.add.at(matrix[:, class_count], frame.truth.class_ids[free[~taken]], 1)
+    return matrix

@@ -1,0 +1,181 @@
+"""All the figures of one evaluation, as fractions from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.calibration import calibration
+from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable, PrecisionTable
+from cgdet_core.evaluation.metrics.counts import (
+    confusion_matrix,
+    duplicates_per_object,
+    misses_by_height,
+    operating_figures,
+)
+from cgdet_core.evaluation.metrics.curves import ScoreCurve, choose_operating_point, log_average_miss_rate, score_curves
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, check_frames, match_frame, threshold_array
+from cgdet_core.types import CLASS_NAMES, BoolArray
+
+__all__ = ["EvaluatedFrame", "Metrics", "choose_operating_point", "evaluate"]
+
+# what only the caller knows: to_json(extra) fills them
+CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures of an evaluation; None where a figure is undefined (nothing to be found).
+
+    map, map50, map75: COCO average precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, mean of the
+        classes that have objects.
+    per_class: name -> map, map50, map75, truths.
+    by_size: small (below 32^2 px), medium, large (above 96^2 px) -> map, map50, truths.
+    by_light: "day", "night" -> map, map50, images, truths; only lights that occur.
+    duplicates_per_object: name and "all" -> extra detections over a matched object / objects.
+    images: frames evaluated; truths: objects to be found.
+    misses_by_height: bins of box height (counts.misses_by_height), at the thresholds.
+    log_average_miss_rate: name -> Dollar et al. 2012; that of persons is the published one.
+    confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
+        is there, columns what was found.
+    operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
+    calibration: name and "all" -> error of the scores, detections, bins (calibration.calibration).
+    curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
+    """
+
+    map: float | None
+    map50: float | None
+    map75: float | None
+    per_class: dict[str, dict[str, Any]]
+    by_size: dict[str, dict[str, Any]]
+    by_light: dict[str, dict[str, Any]]
+    duplicates_per_object: dict[str, float | None]
+    images: int
+    truths: int
+    misses_by_height: list[dict[str, Any]]
+    log_average_miss_rate: dict[str, float | None]
+    confusion: dict[str, Any]
+    operating_point: dict[str, dict[str, Any]]
+    calibration: dict[str, dict[str, Any]]
+    curves: dict[str, ScoreCurve] = field(repr=False)
+
+    def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The figures for `json.dump`; `extra` adds the caller's keys (params, model_bytes, ms_per_image, ...)."""
+        figures: dict[str, Any] = {
+            "map": self.map,
+            "map50": self.map50,
+            "map75": self.map75,
+            "per_class": self.per_class,
+            "by_size": self.by_size,
+            "by_light": self.by_light,
+            "duplicates_per_object": self.duplicates_per_object,
+            "images": self.images,
+            "truths": self.truths,
+            "misses_by_height": self.misses_by_height,
+            "log_average_miss_rate": self.log_average_miss_rate,
+            "confusion": self.confusion,
+            "operating_point": self.operating_point,
+            "calibration": self.calibration,
+            **dict.fromkeys(CALLERS_KEYS),
+        }
+        added = dict(extra or {})
+        taken = sorted(set(added) & set(figures) - set(CALLERS_KEYS))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is a figure of the evaluation, the caller cannot set it")
+        return {**figures, **added}
+
+
+def evaluate(
+    frames: Sequence[EvaluatedFrame],
+    class_names: Sequence[str] = CLASS_NAMES,
+    thresholds: Mapping[str, float] | None = None,
+    config: EvaluationConfig | None = None,
+) -> Metrics:
+    """The figures of `frames`, detections against labels.
+
+    thresholds: the operating point, class name -> score, chosen beforehand on held-out frames
+    (`choose_operating_point`); a class without one is measured at the configured operating score.
+    Raises InputError where there is no frame, no object to be found, or a class that is none.
+    """
+    config = config or EvaluationConfig()
+    frames = list(frames)
+    if not frames:
+        raise InputError("no frame to evaluate: give a data set or bag that holds labelled frames")
+    check_frames(frames, class_names)
+    operating = threshold_array(thresholds, class_names, config.operating_score)
+    count = len(class_names)
+    matches = [match_frame(frame, count, config) for frame in frames]
+    curves = score_curves(frames, matches, class_names)
+    truths = sum(curve.truths for curve in curves.values())
+    if truths == 0:
+        raise InputError(
+            f"none of the {len(frames)} frames holds a labelled {' or '.join(class_names)}: "
+            "give a data set or bag with labels of these classes"
+        )
+    coco = CocoTable(frames, count, config)
+    precision = coco.precision()
+    size_truths = coco.truths()
+    return Metrics(
+        map=mean_precision(precision[..., 0]),
+        map50=mean_precision(precision[0, ..., 0]),
+        map75=mean_precision(precision[5, ..., 0]),
+        per_class={
+            name: {
+                "map": mean_precision(precision[:, :, c, 0]),
+                "map50": mean_precision(precision[0, :, c, 0]),
+                "map75": mean_precision(precision[5, :, c, 0]),
+                "truths": curves[name].truths,
+            }
+            for c, name in enumerate(class_names)
+        },
+        by_size={
+            size: {
+                "map": mean_precision(precision[..., s]),
+                "map50": mean_precision(precision[0, ..., s]),
+                "truths": int(size_truths[:, s].sum()),
+            }
+            for s, size in enumerate(SIZES)
+            if size != "all"
+        },
+        by_light={
+            light: _of_part(coco, np.array([frame.light == light for frame in frames]))
+            for light in sorted({frame.light for frame in frames if frame.light is not None})
+        },
+        duplicates_per_object=duplicates_per_object(matches, curves, config.operating_score),
+        images=len(frames),
+        truths=truths,
+        misses_by_height=misses_by_height(frames, matches, operating, class_names, config),
+        log_average_miss_rate={name: log_average_miss_rate(curve) for name, curve in curves.items()},
+        confusion={
+            "names": [*class_names, "nothing"],
+            "score": config.operating_score,
+            "matrix": confusion_matrix(frames, matches, count, config).tolist(),
+        },
+        operating_point={
+            name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
+        },
+        calibration=calibration(matches, class_names, config),
+        curves=curves,
+    )
+
+
+def mean_precision(precision: NDArray[np.float64]) -> float | None:
+    """Mean over a part of the precision table without its empty cells (-1); None where all are empty."""
+    filled = precision[precision > -1]
+    return float(filled.mean()) if filled.size else None
+
+
+def _of_part(coco: CocoTable, chosen: BoolArray) -> dict[str, Any]:
+    precision: PrecisionTable = coco.precision(chosen)
+    return {
+        "map": mean_precision(precision[..., 0]),
+        "map50": mean_precision(precision[0, ..., 0]),
+        "images": int(np.count_nonzero(chosen)),
+        "truths": int(coco.truths(chosen)[:, 0].sum()),
+    }

@@ -1,0 +1,203 @@
+"""Messages <-> the values of cgdet_core. Beside the node the only place that sees a message type."""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseWithCovariance
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    Point2D,
+    Pose2D,
+    VisionClass,
+    VisionInfo,
+)
+
+from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from cgdet_core.images import decode_compressed
+from cgdet_core.thermal import ENCODINGS, decode_raw
+from cgdet_core.types import Detections, ImageArray
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags.frames import RawImage
+
+try:
+    from cv_bridge import CvBridge
+except ImportError:  # not installed, or built for another NumPy: decode_raw alone gives the same pixels
+    CvBridge = None
+_BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
+
+_NANOSECONDS = 1_000_000_000
+# cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits and
+# colour with OpenCV 5 for 9 channels: it gets what every build of it reads right
+_BRIDGED = ("mono8", "8UC1", "mono16")
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """builtin_interfaces/Time -> nanoseconds."""
+    return int(stamp.sec) * _NANOSECONDS + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    """Nanoseconds -> builtin_interfaces/Time."""
+    seconds, nanoseconds = divmod(stamp_ns, _NANOSECONDS)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def image_from_message(message: Image) -> ImageArray:
+    """The pixels of an image message: uint8/uint16 [H, W] in native byte order, or uint8 [H, W, 3] in RGB order.
+
+    A view of the message's data where no byte has to move; the same array, bit for bit, as
+    `thermal.decode_raw` gives. Raises InputError for a message that is malformed.
+    """
+    decoded = decode_raw(
+        message.data, message.height, message.width, message.step, message.encoding, bool(message.is_bigendian)
+    )
+    if _BRIDGE is None or not _bridge_reads(message):
+        return decoded
+    image = np.asarray(_BRIDGE.imgmsg_to_cv2(message, "passthrough"))
+    # a build of cv_bridge that takes the encoding for something else does not get its way
+    return image if (image.shape, image.dtype) == (decoded.shape, decoded.dtype) else decoded
+
+
+def _bridge_reads(message: Image) -> bool:
+    if message.encoding not in _BRIDGED:
+        return False
+    item_bytes = np.dtype(ENCODINGS[message.encoding][0]).itemsize
+    native = item_bytes == 1 or bool(message.is_bigendian) == (sys.byteorder == "big")
+    unpadded = message.step == message.width * item_bytes
+    # cv_bridge swaps 8-bit data of a message marked as big-endian as well, to no effect but a crash with NumPy 2
+    return native and unpadded and not message.is_bigendian and len(message.data) == message.step * message.height
+
+
+def image_from_compressed(message: CompressedImage) -> ImageArray:
+    """The pixels of a JPEG or PNG: uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError for any other."""
+    return decode_compressed(message.data, message.format)
+
+
+def compressed_to_message(header: Header, data: bytes, compressed_format: str) -> CompressedImage:
+    """The bytes of an encoded picture -> a message with `header`."""
+    return CompressedImage(header=header, format=compressed_format, data=array.array("B", data))
+
+
+def recorded_image_message(image: RawImage) -> Image:
+    """An image out of a bag as the camera's driver published it."""
+    return Image(
+        header=Header(stamp=stamp_from_ns(image.stamp_ns), frame_id=image.frame_id),
+        height=image.height_px,
+        width=image.width_px,
+        encoding=image.encoding,
+        is_bigendian=int(image.is_bigendian),
+        step=image.step_bytes,
+        data=byte_array(image.data),
+    )
+
+
+def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
+    """uint8/uint16 [H, W] or uint8 [H, W, 3] -> an image message with `header`, unpadded, in native byte order.
+
+    Written out here, as cv_bridge's way needs a NumPy below 2.3.
+    """
+    pixels = np.ascontiguousarray(image)
+    message = Image(header=header, height=int(pixels.shape[0]), width=int(pixels.shape[1]), encoding=encoding)
+    message.step = int(pixels[0].nbytes)
+    message.is_bigendian = int(pixels.dtype.itemsize > 1 and sys.byteorder == "big")
+    message.data = byte_array(pixels)
+    return message
+
+
+def byte_array(values: ImageArray) -> array.array[int]:
+    """The bytes of a contiguous array as the type that a message field takes without looking at each of them."""
+    data = array.array("B")
+    data.frombytes(values.reshape(-1).view(np.uint8).data)
+    return data
+
+
+def detections_to_message(header: Header, detections: Detections, class_ids: Sequence[str]) -> Detection2DArray:
+    """Detections in pixels of the image with `header` -> the array, best first; the header stands on every entry.
+
+    class_ids: what is written for each class, by its number.
+    """
+    pose = PoseWithCovariance()  # of no meaning in a picture: one for all
+    boxes = xyxy_to_cxcywh(detections.boxes_xyxy_px).astype(np.float64).tolist()
+    scores = detections.scores.astype(np.float64).tolist()
+    found = [
+        Detection2D(
+            header=header,
+            results=[
+                ObjectHypothesisWithPose(
+                    hypothesis=ObjectHypothesis(class_id=class_ids[class_id], score=score), pose=pose
+                )
+            ],
+            bbox=BoundingBox2D(center=Pose2D(position=Point2D(x=x, y=y), theta=0.0), size_x=width_px, size_y=height_px),
+            id="",
+        )
+        for (x, y, width_px, height_px), score, class_id in zip(
+            boxes, scores, detections.class_ids.tolist(), strict=True
+        )
+    ]
+    return Detection2DArray(header=header, detections=found)
+
+
+def detections_from_message(message: Detection2DArray, class_ids: Sequence[str]) -> Detections:
+    """The reverse of `detections_to_message`, names or numbers; ValueError for a class_id that is neither."""
+    numbers = {str(number): number for number in range(len(class_ids))}
+    numbers.update({class_id: number for number, class_id in enumerate(class_ids)})
+    boxes, scores, classes = [], [], []
+    for detection in message.detections:
+        hypothesis = detection.results[0].hypothesis
+        if hypothesis.class_id not in numbers:
+            raise ValueError(f"class_id '{hypothesis.class_id}' is none of {', '.join(class_ids)}")
+        centre = detection.bbox.center.position
+        boxes.append((centre.x, centre.y, detection.bbox.size_x, detection.bbox.size_y))
+        scores.append(hypothesis.score)
+        classes.append(numbers[hypothesis.class_id])
+    return Detections(
+        cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(scores, np.float32), np.array(classes, np.int64)
+    )
+
+
+def serialised(message: Any) -> bytes:
+    """A message as it goes over the wire and into bags: CDR."""
+    return bytes(serialize_message(message))
+
+
+def label_info_message(stamp: Time, class_names: Sequence[str], threshold: float) -> LabelInfo:
+    """The class names by number, from 0, and the lowest score that is published."""
+    classes = [VisionClass(class_id=number, class_name=name) for number, name in enumerate(class_names)]
+    return LabelInfo(header=Header(stamp=stamp), class_map=classes, threshold=float(np.float32(threshold)))
+
+
+def vision_info_message(stamp: Time, method: str, label_topic: str, version: int) -> VisionInfo:
+    """What detects, and where its class names are to be had; `version` grows when another model is configured."""
+    return VisionInfo(
+        header=Header(stamp=stamp), method=method, database_location=label_topic, database_version=version
+    )
+
+
+def diagnostics_message(
+    stamp: Time, name: str, hardware_id: str, level: int, message: str, values: dict[str, str]
+) -> DiagnosticArray:
+    """One status; level: 0 ok, 1 warning, 2 error, 3 stale."""
+    status = DiagnosticStatus(
+        level=bytes([level]),
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+    return DiagnosticArray(header=Header(stamp=stamp), status=[status])

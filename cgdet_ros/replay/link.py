@@ -1,0 +1,247 @@
+"""The replay's own node: publishes images, collects answers, drives the detector's lifecycle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import GetParameters
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from cgdet_core.config import NodeConfig
+from cgdet_core.errors import InputError
+from cgdet_ros.node import messages, parameters
+from cgdet_ros.node.diagnostics import read_summary
+from cgdet_ros.node.log_folder import arguments_for_logging
+from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
+
+DETECTOR_NAME = "thermal_detector"
+# reliable on both ends, so that a frame without an answer is one that the node did not take
+IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE)
+ANSWER_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+INFO_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_POLL_S = 0.02
+STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What the node said once: when it came (monotonic), frames answered so far, and of each stage of the last frames
+    p50, p95 and p99 in milliseconds."""
+
+    received_s: float
+    answered: int
+    stage_ms: dict[str, dict[str, float]]
+
+
+class ReplayLink:
+    """Connects to the detector in `namespace`; rclpy must be initialised. `close` when done."""
+
+    def __init__(self, namespace: str, image_topic: str) -> None:
+        self._node = Node("cgdet_replay", namespace=namespace)
+        self._detector = f"{namespace}/{DETECTOR_NAME}"
+        self._changed = threading.Condition()
+        self._answers: dict[int, tuple[float, Detection2DArray]] = {}
+        self.repeated_answers = 0
+        self._last_answer_s = 0.0
+        self._labels: LabelInfo | None = None
+        self.settings = NodeConfig()
+        self._report: dict[str, str] = {}
+        self._reports = 0
+        self._stage_reports: list[StageReport] = []
+        self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
+        self._answer_topic = f"{namespace}/detections"
+        self._node.create_subscription(Detection2DArray, self._answer_topic, self._on_answer, ANSWER_QOS)
+        self._node.create_subscription(LabelInfo, f"{namespace}/label_info", self._on_labels, INFO_QOS)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._change_state = self._node.create_client(ChangeState, f"{self._detector}/change_state")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the node."""
+        self._executor.shutdown(timeout_sec=2)
+        self._thread.join(timeout=2)
+        self._node.destroy_node()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def _on_answer(self, message: Detection2DArray) -> None:
+        now_s = time.monotonic()
+        stamp_ns = messages.stamp_to_ns(message.header.stamp)
+        with self._changed:
+            self._last_answer_s = now_s
+            if stamp_ns in self._answers:
+                self.repeated_answers += 1
+            else:
+                self._answers[stamp_ns] = (now_s, message)
+            self._changed.notify_all()
+
+    def _on_labels(self, message: LabelInfo) -> None:
+        with self._changed:
+            self._labels = message
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._detector:
+                with self._changed:
+                    self._report = {value.key: value.value for value in status.values}
+                    self._reports += 1
+                    self._keep_stages()
+                    self._changed.notify_all()
+
+    def _keep_stages(self) -> None:
+        """Of the report that is there now, where it tells of other frames than the one before."""
+        stage_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        answered = int(self._report.get("answered", "0"))
+        before = self._stage_reports[-1].answered if self._stage_reports else 0
+        if answered != before and all(stage_ms.values()):
+            self._stage_reports.append(StageReport(time.monotonic(), answered, stage_ms))
+
+    # before the run
+
+    def bring_up(self, process: NodeProcess, configure_timeout_s: float, discovery_timeout_s: float) -> None:
+        """Configure and activate the detector, wait until both sides see each other; InputError says what failed."""
+        self._await(self._change_state.service_is_ready, process, configure_timeout_s, "the node did not come up")
+        self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, configure_timeout_s)
+        self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, discovery_timeout_s)
+        self._await(self._connected, process, discovery_timeout_s, "node and replay do not see each other")
+        self.settings = self._read_settings(process, discovery_timeout_s)
+
+    def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition_id))
+        future = self._change_state.call_async(request)
+        self._await(future.done, process, timeout_s, f"the node was not {done}")
+        if not future.result().success:
+            raise InputError(
+                f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
+            )
+
+    def _read_settings(self, process: NodeProcess, timeout_s: float) -> NodeConfig:
+        """The node's parameters, as it has them."""
+        client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
+        names = [spec.name for spec in parameters.parameter_specs()]
+        try:
+            self._await(client.service_is_ready, process, timeout_s, "the node does not tell its parameters")
+            future = client.call_async(GetParameters.Request(names=names))
+            self._await(future.done, process, timeout_s, "the node does not tell its parameters")
+        finally:
+            self._node.destroy_client(client)
+        told = zip(names, future.result().values, strict=True)
+        values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
+        return parameters.updated(NodeConfig(), values)
+
+    def _connected(self) -> bool:
+        with self._changed:
+            sees_us = self._report.get("state") == "active" and int(self._report.get("image_publishers", "0")) > 0
+            labelled = self._labels is not None
+        heard = self._images.get_subscription_count() > 0 and self._node.count_publishers(self._answer_topic) > 0
+        return sees_us and labelled and heard
+
+    def _await(self, condition: Callable[[], bool], process: NodeProcess, timeout_s: float, failure: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            process.check()
+            if time.monotonic() > deadline_s:
+                raise InputError(f"{failure} within {timeout_s:.0f} s: {process.last_words()}")
+            time.sleep(_POLL_S)
+
+    # the run
+
+    def send(self, message: Image) -> float:
+        """Publish; the monotonic time just before."""
+        sent_s = time.monotonic()
+        self._images.publish(message)
+        return sent_s
+
+    def wait_for_outcome(self, stamp_ns: int, sent: int, timeout_s: float) -> bool:
+        """Whether the frame of `stamp_ns`, the last of `sent`, has its answer or is known to get none.
+
+        The node counts what it refused, failed at and overtook: once these are all that have no answer,
+        there is nothing to wait for.
+        """
+
+        def over() -> bool:
+            lost = sum(int(self._report.get(name, "0")) for name in ("refused", "failed", "overtaken"))
+            return stamp_ns in self._answers or lost >= sent - len(self._answers)
+
+        with self._changed:
+            return bool(self._changed.wait_for(over, timeout_s))
+
+    def quiet_s(self) -> float:
+        """Seconds since the last answer."""
+        with self._changed:
+            return time.monotonic() - self._last_answer_s
+
+    def final_report(self, timeout_s: float) -> tuple[dict[str, str], bool]:
+        """What the node says of itself after everything that happened before this call; the last that it said, and
+        False, where that does not come in time."""
+        with self._changed:
+            before = self._reports
+            # the next one may have been under way
+            in_time = bool(self._changed.wait_for(lambda: self._reports >= before + 2, timeout_s))
+            return dict(self._report), in_time
+
+    def stage_reports(self) -> tuple[StageReport, ...]:
+        """What the node said of its stages, in order."""
+        with self._changed:
+            return tuple(self._stage_reports)
+
+    @property
+    def model(self) -> str:
+        """What the node detects with."""
+        with self._changed:
+            return self._report.get("model", "")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By number, from label_info."""
+        with self._changed:
+            assert self._labels is not None
+            return tuple(entry.class_name for entry in sorted(self._labels.class_map, key=lambda entry: entry.class_id))
+
+    @property
+    def threshold(self) -> float:
+        """The lowest score that is published, from label_info."""
+        with self._changed:
+            assert self._labels is not None
+            return round(float(self._labels.threshold), 6)
+
+    def answers(self) -> dict[int, tuple[float, Any]]:
+        """Stamp in ns -> monotonic time of arrival and the array."""
+        with self._changed:
+            return dict(self._answers)
+
+
+def start_ros() -> None:
+    """rclpy without signal handlers: Ctrl-C belongs to the replay."""
+    from rclpy.signals import SignalHandlerOptions
+
+    share_memory_for_large_frames()
+    for_logging, _ = arguments_for_logging([])
+    rclpy.init(args=for_logging, signal_handler_options=SignalHandlerOptions.NO)

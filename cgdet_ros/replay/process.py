@@ -1,0 +1,193 @@
+"""The node as a process of its own: found, started apart from other ROS systems, watched, stopped."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from cgdet_core.errors import InputError
+
+EXECUTABLES = ("cgdet-detector", "detector")
+_KEPT_LINES = 60
+# up to here the ports of a domain lie below those that Linux hands out to others
+_LAST_DOMAIN = 101
+_GREATEST_DOMAIN = 232  # its ports are the last below 65536
+_KEPT_TROUBLES = 5
+# of Fast DDS 2 (Humble to Jazzy) and 3
+_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+_LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
+
+
+def find_executable(named: str | None = None) -> Path:
+    """The node's installed executable: `named`, else the one that belongs to this Python, else an ament or PATH one.
+
+    Raises InputError where there is none.
+    """
+    if named is not None:
+        found = shutil.which(named)
+        if found is None:
+            raise InputError(f"{named}: is no executable: give the node's, or leave out --detector")
+        return Path(found)
+    for candidate in _candidates():
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    raise InputError(
+        f"the node's executable {EXECUTABLES[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
+        "PATH: run `make setup` or source the workspace's install/setup.sh"
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    # not resolved: in a virtual environment the interpreter is a link out of it
+    for folder in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).absolute().parent):
+        yield folder / EXECUTABLES[0]
+        if folder.name == "cgdet_ros":  # lib/cgdet_ros of an ament prefix
+            yield folder / EXECUTABLES[1]
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        if prefix:
+            yield Path(prefix) / "lib" / "cgdet_ros" / EXECUTABLES[1]
+    on_path = shutil.which(EXECUTABLES[0])
+    if on_path:
+        yield Path(on_path)
+
+
+def isolate() -> int:
+    """Keep this process and its children on this machine, in a DDS domain that nobody uses; its number.
+
+    Does nothing to what the user has set. To be called before rclpy.init. Raises InputError for a domain that is none.
+    """
+    if "ROS_LOCALHOST_ONLY" not in os.environ and "ROS_AUTOMATIC_DISCOVERY_RANGE" not in os.environ:
+        if os.environ.get("ROS_DISTRO") == "humble":
+            os.environ["ROS_LOCALHOST_ONLY"] = "1"
+        else:
+            os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    given = os.environ.get("ROS_DOMAIN_ID", "").strip()
+    if not given:  # an empty one counts as none, for ROS too
+        os.environ["ROS_DOMAIN_ID"] = given = str(_free_domain())
+    if not (given.isascii() and given.isdigit() and int(given) <= _GREATEST_DOMAIN):
+        raise InputError(f"ROS_DOMAIN_ID '{given}' is no number in 0 to {_GREATEST_DOMAIN}: correct it or unset it")
+    return int(given)
+
+
+def share_memory_for_large_frames() -> None:
+    """Let what this process publishes through Fast DDS fit into shared memory; the file says why.
+
+    Of no effect on what the user has set, on another middleware, or on processes started before. To be
+    called before rclpy.init.
+    """
+    if any(name in os.environ for name in _PROFILE_VARIABLES):
+        return
+    share = Path("share") / "cgdet_ros"
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    roots = [Path(__file__).resolve().parents[2], *(prefix / share for prefix in (Path(sys.prefix), *prefixes))]
+    for root in roots:
+        profile = root / "config" / "fastdds_large_frames.xml"
+        if profile.is_file():
+            for name in _PROFILE_VARIABLES:
+                os.environ[name] = str(profile)
+            return
+
+
+def _free_domain() -> int:
+    domains = random.SystemRandom().sample(range(1, _LAST_DOMAIN + 1), _LAST_DOMAIN)
+    for domain in domains:
+        # DDSI-RTPS 9.6.1.1: the port on which a domain's first participant is found
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+        return domain
+    return domains[0]
+
+
+class NodeEnded(InputError):
+    """The node is no more, though nobody asked it to end."""
+
+
+class NodeProcess:
+    """A started node; a context manager that stops it. What it prints is kept, and shown where `echo`."""
+
+    def __init__(self, executable: Path, ros_arguments: Sequence[str], stop_timeout_s: float, echo: bool) -> None:
+        self._stop_timeout_s = stop_timeout_s
+        self._echo = echo
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._troubles: deque[str] = deque(maxlen=_KEPT_TROUBLES)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
+        try:
+            self._process = subprocess.Popen(
+                [str(executable), "--ros-args", *ros_arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # a Ctrl-C in the terminal is for the replay, which then stops the node in order
+                start_new_session=True,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise InputError(f"{executable}: cannot be started ({error.strerror}): install it again") from None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.append(line.rstrip())
+            match = _LOG_PREFIX.match(line.rstrip())
+            if match and match["level"] in ("WARN", "ERROR", "FATAL"):
+                self._troubles.append(f"{match['level']}: {match['text']}")
+            if self._echo:
+                print(f"node: {line.rstrip()}", file=sys.stderr)
+
+    def check(self) -> None:
+        """Raise NodeEnded, with the last of what the node said, where it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            self._reader.join(timeout=1)
+            raise NodeEnded(f"the node ended by itself (exit code {code}): {self.last_words()}")
+
+    def troubles(self) -> tuple[str, ...]:
+        """The last warnings and errors in the node's log, the level before each."""
+        return tuple(self._troubles)
+
+    def last_words(self) -> str:
+        """The reason in the node's last error, else its last line."""
+        lines = [line for line in self._lines if line.strip()]
+        for line in reversed(lines):
+            match = _LOG_PREFIX.match(line)
+            if match and match["level"] in ("ERROR", "FATAL"):
+                return match["text"]
+        return lines[-1].strip() if lines else "it said nothing"
+
+    def stop(self) -> int:
+        """Ask it to end, wait, and end it; the exit code, negative for a signal."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(self._stop_timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._reader.join(timeout=1)
+        return int(self._process.returncode)
