@@ -23,7 +23,7 @@ from cgdet_core.commands import (
     train,
 )
 from cgdet_core.commands.bag import group as bag
-from cgdet_core.errors import InputError, print_error
+from cgdet_core.errors import CgdetError, InputError, print_error
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,9 +68,9 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
         return code
-    except InputError as error:
+    except CgdetError as error:
         print_error(error)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("cgdet: interrupted", file=sys.stderr)
         return 130
