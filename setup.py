@@ -65,12 +65,12 @@ setup(
     cmdclass={"develop": Develop},
     entry_points={
         "console_scripts": [
-            "cgdet = cgdet_core.loading:cgdet",
-            "cgdet-detector = cgdet_ros.executables:detector",
-            "cgdet-replay = cgdet_ros.executables:replay",
+            "cgdet = cgdet_core.cli:main",
+            "cgdet-detector = cgdet_ros.node.detector_node:main",
+            "cgdet-replay = cgdet_ros.replay.cli:main",
             # the names under which `ros2 run cgdet_ros` finds them
-            "detector = cgdet_ros.executables:detector",
-            "replay = cgdet_ros.executables:replay",
+            "detector = cgdet_ros.node.detector_node:main",
+            "replay = cgdet_ros.replay.cli:main",
         ]
     },
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import ColourMap
+ColourMap = Literal["white_hot", "black_hot", "ironbow", "inferno", "cividis"]
 
 # black, indigo, magenta, orange, yellow, white: tone from 0 to 1, and RGB there
 _IRONBOW = (

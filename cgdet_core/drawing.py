@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.colour_maps import colour_table
-from cgdet_core.config import ColourMap, ThermalConfig
+from cgdet_core.colour_maps import ColourMap, colour_table
+from cgdet_core.config import ThermalConfig
 from cgdet_core.thermal import normalise
 from cgdet_core.types import Detections, GroundTruth, ImageArray, check_image
 

@@ -1,13 +1,13 @@
-"""What the installed commands run; light, as everything else is loaded under `main_of`."""
-
-from __future__ import annotations
-
-from cgdet_core.loading import main_of
+"""What the executables of an installation made before setup.py named the main functions call."""
 
 
 def detector() -> int:
-    return main_of("cgdet_ros.node.detector_node", 0)()
+    from cgdet_ros.node.detector_node import main
+
+    return main()
 
 
 def replay() -> int:
-    return main_of("cgdet_ros.replay.cli", 130, "cgdet-replay: interrupted, nothing was written")()
+    from cgdet_ros.replay.cli import main
+
+    return main()

@@ -7,8 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -67,33 +65,3 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     with the block, whatever happens there; keep the block to what is to be refused.
     """
     return _limited_files
-
-
-# a Ctrl-C comes when the module that is named is about to be imported
-_INTERRUPTED = """
-import os, signal, sys
-at, module, command = sys.argv[1:]
-class Finder:
-    def find_spec(self, name, path, target=None):
-        if name == at:
-            os.kill(os.getpid(), signal.SIGINT)
-sys.meta_path.insert(0, Finder())
-sys.argv = ["command", "--help"]
-signal.signal(signal.SIGINT, signal.BEFORE)
-sys.exit(getattr(__import__(module, fromlist=[command]), command)())
-"""
-
-
-@pytest.fixture
-def interrupted(repository: Path) -> Callable[..., tuple[int, str, str]]:
-    """Runs `command` of `module` with --help, a Ctrl-C as it imports `at`; exit code, standard output and error.
-
-    before: what in `signal` answers a Ctrl-C until then.
-    """
-
-    def run(at: str, module: str, command: str, before: str = "default_int_handler") -> tuple[int, str, str]:
-        words = [sys.executable, "-c", _INTERRUPTED.replace("BEFORE", before), at, module, command]
-        answer = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
-        return answer.returncode, answer.stdout, answer.stderr
-
-    return run

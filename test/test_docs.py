@@ -14,8 +14,9 @@ import pytest
 from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
-from cgdet_core.config import LabelConfig, NodeConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
+from cgdet_core.config import LabelConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
 from cgdet_core.data.synthetic.bag import make_synthetic_bag
+from cgdet_ros.config import NodeConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(

@@ -17,14 +17,6 @@ from cgdet_core.config.losses import (
 )
 from cgdet_core.config.measuring import CompareConfig, EvaluationConfig
 from cgdet_core.config.network import Activation, BlockKind, Depth, ModelConfig, PostprocessConfig, ThermalConfig
-from cgdet_core.config.node import (
-    ColourMap,
-    DiagnosticsConfig,
-    NodeConfig,
-    OverlayConfig,
-    ReplayConfig,
-    parse_class_thresholds,
-)
 from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.recipe import Recipe, TrainConfig
 from cgdet_core.config.settings import Fraction, Settings
@@ -38,11 +30,9 @@ __all__ = [
     "AugmentConfig",
     "BagConfig",
     "BlockKind",
-    "ColourMap",
     "CompareConfig",
     "ContrastConfig",
     "Depth",
-    "DiagnosticsConfig",
     "EvaluationConfig",
     "Fraction",
     "GuidanceConfig",
@@ -50,12 +40,9 @@ __all__ = [
     "LabelConfig",
     "LossConfig",
     "ModelConfig",
-    "NodeConfig",
-    "OverlayConfig",
     "PostprocessConfig",
     "Recipe",
     "RegisterConfig",
-    "ReplayConfig",
     "SensorConfig",
     "Settings",
     "SourceConfig",
@@ -67,7 +54,6 @@ __all__ = [
     "ThermalConfig",
     "TrainConfig",
     "load_recipe",
-    "parse_class_thresholds",
     "read_mapping",
     "settings_from_mapping",
     "settings_from_words",

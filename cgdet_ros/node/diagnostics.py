@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cgdet_core.config import DiagnosticsConfig
 from cgdet_core.runtime.percentiles import percentiles
+from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node.frame_log import FrameLog, Outcome, Rates
 from cgdet_ros.node.stamp_age import StampAges
 

@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdet_core.config import NodeConfig, PostprocessConfig
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.gain import GainSmoother
 from cgdet_core.thermal import cut_telemetry, to_grey
 from cgdet_core.types import Detections, ImageArray
+from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import parameters
 
 if TYPE_CHECKING:

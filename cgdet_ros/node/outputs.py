@@ -10,8 +10,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
-from cgdet_core.config import OverlayConfig, ThermalConfig
+from cgdet_core.config import ThermalConfig
 from cgdet_core.types import Detections, ImageArray
+from cgdet_ros.config import OverlayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.node.detection_bytes import DetectionWriter
 from cgdet_ros.node.image_input import COMPRESSED_SUFFIX

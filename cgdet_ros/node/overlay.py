@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cgdet_core.config import OverlayConfig, ThermalConfig
+from cgdet_core.config import ThermalConfig
 from cgdet_core.types import Detections, ImageArray
+from cgdet_ros.config import OverlayConfig
 
 # letters of the least readable size are then a sixtieth of the picture's height
 _READABLE_ROWS = 480

@@ -18,17 +18,9 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cgdet_core.config import (
-    DiagnosticsConfig,
-    NodeConfig,
-    OverlayConfig,
-    PostprocessConfig,
-    Settings,
-    ThermalConfig,
-    parse_class_thresholds,
-    settings_from_mapping,
-)
+from cgdet_core.config import PostprocessConfig, Settings, ThermalConfig, settings_from_mapping
 from cgdet_core.errors import InputError
+from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
 
 # what may change while the node runs; all else is fixed from configure to cleanup
 LIVE = (

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cgdet_core.config import NodeConfig, PostprocessConfig
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.shutter import ShutterWatch
 from cgdet_core.thermal import cut_telemetry
 from cgdet_core.types import Detections
+from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.engine import Engine, one_line, open_engine
 from cgdet_ros.node.frame_log import FrameLog

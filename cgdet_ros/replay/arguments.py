@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cgdet_core.config import ReplayConfig
+from cgdet_ros.config import ReplayConfig
 
 _PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
 _NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)

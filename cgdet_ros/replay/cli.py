@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from cgdet_core.config import ReplayConfig, settings_from_mapping
+from cgdet_core.config import settings_from_mapping
 from cgdet_core.errors import InputError
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.arguments import parse
 
 if TYPE_CHECKING:

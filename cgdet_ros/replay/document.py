@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cgdet_core.boxes import xyxy_to_xywh
-from cgdet_core.config import ReplayConfig
 from cgdet_core.runtime.percentiles import percentiles
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.judge import Judged, count_different
 from cgdet_ros.replay.run import ReplayRun
 from cgdet_ros.replay.session import Replay

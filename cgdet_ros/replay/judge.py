@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgdet_core.config import ReplayConfig
 from cgdet_core.data.bags.frames import FrameInfo
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.agreement import Agreement, Tolerance
 from cgdet_core.evaluation.live_steps import LiveFrame, Step, live_steps
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.types import Detections
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.interrupt import Interruption
 from cgdet_ros.replay.offline import Offline, agreements, run_offline
 from cgdet_ros.replay.run import ReplayedFrame

@@ -21,8 +21,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cgdet_core.config import NodeConfig
 from cgdet_core.errors import InputError
+from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.log_folder import arguments_for_logging

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig, ReplayConfig
+from cgdet_core.config import EvaluationConfig
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
@@ -20,6 +20,7 @@ from cgdet_core.evaluation.report.video import VideoWriter
 from cgdet_core.evaluation.report.worst import frame_errors, worst_of_each_kind
 from cgdet_core.evenly import evenly_spread
 from cgdet_core.types import Detections, ImageArray
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.images import sent_pictures
 from cgdet_ros.replay.judge import Judged
 from cgdet_ros.replay.run import ReplayedFrame

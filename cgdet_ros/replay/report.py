@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.config import ReplayConfig
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.report.error_picture import LEGEND
 from cgdet_core.evaluation.report.report import (
@@ -21,6 +20,7 @@ from cgdet_core.evaluation.report.report import (
     write_report,
 )
 from cgdet_core.evaluation.report.tables import NONE, fraction
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.compare import common_frames
 from cgdet_ros.replay.document import unexplained
 from cgdet_ros.replay.judge import Judged

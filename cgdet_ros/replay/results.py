@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.config import ReplayConfig
 from cgdet_core.evaluation.report.tables import fraction
 from cgdet_core.files import write_text
+from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.document import (
     detections_document,
     failure,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cgdet_core.config import NodeConfig, ReplayConfig
 from cgdet_core.errors import InputError
 from cgdet_core.types import Detections
+from cgdet_ros.config import NodeConfig, ReplayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.replay.accounts import Accounts, balance
 from cgdet_ros.replay.images import NotSendable, Pacer, ReadImage

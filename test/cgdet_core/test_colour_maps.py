@@ -7,8 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from cgdet_core.colour_maps import colour_table
-from cgdet_core.config import ColourMap
+from cgdet_core.colour_maps import ColourMap, colour_table
 from cgdet_core.drawing import to_rgb
 
 NAMES = get_args(ColourMap)

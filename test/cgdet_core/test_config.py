@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cgdet_core.config import (
-    ModelConfig,
-    PostprocessConfig,
-    Recipe,
-    ThermalConfig,
-    load_recipe,
-    parse_class_thresholds,
-    settings_from_mapping,
-)
+from cgdet_core.config import ModelConfig, PostprocessConfig, Recipe, ThermalConfig, load_recipe, settings_from_mapping
 from cgdet_core.errors import InputError
 
 
@@ -240,12 +232,3 @@ def test_a_class_has_its_own_threshold_or_the_common_one() -> None:
     config = PostprocessConfig(score_threshold=0.4, class_thresholds={"car": 0.0})
     assert config.threshold_of("car") == 0.0
     assert config.threshold_of("person") == 0.4
-
-
-def test_class_thresholds_are_read_from_words() -> None:
-    assert parse_class_thresholds(["person:0.3", "", "a:b:1"]) == {"person": 0.3, "a:b": 1.0}
-    for word in ("person", "person:", ":0.3", "person:two", "person:1.1", "person:-0.1", "person:nan"):
-        with pytest.raises(ValueError, match="must be a class and a threshold"):
-            parse_class_thresholds([word])
-    with pytest.raises(ValueError, match="two thresholds"):
-        parse_class_thresholds(["person:0.3", "person:0.4"])

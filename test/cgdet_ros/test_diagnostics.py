@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cgdet_core.config import DiagnosticsConfig
 from cgdet_core.runtime.shutter import Sight
+from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import frame_log
 from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, Situation, Status, describe
 from cgdet_ros.node.frame_log import FrameLog

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cgdet_core.colour_maps import colour_table
-from cgdet_core.config import OverlayConfig, ThermalConfig
+from cgdet_core.config import ThermalConfig
 from cgdet_core.drawing import class_colour
 from cgdet_core.types import Detections
+from cgdet_ros.config import OverlayConfig
 from cgdet_ros.node.overlay import draw_overlay
 
 FOUND = Detections(np.array([[0.3, 0.3, 0.6, 0.7]]) * 100, np.array([0.9]), np.array([2]))

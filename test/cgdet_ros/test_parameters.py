@@ -15,8 +15,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cgdet_core.config import NodeConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
+from cgdet_ros.config import NodeConfig, parse_class_thresholds
 from cgdet_ros.node import parameters
 
 _names = itertools.count()
@@ -154,3 +155,12 @@ def test_the_models_own_settings_are_left_where_nothing_is_given() -> None:
     assert parameters.thermal_of(given, thermal) == ThermalConfig(low_percentile=2.0, raw_range=(10.0, 20.0))
     expected = of_model.model_copy(update={"nms_iou": 0.0, "max_detections": 5})
     assert parameters.postprocess_of(given, of_model) == expected
+
+
+def test_class_thresholds_are_read_from_words() -> None:
+    assert parse_class_thresholds(["person:0.3", "", "a:b:1"]) == {"person": 0.3, "a:b": 1.0}
+    for word in ("person", "person:", ":0.3", "person:two", "person:1.1", "person:-0.1", "person:nan"):
+        with pytest.raises(ValueError, match="must be a class and a threshold"):
+            parse_class_thresholds([word])
+    with pytest.raises(ValueError, match="two thresholds"):
+        parse_class_thresholds(["person:0.3", "person:0.4"])

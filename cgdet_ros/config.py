@@ -1,4 +1,4 @@
-"""The node and the replay through it."""
+"""Settings of the node, which are its parameters, and of the replay through it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from cgdet_core.config.settings import Fraction, Settings
-
-ColourMap = Literal["white_hot", "black_hot", "ironbow", "inferno", "cividis"]
+from cgdet_core.colour_maps import ColourMap
+from cgdet_core.config import Fraction, Settings
 
 
 class OverlayConfig(Settings):
-    """What the node draws on its `overlay` topic (cgdet_ros/node/overlay.py)."""
+    """What the node draws on its `overlay` topic (cgdet_ros/node/outputs.py)."""
 
     min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
     colour_map: ColourMap = Field("white_hot", description="colours of a thermal frame; RGB frames keep their own")
