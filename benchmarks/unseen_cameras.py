@@ -27,12 +27,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.commands.judged import set_to_choose_on, words_of_folds
 from cgdet_core.config import ThermalConfig
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun
+from cgdet_core.evaluation.selection import describe_folds, set_to_choose_on
 from cgdet_core.evaluation.unseen_tones import CAMERAS, as_seen
 from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import Predictor
@@ -159,7 +159,7 @@ def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...]) -> tupl
     if data is None:
         raise InputError("--models asks for --data: give a COCO JSON")
     frames, folds = set_to_choose_on(arguments.run, data, class_names)
-    return words_of_folds(folds), frames
+    return describe_folds(folds), frames
 
 
 def _samples(frames: CocoSet, every: int, camera: str) -> Iterator[Sample]:

@@ -21,11 +21,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cgdet_core.commands.judged import set_to_choose_on
 from cgdet_core.config import EvaluationConfig, ModelConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
+from cgdet_core.evaluation.selection import set_to_choose_on
 from cgdet_core.files import write_text
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model, save_model

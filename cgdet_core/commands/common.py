@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.offline import OfflineRun
+    from cgdet_core.evaluation.selection import Selection
     from cgdet_core.runtime.predictor import Predictor
-    from cgdet_core.types import Sample
 
 Subparsers = Any  # argparse names its own type only privately
 
@@ -154,33 +153,39 @@ def measured(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
     }
 
 
-def parse_class_map(words: Sequence[str]) -> dict[str, str]:
-    mapping = {}
-    for word in words:
-        name, equals, target = word.partition("=")
-        if not (name and equals and target):
-            raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
-        mapping[name] = target
-    return mapping
+def add_run_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """For `selected_frames`; more: what else the run gives the command."""
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="RUN",
+        dest="run_folder",
+        help=f"{more}the frames that this run's recipe held out; --data is the folder that its paths start from",
+    )
 
 
-def samples_of(
-    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss], again: bool = False
-) -> tuple[Iterable[Sample], int | None]:
-    """What the data arguments name, and how many where that is known; see evaluation.offline.open_samples.
+def selected_frames(
+    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss] | None = None
+) -> Selection:
+    """What the data arguments, and `--run` where a command has it, name; see evaluation.selection.select_frames."""
+    from cgdet_core.data.sets.coco import parse_class_map
+    from cgdet_core.evaluation.selection import select_frames
 
-    What is odd about a set is told on standard error, but not where it is opened again.
-    """
-    from cgdet_core.data.sets.coco import CocoSet
-    from cgdet_core.evaluation.offline import open_samples
+    return select_frames(
+        arguments.data,
+        class_names,
+        arguments.run_folder,
+        arguments.topic,
+        arguments.truth_topic,
+        parse_class_map(arguments.class_map),
+        arguments.damaged,
+        losses,
+    )
 
-    class_map = parse_class_map(arguments.class_map)
-    topics = arguments.topic, arguments.truth_topic
-    samples, count = open_samples(arguments.data, class_names, *topics, class_map, arguments.damaged, losses)
-    if isinstance(samples, CocoSet) and not again:
-        for oddity in samples.oddities:
-            print(f"cgdet: warning: {oddity}", file=sys.stderr)
-    return samples, count
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"cgdet: warning: {warning}", file=sys.stderr)
 
 
 def decimals(value: float | None) -> str:

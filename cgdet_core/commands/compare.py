@@ -16,15 +16,16 @@ from cgdet_core.commands.common import (
     add_device_arguments,
     add_json_argument,
     add_log_argument,
+    add_run_argument,
     check_json_place,
     load_predictor,
     log_look,
     measured,
-    parse_class_map,
     print_losses,
     print_or_write_json,
+    print_warnings,
+    selected_frames,
 )
-from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
 
@@ -71,6 +72,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
+    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.metrics.paired import run_paired
@@ -89,12 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = _common_classes(arguments, a, b)
     losses: list[Loss] = []
-    judged = judged_frames(arguments, names, losses)
+    selection = selected_frames(arguments, names, losses)
+    print_warnings(selection.warnings)
     for predictor in (a, b):
-        warn_of_known(predictor.model_path, predictor.info, judged.folds)
+        print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
     from_bag = arguments.run_folder is None and arguments.data.suffix != ".json"
     result = run_paired(
-        a, b, judged.samples, judged.count, from_bag, telemetry_rows=arguments.telemetry_rows, class_names=names
+        a, b, selection.samples, selection.count, from_bag, telemetry_rows=arguments.telemetry_rows, class_names=names
     )
     print_losses(losses)
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
@@ -104,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         **comparison.to_json(),
         "ms_ratio": result.ms_ratio(),
         "data": str(arguments.data),
-        "held_out": None if arguments.run_folder is None else judged.words(),
+        "held_out": None if arguments.run_folder is None else selection.describe(),
         "frames_without_labels": result.a.unlabelled,
         "damage": [str(loss) for loss in losses],
         "models": models,
@@ -117,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
         words += [] if arguments.run_folder is None else ["--run", str(arguments.run_folder)]
-        again = judged_frames(arguments, names, [], again=True).samples
+        again = selected_frames(arguments, names).samples
         of_models = str(arguments.a), str(arguments.b)
         write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
         if arguments.json != "-":

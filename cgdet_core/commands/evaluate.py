@@ -15,16 +15,17 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_log_argument,
     add_model_arguments,
+    add_run_argument,
     check_json_place,
     decimals,
     load_predictor,
     log_look,
     measured,
-    parse_class_map,
     print_losses,
     print_or_write_json,
+    print_warnings,
+    selected_frames,
 )
-from cgdet_core.commands.judged import add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.files import check_can_write
@@ -96,15 +98,15 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
     predictor = load_predictor(arguments, model)
     names = predictor.info.class_names
     losses: list[Loss] = []
-    judged = judged_frames(arguments, names, losses)
-    warn_of_known(predictor.model_path, predictor.info, judged.folds)
-    result = run_offline(predictor, judged.samples, judged.count, telemetry_rows=arguments.telemetry_rows)
+    selection = selected_frames(arguments, names, losses)
+    print_warnings([*selection.warnings, *selection.learnt_by(predictor.model_path, predictor.info)])
+    result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
     metrics = evaluate(result.frames, names, thresholds)
     facts = {
         "data": str(arguments.data),
-        "held_out": None if run is None else judged.words(),
+        "held_out": None if run is None else selection.describe(),
         "model": predictor.model_path.name,
         "model_sha256": predictor.model_sha256,
         "device": predictor.device,
@@ -120,7 +122,7 @@ def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Call
 
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
         words += [] if run is None else ["--run", str(run)]
-        again = judged_frames(arguments, names, [], again=True).samples
+        again = selected_frames(arguments, names).samples
         write_offline_report(arguments.report, result, again, metrics, thresholds, facts, shlex.join(words))
 
     return metrics.to_json({**measured(predictor, result), **facts}), write_report

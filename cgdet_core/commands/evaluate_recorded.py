@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands.common import print_losses, samples_of
+from cgdet_core.commands.common import print_losses, print_warnings, selected_frames
 from cgdet_core.data.bags.frames import Loss
 from cgdet_core.errors import InputError
 
@@ -29,7 +29,9 @@ def evaluate_recorded(arguments: argparse.Namespace) -> tuple[dict[str, Any], Ca
     names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
     found = read_detections(arguments.detections, names, arguments.detections_topic)
     run, answered, losses = OfflineRun(), 0, list[Loss]()
-    for sample in samples_of(arguments, names, losses)[0]:
+    selection = selected_frames(arguments, names, losses)
+    print_warnings(selection.warnings)
+    for sample in selection.samples:
         if sample.truth is None:
             run.unlabelled += 1
             continue
@@ -59,7 +61,7 @@ def evaluate_recorded(arguments: argparse.Namespace) -> tuple[dict[str, Any], Ca
     def write_report() -> None:
         thresholds = dict.fromkeys(names, EvaluationConfig().operating_score)
         words = ["cgdet", "evaluate", "--data", str(arguments.data), "--detections", str(arguments.detections)]
-        again = samples_of(arguments, names, [])[0]
+        again = selected_frames(arguments, names).samples
         write_offline_report(Path(arguments.report), run, again, metrics, thresholds, facts, shlex.join(words))
 
     unknown = dict.fromkeys(("model_sha256", "device", "precision", "backend"))

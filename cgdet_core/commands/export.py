@@ -14,7 +14,6 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     check_json_place,
-    parse_class_map,
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
@@ -71,7 +70,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.data.sets.coco import load_coco
+    from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.files import check_can_write, sha256_of
     from cgdet_core.runtime.backends.torch_backend import fuse
     from cgdet_core.runtime.exports.calibration import calibrate

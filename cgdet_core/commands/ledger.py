@@ -176,8 +176,8 @@ def _json(path: Path, without: str) -> dict[str, Any]:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    from cgdet_core.commands.judged import words_of_folds
     from cgdet_core.evaluation.ledger import read_ledger, summarise
+    from cgdet_core.evaluation.selection import describe_folds
 
     rows = read_ledger(arguments.ledger)
     if not rows:
@@ -197,7 +197,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     if arguments.json != "-":
         for protocol, recipes in protocols.items():
             row = next(row for row in rows if row["protocol"] == protocol)
-            held = words_of_folds(row["held_out"])
+            held = describe_folds(row["held_out"])
             judge = f"judged on {row['judged_on']}" if row.get("judged_on") else f"held out: {held}"
             print(f"protocol {protocol}: {row['images']} crops, start {row['init'] or 'none'}, {judge}")
             print(_table(recipes, arguments.against, arguments.columns))

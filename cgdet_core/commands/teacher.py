@@ -14,7 +14,6 @@ from cgdet_core.commands.common import (
     add_log_argument,
     check_json_place,
     log_look,
-    parse_class_map,
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_from_mapping,
         settings_from_words,
     )
-    from cgdet_core.data.sets.coco import load_coco
+    from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers.choice import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
     from cgdet_core.evaluation.look_log import log_for

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
-from math import floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cgdet_core.commands.common import (
     Subparsers,
@@ -15,21 +12,20 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_json_argument,
     add_model_arguments,
+    add_run_argument,
     check_json_place,
     decimals,
     load_predictor,
     print_losses,
     print_or_write_json,
+    print_warnings,
+    selected_frames,
 )
-from cgdet_core.commands.judged import Judged, add_run_argument, judged_frames, warn_of_known
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.frames import Loss
-    from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
     from cgdet_core.evaluation.metrics.metrics import Metrics
-
-FEW_OBJECTS = 30  # a threshold of fewer than this is chance
 
 
 def add(subparsers: Subparsers) -> None:
@@ -53,7 +49,9 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import run_offline
+    from cgdet_core.evaluation.offline import check_data, run_offline
+    from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
+    from cgdet_core.evaluation.selection import refuse_test_split
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import read_info
 
@@ -62,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--into names the model to copy: say where to with --write")
     if arguments.write is not None:
         check_can_write(arguments.write)
-    losses: list[Loss] = []
     model = arguments.model
     if arguments.run_folder is not None:
         model = model or arguments.run_folder / "model.safetensors"
@@ -71,72 +68,32 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.into or predictor.model_path
     if arguments.write is not None and read_info(target).class_names != names:
         raise InputError(f"{target}: its classes are not those of {predictor.model_path}: give one of the same recipe")
-    chosen = _frames(arguments, names, losses)
-    warn_of_known(predictor.model_path, predictor.info, chosen.folds)
-    result = run_offline(predictor, chosen.samples, chosen.count, telemetry_rows=arguments.telemetry_rows)
+    check_data(arguments.data)
+    if arguments.run_folder is None:
+        refuse_test_split(arguments.data)
+    losses: list[Loss] = []
+    selection = selected_frames(arguments, names, losses)
+    print_warnings([*selection.warnings, *selection.learnt_by(predictor.model_path, predictor.info)])
+    result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
     print_losses(losses)
     thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {
-        "data": chosen.words(),
+        "data": selection.describe(),
         "frames": metrics.images,
         "model_sha256": predictor.model_sha256,
         "precision": predictor.precision,
         "backend": predictor.backend,
         "per_class": metrics.operating_point,
     }
-    warn_of_few(thresholds, metrics)
-    if arguments.json != "-":
-        print(_summary(metrics, chosen.words()))
+    print_warnings(warnings_of_few(metrics))
     if arguments.write is not None:
         write_thresholds(arguments.write, target, thresholds, facts)
-        if arguments.json != "-":
+    if arguments.json != "-":
+        print(_summary(metrics, selection.describe()))
+        if arguments.write is not None:
             print(f"written: {arguments.write}")
     print_or_write_json({"thresholds": thresholds, **facts, "model": str(predictor.model_path)}, arguments.json)
     return 0
-
-
-def choose_thresholds(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> tuple[dict[str, float], Metrics]:
-    """Each class's threshold of the best F1, cut to three decimals, and the figures with these."""
-    from cgdet_core.evaluation.metrics.metrics import choose_operating_point, evaluate
-
-    # it is the score of a detection, which a threshold that was rounded up would lose
-    thresholds = {
-        name: floor(value * 1000) / 1000 for name, value in choose_operating_point(frames, class_names).items()
-    }
-    return thresholds, evaluate(frames, class_names, thresholds)
-
-
-def write_thresholds(path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]) -> None:
-    """A copy of `model` at `path` (which may be `model`) with these thresholds, and on what they were chosen."""
-    from cgdet_core.runtime.model_file import load_model, save_model
-
-    detector, info = load_model(model)
-    postprocess = info.postprocess.model_copy(update={"class_thresholds": dict(thresholds)})
-    training = {**info.training, "operating_point": dict(facts)}
-    save_model(path, detector, info.model_copy(update={"postprocess": postprocess, "training": training}))
-
-
-def _frames(arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss]) -> Judged:
-    """InputError where nothing may be chosen on them."""
-    from cgdet_core.evaluation.look_log import is_test_split
-    from cgdet_core.evaluation.offline import check_data
-
-    check_data(arguments.data)
-    if arguments.run_folder is None and is_test_split(arguments.data):
-        raise InputError(f"{arguments.data}: is a test split: choose thresholds on frames held out of training")
-    return judged_frames(arguments, class_names, losses)
-
-
-def warn_of_few(thresholds: Mapping[str, float], metrics: Metrics) -> None:
-    """Tell, on standard error, whose threshold hangs on a few objects."""
-    few = {name: metrics.operating_point[name]["truths"] for name in thresholds}
-    words = [f"{name} (of {number})" for name, number in few.items() if number < FEW_OBJECTS]
-    if words:
-        print(
-            f"cgdet: warning: chance decided over the thresholds of {', '.join(words)}: choose them on {FEW_OBJECTS} "
-            "objects or more",
-            file=sys.stderr,
-        )
 
 
 def _summary(metrics: Metrics, data: str) -> str:

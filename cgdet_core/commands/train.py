@@ -15,6 +15,7 @@ from cgdet_core.commands.common import (
     check_json_place,
     measured,
     print_or_write_json,
+    print_warnings,
 )
 
 if TYPE_CHECKING:
@@ -123,9 +124,9 @@ def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str,
 
 def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
-    from cgdet_core.commands.judged import words_of_folds
-    from cgdet_core.commands.thresholds import choose_thresholds, warn_of_few, write_thresholds
     from cgdet_core.evaluation.offline import run_offline
+    from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
+    from cgdet_core.evaluation.selection import describe_folds
     from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor
 
@@ -135,12 +136,12 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     figures = metrics.to_json(measured(predictor, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     chosen_on = {
-        "data": words_of_folds(recipe.held_out_folds),
+        "data": describe_folds(recipe.held_out_folds),
         "frames": len(result.frames),
         "per_class": figures["operating_point"],
     }
     write_thresholds(model, model, thresholds, chosen_on)
-    warn_of_few(thresholds, metrics)
+    print_warnings(warnings_of_few(metrics))
     return figures
 
 

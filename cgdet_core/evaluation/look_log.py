@@ -17,20 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.selection import is_test_split, set_name
 from cgdet_core.files import check_can_write
 
 LOG_IN_CHECKOUT = Path("docs", "test_evaluations.jsonl")
 PACKAGE_NAME = "cgdet_ros"
-
-
-def is_test_split(data: Path) -> bool:
-    """Whether "test" is a word of the name: thermal_test.json, test2.json, not latest.json."""
-    return "test" in re.split(r"[^a-z]+", data.stem.lower())
-
-
-def set_name(data: Path) -> str:
-    """A set by its folder and name, wherever it lies."""
-    return "/".join(data.resolve().parts[-2:])
 
 
 def find_checkout(start: Path) -> Path | None:

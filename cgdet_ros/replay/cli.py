@@ -42,8 +42,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check what can be checked, then bring up, play, write."""
-    from cgdet_core.commands.common import parse_class_map
     from cgdet_core.data.bags.write import BagWriter
+    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.files import check_can_write
     from cgdet_ros.node.parameters import check_name
     from cgdet_ros.replay.output import check_output

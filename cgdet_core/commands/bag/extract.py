@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
+from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 
 
 def add(subparsers: Subparsers) -> None:
@@ -34,6 +34,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.convert.bag import SET_NAME, extract_bag
+    from cgdet_core.data.sets.coco import parse_class_map
 
     bag = paired_bag(arguments, not arguments.no_rgb)
     if bag.pairs is not None:

@@ -19,7 +19,7 @@ from cgdet_core.commands.bag import (
 from cgdet_core.commands.bag import (
     repair as bag_repair,
 )
-from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command, parse_class_map
+from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 from cgdet_core.errors import InputError
 
 
@@ -69,6 +69,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_make(arguments: argparse.Namespace) -> int:
+    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
 
     # what was not given is left to make_synthetic_bag's defaults

@@ -88,6 +88,17 @@ class CocoSet:
         return record.rgb_path
 
 
+def parse_class_map(words: Sequence[str]) -> dict[str, str]:
+    """`load_coco`'s class_map from words such as truck=car; InputError for a word that is none."""
+    mapping = {}
+    for word in words:
+        name, equals, target = word.partition("=")
+        if not (name and equals and target):
+            raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
+        mapping[name] = target
+    return mapping
+
+
 def read_image(path: Path) -> ImageArray:
     """uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError where it is none."""
     return decode_image(read_encoded(path), path)

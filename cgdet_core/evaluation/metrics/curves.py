@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import EvaluationConfig
-from cgdet_core.evaluation.metrics.matching import (
-    EvaluatedFrame,
-    FrameMatch,
-    check_frames,
-    labelled_classes,
-    match_frame,
-)
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, FrameMatch, labelled_classes
 
 # Dollar et al., "Pedestrian Detection: An Evaluation of the State of the Art", PAMI 2012, section 3.1
 FPPI_POINTS: NDArray[np.float64] = np.asarray(np.logspace(-2.0, 0.0, 9), np.float64)
@@ -92,30 +85,3 @@ def log_average_miss_rate(curve: ScoreCurve) -> float | None:
     miss_rate = np.concatenate([[1.0], 1.0 - curve.recall])
     at_points = miss_rate[np.searchsorted(per_image, FPPI_POINTS, side="right") - 1]
     return float(np.exp(np.log(np.maximum(at_points, 1e-10)).mean()))
-
-
-def best_f1_threshold(curve: ScoreCurve) -> float | None:
-    """The score at which F1 is highest, the higher one of equals; None without objects or hits."""
-    if curve.truths == 0 or not len(curve.scores) or curve.true_positives[-1] == 0:
-        return None
-    return float(curve.scores[int(np.argmax(curve.f1))])
-
-
-def choose_operating_point(
-    frames: Sequence[EvaluatedFrame], class_names: Sequence[str], config: EvaluationConfig | None = None
-) -> dict[str, float]:
-    """Each class's threshold that maximises its F1 over `frames`, which must be held-out ones.
-
-    A class without objects, or of which none is found, keeps the configured operating score.
-    Raises InputError where a frame holds classes that `class_names` does not.
-    """
-    config = config or EvaluationConfig()
-    check_frames(frames, class_names)
-    chosen: Mapping[str, float | None] = {}
-    if frames:
-        matches = [match_frame(frame, len(class_names), config) for frame in frames]
-        chosen = {name: best_f1_threshold(curve) for name, curve in score_curves(frames, matches, class_names).items()}
-    return {
-        name: threshold if (threshold := chosen.get(name)) is not None else config.operating_score
-        for name in class_names
-    }

@@ -19,11 +19,11 @@ from cgdet_core.evaluation.metrics.counts import (
     misses_by_height,
     operating_figures,
 )
-from cgdet_core.evaluation.metrics.curves import ScoreCurve, choose_operating_point, log_average_miss_rate, score_curves
+from cgdet_core.evaluation.metrics.curves import ScoreCurve, log_average_miss_rate, score_curves
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, check_frames, match_frame, threshold_array
 from cgdet_core.types import CLASS_NAMES, BoolArray
 
-__all__ = ["EvaluatedFrame", "Metrics", "choose_operating_point", "evaluate"]
+__all__ = ["EvaluatedFrame", "Metrics", "evaluate"]
 
 # what only the caller knows: to_json(extra) fills them
 CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")

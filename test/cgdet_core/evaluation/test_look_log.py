@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.look_log import append_line, append_look, commit_of, find_checkout, is_test_split, log_for
+from cgdet_core.evaluation.look_log import append_line, append_look, commit_of, find_checkout, log_for
+from cgdet_core.evaluation.selection import is_test_split
 
 FACTS = {
     "model": "model.safetensors",

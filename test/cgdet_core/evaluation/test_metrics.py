@@ -11,7 +11,8 @@ import pytest
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import match_frame
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, choose_operating_point, evaluate
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
+from cgdet_core.evaluation.operating_point import choose_operating_point
 from cgdet_core.types import Detections, GroundTruth
 
 NAMES = ("person", "bicycle", "car")

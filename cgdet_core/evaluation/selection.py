@@ -1,0 +1,121 @@
+"""Which labelled frames a model is measured by: of a set, of a bag, or those that a run held out of its training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cgdet_core.data.sets.coco import CocoSet, load_coco
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.offline import open_samples
+from cgdet_core.types import Sample
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags.frames import Damaged, Loss
+    from cgdet_core.runtime.model_file import ModelInfo
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frames, how many where that is known, and whence.
+
+    folds: set (its folder and name, or its path in the run's recipe) -> the fold that is used of it, None: all of it.
+    warnings: what is odd about the set and yet no error, a line each.
+    """
+
+    samples: Iterable[Sample]
+    count: int | None
+    folds: Mapping[str, int | None]
+    warnings: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return describe_folds(self.folds)
+
+    def learnt_by(self, model: Path, info: ModelInfo) -> list[str]:
+        """A warning for each training source of the model that holds some of these frames."""
+        recipe = info.training.get("recipe")
+        warnings = []
+        for source in recipe.get("sources", ()) if isinstance(recipe, dict) else ():
+            path, fold = Path(source["path"]), source["hold_out_fold"]
+            for used, used_fold in self.folds.items():
+                if Path(used).parts[-len(path.parts) :] == path.parts and (fold is None or fold != used_fold):
+                    warnings.append(f"{model} has learnt from frames of {path}: what it does there tells little")
+        return warnings
+
+
+def select_frames(
+    data: Path,
+    class_names: tuple[str, ...],
+    run: Path | None = None,
+    topic: str | None = None,
+    truth_topic: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+    damaged: Damaged = "refuse",
+    losses: list[Loss] | None = None,
+) -> Selection:
+    """The frames of `data`, as `open_samples` gives them; or, with a run, those that its recipe held out.
+
+    data: with a run, the folder that its recipe's paths start from. InputError where there are no such frames.
+    """
+    if run is None:
+        samples, count = open_samples(data, class_names, topic, truth_topic, class_map, damaged, losses)
+        return Selection(samples, count, {set_name(data): None}, getattr(samples, "oddities", ()))
+    if topic or truth_topic or class_map:
+        raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
+    coco, folds = _held_out_of_run(run, data, class_names)
+    return Selection(coco, len(coco), folds)
+
+
+def set_to_choose_on(
+    run: Path | None, data: Path, class_names: tuple[str, ...]
+) -> tuple[CocoSet, Mapping[str, int | None]]:
+    """What a run held out, or without one the COCO set `data`; and its folds, as `Selection` has them.
+
+    InputError for a test split, which nothing may be chosen on.
+    """
+    if run is not None:
+        return _held_out_of_run(run, data, class_names)
+    refuse_test_split(data)
+    return load_coco(data, class_names), {set_name(data): None}
+
+
+def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> tuple[CocoSet, dict[str, int | None]]:
+    from cgdet_core.config import load_recipe
+    from cgdet_core.data.feed.sources import load_held_out
+
+    if not data.is_dir():
+        raise InputError(f"{data}: is no folder: with --run, --data is the one that the recipe's paths start from")
+    recipe = load_recipe(run / "recipe.yaml")
+    if recipe.model.class_names != class_names:
+        raise InputError(
+            f"{run}: is of the classes {', '.join(recipe.model.class_names)}, the model knows "
+            f"{', '.join(class_names)}: give a model of the run's classes"
+        )
+    coco = load_held_out(recipe, data)
+    if coco is None:
+        raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
+    return coco, recipe.held_out_folds
+
+
+def describe_folds(folds: Mapping[str, int | None]) -> str:
+    """Sets, and the fold of those of which one is used."""
+    return ", ".join(path if fold is None else f"{path} fold {fold}" for path, fold in folds.items())
+
+
+def refuse_test_split(data: Path) -> None:
+    """InputError for a test split: what is chosen there measures the choosing."""
+    if is_test_split(data):
+        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give frames held out of training")
+
+
+def is_test_split(data: Path) -> bool:
+    """Whether "test" is a word of the name: thermal_test.json, test2.json, not latest.json."""
+    return "test" in re.split(r"[^a-z]+", data.stem.lower())
+
+
+def set_name(data: Path) -> str:
+    """A set by its folder and name, wherever it lies."""
+    return "/".join(data.resolve().parts[-2:])
