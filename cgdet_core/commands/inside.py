@@ -92,7 +92,7 @@ def _frames(recipe: Recipe, folder: Path, given: str | None, run_folder: Path) -
         # a set that the run knows has its recipe's class_map
         class_map = next((source.class_map for source in recipe.sources if source.path == given), {})
         return load_coco(folder / given, recipe.model.class_names, class_map)
-    held_out = load_held_out(recipe, folder)
+    held_out = load_held_out(recipe, folder, run_folder)
     if held_out is None:
         raise InputError(f"{run_folder}: held no frames out: name a set with --set")
     return held_out

@@ -33,8 +33,8 @@ class TrainConfig(Settings):
         4096,
         ge=0,
         le=10_000_000,
-        description="training frames lie in memory up to so many MB, of each process of a run; further ones in a file "
-        "without a name beside the run, of which the system keeps in memory what fits",
+        description="training frames lie in memory up to so many MB, of each process of a run; further ones are read "
+        "from their files each time",
     )
     checkpoint_seconds: float = Field(60.0, gt=0)
     validate_every_images: int | None = Field(

@@ -94,7 +94,7 @@ def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> tup
             f"{run}: is of the classes {', '.join(recipe.model.class_names)}, the model knows "
             f"{', '.join(class_names)}: give a model of the run's classes"
         )
-    coco = load_held_out(recipe, data)
+    coco = load_held_out(recipe, data, run)
     if coco is None:
         raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
     return coco, recipe.held_out_folds

@@ -3,10 +3,15 @@
 `set.json` lists the labelled frames alone as `images`; the others, which are not empty but unknown, stand under
 `unlabelled_images`. Frames are numbered in the order in which they are taken, so that blocks of 50 numbers are
 stretches of time.
+
+A recipe's bag is extracted once into a cache folder, and is then a set like any other.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +20,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.data.bags.labels import UNLABELLED, StampedLabels, bag_labels
+from cgdet_core import __version__
+from cgdet_core.config import SourceConfig
+from cgdet_core.data.bags.labels import UNLABELLED, bag_labels, is_json
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, encode_png
+from cgdet_core.data.registration.homography import load_registration
+from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, encode_png, open_paired
 from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
-from cgdet_core.files import replacing_folder
+from cgdet_core.errors import InputError
+from cgdet_core.files import make_folder, replacing_folder, sha256_of
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 
 SET_NAME = "set.json"
 _VALID_NAME = "rgb_valid.png"
+_OF_EXTRACTION = {"image_topic", "rgb_topic", "labels", "registration", "every", "class_map"}
 
 
 @dataclass
@@ -37,21 +47,6 @@ class Extracted:
     objects: int = 0
 
 
-def frame_name(place: int) -> str:
-    """Of the so-many-th frame taken, from 0; its number is what blocks are held out by."""
-    return f"{place:06d}"
-
-
-def labels_of_paired(
-    bag: PairedBag, labels: str | None, class_names: tuple[str, ...], class_map: Mapping[str, str]
-) -> StampedLabels:
-    """The labels of the bag's thermal frames; InputError as `bag_labels`, and where they fit none of the frames."""
-    with BagReader(bag.path) as reader:
-        stamped = bag_labels(reader, labels, class_names, class_map)
-    stamped.check_any(sum(stamp in stamped.truth for stamp in bag.thermal_stamps_ns), bag.thermal_topic)
-    return stamped
-
-
 def extract_bag(
     bag: PairedBag,
     out: Path,
@@ -60,14 +55,22 @@ def extract_bag(
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    need_labels: bool = False,
 ) -> Extracted:
     """Write the frames that `bag` gives to the folder `out`, whole or not at all.
 
     labels: a topic, or a COCO JSON keyed by stamp; None: the bag's own topic of labels, if it has any. Thermal
     pictures are PNG of 8 or 16 bits, RGB ones as PairedBag.registered_rgb gives them. InputError for anything wrong
-    with bag, labels and the place.
+    with bag, labels and the place, labels that fit none of the frames, and, with need_labels, a bag without any.
     """
-    stamped = labels_of_paired(bag, labels, class_names, dict(class_map or {}))
+    with BagReader(bag.path) as reader:
+        stamped = bag_labels(reader, labels, class_names, class_map)
+    stamped.check_any(sum(stamp in stamped.truth for stamp in bag.thermal_stamps_ns), bag.thermal_topic)
+    if need_labels and not any(stamp in stamped.truth for stamp in bag.stamps_ns):
+        raise InputError(
+            f"{bag.path}: none of its {len(bag)} frames of {bag.thermal_topic} is labelled: label them with "
+            "`cgdet bag label` and name its file under the source's labels"
+        )
     counts = Extracted()
     draft = CocoDraft(class_names)
     unlabelled: list[dict[str, Any]] = []
@@ -79,7 +82,7 @@ def extract_bag(
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255).tobytes())
         shown = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
         for place, frame in enumerate(shown):
-            image, (height, width) = _write_pictures(bag, frame, folder, frame_name(place))
+            image, (height, width) = _write_pictures(bag, frame, folder, f"{place:06d}")
             truth = stamped.of_frame(frame.stamp_ns, (height, width))
             image |= _known(stamped.infos.get(frame.stamp_ns, FrameInfo()), truth, class_names)
             counts.frames += 1
@@ -119,3 +122,40 @@ def _known(info: FrameInfo, truth: GroundTruth | None, class_names: tuple[str, .
     if truth is not None and truth.labelled is not None:
         known["labelled"] = [name for name, there in zip(class_names, truth.labelled, strict=True) if there]
     return known
+
+
+def extracted_once(
+    config: SourceConfig, folder: Path, class_names: tuple[str, ...], with_rgb: bool, cache: Path, progress: bool = True
+) -> Path:
+    """The set.json of a recipe's bag, extracted into a folder of `cache` unless it lies there already.
+
+    The folder's name is of the bag's files and of all that the set depends on. Relative paths are taken from `folder`.
+    Processes that ask for the same set at once wait for the first. InputError as `open_paired` and `extract_bag`, and
+    for a bag without labels.
+    """
+    bag = folder / config.path
+    labels = str(folder / config.labels) if config.labels is not None and is_json(config.labels) else config.labels
+    registration = None if config.registration is None else folder / config.registration
+    files = [path for path in (registration, Path(labels) if is_json(labels) and labels else None) if path is not None]
+    parts = [bag] if bag.is_file() else sorted(path for path in bag.iterdir() if path.is_file())
+    identity = {
+        "cgdet": __version__,
+        "bag": [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts],
+        "source": config.model_dump(mode="json", include=_OF_EXTRACTION),
+        "files": [sha256_of(path) for path in files if path.is_file()],
+        "classes": class_names,
+        "rgb": with_rgb,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    extracted = cache / f"{bag.stem}-{key}"
+    if not (extracted / SET_NAME).is_file():
+        make_folder(cache)
+        with (cache / f".{key}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (extracted / SET_NAME).is_file():
+                found = None if registration is None else load_registration(registration)
+                paired = open_paired(
+                    bag, config.image_topic, config.rgb_topic, found if with_rgb else None, with_rgb, config.every
+                )
+                extract_bag(paired, extracted, labels, class_names, config.class_map, False, progress, need_labels=True)
+    return extracted / SET_NAME

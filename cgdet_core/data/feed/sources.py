@@ -1,4 +1,7 @@
-"""The frames that a recipe trains on, of several sets and bags; and those that it holds out."""
+"""The frames that a recipe trains on, of several sets and bags; and those that it holds out.
+
+A bag is extracted once into a folder beside the run (data/convert/bag.py), and is then a set like any other.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,38 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
-from cgdet_core.data.feed.bag_source import BagSource, open_bag_source
-from cgdet_core.data.feed.frame_store import FrameStore
+from cgdet_core.data.convert.bag import extracted_once
 from cgdet_core.data.feed.sampling import in_classes, restrict_to
-from cgdet_core.data.registration.pairs import encode_png
-from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
+from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco, read_image
 from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import CLASS_NAMES, BoolArray, Frame, GroundTruth, ImageArray, Sample
+from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample
+
+BAG_CACHE = "bag_cache"
 
 
 @dataclass(frozen=True)
 class CachedFrame:
-    """A raw grey frame with the tone limits of the whole of it, and its RGB where the recipe uses any."""
+    """A raw frame with the tone limits of the whole of it, and its RGB where the recipe uses any.
 
-    grey: ImageArray
+    held: its grey pixels [H, W], or the file that they are read from each time.
+    """
+
+    held: ImageArray | Path
     limits: ToneLimits
     truth: GroundTruth
     rgb: RgbPartner | None = None
 
     def __post_init__(self) -> None:
-        if self.rgb is not None and self.rgb.height_width_px != self.grey.shape:
-            raise ValueError(f"RGB of {self.rgb.height_width_px} pixels beside a frame of {self.grey.shape}")
+        if self.rgb is not None and not isinstance(self.held, Path) and self.rgb.height_width_px != self.held.shape:
+            raise ValueError(f"RGB of {self.rgb.height_width_px} pixels beside a frame of {self.held.shape}")
+
+    @property
+    def grey(self) -> ImageArray:
+        """uint8/uint16 [H, W]."""
+        return _grey(read_image(self.held)) if isinstance(self.held, Path) else self.held
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,20 @@ class Source:
     oddities: tuple[str, ...] = ()
 
 
+@dataclass
+class _Memory:
+    """What is left of train.cache_mb."""
+
+    left_bytes: int
+
+    def holds(self, size_bytes: int) -> bool:
+        """Whether so much more is held, which is then taken off."""
+        if size_bytes > self.left_bytes:
+            return False
+        self.left_bytes -= size_bytes
+        return True
+
+
 @dataclass(frozen=True)
 class _Opened:
     """One source, looked through but not read: its records for training and those held out."""
@@ -55,81 +80,69 @@ class _Opened:
     config: SourceConfig
     coco: CocoSet
     held_out: tuple[CocoRecord, ...]
-    bag: BagSource | None
 
 
 def load_sources(
-    recipe: Recipe, folder: Path, progress: bool = True, cache_folder: Path | None = None
+    recipe: Recipe, folder: Path, progress: bool = True, run: Path | None = None
 ) -> tuple[list[Source], CocoSet | None]:
     """All training frames of a recipe, and the frames it holds out for validation, if any.
 
-    Relative paths of the recipe are taken from `folder`. cache_folder: where frames beyond train.cache_mb lie; None:
-    all stay in memory. Frames without labels take no part. RGB is read only where the recipe uses it; InputError where
-    it does and there is none.
+    Relative paths of the recipe are taken from `folder`. run: the folder of the run, beside which bags are extracted.
+    Frames without labels take no part. RGB is read only where the recipe uses it; InputError where it does and there
+    is none.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
-    sets = [_open(config, folder, recipe) for config in recipe.sources]
+    sets = [_open(config, folder, recipe, run, progress) for config in recipe.sources]
     if recipe.uses_rgb:
         _check_rgb(sets, recipe.synthetic)
-    store = FrameStore(cache_folder, recipe.train.cache_mb)
+    memory = _Memory(recipe.train.cache_mb << 20)
     sources: list[Source] = []
-    held_out: list[CocoRecord] = []
     for opened in sets:
-        config, count = opened.config, len(opened.coco)
-        if opened.bag is None:
-            held_out += opened.held_out
-            pairs = _pairs(opened.coco, config, recipe)
-        else:
-            pairs = _streamed(opened.bag, opened, recipe, held_out, store)
-        frames = _cache(pairs, count, config.path, recipe, progress, store)
+        config = opened.config
+        frames = _cache(_pairs(opened.coco, config, recipe), len(opened.coco), config.path, recipe, progress, memory)
         sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.oddities))
     if recipe.synthetic.frames:
-        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, store)
+        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, memory)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
         sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
-    if held_out and not any((~record.truth.ignore).any() for record in held_out):
+    held_out = _held_out(sets, folder, recipe)
+    if held_out is not None and not any((~record.truth.ignore).any() for record in held_out.records):
         raise InputError(
             f"the {len(held_out)} frames that hold_out_fold holds out show no object, so nothing can be measured: "
             "choose another fold"
         )
-    validation = CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
-    return sources, validation
+    return sources, held_out
 
 
-def load_held_out(recipe: Recipe, folder: Path) -> CocoSet | None:
-    """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out.
-
-    A bag is read through for them, and they stay in memory, without their RGB.
-    """
-    held_out: list[CocoRecord] = []
-    for config in recipe.sources:
-        if config.hold_out_fold is None:
-            continue
-        opened = _open(config, folder, recipe)
-        if opened.bag is None:
-            held_out += opened.held_out
-            continue
-        held = {record.image_id: replace(record, rgb_path=None) for record in opened.held_out}
-        held_out += [record for record, _ in opened.bag.stream(held, False)]
-    return CocoSet(folder, recipe.model.class_names, tuple(held_out)) if held_out else None
+def load_held_out(recipe: Recipe, folder: Path, run: Path | None = None) -> CocoSet | None:
+    """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out."""
+    sets = [_open(each, folder, recipe, run, True) for each in recipe.sources if each.hold_out_fold is not None]
+    return _held_out(sets, folder, recipe)
 
 
-def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
-    names, bag = recipe.model.class_names, None
+def _held_out(sets: Sequence[_Opened], folder: Path, recipe: Recipe) -> CocoSet | None:
+    records = tuple(record for opened in sets for record in opened.held_out)
+    return CocoSet(folder, recipe.model.class_names, records) if records else None
+
+
+def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, progress: bool) -> _Opened:
+    names = recipe.model.class_names
+    path, class_map = _existing(folder, config.path), config.class_map
     if config.is_bag:
-        _existing(folder, config.path)
-        bag = open_bag_source(config, folder, names, recipe.uses_rgb and config.rgb != "none")
-        coco = bag.records(names)
-    else:
-        coco = load_coco(_existing(folder, config.path), names, config.class_map)
-        labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
-        coco = replace(coco, records=tuple(labelled)) if labelled else coco
+        if run is None:
+            raise ValueError("a bag is extracted beside a run: name its folder")
+        with_rgb = recipe.uses_rgb and config.rgb != "none" and not _sees_own(config)
+        path = extracted_once(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE, progress)
+        class_map = {}
+    coco = load_coco(path, names, class_map)
+    labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
+    coco = replace(coco, records=tuple(labelled)) if labelled else coco
     if config.labelled_classes is not None:
         coco = restrict_to(coco, config.labelled_classes)
     if config.hold_out_fold is None:
-        return _Opened(config, coco, (), bag)
+        return _Opened(config, coco, ())
     split = split_held_out(coco.records, config.hold_out_fold)
     if not split.training or not split.held_out:
         raise InputError(
@@ -138,7 +151,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe) -> _Opened:
             "scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
         )
     oddities = coco.oddities + ((f"{coco.path}: {split.odd}",) if split.odd else ())
-    return _Opened(config, replace(coco, records=split.training, oddities=oddities), split.held_out, bag)
+    return _Opened(config, replace(coco, records=split.training, oddities=oddities), split.held_out)
 
 
 def _existing(folder: Path, path: str) -> Path:
@@ -177,7 +190,10 @@ def _named(coco: CocoSet) -> bool:
     return any(record.rgb_path is not None for record in coco.records)
 
 
-def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+_Read = tuple[Sample, Path | None, RgbPartner | None]  # the path of a frame that can be read again
+
+
+def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[_Read]:
     masks: dict[tuple[Path, tuple[int, int]], BoolArray | None] = {}
     for index, record in enumerate(coco.records):
         sample = coco.sample(index)
@@ -185,34 +201,16 @@ def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[tupl
         if recipe.uses_rgb and config.rgb != "none":
             path = record.path if _sees_own(config) else coco.rgb_path(index)
         if path is None:
-            yield sample, None
+            yield sample, record.path, None
             continue
         mask = None if _sees_own(config) else record.rgb_valid_path
         if mask is not None and (mask, record.height_width_px) not in masks:
             masks[mask, record.height_width_px] = read_valid(mask, record.height_width_px)
         valid = None if mask is None else masks[mask, record.height_width_px]
-        yield sample, read_partner(path, record.path, record.height_width_px, valid)
+        yield sample, record.path, read_partner(path, record.path, record.height_width_px, valid)
 
 
-def _streamed(
-    bag: BagSource, opened: _Opened, recipe: Recipe, held_out: list[CocoRecord], store: FrameStore
-) -> Iterator[tuple[Sample, RgbPartner | None]]:
-    """The training frames of a bag; those held out are appended to `held_out` as they come by."""
-    held = {record.image_id: record for record in opened.held_out}
-    training = {record.image_id: record for record in opened.coco.records}
-    own = _sees_own(opened.config)
-    for record, partner in bag.stream(held | training, recipe.uses_rgb and opened.config.rgb != "none" and not own):
-        assert record.pixels is not None
-        if record.image_id in held:
-            held_out.append(replace(record, pixels=store.keep(record.pixels)))
-            continue
-        if recipe.uses_rgb and own:
-            data = encode_png(record.pixels)
-            partner = RgbPartner(data, Path(record.file_name), record.height_width_px)
-        yield Sample(record.file_name, Frame(record.pixels), record.truth), partner
-
-
-def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
+def _rendered(recipe: Recipe) -> Iterator[_Read]:
     from cgdet_core.data.synthetic.scenes import synthetic_training_sample
 
     names = recipe.model.class_names
@@ -226,29 +224,36 @@ def _rendered(recipe: Recipe) -> Iterator[tuple[Sample, RgbPartner | None]]:
         if sample.truth is not None:
             sample = replace(sample, truth=in_classes(sample.truth, CLASS_NAMES, names))
         shown = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
-        yield sample, None if shown is None else rendered_partner(shown, sample.name)
+        yield sample, None, None if shown is None else rendered_partner(shown, sample.name)
 
 
 def _cache(
-    pairs: Iterable[tuple[Sample, RgbPartner | None]],
+    frames: Iterable[_Read],
     count: int,
     name: str,
     recipe: Recipe,
     progress: bool,
-    store: FrameStore,
+    memory: _Memory,
 ) -> tuple[CachedFrame, ...]:
-    frames = []
-    for sample, partner in tqdm(
-        pairs, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
+    cached = []
+    for sample, path, partner in tqdm(
+        frames, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
     ):
         if sample.truth is None:
             raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
-        grey = np.ascontiguousarray(to_grey(sample.frame.image))
+        grey = _grey(sample.frame.image)
         limits = tone_limits(grey, recipe.thermal)
-        if partner is not None:
-            partner = replace(partner, encoded=store.keep(partner.encoded))
-        frames.append(CachedFrame(store.keep(grey), limits, sample.truth, partner))
-    return tuple(frames)
+        size_bytes = grey.nbytes + (0 if partner is None or partner.encoded is None else partner.encoded.nbytes)
+        if path is None or memory.holds(size_bytes):
+            cached.append(CachedFrame(grey, limits, sample.truth, partner))
+        else:
+            reread = None if partner is None else replace(partner, encoded=None)
+            cached.append(CachedFrame(path, limits, sample.truth, reread))
+    return tuple(cached)
+
+
+def _grey(image: ImageArray) -> ImageArray:
+    return np.ascontiguousarray(to_grey(image))
 
 
 def _with_shuffled_rgb(source: Source, number: int, seed: int) -> Source:

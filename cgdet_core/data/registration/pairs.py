@@ -63,8 +63,12 @@ class PairedBag:
     limit: int | None
 
     def __len__(self) -> int:
-        count = -(-len(self.thermal_stamps_ns) // self.every)
-        return count if self.limit is None else min(count, self.limit)
+        return len(self.stamps_ns)
+
+    @property
+    def stamps_ns(self) -> tuple[int, ...]:
+        """Of the thermal frames that `frames` gives."""
+        return self.thermal_stamps_ns[:: self.every][: self.limit]
 
     def taken(self, number: int) -> bool:
         """Whether thermal frame `number` is one of those that `frames` gives."""

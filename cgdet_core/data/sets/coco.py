@@ -33,7 +33,7 @@ _MAX_SIDE_PX = 1_000_000
 
 @dataclass(frozen=True)
 class CocoRecord:
-    """One image of a set and its labels, not yet read; pixels: of an image that has no file of its own, as in a bag."""
+    """One image of a set and its labels, not yet read."""
 
     image_id: int
     file_name: str
@@ -44,7 +44,6 @@ class CocoRecord:
     light: str | None
     scene: str | None
     rgb_valid_path: Path | None = None
-    pixels: ImageArray | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CocoSet:
     def sample(self, index: int, with_rgb: bool = False) -> Sample:
         """Sample `index` with its image read; with_rgb reads the partner too, where the set names one."""
         record = self.records[index]
-        image = read_image(record.path) if record.pixels is None else record.pixels
+        image = read_image(record.path)
         rgb_path = self.rgb_path(index) if with_rgb else None
         if image.shape[:2] != record.height_width_px:
             height, width = record.height_width_px

@@ -26,18 +26,19 @@ _SHUFFLING = 1  # apart from the generators that draw the crops
 
 @dataclass(frozen=True)
 class RgbPartner:
-    """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name;
+    """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name; None: read each time;
     height_width_px: of its pixels, and of its frame's; valid: bool [H, W], where it really shows what the frame
     shows (a registration may leave parts of the frame without RGB), None: everywhere."""
 
-    encoded: NDArray[np.uint8]
+    encoded: NDArray[np.uint8] | None
     path: Path
     height_width_px: tuple[int, int]
     valid: BoolArray | None = None
 
     def pixels(self) -> RgbArray:
         """uint8 [H, W, 3], RGB."""
-        return np.asarray(decode_image(self.encoded, self.path), np.uint8)
+        encoded = read_encoded(self.path) if self.encoded is None else self.encoded
+        return np.asarray(decode_image(encoded, self.path), np.uint8)
 
     def crop(self, window: Window) -> tuple[RgbArray, BoolArray]:
         """uint8 [H, W, 3] and bool [H, W] of the crop.

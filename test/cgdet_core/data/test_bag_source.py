@@ -1,8 +1,9 @@
-"""Training straight from a bag: what is learned from is what the extracted set would give."""
+"""A bag as a source of a recipe: extracted once beside the run, and then what the extracted set gives."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import GuidanceConfig, Recipe, SourceConfig, TrainConfig
+from cgdet_core.data.convert import bag as convert_bag
 from cgdet_core.data.convert.bag import extract_bag
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import load_held_out, load_sources
@@ -50,8 +52,8 @@ def a_recipe(*sources: SourceConfig, cache_mb: int = 100, **parts: object) -> Re
     return Recipe(sources=sources, train=train, **parts)  # type: ignore[arg-type]
 
 
-def batches(recipe: Recipe, folder: Path, cache_folder: Path | None = None):
-    sources, held_out = load_sources(recipe, folder, progress=False, cache_folder=cache_folder)
+def batches(recipe: Recipe, folder: Path):
+    sources, held_out = load_sources(recipe, folder, progress=False, run=folder / "run")
     data = TrainingBatches(sources, recipe)
     return [{name: value.numpy() for name, value in data[n].tensors().items()} for n in range(len(data))], held_out
 
@@ -81,9 +83,8 @@ def test_a_bag_teaches_to_the_bit_what_its_extracted_set_teaches(folder, with_rg
     assert held_set is not None
     assert len(held_bag) == 45
     assert [record.file_name for record in held_bag.records] == [record.file_name for record in held_set.records]
-    alone = load_held_out(a_recipe(bag), folder)
+    alone = load_held_out(a_recipe(bag), folder, folder / "run")
     assert alone is not None
-    assert [record.rgb_path for record in alone.records] == [None] * 45
     for one, other, third in zip(held_bag, held_set, alone, strict=True):
         assert (one.frame.image == other.frame.image).all()
         assert (one.frame.image == third.frame.image).all()
@@ -95,11 +96,38 @@ def test_a_bag_teaches_to_the_bit_what_its_extracted_set_teaches(folder, with_rg
 def test_frames_beyond_the_memory_teach_the_same(folder):
     source = SourceConfig(path="bag", hold_out_fold=0)
     within, _ = batches(a_recipe(source, guidance=RGB), folder)
-    beyond, held_out = batches(a_recipe(source, guidance=RGB, cache_mb=0), folder, folder / "run")
+    beyond, _ = batches(a_recipe(source, guidance=RGB, cache_mb=0), folder)
     assert_same(within, beyond)
-    assert list((folder / "run").iterdir()) == []
-    assert held_out is not None
-    assert not held_out.records[0].pixels.flags.writeable  # type: ignore[union-attr]
+
+
+def test_a_bag_is_extracted_once_for_alike_settings_and_again_for_others_and_when_it_changed(folder, monkeypatch):
+    extracted = []
+    real = convert_bag.extract_bag
+    monkeypatch.setattr(convert_bag, "extract_bag", lambda *args, **keys: extracted.append(1) or real(*args, **keys))
+    source = SourceConfig(path="bag", every=7)
+    batches(a_recipe(source), folder)
+    batches(a_recipe(source.model_copy(update={"weight": 2.0})), folder)
+    assert len(extracted) == 1
+    batches(a_recipe(source.model_copy(update={"every": 9})), folder)
+    batches(a_recipe(source.model_copy(update={"class_map": {"car": "ignore"}})), folder)
+    assert len(extracted) == 3
+    os.utime(next((folder / "bag").glob("*.mcap")))
+    batches(a_recipe(source), folder)
+    assert len(extracted) == 4
+    assert len([entry for entry in (folder / "bag_cache").iterdir() if entry.is_dir()]) == 4
+
+
+def test_an_extraction_that_is_broken_off_leaves_nothing_and_begins_anew(folder, monkeypatch):
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    recipe = a_recipe(SourceConfig(path="bag", every=7))
+    with monkeypatch.context() as patch:
+        patch.setattr(convert_bag, "image_entry", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            batches(recipe, folder)
+    assert not [entry for entry in (folder / "bag_cache").iterdir() if entry.is_dir()]
+    assert batches(recipe, folder)[0]
 
 
 def test_labels_may_come_from_a_file_and_only_every_so_many_frames_be_taken(folder):
@@ -111,7 +139,7 @@ def test_labels_may_come_from_a_file_and_only_every_so_many_frames_be_taken(fold
     document = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "person"}]}
     (folder / "labels.json").write_text(json.dumps(document))
     recipe = a_recipe(SourceConfig(path="bag", labels="labels.json", every=4, image_topic="/thermal"))
-    (source,), _ = load_sources(recipe, folder, progress=False)
+    (source,), _ = load_sources(recipe, folder, progress=False, run=folder / "run")
     assert source.name == "bag"
     assert len(source.frames) == FRAMES // 4
     assert [frame.truth.boxes_xyxy_px.tolist() for frame in source.frames[:3]] == [[], [[3, 4, 13, 24]], []]
@@ -122,7 +150,7 @@ def test_labels_may_come_from_a_file_and_only_every_so_many_frames_be_taken(fold
 
 def test_the_labels_of_the_topic_that_is_named_are_taken(folder):
     recipe = a_recipe(SourceConfig(path="bag", labels="/ground_truth", class_map={"car": "ignore"}))
-    (source,), _ = load_sources(recipe, folder, progress=False)
+    (source,), _ = load_sources(recipe, folder, progress=False, run=folder / "run")
     assert len(source.frames) == FRAMES * 9 // 10
     assert not any(2 in frame.truth.class_ids[~frame.truth.ignore] for frame in source.frames)
 
@@ -141,14 +169,14 @@ def test_the_labels_of_the_topic_that_is_named_are_taken(folder):
 )
 def test_what_is_wrong_with_a_bag_is_one_line(folder, keys, said):
     with pytest.raises(InputError, match=said) as error:
-        load_sources(a_recipe(SourceConfig(**keys), guidance=RGB), folder, progress=False)
+        load_sources(a_recipe(SourceConfig(**keys), guidance=RGB), folder, progress=False, run=folder / "run")
     assert "\n" not in str(error.value)
 
 
 def test_a_bag_that_is_not_labelled_says_how_to_label_it(tmp_path, ros2):
     ros2.write(tmp_path / "bag", [("/ir", IMAGE, 1, ros2.image(np.zeros(SIZE, np.uint8), "mono8", 1))])
     with pytest.raises(InputError, match="none of its 1 frames of /ir is labelled: label them with `cgdet bag label`"):
-        load_sources(a_recipe(SourceConfig(path="bag")), tmp_path, progress=False)
+        load_sources(a_recipe(SourceConfig(path="bag")), tmp_path, progress=False, run=tmp_path / "run")
 
 
 def test_guidance_by_a_bag_without_rgb_is_refused(tmp_path, ros2):
@@ -158,9 +186,14 @@ def test_guidance_by_a_bag_without_rgb_is_refused(tmp_path, ros2):
     ]
     ros2.write(tmp_path / "bag", rows)
     with pytest.raises(InputError, match="guidance needs RGB, and none of the sources bag holds any"):
-        load_sources(a_recipe(SourceConfig(path="bag"), guidance=RGB), tmp_path, progress=False)
+        load_sources(a_recipe(SourceConfig(path="bag"), guidance=RGB), tmp_path, False, tmp_path / "run")
     with pytest.raises(InputError, match="no training frame has an RGB frame beside it"):
-        load_sources(a_recipe(SourceConfig(path="bag", rgb="partner"), guidance=RGB), tmp_path, progress=False)
+        load_sources(
+            a_recipe(SourceConfig(path="bag", rgb="partner"), guidance=RGB),
+            tmp_path,
+            progress=False,
+            run=tmp_path / "run",
+        )
 
 
 @pytest.mark.parametrize("key", ["image_topic", "rgb_topic", "labels", "registration"])
@@ -176,7 +209,7 @@ def test_a_frame_in_which_no_class_is_labelled_takes_no_part(folder):
     document["images"][0]["labelled"] = []
     document["images"][1]["labelled"] = ["car"]
     path.write_text(json.dumps(document))
-    (source,), _ = load_sources(a_recipe(SourceConfig(path="set/set.json")), folder, progress=False)
+    (source,), _ = load_sources(a_recipe(SourceConfig(path="set/set.json")), folder, progress=False, run=folder / "run")
     assert len(source.frames) == FRAMES * 9 // 10 - 1
     assert source.frames[0].truth.labelled is not None
     assert source.frames[0].truth.labelled.tolist() == [False, False, True]
@@ -189,7 +222,7 @@ def test_a_mask_of_valid_rgb_must_be_of_the_frames_size(folder):
     for mask in (np.full((10, 10), 255, np.uint8), np.full((*SIZE, 3), 255, np.uint8), np.ones(SIZE, np.uint16)):
         cv2.imwrite(str(folder / "set" / "rgb_valid.png"), mask)
         with pytest.raises(InputError, match=r"rgb_valid\.png: a mask of valid RGB is an 8-bit grey picture .* 96x72"):
-            load_sources(recipe, folder, progress=False)
+            load_sources(recipe, folder, progress=False, run=folder / "run")
     (folder / "set" / "rgb_valid.png").unlink()
     with pytest.raises(InputError, match=r"rgb_valid\.png: the image cannot be read"):
-        load_sources(recipe, folder, progress=False)
+        load_sources(recipe, folder, progress=False, run=folder / "run")
