@@ -60,7 +60,9 @@ setup(
     # An editable installation reads launch, config and models where they lie: a copy would grow stale.
     data_files=[] if "editable_wheel" in sys.argv else shared_files(),
     install_requires=requirements("core.txt"),
-    extras_require={name: requirements(f"{name}.txt") for name in ("test", "openvino", "onnxruntime", "tensorrt")},
+    extras_require={
+        name: requirements(f"{name}.txt") for name in ("train", "test", "openvino", "onnxruntime", "tensorrt")
+    },
     zip_safe=False,
     cmdclass={"develop": Develop},
     entry_points={

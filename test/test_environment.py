@@ -1,4 +1,4 @@
-"""The set-up of .venv: what it refuses, what it does again and what it does not, and what it built."""
+"""The set-up of .venv: what it refuses, when it has nothing to do, and what it built."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-from environment import machine, plan, stamps, vision_msgs
-from environment.progress import SetupError, run_logged
+import setup_environment
+from setup_environment import SetupError
 
 
-def _checkout(repository: Path, folder: Path) -> Path:
+@pytest.fixture
+def checkout(repository: Path, tmp_path: Path) -> Path:
     """What the set-up reads, copied."""
+    folder = tmp_path / "checkout"
     for name in ("tools", "requirements", "interfaces"):
         shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "setup.py", "setup.cfg", "pyproject.toml"):
@@ -31,230 +31,142 @@ def _checkout(repository: Path, folder: Path) -> Path:
     return folder
 
 
-def _without_ros() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("ROS_DISTRO", "AMENT_PREFIX_PATH")}
-
-
-def _set_up(folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(machine.base_python()), "-S", "tools/setup_environment.py", *words]
+def _make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    hidden = ("ROS_DISTRO", "AMENT_PREFIX_PATH")
+    environment = {n: v for n, v in os.environ.items() if n not in hidden and not n.startswith("MAKE")} | variables
+    command = [shutil.which("make") or pytest.skip("make is not installed"), *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_python_too_old_is_refused_in_one_line_that_names_the_remedy(repository: Path) -> None:
-    probe = (
-        "import sys, runpy\n"
-        "class Version(tuple):\n    pass\n"
-        "sys.version_info = Version((3, 8, 10, 'final', 0))\n"
-        f"runpy.run_path({str(repository / 'tools/setup_environment.py')!r})"
+@pytest.mark.parametrize("version", [(3, 8, 10), (3, 9, 0), (3, 14, 0)])
+def test_a_python_that_is_too_old_or_too_new_is_refused_in_one_line(
+    repository: Path, version: tuple[int, int, int]
+) -> None:
+    program = f"import sys, runpy; sys.version_info = {version}; runpy.run_path('tools/setup_environment.py')"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False
     )
-    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    assert answer.returncode != 0
-    assert answer.stderr.count("\n") == 1
-    assert "is Python 3.8, and cgdet needs 3.10 to 3.13" in answer.stderr
-    assert "make PYTHON=" in answer.stderr
-
-
-def test_the_version_check_is_written_so_that_an_old_python_can_read_it(repository: Path) -> None:
-    import ast
-
-    source = (repository / "tools/setup_environment.py").read_text(encoding="utf-8")
-    ast.parse(source, feature_version=(3, 4))
-    assert 'f"' not in source
-
-
-def test_a_machine_without_a_compiler_is_told_the_package_before_anything_is_made(
-    repository: Path, tmp_path: Path
-) -> None:
-    folder = _checkout(repository, tmp_path)
-    (tmp_path / "empty").mkdir()
-    environment = {**_without_ros(), "PATH": str(tmp_path / "empty"), "CC": "", "CXX": ""}
-    answer = _set_up(folder, environment)
-    assert answer.returncode == 2
-    assert answer.stderr.count("\n") == 1
-    assert "a C compiler" in answer.stderr
-    assert "a C++ compiler" in answer.stderr
-    assert "sudo apt install" in answer.stderr
-    assert "build-essential" in answer.stderr
-    assert not (folder / ".venv").exists()
-
-
-def test_missing_headers_and_venv_are_named_with_their_packages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(machine, "_include_folders", lambda: [tmp_path])
-    monkeypatch.setattr(machine, "can_import", lambda python, module: module != "ensurepip")
-    with pytest.raises(SetupError, match=r"sudo apt install python3\S*-venv( \S+)* python3\S*-dev") as refusal:
-        machine.check_tools(build_messages=True)
-    assert "the Python headers" in str(refusal.value)
-
-
-def test_a_python_that_is_not_there_is_named_by_make(repository: Path, tmp_path: Path) -> None:
-    answer = _make(_checkout(repository, tmp_path), "setup", "PYTHON=python3.99")
-    assert answer.returncode != 0
-    assert answer.stderr.splitlines()[0].startswith("cgdet set-up: python3.99 is not on PATH")
-
-
-@pytest.mark.parametrize("word", ["BAG=no/such bag", "MODEL=no.safetensors"])
-def test_a_bag_or_model_that_is_not_there_ends_the_demo_before_the_set_up(
-    word: str, repository: Path, tmp_path: Path
-) -> None:
-    folder = _checkout(repository, tmp_path)
-    answer = _make(folder, "demo", word)
-    assert answer.returncode != 0
-    assert answer.stderr.splitlines()[0].startswith(f"cgdet demo: {word}: there is no such file or folder")
-    assert not (folder / ".venv").exists()
-
-
-def _make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    environment = {name: value for name, value in _without_ros().items() if not name.startswith("MAKE")}
-    return subprocess.run(["make", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_a_ros_whose_rclpy_this_python_cannot_import_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
-    monkeypatch.setattr(machine, "can_import", lambda python, module: False)
-    with pytest.raises(SetupError, match="cannot import its rclpy"):
-        machine.sourced_ros(tmp_path / ".venv")
-
-
-def test_a_sourced_ros_without_vision_msgs_is_told_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
-    monkeypatch.setattr(machine, "can_import", lambda python, module: module == "rclpy")
-    with pytest.raises(SetupError, match="sudo apt install ros-jazzy-vision-msgs"):
-        machine.sourced_ros(tmp_path / ".venv")
-
-
-def test_with_a_sourced_ros_no_wheel_of_ros_and_no_message_is_installed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
-    monkeypatch.setattr(machine, "can_import", lambda python, module: True)
-    monkeypatch.setattr(machine, "_numpy_major", lambda python: 1)
-    venv = tmp_path / ".venv"
-    environment = plan.Environment(venv, machine.sourced_ros(venv))
-    assert [step[0] for step in environment.steps(with_tests=True)] == ["venv", "core", "package", "test"]
-    asked: list[list[str | Path]] = []
-    monkeypatch.setattr(environment, "_run", lambda command, what, log: asked.append(command))
-    environment.make_venv()
-    environment.install_core()
-    assert "--system-site-packages" in asked[0]
-    assert "numpy<2" in asked[1]
-
-
-def test_the_environment_as_its_own_prefix_is_no_ros_installation(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / ".venv"))
-    assert machine.sourced_ros(tmp_path / ".venv") is None
-
-
-def _stamp_everything(folder: Path) -> None:
-    probe = (
-        "import sys; sys.path.insert(0, 'tools')\n"
-        "from environment import plan\n"
-        "e = plan.Environment(plan.ROOT / '.venv', None)\n"
-        "for name, key, _ in e.steps(True): e.stamps.finish(name, key)"
-    )
-    subprocess.run([str(machine.base_python()), "-S", "-c", probe], cwd=folder, check=True)
-
-
-def test_a_complete_set_up_is_not_done_again(repository: Path, tmp_path: Path) -> None:
-    folder = _checkout(repository, tmp_path)
-    _stamp_everything(folder)
-    answer = _set_up(folder, _without_ros(), "--with-tests")
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    ("file", "steps"),
-    [
-        ("requirements/core.txt", "core, test"),
-        ("requirements/openvino.txt", "core, test"),
-        ("requirements/ros-wheels.txt", "ros, vision_msgs"),
-        ("requirements/test.txt", "test"),
-        ("interfaces/vision_msgs/msg/Detection2D.msg", "vision_msgs"),
-        ("setup.py", "package"),
-    ],
-)
-def test_a_changed_file_brings_back_the_steps_that_read_it_alone(
-    repository: Path, tmp_path: Path, file: str, steps: str
-) -> None:
-    folder = _checkout(repository, tmp_path)
-    _stamp_everything(folder)
-    with (folder / file).open("a", encoding="utf-8") as changed:
-        changed.write("# changed\n")
-    answer = _set_up(folder, _without_ros(), "--with-tests", "--check")
     assert answer.returncode == 1
-    assert answer.stdout.strip() == f"to do: {steps}"
+    assert answer.stderr.count("\n") == 1
+    assert f"is Python {version[0]}.{version[1]}" in answer.stderr
 
 
-def test_a_step_that_was_begun_and_not_finished_is_not_done(tmp_path: Path) -> None:
-    kept = stamps.Stamps(tmp_path)
-    kept.finish("core", "key")
-    assert kept.is_done("core", "key")
-    assert not kept.is_done("core", "another key")
-    kept.begin("core")
-    assert not kept.is_done("core", "key")
+def test_a_machine_without_a_compiler_is_told_the_package_before_anything_is_made(checkout: Path) -> None:
+    bare = checkout.parent / "bin"
+    bare.mkdir()
+    for tool in ("sh", "make"):
+        (bare / tool).symlink_to(shutil.which(tool) or pytest.skip(f"{tool} is not installed"))
+    answer = _make(checkout, "setup", f"PYTHON={sys.executable}", PATH=str(bare), CC="", CXX="")
+    assert answer.returncode != 0
+    first = answer.stderr.splitlines()[0]
+    assert all(word in first for word in ("a C compiler", "a C++ compiler", "build-essential"))
+    assert not (checkout / ".venv").exists()
 
 
-def test_what_a_killed_pip_left_half_installed_is_taken_away(tmp_path: Path) -> None:
-    site = tmp_path / "lib/python3.11/site-packages"
-    for name, files in {"whole-1.dist-info": ("METADATA", "RECORD"), "half-1.dist-info": ("METADATA",)}.items():
-        (site / name).mkdir(parents=True)
-        for file in files:
-            (site / name / file).touch()
-    plan.Environment(tmp_path, None)._drop_half_installed()
-    assert [path.name for path in site.iterdir()] == ["whole-1.dist-info"]
+def test_what_is_named_on_the_command_line_and_is_not_there_ends_it_before_the_set_up(checkout: Path) -> None:
+    for goal, word in (("setup", "PYTHON=python3.99"), ("demo", "BAG=no/such bag"), ("demo", "MODEL=no.onnx")):
+        answer = _make(checkout, goal, word)
+        assert answer.returncode != 0
+        assert word.partition("=")[2] in answer.stderr.splitlines()[0]
+        assert not (checkout / ".venv").exists()
 
 
-def test_two_set_ups_of_one_checkout_take_turns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "lock"
-    file.touch()
-    order: list[str] = []
-
-    def second() -> None:
-        with stamps.one_at_a_time(file):
-            order.append("second")
-
-    with stamps.one_at_a_time(file):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        while "waiting" not in capfd.readouterr().out:
-            time.sleep(0.01)
-        order.append("first")
-    waiting.join()
-    assert order == ["first", "second"]
+@pytest.mark.parametrize(("importable", "named"), [((), "rclpy"), (("rclpy",), "ros-jazzy-vision-msgs")])
+def test_a_sourced_ros_that_cannot_be_used_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, importable: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
+    can = {f"import {module}" for module in importable}
+    monkeypatch.setattr(setup_environment, "answer_of", lambda python, code: "" if code in can else None)
+    with pytest.raises(SetupError, match=named):
+        setup_environment.sourced_ros()
 
 
-def test_a_failing_command_ends_in_one_line_with_its_reason_and_its_log(tmp_path: Path) -> None:
+def test_a_sourced_ros_is_used_and_the_environment_itself_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    monkeypatch.setattr(setup_environment, "answer_of", lambda python, code: "")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(setup_environment.VENV))
+    assert setup_environment.sourced_ros() is None
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{setup_environment.VENV}{os.pathsep}/opt/ros/jazzy")
+    assert setup_environment.sourced_ros() == "jazzy"
+
+
+def test_with_a_sourced_ros_no_wheel_of_ros_and_no_message_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(setup_environment, "pip_install", lambda what, *words: asked.extend(map(str, words)))
+    monkeypatch.setattr(setup_environment, "build_messages", lambda: asked.append("messages"))
+    monkeypatch.setattr(setup_environment, "answer_of", lambda python, code: "1.26.4")
+    setup_environment.install(ros="jazzy", with_tests=True)
+    assert "numpy<2" in asked, "compiled for NumPy 1, cv_bridge crashes under NumPy 2"
+    assert not [word for word in asked if "ros-wheels" in word or word == "messages"]
+    asked.clear()
+    setup_environment.install(ros=None, with_tests=False)
+    assert "messages" in asked
+    assert [word for word in asked if "ros-wheels" in word]
+    assert not [word for word in asked if word.endswith("test.txt")]
+
+
+def test_a_complete_set_up_is_not_done_again_until_a_file_that_it_reads_changes(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[bool] = []
+    for name, path in {"ROOT": ".", "VENV": ".venv", "STAMP": ".venv/stamp", "REQUIREMENTS": "requirements"}.items():
+        monkeypatch.setattr(setup_environment, name, checkout / path)
+    monkeypatch.setattr(setup_environment, "MESSAGES", checkout / "interfaces")
+    monkeypatch.setattr(setup_environment, "sourced_ros", lambda: None)
+    monkeypatch.setattr(setup_environment, "make_venv", lambda ros: (checkout / ".venv").mkdir(exist_ok=True))
+    monkeypatch.setattr(setup_environment, "install", lambda ros, with_tests: done.append(with_tests))
+    for with_tests in (False, False, True, True, False):
+        setup_environment.main(with_tests)
+    assert done == [False, True], "what the tests need serves the rest too"
+    for name in ("requirements/core.txt", "interfaces/vision_msgs/msg/Detection2D.msg", "setup.py"):
+        with (checkout / name).open("a", encoding="utf-8") as changed:
+            changed.write("# changed\n")
+        setup_environment.main(True)
+        setup_environment.main(True)
+    assert done == [False, True, True, True, True]
+
+
+def test_what_was_interrupted_is_not_complete(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(ros: str | None, with_tests: bool) -> None:
+        raise KeyboardInterrupt
+
+    stamp = checkout / ".venv" / "stamp"
+    stamp.parent.mkdir()
+    stamp.write_text("of something else")
+    for name, value in {"VENV": stamp.parent, "STAMP": stamp}.items():
+        monkeypatch.setattr(setup_environment, name, value)
+    monkeypatch.setattr(setup_environment, "sourced_ros", lambda: None)
+    monkeypatch.setattr(setup_environment, "make_venv", lambda ros: None)
+    monkeypatch.setattr(setup_environment, "install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        setup_environment.main(with_tests=False)
+    assert not stamp.exists()
+
+
+def test_a_failing_command_ends_in_one_line_with_its_reason_and_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_environment, "LOG", tmp_path / "log" / "setup.log")
     script = "print('ERROR: No matching distribution found for torch'); print('and more'); raise SystemExit(3)"
-    log = tmp_path / "log" / "core.log"
     with pytest.raises(SetupError, match="No matching distribution found for torch") as failure:
-        run_logged([sys.executable, "-c", script], "installing", log)
+        setup_environment.run("installing", sys.executable, "-c", script)
     assert "\n" not in str(failure.value)
-    assert str(log) in str(failure.value)
-    assert "and more" in log.read_text()
+    assert "and more" in (tmp_path / "log" / "setup.log").read_text()
 
 
 def test_messages_with_another_type_hash_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "share/vision_msgs/msg"
     folder.mkdir(parents=True)
-    for name, expected in vision_msgs.TYPE_HASHES.items():
+    for name, expected in setup_environment.TYPE_HASHES.items():
         entry = {"type_name": name, "hash_string": expected}
         (folder / f"{name.split('/')[-1]}.json").write_text(json.dumps({"type_hashes": [entry]}))
-    vision_msgs.check_type_hashes(tmp_path)
+    setup_environment.check_type_hashes(tmp_path)
     entry = {"type_name": "vision_msgs/msg/Detection2D", "hash_string": "RIHS01_00"}
     (folder / "Detection2D.json").write_text(json.dumps({"type_hashes": [entry]}))
-    with pytest.raises(SetupError, match=r"Detection2D has type hash RIHS01_00 and not RIHS01_0d12b6"):
-        vision_msgs.check_type_hashes(tmp_path)
+    with pytest.raises(SetupError, match="RIHS01_00"):
+        setup_environment.check_type_hashes(tmp_path)
 
 
 def test_the_installed_messages_are_those_of_vision_msgs_4_1_1() -> None:
@@ -264,7 +176,7 @@ def test_the_installed_messages_are_those_of_vision_msgs_4_1_1() -> None:
     prefix = next((p for p in Path(found.origin).parents if (p / "share/vision_msgs/msg").is_dir()), None)
     if prefix is None:
         pytest.skip("the installed vision_msgs carries no type hashes (ROS 2 Humble)")
-    vision_msgs.check_type_hashes(prefix)
+    setup_environment.check_type_hashes(prefix)
 
 
 def test_a_message_array_crosses_the_wire_as_it_was(repository: Path) -> None:

@@ -1,1 +1,0 @@
-"""The set-up of .venv, with the standard library alone: it runs before anything is installed."""
