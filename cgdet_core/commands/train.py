@@ -46,30 +46,31 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.feed.sources import load_sources
     from cgdet_core.distill.terms import teacher_of
-    from cgdet_core.training.distributed import process_device
-    from cgdet_core.training.processes import processes
+    from cgdet_core.training.distributed import process_device, process_group
     from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
+    from cgdet_core.world import rank
 
-    with processes() as world:
-        recipe = load_recipe(arguments.recipe, arguments.settings)
-        check_start(recipe, arguments.out, arguments.resume, arguments.init, world)
-        if world.leads:
+    recipe = load_recipe(arguments.recipe, arguments.settings)
+    with process_group(recipe.train.device):
+        leads = rank() == 0
+        check_start(recipe, arguments.out, arguments.resume, arguments.init)
+        if leads:
             check_json_place(arguments.json)
             if not arguments.resume:
                 _say_of_start(arguments.init, recipe)
-            if process_device(recipe.train.device, world).type == "cpu":
+            if process_device(recipe.train.device).type == "cpu":
                 _say_of_precision(recipe.train.precision)
         teacher = teacher_of(recipe, arguments.data)
-        sources, held_out = load_sources(recipe, arguments.data, world.leads, arguments.out)
+        sources, held_out = load_sources(recipe, arguments.data, leads, arguments.out)
         try:
             out, resume, init = arguments.out, arguments.resume, arguments.init
-            model = train(recipe, sources, out, resume, init, world.leads, held_out, world, teacher)
+            model = train(recipe, sources, out, resume, init, leads, held_out, teacher)
         except RunStopped as stopped:
-            if world.leads:
+            if leads:
                 print(f"cgdet: {stopped}", file=sys.stderr)
             return stopped.exit_code
-    if not world.leads:
+    if not leads:
         return 0
     figures = None if held_out is None else _validate(model, recipe, held_out, arguments.out)
     if arguments.json != "-":

@@ -12,7 +12,7 @@ from torch.nn import functional
 from cgdet_core.config import ContrastConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.regions import Regions, pool, regions_of
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import gather_rows, world_size
 
 NOBODY = -1  # class id of a queue's empty slot
 
@@ -93,26 +93,20 @@ class RegionContrast(nn.Module):
         )
         self.queue = EmbeddingQueue(config.queue, config.dimensions)
 
-    def forward(self, maps: Mapping[int, Tensor], batch: TrainingBatch, world: World = ALONE) -> Tensor:
+    def forward(self, maps: Mapping[int, Tensor], batch: TrainingBatch) -> Tensor:
         """The unweighted term, a float32 scalar; while it trains, the batch's embeddings then join the queue.
 
         maps: stride -> [B, C, S / stride, S / stride]. Where processes share a batch, boxes of all of
-        them meet, each process returns an equal share of the value, and the gradients, added up over
-        the processes, are those of one process with the whole batch.
+        them meet, and each process returns an equal share of the value.
         """
         own = self.embed(maps, batch)
-        parts = world.gather_rows(own.vectors)
-        # Every process has the same loss and is answerable for its own embeddings, as anchors, partners and in the
-        # denominators of all boxes: the others' are constants to it, and nothing is left to add in the backward pass.
-        parts[world.rank] = own.vectors
-        z, class_ids = torch.cat(parts), torch.cat(world.gather_rows(own.regions.class_ids))
+        z, class_ids = gather_rows(own.vectors), gather_rows(own.regions.class_ids)
         with torch.autocast(z.device.type, enabled=False):
             earlier = self.queue.vectors, self.queue.class_ids
             whole = supervised_contrast(z, class_ids, self.config.temperature, earlier)
         if self.training:
             self.queue.push(z, class_ids)
-        # a share of the value, all of the gradient
-        return whole.detach() / world.size + (whole - whole.detach())
+        return whole / world_size()
 
     def embed(self, maps: Mapping[int, Tensor], batch: TrainingBatch) -> RegionEmbeddings:
         """The embeddings of the batch's true objects, in its order."""

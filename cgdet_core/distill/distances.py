@@ -12,13 +12,13 @@ features get a gradient like any other tensor; who calls detaches them. Values a
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from cgdet_core.config import GuidanceConfig
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import total
 
 # beside a variance or a squared length; features are of the order of 1, so it matters only where they are all alike
 EPS = 1e-6
@@ -27,20 +27,14 @@ EPS = 1e-6
 class Distance(Protocol):
     """One of the four, settings filled in."""
 
-    def __call__(self, student: Tensor, teacher: Tensor, weights: Tensor, world: World) -> Tensor: ...
+    def __call__(self, student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor: ...
 
 
 def distance_of(config: GuidanceConfig) -> Distance:
     """The distance that a recipe names."""
-    if config.distance == "pkd":
-        return pkd
     if config.distance == "cwd":
-        return lambda student, teacher, weights, world: cwd(student, teacher, weights, config.temperature)
-    alike: dict[str, Distance] = {
-        "cosine": lambda student, teacher, weights, world: cosine(student, teacher, weights),
-        "mse": lambda student, teacher, weights, world: mse(student, teacher, weights),
-    }
-    return alike[config.distance]
+        return lambda student, teacher, weights: cwd(student, teacher, weights, config.temperature)
+    return {"pkd": pkd, "cosine": cosine, "mse": mse}[config.distance]
 
 
 def mse(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
@@ -55,7 +49,7 @@ def cosine(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     return _weighted_sum(1 - (student * teacher).sum(1) * student_length * teacher_length, weights)
 
 
-def pkd(student: Tensor, teacher: Tensor, weights: Tensor, world: World = ALONE) -> Tensor:
+def pkd(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     """PKD (Cao et al. 2022): d = mean over channels of (s^ - t^)^2 / 2.
 
     x^ = (x - m) / sqrt(v + EPS), with m and v the mean and variance of a channel of x over all N * P places, each
@@ -67,17 +61,17 @@ def pkd(student: Tensor, teacher: Tensor, weights: Tensor, world: World = ALONE)
     Where processes share a batch, sums run over all of them: their values add up to the value of the whole batch,
     and so do their gradients. Each must call it, forward and backward, with N = 0 where it has no region.
     """
-    difference = _standardised(student, weights, world) - _standardised(teacher, weights, world)
+    difference = _standardised(student, weights) - _standardised(teacher, weights)
     return _weighted_sum(difference.square().mean(1) / 2, weights)
 
 
-def _standardised(features: Tensor, weights: Tensor, world: World) -> Tensor:
+def _standardised(features: Tensor, weights: Tensor) -> Tensor:
     counts = weights[:, None]
-    total = world.sum(weights.sum())
+    weight = total(weights.sum())
     # without any weight: whatever is finite, as it counts nothing
-    total = torch.where(total > 0, total, torch.ones_like(total))
-    centred = features - (_total((features * counts).sum((0, 2)), world) / total)[:, None]
-    variance = _total((centred.square() * counts).sum((0, 2)), world) / total
+    weight = torch.where(weight > 0, weight, torch.ones_like(weight))
+    centred = features - (total((features * counts).sum((0, 2))) / weight)[:, None]
+    variance = total((centred.square() * counts).sum((0, 2))) / weight
     return centred * (variance + EPS).rsqrt()[:, None]
 
 
@@ -104,24 +98,3 @@ def cwd(student: Tensor, teacher: Tensor, weights: Tensor, temperature: float) -
 
 def _weighted_sum(distances: Tensor, weights: Tensor) -> Tensor:
     return (distances * weights).sum()
-
-
-def _total(sums: Tensor, world: World) -> Tensor:
-    """The sum over all processes, through which gradients go."""
-    if world.size == 1:
-        return sums
-    total: Tensor = _Total.apply(sums, world)
-    return total
-
-
-class _Total(torch.autograd.Function):
-    """Every process' loss depends on the total, so a share's gradient is the sum of all processes' gradients of it."""
-
-    @staticmethod
-    def forward(ctx: Any, sums: Tensor, world: World) -> Tensor:
-        ctx.world = world
-        return world.sum(sums)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.world.sum(gradients[0]), None

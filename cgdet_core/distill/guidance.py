@@ -15,7 +15,7 @@ from cgdet_core.distill.regions import Regions, pool, regions_of, valid_cells
 from cgdet_core.distill.taps import adapters
 from cgdet_core.distill.teachers.choice import TeacherView, seen_scores
 from cgdet_core.errors import InputError
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import total
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ class Guidance(nn.Module):
         self.adapters = adapters(student_channels, teacher_channels, config.strides)
         self._distance = distance_of(config)
 
-    def forward(
-        self, student: Mapping[int, Tensor], seen: TeacherView, batch: TrainingBatch, world: World = ALONE
-    ) -> Tensor:
+    def forward(self, student: Mapping[int, Tensor], seen: TeacherView, batch: TrainingBatch) -> Tensor:
         """float32 scalar, unweighted; 0 with zero gradients where nothing can be compared.
 
         student: stride -> float [B, C, H / stride, W / stride], with gradient; the teacher's maps get none.
@@ -89,12 +87,12 @@ class Guidance(nn.Module):
             else:
                 object_weights = regions.rois.new_ones(len(regions))
             compare = self._over_boxes if self.config.region == "boxes" else self._over_whole
-            total = torch.zeros((), device=batch.rgb_valid.device)
+            value = torch.zeros((), device=batch.rgb_valid.device)
             # every process compares at every stride, also where it has no region: the sums of PKD wait for all
-            for stride, places in compare(student, teacher, valid, regions, object_weights, world).items():
+            for stride, places in compare(student, teacher, valid, regions, object_weights).items():
                 adapted = self.adapters[str(stride)](places.student)
-                total = total + self._distance(adapted.flatten(2), places.teacher.flatten(2), places.weights, world)
-            return total
+                value = value + self._distance(adapted.flatten(2), places.teacher.flatten(2), places.weights)
+            return value
 
     def _valid_cells(self, rgb_valid: Tensor, stride: int) -> Tensor:
         """[B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
@@ -112,7 +110,6 @@ class Guidance(nn.Module):
         valid: Mapping[int, Tensor],
         regions: Regions,
         object_weights: Tensor,
-        world: World,
     ) -> dict[int, _Places]:
         size = self.config.roi_px
         # pooled before they are adapted, which is less work and the same: both are linear, and pooling keeps a bias
@@ -130,7 +127,7 @@ class Guidance(nn.Module):
             with_rgb = with_rgb + (count > 0).sum()
             weights = object_weights[rows, None] * places / count.clamp(min=1)
             found[stride] = _Places(ours[stride][1], theirs[stride][1], weights)
-        return _divided(found, dict.fromkeys(found, world.sum(with_rgb)))
+        return _divided(found, dict.fromkeys(found, total(with_rgb)))
 
     def _over_whole(
         self,
@@ -139,7 +136,6 @@ class Guidance(nn.Module):
         valid: Mapping[int, Tensor],
         regions: Regions,
         object_weights: Tensor,
-        world: World,
     ) -> dict[int, _Places]:
         found, candidates = {}, []
         for stride, maps in student.items():
@@ -150,7 +146,7 @@ class Guidance(nn.Module):
                 weights = weights * _best_of_boxes(regions, object_weights, maps, stride)
             candidates.append(could_count.sum())
             found[stride] = _Places(maps, teacher[stride], weights / len(student))
-        return _divided(found, dict(zip(found, world.sum(torch.stack(candidates)), strict=True)))
+        return _divided(found, dict(zip(found, total(torch.stack(candidates)), strict=True)))
 
 
 def _best_of_boxes(regions: Regions, object_weights: Tensor, maps: Tensor, stride: int) -> Tensor:

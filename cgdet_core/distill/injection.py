@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cgdet_core.boxes import ciou_torch
 from cgdet_core.config import InjectionConfig, LossConfig
@@ -23,7 +24,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.cells import STRIDES
 from cgdet_core.tasks.detection.head import Head
 from cgdet_core.tasks.detection.loss import class_and_box_terms, detection_loss
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import total
 
 
 class Injection(nn.Module):
@@ -56,7 +57,7 @@ class Injection(nn.Module):
         self.into_student = adapters(theirs, head_channels, STRIDES) if config.forward_weight else None
         self.into_teacher = adapters(student_channels, theirs, STRIDES) if config.reverse_weight else None
 
-    def forward_part(self, head: Head, shown: Shown, world: World = ALONE) -> Tensor:
+    def forward_part(self, head: Head, shown: Shown) -> Tensor:
         """float32 scalar, unweighted: what the student's head makes of the teacher's maps. Gradients go to the head
         and the adapters; 0 with zero gradients where nothing can be said.
 
@@ -71,21 +72,19 @@ class Injection(nn.Module):
             output = head(maps)
         share = self.config.forward_teacher_share
         with torch.autocast(maps[0].device.type, enabled=False):
-            total = torch.zeros((), device=maps[0].device)
+            value = torch.zeros((), device=maps[0].device)
             if share < 1:
                 sure = shown.with_rgb & (shown.seen >= self.config.sure_score)
                 labels = _only(shown.batch, sure)
-                loss = detection_loss(output, labels, self._loss, world, shown.cells & sure.any(1)[:, None])
-                counts = world.sum(torch.stack((sure.sum(), shown.with_rgb.sum())).float())
-                total = total + (1 - share) * loss.total * (counts[0] / counts[1].clamp(min=1))
+                loss = detection_loss(output, labels, self._loss, shown.cells & sure.any(1)[:, None])
+                counts = total(torch.stack((sure.sum(), shown.with_rgb.sum())).float())
+                value = value + (1 - share) * loss.total * (counts[0] / counts[1].clamp(min=1))
             if share:
-                of_teacher = self._agreement(output.class_logits.float(), output.boxes_xyxy_px(), shown, world)
-                total = total + share * of_teacher
-            return total
+                of_teacher = self._agreement(output.class_logits.float(), output.boxes_xyxy_px(), shown)
+                value = value + share * of_teacher
+            return value
 
-    def reverse_part(
-        self, student: Mapping[int, Tensor], teacher: Teacher, shown: Shown, world: World = ALONE
-    ) -> Tensor:
+    def reverse_part(self, student: Mapping[int, Tensor], teacher: Teacher, shown: Shown) -> Tensor:
         """float32 scalar, unweighted: what the teacher's head makes of the student's maps. Gradients go to the maps
         and the adapters; 0 with zero gradients where nothing can be said.
 
@@ -99,7 +98,7 @@ class Injection(nn.Module):
         found = teacher.predict(maps)
         share = self.config.reverse_teacher_share
         with torch.autocast(rows.device.type, enabled=False):
-            total = torch.zeros((), device=rows.device)
+            value = torch.zeros((), device=rows.device)
             if share < 1:
                 known = shown.with_rgb & self._knows[shown.batch.class_ids]
                 labels = replace(_only(shown.batch, known), labelled=shown.batch.labelled & self._knows)
@@ -109,15 +108,14 @@ class Injection(nn.Module):
                     shown.centres_xy_px,
                     labels,
                     self._loss,
-                    world,
                     shown.cells & known.any(1)[:, None],
                 )
-                total = total + (1 - share) * (class_term + box_term)
+                value = value + (1 - share) * (class_term + box_term)
             if share:
-                total = total + share * self._agreement(found.class_logits, found.boxes_xyxy_px, shown, world)
-            return total
+                value = value + share * self._agreement(found.class_logits, found.boxes_xyxy_px, shown)
+            return value
 
-    def _agreement(self, class_logits: Tensor, boxes: Tensor, shown: Shown, world: World) -> Tensor:
+    def _agreement(self, class_logits: Tensor, boxes: Tensor, shown: Shown) -> Tensor:
         """How far predictions are from the teacher's own at the same cells, over the objects that it sees.
 
         A cell counts by the votes of the objects there, divided by the number of objects with RGB of the whole batch,
@@ -126,7 +124,7 @@ class Injection(nn.Module):
         is sure, box_weight times 1 - CIoU.
         """
         theirs = shown.view.scores.float()
-        weights = shown.votes / world.sum(shown.with_rgb.sum().float()).clamp(min=1)
+        weights = shown.votes / total(shown.with_rgb.sum().float()).clamp(min=1)
         divergence = (bernoulli_divergence(theirs, class_logits) * self._knows).sum(-1)
         image_index, cell_index = ((weights > 0) & (theirs.amax(-1) >= self.config.sure_score)).nonzero(as_tuple=True)
         overlap = ciou_torch(boxes[image_index, cell_index], shown.view.boxes_xyxy_px[image_index, cell_index])
@@ -142,7 +140,7 @@ def running_statistics(network: nn.Module) -> Iterator[None]:
     thermal maps, is not mixed with those of others: to bring the teacher's maps to where the student's are is the
     adapters' work. Besides, no crop's value then hangs on the other crops, nor on those of another process.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     for module in norms:
         module.eval()
     try:

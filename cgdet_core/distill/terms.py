@@ -26,7 +26,6 @@ from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teache
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.tasks.detection.cells import STRIDES
-from cgdet_core.training.distributed import ALONE, World
 
 _SIDE_PX = 64  # of the picture that the tapped maps are measured with
 
@@ -90,7 +89,7 @@ class ExtraTerms(nn.Module):
             of_head = dict(zip(STRIDES, detector.config.widths[2:], strict=True))
             self.injection = Injection(injection, recipe.loss, tapped, of_head, teacher)
 
-    def forward(self, batch: TrainingBatch, images_done: int, world: World = ALONE) -> dict[str, Tensor]:
+    def forward(self, batch: TrainingBatch, images_done: int) -> dict[str, Tensor]:
         """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse), of the forward pass just done; those that are
         off now are left out.
 
@@ -104,7 +103,7 @@ class ExtraTerms(nn.Module):
 
         terms: dict[str, Tensor] = {}
         if self.contrast is not None and (weight := recipe.contrast.weight * now(recipe.contrast)):
-            terms["rcs"] = weight * self.contrast(at_strides(recipe.contrast, maps), batch, world)
+            terms["rcs"] = weight * self.contrast(at_strides(recipe.contrast, maps), batch)
         guides = recipe.guidance.weight * now(recipe.guidance)
         injects = now(recipe.injection) if self.injection is not None else 0.0
         if self.teacher is None or not (guides or injects):
@@ -112,14 +111,14 @@ class ExtraTerms(nn.Module):
         # one look for all that learn from it
         seen, shown = look(self.teacher, batch, recipe)
         if self.guidance is not None and guides:
-            terms["cms"] = guides * self.guidance(at_strides(recipe.guidance, maps), seen, shown, world)
+            terms["cms"] = guides * self.guidance(at_strides(recipe.guidance, maps), seen, shown)
         if self.injection is not None and injects:
             places = shown_in(seen, shown, recipe.loss)
             if weight := recipe.injection.forward_weight * injects:
-                terms["dikd_forward"] = weight * self.injection.forward_part(self._head[0], places, world)
+                terms["dikd_forward"] = weight * self.injection.forward_part(self._head[0], places)
             if weight := recipe.injection.reverse_weight * injects:
                 student = at_strides(recipe.injection, maps)
-                terms["dikd_reverse"] = weight * self.injection.reverse_part(student, self.teacher, places, world)
+                terms["dikd_reverse"] = weight * self.injection.reverse_part(student, self.teacher, places)
         return terms
 
     def remove(self) -> None:

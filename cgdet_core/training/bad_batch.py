@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import write_tensors
 from cgdet_core.training.samples import write_samples
 
@@ -28,7 +28,7 @@ METADATA_KEY = "cgdet_bad_batch"
 NAME = "bad_batch.safetensors"
 
 
-class NotFiniteError(InputError):
+class NotFiniteError(RunError):
     """What (loss, gradient) was not finite for which batch, counted from 0, with the terms of its loss."""
 
     def __init__(self, what: str, number: int, terms: Mapping[str, float]) -> None:
@@ -55,7 +55,7 @@ def recipe_sha256(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-def with_bad_batch(error: NotFiniteError, out: Path, recipe: Recipe, batch: TrainingBatch, rank: int = 0) -> InputError:
+def with_bad_batch(error: NotFiniteError, out: Path, recipe: Recipe, batch: TrainingBatch, rank: int = 0) -> RunError:
     """Keep the batch, or a process' share of it, in `out`; the error to raise, which names it.
 
     rank: of the process; each but the first has its number in the file's name.
@@ -68,8 +68,8 @@ def with_bad_batch(error: NotFiniteError, out: Path, recipe: Recipe, batch: Trai
         write_tensors(path, batch.tensors(), {METADATA_KEY: json.dumps(description)})
         write_samples(path.with_suffix(".jpg"), [batch], recipe.model.class_names, len(batch.images))
     except InputError as refused:
-        return InputError(f"{error}: {remedy} (its batch was not kept: {refused})")
-    return InputError(f"{error}, kept in {path} and drawn in {path.with_suffix('.jpg').name}: {remedy}")
+        return RunError(f"{error}: {remedy} (its batch was not kept: {refused})")
+    return RunError(f"{error}, kept in {path} and drawn in {path.with_suffix('.jpg').name}: {remedy}")
 
 
 def load_bad_batch(path: Path) -> BadBatch:

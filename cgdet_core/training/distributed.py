@@ -1,163 +1,125 @@
-"""Several processes that train one network, each on its share of every batch.
+"""Several processes that train one network, each on its share of every batch; torchrun starts them.
 
-What has to be summed over them goes by gloo on the CPU and by NCCL between GPUs; how they are started
-and end together is told in processes.py.
+Losses are shares that add up to the whole batch's (world.py). Batch norms take the statistics of the whole batch
+on GPUs; on CPUs each process those of its share, and process 0 keeps the running ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cgdet_core.config import TrainConfig
-from cgdet_core.errors import InputError
+from cgdet_core.errors import CgdetError, InputError, RunError
 from cgdet_core.runtime.backends.devices import choose_device
+from cgdet_core.world import rank, world_size
+
+# the fastest process waits so long for the slowest, which may read its data from far away
+PATIENCE = timedelta(minutes=30)
 
 
-class ProcessLost(InputError):
-    """A process of the run ended while another waited for its share of a sum."""
+@contextmanager
+def process_group(device: str) -> Iterator[None]:
+    """Join the processes that torchrun started; nothing where none were.
 
-
-@dataclass(frozen=True)
-class World:
-    """Which of the run's processes this is; the default is a run of one.
-
-    rank: its number, of `size`; local_rank: its number among the `local_size` on this machine.
+    device: of the recipe. Within it every error names the process that it is of, and a process that was lost is a
+    RunError in each that waited for it; torchrun ends the others when one ends.
     """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """True for the one process that writes files, shows progress and speaks."""
-        return self.rank == 0
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, [...] as `tensor`, the same in each of them to the bit; outside autograd."""
-        if self.size == 1:
-            return tensor.detach()
-        total = tensor.detach().clone(memory_format=torch.contiguous_format)
-        _together(lambda: dist.all_reduce(total))
-        return total
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """Every process' tensor of one shape, [size, ...], by rank; outside autograd."""
-        if self.size == 1:
-            return tensor.detach()[None]
-        mine = tensor.detach().contiguous()
-        parts = [torch.empty_like(mine) for _ in range(self.size)]
-        _together(lambda: dist.all_gather(parts, mine))
-        return torch.stack(parts)
-
-    def gather_rows(self, rows: Tensor) -> list[Tensor]:
-        """Every process' rows, by rank: [K, ...] with a K of each one's own; outside autograd."""
-        if self.size == 1:
-            return [rows.detach()]
-        counts = self.gather(torch.tensor([len(rows)], device=rows.device)).flatten().tolist()
-        padded = rows.new_zeros(max(1, *counts), *rows.shape[1:])
-        padded[: len(rows)] = rows.detach()
-        return [part[:count] for part, count in zip(self.gather(padded), counts, strict=True)]
-
-    def check_alike(self, what: str, *values: object) -> None:
-        """InputError, in every process, where the values, by their text, are not those of process 0."""
-        digest = hashlib.sha256("\n".join(map(str, values)).encode()).digest()
-        digests = self.gather(torch.tensor(list(digest), dtype=torch.uint8))
-        differing = (digests != digests[0]).any(1).nonzero().flatten().tolist()
-        if differing:
-            raise InputError(
-                f"{what}: not the same in process {differing[0]} as in process 0: "
-                "give every machine the same recipe, data, files and versions"
-            )
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    gpus = device in ("auto", "cuda") and torch.cuda.is_available()
+    try:
+        dist.init_process_group("nccl" if gpus else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"the processes did not find each other ({_one_line(error)}): see torchrun") from None
+    try:
+        yield
+    except CgdetError as error:
+        if rank() == 0:
+            raise
+        kind = InputError if isinstance(error, InputError) else RunError
+        raise kind(f"{error} (process {rank()}, {socket.gethostname()})") from None
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise RunError(
+            f"another process of the run ended or fell silent ({_one_line(error)}): "
+            "see what it says, then go on with --resume"
+        ) from None
+    dist.destroy_process_group()
 
 
-ALONE = World()
-
-
-def share_of_batch(config: TrainConfig, world: World) -> int:
+def share_of_batch(config: TrainConfig) -> int:
     """Crops of a batch that one process learns from; InputError where the batch cannot be shared evenly."""
-    if config.batch_size % world.size:
+    if config.batch_size % world_size():
         raise InputError(
-            f"train.batch_size = {config.batch_size} cannot be shared evenly by {world.size} processes: "
-            f"give a multiple of {world.size}"
+            f"train.batch_size = {config.batch_size} cannot be shared evenly by {world_size()} processes: "
+            f"give a multiple of {world_size()}"
         )
-    return config.batch_size // world.size
+    return config.batch_size // world_size()
 
 
-def add_up_gradients(parameters: Iterable[nn.Parameter], values: Tensor, world: World) -> Tensor:
-    """Replace every gradient by its sum over all processes; the sum of `values`, float [N], which travel along.
-
-    One sum of one flat vector, 12 MB for the default network, after the backward pass, and not
-    DistributedDataParallel: that averages, which is no gradient of a loss whose divisor is the
-    whole batch's, renames the tensors of the state, and its overlap with the backward pass pays
-    for far larger networks.
-    """
-    if world.size == 1:
-        return values
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    total = world.sum(torch.cat([gradient.flatten() for gradient in gradients] + [values]))
-    parts = torch.split(total, [parameter.numel() for parameter in parameters] + [values.numel()])
-    for parameter, gradient, part in zip(parameters, gradients, parts[:-1], strict=True):
-        parameter.grad = gradient.copy_(part.view(gradient.shape))
-    return parts[-1]
-
-
-def fingerprint(tensor: Tensor) -> str:
-    """The same for tensors that are equal to the bit, and for no others."""
-    values = tensor.detach().cpu().contiguous().numpy()
-    return f"{values.dtype} {values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
-
-
-def process_device(device: str, world: World) -> torch.device:
+def process_device(device: str) -> torch.device:
     """`choose_device`, where each of several processes gets the GPU of its local rank; InputError for too few."""
-    if world.size == 1:
-        return choose_device(device)
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        if world.local_size > torch.cuda.device_count():
-            raise InputError(
-                f"{world.local_size} processes were started on a machine with {torch.cuda.device_count()} GPUs: "
-                "start one for each GPU (--nproc-per-node), or give train.device=cpu"
-            )
-        torch.cuda.set_device(world.local_rank)
-        return torch.device("cuda", world.local_rank)
     chosen = choose_device(device)
-    if chosen.type == "cuda":
+    if world_size() == 1 or chosen.type != "cuda":
+        return chosen
+    if device not in ("auto", "cuda"):
         raise InputError(f"train.device = {device}: each of several processes takes its own GPU: give cuda or auto")
-    return chosen
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"more processes than this machine's {torch.cuda.device_count()} GPUs: "
+            "start one for each GPU (--nproc-per-node), or give train.device=cpu"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
-def share_threads(threads: int, world: World) -> None:
+def share_threads(threads: int) -> None:
     """Set torch's CPU threads: `threads`, or, at 0, torch's own choice or this process' share of the machine's cores.
 
     torchrun sets OMP_NUM_THREADS to 1 wherever the user set nothing, so a 1 there is no wish of anybody.
     """
-    if threads == 0 and world.size > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        threads = max(1, len(os.sched_getaffinity(0)) // world.local_size)
+    if threads == 0 and world_size() > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]))
     if threads:
         torch.set_num_threads(threads)
 
 
-def _together(operation: Callable[[], Any]) -> None:
-    try:
-        operation()
-    except RuntimeError as error:
-        raise ProcessLost(
-            f"another process of the run ended or fell silent ({one_line(error)}): "
-            "see what it says, then go on with --resume"
-        ) from None
+def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """`module`, whose gradients are then the mean over all processes, and whose weights are process 0's."""
+    if world_size() == 1:
+        return module
+    device_ids = [device] if device.type == "cuda" else None
+    # a term that is off leaves its parameters unused
+    return DistributedDataParallel(module, device_ids=device_ids, find_unused_parameters=True)
 
 
-def one_line(error: Exception) -> str:
+def check_alike(what: str, value: object) -> None:
+    """InputError, in every process, where `value` is not process 0's."""
+    if world_size() == 1:
+        return
+    values: list[object] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    differing = [number for number, other in enumerate(values) if other != values[0]]
+    if differing:
+        raise InputError(
+            f"{what}: not the same in process {differing[0]} as in process 0: "
+            "give every machine the same recipe, data, files and versions"
+        )
+
+
+def _one_line(error: Exception) -> str:
     """What an error says, in at most 120 characters of one line."""
     text = " ".join(str(error).split())
     return text if len(text) <= 120 else text[:117] + "..."

@@ -21,11 +21,11 @@ from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.averaging import WeightAverage
 from cgdet_core.training.bad_batch import NotFiniteError
 from cgdet_core.training.checkpoint import Checkpoint, save_checkpoint
-from cgdet_core.training.distributed import ALONE, World, add_up_gradients, fingerprint
-from cgdet_core.training.global_batch_norm import use_global_statistics
+from cgdet_core.training.distributed import check_alike, data_parallel
 from cgdet_core.training.schedule import learning_rate
 from cgdet_core.training.start import check_same_network, take_over
 from cgdet_core.training.step_figures import StepFigures, gradient_norms
+from cgdet_core.world import total, world_size
 
 _WHERE_COMPUTED_AND_HOW_WATCHED = (
     "device",
@@ -40,27 +40,43 @@ _WHERE_COMPUTED_AND_HOW_WATCHED = (
 )
 
 
+class _Loss(nn.Module):
+    """All that is trained, as one module: a batch to the detection loss's terms and the training terms by name."""
+
+    def __init__(self, recipe: Recipe, detector: Detector, extra: ExtraTerms) -> None:
+        super().__init__()
+        self._recipe = recipe
+        self.detector = detector
+        self.extra = extra
+
+    def forward(self, batch: TrainingBatch, images_done: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._recipe.train.precision == "bf16"):
+            output = self.detector(images)
+            extra = self.extra(batch, images_done)
+        return detection_loss(output, batch, self._recipe.loss).terms(), extra
+
+
 class RunState:
     """Weights, their average and the optimiser, after `batches_done` batches."""
 
-    def __init__(
-        self, recipe: Recipe, device: torch.device, world: World = ALONE, teacher: Teacher | None = None
-    ) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, teacher: Teacher | None = None) -> None:
         torch.manual_seed(recipe.train.seed)
         # all crops have one size: cuDNN's search for the quickest convolution is paid once
         torch.backends.cudnn.benchmark = device.type == "cuda"
         self.recipe = recipe
         self.device = device
-        self.world = world
         self.batches_done = 0
         self.stop_asked = False
         self.init: str | None = None
         self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
-        use_global_statistics(self.detector, world)
+        if world_size() > 1 and device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.detector)  # type: ignore[no-untyped-call]
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
         if teacher is not None:
             teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
         self.extra = ExtraTerms(recipe, self.detector, teacher).to(device)
+        self._loss = data_parallel(_Loss(recipe, self.detector, self.extra), device)
         trained = [*self.detector.parameters(), *self.extra.parameters()]
         matrices = [p for p in trained if p.ndim > 1]
         vectors = [p for p in trained if p.ndim <= 1]
@@ -81,29 +97,25 @@ class RunState:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.detector.train()
-        batch = batch.to(self.device)
-        images = batch.images.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            output = self.detector(images)
-            extra = self.extra(batch, images_done, self.world)
-        detection = detection_loss(output, batch, self.recipe.loss, self.world)
-        terms = detection.terms() | extra
+        detection, extra = self._loss(batch.to(self.device), images_done)
+        terms = detection | extra
         every = config.term_gradients_every_batches
         norms: dict[str, Tensor] = {}
         if extra and every and (self.batches_done + 1) % every == 0:
-            norms = gradient_norms({"detection": detection.total} | extra, self.detector.backbone, self.world)
+            norms = gradient_norms({"detection": sum(detection.values())} | extra, self.detector.backbone)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        # the mean over processes, of shares that add up
+        whole = torch.stack(list(terms.values())).sum() * world_size()
+        whole.backward()  # type: ignore[no-untyped-call]
         own = list(self.extra.parameters())
         for parameter in own:
             # what had no part in this batch is stepped like the rest, in one process as in several
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        told = torch.stack([*terms.values(), detection.class_term.new_tensor(float(stop_asked))]).detach()
-        told = add_up_gradients([*self.detector.parameters(), *own], told, self.world)
+        told = torch.stack([*terms.values(), whole.new_tensor(float(stop_asked))]).detach()
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
         torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
         # all in one transfer: a GPU is waited for once
-        *of_terms, votes, gradient_norm = torch.cat((told, norm[None])).tolist()
+        *of_terms, votes, gradient_norm = torch.cat((total(told), norm[None])).tolist()
         self.stop_asked = votes > 0
         values = {"loss": sum(of_terms), **dict(zip(terms, of_terms, strict=True))}
         for what, value in (("loss", values["loss"]), ("gradient", gradient_norm)):
@@ -115,16 +127,12 @@ class RunState:
         return StepFigures(values, rate, gradient_norm, {name: float(value) for name, value in norms.items()})
 
     def check_alike(self, description: ModelInfo) -> None:
-        """InputError where another process starts with another recipe, data, device or weights."""
-        if self.world.size == 1:
-            return
-        self.world.check_alike("the recipe", essence(self.recipe).model_dump_json())
-        self.world.check_alike("the training data", description.training["data"])
-        self.world.check_alike("the kind of device", self.device.type)
-        state = [*self.detector.state_dict().values(), *self.extra.state_dict().values()]
-        self.world.check_alike("the weights at the start", self.batches_done, *map(fingerprint, state))
-        teacher = [] if self.extra.teacher is None else self.extra.teacher.network.state_dict().values()
-        self.world.check_alike("the teacher", *(fingerprint(tensor.float()) for tensor in teacher))
+        """InputError where another process starts with another recipe, data, device or checkpoint."""
+        check_alike("the recipe", essence(self.recipe))
+        check_alike("the training data", description.training["data"])
+        check_alike("the kind of device", self.device.type)
+        check_alike("the weights at the start", (self.batches_done, self.init))
+        check_alike("the teacher", description.training["teacher"])
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import total
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StepFigures:
     term_gradient_norms: dict[str, float] = field(default_factory=dict)
 
 
-def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module, world: World = ALONE) -> dict[str, Tensor]:
+def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """Norm of each weighted term's own gradient at the parameters of `module`, scalars; the graph is kept.
 
     Each costs a backward pass of its own.
@@ -38,5 +38,5 @@ def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module, world: World 
             torch.zeros_like(parameter) if gradient is None else gradient
             for parameter, gradient in zip(parameters, gradients, strict=True)
         ]
-        norms[name] = world.sum(torch.cat([part.flatten() for part in parts])).norm()
+        norms[name] = total(torch.cat([part.flatten() for part in parts])).norm()
     return norms

@@ -27,12 +27,13 @@ from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.training.bad_batch import NotFiniteError, with_bad_batch
 from cgdet_core.training.checkpoint import load_checkpoint
 from cgdet_core.training.data_check import check_data
-from cgdet_core.training.distributed import ALONE, World, process_device, share_of_batch, share_threads
+from cgdet_core.training.distributed import process_device, share_of_batch, share_threads
 from cgdet_core.training.observer import RunObserver
 from cgdet_core.training.samples import SAMPLES
 from cgdet_core.training.start import check_same_network
 from cgdet_core.training.state import RunState, check_same
 from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
+from cgdet_core.world import rank, world_size
 
 
 def train(
@@ -43,34 +44,32 @@ def train(
     init: Path | None = None,
     progress: bool = True,
     held_out: CocoSet | None = None,
-    world: World = ALONE,
     teacher: Teacher | None = None,
 ) -> Path:
     """Train to the end of the recipe; the path of the model file.
 
     resume: go on from out/checkpoint.safetensors, which must be of the same recipe but for where it is
     computed and how it is watched; init: start from a model file's weights; held_out: frames that the
-    averaged weights are measured on meanwhile; world: the processes that share the run
-    (distributed.py), of which each calls `train` alike and the first alone writes; teacher: of the
-    recipe's terms, where one learns from it (extra_terms.py). Raises InputError
-    for an `out` in use, a checkpoint or start that does not fit, data without objects, a full disk,
-    and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
+    averaged weights are measured on meanwhile; teacher: of the recipe's terms, where one learns from it
+    (distill/terms.py). Of several processes (distributed.py) each calls `train` alike, and the first alone
+    writes. Raises InputError for an `out` in use, a checkpoint or start that does not fit, data without objects;
+    RunError for a full disk and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
     """
-    check_start(recipe, out, resume, init, world)
+    check_start(recipe, out, resume, init)
     facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
-    share_threads(recipe.train.threads, world)
-    run = RunState(recipe, process_device(recipe.train.device, world), world, teacher)
+    share_threads(recipe.train.threads)
+    run = RunState(recipe, process_device(recipe.train.device), teacher)
     if resume:
         run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
     elif init is not None:
         run.start_from(init)
     description = _description(recipe, sources, run.init, teacher)
     run.check_alike(description)
-    data = TrainingBatches(sources, recipe, world.rank, world.size)
+    data = TrainingBatches(sources, recipe, rank(), world_size())
     total = len(data)
     batches = _named_worker_errors(_batches(data, recipe.train.workers, run.batches_done, run.device))
-    if not world.leads:
+    if rank():
         _follow(run, batches, out, total)
         return model_path
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
@@ -100,7 +99,7 @@ def train(
                 run.save(checkpoint_path)
             validates = observer.validation_due(run.batches_done)
             # read once: who asks later is answered after the next batch, once that is kept
-            stopping = run.stop_asked if world.size > 1 else stop.asked
+            stopping = run.stop_asked if world_size() > 1 else stop.asked
             if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
                 keep()
                 saved_at = time.monotonic()
@@ -108,7 +107,7 @@ def train(
             if validates:
                 observer.validate(run.batches_done, model_path, stop)
                 # other processes are already at the next batch, and are told with it
-                stopping = stopping or (world.size == 1 and stop.asked)
+                stopping = stopping or (world_size() == 1 and stop.asked)
             if stopping:
                 raise stop.stopped(checkpoint_path, run.batches_done, total)
         keep()
@@ -130,17 +129,17 @@ def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: i
             try:
                 run.step(batch, stop.asked)
             except NotFiniteError as error:
-                raise with_bad_batch(error, out, run.recipe, batch, run.world.rank) from None
+                raise with_bad_batch(error, out, run.recipe, batch, rank()) from None
             if run.stop_asked:
                 raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
 
 
-def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None, world: World = ALONE) -> None:
+def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
     """Refuse what `train` would refuse, before any data are read."""
-    share_of_batch(recipe.train, world)
+    share_of_batch(recipe.train)
     if resume and init is not None:
         raise InputError("--init starts a run and --resume goes on with one: give one of them")
-    process_device(recipe.train.device, world)
+    process_device(recipe.train.device)
     checkpoint_path = out / "checkpoint.safetensors"
     if resume:
         check_same(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)

@@ -13,7 +13,7 @@ from cgdet_core.config import LossConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.tasks.detection.assigner import Assignment, assign
 from cgdet_core.tasks.detection.head import HeadOutput
-from cgdet_core.training.distributed import ALONE, World
+from cgdet_core.world import total
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Positives:
 
 
 def detection_loss(
-    output: HeadOutput, batch: TrainingBatch, config: LossConfig, world: World = ALONE, cells: Tensor | None = None
+    output: HeadOutput, batch: TrainingBatch, config: LossConfig, cells: Tensor | None = None
 ) -> DetectionLoss:
     """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.
 
@@ -62,7 +62,7 @@ def detection_loss(
     weighted likewise. cells: bool [B, A], those that take part; None: all.
     """
     class_term, box_term, positives = class_and_box_terms(
-        output.class_logits.float(), output.boxes_xyxy_px(), output.centres_xy_px, batch, config, world, cells
+        output.class_logits.float(), output.boxes_xyxy_px(), output.centres_xy_px, batch, config, cells
     )
     box_logits = output.box_logits.float()[positives.image_index, positives.cell_index]
     centres, strides = output.centres_xy_px[positives.cell_index], output.strides_px[positives.cell_index]
@@ -79,7 +79,6 @@ def class_and_box_terms(
     centres_xy_px: Tensor,
     batch: TrainingBatch,
     config: LossConfig,
-    world: World = ALONE,
     cells: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Positives]:
     """The weighted class and box terms of `detection_loss`, for predictions of any head of one box to a cell.
@@ -99,7 +98,7 @@ def class_and_box_terms(
         assignment = replace(
             assignment, positive=assignment.positive & cells, target_score=assignment.target_score * cells
         )
-    normaliser = world.sum(assignment.target_score.sum()).clamp(min=1)
+    normaliser = total(assignment.target_score.sum()).clamp(min=1)
 
     targets = torch.zeros_like(class_logits)
     class_of_cell = batch.class_ids.gather(1, assignment.object_index)

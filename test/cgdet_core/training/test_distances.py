@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cgdet_core.config import GuidanceConfig
 from cgdet_core.distill.distances import EPS, cosine, cwd, distance_of, mse, pkd
-from cgdet_core.training.distributed import ALONE
 
 Array = NDArray[np.float64]
 TEMPERATURE = 2.5
@@ -230,5 +229,5 @@ def test_features_that_are_all_alike_give_finite_values_and_gradients(name: str,
 def test_the_recipe_names_the_distance(name: str) -> None:
     student, teacher, weights = case()
     config = GuidanceConfig.model_validate({"distance": name, "temperature": TEMPERATURE})
-    found = distance_of(config)(student, teacher, weights, ALONE)
+    found = distance_of(config)(student, teacher, weights)
     assert found.item() == DISTANCES[name](student, teacher, weights).item()

@@ -21,7 +21,6 @@ from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.guidance import Guidance
 from cgdet_core.distill.teachers.choice import TeacherView
 from cgdet_core.errors import InputError
-from cgdet_core.training.distributed import ALONE, World
 
 Array = NDArray[np.float64]
 SIZE = 64
@@ -177,7 +176,7 @@ def expected_value(config: GuidanceConfig, module: Guidance, student: dict[int, 
     for stride, regions in by_stride.items():
         arrays = (torch.from_numpy(np.stack(each)) for each in zip(*regions, strict=True))
         ours_all, theirs_all, weights_all = arrays
-        value = distance_of(config)(ours_all, theirs_all, weights_all / max(divisor[stride], 1), ALONE)
+        value = distance_of(config)(ours_all, theirs_all, weights_all / max(divisor[stride], 1))
         total += value.item()
     return total
 
@@ -367,14 +366,14 @@ def test_a_batch_without_a_place_for_rgb_is_a_fault_of_the_caller() -> None:
 SHARINGS = (((0, 1), (1, 4)), ((0, 3), (3, 4)))
 
 
-def learn(rows: slice, world: World) -> dict[str, Tensor]:
+def learn(rows: slice) -> dict[str, Tensor]:
     """Of each distance and region the value for `rows` of the batch and the gradients of maps and adapters."""
     found = {}
     for distance in DISTANCES:
         for region in ("boxes", "whole"):
             module = guidance(settings(distance=distance, region=region))
             student = with_gradient({s: maps[rows] for s, maps in maps_of(STUDENT_CHANNELS, 0).items()})
-            value = module(student, part_of_view(view(), rows), part_of_batch(batch(), rows), world)
+            value = module(student, part_of_view(view(), rows), part_of_batch(batch(), rows))
             value.backward()
             tensors = {f"map.{stride}": maps.grad for stride, maps in student.items()}
             tensors |= {name: parameter.grad for name, parameter in module.named_parameters()}
@@ -385,16 +384,17 @@ def learn(rows: slice, world: World) -> dict[str, Tensor]:
 
 def compute_shares(out: str) -> None:
     """What each process does: its rows of everything, written to a file of its rank."""
-    from cgdet_core.training.processes import processes
+    from cgdet_core.training.distributed import process_group
+    from cgdet_core.world import rank
 
-    with processes() as world:
+    with process_group("cpu"):
         for number, rows in enumerate(SHARINGS):
-            save_file(learn(slice(*rows[world.rank]), world), f"{out}/{number}.{world.rank}.safetensors")
+            save_file(learn(slice(*rows[rank()])), f"{out}/{number}.{rank()}.safetensors")
 
 
 def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(tmp_path: Path) -> None:
     in_two_processes(compute_shares, tmp_path)
-    whole = learn(slice(0, 4), ALONE)
+    whole = learn(slice(0, 4))
     for number in range(len(SHARINGS)):
         shares = [load_file(tmp_path / f"{number}.{rank}.safetensors") for rank in range(2)]
         for name, expected in whole.items():

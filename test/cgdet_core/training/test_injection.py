@@ -28,8 +28,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.tasks.detection.head import Head, HeadOutput
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.training.distributed import ALONE, World
-from cgdet_core.training.global_batch_norm import use_global_statistics
 
 torch.set_num_threads(1)
 
@@ -532,16 +530,15 @@ def test_a_batch_without_a_place_for_rgb_is_a_fault_of_the_caller() -> None:
 SHARINGS = (([0, 1, 3, 4], [2]), ([3], [0, 1, 2, 4]), ([0], [1, 2, 3, 4]))
 
 
-def learn(rows: list[int], world: World) -> dict[str, Tensor]:
+def learn(rows: list[int]) -> dict[str, Tensor]:
     """Values for these images, and the gradients of maps, head and adapters."""
     teacher, student = teacher_of(), head()
-    use_global_statistics(student, world)
     module = injection(teacher)
     one, seen, maps = part_of(rows)
     leaves = {stride: values.requires_grad_() for stride, values in maps.items()}
     places = shown_in(seen, one, LOSS)
-    forward = module.forward_part(student, places, world)
-    reverse = module.reverse_part(leaves, teacher, places, world)
+    forward = module.forward_part(student, places)
+    reverse = module.reverse_part(leaves, teacher, places)
     (forward + reverse).backward()
     both = nn.ModuleDict({"head": student, "injection": module})
     found = {name: parameter.grad for name, parameter in both.named_parameters()}
@@ -553,17 +550,18 @@ def learn(rows: list[int], world: World) -> dict[str, Tensor]:
 
 def compute_shares(out: str) -> None:
     """What each process does: its rows of everything, written to a file of its rank."""
-    from cgdet_core.training.processes import processes
+    from cgdet_core.training.distributed import process_group
+    from cgdet_core.world import rank
 
-    with processes() as world:
+    with process_group("cpu"):
         for number, rows in enumerate(SHARINGS):
-            save_file(learn(rows[world.rank], world), f"{out}/{number}.{world.rank}.safetensors")
+            save_file(learn(rows[rank()]), f"{out}/{number}.{rank()}.safetensors")
 
 
 def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(tmp_path: Path) -> None:
     in_two_processes(compute_shares, tmp_path)
     for number, rows in enumerate(SHARINGS):
-        whole = learn([*rows[0], *rows[1]], ALONE)
+        whole = learn([*rows[0], *rows[1]])
         shares = [load_file(tmp_path / f"{number}.{rank}.safetensors") for rank in range(2)]
         for name, expected in whole.items():
             one, other = (share[name] for share in shares)
