@@ -65,9 +65,16 @@ class Stopwatch:
         self._last_s = self._clock()
 
 
-def one_frame(predictor: Predictor, message: Any, writer: DetectionWriter, publisher: Any, watch: Stopwatch) -> None:
+def one_frame(
+    predictor: Predictor,
+    message: Any,
+    config: PostprocessConfig,
+    writer: DetectionWriter,
+    publisher: Any,
+    watch: Stopwatch,
+) -> None:
     """What the node does with an image, taken apart; the predictor's answer is the same."""
-    config, names = predictor.postprocess, predictor.info.class_names
+    names = predictor.info.class_names
     watch.start()
     image = messages.image_from_message(message)
     watch.lap("message to pixels")
@@ -102,7 +109,7 @@ def one_frame(predictor: Predictor, message: Any, writer: DetectionWriter, publi
     watch.lap(PLAIN + "percentiles")
     serialize_message(messages.detections_to_message(message.header, detections, names))
     watch.lap(PLAIN + "detections to message")
-    expected = predictor.predict(image)
+    expected = predictor.predict(image, postprocess=config)
     assert expected.boxes_xyxy_px.tobytes() == detections.boxes_xyxy_px.tobytes(), (
         "a stage differs from the predictor's"
     )
@@ -110,10 +117,8 @@ def one_frame(predictor: Predictor, message: Any, writer: DetectionWriter, publi
 
 def threshold_for(predictor: Predictor, frames: Sequence[Any], detections_per_frame: int) -> float:
     """The score at or above which the frames hold so many detections on average."""
-    own = predictor.postprocess
-    predictor.postprocess = PostprocessConfig(score_threshold=1e-4, nms_iou=own.nms_iou, max_detections=10000)
-    scores = np.sort(np.concatenate([predictor.predict(frame).scores for frame in frames]))[::-1]
-    predictor.postprocess = own
+    config = PostprocessConfig(score_threshold=1e-4, nms_iou=predictor.postprocess.nms_iou, max_detections=10000)
+    scores = np.sort(np.concatenate([predictor.predict(frame, postprocess=config).scores for frame in frames]))[::-1]
     return float(scores[min(len(scores), detections_per_frame * len(frames)) - 1])
 
 
@@ -167,15 +172,14 @@ def main() -> None:
     settings = {"own thresholds": own}
     for count in (20, 100):
         score = threshold_for(predictor, frames, count)
-        settings[f"{count} detections"] = own.model_copy(update={"score_threshold": score, "class_thresholds": {}})
+        settings[f"{count} detections"] = own.at_score(score)
     clock, writer = (time.thread_time if arguments.cpu_time else time.perf_counter), DetectionWriter()
     watches = {name: Stopwatch(clock) for name in settings}
     found: dict[str, list[int]] = {name: [] for name in settings}
     for number in range(arguments.frames + WARM_UP_FRAMES):
         for name, config in settings.items():
-            predictor.postprocess = config
-            one_frame(predictor, inputs[number % len(inputs)], writer, publisher, watches[name])
-            found[name].append(len(predictor.predict(frames[number % len(frames)])))
+            one_frame(predictor, inputs[number % len(inputs)], config, writer, publisher, watches[name])
+            found[name].append(len(predictor.predict(frames[number % len(frames)], postprocess=config)))
     runs = {name: summary(watch.laps_ms, float(np.mean(found[name]))) for name, watch in watches.items()}
     machine = machine_facts()
     for name, run in runs.items():

@@ -170,11 +170,9 @@ def _samples(frames: CocoSet, every: int, camera: str) -> Iterator[Sample]:
 
 
 def _predict(predictor: Predictor, way: Way, sample: Sample, run: OfflineRun) -> None:
-    own = predictor.thermal, predictor.postprocess
-    image, predictor.thermal = way.prepare(sample.frame.image, predictor.info.thermal)
-    predictor.postprocess = own[1].model_copy(update={"score_threshold": FLOOR, "class_thresholds": {}})
-    run.add(predictor, Sample(sample.name, Frame(image), truth=sample.truth, light=sample.light))
-    predictor.thermal, predictor.postprocess = own
+    image, tone = way.prepare(sample.frame.image, predictor.info.thermal)
+    seen = Sample(sample.name, Frame(image), truth=sample.truth, light=sample.light)
+    run.add(predictor, seen, postprocess=predictor.postprocess.at_score(FLOOR), thermal=tone)
 
 
 def tables(document: dict[str, Any]) -> str:

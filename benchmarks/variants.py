@@ -15,7 +15,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from cgdet_core.config import EvaluationConfig, ModelConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import evaluate
-from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
+from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.selection import set_to_choose_on
 from cgdet_core.files import write_text
 from cgdet_core.model.detector import Detector
@@ -71,14 +70,13 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             for name, path in variants(arguments, Path(folder))
         }
     runs = {name: OfflineRun() for name in predictors}
-    with ExitStack() as floors:
-        for predictor in predictors.values():
-            predictor.warm_up()
-            floors.enter_context(down_to_the_floor(predictor, EvaluationConfig()))
-        for index in tqdm(range(len(frames)), unit="frame", disable=None):
-            sample = frames.sample(index)
-            for name, predictor in predictors.items():
-                runs[name].add(predictor, sample)
+    floor = info.postprocess.at_score(EvaluationConfig().min_score)
+    for predictor in predictors.values():
+        predictor.warm_up()
+    for index in tqdm(range(len(frames)), unit="frame", disable=None):
+        sample = frames.sample(index)
+        for name, predictor in predictors.items():
+            runs[name].add(predictor, sample, postprocess=floor)
     rows = []
     for name, run in runs.items():
         figures = evaluate(run.frames, info.class_names).to_json({})

@@ -21,7 +21,7 @@ from cgdet_core.errors import InputError
 if TYPE_CHECKING:
     from cgdet_core.config import PostprocessConfig
     from cgdet_core.data.sets.coco_write import CocoDraft
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.types import Detections, ImageArray
 
 JSON_NAME = "detections.json"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
     from tqdm import tqdm
 
+    from cgdet_core.data.sets.coco import read_image
     from cgdet_core.data.sets.coco_write import CocoDraft
     from cgdet_core.files import check_can_write, make_folder
 
@@ -58,13 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_can_write(arguments.out / JSON_NAME)
     predictor = load_predictor(arguments)
     make_folder(arguments.out)
+    postprocess = predictor.postprocess
     if arguments.score is not None:
-        predictor.postprocess = _at_score(predictor.postprocess, arguments.score)
+        postprocess = _at_score(postprocess, arguments.score)
     draft = CocoDraft(predictor.info.class_names)
     failures = []
     for path in tqdm(paths, unit="image", disable=None):
         try:
-            _one(path, arguments.out, names[path], predictor, arguments.telemetry_rows, draft)
+            image = read_image(path)
+            detections = predictor.predict(image, arguments.telemetry_rows, postprocess)
+            _write(path, image, detections, arguments.out / names[path], draft)
         except InputError as error:
             failures.append(error)
     for failure in failures:
@@ -75,25 +79,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def _one(path: Path, out: Path, name: str, predictor: Predictor, telemetry_rows: int, draft: CocoDraft) -> None:
+def _write(path: Path, image: ImageArray, detections: Detections, picture: Path, draft: CocoDraft) -> None:
+    """Write the picture and add the image with its objects to the draft, whose file will lie beside the picture."""
     import cv2
 
     from cgdet_core.boxes import xyxy_to_xywh
-    from cgdet_core.data.sets.coco import read_image
     from cgdet_core.data.sets.coco_write import image_entry
     from cgdet_core.drawing import draw
     from cgdet_core.files import replacing
 
-    image = read_image(path)
-    detections = predictor.predict(image, telemetry_rows)
-    drawn = draw(image, detections, predictor.info.class_names)
+    drawn = draw(image, detections, draft.class_names)
     done, encoded = cv2.imencode(".png", drawn[:, :, ::-1])
     if not done:
         raise InputError(f"{path}: the picture with its boxes cannot be encoded")
-    with replacing(out / name) as partial:
+    with replacing(picture) as partial:
         partial.write_bytes(encoded.tobytes())
     # COCO's file names start at the JSON's folder
-    file_name = os.path.relpath(path.resolve(), out.resolve())
+    file_name = os.path.relpath(path.resolve(), picture.parent.resolve())
     draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
     boxes = xyxy_to_xywh(detections.boxes_xyxy_px)
     for box, score, class_id in zip(boxes.tolist(), detections.scores, detections.class_ids, strict=True):

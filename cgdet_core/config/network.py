@@ -100,3 +100,7 @@ class PostprocessConfig(Settings):
 
     def threshold_of(self, class_name: str) -> float:
         return self.class_thresholds.get(class_name, self.score_threshold)
+
+    def at_score(self, score: float) -> PostprocessConfig:
+        """The same with one threshold for all classes."""
+        return self.model_copy(update={"score_threshold": score, "class_thresholds": {}})

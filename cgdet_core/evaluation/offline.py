@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig
+from cgdet_core.config import EvaluationConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
@@ -33,12 +32,22 @@ class OfflineRun:
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     unlabelled: int = 0
 
-    def add(self, predictor: Predictor, sample: Sample, telemetry_rows: int = 0) -> None:
-        """What the predictor finds in one frame; a frame without labels is only counted."""
+    def add(
+        self,
+        predictor: Predictor,
+        sample: Sample,
+        telemetry_rows: int = 0,
+        postprocess: PostprocessConfig | None = None,
+        thermal: ThermalConfig | None = None,
+    ) -> None:
+        """What the predictor finds in one frame; a frame without labels is only counted.
+
+        postprocess, thermal: as `Predictor.predict` has them.
+        """
         if sample.truth is None:
             self.unlabelled += 1
             return
-        detections = predictor.predict(sample.frame.image, telemetry_rows)
+        detections = predictor.predict(sample.frame.image, telemetry_rows, postprocess, thermal)
         for stage, latency_ms in predictor.last_stage_ms.items():
             self.stage_ms.setdefault(stage, []).append(latency_ms)
         size = sample.frame.height_width_px
@@ -99,22 +108,11 @@ def run_offline(
 ) -> OfflineRun:
     """Every labelled frame, with detections down to the evaluation's score floor.
 
-    The predictor's own thresholds are put back afterwards. Raises InputError where no frame has labels.
+    Raises InputError where no frame has labels.
     """
     run = OfflineRun()
-    with down_to_the_floor(predictor, config or EvaluationConfig()):
-        for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
-            run.add(predictor, sample, telemetry_rows)
+    floor = predictor.postprocess.at_score((config or EvaluationConfig()).min_score)
+    for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
+        run.add(predictor, sample, telemetry_rows, floor)
     run.check_labelled()
     return run
-
-
-@contextmanager
-def down_to_the_floor(predictor: Predictor, config: EvaluationConfig) -> Iterator[None]:
-    """Detections from the evaluation's score floor; the predictor's own thresholds are put back afterwards."""
-    own = predictor.postprocess
-    predictor.postprocess = own.model_copy(update={"score_threshold": config.min_score, "class_thresholds": {}})
-    try:
-        yield
-    finally:
-        predictor.postprocess = own

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import DetectingBackend, FoundBoxes
+from cgdet_core.runtime.backends.base import DetectingBackend
 from cgdet_core.runtime.backends.choice import open_model
 from cgdet_core.tasks.detection.cells import cells_of
-from cgdet_core.tasks.detection.decode import postprocess
+from cgdet_core.tasks.detection.decode import FoundBoxes
+from cgdet_core.tasks.detection.decode import postprocess as decode
+from cgdet_core.thermal import Letterbox, cut_telemetry, letterbox, normalise, to_grey
 from cgdet_core.types import Detections, ImageArray, check_image
 
 
@@ -26,8 +27,7 @@ class Predictor:
     the network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto,
     torch, openvino, onnxruntime, tensorrt.
 
-    `device`, `precision` and `backend` say what is executed. `postprocess` may be replaced between
-    two frames; a frame sees one value throughout. Raises InputError for what cannot be had.
+    `device`, `precision` and `backend` say what is executed. Raises InputError for what cannot be had.
     """
 
     def __init__(
@@ -56,31 +56,38 @@ class Predictor:
         for _ in range(frames):
             self.predict(np.zeros((height, width), np.uint8))
 
-    def predict(self, image: ImageArray, telemetry_rows: int = 0) -> Detections:
+    def predict(
+        self,
+        image: ImageArray,
+        telemetry_rows: int = 0,
+        postprocess: PostprocessConfig | None = None,
+        thermal: ThermalConfig | None = None,
+    ) -> Detections:
         """Detections in a raw frame, uint8/uint16 [H, W] or uint8 RGB [H, W, 3], best first.
 
         telemetry_rows: rows that are no picture, at the bottom (> 0) or at the top (< 0); boxes are
-        in pixels of the whole `image` all the same. Raises InputError for an array that is no image.
+        in pixels of the whole `image` all the same. postprocess, thermal: for this frame, in place of
+        the predictor's own. Raises InputError for an array that is no image.
         """
-        config = self.postprocess
+        config, tone = postprocess or self.postprocess, thermal or self.thermal
         start = time.perf_counter()
         check_image(image)
-        picture, rows_above = thermal.cut_telemetry(image, telemetry_rows)
+        picture, rows_above = cut_telemetry(image, telemetry_rows)
         on_device = self._on_device(picture)
         if on_device is not None:
             raw, placed = on_device
         else:
-            normalised = thermal.normalise(picture, self.thermal)
-            raw, placed = thermal.letterbox(normalised, self.info.input_height_width_px)
+            normalised = normalise(picture, tone)
+            raw, placed = letterbox(normalised, self.info.input_height_width_px)
         preprocessed = time.perf_counter()
         if self._detecting is not None:
-            found = self._detecting.detect(raw, self.thermal, config)
+            found = self._detecting.detect(raw, tone, config)
             inferred = time.perf_counter()
         else:
             output = self._network.infer(np.asarray(raw, np.float32))
             inferred = time.perf_counter()
             class_logits, box_logits = np.asarray(output.class_logits), np.asarray(output.box_logits)
-            found = postprocess(class_logits, box_logits, self._cells, config, self.info.class_names)
+            found = decode(class_logits, box_logits, self._cells, config, self.info.class_names)
         detections = self._in_frame(found, placed, rows_above)
         end = time.perf_counter()
         self.last_stage_ms = {
@@ -91,16 +98,16 @@ class Predictor:
         }
         return detections
 
-    def _on_device(self, picture: ImageArray) -> tuple[ImageArray, thermal.Letterbox] | None:
+    def _on_device(self, picture: ImageArray) -> tuple[ImageArray, Letterbox] | None:
         """The grey frame and how it lies in the input, where the device normalises it: at its own scale."""
         height, width = self.info.input_height_width_px
         shape = picture.shape[:2]
         fits = shape[0] <= height and shape[1] <= width and (shape[0] == height or shape[1] == width)
         if self._detecting is None or not fits:
             return None
-        return thermal.to_grey(picture), thermal.Letterbox((1.0, 1.0), *shape)
+        return to_grey(picture), Letterbox((1.0, 1.0), *shape)
 
-    def _in_frame(self, found: FoundBoxes, placed: thermal.Letterbox, rows_above: int) -> Detections:
+    def _in_frame(self, found: FoundBoxes, placed: Letterbox, rows_above: int) -> Detections:
         if not found.finite:
             raise InputError(
                 f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"

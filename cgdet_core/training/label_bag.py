@@ -116,7 +116,10 @@ def _look(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predict
         rgb = bag.rgb_pixels(frame)
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         found = detections_of(teacher.look(padded(rgb)), 0, floor, (rgb.shape[0], rgb.shape[1]))
-        opinion = Detections.empty() if second is None else second.predict(thermal.image)
+        opinion = Detections.empty()
+        if second is not None:
+            own = second.postprocess.at_score(config.second_score)
+            opinion = second.predict(thermal.image, postprocess=own)
         yield _Looked(frame.stamp_ns, SeenFrame(frame.rgb.stamp_ns, luma, found), blindness(luma, config), opinion)
 
 

@@ -28,13 +28,15 @@ class Engine:
     """A predictor for `config`, its smoothing of the gain, and the way back to the CPU.
 
     Raises InputError, or whatever the device raises, where there is none to be had. `fallback` is the
-    reason why it is the CPU's, or nothing. `warm_up`, `predict` and `fall_back` belong to one thread.
+    reason why it is the CPU's, or nothing; `tone` is what the last frame was normalised by. `warm_up`,
+    `predict` and `fall_back` belong to one thread.
     """
 
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self.fallback = ""
         self.predictor = open_predictor(config)
+        self._thermal = self.tone = parameters.thermal_of(config, self.predictor.info.thermal)
         self._smoother = self._new_smoother()
 
     @property
@@ -71,20 +73,24 @@ class Engine:
     def predict(self, image: ImageArray, stamp_ns: int, postprocess: PostprocessConfig) -> Detections:
         """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
         rows = self._config.telemetry_rows
-        predictor = self.predictor
-        predictor.postprocess = postprocess
+        self.tone = self._thermal
         if self._smoother is not None:
             picture, _ = cut_telemetry(image, rows)
             limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
-            # the predictor reads its settings once for a frame: a range that is fixed for this one
-            predictor.thermal = self._own_thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
-        return predictor.predict(image, rows)
+            self.tone = self._thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
+        return self.predictor.predict(image, rows, postprocess, self.tone)
 
     def _new_smoother(self) -> GainSmoother | None:
-        self._own_thermal = self.predictor.thermal
-        fixed = self._own_thermal.raw_range is not None
         seconds = self._config.gain_time_s
-        return None if fixed or seconds == 0 else GainSmoother(seconds, self._own_thermal)
+        fixed = self._thermal.raw_range is not None
+        return None if fixed or seconds == 0 else GainSmoother(seconds, self._thermal)
+
+    def postprocess_of(self, config: NodeConfig) -> PostprocessConfig:
+        """The model's thresholds and the like with those of `config` over them; InputError for an unknown class."""
+        from cgdet_core.runtime.predictor import check_thresholds
+
+        info = self.predictor.info  # the same on the GPU and on the CPU in its place
+        return check_thresholds(parameters.postprocess_of(config, info.postprocess), info.class_names)
 
 
 def open_engine(config: NodeConfig) -> Engine:
@@ -111,17 +117,12 @@ def open_engine(config: NodeConfig) -> Engine:
 def open_predictor(config: NodeConfig) -> Predictor:
     """A predictor for `config`, cold."""
     from cgdet_core.runtime.model_file import default_model_path
-    from cgdet_core.runtime.predictor import Predictor, check_thresholds
+    from cgdet_core.runtime.predictor import Predictor
 
     path = Path(config.model).expanduser() if config.model else default_model_path()
-    predictor = Predictor(
+    return Predictor(
         path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
     )
-    # an export says only once it is open what its own settings are
-    postprocess = parameters.postprocess_of(config, predictor.info.postprocess)
-    predictor.postprocess = check_thresholds(postprocess, predictor.info.class_names)
-    predictor.thermal = parameters.thermal_of(config, predictor.info.thermal)
-    return predictor
 
 
 def on_cpu(config: NodeConfig) -> NodeConfig:

@@ -12,7 +12,7 @@ from cgdet_core.runtime.shutter import ShutterWatch
 from cgdet_core.thermal import cut_telemetry
 from cgdet_core.types import Detections
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import messages, parameters
+from cgdet_ros.node import messages
 from cgdet_ros.node.engine import Engine, one_line, open_engine
 from cgdet_ros.node.frame_log import FrameLog
 from cgdet_ros.node.image_input import ReceivedFrame
@@ -44,7 +44,7 @@ class Pipeline:
         self._topic = ""
         self.outputs: Outputs | None = None
         self.engine: Engine = open_engine(config)
-        self._live = Live(config, self.engine.predictor.postprocess)
+        self._live = Live(config, self.engine.postprocess_of(config))
         self._watch = ShutterWatch(self.engine.predictor.info.thermal, config.diagnostics.gain_jump)
         self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_error)
         # in the thread that will use it
@@ -59,11 +59,7 @@ class Pipeline:
 
     def apply(self, config: NodeConfig) -> None:
         """Take the live settings of `config` from the next frame on; InputError, with nothing changed, for bad ones."""
-        from cgdet_core.runtime.predictor import check_thresholds
-
-        info = self.engine.predictor.info  # the same on the GPU and on the CPU in its place
-        postprocess = parameters.postprocess_of(config, info.postprocess)
-        self._live = Live(config, check_thresholds(postprocess, info.class_names))
+        self._live = Live(config, self.engine.postprocess_of(config))
 
     def offer(self, frame: ReceivedFrame) -> None:
         """Leave `frame` for the worker, in place of one that waits still."""
@@ -114,7 +110,7 @@ class Pipeline:
         outputs, predictor = self.outputs, self.engine.predictor
         assert outputs is not None
         if outputs.overlay_is_watched:
-            names, thermal = predictor.info.class_names, predictor.thermal
+            names, thermal = predictor.info.class_names, self.engine.tone
             outputs.publish_overlay(frame.header, frame.image, detections, names, thermal, config.overlay)
 
     def _look_for_oddities(self, frame: ReceivedFrame, stamp_ns: int, config: NodeConfig) -> None:

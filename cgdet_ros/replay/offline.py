@@ -51,10 +51,10 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
     engine = open_engine(replay.run.settings.model_copy(update={**executed, "cpu_fallback": False}))
     engine.warm_up()
     predictor = engine.predictor
-    names, own = predictor.info.class_names, predictor.postprocess
+    names, own = predictor.info.class_names, engine.postprocess_of(replay.run.settings)
     thresholds = np.array([own.threshold_of(name) for name in names], np.float64)
     floor = min(EvaluationConfig().min_score, *thresholds)
-    to_the_floor = own.model_copy(update={"score_threshold": floor, "class_thresholds": {}})
+    to_the_floor = own.at_score(floor)
     detections: dict[int, Detections] = {}
     stage_ms: dict[str, list[float]] = {}
     stamps_ns = [frame.stamp_ns for frame in replay.run.frames]

@@ -174,7 +174,7 @@ def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_betwe
     node = start_detector()
     client.ask(image_message(scene, "mono16"))
     own = node._pipeline.engine.predictor.info.thermal
-    assert node._pipeline.engine.predictor.thermal == own
+    assert node._pipeline.engine.tone == own
     for transition in ("deactivate", "cleanup"):
         assert client.transition(transition)
     assert client.set_parameters(gain_time_s=10.0) == (True, "")
@@ -186,7 +186,7 @@ def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_betwe
         message = image_message(scene + offset, "mono16")
         message.header.stamp.sec, message.header.stamp.nanosec = 100, number
         client.ask(message)
-        used.append(ToneLimits(*node._pipeline.engine.predictor.thermal.raw_range))
+        used.append(ToneLimits(*node._pipeline.engine.tone.raw_range))
     assert used[0] == tone_limits(scene, own)
     assert used[1].low == pytest.approx(used[0].low, abs=0.01)
     assert used[1].low != used[0].low
@@ -194,7 +194,7 @@ def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_betwe
     assert client.transition("activate")
     client.connected()
     client.ask(image_message(scene + 100, "mono16"))  # another stream: its own limits
-    assert node._pipeline.engine.predictor.thermal.raw_range == pytest.approx((used[0].low + 100, used[0].high + 100))
+    assert node._pipeline.engine.tone.raw_range == pytest.approx((used[0].low + 100, used[0].high + 100))
 
 
 def test_with_simulated_time_ages_are_those_of_that_clock_and_a_jump_back_is_named(

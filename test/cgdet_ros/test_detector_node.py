@@ -176,10 +176,10 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
     slow, predict = threading.Event(), node._pipeline.engine.predictor.predict
     entered = threading.Event()
 
-    def held(image: Any, telemetry_rows: int = 0) -> Any:  # the real predictor, made to wait
+    def held(*arguments: Any) -> Any:  # the real predictor, made to wait
         entered.set()
         assert slow.wait(20)
-        return predict(image, telemetry_rows)
+        return predict(*arguments)
 
     node._pipeline.engine.predictor.predict = held
     flood = [image_message(scene, "mono16") for _ in range(30)]

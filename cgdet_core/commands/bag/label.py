@@ -84,8 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
         second = Predictor(arguments.second_opinion, arguments.device, threads=arguments.threads, backend="torch")
         if second.info.class_names != CLASS_NAMES:
             raise InputError(f"{arguments.second_opinion}: has other classes than {', '.join(CLASS_NAMES)}")
-        floor = {"score_threshold": config.second_score, "class_thresholds": {}}
-        second.postprocess = second.postprocess.model_copy(update=floor)
     frames = label_frames(bag, teacher, config, CLASS_NAMES, second)
     how = {
         "labelled_by": teacher.identity,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.sets.blocks import BLOCK_FRAMES, block_of_name
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
-from cgdet_core.evaluation.offline import OfflineRun, down_to_the_floor
+from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections, Sample, class_places
 
@@ -69,14 +69,13 @@ def run_paired(
     """
     config = config or EvaluationConfig()
     run = PairedRun()
-    with down_to_the_floor(a, config), down_to_the_floor(b, config):
-        frames = tqdm(samples, "comparing", count, unit="frame", disable=None if progress else True)
-        for position, sample in enumerate(frames):
-            turns = ((run.a, a), (run.b, b))
-            for result, predictor in turns if position % 2 == 0 else turns[::-1]:
-                result.add(predictor, sample, telemetry_rows)
-            if sample.truth is not None:
-                run.blocks.append(block_of(sample, position, from_bag))
+    frames = tqdm(samples, "comparing", count, unit="frame", disable=None if progress else True)
+    for position, sample in enumerate(frames):
+        turns = ((run.a, a), (run.b, b))
+        for result, predictor in turns if position % 2 == 0 else turns[::-1]:
+            result.add(predictor, sample, telemetry_rows, predictor.postprocess.at_score(config.min_score))
+        if sample.truth is not None:
+            run.blocks.append(block_of(sample, position, from_bag))
     run.a.check_labelled()
     names = a.info.class_names if class_names is None else tuple(class_names)
     for result, predictor in ((run.a, a), (run.b, b)):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.tasks.detection.decode import FoundBoxes
 from cgdet_core.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -25,19 +23,6 @@ class RawOutput:
 
     class_logits: FloatArray | Tensor
     box_logits: FloatArray | Tensor
-
-
-@dataclass(frozen=True)
-class FoundBoxes:
-    """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N].
-
-    finite: whether the network gave numbers.
-    """
-
-    boxes_xyxy_px: FloatArray
-    scores: FloatArray
-    class_ids: NDArray[np.int64]
-    finite: bool
 
 
 class Backend(Protocol):

@@ -15,7 +15,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
-from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.runtime.backends.base import RawOutput
+from cgdet_core.tasks.detection.decode import FoundBoxes
 from cgdet_core.tasks.detection.head import decode_boxes
 from cgdet_core.thermal import SCENE_PERCENTILES
 from cgdet_core.types import FloatArray, ImageArray

@@ -8,19 +8,32 @@ those of the network, which wait for a while in a loop, and all stand still for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import PostprocessConfig
-from cgdet_core.runtime.backends.base import FoundBoxes
 from cgdet_core.tasks.detection.cells import Cells
 from cgdet_core.types import BoolArray, FloatArray, IntArray
 
 _BLOCK: Final = 128  # candidates that are compared with each other at once
 _ROUNDING: Final = 1e-6  # by which a score in float32 is off at most
 _EXP_LIMIT: Final = np.float32(80)  # exp of more is beyond float32
+
+
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N].
+
+    finite: whether the network gave numbers.
+    """
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+    class_ids: NDArray[np.int64]
+    finite: bool
 
 
 def postprocess(

@@ -232,9 +232,9 @@ def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tupl
     assert run.a.unlabelled == 1
     for result, predictor in ((run.a, a), (run.b, b)):
         assert len(result.stage_ms["total"]) == 3
-        # each model's own detections, and its own thresholds are back
-        predictor.postprocess = PostprocessConfig(score_threshold=0.001)
-        expected = predictor.predict(a_sample("", seed=2).frame.image)
+        # each model's own detections
+        floor = PostprocessConfig(score_threshold=0.001)
+        expected = predictor.predict(a_sample("", seed=2).frame.image, postprocess=floor)
         np.testing.assert_array_equal(result.frames[1].detections.scores, expected.scores)
     assert run.ms_ratio() > 0
     with pytest.raises(InputError, match="1 frames has labels"):

@@ -34,12 +34,11 @@ def samples(images: list[np.ndarray], truth: GroundTruth | None) -> list[Sample]
     return [Sample(f"{number}", Frame(image), truth) for number, image in enumerate(images)]
 
 
-def test_detections_below_the_models_thresholds_count_and_its_thresholds_are_put_back(predictor: Predictor) -> None:
+def test_detections_below_the_models_thresholds_count(predictor: Predictor) -> None:
     run = run_offline(predictor, samples(frames(), GroundTruth.empty()), progress=False)
     assert len(run.frames) == 3
     scores = np.concatenate([frame.detections.scores for frame in run.frames])
     assert 0.001 <= scores.min() < 0.5
-    assert predictor.postprocess == predictor.info.postprocess
     assert len(run.stage_ms["total"]) == 3
 
 
@@ -49,7 +48,6 @@ def test_frames_without_labels_are_counted_and_a_set_without_any_is_refused(pred
     assert (len(run.frames), run.unlabelled) == (1, 2)
     with pytest.raises(InputError, match="2 frames has labels"):
         run_offline(predictor, samples(frames(2), None), progress=False)
-    assert predictor.postprocess == predictor.info.postprocess
 
 
 @pytest.mark.parametrize("rows", [2, -2])

@@ -12,14 +12,14 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import FoundBoxes, RawOutput
+from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.cuda_backend import CudaBackend
 from cgdet_core.runtime.backends.device_steps import best_candidates, normalise_counts, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.tasks.detection.cells import cells_of, map_sizes
-from cgdet_core.tasks.detection.decode import postprocess
+from cgdet_core.tasks.detection.decode import FoundBoxes, postprocess
 from cgdet_core.tasks.detection.head import cell_grid
 
 Scene = Callable[..., tuple[np.ndarray, object]]
@@ -126,12 +126,13 @@ def test_the_path_of_a_gpu_finds_what_the_cpu_finds(learned_model: Path, draw_sc
             np.testing.assert_allclose(found.boxes_xyxy_px, wanted.boxes_xyxy_px, atol=1e-3)
     frame = pictures(draw_scene, 0)[0]
     for low in (6900, 7100):  # a range for every frame, as the node's smoothing gives it
-        predictor.thermal = expected.thermal = ThermalConfig(raw_range=(low, low + 700))
-        np.testing.assert_allclose(predictor.predict(frame).scores, expected.predict(frame).scores, atol=1e-6)
-    predictor.thermal = expected.thermal = ThermalConfig()
+        tone = ThermalConfig(raw_range=(low, low + 700))
+        wanted, found = (each.predict(frame, thermal=tone) for each in (expected, predictor))
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
     assert len(predictor.predict(frame)) >= 2
-    predictor.postprocess = expected.postprocess = PostprocessConfig(class_thresholds={"tall": 1.0}, max_detections=1)
-    assert predictor.predict(frame).class_ids.tolist() == expected.predict(frame).class_ids.tolist() == [1]
+    one = PostprocessConfig(class_thresholds={"tall": 1.0}, max_detections=1)
+    for each in (expected, predictor):
+        assert each.predict(frame, postprocess=one).class_ids.tolist() == [1]
     for weight in predictor._network.network.parameters():
         weight.data.fill_(float("nan"))
     with pytest.raises(InputError, match="not finite in fp32"):

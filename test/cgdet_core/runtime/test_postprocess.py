@@ -11,10 +11,9 @@ import torch
 from torchvision.ops import batched_nms
 
 from cgdet_core.config import PostprocessConfig
-from cgdet_core.runtime.backends.base import FoundBoxes
 from cgdet_core.tasks.detection import head
 from cgdet_core.tasks.detection.cells import Cells, cells_of, map_sizes
-from cgdet_core.tasks.detection.decode import decode_boxes, postprocess, suppress
+from cgdet_core.tasks.detection.decode import FoundBoxes, decode_boxes, postprocess, suppress
 
 NAMES = ("person", "bicycle", "car")
 BINS = 9

@@ -236,16 +236,18 @@ def test_a_network_that_overflows_is_refused_by_its_file_and_precision(
         hot.predict(draw_scene(np.random.default_rng(110))[0])
 
 
-def test_settings_replaced_between_frames_hold_from_the_next(learned_model: Path, draw_scene: Scene) -> None:
+def test_settings_given_with_a_frame_hold_for_that_frame(learned_model: Path, draw_scene: Scene) -> None:
     predictor = Predictor(learned_model, device="cpu")
     frame, _ = draw_scene(np.random.default_rng(108))
     usual = predictor.predict(frame)
-    predictor.postprocess = PostprocessConfig(score_threshold=0.3, class_thresholds={"tall": 1.0})
-    found = predictor.predict(frame)
+    found = predictor.predict(frame, postprocess=PostprocessConfig(score_threshold=0.3, class_thresholds={"tall": 1.0}))
     assert set(usual.class_ids) == {0, 1}
     assert set(found.class_ids) == {1}
-    predictor.postprocess = PostprocessConfig(score_threshold=0.3, max_detections=1)
-    assert predictor.predict(frame).scores.tolist() == usual.scores[:1].tolist()
+    best = predictor.predict(frame, postprocess=PostprocessConfig(score_threshold=0.3, max_detections=1))
+    assert best.scores.tolist() == usual.scores[:1].tolist()
+    # a range far above the frame: everything is black
+    assert len(predictor.predict(frame, thermal=ThermalConfig(raw_range=(60000, 65000)))) == 0
+    assert predictor.predict(frame).scores.tolist() == usual.scores.tolist()
 
 
 def test_the_models_own_settings_are_used_unless_others_are_given(learned_model: Path, draw_scene: Scene) -> None:
