@@ -6,23 +6,30 @@ paths, YAML values) are laid over it.
 
 from cgdet_core.config.augmentation import AugmentConfig, SensorConfig
 from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig
-from cgdet_core.config.losses import (
+from cgdet_core.config.detector import (
+    Activation,
+    BlockKind,
+    CompareConfig,
+    Depth,
+    EvaluationConfig,
+    ModelConfig,
+    PostprocessConfig,
+    ThermalConfig,
+)
+from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
+from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.street import SyntheticConfig
+from cgdet_core.config.terms import (
     AssignerConfig,
     ContrastConfig,
     GuidanceConfig,
     InjectionConfig,
     LossConfig,
     TapConfig,
+    TeacherConfig,
     TermConfig,
 )
-from cgdet_core.config.measuring import CompareConfig, EvaluationConfig
-from cgdet_core.config.network import Activation, BlockKind, Depth, ModelConfig, PostprocessConfig, ThermalConfig
-from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
-from cgdet_core.config.recipe import Recipe, TrainConfig
-from cgdet_core.config.settings import Fraction, Settings
-from cgdet_core.config.sources import SourceConfig, SyntheticSourceConfig
-from cgdet_core.config.street import SyntheticConfig
-from cgdet_core.config.teacher import TeacherConfig
+from cgdet_core.config.training import Recipe, SourceConfig, SyntheticSourceConfig, TrainConfig
 
 __all__ = [
     "Activation",

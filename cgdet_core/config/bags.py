@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from cgdet_core.config.settings import Fraction, Settings
-from cgdet_core.config.teacher import TeacherConfig
+from cgdet_core.config.terms import TeacherConfig
 
 
 class BagConfig(Settings):

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
-from cgdet_core.config.recipe import Recipe
 from cgdet_core.config.settings import Settings
+from cgdet_core.config.training import Recipe
 from cgdet_core.errors import InputError
 
 S = TypeVar("S", bound=Settings)
