@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,32 +94,6 @@ def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -
 def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
     """For `check_json_place` and `print_or_write_json`."""
     parser.add_argument("--json", metavar="F", help=f"write {figures} as JSON; '-' prints them")
-
-
-def add_log_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--log",
-        type=Path,
-        metavar="F.jsonl",
-        help="append date, commit, model and figures as a line to this file (default: the checkout's "
-        "docs/test_evaluations.jsonl, within a checkout of cgdet and where 'test' is a word of the data's name; "
-        "outside a checkout nothing is logged)",
-    )
-
-
-def log_look(log: Path | None, arguments: argparse.Namespace, models: Mapping[str, Mapping[str, Any]]) -> None:
-    """A line of the log for each model; log: as `log_for` gives it; models: by which command -> its figures.
-
-    Where nobody asked for the log it is told, on standard error: a file of the checkout has changed.
-    """
-    from cgdet_core.evaluation.look_log import append_look
-
-    if log is None:
-        return
-    for how, figures in models.items():
-        append_look(log, arguments.data, figures, how, Path.cwd())
-    if arguments.log is None:
-        print(f"cgdet: a look at a test split, noted in {log}", file=sys.stderr)
 
 
 def _count(word: str) -> int:

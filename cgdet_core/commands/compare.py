@@ -15,11 +15,9 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_device_arguments,
     add_json_argument,
-    add_log_argument,
     add_run_argument,
     check_json_place,
     load_predictor,
-    log_look,
     measured,
     print_losses,
     print_or_write_json,
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
-
 
 _DUPLICATES = "duplicates per object"
 
@@ -64,7 +61,6 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
     add_data_arguments(parser)
     add_run_argument(parser)
-    add_log_argument(parser)
     add_device_arguments(parser)
     add_backend_argument(parser)
     parser.set_defaults(run=run)
@@ -74,20 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.compare import compare
-    from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.metrics.paired import run_paired
     from cgdet_core.evaluation.offline import check_data
 
-    given = {"resamples": arguments.resamples, "seed": arguments.seed}
-    settings = settings_from_mapping(
-        CompareConfig, {key: value for key, value in given.items() if value is not None}, "cgdet compare"
-    )
+    given = {key: getattr(arguments, key) for key in ("resamples", "seed") if getattr(arguments, key) is not None}
+    settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
     parse_class_map(arguments.class_map)  # a wrong one is told before the models are loaded
     check_data(arguments.data)
     check_json_place(arguments.json)
     if arguments.report is not None:
         check_can_write(arguments.report)
-    log = log_for(arguments.data, arguments.log, Path.cwd())
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = _common_classes(arguments, a, b)
     losses: list[Loss] = []
@@ -95,19 +87,21 @@ def run(arguments: argparse.Namespace) -> int:
     print_warnings(selection.warnings)
     for predictor in (a, b):
         print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
-    from_bag = arguments.run_folder is None and arguments.data.suffix != ".json"
+    of_run = arguments.run_folder
     result = run_paired(
-        a, b, selection.samples, selection.count, from_bag, telemetry_rows=arguments.telemetry_rows, class_names=names
+        *(a, b, selection.samples, selection.count),
+        from_bag=of_run is None and arguments.data.suffix != ".json",
+        telemetry_rows=arguments.telemetry_rows,
+        class_names=names,
     )
     print_losses(losses)
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
-    log_look(log, arguments, {f"cgdet compare, model {letter.upper()}": each for letter, each in models.items()})
     comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
     figures = {
         **comparison.to_json(),
         "ms_ratio": result.ms_ratio(),
         "data": str(arguments.data),
-        "held_out": None if arguments.run_folder is None else selection.describe(),
+        "held_out": None if of_run is None else selection.describe(),
         "frames_without_labels": result.a.unlabelled,
         "damage": [str(loss) for loss in losses],
         "models": models,
@@ -119,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         from cgdet_core.evaluation.report.compare_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
-        words += [] if arguments.run_folder is None else ["--run", str(arguments.run_folder)]
+        words += [] if of_run is None else ["--run", str(of_run)]
         again = selected_frames(arguments, names).samples
         of_models = str(arguments.a), str(arguments.b)
         write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))

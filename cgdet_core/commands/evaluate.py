@@ -1,10 +1,10 @@
-"""cgdet evaluate: a model against a labelled set or bag, every frame, offline."""
+"""cgdet evaluate: a model, or recorded detections, against a labelled set or bag, every frame, offline."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,11 @@ from cgdet_core.commands.common import (
     add_command,
     add_data_arguments,
     add_json_argument,
-    add_log_argument,
     add_model_arguments,
     add_run_argument,
     check_json_place,
     decimals,
     load_predictor,
-    log_look,
     measured,
     print_losses,
     print_or_write_json,
@@ -30,6 +28,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.frames import Loss
+    from cgdet_core.evaluation.offline import OfflineRun
 
 
 def add(subparsers: Subparsers) -> None:
@@ -51,14 +50,13 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
     add_data_arguments(parser)
     add_run_argument(parser, "its model (unless --model names one) on ")
-    add_log_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.look_log import log_for
+    from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.files import check_can_write
 
@@ -69,63 +67,104 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     if arguments.report is not None:
         check_can_write(arguments.report)
-    log = log_for(arguments.data, arguments.log, Path.cwd())
-    if arguments.detections is None:
-        figures, write_report = _evaluate_model(arguments)
-    else:
-        from cgdet_core.commands.evaluate_recorded import evaluate_recorded
-
-        figures, write_report = evaluate_recorded(arguments)
-    log_look(log, arguments, {"cgdet evaluate": figures})
+    losses: list[Loss] = []
+    measure = _run_model if arguments.detections is None else _match_recorded
+    result, thresholds, facts = measure(arguments, losses)
+    print_losses(losses)
+    metrics = evaluate(result.frames, tuple(thresholds), thresholds)
+    facts |= {"frames_without_labels": result.unlabelled, "damage": [str(loss) for loss in losses]}
+    figures = metrics.to_json(facts)
     if arguments.json != "-":
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        write_report()
+        from cgdet_core.evaluation.report.offline_report import write_offline_report
+
+        again = selected_frames(arguments, tuple(thresholds)).samples
+        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, _command(arguments))
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0
 
 
-def _evaluate_model(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The figures, and what writes the report that is asked for."""
-    from cgdet_core.evaluation.metrics.metrics import evaluate
+def _run_model(
+    arguments: argparse.Namespace, losses: list[Loss]
+) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
+    """What a model finds, its thresholds by class name, and with what it was measured."""
     from cgdet_core.evaluation.offline import run_offline
 
-    model, run = arguments.model, arguments.run_folder
-    if run is not None:
-        model = model or run / "model.safetensors"
-    predictor = load_predictor(arguments, model)
+    of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
+    predictor = load_predictor(arguments, arguments.model or of_run)
     names = predictor.info.class_names
-    losses: list[Loss] = []
     selection = selected_frames(arguments, names, losses)
-    print_warnings([*selection.warnings, *selection.learnt_by(predictor.model_path, predictor.info)])
+    print_warnings(selection.warnings)
+    print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
     result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
-    print_losses(losses)
-    thresholds = {name: predictor.postprocess.threshold_of(name) for name in names}
-    metrics = evaluate(result.frames, names, thresholds)
     facts = {
+        **measured(predictor, result),
         "data": str(arguments.data),
-        "held_out": None if run is None else selection.describe(),
+        "held_out": None if of_run is None else selection.describe(),
         "model": predictor.model_path.name,
         "model_sha256": predictor.model_sha256,
-        "device": predictor.device,
-        "precision": predictor.precision,
-        "backend": predictor.backend,
         "input": list(predictor.info.input_height_width_px),
-        "frames_without_labels": result.unlabelled,
-        "damage": [str(loss) for loss in losses],
     }
+    return result, {name: predictor.postprocess.threshold_of(name) for name in names}, facts
 
-    def write_report() -> None:
-        from cgdet_core.evaluation.report.offline_report import write_offline_report
 
-        words = ["cgdet", "evaluate", "--data", str(arguments.data), "--model", str(predictor.model_path)]
-        words += [] if run is None else ["--run", str(run)]
-        again = selected_frames(arguments, names).samples
-        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, shlex.join(words))
+def _match_recorded(
+    arguments: argparse.Namespace, losses: list[Loss]
+) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
+    """Recorded detections by header stamp; a labelled frame without an array is one in which nothing was found."""
+    from cgdet_core.config import EvaluationConfig
+    from cgdet_core.data.bags.recorded import read_detections
+    from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
+    from cgdet_core.evaluation.offline import OfflineRun
+    from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.types import CLASS_NAMES, Detections
 
-    return metrics.to_json({**measured(predictor, result), **facts}), write_report
+    if arguments.data.suffix == ".json":
+        raise InputError(f"{arguments.data}: its frames have no header stamps to find detections by: give a bag")
+    names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
+    found = read_detections(arguments.detections, names, arguments.detections_topic)
+    run, answered = OfflineRun(), 0
+    selection = selected_frames(arguments, names, losses)
+    print_warnings(selection.warnings)
+    for sample in selection.samples:
+        if sample.truth is None:
+            run.unlabelled += 1
+            continue
+        detections = found.get(sample.frame.stamp_ns)
+        answered += detections is not None
+        size = sample.frame.height_width_px
+        run.frames.append(
+            EvaluatedFrame(sample.name, detections or Detections.empty(), sample.truth, size, sample.light)
+        )
+    run.check_labelled()
+    if not answered:
+        raise InputError(
+            f"{arguments.detections}: none of its {len(found)} arrays bears the header stamp of a labelled frame of "
+            f"{arguments.data}: give the detections of this bag"
+        )
+    facts = {
+        **dict.fromkeys(("model_sha256", "device", "precision", "backend")),
+        "model": arguments.detections.name,
+        "data": str(arguments.data),
+        "detections": str(arguments.detections),
+        "frames_with_detections": answered,
+        "frames_without_detections": len(run.frames) - answered,
+    }
+    return run, dict.fromkeys(names, EvaluationConfig().operating_score), facts
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    words = ["cgdet", "evaluate", "--data", arguments.data]
+    for flag, value in (
+        ("--model", arguments.model),
+        ("--run", arguments.run_folder),
+        ("--detections", arguments.detections),
+    ):
+        words += [] if value is None else [flag, value]
+    return shlex.join(map(str, words))
 
 
 def summary(figures: dict[str, Any]) -> str:
@@ -148,9 +187,9 @@ def summary(figures: dict[str, Any]) -> str:
     latency_ms = figures["ms_per_image"]
     if latency_ms is None:
         lines.append(f"  {figures['frames_without_detections']} frames without detections count as empty")
-        return "\n".join(lines)
-    lines.append(
-        f"  {latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
-        f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
-    )
+    else:
+        lines.append(
+            f"  {latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
+            f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
+        )
     return "\n".join(lines)

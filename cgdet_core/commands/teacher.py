@@ -11,9 +11,7 @@ from cgdet_core.commands.common import (
     add_command,
     add_device_arguments,
     add_json_argument,
-    add_log_argument,
     check_json_place,
-    log_look,
     print_or_write_json,
 )
 from cgdet_core.errors import InputError
@@ -36,7 +34,6 @@ def add(subparsers: Subparsers) -> None:
     add_class_map_argument(parser)
     parser.add_argument("--nms-iou", type=float, default=0.65, help="of the detections (default: 0.65)")
     add_json_argument(parser)
-    add_log_argument(parser)
     add_device_arguments(parser)
     parser.add_argument(
         "settings", nargs="*", default=[], metavar="key=value", help="settings of the teacher, such as kind=torchvision"
@@ -58,7 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers.choice import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
-    from cgdet_core.evaluation.look_log import log_for
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.backends.devices import choose_device
@@ -75,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     floor = {"nms_iou": arguments.nms_iou, "score_threshold": EvaluationConfig().min_score}
     postprocess = settings_from_mapping(PostprocessConfig, floor, "--nms-iou")
     data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
-    log = log_for(arguments.data, arguments.log, Path.cwd())
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     teacher = load_teacher(config, CLASS_NAMES, Path()).to(device, DTYPES[precision])
@@ -95,7 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
             "seen": result.seen_figures(CLASS_NAMES),
         }
     )
-    log_look(log, arguments, {"cgdet teacher": figures})
     if arguments.json != "-":
         print("\n".join((summary(figures), *seen_lines(figures["seen"]))))
     print_or_write_json(figures, arguments.json)

@@ -106,14 +106,10 @@ def describe_folds(folds: Mapping[str, int | None]) -> str:
 
 
 def refuse_test_split(data: Path) -> None:
-    """InputError for a test split: what is chosen there measures the choosing."""
-    if is_test_split(data):
+    """InputError where "test" is a word of the name (thermal_test.json, not latest.json): choosing there measures the
+    choosing."""
+    if "test" in re.split(r"[^a-z]+", data.stem.lower()):
         raise InputError(f"{data}: is a test split, which nothing may be chosen on: give frames held out of training")
-
-
-def is_test_split(data: Path) -> bool:
-    """Whether "test" is a word of the name: thermal_test.json, test2.json, not latest.json."""
-    return "test" in re.split(r"[^a-z]+", data.stem.lower())
 
 
 def set_name(data: Path) -> str:

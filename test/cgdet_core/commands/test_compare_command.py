@@ -1,9 +1,8 @@
-"""`cgdet compare` as it is typed, and what it and `cgdet evaluate` log of a test split."""
+"""`cgdet compare` as it is typed."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -56,14 +55,6 @@ def coco(tmp_path: Path) -> Path:
     path = folder / "small_test.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here may log into this repository."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
 
 
 def label_with_the_best_detections_of(model: Path, coco: Path) -> None:
@@ -171,7 +162,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert "nothing.json" in refusal(capsys, "compare", a, b, "--data", tmp_path / "nothing.json")
     assert "resamples" in refusal(capsys, "compare", a, b, "--data", coco, "--resamples", 5)
     assert "is a folder" in refusal(capsys, "compare", a, b, "--data", coco, "--json", tmp_path)
-    assert "is a folder" in refusal(capsys, "compare", a, b, "--data", coco, "--log", tmp_path)
     document = json.loads(coco.read_text())
     coco.write_text(json.dumps({**document, "annotations": []}))
     assert "none of the 6 frames" in refusal(capsys, "compare", a, b, "--data", coco)
@@ -184,41 +174,6 @@ def test_the_help_states_the_defaults_of_the_configuration(capsys: pytest.Captur
     text = " ".join(capsys.readouterr().out.split())
     assert f"(default: {CompareConfig().resamples})" in text
     assert f"of the draws (default: {CompareConfig().seed})" in text
-
-
-def test_a_test_split_is_logged_within_a_checkout_and_nowhere_else(
-    models: list[Path], coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b, _ = models
-    evaluate = ["evaluate", "--data", str(coco), "--model", str(a)]
-    before = set(tmp_path.rglob("*.jsonl"))
-    assert main(evaluate) == 0
-    assert set(tmp_path.rglob("*.jsonl")) == before
-    assert main([*evaluate, "--log", str(tmp_path / "mine.jsonl")]) == 0
-    assert json.loads((tmp_path / "mine.jsonl").read_text())["commit"] is None
-
-    checkout = tmp_path / "checkout"
-    (checkout / "deep").mkdir(parents=True)
-    (checkout / "package.xml").write_text("<package><name>cgdet_ros</name></package>\n")
-    subprocess.run(["git", "init", "-q", checkout], check=True)
-    monkeypatch.chdir(checkout / "deep")
-    log = checkout / "docs" / "test_evaluations.jsonl"
-    other = coco.with_name("held_out.json")
-    other.write_text(coco.read_text())
-    assert main(["evaluate", "--data", str(other), "--model", str(a)]) == 0
-    assert not log.exists()
-    assert main([*evaluate, "--json", str(tmp_path / "figures.json")]) == 0
-    assert main(["compare", str(a), str(b), "--data", str(coco), "--resamples", "100"]) == 0
-    looks = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(look["how"], look["model_sha256"]) for look in looks] == [
-        ("cgdet evaluate", sha256_of(a)),
-        ("cgdet compare, model A", sha256_of(a)),
-        ("cgdet compare, model B", sha256_of(b)),
-    ]
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    for key in ("map50", "map", "images", "device", "precision"):
-        assert looks[0][key] == looks[1][key] == figures[key]
-    assert looks[0]["data"] == "set/small_test.json"
 
 
 def test_a_report_shows_the_verdict_and_the_frames_that_differ(

@@ -160,24 +160,6 @@ def test_the_command_writes_figures_for_people_and_for_machines(
     assert other["precision"] == "bf16"
 
 
-def test_a_look_at_a_test_split_is_logged_and_told_where_nobody_asked_for_it(
-    weights: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    split, log = coco.rename(tmp_path / "small_test.json"), tmp_path / "log.jsonl"
-    words = [str(word) for word in ("teacher", "--teacher", weights, "--data", split)]
-    assert main([*words, "--log", str(log)]) == 0
-    assert "noted in" not in capsys.readouterr().err
-    (tmp_path / "package.xml").write_text("<package><name>cgdet_ros</name></package>\n")
-    (tmp_path / ".git").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert main(words) == 0
-    assert f"noted in {tmp_path / 'docs' / 'test_evaluations.jsonl'}" in capsys.readouterr().err
-    line = json.loads(log.read_text())
-    assert line["how"] == "cgdet teacher"
-    assert line["model"] == "yolox.safetensors"
-    assert line["images"] == 2
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
