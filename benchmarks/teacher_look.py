@@ -18,8 +18,9 @@ import torch
 
 from cgdet_core.config import LossConfig, ModelConfig, TeacherConfig, TermConfig, settings_from_words
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.regions import regions_of
-from cgdet_core.distill.teachers.choice import load_teacher, seen_scores
+from cgdet_core.distill.taps import regions_of
+from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.distill.teachers.base import seen_scores
 from cgdet_core.model.detector import Detector
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.types import CLASS_NAMES

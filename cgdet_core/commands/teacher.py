@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_from_words,
     )
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
-    from cgdet_core.distill.teachers.choice import load_teacher
+    from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cgdet_core.config import ContrastConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.regions import Regions, pool, regions_of
+from cgdet_core.distill.taps import Regions, pool, regions_of
 from cgdet_core.world import gather_rows, world_size
 
 NOBODY = -1  # class id of a queue's empty slot

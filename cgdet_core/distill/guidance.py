@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from cgdet_core.config import GuidanceConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.distances import distance_of
-from cgdet_core.distill.regions import Regions, pool, regions_of, valid_cells
-from cgdet_core.distill.taps import adapters
-from cgdet_core.distill.teachers.choice import TeacherView, seen_scores
+from cgdet_core.distill.taps import Regions, adapters, pool, regions_of, valid_cells
+from cgdet_core.distill.teachers.base import TeacherView, seen_scores
 from cgdet_core.errors import InputError
 from cgdet_core.world import total
 

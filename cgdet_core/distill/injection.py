@@ -19,7 +19,7 @@ from cgdet_core.config import InjectionConfig, LossConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.rgb_batch import Shown
 from cgdet_core.distill.taps import adapters
-from cgdet_core.distill.teachers.choice import Teacher
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.cells import STRIDES
 from cgdet_core.tasks.detection.head import Head

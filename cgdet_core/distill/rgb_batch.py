@@ -10,11 +10,11 @@ from torch import Tensor
 
 from cgdet_core.config import LossConfig, TermConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.regions import regions_of, valid_cells
-from cgdet_core.distill.teachers.choice import TeacherView, seen_scores
-from cgdet_core.tasks.detection.assigner import centres_inside
+from cgdet_core.distill.taps import regions_of, valid_cells
+from cgdet_core.distill.teachers.base import TeacherView, seen_scores
 from cgdet_core.tasks.detection.cells import STRIDES
 from cgdet_core.tasks.detection.head import cell_grid
+from cgdet_core.tasks.detection.loss import centres_inside
 
 
 @dataclass(frozen=True)

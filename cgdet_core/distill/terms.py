@@ -22,7 +22,8 @@ from cgdet_core.distill.guidance import Guidance
 from cgdet_core.distill.injection import Injection
 from cgdet_core.distill.rgb_batch import shown_in
 from cgdet_core.distill.taps import Taps
-from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teacher
+from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.distill.teachers.base import Teacher, TeacherView
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
 from cgdet_core.tasks.detection.cells import STRIDES

@@ -14,9 +14,8 @@ from torch.nn import functional
 from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.data.augment.crop import Crop
 from cgdet_core.data.feed.dataset import TrainingBatch, collate
-from cgdet_core.distill.regions import pool, regions_of
-from cgdet_core.distill.taps import Taps
-from cgdet_core.distill.teachers.choice import seen_scores
+from cgdet_core.distill.taps import Taps, pool, regions_of
+from cgdet_core.distill.teachers.base import seen_scores
 from cgdet_core.distill.terms import at_strides, look, teacher_of
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import Letterbox, letterbox, normalise

@@ -15,7 +15,7 @@ from cgdet_core.config import Recipe
 from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches
 from cgdet_core.data.feed.sources import Source, progress_interval_s
 from cgdet_core.data.sets.coco import CocoSet
-from cgdet_core.distill.teachers.check import TeacherSees
+from cgdet_core.distill.teachers.figures import TeacherSees
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
 from cgdet_core.training.data_check import DataFacts

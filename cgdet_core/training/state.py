@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.teachers.choice import Teacher
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import ExtraTerms
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of

@@ -19,8 +19,8 @@ from cgdet_core.config import Recipe
 from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches
 from cgdet_core.data.feed.sources import Source
 from cgdet_core.data.sets.coco import CocoSet
-from cgdet_core.distill.teachers.check import teacher_sees
-from cgdet_core.distill.teachers.choice import Teacher
+from cgdet_core.distill.teachers.base import Teacher
+from cgdet_core.distill.teachers.figures import teacher_sees
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model

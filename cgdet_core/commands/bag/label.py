@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from cgdet_core.config import LabelConfig, settings_from_words
-    from cgdet_core.distill.teachers.choice import load_teacher
+    from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.backends.devices import choose_device
     from cgdet_core.runtime.backends.torch_backend import DTYPES

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from cgdet_core import thermal
 from cgdet_core.config import TeacherConfig, ThermalConfig
-from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, view_maps
+from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, untrained, view_maps
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
-from cgdet_core.distill.teachers.random import untrained
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.torch_backend import fuse
 from cgdet_core.runtime.model_file import load_model

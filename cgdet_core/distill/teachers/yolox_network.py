@@ -11,9 +11,109 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cgdet_core.distill.teachers.yolox_blocks import CrossStage, PooledContext, Stem, Unit, unit3x3
 from cgdet_core.tasks.detection.cells import STRIDES
+
+
+class YoloxUnit(nn.Module):
+    """Convolution, batch norm, SiLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
+        self.act = nn.SiLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.bn(self.conv(x)))
+        return out
+
+
+class YoloxChannelwiseUnit(nn.Module):
+    """A 3x3 convolution per channel, then a 1x1 that mixes them."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.dconv = YoloxUnit(inputs, inputs, 3, stride, groups=inputs)
+        self.pconv = YoloxUnit(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pconv(self.dconv(x))
+        return out
+
+
+def unit3x3(channelwise: bool, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    return YoloxChannelwiseUnit(inputs, outputs, stride) if channelwise else YoloxUnit(inputs, outputs, 3, stride)
+
+
+class YoloxBottleneck(nn.Module):
+    """1x1, 3x3, with the input added where `shortcut`."""
+
+    def __init__(self, channels: int, shortcut: bool, channelwise: bool) -> None:
+        super().__init__()
+        self.conv1 = YoloxUnit(channels, channels)
+        self.conv2 = unit3x3(channelwise, channels, channels)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv2(self.conv1(x))
+        return x + out if self.shortcut else out
+
+
+class YoloxCrossStage(nn.Module):
+    """Cross-stage partial block: one half through the bottlenecks, one past them, mixed by a 1x1."""
+
+    def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool, channelwise: bool) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.conv1 = YoloxUnit(inputs, half)
+        self.conv2 = YoloxUnit(inputs, half)
+        self.m = nn.Sequential(*(YoloxBottleneck(half, shortcut, channelwise) for _ in range(depth)))
+        self.conv3 = YoloxUnit(2 * half, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv3(torch.cat((self.m(self.conv1(x)), self.conv2(x)), dim=1))
+        return out
+
+
+class YoloxPooledContext(nn.Module):
+    """Maxima over 5, 9 and 13 cells: a 5x5 maximum once, twice and three times."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = YoloxUnit(channels, channels // 2)
+        self.conv2 = YoloxUnit(2 * channels, channels)
+        self.pool = nn.MaxPool2d(5, stride=1, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.conv1(x)]
+        for _ in range(3):
+            parts.append(self.pool(parts[-1]))
+        out: Tensor = self.conv2(torch.cat(parts, dim=1))
+        return out
+
+
+class YoloxStem(nn.Module):
+    """Every 2x2 block of pixels becomes one cell of 12 channels, then a 3x3 convolution."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.conv = YoloxUnit(12, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the published order of the four pixels: down the left column, then down the right one
+        corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        out: Tensor = self.conv(torch.cat(corners, dim=1))
+        return out
+
+
+def fuse(network: nn.Module) -> None:
+    """The same function with every unit's batch norm folded into its convolution; changes `network` in place."""
+    for module in network.modules():
+        if isinstance(module, YoloxUnit):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -47,7 +147,7 @@ class YoloxOutput:
     class_logits: Tensor
 
 
-class Backbone(nn.Module):
+class YoloxBackbone(nn.Module):
     """[B, 3, H, W] -> maps at strides 8, 16, 32."""
 
     def __init__(self, shape: YoloxShape) -> None:
@@ -57,17 +157,17 @@ class Backbone(nn.Module):
         def stage(inputs: int, bottlenecks: int) -> list[nn.Module]:
             return [
                 unit3x3(channelwise, inputs, 2 * inputs, 2),
-                CrossStage(2 * inputs, 2 * inputs, bottlenecks, True, channelwise),
+                YoloxCrossStage(2 * inputs, 2 * inputs, bottlenecks, True, channelwise),
             ]
 
-        self.stem = Stem(width)
+        self.stem = YoloxStem(width)
         self.dark2 = nn.Sequential(*stage(width, depth))
         self.dark3 = nn.Sequential(*stage(2 * width, 3 * depth))
         self.dark4 = nn.Sequential(*stage(4 * width, 3 * depth))
         self.dark5 = nn.Sequential(
             unit3x3(channelwise, 8 * width, 16 * width, 2),
-            PooledContext(16 * width),
-            CrossStage(16 * width, 16 * width, depth, False, channelwise),
+            YoloxPooledContext(16 * width),
+            YoloxCrossStage(16 * width, 16 * width, depth, False, channelwise),
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,14 +183,14 @@ class Pyramid(nn.Module):
         super().__init__()
         small, middle, large = shape.neck_channels
 
-        def mix(inputs: int, outputs: int) -> CrossStage:
-            return CrossStage(inputs, outputs, shape.depth, False, shape.channelwise)
+        def mix(inputs: int, outputs: int) -> YoloxCrossStage:
+            return YoloxCrossStage(inputs, outputs, shape.depth, False, shape.channelwise)
 
-        self.backbone = Backbone(shape)
+        self.backbone = YoloxBackbone(shape)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.lateral_conv0 = Unit(large, middle)
+        self.lateral_conv0 = YoloxUnit(large, middle)
         self.C3_p4 = mix(2 * middle, middle)
-        self.reduce_conv1 = Unit(middle, small)
+        self.reduce_conv1 = YoloxUnit(middle, small)
         self.C3_p3 = mix(2 * small, small)
         self.bu_conv2 = unit3x3(shape.channelwise, small, small, 2)
         self.C3_n3 = mix(2 * small, middle)
@@ -107,7 +207,7 @@ class Pyramid(nn.Module):
         return out8, out16, out32
 
 
-class Head(nn.Module):
+class YoloxHead(nn.Module):
     """Of each level a branch for classes and one for boxes and objectness."""
 
     def __init__(self, shape: YoloxShape) -> None:
@@ -117,7 +217,7 @@ class Head(nn.Module):
         def branch() -> nn.Module:
             return nn.Sequential(*(unit3x3(shape.channelwise, width, width) for _ in range(2)))
 
-        self.stems = nn.ModuleList(Unit(channels, width) for channels in shape.neck_channels)
+        self.stems = nn.ModuleList(YoloxUnit(channels, width) for channels in shape.neck_channels)
         self.cls_convs = nn.ModuleList(branch() for _ in STRIDES)
         self.reg_convs = nn.ModuleList(branch() for _ in STRIDES)
         self.cls_preds = nn.ModuleList(nn.Conv2d(width, shape.classes, 1) for _ in STRIDES)
@@ -162,7 +262,7 @@ class Yolox(nn.Module):
         super().__init__()
         self.shape = shape
         self.backbone = Pyramid(shape)
-        self.head = Head(shape)
+        self.head = YoloxHead(shape)
 
     def forward(self, images: Tensor) -> YoloxOutput:
         maps = self.backbone(images)

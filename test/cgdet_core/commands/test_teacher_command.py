@@ -16,7 +16,8 @@ from torch import Tensor
 from cgdet_core.cli import main
 from cgdet_core.config import PostprocessConfig, TeacherConfig
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teacher
+from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.distill.teachers.base import Teacher, TeacherView
 from cgdet_core.distill.teachers.figures import detections_of, measure_teacher, seen_lines
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.distill.teachers.agreement import SeenFrame, agreed, moved_boxes
+from cgdet_core.training.pseudo_labels import SeenFrame, agreed, moved_boxes
 from cgdet_core.types import Detections
 
 SIZE = (120, 200)

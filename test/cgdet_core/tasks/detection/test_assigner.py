@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import AssignerConfig
-from cgdet_core.tasks.detection.assigner import Assignment, assign
+from cgdet_core.tasks.detection.loss import Assignment, assign
 
 SIZE = 64
 

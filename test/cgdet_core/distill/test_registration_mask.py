@@ -17,7 +17,7 @@ from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.data.sets.window import Window
 from cgdet_core.distill.guidance import Guidance
-from cgdet_core.distill.teachers.choice import TeacherView
+from cgdet_core.distill.teachers.base import TeacherView
 
 SIZE = 96
 STRIDES = (8, 16, 32)

@@ -18,10 +18,9 @@ from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, ThermalC
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.injection import Injection, bernoulli_divergence, running_statistics
 from cgdet_core.distill.rgb_batch import Shown, shown_in
-from cgdet_core.distill.teachers.choice import Teacher, TeacherView
+from cgdet_core.distill.teachers.base import Teacher, TeacherView, untrained
 from cgdet_core.distill.teachers.classes import class_table
 from cgdet_core.distill.teachers.detector import DetectorTeacher
-from cgdet_core.distill.teachers.random import untrained
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError

@@ -19,7 +19,7 @@ from cgdet_core.config import GuidanceConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.guidance import Guidance
-from cgdet_core.distill.teachers.choice import TeacherView
+from cgdet_core.distill.teachers.base import TeacherView
 from cgdet_core.errors import InputError
 
 Array = NDArray[np.float64]

@@ -14,8 +14,9 @@ from torch import Tensor
 from torchvision.models import get_model
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.regions import Regions
-from cgdet_core.distill.teachers.choice import load_teacher, seen_scores
+from cgdet_core.distill.taps import Regions
+from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.distill.teachers.base import seen_scores
 from cgdet_core.distill.teachers.torchvision import TorchvisionTeacher
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors

@@ -13,11 +13,11 @@ from torchvision.models import get_model_weights
 
 from cgdet_core import thermal
 from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
-from cgdet_core.distill.regions import Regions
-from cgdet_core.distill.teachers.choice import Teacher, TeacherView, load_teacher, seen_scores
+from cgdet_core.distill.taps import Regions
+from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.distill.teachers.base import Teacher, TeacherView, seen_scores, untrained
 from cgdet_core.distill.teachers.classes import COCO_NAMES, class_table
-from cgdet_core.distill.teachers.random import untrained
-from cgdet_core.distill.teachers.yolox_file import load_yolox
+from cgdet_core.distill.teachers.yolox import load_yolox
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors

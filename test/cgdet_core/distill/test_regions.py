@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cgdet_core.config import TermConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.regions import Regions, pool, regions_of
+from cgdet_core.distill.taps import Regions, pool, regions_of
 
 torch.set_num_threads(1)
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cgdet_core.distill.teachers.yolox_blocks import Stem, fuse
-from cgdet_core.distill.teachers.yolox_file import load_yolox
-from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, decode_boxes, keep_classes
+from cgdet_core.distill.teachers.yolox import load_yolox
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, YoloxStem, decode_boxes, fuse, keep_classes
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 
@@ -127,17 +126,18 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("channelwise", [True, False])
 def test_maps_and_outputs_agree_with_the_published_structure_computed_plainly(channelwise: bool) -> None:
-    network = alive(YoloxShape(4, 2, channelwise, 5))
-    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    # in float64: through so many layers float32 rounds either one by more than a small mistake would be
+    network = alive(YoloxShape(4, 2, channelwise, 5)).double()
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     got = network(images)
     plain = Plainly(network.state_dict())
     maps = plain.maps(images)
     for number, (mine, theirs) in enumerate(zip(got.maps, maps, strict=True)):
         assert mine.shape == (2, 16 << number, 8 >> number, 12 >> number)
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-9)
     boxes, objectness, classes = plain.outputs(maps)
-    torch.testing.assert_close(got.objectness_logits, rows(objectness)[..., 0], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(got.class_logits, rows(classes), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(got.objectness_logits, rows(objectness)[..., 0], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(got.class_logits, rows(classes), rtol=1e-6, atol=1e-9)
     expected = torch.cat([decode_boxes(level, 8 << number) for number, level in enumerate(boxes)], 1)
     torch.testing.assert_close(got.boxes_xyxy_px, expected, rtol=1e-3, atol=1e-2)
 
@@ -176,7 +176,7 @@ def test_an_untrained_networks_boxes_do_not_overflow() -> None:
 
 
 def test_the_stem_takes_the_four_pixels_down_the_left_column_first() -> None:
-    stem = Stem(12)
+    stem = YoloxStem(12)
     stem.conv.conv.weight.data = torch.eye(12)[:, :, None, None] * torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
     stem.conv.act = torch.nn.Identity()  # type: ignore[assignment]
     stem.eval()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TapConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.teachers.choice import Teacher
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import ExtraTerms, in_time, look, teacher_of
 from cgdet_core.errors import InputError
 from cgdet_core.model.detector import Detector
