@@ -29,7 +29,7 @@ from cgdet_core.config import BagConfig, RegisterConfig, SyntheticConfig
 from cgdet_core.data.bags.write import BagWriter, encode_jpeg
 from cgdet_core.data.registration.align import corner_distance_px, refine_from
 from cgdet_core.data.registration.pictures import grey_pairs
-from cgdet_core.data.registration.register import Registered, RegisterWanted, register_bag
+from cgdet_core.data.registration.register import Registered, register_bag
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.pan import Pan, make_pan_bag, random_homography
 from cgdet_core.errors import InputError
@@ -65,7 +65,7 @@ class Case:
 def judge(case: Case, bag: Path, homography: np.ndarray, offset_ns: int) -> Case:
     begin = time.process_time()
     try:
-        found = register_bag(bag, RegisterWanted(), RegisterConfig(), progress=False)
+        found = register_bag(bag, RegisterConfig(), progress=False)
     except InputError as error:
         case.refused = str(error).partition(": ")[2]
         case.cpu_s = time.process_time() - begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -27,8 +28,18 @@ class BagConfig(Settings):
 
 
 class RegisterConfig(Settings):
-    """How `cgdet bag register` finds the clocks' offset (data/clock_offset.py) and the homography (data/align.py)."""
+    """What `cgdet bag register` looks at, and how it finds offset (registration/clock.py) and homography (align.py)."""
 
+    thermal_topic: str | None = Field(None, description="default: the most thermal-looking one")
+    rgb_topic: str | None = Field(None, description="default: the only or best one in colour")
+    start_s: float = Field(0.0, ge=0, description="of the bag to leave out, by record time since the first image")
+    seconds: float | None = Field(None, gt=0, description="of the bag to look at; default: all")
+    offset_s: float | None = Field(None, description="known already: added to an RGB stamp gives the thermal clock")
+    tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: by tolerance_periods")
+    identity: bool = Field(False, description="the pictures are registered already")
+    extrinsic: Path | None = Field(None, description="how the cameras are mounted: with CameraInfos, no estimate")
+    thermal_info_topic: str | None = Field(None, description="with extrinsic; default: camera_info beside the images")
+    rgb_info_topic: str | None = Field(None, description="with extrinsic; default: camera_info beside the images")
     max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
     min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
     min_correlation: Fraction = Field(0.4, description="of the motion in both streams; below, the offset is refused")
@@ -47,6 +58,12 @@ class RegisterConfig(Settings):
         0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
     )
     warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
+
+    @model_validator(mode="after")
+    def _infos_with_extrinsic(self) -> RegisterConfig:
+        if self.extrinsic is None and (self.thermal_info_topic or self.rgb_info_topic):
+            raise ValueError("thermal_info_topic and rgb_info_topic go with extrinsic")
+        return self
 
     @field_validator("rgb_view_range")
     @classmethod

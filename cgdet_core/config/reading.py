@@ -87,9 +87,9 @@ def read_mapping(path: Path, wanted: str = "a recipe such as config/recipes/firs
     return mapping
 
 
-def settings_from_words(kind: type[S], words: Iterable[str], origin: str) -> S:
-    """Settings of one kind from `key=value` words over their defaults."""
-    mapping: dict[str, Any] = {}
+def settings_from_words(kind: type[S], words: Iterable[str], origin: str, given: Mapping[str, Any] | None = None) -> S:
+    """Settings of one kind from `key=value` words over what is given otherwise, and over their defaults."""
+    mapping: dict[str, Any] = dict(given or {})
     for word in words:
         _lay_over(mapping, word)
     return settings_from_mapping(kind, mapping, origin)

@@ -15,18 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.registration.align_blocks import block_surfaces, fit_flow, peaks
-from cgdet_core.data.registration.align_search import search
-from cgdet_core.data.registration.edge_field import EdgeField, edge_field, resized
-
-Matrix = NDArray[np.float64]
-Grey = NDArray[np.float32]
+from cgdet_core.data.registration.edges import EdgeField, Grey, edge_field, resized, search
+from cgdet_core.data.registration.homography import Matrix, from_centres, scale_at
 
 # width in pixels, reach, freedom (4: similarity, 6: affine, 8: homography), rounds; the tilt is looked for while the
 # reach still covers what it moves
 _LEVELS = ((112, 5, 4, 3), (224, 4, 6, 2), (224, 4, 8, 4), (448, 2, 8, 3))
 _FINEST = (448, 2, 8, 2)
 _COARSE_PAIRS = 6
+_BLOCKS = (5, 6)  # rows and columns
+_RIDGE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,7 @@ class _Level:
         """The RGB pictures' fields in the thermal frame at this level, and 1 where they are valid."""
         rgb_height, rgb_width = self._rgbs[0].shape
         to_level = self._to_level @ homography
-        middle = (rgb_width / 2, rgb_height / 2)
-        scale = _scale_at(to_level, middle)
+        scale = scale_at(to_level, (rgb_width / 2, rgb_height / 2))
         shrunk_px = (rgb_height, rgb_width)
         if scale < 0.75:
             # to multiples of a tenth of an octave, so that the rounds share the pictures
@@ -123,8 +120,7 @@ class _Level:
         if shrunk_px not in self._shrunk:
             self._shrunk[shrunk_px] = [resized(rgb, shrunk_px) for rgb in self._rgbs]
         to_level = to_level @ np.diag([rgb_width / shrunk_px[1], rgb_height / shrunk_px[0], 1.0])
-        shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-        centres = np.linalg.inv(shift) @ to_level @ shift
+        centres = from_centres(to_level)
         size = (self._size[1], self._size[0])
         valid = cv2.warpPerspective(np.ones(shrunk_px, np.float32), centres, size, flags=cv2.INTER_NEAREST)
         valid = cv2.erode(valid, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
@@ -147,13 +143,113 @@ class _Level:
     def correction(self, homography: Matrix, reach_px: int, freedom: int) -> Matrix:
         """float64 [3, 3], thermal pixel -> thermal pixel, to be applied after the homography."""
         theirs, _ = self._theirs(homography)
-        surface = block_surfaces(self._ours, theirs, reach_px)
-        points, shifts, certainty = peaks(surface, self._size, reach_px)
-        flow = fit_flow(points, shifts, certainty, self._size, freedom)
+        surface = _block_surfaces(self._ours, theirs, reach_px)
+        points, shifts, certainty = _peaks(surface, self._size, reach_px)
+        flow = _fit_flow(points, shifts, certainty, self._size, freedom)
         return np.asarray(np.linalg.inv(self._to_level) @ flow @ self._to_level, np.float64)
 
 
-def _scale_at(homography: Matrix, point: tuple[float, float]) -> float:
-    x, y, depth = homography @ (*point, 1)
-    jacobian = (homography[:2, :2] - np.outer((x / depth, y / depth), homography[2, :2])) / depth
-    return float(np.sqrt(abs(np.linalg.det(jacobian))))
+def _block_surfaces(ours: Sequence[EdgeField], theirs: Sequence[EdgeField], reach_px: int) -> NDArray[np.float64]:
+    """float64 [rows, columns, 2 reach + 1, 2 reach + 1]: of every block the correlation at every shift (down, right).
+
+    A peak at (d, r): what the RGB picture shows d below and r right of a place belongs to the place. The energy at
+    rest serves all shifts: a block is not drawn to where the other picture has little.
+    """
+    height, width = ours[0].shape
+    side = 2 * reach_px + 1
+    here, there = (np.stack([np.stack([field.real, field.imag]) for field in fields]) for fields in (ours, theirs))
+    padded = np.pad(there, ((0, 0), (0, 0), (reach_px, reach_px), (reach_px, reach_px)))
+    energies = np.stack([_of_blocks(np.square(fields).sum((0, 1))) for fields in (here, there)])
+    surfaces = np.zeros((*_BLOCKS, side, side))
+    for down, right in np.ndindex(side, side):
+        shifted = padded[:, :, down : down + height, right : right + width]
+        surfaces[:, :, down, right] = _of_blocks(np.einsum("pcyx,pcyx->yx", here, shifted))
+    energies = np.maximum(energies, 0.1 * energies.mean((1, 2), keepdims=True))
+    return np.asarray(surfaces / np.sqrt(energies.prod(0) + 1e-12)[:, :, None, None], np.float64)
+
+
+def _of_blocks(values: Grey) -> NDArray[np.float64]:
+    """float64 [rows, columns]: the mean of [H, W] over every block."""
+    return np.asarray(cv2.resize(values, _BLOCKS[::-1], interpolation=cv2.INTER_AREA), np.float64)
+
+
+def _peaks(
+    surfaces: NDArray[np.float64], size_px: tuple[int, int], reach_px: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of every block its middle [N, 2] (x, y), the shift [N, 2] (right, down) of its peak, and how sharply the
+    correlation falls off it, [N, 2, 2]; nothing at all for a peak at the rim of the search."""
+    rows, columns = _BLOCKS
+    height, width = size_px
+    points, shifts, certainty = [], [], []
+    for row in range(rows):
+        for column in range(columns):
+            surface = cv2.GaussianBlur(surfaces[row, column], (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
+            down, right = (int(place) for place in np.unravel_index(int(surface.argmax()), surface.shape))
+            points.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
+            if not (0 < down < 2 * reach_px and 0 < right < 2 * reach_px):
+                shifts.append((0.0, 0.0))
+                certainty.append(np.zeros((2, 2)))
+                continue
+            around = surface[down - 1 : down + 2, right - 1 : right + 2]
+            slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
+            across = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
+            curve = -np.array(
+                [
+                    [around[1, 2] - 2 * around[1, 1] + around[1, 0], across],
+                    [across, around[2, 1] - 2 * around[1, 1] + around[0, 1]],
+                ]
+            )
+            values, vectors = np.linalg.eigh(curve)
+            values = values.clip(1e-6)
+            offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
+            shifts.append((right - reach_px + offset[0], down - reach_px + offset[1]))
+            # a peak that rises from among others like it says less
+            standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
+            certainty.append(vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2)
+    return np.array(points), np.array(shifts), np.array(certainty)
+
+
+def _fit_flow(
+    points: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    certainty: NDArray[np.float64],
+    size_px: tuple[int, int],
+    freedom: int,
+) -> Matrix:
+    """float64 [3, 3]: moves points + shifts to points, by weighted least squares with far blocks drawn in (Cauchy)."""
+    height, width = size_px
+    unit = 2 / width
+    middle = np.array([width / 2, height / 2])
+    x, y = ((points + shifts / 2 - middle) * unit).T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    if freedom == 4:
+        right, down = [one, zero, x, -y], [zero, one, y, x]
+    else:
+        right, down = [one, zero, x, y, zero, zero], [zero, one, zero, zero, x, y]
+    if freedom == 8:
+        right += [x * x, x * y]
+        down += [x * y, y * y]
+    design = np.stack([np.stack(right, 1), np.stack(down, 1)], 1)
+    wanted = -shifts * unit
+    size = np.trace(certainty, axis1=1, axis2=2)
+    if not size.any():
+        return np.eye(3)
+    weights = np.ones(len(points))
+    # what stretches, shears and tilts has to be earned by more than one block
+    ridge = np.diag([1e-3, 1e-3, *[_RIDGE] * (design.shape[2] - 2)]) * size.sum()
+    solved = np.zeros(design.shape[2])
+    for _ in range(10):
+        weighted = certainty * weights[:, None, None]
+        normal = np.einsum("nip,nij,njq->pq", design, weighted, design) + ridge * weights.mean()
+        solved = np.linalg.solve(normal, np.einsum("nip,nij,nj->p", design, weighted, wanted))
+        apart = np.linalg.norm(wanted - design @ solved, axis=1) / unit
+        weights = 1 / (1 + apart**2)
+    flow = np.eye(3)
+    if freedom == 4:
+        flow[:2] += [[solved[2], -solved[3], solved[0]], [solved[3], solved[2], solved[1]]]
+    else:
+        flow[:2] += [[solved[2], solved[3], solved[0]], [solved[4], solved[5], solved[1]]]
+    if freedom == 8:
+        flow[2, :2] = -solved[6], -solved[7]
+    to_unit = np.array([[unit, 0, -middle[0] * unit], [0, unit, -middle[1] * unit], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(to_unit) @ flow @ to_unit, np.float64)

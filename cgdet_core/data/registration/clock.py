@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ _WINDOW_PERIODS, _REFINING_PERIODS = 1.5, 3.0
 _LEAST_WINDOWS = 20
 _LEAST_SHARE = 0.5  # of the thermal windows: over a short stretch anything correlates
 _BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
-_REMEDY = "give a stretch in which the camera turns or shakes (--start, --seconds), or the offset itself (--offset)"
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,12 @@ def _steps(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """With what lies beyond six median deviations drawn in: one jolt must not decide."""
-    calmed = rates.copy()
-    for channel in range(rates.shape[1]):
-        values = rates[:, channel][np.isfinite(rates[:, channel])]
-        if len(values):
-            middle = float(np.median(values))
-            limit = 6 * 1.4826 * float(np.median(np.abs(values - middle)))
-            if limit > 0:
-                calmed[:, channel] = rates[:, channel].clip(middle - limit, middle + limit)
-    return calmed
+    with catch_warnings():
+        simplefilter("ignore", RuntimeWarning)  # a channel may hold nothing
+        middle = np.nanmedian(rates, axis=0)
+        limit = 6 * 1.4826 * np.nanmedian(np.abs(rates - middle), axis=0)
+    limit[~(limit > 0)] = np.inf
+    return np.asarray(rates.clip(middle - limit, middle + limit), np.float64)
 
 
 def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_ns: int = 0) -> ClockOffset:
@@ -125,17 +122,13 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     """
     for name, motion in (("thermal", thermal), ("RGB", rgb)):
         if len(motion.begin_s) < config.min_intervals:
-            raise InputError(
-                f"the {name} stream has {len(motion.begin_s)} intervals between frames, {config.min_intervals} are "
-                "needed to tell the clocks' offset: give a longer bag, or the offset itself (--offset)"
+            raise _untold(
+                f"the {name} stream has {len(motion.begin_s)} intervals between frames, not {config.min_intervals}"
             )
     origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
     shared_s = min(thermal.end_s[-1], rgb.end_s[-1] + origin_s) - max(thermal.begin_s[0], rgb.begin_s[0] + origin_s)
     if shared_s <= 0:
-        raise InputError(
-            f"the two streams share no time, {-shared_s:.1f} s lie between them: give the clocks' offset (--offset), "
-            "or another bag"
-        )
+        raise _untold(f"the two streams share no time, {-shared_s:.1f} s lie between them")
     agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
     step_s = agreement.window_s / 3
     half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
@@ -144,18 +137,17 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     best = int(scores.argmax())
     correlation = agreement.correlations(lags[best]).max()
     if correlation < config.min_correlation:
-        raise InputError(
-            f"the clocks' offset cannot be told: the two streams' motion agrees by {correlation:.2f} at best, "
-            f"{config.min_correlation} is needed (little motion, or none that both see): {_REMEDY}"
+        raise _untold(
+            f"the two streams' motion agrees by {correlation:.2f} at best, {config.min_correlation} is needed (little "
+            "motion, or none that both see)"
         )
     low, high = _lobe(scores, best)
     others = np.concatenate([scores[:low], scores[high + 1 :]])
     confidence = float(1 - others.max(initial=0.0) / scores[best])
     if confidence < config.min_confidence:
-        raise InputError(
-            f"the clocks' offset cannot be told: {1000 * lags[best]:.0f} ms is hardly better than others, confidence "
-            f"{confidence:.2f} of the {config.min_confidence} that is needed (motion repeats itself, or there is "
-            f"little): {_REMEDY}"
+        raise _untold(
+            f"{1000 * lags[best]:.0f} ms is hardly better than others, confidence {confidence:.2f} of the "
+            f"{config.min_confidence} that is needed (motion repeats itself, or there is little)"
         )
     agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
     offset_s = _refined(agreement, lags[best], step_s, None)
@@ -163,14 +155,14 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
     period_s = max(_period_s(thermal), _period_s(rgb))
     if spread_s > period_s / 2:
-        raise InputError(
-            f"the clocks' offset cannot be told: parts of the bag differ by {1000 * spread_s:.0f} ms over it, a frame "
-            f"lasts {1000 * period_s:.0f} ms (little motion, or clocks that drift apart): {_REMEDY}"
+        raise _untold(
+            f"parts of the bag differ by {1000 * spread_s:.0f} ms over it, a frame lasts {1000 * period_s:.0f} ms "
+            "(little motion, or clocks that drift apart)"
         )
     if abs(lags[best]) > config.max_offset_s:
-        raise InputError(
+        raise _untold(
             f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
-            f"(max_offset_s={config.max_offset_s:g}): give a wider search, or the offset itself (--offset)"
+            f"(max_offset_s={config.max_offset_s:g})"
         )
     correlations = agreement.correlations(offset_s)
     return ClockOffset(
@@ -182,23 +174,31 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     )
 
 
+def _untold(why: str) -> InputError:
+    return InputError(
+        f"the clocks' offset cannot be told: {why}: give a stretch in which the camera turns or shakes (--start, "
+        "--seconds), or the offset itself (--offset)"
+    )
+
+
 def _period_s(motion: Motion) -> float:
     return float(np.median(motion.end_s - motion.begin_s))
 
 
 def _lobe(scores: NDArray[np.float64], best: int) -> tuple[int, int]:
     """First and last place of the peak: down on both sides until less than a fifth is left, or it rises again."""
-    low = high = best
     smooth = np.convolve(np.pad(scores, 2, mode="edge"), np.ones(5) / 5, mode="valid")
-    while low > 0 and (smooth[low - 1] <= smooth[low] or abs(low - best) <= 4) and smooth[low] > 0.2 * smooth[best]:
-        low -= 1
-    while (
-        high < len(scores) - 1
-        and (smooth[high + 1] <= smooth[high] or abs(high - best) <= 4)
-        and smooth[high] > 0.2 * smooth[best]
-    ):
-        high += 1
-    return low, high
+    ends = []
+    for step, last in ((-1, 0), (1, len(scores) - 1)):
+        place = best
+        while (
+            place != last
+            and (smooth[place + step] <= smooth[place] or abs(place - best) <= 4)
+            and smooth[place] > 0.2 * smooth[best]
+        ):
+            place += step
+        ends.append(place)
+    return ends[0], ends[1]
 
 
 def _refined(agreement: _Agreement, offset_s: float, step_s: float, keep: NDArray[np.bool_] | None) -> float:

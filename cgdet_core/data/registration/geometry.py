@@ -15,9 +15,9 @@ from cgdet_core.config import Settings, read_mapping, settings_from_mapping
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import CAMERA_INFO
+from cgdet_core.data.registration.homography import Matrix
 from cgdet_core.errors import InputError
 
-Matrix = NDArray[np.float64]
 Row = tuple[float, float, float]
 
 _LENSES = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
@@ -25,7 +25,7 @@ _GRID = 24
 
 
 @dataclass(frozen=True)
-class Camera:
+class CalibratedCamera:
     """matrix: float64 [3, 3], pixels counted from the centre of the first, as ROS and OpenCV do. model: plumb_bob,
     rational_polynomial or equidistant; distortion: float64 [N], empty for a rectified picture."""
 
@@ -34,19 +34,19 @@ class Camera:
     model: str
     height_width_px: tuple[int, int]
 
+    @property
+    def is_fisheye(self) -> bool:
+        return self.model == "equidistant" and bool(self.distortion.any())
+
     def rays(self, points_px: Matrix) -> Matrix:
         """[N, 2] pixels -> [N, 2]: x / z and y / z of what is seen there."""
+        undistort = cv2.fisheye.undistortPoints if self.is_fisheye else cv2.undistortPoints
         points = np.asarray(points_px, np.float64).reshape(-1, 1, 2)
-        if not self.distortion.any():
-            return np.asarray((points[:, 0] - self.matrix[:2, 2]) / np.diag(self.matrix)[:2], np.float64)
-        undistort = cv2.fisheye.undistortPoints if self.model == "equidistant" else cv2.undistortPoints
         return np.asarray(undistort(points, self.matrix, self.distortion)[:, 0], np.float64)
 
     def pixels(self, rays: Matrix) -> Matrix:
         """[N, 2] x / z and y / z -> [N, 2] pixels."""
-        if not self.distortion.any():
-            return np.asarray(rays * np.diag(self.matrix)[:2] + self.matrix[:2, 2], np.float64)
-        if self.model == "equidistant":
+        if self.is_fisheye:
             points = cv2.fisheye.distortPoints(rays[:, None], self.matrix, self.distortion)
         else:
             ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
@@ -78,15 +78,10 @@ class Extrinsic(Settings):
         """float64 [3, 3]."""
         if self.rotation is not None:
             return np.array(self.rotation, np.float64)
-        x, y, z, w = self.rotation_xyzw or (0.0, 0.0, 0.0, 1.0)
-        rotation = np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
-        return rotation
+        *axis, w = self.rotation_xyzw or (0.0, 0.0, 0.0, 1.0)
+        x, y, z = axis
+        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        return np.asarray(np.eye(3) + 2 * (w * cross + cross @ cross), np.float64)
 
 
 def load_extrinsic(path: Path) -> Extrinsic:
@@ -94,7 +89,7 @@ def load_extrinsic(path: Path) -> Extrinsic:
     return settings_from_mapping(Extrinsic, read_mapping(path, "rotation and translation_m"), str(path))
 
 
-def camera_of(bag: BagReader, image_topic: str, info_topic: str | None = None) -> Camera:
+def camera_of(bag: BagReader, image_topic: str, info_topic: str | None = None) -> CalibratedCamera:
     """The camera of an image topic, from the first CameraInfo of `info_topic`, else of camera_info beside it.
 
     Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError for a
@@ -125,10 +120,10 @@ def camera_of(bag: BagReader, image_topic: str, info_topic: str | None = None) -
             f"{where}: lens model '{model[:40]}' with {len(distortion)} coefficients is not known: "
             f"give one of {', '.join(_LENSES)}, or rectified images"
         )
-    return Camera(matrix, distortion, model, size)
+    return CalibratedCamera(matrix, distortion, model, size)
 
 
-def homography_between(thermal: Camera, rgb: Camera, extrinsic: Extrinsic) -> tuple[Matrix, float]:
+def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrinsic: Extrinsic) -> tuple[Matrix, float]:
     """RGB pixel -> thermal pixel, (0, 0) the outer corner; and how far lenses bend away from it, thermal pixels.
 
     K_t (R + t n^T / d) K_r^-1 with n along the RGB camera's axis (Hartley and Zisserman, section 13.1); without a
@@ -148,11 +143,9 @@ def homography_between(thermal: Camera, rgb: Camera, extrinsic: Extrinsic) -> tu
     rays = thermal.rays(frame_px - 0.5)
     back = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ np.linalg.inv(turned).T
     ahead = back[:, 2] > 1e-6
-    rgb_px = np.full((len(rays), 2), np.nan)
-    rgb_px[ahead] = rgb.pixels(np.ascontiguousarray(back[ahead, :2] / back[ahead, 2:])) + 0.5
-    rgb_height, rgb_width = rgb.height_width_px
-    with np.errstate(invalid="ignore"):
-        seen = ((rgb_px >= 0) & (rgb_px <= (rgb_width, rgb_height))).all(1)
+    frame_px, back = frame_px[ahead], back[ahead]
+    rgb_px = rgb.pixels(back[:, :2] / back[:, 2:]) + 0.5 if len(back) else back[:, :2]
+    seen = ((rgb_px >= 0) & (rgb_px <= rgb.height_width_px[::-1])).all(1)
     if seen.sum() < 16:
         raise InputError(
             "the two cameras hardly see the same place by their CameraInfos and the extrinsic: check the extrinsic's "

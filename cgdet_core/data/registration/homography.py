@@ -73,27 +73,22 @@ class Registration:
                 f"an RGB picture of {rgb.shape[1]}x{rgb.shape[0]} pixels: the registration is of {width}x{height}: "
                 "register again"
             )
-        picture, scale = self._shrunk(rgb)
-        to_thermal = self.homography @ scale
+        picture, to_thermal = np.ascontiguousarray(rgb), self.homography
+        rgb_height, rgb_width = rgb.shape[:2]
+        scale = scale_at(self.homography, (rgb_width / 2, rgb_height / 2))
+        if scale < _SHRINK_BELOW:
+            size = (max(1, round(rgb_width * scale)), max(1, round(rgb_height * scale)))
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+            to_thermal = to_thermal @ np.diag([rgb_width / size[0], rgb_height / size[1], 1.0])
         height, width = self.thermal_height_width_px
-        centres = _between_conventions(to_thermal)
+        centres = from_centres(to_thermal)
         warped = cv2.warpPerspective(picture, centres, (width, height), flags=cv2.INTER_LINEAR)
-        valid = _reaches(_inverse(to_thermal), (height, width), (picture.shape[0], picture.shape[1]))
+        # what the weights of pixels that exist sum up to, and what lies ahead of the RGB camera
+        weight = cv2.warpPerspective(np.ones(picture.shape[:2], np.float32), centres, (width, height))
+        of_x, of_y, depth = np.linalg.inv(centres)[2]
+        valid = (weight > 0.999) & (of_x * np.arange(width) + (of_y * np.arange(height) + depth)[:, None] > 0)
         warped[~valid] = 0
         return np.asarray(warped, np.uint8), valid
-
-    def _shrunk(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Matrix]:
-        """The picture at about the thermal frame's scale, and the matrix from its pixels to those of `rgb`."""
-        height, width = self.rgb_height_width_px
-        x, y, depth = self.homography @ (width / 2, height / 2, 1)
-        jacobian = (self.homography[:2, :2] - np.outer((x / depth, y / depth), self.homography[2, :2])) / depth
-        scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
-        picture = np.ascontiguousarray(rgb)
-        if scale >= _SHRINK_BELOW:
-            return picture, np.eye(3)
-        shrunk_width, shrunk_height = max(1, round(width * scale)), max(1, round(height * scale))
-        picture = np.asarray(cv2.resize(picture, (shrunk_width, shrunk_height), interpolation=cv2.INTER_AREA), np.uint8)
-        return picture, np.diag([width / shrunk_width, height / shrunk_height, 1.0])
 
     def boxes_to_thermal(self, boxes_xyxy_px: FloatArray) -> FloatArray:
         """float [N, 4] in RGB pixels -> float32 [N, 4]: the upright box around the warped corners, cut to the frame.
@@ -119,31 +114,20 @@ def identity_registration(
     )
 
 
-def _between_conventions(homography: Matrix) -> Matrix:
+def from_centres(homography: Matrix) -> Matrix:
     """The same mapping of pixels counted from the first one's centre, as OpenCV counts them."""
     shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    return np.asarray(_inverse(shift) @ homography @ shift, np.float64)
+    return np.asarray(np.linalg.inv(shift) @ homography @ shift, np.float64)
 
 
-def _inverse(matrix: Matrix) -> Matrix:
-    return np.asarray(np.linalg.inv(matrix), np.float64)
+def scale_at(homography: Matrix, point: tuple[float, float]) -> float:
+    """How many pixels long a pixel's length at `point` becomes."""
+    x, y, depth = homography @ (*point, 1)
+    jacobian = (homography[:2, :2] - np.outer((x / depth, y / depth), homography[2, :2])) / depth
+    return float(np.sqrt(abs(np.linalg.det(jacobian))))
 
 
-def _reaches(to_picture: Matrix, frame_px: tuple[int, int], picture_px: tuple[int, int]) -> BoolArray:
-    """bool [H, W]: where the four picture pixels around a frame pixel's centre exist; sizes are (height, width)."""
-    height, width = frame_px
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    u, v, depth = np.tensordot(to_picture, np.stack([x, y, np.ones_like(x)]), axes=1)
-    ahead = depth > 0  # as the third coordinate of the homography is, where it maps what the RGB camera sees
-    safe = np.where(ahead, depth, 1.0)
-    u, v = u / safe, v / safe
-    slack = 1 / 64  # warpPerspective counts in 32nds of a pixel
-    inside_x = (u >= 0.5 - slack) & (u <= picture_px[1] - 0.5 + slack)
-    inside_y = (v >= 0.5 - slack) & (v <= picture_px[0] - 0.5 + slack)
-    return np.asarray(ahead & inside_x & inside_y, np.bool_)
-
-
-Row = Annotated[tuple[float, float, float], Field(description="three numbers")]
+Row = tuple[float, float, float]
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
@@ -163,15 +147,7 @@ def load_registration(path: Path) -> Registration:
     """The registration in a YAML that `save_registration` wrote; InputError names the file and every odd key."""
     read = settings_from_mapping(_RegistrationFile, read_mapping(path, "what `cgdet bag register` wrote"), str(path))
     try:
-        return Registration(
-            np.array(read.homography, np.float64),
-            read.thermal_height_width_px,
-            read.rgb_height_width_px,
-            read.offset_ns,
-            read.tolerance_ns,
-            read.how,
-            read.quality,
-        )
+        return Registration(**{**dict(read), "homography": np.array(read.homography, np.float64)})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -187,7 +163,7 @@ def save_registration(path: Path, registration: Registration) -> None:
     """Write the YAML whole or not at all; what was written reads back as the same numbers."""
     document = {
         "how": registration.how,
-        "homography": [[float(value) for value in row] for row in registration.homography],
+        "homography": registration.homography.tolist(),
         "offset_ns": int(registration.offset_ns),
         "tolerance_ns": int(registration.tolerance_ns),
         "thermal_height_width_px": [int(side) for side in registration.thermal_height_width_px],

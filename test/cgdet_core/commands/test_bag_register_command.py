@@ -100,7 +100,7 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
     mount = tmp_path / "mount.yaml"
     mount.write_text(yaml.safe_dump({"rotation_xyzw": [0, 0, 0, 1], "translation_m": [0.2, 0, 0]}))
     out = tmp_path / "r.yaml"
-    assert register(recorded, "--out", out, "--camera-info", "--extrinsic", mount, "--offset", 0.02) == 0
+    assert register(recorded, "--out", out, "--extrinsic", mount, "--offset", 0.02) == 0
     assert "CameraInfos" in capsys.readouterr().out
     registration = load_registration(out)
     # the axes meet in the middle of either picture, and a pixel of RGB spans 1/120 of the distance
@@ -110,7 +110,7 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
     assert (registration.how, registration.offset_ns) == ("camera_info", 20_000_000)
     # 0.2 m to the right at 10 m is 2 px of the thermal camera
     mount.write_text(mount.read_text() + "plane_distance_m: 10.0\n")
-    assert register(recorded, "--out", out, "--camera-info", "--extrinsic", mount, "--offset", 0.02) == 0
+    assert register(recorded, "--out", out, "--extrinsic", mount, "--offset", 0.02) == 0
     moved = load_registration(out).homography - registration.homography
     np.testing.assert_allclose(moved, [[0, 0, 2], [0, 0, 0], [0, 0, 0]], atol=1e-9)
 
@@ -118,19 +118,17 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--camera-info"], "--extrinsic"),
-        (["--extrinsic", "mount.yaml"], "--camera-info"),
-        (["--rgb-info-topic", "/x"], "--camera-info"),
-        (["--start", "-1"], "--start"),
-        (["--seconds", "0"], "--seconds"),
-        (["--offset", "nan"], "--offset"),
-        (["--tolerance", "-0.1"], "--tolerance"),
+        (["--rgb-info-topic", "/x"], "extrinsic"),
+        (["--start", "-1"], "start_s"),
+        (["--seconds", "0"], "seconds"),
+        (["--offset", "nan"], "offset_s"),
+        (["--tolerance", "-0.1"], "tolerance_s"),
         (["max_offset=3"], "max_offset"),
         (["max_offset_s=0"], "max_offset_s"),
         (["rgb_view_range=[2, 1]"], "rgb_view_range"),
         (["--rgb-topic", "/nothing"], "/nothing"),
-        (["--rgb-topic", "/thermal/image_raw"], "is the thermal topic"),
-        (["--start", "1000"], "holds no image"),
+        (["--rgb-topic", "/thermal/image_raw"], "/thermal/image_raw"),
+        (["--start", "1000"], "holds 0 images"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_written(
@@ -145,7 +143,8 @@ def test_a_bag_without_an_rgb_topic_is_refused(tmp_path: Path, capsys: pytest.Ca
         for index in range(5):
             writer.image("/thermal/image_raw", scene(1)[0], index * 100_000_000, "t")
     said = refusal(capsys, "bag", "register", tmp_path / "bag", "--out", tmp_path / "r.yaml")
-    assert "has no RGB image topic beside /thermal/image_raw" in said
+    assert str(tmp_path / "bag") in said
+    assert "RGB" in said
 
 
 def test_images_of_one_stamp_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,8 +154,7 @@ def test_images_of_one_stamp_are_refused(tmp_path: Path, capsys: pytest.CaptureF
             writer.image("/thermal/image_raw", thermal, 7_000_000_000, "t")
             writer.image("/rgb/image_raw", rgb, 7_000_000_000 + index, "r")
     said = refusal(capsys, "bag", "register", tmp_path / "bag", "--out", tmp_path / "r.yaml")
-    assert "/thermal/image_raw holds 5 images of one stamp" in said
-    assert "header.stamp" in said
+    assert "/thermal/image_raw holds 5 images of 1 stamps" in said
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
@@ -170,9 +168,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     ("mount", "named"),
     [
         ({"translation_m": [0, 0, 0]}, "rotation"),
-        ({"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "right angles"),
+        ({"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "rotation"),
         ({"rotation_xyzw": [0, 0, 0, 1], "rotate": 1}, "rotate"),
-        ({"rotation_xyzw": [0, 1, 0, 0]}, "same place"),
+        ({"rotation_xyzw": [0, 1, 0, 0]}, "extrinsic"),
         ({"rotation_xyzw": [0, 0, 0, 1], "plane_distance_m": 0}, "plane_distance_m"),
     ],
 )
@@ -181,7 +179,7 @@ def test_an_extrinsic_that_is_none_is_named(
 ) -> None:
     path = tmp_path / "mount.yaml"
     path.write_text(yaml.safe_dump(mount))
-    words = ["--out", tmp_path / "r.yaml", "--camera-info", "--extrinsic", path, "--offset", 0]
+    words = ["--out", tmp_path / "r.yaml", "--extrinsic", path, "--offset", 0]
     said = refusal(capsys, "bag", "register", with_camera_infos(tmp_path / "bag"), *words)
     assert named in said
     assert str(path) in said

@@ -23,7 +23,7 @@ def sway(time_s: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def stream(
-    rate_hz: float, offset_s: float, seconds: float = 30, phase_s: float = 0.0, noise: float = 0.0, drop: float = 0.0
+    rate_hz: float, offset_s: float, seconds: float = 15, phase_s: float = 0.0, noise: float = 0.0, drop: float = 0.0
 ) -> Motion:
     """What a camera would measure whose clock is `offset_s` behind; `noise` of the measurement, per interval."""
     rng = np.random.default_rng(round(1000 * rate_hz))
@@ -35,8 +35,7 @@ def stream(
     return Motion(stamps[:-1] - stamps[0], stamps[1:] - stamps[0], moved / span[:, None], round(stamps[0] * 1e9))
 
 
-@pytest.mark.parametrize(("thermal_hz", "rgb_hz"), [(30, 30), (9, 30), (30, 12)])
-@pytest.mark.parametrize("offset_s", [0.0, 0.137, -1.4])
+@pytest.mark.parametrize(("thermal_hz", "rgb_hz", "offset_s"), [(20, 20, 0.0), (9, 20, 0.137), (20, 12, -1.4)])
 def test_the_offset_is_found_to_a_few_milliseconds_at_any_two_rates(
     thermal_hz: float, rgb_hz: float, offset_s: float
 ) -> None:
@@ -52,7 +51,7 @@ def test_a_guess_moves_the_search_to_clocks_that_are_hours_apart() -> None:
     thermal, rgb = stream(20, 0.0), stream(20, 7200.25)
     found = estimate_offset(thermal, rgb, RegisterConfig(), guess_ns=7_200_000_000_000)
     assert abs(found.offset_ns / 1e9 - 7200.25) < 0.005
-    with pytest.raises(InputError, match="share no time, 7170"):
+    with pytest.raises(InputError, match="7185"):
         estimate_offset(thermal, rgb, RegisterConfig())
 
 
@@ -66,20 +65,20 @@ def test_one_channel_that_both_see_is_enough() -> None:
 
 
 def unrelated(rate_hz: float, amount: float, seed: int) -> Motion:
-    rates = amount * np.random.default_rng(seed).standard_normal((600, len(CHANNELS)))
-    begin = np.arange(600) / rate_hz
+    rates = amount * np.random.default_rng(seed).standard_normal((300, len(CHANNELS)))
+    begin = np.arange(300) / rate_hz
     return Motion(begin, begin + 1 / rate_hz, rates, 0)
 
 
 @pytest.mark.parametrize("amount", [0.0, 1.0])
 def test_no_motion_or_noise_alone_is_refused(amount: float) -> None:
-    with pytest.raises(InputError, match=r"cannot be told.*--offset"):
+    with pytest.raises(InputError, match="--offset"):
         estimate_offset(unrelated(20, amount, 1), unrelated(20, amount, 2), RegisterConfig())
 
 
 def test_motion_that_repeats_itself_is_refused() -> None:
     def wave(offset_s: float) -> Motion:
-        begin = np.arange(600) / 20
+        begin = np.arange(300) / 20
         rates = np.repeat(np.sin(2 * np.pi * 2.0 * (begin + 0.025 + offset_s))[:, None], len(CHANNELS), axis=1)
         return Motion(begin, begin + 1 / 20, rates, 0)
 
@@ -88,14 +87,14 @@ def test_motion_that_repeats_itself_is_refused() -> None:
 
 
 def test_an_offset_beyond_the_search_is_not_guessed() -> None:
-    with pytest.raises(InputError, match=r"differ by 3\.00 s, more than"):
+    with pytest.raises(InputError, match=r"3\.00 s"):
         estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=1.0))
     found = estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=5.0))
     assert abs(found.offset_ns / 1e9 - 3.0) < 0.005
 
 
 def test_a_short_stream_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="the RGB stream has 19 intervals"):
+    with pytest.raises(InputError, match="RGB stream has 19"):
         estimate_offset(stream(20, 0.0), stream(20, 0.0, seconds=1.0), RegisterConfig())
 
 

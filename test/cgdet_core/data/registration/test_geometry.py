@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.registration.geometry import Camera, Extrinsic, camera_of, homography_between
+from cgdet_core.data.registration.geometry import CalibratedCamera, Extrinsic, camera_of, homography_between
 from cgdet_core.errors import InputError
 
 # a turn of 5 degrees about the upright axis and 2 about the optical one
@@ -22,16 +22,16 @@ TURN = np.array([[np.cos(_Y), 0, np.sin(_Y)], [0, 1, 0], [-np.sin(_Y), 0, np.cos
 
 def camera(
     focal_px: float, size: tuple[int, int], distortion: Sequence[float] = (), model: str = "plumb_bob"
-) -> Camera:
+) -> CalibratedCamera:
     matrix = np.array([[focal_px, 0, size[1] / 2 - 3], [0, focal_px * 1.01, size[0] / 2 + 2], [0, 0, 1]])
-    return Camera(matrix, np.array(distortion, np.float64), model, size)
+    return CalibratedCamera(matrix, np.array(distortion, np.float64), model, size)
 
 
 def extrinsic(**fields: object) -> Extrinsic:
     return Extrinsic.model_validate({"rotation": TURN.tolist(), **fields})
 
 
-def seen(lens: Camera, points: np.ndarray) -> np.ndarray:
+def seen(lens: CalibratedCamera, points: np.ndarray) -> np.ndarray:
     """Pixels of points [N, 3] by a pinhole, (0, 0) the outer corner."""
     x, y = points[:, 0] / points[:, 2], points[:, 1] / points[:, 2]
     k = lens.matrix
