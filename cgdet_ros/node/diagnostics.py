@@ -1,21 +1,24 @@
-"""How the node's state reads on /diagnostics: every value, and what of it is a warning or an error."""
+"""What the node says of itself: its status on /diagnostics, and in the log whether images come."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_ros.config import DiagnosticsConfig
-from cgdet_ros.node.frame_log import FrameLog, Outcome, Rates
-from cgdet_ros.node.stamp_age import StampAges
+from cgdet_ros.node import messages
+from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Outcome, Rates, one_line
+from cgdet_ros.node.outputs import diagnostics_publisher
 
 OK, WARN, ERROR = 0, 1, 2
 _RANKED = re.compile(r"(p\d+) (\d+\.\d+)")
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
+_NAMED_TOPICS = 5
 
 # every key of the report, in its order; docs/interface.md is made from this
 KEYS = {
@@ -70,9 +73,8 @@ class Status:
 class Situation:
     """What the node knows when it reports.
 
-    state: of the lifecycle; active_s: seconds since it became active; unheard: who is kept apart by
-    type or quality of service; facts: what is executed (model, device, precision); fallback: why it
-    is the CPU in place of the GPU, or nothing.
+    state: of the lifecycle; active_s: seconds since it became active; unheard: who is kept apart by type or quality of
+    service; facts: what is executed (model, device, precision), and why it is the CPU in place of the GPU (fallback).
     """
 
     state: str
@@ -83,39 +85,113 @@ class Situation:
     active_s: float = 0.0
     simulated_clock: bool = False
     unheard: Sequence[str] = ()
-    facts: Mapping[str, str] | None = None
-    fallback: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(situation: Situation, log: FrameLog, ages: StampAges, limits: DiagnosticsConfig) -> Status:
+class Reporter:
+    """Publishes a status of `node` every `limits().period_s` > 0.
+
+    look: the situation; elsewhere: topics on which others publish images, asked for where none come.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        log: FrameLog,
+        limits: Callable[[], DiagnosticsConfig],
+        look: Callable[[], Situation],
+        elsewhere: Callable[[], Sequence[str]],
+    ) -> None:
+        self._node, self._log, self._limits, self._look, self._elsewhere = node, log, limits, look, elsewhere
+        self._watch = ImageWatch()
+        self._publisher = diagnostics_publisher(node)
+        # steady: a simulated clock that stands still must not silence the node
+        node.create_timer(limits().period_s, self.report, clock=STEADY_CLOCK)
+
+    def report(self) -> None:
+        """Once, now."""
+        try:
+            situation, limits = self._look(), self._limits()
+            self._log_images(situation, limits.image_timeout_s)
+            status = describe(situation, self._log, limits)
+            stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
+            device = situation.facts.get("device", "none")
+            self._publisher.publish(
+                messages.diagnostics_message(stamp, name, device, status.level, status.message, status.values)
+            )
+        except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
+            if self._node.context.ok():
+                self._node.get_logger().error(f"nothing on /diagnostics: {one_line(error)}", **LOG_THROTTLE)
+
+    def _log_images(self, situation: Situation, timeout_s: float) -> None:
+        line = self._watch.look(situation, self._log, timeout_s, self._elsewhere)
+        # two lines: rclpy holds a place in the code to the severity that it had first
+        if line is not None and line[0] == WARN:
+            self._node.get_logger().warning(line[1])
+        elif line is not None:
+            self._node.get_logger().info(line[1])
+
+
+class ImageWatch:
+    """What the log says of images that come, do not come, stop and come again: once each, and again for another reason.
+
+    /diagnostics says so all the time; whoever has just started the node looks at its terminal.
+    """
+
+    def __init__(self) -> None:
+        self._coming = False
+        self._missed = ""  # the reasons that were told last
+
+    def look(
+        self, situation: Situation, log: FrameLog, timeout_s: float, elsewhere: Callable[[], Sequence[str]]
+    ) -> tuple[int, str] | None:
+        """Level and line, where there is something new to say; timeout_s: so long without an image is, 0: never."""
+        if situation.state != "active" or not situation.enabled:
+            self._coming, self._missed = False, ""
+            return None
+        missing_s, none_yet, line = _missing(situation, log)
+        if missing_s > timeout_s > 0:
+            reasons = [str(none_yet), _publishers(situation), *situation.unheard]
+            if not situation.image_publishers and (others := elsewhere()):
+                more = ", ..." if len(others) > _NAMED_TOPICS else ""
+                reasons.append(f"images are published on {', '.join(others[:_NAMED_TOPICS])}{more}")
+            missed = "; ".join(reasons)
+            if missed == self._missed:
+                return None
+            self._coming, self._missed = False, missed
+            return WARN, "; ".join([line, *reasons[2:]])
+        if none_yet or not log.image_kind or self._coming:
+            return None
+        again = " again" if self._missed else ""
+        self._coming, self._missed = True, ""
+        return OK, f"images on {situation.image_topic}{again}: {log.image_kind}"
+
+
+def describe(situation: Situation, log: FrameLog, limits: DiagnosticsConfig) -> Status:
     """The node's status: the worst finding decides the level, all are in the message, worst first."""
-    rates, outcome, times = log.rates(), log.outcome(), log.times_ms()
-    ages_ms, no_age = ages.ages_ms()
+    rates, outcome, times, (ages_ms, no_age) = log.rates(), log.outcome(), log.times_ms(), log.ages_ms()
     values = {
-        **(situation.facts or {}),
-        **({"fallback": situation.fallback} if situation.fallback else {}),
+        **situation.facts,
         "state": situation.state,
         "image_topic": situation.image_topic,
         "image_type": situation.image_type,
         "image_publishers": str(situation.image_publishers),
         "image_kind": log.image_kind,
         "unheard": "; ".join(situation.unheard),
-        **log.totals(),
-        **({} if rates is None else _rate_values(rates)),
+        **{name: str(count) for name, count in asdict(log.counts).items()},
         **{f"{name}_ms": _summary(milliseconds) for name, milliseconds in times.items() if milliseconds},
-        **({"stamp_to_publish_ms": _summary(ages_ms) if ages_ms else no_age} if ages_ms or no_age else {}),
         "clock": "simulated" if situation.simulated_clock else "system",
-        "clock_jumps_back": str(ages.clock_jumps_back),
-        "stamp_jumps_back": str(ages.stamp_jumps_back),
-        "foreign_stamps": str(ages.foreign_stamps),
         "last_error": log.last_error,
     }
+    if rates is not None:
+        values |= {"input_rate_hz": f"{rates.input_hz:.2f}", "output_rate_hz": f"{rates.output_hz:.2f}"}
+    if ages_ms or no_age:
+        values["stamp_to_publish_ms"] = _summary(ages_ms) if ages_ms else no_age
     findings = list(_findings(situation, log, outcome, rates, times["receive_to_publish"], ages_ms, limits))
     findings.sort(key=lambda finding: -finding[0])  # stable: the first of a level stays first
     level = findings[0][0] if findings else OK
     message = "; ".join(text for _, text in findings) or "detecting"
-    order = {key: place for place, key in enumerate(KEYS)}
-    return Status(level, message, dict(sorted(values.items(), key=lambda item: order.get(item[0], len(order)))))
+    return Status(level, message, {key: values[key] for key in KEYS if key in values})
 
 
 def _findings(
@@ -132,62 +208,62 @@ def _findings(
         failed = situation.state == "unconfigured" and log.last_error
         yield (ERROR, log.last_error) if failed else (WARN, situation.state)
         return
-    if situation.fallback:
-        yield WARN, f"the GPU failed, the CPU is in its place: {situation.fallback}"
+    if "fallback" in situation.facts:
+        yield WARN, f"the GPU failed, the CPU is in its place: {situation.facts['fallback']}"
     if not situation.enabled:
         yield WARN, "paused by ~/enable"
         return
     yield from _of_the_images(situation, log, outcome, limits)
     yield from ((WARN, line) for line in situation.unheard)
     if rates is not None and situation.active_s >= limits.image_timeout_s:
-        rate = f"images come at {rates.input_hz:.1f} Hz"
-        yield from _below(rates.input_hz, limits.rate_warn_hz, limits.rate_error_hz, rate, "Hz")
+        rate = f"images come at {rates.input_hz:.1f} Hz, fewer than"
+        # never below 0, which is off
+        if rates.input_hz < limits.rate_error_hz:
+            yield ERROR, f"{rate} {limits.rate_error_hz:g} Hz"
+        elif rates.input_hz < limits.rate_warn_hz:
+            yield WARN, f"{rate} {limits.rate_warn_hz:g} Hz"
     yield from _above(answer_ms, limits.latency_warn_ms, limits.latency_error_ms, "receive-to-publish")
     yield from _above(ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
-    share = outcome.overtaken / max(1, outcome.received)
+    frames = outcome.changes
+    share = frames.overtaken / max(1, frames.received)
     if 0 < limits.dropped_warn < share:
         yield WARN, f"{share:.0%} of the images were overtaken by newer ones"
-    yield from _of_the_shutter(outcome, limits)
+    if 0 < limits.frozen_frames <= outcome.frozen_run:
+        yield WARN, f"frozen: the last {outcome.frozen_run} frames repeat their picture (the camera's shutter?)"
+    if frames.flat_frames:
+        yield WARN, f"flat: {frames.flat_frames} frames without tones since the last report (the camera's shutter?)"
+    if frames.gain_jumps:
+        yield WARN, f"the camera's gain jumped {frames.gain_jumps} times since the last report"
 
 
 def _of_the_images(
     situation: Situation, log: FrameLog, outcome: Outcome, limits: DiagnosticsConfig
 ) -> Iterator[tuple[int, str]]:
-    topic, heard = situation.image_topic, publishers_in_words(situation.image_publishers)
-    without_image_s = log.seconds_without_image()
-    if without_image_s is None or without_image_s > situation.active_s:
-        level = ERROR if 0 < limits.image_error_s < situation.active_s else WARN
-        yield level, f"no image yet on {topic} ({heard})"
-    elif 0 < limits.image_error_s < without_image_s:
-        yield ERROR, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
-    elif 0 < limits.image_timeout_s < without_image_s:
-        yield WARN, f"no image on {topic} for {without_image_s:.0f} s ({heard})"
-    elif outcome.refused or outcome.failed:
-        lost = f"{outcome.refused} frames refused and {outcome.failed} failed since the last report"
-        yield WARN if outcome.answered else ERROR, f"{lost}, {outcome.answered} answered: {log.last_error}"
+    missing_s, none_yet, line = _missing(situation, log)
+    frames = outcome.changes
+    if 0 < limits.image_error_s < missing_s:
+        yield ERROR, line
+    elif none_yet or 0 < limits.image_timeout_s < missing_s:
+        yield WARN, line
+    elif frames.refused or frames.failed:
+        lost = f"{frames.refused} frames refused and {frames.failed} failed since the last report"
+        yield WARN if frames.answered else ERROR, f"{lost}, {frames.answered} answered: {log.last_error}"
     elif 0 < limits.image_timeout_s < outcome.unanswered_s:
         yield ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come"
 
 
-def _of_the_shutter(outcome: Outcome, limits: DiagnosticsConfig) -> Iterator[tuple[int, str]]:
-    if 0 < limits.frozen_frames <= outcome.frozen_run:
-        yield WARN, f"frozen: the last {outcome.frozen_run} frames repeat their picture (the camera's shutter?)"
-    if outcome.flat:
-        yield WARN, f"flat: {outcome.flat} frames without tones since the last report (the camera's shutter?)"
-    if outcome.gain_jumps:
-        yield WARN, f"the camera's gain jumped {outcome.gain_jumps} times since the last report"
+def _missing(situation: Situation, log: FrameLog) -> tuple[float, bool, str]:
+    """Seconds without an image, whether there was none since the node became active, and how that reads."""
+    without_s = log.seconds_without_image()
+    topic, heard = situation.image_topic, _publishers(situation)
+    if without_s is None or without_s > situation.active_s:
+        return situation.active_s, True, f"no image yet on {topic} ({heard})"
+    return without_s, False, f"no image on {topic} for {without_s:.0f} s ({heard})"
 
 
-def publishers_in_words(publishers: int) -> str:
-    """How many publish on a topic."""
-    return f"{publishers} publisher{'s' * (publishers != 1)}" if publishers else "nobody publishes there"
-
-
-def _below(value: float, warn: float, error: float, what: str, unit: str) -> Iterator[tuple[int, str]]:
-    for level, limit in ((ERROR, error), (WARN, warn)):
-        if value < limit:  # never below 0, which is off
-            yield level, f"{what}, fewer than {limit:g} {unit}"
-            return
+def _publishers(situation: Situation) -> str:
+    count = situation.image_publishers
+    return f"{count} publisher{'s' * (count != 1)}" if count else "nobody publishes there"
 
 
 def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) -> Iterator[tuple[int, str]]:
@@ -198,10 +274,6 @@ def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) 
         if 0 < limit < value:
             yield level, f"{what} p95 is {value:.0f} ms, more than {limit:g} ms"
             return
-
-
-def _rate_values(rates: Rates) -> dict[str, str]:
-    return {"input_rate_hz": f"{rates.input_hz:.2f}", "output_rate_hz": f"{rates.output_hz:.2f}"}
 
 
 def _summary(milliseconds: Sequence[float]) -> str:

@@ -29,7 +29,7 @@ from vision_msgs.msg import (
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.images import decode_compressed
-from cgdet_core.thermal import ENCODINGS, decode_raw
+from cgdet_core.thermal import decode_raw
 from cgdet_core.types import Detections, ImageArray
 
 if TYPE_CHECKING:
@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 
 try:
     from cv_bridge import CvBridge
-except ImportError:  # not installed, or built for another NumPy: decode_raw alone gives the same pixels
+except ImportError:  # not installed, or built for another NumPy: `decode_raw` and `array` do all
     CvBridge = None
 _BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
 
 _NANOSECONDS = 1_000_000_000
-# cv_bridge ignores the step, fails on big-endian data with NumPy 2 and, in its PyPI build, takes 16UC1 for 8 bits and
-# colour with OpenCV 5 for 9 channels: it gets what every build of it reads right
-_BRIDGED = ("mono8", "8UC1", "mono16")
+# Bytes of a pixel in the encodings that cv_bridge reads right, unpadded and in this machine's byte order: version 1.13
+# ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and, with OpenCV 5, colour for 9
+# channels.
+_BRIDGED = {"mono8": 1, "8UC1": 1, "mono16": 2}
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -61,27 +62,16 @@ def stamp_from_ns(stamp_ns: int) -> Time:
 def image_from_message(message: Image) -> ImageArray:
     """The pixels of an image message: uint8/uint16 [H, W] in native byte order, or uint8 [H, W, 3] in RGB order.
 
-    A view of the message's data where no byte has to move; the same array, bit for bit, as
-    `thermal.decode_raw` gives. Raises InputError for a message that is malformed.
+    A view of the message's data where no byte has to move. By cv_bridge what it reads right, else by
+    `thermal.decode_raw`, which gives the same bits. Raises InputError for a message that is malformed.
     """
-    decoded = decode_raw(
+    row_bytes = _BRIDGED.get(message.encoding, 0) * message.width
+    plain = row_bytes == message.step and len(message.data) == row_bytes * message.height > 0
+    if _BRIDGE is not None and plain and not message.is_bigendian:
+        return np.asarray(_BRIDGE.imgmsg_to_cv2(message, "passthrough"))
+    return decode_raw(
         message.data, message.height, message.width, message.step, message.encoding, bool(message.is_bigendian)
     )
-    if _BRIDGE is None or not _bridge_reads(message):
-        return decoded
-    image = np.asarray(_BRIDGE.imgmsg_to_cv2(message, "passthrough"))
-    # a build of cv_bridge that takes the encoding for something else does not get its way
-    return image if (image.shape, image.dtype) == (decoded.shape, decoded.dtype) else decoded
-
-
-def _bridge_reads(message: Image) -> bool:
-    if message.encoding not in _BRIDGED:
-        return False
-    item_bytes = np.dtype(ENCODINGS[message.encoding][0]).itemsize
-    native = item_bytes == 1 or bool(message.is_bigendian) == (sys.byteorder == "big")
-    unpadded = message.step == message.width * item_bytes
-    # cv_bridge swaps 8-bit data of a message marked as big-endian as well, to no effect but a crash with NumPy 2
-    return native and unpadded and not message.is_bigendian and len(message.data) == message.step * message.height
 
 
 def image_from_compressed(message: CompressedImage) -> ImageArray:
@@ -108,10 +98,14 @@ def recorded_image_message(image: RawImage) -> Image:
 
 
 def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
-    """uint8/uint16 [H, W] or uint8 [H, W, 3] -> an image message with `header`, unpadded, in native byte order.
+    """uint8/uint16 [H, W] or uint8 [H, W, 3] in RGB order -> an image message with `header`, unpadded.
 
-    Written out here, as cv_bridge's way needs a NumPy below 2.3.
+    encoding: mono8, mono16 or rgb8.
     """
+    if _BRIDGE is not None:
+        message = _BRIDGE.cv2_to_imgmsg(image, encoding)
+        message.header = header
+        return message
     pixels = np.ascontiguousarray(image)
     message = Image(header=header, height=int(pixels.shape[0]), width=int(pixels.shape[1]), encoding=encoding)
     message.step = int(pixels[0].nbytes)

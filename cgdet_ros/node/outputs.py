@@ -1,23 +1,29 @@
-"""What the node publishes while it is active, and with what quality of service."""
+"""What the node publishes, and with what quality of service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
 from cgdet_core.config import ThermalConfig
+from cgdet_core.drawing import draw
 from cgdet_core.types import Detections, ImageArray
 from cgdet_ros.config import OverlayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.node.detection_bytes import DetectionWriter
 from cgdet_ros.node.image_input import COMPRESSED_SUFFIX
-from cgdet_ros.node.overlay import draw_overlay, encode_jpeg
 from cgdet_ros.node.qos import deaf_subscribers, overridable, quality_of_service
+
+# letters of the least readable size are then a sixtieth of the picture's height
+_READABLE_ROWS = 480
+_GREATEST_SCALE = 4
 
 
 class Outputs:
@@ -30,19 +36,16 @@ class Outputs:
         self._node = node
         self._publishers: list[Any] = []
         self._writer = DetectionWriter()
+        overlay = str(node.resolve_topic_name("overlay"))
         try:
-            self._create_all()
+            self._detections = self._create(Detection2DArray, "detections", depth=5)
+            self._label_info = self._create(LabelInfo, "label_info", depth=1, latched=True)
+            self._vision_info = self._create(VisionInfo, "vision_info", depth=1, latched=True)
+            self._overlay = self._create(Image, overlay, depth=1)
+            self._overlay_jpeg = self._create(CompressedImage, overlay + COMPRESSED_SUFFIX, depth=1)
         except Exception:
             self.destroy()
             raise
-
-    def _create_all(self) -> None:
-        self._detections = self._create(Detection2DArray, "detections", depth=5)
-        self._label_info = self._create(LabelInfo, "label_info", depth=1, latched=True)
-        self._vision_info = self._create(VisionInfo, "vision_info", depth=1, latched=True)
-        overlay = str(self._node.resolve_topic_name("overlay"))
-        self._overlay = self._create(Image, overlay, depth=1)
-        self._overlay_jpeg = self._create(CompressedImage, overlay + COMPRESSED_SUFFIX, depth=1)
 
     def _create(self, kind: Any, topic: str, depth: int, latched: bool = False) -> Any:
         publisher = self._node.create_lifecycle_publisher(
@@ -63,11 +66,6 @@ class Outputs:
         """
         self._detections.publish(self._writer.write(header, detections, class_ids))
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Full names, in the order of creation."""
-        return tuple(publisher.topic_name for publisher in self._publishers)
-
     def publish_info(
         self, stamp: Time, class_names: Sequence[str], threshold: float, method: str, version: int
     ) -> None:
@@ -81,23 +79,33 @@ class Outputs:
         """Whether anybody listens, to the raw or to the compressed picture."""
         return self._overlay.get_subscription_count() > 0 or self._overlay_jpeg.get_subscription_count() > 0
 
-    def publish_overlay(
-        self,
-        header: Header,
-        image: ImageArray,
-        detections: Detections,
-        class_names: Sequence[str],
-        thermal: ThermalConfig,
-        style: OverlayConfig,
-    ) -> None:
-        """The picture, drawn once and published in the forms that somebody listens to."""
-        picture = draw_overlay(image, detections, class_names, thermal, style)
+    def publish_overlay(self, header: Header, picture: ImageArray, jpeg_quality: int) -> None:
+        """uint8 [H, W, 3] in RGB order, in the forms that somebody listens to."""
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(messages.image_to_message(header, picture, "rgb8"))
         if self._overlay_jpeg.get_subscription_count() > 0:
-            jpeg = encode_jpeg(picture, style.jpeg_quality)
-            self._overlay_jpeg.publish(messages.compressed_to_message(header, jpeg, "rgb8; jpeg compressed bgr8"))
+            _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+            self._overlay_jpeg.publish(
+                messages.compressed_to_message(header, bytes(jpeg), "rgb8; jpeg compressed bgr8")
+            )
 
     def deaf(self) -> list[str]:
         """Who subscribes and cannot hear it, and why."""
-        return [line for topic in self.topics for line in deaf_subscribers(self._node, topic)]
+        return [line for each in self._publishers for line in deaf_subscribers(self._node, each.topic_name)]
+
+
+def diagnostics_publisher(node: Any) -> Any:
+    """Of /diagnostics: it speaks in every state of the lifecycle."""
+    return node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+
+def draw_overlay(
+    image: ImageArray, detections: Detections, class_names: Sequence[str], thermal: ThermalConfig, style: OverlayConfig
+) -> ImageArray:
+    """uint8 [round(H * scale), round(W * scale), 3] in RGB order: the frame as the network sees it, with its boxes.
+
+    A scale of 0 is the least whole number that gives `_READABLE_ROWS`, and not more than `_GREATEST_SCALE`.
+    """
+    scale = style.scale or min(_GREATEST_SCALE, -(-_READABLE_ROWS // image.shape[0]))
+    shown = detections.above(style.min_score)
+    return draw(image, shown, class_names, thermal=thermal, scale=scale, colour_map=style.colour_map)

@@ -1,4 +1,4 @@
-"""The node's parameters: `cgdet_core.config.NodeConfig` as ROS parameters, and back.
+"""The node's parameters: `cgdet_ros.config.NodeConfig` as ROS parameters, and back.
 
 Names, types, defaults, ranges and descriptions are NodeConfig's; a group of settings becomes a
 prefix (`overlay.min_score`). Lists are declared with dynamic typing, as an empty list has no type
@@ -8,19 +8,19 @@ in ROS and counts are naturally written as integers; NodeConfig checks them all 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cgdet_core.config import PostprocessConfig, Settings, ThermalConfig, settings_from_mapping
+from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
 from cgdet_core.errors import InputError
 from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
+from cgdet_ros.node.qos import OVERRIDABLE
 
 # what may change while the node runs; all else is fixed from configure to cleanup
 LIVE = (
@@ -31,17 +31,18 @@ LIVE = (
     *(f"overlay.{name}" for name in OverlayConfig.model_fields),
     *(f"diagnostics.{name}" for name in DiagnosticsConfig.model_fields if name != "period_s"),
 )
-_QOS_PREFIX = "qos_overrides."
-_POLICIES = ("history", "depth", "reliability", "durability")  # those of qos.overridable
 READ_ONLY = ("autostart", "diagnostics.period_s")
+_QOS_PREFIX = "qos_overrides."
+_OF_ROS = (_QOS_PREFIX, "use_sim_time", "start_type_description_service")
 
-_TYPES: dict[type, Parameter.Type] = {
-    bool: Parameter.Type.BOOL,
-    int: Parameter.Type.INTEGER,
-    float: Parameter.Type.DOUBLE,
-    str: Parameter.Type.STRING,
+# by the words of a JSON schema, a list's by those of its items
+_TYPES = {
+    "boolean": Parameter.Type.BOOL,
+    "integer": Parameter.Type.INTEGER,
+    "number": Parameter.Type.DOUBLE,
+    "string": Parameter.Type.STRING,
 }
-_LIST_TYPES: dict[type, Parameter.Type] = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
+_LIST_TYPES = {"number": Parameter.Type.DOUBLE_ARRAY, "string": Parameter.Type.STRING_ARRAY}
 
 
 @dataclass(frozen=True)
@@ -54,82 +55,74 @@ class ParameterSpec:
     descriptor: ParameterDescriptor
 
 
-def parameter_specs() -> Iterator[ParameterSpec]:
+def parameter_specs() -> list[ParameterSpec]:
     """Every parameter of NodeConfig, groups flattened with dots."""
-    yield from _specs(NodeConfig, NodeConfig(), "")
+    schema = NodeConfig.model_json_schema()
+    defaults = dict(_flat(NodeConfig().model_dump()))
+    return [_spec(name, defaults[name], of_field) for name, of_field in _fields(schema, schema["$defs"])]
 
 
-def _specs(kind: type[Settings], defaults: Settings, prefix: str) -> Iterator[ParameterSpec]:
-    for field_name, field in kind.model_fields.items():
-        name, value, annotation = prefix + field_name, getattr(defaults, field_name), field.annotation
-        if isinstance(value, Settings):
-            yield from _specs(type(value), value, f"{name}.")
-            continue
-        descriptor = ParameterDescriptor(description=field.description or "", read_only=name in READ_ONLY)
-        if get_origin(annotation) is Literal:
-            parameter_type = Parameter.Type.STRING
-            descriptor.additional_constraints = f"one of {', '.join(get_args(annotation))}"
-        elif get_origin(annotation) is tuple:
-            parameter_type = _LIST_TYPES[get_args(annotation)[0]]
-            descriptor.dynamic_typing = True
-            descriptor.additional_constraints = f"a list of {'numbers' if get_args(annotation)[0] is float else 'text'}"
-            value = list(value)
+def _fields(schema: Mapping[str, Any], groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and JSON schema of each setting."""
+    for name, of_field in schema["properties"].items():
+        if "$ref" in of_field:
+            yield from _fields(groups[of_field["$ref"].rpartition("/")[2]], groups, f"{prefix}{name}.")
         else:
-            assert isinstance(annotation, type)
-            parameter_type = _TYPES[annotation]
-        descriptor.type = parameter_type.value
-        _set_range(descriptor, parameter_type, field.metadata)
-        yield ParameterSpec(name, parameter_type, value, descriptor)
+            yield prefix + name, of_field
 
 
-def _set_range(descriptor: ParameterDescriptor, parameter_type: Parameter.Type, metadata: Iterable[Any]) -> None:
-    low: Any = None
-    high: Any = None
-    for bound in metadata:
-        if isinstance(bound, (Ge, Gt)):
-            low = bound.ge if isinstance(bound, Ge) else bound.gt
-        elif isinstance(bound, (Le, Lt)):
-            high = bound.le if isinstance(bound, Le) else bound.lt
-    if low is None or high is None:
-        return
-    if parameter_type is Parameter.Type.INTEGER:
-        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec:
+    descriptor = ParameterDescriptor(description=of_field.get("description", ""), read_only=name in READ_ONLY)
+    if of_field["type"] == "array":
+        item = of_field["items"]["type"]
+        kind, default = _LIST_TYPES[item], list(default)
+        descriptor.dynamic_typing = True
+        descriptor.additional_constraints = f"a list of {'numbers' if item == 'number' else 'text'}"
     else:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+        kind = _TYPES[of_field["type"]]
+        descriptor.additional_constraints = f"one of {', '.join(of_field['enum'])}" if "enum" in of_field else ""
+    descriptor.type = kind.value
+    if "minimum" in of_field and "maximum" in of_field:
+        low, high = of_field["minimum"], of_field["maximum"]
+        if kind is Parameter.Type.INTEGER:
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
+    return ParameterSpec(name, kind, default, descriptor)
 
 
 def declare_parameters(node: Node) -> NodeConfig:
     """Declare all on `node`; the values it was started with. InputError for a value that is none."""
-    for spec in parameter_specs():
+    specs = parameter_specs()
+    for spec in specs:
         try:
-            if spec.descriptor.dynamic_typing:
-                _declare_list(node, spec)
-            else:
-                node.declare_parameter(spec.name, spec.default, spec.descriptor)
+            # a list has no type where it is empty, in a parameter file too
+            default = None if spec.descriptor.dynamic_typing else spec.default
+            declared = node.declare_parameter(spec.name, default, spec.descriptor)
+            if declared.type_ is Parameter.Type.NOT_SET:
+                node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
         except InvalidParameterTypeException:
-            given = getattr(node, "_parameter_overrides", {}).get(spec.name)
+            given = _overrides(node).get(spec.name)
             found = "" if given is None else f" = {given.value!r}, of type {given.type_.name}"
             point = ", with a decimal point" if spec.type is Parameter.Type.DOUBLE else ""
             raise InputError(f"parameter '{spec.name}'{found}: give it the type {spec.type.name}{point}") from None
         except InvalidParameterValueException as error:
             reason = str(error).partition("Reason: ")[2].removesuffix(f": {spec.name}") or str(error)
             raise InputError(f"parameter '{spec.name}': {reason}") from None
-    return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in parameter_specs()])
+    return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in specs])
 
 
-def _declare_list(node: Node, spec: ParameterSpec) -> None:
-    """With its type where nothing is given for it; an empty list in a parameter file arrives without one."""
-    declared = node.declare_parameter(spec.name, None, spec.descriptor)
-    if declared.type_ is Parameter.Type.NOT_SET:
-        node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
+def _overrides(node: Node) -> Mapping[str, Parameter]:
+    """What the node was started with. rclpy has no public way to it: to let it declare all of them by itself
+    (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file."""
+    return getattr(node, "_parameter_overrides", {})
 
 
 def unknown_overrides(node: Node) -> list[str]:
     """Names that the node was started with and that are none of its parameters: misspelt, as a rule."""
-    known = {spec.name for spec in parameter_specs()}
-    # rclpy keeps what it was given here only, and is silent about what nobody declares
-    given = getattr(node, "_parameter_overrides", {})
-    return sorted(name for name in given if not (name in known or node.has_parameter(name) or _is_of_ros(name)))
+    return sorted(name for name in _overrides(node) if not (node.has_parameter(name) or name.startswith(_OF_ROS)))
 
 
 def idle_qos_overrides(node: Node, image_topics: Iterable[str]) -> list[str]:
@@ -138,19 +131,20 @@ def idle_qos_overrides(node: Node, image_topics: Iterable[str]) -> list[str]:
     Those for a policy of `image_topics`, of which it takes one, may be for the other; those for /clock hold with
     use_sim_time only.
     """
-    others = tuple(f"{topic}.subscription.{policy}" for topic in image_topics for policy in _POLICIES)
+    policies = [kind.name.lower() for kind in OVERRIDABLE]
+    possible = tuple(f"{_QOS_PREFIX}{topic}.subscription.{policy}" for topic in image_topics for policy in policies)
     return sorted(
         name
-        for name in getattr(node, "_parameter_overrides", {})
-        if (topic := name.removeprefix(_QOS_PREFIX)) != name
-        and not (node.has_parameter(name) or topic in others or topic.startswith("/clock."))
+        for name in _overrides(node)
+        if name.startswith(_QOS_PREFIX)
+        and not (node.has_parameter(name) or name in possible or name.startswith(f"{_QOS_PREFIX}/clock."))
     )
 
 
 def check_name(name: str) -> None:
     """InputError where the node has no parameter `name`, which it would pass over."""
     known = [spec.name for spec in parameter_specs()]
-    if name not in known and not _is_of_ros(name):
+    if name not in known and not name.startswith(_OF_ROS):
         remedy = did_you_mean(name) or f": the node has {', '.join(known)}"
         raise InputError(f"'{name}' is no parameter of the node{remedy}")
 
@@ -161,40 +155,31 @@ def did_you_mean(name: str) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def _is_of_ros(name: str) -> bool:
-    return name.startswith(_QOS_PREFIX) or name in ("use_sim_time", "start_type_description_service")
-
-
 def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:
     """`config` with the values of `parameters`, all or none; names that are not NodeConfig's are passed over.
 
     Raises InputError, naming the key, for a value that is none.
     """
-    known = {spec.name for spec in parameter_specs()}
     document: dict[str, Any] = config.model_dump()
+    known = dict(_flat(document))
     for parameter in parameters:
-        if parameter.name not in known:
-            continue
-        group: dict[str, Any] = document
-        *parents, last = parameter.name.split(".")
-        for parent in parents:
-            group = group[parent]
-        value = parameter.value
-        group[last] = list(value) if parameter.type_.name.endswith("_ARRAY") else value
+        if parameter.name in known:
+            group, _, last = parameter.name.rpartition(".")
+            value = list(parameter.value) if parameter.type_.name.endswith("_ARRAY") else parameter.value
+            (document[group] if group else document)[last] = value
     return settings_from_mapping(NodeConfig, document, "parameters")
 
 
 def changed_names(old: NodeConfig, new: NodeConfig) -> set[str]:
     """Dotted names of the parameters whose values differ."""
-    before = dict(_leaves(old))
-    return {name for name, value in _leaves(new) if before[name] != value}
+    before = dict(_flat(old.model_dump()))
+    return {name for name, value in _flat(new.model_dump()) if before[name] != value}
 
 
-def _leaves(config: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, Settings):
-            yield from _leaves(value, f"{prefix}{name}.")
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

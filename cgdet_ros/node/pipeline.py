@@ -1,25 +1,73 @@
-"""From a checked image to what is published about it: one worker, one engine, and what to do when either fails."""
+"""From a checked image to what is published about it: a predictor, its worker, and what to do when either fails."""
 
 from __future__ import annotations
 
+import gc
+import re
+import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
+from cgdet_core.runtime.gain import GainSmoother
 from cgdet_core.runtime.shutter import ShutterWatch
-from cgdet_core.thermal import cut_telemetry
-from cgdet_core.types import Detections
+from cgdet_core.thermal import cut_telemetry, to_grey
+from cgdet_core.types import Detections, ImageArray
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import messages
-from cgdet_ros.node.engine import Engine, one_line, open_engine
-from cgdet_ros.node.frame_log import FrameLog
+from cgdet_ros.node import messages, parameters
+from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
 from cgdet_ros.node.image_input import ReceivedFrame
-from cgdet_ros.node.outputs import Outputs
-from cgdet_ros.node.seldom import SELDOM
-from cgdet_ros.node.stamp_age import StampAges
+from cgdet_ros.node.outputs import Outputs, draw_overlay
 from cgdet_ros.node.worker import NewestOnlyWorker
+
+_GPU_NAME = re.compile(r"cuda(:\d+)?")
+
+
+class Inference:
+    """A predictor, with the settings that parameters give it, over one stream of frames. For one thread.
+
+    Raises InputError for a model or settings that are none, and what the device raises.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        from cgdet_core.runtime.model_file import default_model_path
+        from cgdet_core.runtime.predictor import Predictor
+
+        path = Path(config.model).expanduser() if config.model else default_model_path()
+        self.predictor = Predictor(
+            path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
+        )
+        self.postprocess = self.postprocess_of(config)
+        self.thermal = parameters.thermal_of(config, self.predictor.info.thermal)
+        self._telemetry_rows = config.telemetry_rows
+        smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
+        self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
+
+    def postprocess_of(self, config: NodeConfig) -> PostprocessConfig:
+        """Thresholds and the like; InputError for those of classes that the model does not know."""
+        from cgdet_core.runtime.predictor import check_thresholds
+
+        info = self.predictor.info
+        return check_thresholds(parameters.postprocess_of(config, info.postprocess), info.class_names)
+
+    def forget(self) -> None:
+        """The next frame is of another stream."""
+        if self._smoother is not None:
+            self._smoother.forget()
+
+    def predict(self, image: ImageArray, stamp_ns: int, postprocess: PostprocessConfig) -> Detections:
+        """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
+        thermal = self.thermal
+        if self._smoother is not None:
+            picture, _ = cut_telemetry(image, self._telemetry_rows)
+            limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
+            thermal = thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
+        return self.predictor.predict(image, self._telemetry_rows, postprocess, thermal)
 
 
 @dataclass(frozen=True)
@@ -28,38 +76,41 @@ class Live:
 
     config: NodeConfig
     postprocess: PostprocessConfig
+    class_ids: Sequence[str]  # what is published for each class, by its number
 
 
 class Pipeline:
-    """A loaded model and the thread that it runs in, warm; from configure to cleanup of `node`.
+    """A loaded, warm model, the thread that it runs in and the publishers; from configure to cleanup of `node`.
 
-    Raises whatever stands in the way of loading; nothing is left running then. `outputs` must be there
-    before the first frame is offered.
+    Raises whatever stands in the way; nothing is left running then. fallback: why the CPU is in the place of the GPU,
+    or nothing.
     """
 
-    def __init__(self, node: Any, config: NodeConfig, log: FrameLog, ages: StampAges) -> None:
-        self._node = node
-        self._log = log
-        self._ages = ages
-        self._topic = ""
-        self.outputs: Outputs | None = None
-        self.engine: Engine = open_engine(config)
-        self._live = Live(config, self.engine.postprocess_of(config))
-        self._watch = ShutterWatch(self.engine.predictor.info.thermal, config.diagnostics.gain_jump)
-        self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_error)
-        # in the thread that will use it
-        self.worker.start(self.engine.warm_up)
-        if self.engine.fallback:
-            self._warn_of_fallback()
+    def __init__(self, node: Any, config: NodeConfig, log: FrameLog) -> None:
+        self._node, self._log = node, log
+        self.fallback = ""
+        self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_failed)
+        self.worker.start(lambda: self._load(config))  # in the thread that will use it
+        try:
+            self._watch = ShutterWatch(self.inference.predictor.info.thermal, config.diagnostics.gain_jump)
+            self.apply(config)
+            self.outputs = Outputs(node)
+        except Exception:
+            self.worker.stop()
+            raise
 
-    @property
-    def postprocess(self) -> PostprocessConfig:
-        """Thresholds and the like of the next frame."""
-        return self._live.postprocess
+    def close(self) -> None:
+        """End the thread, with the frame that is worked on, and the publishers; free the device's memory."""
+        self.worker.stop()
+        self.outputs.destroy()
+        del self.inference
+        _release_device_memory()
 
     def apply(self, config: NodeConfig) -> None:
         """Take the live settings of `config` from the next frame on; InputError, with nothing changed, for bad ones."""
-        self._live = Live(config, self.engine.postprocess_of(config))
+        names = self.inference.predictor.info.class_names  # the same on the GPU and on the CPU in its place
+        class_ids = names if config.class_id == "name" else [str(number) for number in range(len(names))]
+        self.live = Live(config, self.inference.postprocess_of(config), class_ids)
 
     def offer(self, frame: ReceivedFrame) -> None:
         """Leave `frame` for the worker, in place of one that waits still."""
@@ -70,87 +121,98 @@ class Pipeline:
         """Return once the frame that is worked on has been published; the next one is of another stream."""
         if self.worker.drain():
             self._log.overtaken()
-        self.engine.forget()
+        self.inference.forget()
         self._watch.forget()
 
-    def close(self) -> None:
-        """End the thread, with the frame that is worked on."""
-        self.worker.stop()
+    # in the worker's thread
+
+    def _load(self, config: NodeConfig) -> None:
+        try:
+            self.inference = Inference(config)
+            self.inference.predictor.warm_up()
+        except Exception as error:
+            # with `auto` a GPU is taken where there is one: what is foreseen is then not about the GPU
+            automatic = config.device == "auto" and not isinstance(error, InputError)
+            if not (config.cpu_fallback and (automatic or _GPU_NAME.fullmatch(config.device))):
+                raise
+            try:
+                self._use_cpu(error, config)
+            except Exception:
+                raise error from None  # the CPU does not help: the first reason is the one to tell
+
+    def _use_cpu(self, error: Exception, config: NodeConfig) -> None:
+        """In place of the GPU that raised `error`. Where that fails too, all stays as it was."""
+        # a precision or backend of the GPU gives way to what is automatic on a CPU
+        inference = Inference(config.model_copy(update={"device": "cpu", "precision": "auto", "backend": "auto"}))
+        inference.predictor.warm_up()
+        self.inference, self.fallback = inference, one_line(error)
+        _release_device_memory()
+        self._node.get_logger().warning(
+            f"THE GPU FAILED, the CPU ({inference.predictor.precision}) is in its place until the next configure: "
+            f"{self.fallback}. Set cpu_fallback to false where no detections are better than slow ones"
+        )
 
     def _process(self, frame: ReceivedFrame) -> None:
-        """In the worker's thread: predict and publish, then whatever else the frame is good for."""
-        live, predictor = self._live, self.engine.predictor
-        config = live.config
-        self._topic = frame.topic
-        assert self.outputs is not None
+        """Predict and publish, then whatever else the frame is good for."""
+        live, inference = self.live, self.inference
         stamp_ns = messages.stamp_to_ns(frame.header.stamp)
         try:
-            detections = self.engine.predict(frame.image, stamp_ns, live.postprocess)
+            detections = inference.predict(frame.image, stamp_ns, live.postprocess)
         except Exception as error:
-            self._on_error(error)
-            if self._node.context.ok() and self.engine.can_fall_back and not isinstance(error, InputError):
-                self._fall_back(error)
+            self._on_failed(frame, error)
+            on_gpu = inference.predictor.device != "cpu" and not isinstance(error, InputError)
+            if on_gpu and live.config.cpu_fallback and self._node.context.ok():
+                self._fall_back(error, live.config)
             return
-        names = predictor.info.class_names
-        class_ids = names if config.class_id == "name" else tuple(str(number) for number in range(len(names)))
-        self.outputs.publish_detections(frame.header, detections, class_ids)
-        self._log.answered((time.monotonic() - frame.received_s) * 1e3, predictor.last_stage_ms)
+        self.outputs.publish_detections(frame.header, detections, live.class_ids)
+        self._log.answered((time.monotonic() - frame.received_s) * 1e3, inference.predictor.last_stage_ms)
         # the frame is answered: what fails from here on changes nothing of it, and is not the GPU's
         try:
-            self._ages.answered(stamp_ns, self._node.get_clock().now().nanoseconds)
-            self._look_for_oddities(frame, stamp_ns, config)
+            self._look(frame, stamp_ns, live.config)
+            if self.outputs.overlay_is_watched:
+                names, style = inference.predictor.info.class_names, live.config.overlay
+                picture = draw_overlay(frame.image, detections, names, inference.thermal, style)
+                self.outputs.publish_overlay(frame.header, picture, style.jpeg_quality)
         except Exception as error:
-            self._on_error_after_the_answer("the look for frozen and flat frames", error)
-        try:
-            self._draw(frame, detections, config)
-        except Exception as error:
-            self._on_error_after_the_answer("the overlay", error)
+            if self._node.context.ok():
+                self._log.error(one_line(error))
+                self._node.get_logger().warning(
+                    f"after the answer to a frame of {frame.topic}: {one_line(error)}", **LOG_THROTTLE
+                )
 
-    def _draw(self, frame: ReceivedFrame, detections: Detections, config: NodeConfig) -> None:
-        outputs, predictor = self.outputs, self.engine.predictor
-        assert outputs is not None
-        if outputs.overlay_is_watched:
-            names, thermal = predictor.info.class_names, self.engine.tone
-            outputs.publish_overlay(frame.header, frame.image, detections, names, thermal, config.overlay)
-
-    def _look_for_oddities(self, frame: ReceivedFrame, stamp_ns: int, config: NodeConfig) -> None:
+    def _look(self, frame: ReceivedFrame, stamp_ns: int, config: NodeConfig) -> None:
+        """For its age, and what the camera's shutter does to it."""
+        self._log.aged(stamp_ns, self._node.get_clock().now().nanoseconds)
         self._watch.jump_share = config.diagnostics.gain_jump
         picture, _ = cut_telemetry(frame.image, config.telemetry_rows)
         before = self._log.seen(self._watch.look(picture, stamp_ns), frame.kind)
         if before is not None:
             self._node.get_logger().info(f"images on {frame.topic} were {before}, now they are {frame.kind}")
 
-    def _on_error_after_the_answer(self, what: str, error: Exception) -> None:
-        if self._node.context.ok():
-            self._log.error(one_line(error))
-            self._node.get_logger().warning(
-                f"{what} of a frame of {self._topic} failed, its detections were published: {one_line(error)}",
-                **SELDOM,
-            )
-
-    def _on_error(self, error: Exception) -> None:
-        """In the worker's thread, with the frame that failed lost."""
+    def _on_failed(self, frame: ReceivedFrame, error: Exception) -> None:
+        """The frame is lost."""
         if not self._node.context.ok():  # the process is ending, with this frame in work
             return
         count = self._log.failed(one_line(error))
         self._node.get_logger().error(
-            f"a frame of {self._topic} failed ({count} so far): {one_line(error)}",
-            **SELDOM,
+            f"a frame of {frame.topic} failed ({count} so far): {one_line(error)}", **LOG_THROTTLE
         )
 
-    def _fall_back(self, error: Exception) -> None:
+    def _fall_back(self, error: Exception, config: NodeConfig) -> None:
         try:
-            self.engine.fall_back(error, self._live.config)
+            self._use_cpu(error, config)
         except Exception as second:  # the next frame that fails tries again
             self._log.error(one_line(second))
             self._node.get_logger().error(f"the CPU cannot take the GPU's place: {one_line(second)}")
             return
-        self._warn_of_fallback()
         if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
             self._log.overtaken()
 
-    def _warn_of_fallback(self) -> None:
-        self._node.get_logger().warning(
-            f"THE GPU FAILED, the CPU ({self.engine.predictor.precision}) is in its place until the next configure: "
-            f"{self.engine.fallback}. Set cpu_fallback to false where no detections are better than slow ones"
-        )
+
+def _release_device_memory() -> None:
+    """Give back what is cached for nobody; to be called once nothing holds the predictor any more."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # a device that failed fails here too
+            torch.cuda.empty_cache()

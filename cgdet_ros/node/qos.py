@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rclpy.qos import (
@@ -15,6 +14,8 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
+
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
 
 def quality_of_service(depth: int, best_effort: bool = False, latched: bool = False) -> QoSProfile:
@@ -29,15 +30,7 @@ def quality_of_service(depth: int, best_effort: bool = False, latched: bool = Fa
 
 def overridable() -> QoSOverridingOptions:
     """History, depth, reliability and durability by the standard parameters."""
-    return QoSOverridingOptions(
-        policy_kinds=(
-            QoSPolicyKind.HISTORY,
-            QoSPolicyKind.DEPTH,
-            QoSPolicyKind.RELIABILITY,
-            QoSPolicyKind.DURABILITY,
-        ),
-        callback=_check_depth,
-    )
+    return QoSOverridingOptions(policy_kinds=OVERRIDABLE, callback=_check_depth)
 
 
 def _check_depth(profile: QoSProfile) -> QosCallbackResult:
@@ -51,33 +44,29 @@ def _check_depth(profile: QoSProfile) -> QosCallbackResult:
 
 def unheard_publishers(node: Any, topic: str, wanted_type: str) -> list[str]:
     """A line for each publisher of `topic` that `node`'s subscription to `wanted_type` there cannot hear."""
-    (own,) = _of_node(node, node.get_subscriptions_info_by_topic(topic)) or (None,)
+    own = _of_node(node, node.get_subscriptions_info_by_topic(topic))
     lines = []
     for info in node.get_publishers_info_by_topic(topic):
-        who = _name_of(info)
         if info.topic_type != wanted_type:
-            lines.append(f"{who} publishes {info.topic_type} on {topic}, {wanted_type} is wanted")
+            lines.append(f"{_name_of(info)} publishes {info.topic_type} on {topic}, {wanted_type} is wanted")
         elif own is not None and (reason := _incompatible(info, own)):
-            lines.append(f"{who} offers an incompatible quality of service on {topic}: {reason}")
+            lines.append(f"{_name_of(info)} offers an incompatible quality of service on {topic}: {reason}")
     return lines
 
 
 def deaf_subscribers(node: Any, topic: str) -> list[str]:
     """A line for each subscription to `topic` that cannot hear `node`'s publisher there."""
-    (own,) = _of_node(node, node.get_publishers_info_by_topic(topic)) or (None,)
-    lines: list[str] = []
-    if own is None:
-        return lines
-    for info in node.get_subscriptions_info_by_topic(topic):
-        if info.topic_type == own.topic_type and (reason := _incompatible(own, info)):
-            lines.append(f"{_name_of(info)} asks for an incompatible quality of service on {topic}: {reason}")
-    return lines
+    own = _of_node(node, node.get_publishers_info_by_topic(topic))
+    return [
+        f"{_name_of(info)} asks for an incompatible quality of service on {topic}: {reason}"
+        for info in node.get_subscriptions_info_by_topic(topic)
+        if own is not None and info.topic_type == own.topic_type and (reason := _incompatible(own, info))
+    ]
 
 
-def _of_node(node: Any, infos: Sequence[Any]) -> list[Any]:
+def _of_node(node: Any, infos: list[Any]) -> Any:
     """The first endpoint of `node`. As the graph has it: a local profile writes an endless time in other numbers."""
-    own = node.get_fully_qualified_name()
-    return [info for info in infos if _name_of(info) == own][:1]
+    return next((info for info in infos if _name_of(info) == node.get_fully_qualified_name()), None)
 
 
 def _incompatible(offered: Any, wanted: Any) -> str:

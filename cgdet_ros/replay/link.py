@@ -25,7 +25,7 @@ from cgdet_core.errors import InputError
 from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
-from cgdet_ros.node.log_folder import arguments_for_logging
+from cgdet_ros.node.lifecycle import arguments_for_logging
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
 
 DETECTOR_NAME = "thermal_detector"

@@ -43,15 +43,14 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
     and where the user does not want to wait."""
     if interruption.asked:
         raise InputError(_INTERRUPTED)
-    from cgdet_ros.node.engine import open_engine
+    from cgdet_ros.node.pipeline import Inference
 
     node = replay.run.node
     executed = {name: node[name] for name in ("model", *_EXECUTED) if name in node}
-    # the CPU may not take the GPU's place here: it would give other detections
-    engine = open_engine(replay.run.settings.model_copy(update={**executed, "cpu_fallback": False}))
-    engine.warm_up()
-    predictor = engine.predictor
-    names, own = predictor.info.class_names, engine.postprocess_of(replay.run.settings)
+    inference = Inference(replay.run.settings.model_copy(update=executed))
+    predictor = inference.predictor
+    predictor.warm_up()
+    names, own = predictor.info.class_names, inference.postprocess
     thresholds = np.array([own.threshold_of(name) for name in names], np.float64)
     floor = min(EvaluationConfig().min_score, *thresholds)
     to_the_floor = own.at_score(floor)
@@ -63,7 +62,7 @@ def run_offline(replay: Replay, interruption: Interruption) -> Offline:
         if interruption.asked:
             raise InputError(_INTERRUPTED)
         try:
-            detections[stamp_ns] = engine.predict(image, stamp_ns, to_the_floor)
+            detections[stamp_ns] = inference.predict(image, stamp_ns, to_the_floor)
         except InputError:  # the node refused it as well
             continue
         for stage, latency_ms in predictor.last_stage_ms.items():

@@ -173,7 +173,7 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    slow, predict = threading.Event(), node._pipeline.engine.predictor.predict
+    slow, predict = threading.Event(), node._pipeline.inference.predictor.predict
     entered = threading.Event()
 
     def held(*arguments: Any) -> Any:  # the real predictor, made to wait
@@ -181,7 +181,7 @@ def test_only_the_newest_frame_is_worked_on_and_every_frame_is_accounted_for(
         assert slow.wait(20)
         return predict(*arguments)
 
-    node._pipeline.engine.predictor.predict = held
+    node._pipeline.inference.predictor.predict = held
     flood = [image_message(scene, "mono16") for _ in range(30)]
     client.send(flood[0])
     assert entered.wait(20)
@@ -315,7 +315,7 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    before, postprocess = node._config, node._pipeline.postprocess
+    before, postprocess = node._config, node._pipeline.live.postprocess
     for values, reason in [
         ({"model": "/other.safetensors"}, "'model' can be set while the node is unconfigured only, it is active"),
         ({"device": "cuda"}, "'device' can be set while the node is unconfigured only"),
@@ -336,21 +336,21 @@ def test_parameters_are_refused_with_a_reason_and_nothing_changes(
         assert not successful, values
         assert reason in why
     assert node._config == before
-    assert node._pipeline.postprocess == postprocess
+    assert node._pipeline.live.postprocess == postprocess
     assert client.set_parameters(model=before.model) == (True, "")  # as it is: nothing to refuse
     client.ask(image_message(scene, "mono16"))
 
 
 def test_the_thresholds_of_the_model_hold_until_others_are_given(start_detector: Any, client: Any) -> None:
     pipeline = start_detector()._pipeline
-    own = pipeline.engine.predictor.info.postprocess
-    assert pipeline.postprocess == own
+    own = pipeline.inference.predictor.info.postprocess
+    assert pipeline.live.postprocess == own
     assert client.set_parameters(score_threshold=0.35) == (True, "")
-    assert pipeline.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
+    assert pipeline.live.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
     assert client.set_parameters(score_threshold=-1.0, class_thresholds=["person:0.2"]) == (True, "")
-    assert pipeline.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
+    assert pipeline.live.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
     assert client.set_parameters(class_thresholds=[]) == (True, "")
-    assert pipeline.postprocess == own
+    assert pipeline.live.postprocess == own
 
 
 def test_settings_that_change_in_the_middle_of_a_frame_are_for_the_next_one_altogether(
@@ -361,16 +361,16 @@ def test_settings_that_change_in_the_middle_of_a_frame_are_for_the_next_one_alto
     node = start_detector(overlay__scale=1.0, **EVERYTHING)
     pictures: list[Image] = []
     subscription = client.node.create_subscription(Image, "overlay", pictures.append, 5)
-    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
-    engine = node._pipeline.engine
-    predict, entered, go_on = engine.predict, threading.Event(), threading.Event()
+    client.until(lambda: node._pipeline.outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    inference = node._pipeline.inference
+    predict, entered, go_on = inference.predict, threading.Event(), threading.Event()
 
-    def held(*arguments: Any) -> Any:  # the real engine, made to wait
+    def held(*arguments: Any) -> Any:  # the real one, made to wait
         entered.set()
         assert go_on.wait(20)
         return predict(*arguments)
 
-    engine.predict = held
+    inference.predict = held
     client.send(image_message(scene, "mono16"))
     assert entered.wait(20)
     assert client.set_parameters(max_detections=3, overlay__scale=2.0) == (True, "")
@@ -421,7 +421,7 @@ def test_the_overlay_is_drawn_for_those_who_listen_with_the_header_of_the_image(
     heard: list[Image] = []
     client.ask(image_message(scene, "mono16"))
     subscription = client.node.create_subscription(Image, "overlay", heard.append, 5)
-    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    client.until(lambda: node._pipeline.outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
     message = image_message(scene, "mono16")
     client.ask(message)
     client.until(lambda: any(picture.header == message.header for picture in heard), "the overlay")
@@ -442,7 +442,7 @@ def test_the_overlay_is_compressed_for_those_who_ask_for_that_and_its_quality_is
     pictures: dict[str, list[Any]] = {"raw": [], "compressed": []}
     raw = client.node.create_subscription(Image, "overlay", pictures["raw"].append, 5)
     jpeg = client.node.create_subscription(CompressedImage, "overlay/compressed", pictures["compressed"].append, 5)
-    outputs = node._outputs
+    outputs = node._pipeline.outputs
     client.until(
         lambda: outputs._overlay.get_subscription_count() == outputs._overlay_jpeg.get_subscription_count() == 1,
         "the subscriptions",
@@ -469,9 +469,9 @@ def test_the_overlay_is_compressed_for_those_who_ask_for_that_and_its_quality_is
 def test_an_overlay_that_nobody_watches_is_not_drawn(
     start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cgdet_ros.node import outputs
+    from cgdet_ros.node import pipeline
 
-    monkeypatch.setattr(outputs, "draw_overlay", lambda *arguments: pytest.fail("drawn for nobody"))
+    monkeypatch.setattr(pipeline, "draw_overlay", lambda *arguments: pytest.fail("drawn for nobody"))
     node = start_detector()
     for _ in range(3):
         client.ask(image_message(scene, "mono16"))
@@ -496,7 +496,7 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
 ) -> None:
     from sensor_msgs.msg import Image
 
-    from cgdet_ros.node import outputs
+    from cgdet_ros.node import pipeline
 
     asked = threading.Event()
 
@@ -504,10 +504,10 @@ def test_an_overlay_that_cannot_be_drawn_leaves_its_frame_answered_and_nothing_f
         asked.set()
         raise MemoryError("no room for a picture")
 
-    monkeypatch.setattr(outputs, "draw_overlay", refuse)
+    monkeypatch.setattr(pipeline, "draw_overlay", refuse)
     node = start_detector(diagnostics__period_s=0.0)
     subscription = client.node.create_subscription(Image, "overlay", lambda picture: None, 5)
-    client.until(lambda: node._outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
+    client.until(lambda: node._pipeline.outputs._overlay.get_subscription_count() == 1, "the overlay's subscription")
     for _ in range(2):
         client.ask(image_message(scene, "mono16"))
     assert asked.wait(20)
@@ -521,7 +521,7 @@ def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_
 ) -> None:
     node = start_detector(diagnostics__period_s=0.0)
     pipeline = node._pipeline
-    monkeypatch.setattr(pipeline.engine.predictor, "device", "cuda:0")
+    monkeypatch.setattr(pipeline.inference.predictor, "device", "cuda:0")
 
     def refuse(*arguments: Any) -> Any:
         raise MemoryError("no room to look")
@@ -532,11 +532,11 @@ def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_
     counts = client.counts_of(node)
     assert (counts.received, counts.answered, counts.failed) == (2, 2, 0)
     assert node._log.last_error == "MemoryError: no room to look"
-    monkeypatch.setattr(node._outputs, "publish_detections", refuse)
+    monkeypatch.setattr(node._pipeline.outputs, "publish_detections", refuse)
     client.send(image_message(scene, "mono16"))
     client.until(lambda: counts.failed == 1, "the failure")
     client.counts_of(node)
-    assert pipeline.engine.fallback == ""
+    assert pipeline.fallback == ""
 
 
 def test_it_pauses_and_goes_on_without_a_transition(
@@ -591,7 +591,7 @@ def test_what_was_not_foreseen_about_a_parameter_or_a_report_does_not_end_the_no
     with monkeypatch.context() as patch:
         patch.setattr(node._pipeline, "apply", fail)
         assert client.set_parameters(max_detections=7) == (False, "KeyError: 'who'")
-        patch.setattr(node._input, "unheard", fail)
+        patch.setattr(node, "count_publishers", fail)
         client.ask(image_message(scene, "mono16"))
         time.sleep(0.3)  # six periods, and no report of them
         values = [value for status in client.reports for value in status.values]
@@ -676,7 +676,7 @@ def test_diagnostics_name_the_silent_topic_and_then_count(
     assert detecting(), heard[-1].message
     values = latest()
     assert values["device"] == "cpu"
-    assert values["precision"] == node._pipeline.engine.predictor.precision
+    assert values["precision"] == node._pipeline.inference.predictor.precision
     assert values["state"] == "active"
     client.until(lambda: node._log.seconds_without_image() > 0.2, "two reports without a frame")
     assert detecting(), heard[-1].message
@@ -726,7 +726,7 @@ def test_an_override_of_quality_of_service_that_overrides_nothing_is_named(clien
     try:
         node.start()
         assert node.state == "active"
-        found = idle_qos_overrides(node, node._input.topics)
+        found = idle_qos_overrides(node, [f"{base}/image", f"{base}/image/compressed"])
         assert found == sorted(f"qos_overrides.{name}" for name in idle)
     finally:
         node.close()

@@ -172,29 +172,42 @@ def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_betwe
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
+    seen: list[Any] = []
+
+    def note_thermal() -> None:
+        predictor = node._pipeline.inference.predictor
+        predict = predictor.predict
+
+        def noted(image: Any, telemetry_rows: int, postprocess: Any, thermal: Any) -> Any:
+            seen.append(thermal)
+            return predict(image, telemetry_rows, postprocess, thermal)
+
+        predictor.predict = noted
+
+    note_thermal()
     client.ask(image_message(scene, "mono16"))
-    own = node._pipeline.engine.predictor.info.thermal
-    assert node._pipeline.engine.tone == own
+    own = node._pipeline.inference.predictor.info.thermal
+    assert seen == [own]
     for transition in ("deactivate", "cleanup"):
         assert client.transition(transition)
     assert client.set_parameters(gain_time_s=10.0) == (True, "")
     for transition in ("configure", "activate"):
         assert client.transition(transition)
     client.connected()
-    used: list[ToneLimits] = []
+    note_thermal()
     for number, offset in enumerate((0, 100)):
         message = image_message(scene + offset, "mono16")
         message.header.stamp.sec, message.header.stamp.nanosec = 100, number
         client.ask(message)
-        used.append(ToneLimits(*node._pipeline.engine.tone.raw_range))
-    assert used[0] == tone_limits(scene, own)
-    assert used[1].low == pytest.approx(used[0].low, abs=0.01)
-    assert used[1].low != used[0].low
+    first, second = (ToneLimits(*thermal.raw_range) for thermal in seen[1:])
+    assert first == tone_limits(scene, own)
+    assert second.low == pytest.approx(first.low, abs=0.01)
+    assert second.low != first.low
     assert client.transition("deactivate")
     assert client.transition("activate")
     client.connected()
     client.ask(image_message(scene + 100, "mono16"))  # another stream: its own limits
-    assert node._pipeline.engine.tone.raw_range == pytest.approx((used[0].low + 100, used[0].high + 100))
+    assert seen[-1].raw_range == pytest.approx((first.low + 100, first.high + 100))
 
 
 def test_with_simulated_time_ages_are_those_of_that_clock_and_a_jump_back_is_named(

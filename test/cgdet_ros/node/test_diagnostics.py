@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,15 +10,14 @@ import pytest
 from cgdet_core.runtime.shutter import Sight
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import frame_log
-from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, Situation, Status, describe
+from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, ImageWatch, Situation, Status, describe
 from cgdet_ros.node.frame_log import FrameLog
-from cgdet_ros.node.stamp_age import StampAges
 
 SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, active_s=1000.0)
 
 
-def report(log: FrameLog, ages: StampAges | None = None, situation: Situation = SITUATION, **limits: float) -> Status:
-    return describe(situation, log, ages or StampAges(), DiagnosticsConfig.model_validate(limits))
+def report(log: FrameLog, situation: Situation = SITUATION, **limits: float) -> Status:
+    return describe(situation, log, DiagnosticsConfig.model_validate(limits))
 
 
 def answer(log: FrameLog) -> None:
@@ -104,13 +104,13 @@ def test_times_are_judged_by_their_p95_once_there_are_ten() -> None:
 
 
 def test_the_age_of_stamps_is_judged_apart() -> None:
-    log, ages = FrameLog(), StampAges()
+    log = FrameLog()
     log.received()
     for number in range(10):
-        ages.answered(number * 10**9, number * 10**9 + 1_500_000_000)
-    assert finding(report(log, ages)) == (WARN, "stamp-to-publish p95 is 1500 ms, more than 1000 ms")
-    assert report(log, ages, age_error_ms=1400.0).level == ERROR
-    assert report(log, ages).values["stamp_to_publish_ms"] == "p50 1500.00, p95 1500.00, p99 1500.00"
+        log.aged(number * 10**9, number * 10**9 + 1_500_000_000)
+    assert finding(report(log)) == (WARN, "stamp-to-publish p95 is 1500 ms, more than 1000 ms")
+    assert report(log, age_error_ms=1400.0).level == ERROR
+    assert report(log).values["stamp_to_publish_ms"] == "p50 1500.00, p95 1500.00, p99 1500.00"
 
 
 def test_rates_are_over_two_seconds_or_more_and_start_anew_with_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_dropped_frames_warn_where_a_share_is_given() -> None:
 def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
     log = FrameLog()
     refuse(log)
-    situation = replace(SITUATION, unheard=("/a offers nothing",), fallback="CUDA error")
+    situation = replace(SITUATION, unheard=("/a offers nothing",), facts={"fallback": "CUDA error"})
     level, message = finding(report(log, situation=situation))
     assert level == ERROR
     assert message.split("; ") == [
@@ -181,10 +181,9 @@ def test_every_key_of_a_report_is_one_of_those_described() -> None:
     log.answered(1.0, {"preprocess": 1.0, "infer": 2.0, "postprocess": 1.0, "total": 4.0})
     log.seen(Sight(), "640x512 mono16")
     facts = dict.fromkeys(("model", "model_sha256", "device", "precision", "backend", "parameters"), "x")
-    ages = StampAges()
-    ages.answered(5, 6)
-    report(log, ages)
-    values = report(log, ages, replace(SITUATION, facts=facts, fallback="CUDA error")).values
+    log.aged(5, 6)
+    report(log)
+    values = report(log, replace(SITUATION, facts={**facts, "fallback": "CUDA error"})).values
     assert list(values) == list(KEYS)
 
 
@@ -198,3 +197,96 @@ def test_either_time_without_an_image_may_be_the_shorter_one_or_none(monkeypatch
         status = report(log, image_timeout_s=timeout_s, image_error_s=error_s)
         assert status.level == level
         assert status.message.startswith("no image on /image for 30 s") == (level != OK)
+
+
+ACTIVE = Situation(state="active", image_topic="/flir/image", image_publishers=0, active_s=0.5)
+
+
+def nothing_elsewhere() -> list[str]:
+    return []
+
+
+def look(
+    watch: ImageWatch,
+    situation: Situation,
+    without_image_s: float | None,
+    image_kind: str = "",
+    elsewhere: Callable[[], list[str]] = nothing_elsewhere,
+    timeout_s: float = 2.0,
+) -> tuple[int, str] | None:
+    log = FrameLog(image_kind=image_kind)
+    log.seconds_without_image = lambda: without_image_s  # type: ignore[method-assign]
+    return watch.look(situation, log, timeout_s, elsewhere)
+
+
+def test_images_that_come_are_told_once_with_their_kind() -> None:
+    watch = ImageWatch()
+    assert look(watch, ACTIVE, None) is None
+    coming = replace(ACTIVE, active_s=5.0, image_publishers=1)
+    said = look(watch, coming, 0.1, "640x512 mono16")
+    assert said == (OK, "images on /flir/image: 640x512 mono16")
+    assert look(watch, coming, 0.1, "640x512 mono16") is None
+
+
+def test_a_topic_on_which_nobody_publishes_is_told_once_with_those_on_which_others_do() -> None:
+    watch, waiting = ImageWatch(), replace(ACTIVE, active_s=2.1)
+    said = look(watch, waiting, None, "", lambda: ["/a/image", "/b/image"])
+    assert said == (
+        WARN,
+        "no image yet on /flir/image (nobody publishes there); images are published on /a/image, /b/image",
+    )
+    again = look(watch, replace(waiting, active_s=60.0), None, "", lambda: ["/a/image", "/b/image"])
+    assert again is None
+    first = look(watch, replace(waiting, active_s=61.0), 0.2, "8x8 mono8")
+    assert first == (OK, "images on /flir/image again: 8x8 mono8")
+
+
+def test_another_reason_is_another_line() -> None:
+    watch, waiting = ImageWatch(), replace(ACTIVE, active_s=2.1)
+    first = look(watch, waiting, None)
+    assert first == (WARN, "no image yet on /flir/image (nobody publishes there)")
+    silent = replace(waiting, active_s=9.0, image_publishers=1)
+    assert look(watch, silent, None) == (
+        WARN,
+        "no image yet on /flir/image (1 publisher)",
+    )
+    assert look(watch, silent, None) is None
+
+
+def test_of_many_topics_five_are_named() -> None:
+    said = look(ImageWatch(), replace(ACTIVE, active_s=3.0), None, "", lambda: [f"/{c}" for c in "abcdefg"])
+    assert said is not None
+    assert said[1].endswith("on /a, /b, /c, /d, /e, ...")
+
+
+def test_a_publisher_that_is_not_heard_is_told_in_place_of_other_topics() -> None:
+    deaf = replace(ACTIVE, active_s=3.0, image_publishers=1, unheard=("/driver publishes another type",))
+    said = look(ImageWatch(), deaf, None, "", lambda: ["/not/asked/for"])
+    assert said == (WARN, "no image yet on /flir/image (1 publisher); /driver publishes another type")
+
+
+def test_images_that_stop_and_come_again_are_told_each_time() -> None:
+    watch, situation = ImageWatch(), replace(ACTIVE, active_s=30.0, image_publishers=1)
+    told = [look(watch, situation, away_s, "8x8 mono8") for away_s in (0.1, 2.5, 9.0, 0.1)]
+    assert told == [
+        (OK, "images on /flir/image: 8x8 mono8"),
+        (WARN, "no image on /flir/image for 2 s (1 publisher)"),
+        None,
+        (OK, "images on /flir/image again: 8x8 mono8"),
+    ]
+
+
+def test_images_of_before_an_activation_do_not_count_and_a_pause_is_silent() -> None:
+    watch = ImageWatch()
+    # the last image came 10 s ago, the node has been active again for 3 s
+    again = replace(ACTIVE, active_s=3.0)
+    assert look(watch, replace(again, enabled=False), 10.0, "8x8 mono8") is None
+    assert look(watch, replace(again, state="inactive"), 10.0, "8x8 mono8") is None
+    said = look(watch, again, 10.0, "8x8 mono8")
+    assert said == (WARN, "no image yet on /flir/image (nobody publishes there)")
+
+
+def test_without_a_timeout_nothing_is_missed_and_images_that_are_all_refused_are_not_announced() -> None:
+    watch = ImageWatch()
+    assert look(watch, replace(ACTIVE, active_s=900.0), None, "", timeout_s=0.0) is None
+    assert look(watch, replace(ACTIVE, active_s=900.0), 0.1, "", timeout_s=0.0) is None

@@ -20,7 +20,7 @@ def test_what_is_overtaken_is_lost_and_the_newest_is_worked_on() -> None:
         if item == 4:
             done.set()
 
-    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker = NewestOnlyWorker[int]("test", process, lambda item, error: None)
     worker.start(lambda: None)
     assert worker.offer(1) is False
     assert started.wait(10)
@@ -40,8 +40,8 @@ def test_an_error_is_reported_and_the_next_item_is_worked_on() -> None:
             raise ValueError(item)
         done.set()
 
-    def report(error: Exception) -> None:
-        errors.append(str(error))
+    def report(item: str, error: Exception) -> None:
+        errors.append(f"{item}: {error}")
         reported.set()
 
     worker = NewestOnlyWorker[str]("test", process, report)
@@ -51,14 +51,14 @@ def test_an_error_is_reported_and_the_next_item_is_worked_on() -> None:
     worker.offer("good")
     assert done.wait(10)
     worker.stop()
-    assert errors == ["bad"]
+    assert errors == ["bad: bad"]
 
 
 def test_what_fails_in_the_preparation_is_raised_at_the_start() -> None:
     def prepare() -> None:
         raise MemoryError("no room")
 
-    worker = NewestOnlyWorker[int]("test", lambda item: None, lambda error: None)
+    worker = NewestOnlyWorker[int]("test", lambda item: None, lambda item, error: None)
     with pytest.raises(MemoryError, match="no room"):
         worker.start(prepare)
     worker.stop()
@@ -72,7 +72,7 @@ def test_the_preparation_runs_in_the_thread_that_works() -> None:
         threads.append(threading.current_thread().name)
         done.set()
 
-    worker = NewestOnlyWorker[int]("the-worker", process, lambda error: None)
+    worker = NewestOnlyWorker[int]("the-worker", process, lambda item, error: None)
     worker.start(lambda: threads.append(threading.current_thread().name))
     worker.offer(1)
     assert done.wait(10)
@@ -89,7 +89,7 @@ def test_drain_waits_for_the_item_in_work_and_forgets_the_one_that_waits() -> No
         go_on.wait(10)
         seen.append(item)
 
-    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker = NewestOnlyWorker[int]("test", process, lambda item, error: None)
     worker.start(lambda: None)
     worker.offer(1)
     assert started.wait(10)
@@ -109,7 +109,7 @@ def test_drain_returns_where_the_thread_ended_in_the_middle_of_an_item() -> None
     def process(item: int) -> None:
         raise SystemExit(item)
 
-    worker = NewestOnlyWorker[int]("test", process, lambda error: None)
+    worker = NewestOnlyWorker[int]("test", process, lambda item, error: None)
     worker.start(lambda: None)
     worker.offer(1)
     worker._thread.join(10)
@@ -122,7 +122,7 @@ def test_drain_returns_where_the_thread_ended_in_the_middle_of_an_item() -> None
 def test_an_interrupt_while_the_thread_is_prepared_waits_for_the_thread_and_ends_it() -> None:
     import _thread
 
-    worker = NewestOnlyWorker[int]("interrupted", lambda item: None, lambda error: None)
+    worker = NewestOnlyWorker[int]("interrupted", lambda item: None, lambda item, error: None)
     entered, go_on = threading.Event(), threading.Event()
 
     def prepare() -> None:

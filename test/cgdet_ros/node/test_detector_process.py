@@ -275,7 +275,7 @@ def test_a_ctrl_c_that_comes_twice_as_under_launch_ends_it_in_order_all_the_same
 ) -> None:
     slow_to_close = (
         "import sys, time\n"
-        "from cgdet_ros import detector_node as module\n"
+        "from cgdet_ros.node import detector_node as module\n"
         "closing = module.DetectorNode.close\n"
         "def slowly(node):\n"
         "    print('closing', flush=True)\n"

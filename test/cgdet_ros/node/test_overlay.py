@@ -10,7 +10,7 @@ from cgdet_core.config import ThermalConfig
 from cgdet_core.drawing import class_colour
 from cgdet_core.types import Detections
 from cgdet_ros.config import OverlayConfig
-from cgdet_ros.node.overlay import draw_overlay
+from cgdet_ros.node.outputs import draw_overlay
 
 FOUND = Detections(np.array([[0.3, 0.3, 0.6, 0.7]]) * 100, np.array([0.9]), np.array([2]))
 NAMES = ("person", "bicycle", "car")

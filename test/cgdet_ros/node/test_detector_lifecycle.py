@@ -82,7 +82,7 @@ def test_a_frame_in_work_is_answered_before_deactivate_returns_and_none_after_it
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     node = start_detector()
-    predict = node._pipeline.engine.predictor.predict
+    predict = node._pipeline.inference.predictor.predict
     entered, go_on = threading.Event(), threading.Event()
 
     def held(*arguments: Any) -> Any:  # the real predictor, made to wait
@@ -90,7 +90,7 @@ def test_a_frame_in_work_is_answered_before_deactivate_returns_and_none_after_it
         assert go_on.wait(20)
         return predict(*arguments)
 
-    node._pipeline.engine.predictor.predict = held
+    node._pipeline.inference.predictor.predict = held
     first, waiting = image_message(scene, "mono16"), image_message(scene, "mono16")
     client.send(first)
     assert entered.wait(20)
@@ -114,8 +114,8 @@ def test_a_gpu_that_cannot_be_had_is_replaced_by_the_cpu_with_a_warning_that_sta
     level, message, values = client.report(lambda level, message, values: values["answered"] == "1", "an answer")
     assert level == 1
     assert message.startswith("the GPU failed, the CPU is in its place: device 'cuda:77'")
-    assert (values["device"], values["precision"]) == ("cpu", node._pipeline.engine.predictor.precision)
-    assert values["fallback"] == node._pipeline.engine.fallback
+    assert (values["device"], values["precision"]) == ("cpu", node._pipeline.inference.predictor.precision)
+    assert values["fallback"] == node._pipeline.fallback
     assert node._config.device == "cuda:77"
 
 
@@ -139,7 +139,7 @@ def test_what_is_wrong_apart_from_the_gpu_is_told_as_it_is(
 
 def gpu_that_fails(node: Any) -> None:
     """No GPU is at hand: the predictor says that it runs on one and raises what torch raises there."""
-    predictor = node._pipeline.engine.predictor
+    predictor = node._pipeline.inference.predictor
     predictor.device = "cuda:0"
 
     def fail(*arguments: Any) -> Any:
@@ -158,7 +158,7 @@ def test_a_gpu_that_fails_while_it_runs_costs_its_frame_and_the_next_is_answered
     lost = image_message(scene, "mono16")
     client.send(lost)
     pipeline = node._pipeline
-    client.until(lambda: pipeline.engine.fallback != "" and not pipeline.worker._busy, "the fallback")
+    client.until(lambda: pipeline.fallback != "" and not pipeline.worker._busy, "the fallback")
     answer = client.ask(image_message(scene, "mono16"))
     assert len(answer.detections) == 3
     for found, before in zip(answer.detections, expected, strict=False):
@@ -170,7 +170,7 @@ def test_a_gpu_that_fails_while_it_runs_costs_its_frame_and_the_next_is_answered
     assert values["device"] == "cpu"
     for transition in ("deactivate", "cleanup", "configure"):
         assert client.transition(transition)
-    assert node._pipeline.engine.fallback == ""
+    assert node._pipeline.fallback == ""
 
 
 def test_without_the_parameter_a_gpu_that_fails_is_an_error_and_the_node_lives(
@@ -184,7 +184,7 @@ def test_without_the_parameter_a_gpu_that_fails_is_an_error_and_the_node_lives(
     level, message, _ = client.report(lambda level, message, values: values["failed"] == "2", "the failures")
     assert level == 2
     assert "illegal memory access" in message
-    assert node._pipeline.engine.fallback == ""
+    assert node._pipeline.fallback == ""
     assert client.state() == "active"
 
 
@@ -193,7 +193,7 @@ def test_cleanup_leaves_nobody_who_holds_the_model(
 ) -> None:
     node = start_detector()
     client.ask(image_message(scene, "mono16"))
-    predictor = weakref.ref(node._pipeline.engine.predictor)
+    predictor = weakref.ref(node._pipeline.inference.predictor)
     assert client.transition("deactivate")
     assert predictor() is not None
     assert client.transition("cleanup")
@@ -214,8 +214,7 @@ def test_lives_leave_nothing_behind(start_detector: Any, client: Any, image_mess
         gc.collect()
         waitables = sum(1 for _ in node.waitables)
         entities = sum(1 for _ in node.publishers) + sum(1 for _ in node.subscriptions)
-        kept = len(node.default_callback_group.entities)
-        return len(os.listdir("/proc/self/fd")), threading.active_count(), entities, waitables, kept
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), entities, waitables
 
     live()
     first = live()

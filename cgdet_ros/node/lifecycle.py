@@ -1,0 +1,175 @@
+"""What rclpy leaves to a node of this package: transitions that tell what failed, and a process that ends in order."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.utilities import remove_ros_args
+
+from cgdet_core.errors import InputError
+from cgdet_ros.node.frame_log import one_line
+
+_NAMES = {Transition.TRANSITION_CONFIGURE: "configure", Transition.TRANSITION_ACTIVATE: "activate"}
+# a manager that brings up a node which has done so by itself gets what it wants
+_REACHED = {"configure": ("inactive", "active"), "activate": ("active",)}
+
+
+def to(reached: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Of a transition's callback: the state that it leads to; what it raises is told, where rclpy would forget it."""
+
+    def decorate(callback: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(callback)
+        def calling(node: GuardedNode, state: Any) -> TransitionCallbackReturn:
+            try:
+                result = callback(node, state)
+            except Exception as error:
+                node.on_transition_error(callback.__name__.removeprefix("on_"), error)
+                return TransitionCallbackReturn.ERROR
+            if result is TransitionCallbackReturn.SUCCESS:
+                node.state = reached
+            return result
+
+        return calling
+
+    return decorate
+
+
+class GuardedNode(LifecycleNode):  # type: ignore[misc]
+    """A lifecycle node that lives on where a transition is asked for that is not possible.
+
+    autostart: whether it is to drive itself to active; state: of the lifecycle, kept by `to`, as rclpy has no public
+    way to ask for it.
+    """
+
+    autostart = True
+
+    def __init__(self, name: str, **node_arguments: Any) -> None:
+        super().__init__(name, **node_arguments)
+        self.state = "unconfigured"
+        # rclpy would end the node at a request that is not possible in its state
+        service = next(each for each in self.services if each.srv_type is ChangeState)
+        service.callback = functools.partial(self._change_state, service.callback)
+
+    def on_transition_error(self, transition: str, error: Exception) -> None:
+        """A callback has raised; rclpy goes on to on_error."""
+        self.get_logger().error(f"{transition} failed: {one_line(error)}")
+
+    def _change_state(self, change_state: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+        wanted = request.transition.label or _NAMES.get(request.transition.id, f"number {request.transition.id}")
+        if self.autostart and self.state in _REACHED.get(wanted, ()):
+            self.get_logger().info(
+                f"transition {wanted}: nothing to do, the node started by itself and is {self.state}"
+            )
+            response.success = True
+            return response
+        try:
+            return change_state(request, response)
+        except Exception as error:
+            line = " ".join(str(error).split())
+            self.get_logger().warning(f"transition {wanted} is not possible in state '{self.state}': {line}")
+            response.success = False
+            return response
+
+    def start(self) -> None:
+        """Configure and activate; a reason why it does not get there is in the log."""
+        configured = self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        if not self.context.ok():
+            return
+        if configured:
+            self.trigger_activate()
+            return
+        name = self.get_fully_qualified_name()
+        self.get_logger().error(
+            f"not active: start it again with what is right, or `ros2 param set {name} ...`, "
+            f"`ros2 lifecycle set {name} configure` and `ros2 lifecycle set {name} activate`"
+        )
+
+    def close(self) -> None:
+        """For the end of the process, whatever the state."""
+        self.destroy_node()
+
+    def destroy_node(self) -> None:
+        """In addition to rclpy's, whose state machine holds the node: others would see it while the process lives."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()  # there is no public way
+
+
+def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
+    """A node's executable: 0 after a shutdown that was asked for, 2 where the arguments are none."""
+    node = None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _on_ctrl_c)  # rclpy's own handler calls the one that it finds
+    try:
+        try:
+            # what follows --ros-args is ROS's, which raises RuntimeError
+            parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else remove_ros_args(arguments))
+            for_logging, warning = arguments_for_logging(arguments)
+            rclpy.init(args=for_logging)
+            node = node_type()
+            if warning:
+                node.get_logger().warning(warning)
+        except (InputError, ParameterException, RuntimeError) as error:
+            text = " ".join(str(error).split())
+            remedy = ": write names as in -r __ns:=/front -r image:=/flir/image_raw" if "remap rule" in text else ""
+            print(f"{parser.prog}: {text}{remedy}", file=sys.stderr)
+            return 2
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.autostart:
+            node.start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RuntimeError:  # rcl's answer to whatever was under way when the context was shut down
+        if rclpy.ok():
+            raise
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _on_ctrl_c(number: int, _: Any) -> None:
+    """`ros2 launch` sends a SIGINT for the Ctrl-C that the terminal has sent to all its processes as well: the second
+    would interrupt what the first began, so it is passed over; a third ends the process at once."""
+
+    def third(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(number, lambda number, _: signal.signal(number, third))
+    raise KeyboardInterrupt
+
+
+def arguments_for_logging(arguments: list[str] | None) -> tuple[list[str], str]:
+    """What rclpy.init is to be given in place of `arguments` (None: the process'), and a warning, if any.
+
+    rcl ends a process whose log folder it cannot write, and a vehicle's home may be read-only; without a log file the
+    log goes to the console and to /rosout all the same.
+    """
+    given = list(sys.argv if arguments is None else arguments)
+    home = Path(os.environ.get("ROS_HOME") or "~/.ros")
+    folder = Path(os.environ.get("ROS_LOG_DIR") or home / "log").expanduser()  # as rcl chooses it
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        warning = f"no log file: {folder}: {error.strerror}: name another folder by ROS_LOG_DIR"
+        return [*given, "--ros-args", "--disable-external-lib-logs"], warning
+    return given, ""
