@@ -6,8 +6,9 @@ python benchmarks/node_cycles.py [--cycles 1000] [--size 512 640] [--model F] [-
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
-from node_under_test import PATIENCE_S, NodeUnderTest, arguments_parser, as_row, frames, stamped, write_json
+from node_under_test import PATIENCE_S, NodeUnderTest, arguments_parser, frames, stamped, write_json
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
         for cycle in range(1, arguments.cycles + 1):
             one_cycle(node, message)
             if cycle in (1, 10) or cycle % 50 == 0:
-                rows.append({"cycle": cycle, **as_row(node.held())})
+                rows.append({"cycle": cycle, **asdict(node.held())})
                 print(rows[-1], flush=True)
         seconds = time.monotonic() - start_s
     print(f"{arguments.cycles} cycles in {seconds:.0f} s, {len(node.answers)} frames answered, exit {node.exit_code}")

@@ -12,11 +12,12 @@ import array
 import json
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import cv2
 import numpy as np
-from node_under_test import NodeUnderTest, arguments_parser, as_row, stamp_of, stamped, write_json
+from node_under_test import NodeUnderTest, arguments_parser, stamp_of, stamped, write_json
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -172,8 +173,8 @@ def main() -> None:
         "answers_to_anything_else": sum(answered.values()) - sum(answered[stamp] for stamp in good_stamps),
         "answers_to_bad_ones": sum(message.header.frame_id == "bad" for _, message in node.answers),
         "node_counts": {key: report[key] for key in ("received", "answered", "refused", "overtaken", "failed")},
-        "held_before": as_row(before),
-        "held_after": as_row(after),
+        "held_before": asdict(before),
+        "held_after": asdict(after),
         "exit_code": node.exit_code,
     }
     print(json.dumps(figures, indent=2))

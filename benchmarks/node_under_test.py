@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,17 +64,17 @@ def write_json(path: Path | None, figures: Any) -> None:
 class NodeUnderTest:
     """A context manager: the node runs in it on one thread, `parameters` as words such as name:=value.
 
-    model: in place of the shipped one; record: where node_recorded.py, in place of the node alone, leaves its record.
+    model: in place of the shipped one.
 
     answers: (monotonic time of arrival, Detections2DArray) in order; report: key -> value of its last report.
     """
 
-    def __init__(self, *parameters: str, model: Path | None = None, record: Path | None = None) -> None:
+    def __init__(self, *parameters: str, model: Path | None = None) -> None:
         isolate()
         share_memory_for_large_frames()
         given = [f"model:={model.resolve()}"] if model is not None else []
         self._words = ["-r", f"__ns:={NAMESPACE}"]
-        self._executable = find_executable() if record is None else recording(record)
+        self._executable = find_executable()
         for parameter in (*given, "threads:=1", *parameters):
             self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
@@ -177,15 +176,6 @@ class NodeUnderTest:
         return held_by(self.pid)
 
 
-def recording(record: Path) -> Path:
-    """An executable beside `record` that runs node_recorded.py with this Python."""
-    script = Path(__file__).resolve().with_name("node_recorded.py")
-    executable = record.with_suffix(".sh")
-    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{record}" "$@"\n', encoding="utf-8")
-    executable.chmod(0o755)
-    return executable
-
-
 def frames(height: int, width: int, count: int = 8) -> list[Any]:
     """sensor_msgs/Image messages, mono16, each another noisy scene with a warm body."""
     from std_msgs.msg import Header
@@ -211,8 +201,3 @@ def stamped(message: Any, stamp_ns: int) -> Any:
 def stamp_of(message: Any) -> int:
     """In nanoseconds."""
     return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
-
-
-def as_row(held: Held) -> dict[str, float]:
-    """For JSON."""
-    return asdict(held)
