@@ -26,13 +26,14 @@ import cv2
 import numpy as np
 
 from cgdet_core.config import BagConfig, RegisterConfig, SyntheticConfig
-from cgdet_core.data.bags.write import BagWriter, encode_jpeg
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.registration.align import corner_distance_px, refine_from
 from cgdet_core.data.registration.pictures import grey_pairs
 from cgdet_core.data.registration.register import Registered, register_bag
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.pan import Pan, make_pan_bag, random_homography
 from cgdet_core.errors import InputError
+from cgdet_core.images import encode_jpeg
 from cgdet_core.thermal import to_grey
 
 _LOST = 0.08

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cgdet_core import __version__
@@ -63,6 +64,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = parse(words)
+    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
     try:
         code: int = arguments.run(arguments)
         return code

@@ -55,14 +55,14 @@ def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterat
     of the kind that is written. Raises InputError, with `path` and the reason, for a place that is taken and where the
     disk refuses.
     """
-    _check_free(path, marker, overwrite)
+    check_free(path, marker, overwrite)
     holder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
         (holder / path.name).mkdir()
         yield holder / path.name
-        _check_free(path, marker, overwrite)  # somebody may have been quicker
+        check_free(path, marker, overwrite)  # somebody may have been quicker
         if path.exists():
             path.rename(holder / "previous")
         try:
@@ -78,7 +78,8 @@ def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterat
             shutil.rmtree(holder, ignore_errors=True)
 
 
-def _check_free(path: Path, marker: str, overwrite: bool) -> None:
+def check_free(path: Path, marker: str, overwrite: bool) -> None:
+    """Raise InputError where `replacing_folder` would."""
     if not path.name or path.name == "..":
         raise InputError(f"{path}: is not a name for a folder: give the folder to make")
     if not os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""JPEG and PNG pictures, as bags and cameras' drivers send them -> pixels.
+"""JPEG and PNG pictures, as bags and cameras' drivers send them -> pixels, and back.
 
 Nothing but these two reaches a decoder, and none before the size that it announces has been looked
 at: a message of a few kilobytes may promise gigabytes.
@@ -54,6 +54,27 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     pixels = np.ascontiguousarray(image)
     check_image(pixels)
     return pixels
+
+
+def encode_jpeg(image: ImageArray, quality: int) -> bytes:
+    """uint8 [H, W, 3] in RGB order, or uint8 [H, W] -> JPEG; quality 1 to 100."""
+    check_image(image)
+    if image.dtype != np.uint8:
+        raise InputError(f"an image of type {image.dtype} cannot become a JPEG: give 8 bits per channel")
+    return _encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def encode_png(image: ImageArray) -> bytes:
+    """uint8/uint16 [H, W] or uint8 RGB [H, W, 3] -> a PNG file's bytes, which decode to the same pixels."""
+    return _encoded(".png", image, [])
+
+
+def _encoded(suffix: str, image: ImageArray, settings: list[int]) -> bytes:
+    pixels = np.ascontiguousarray(image[:, :, ::-1] if image.ndim == 3 else image)
+    written, data = cv2.imencode(suffix, pixels, settings)
+    if not written:
+        raise InputError(f"an image of shape {list(image.shape)} cannot be encoded: sides may have 65535 pixels")
+    return data.tobytes()
 
 
 def _has_its_end(buffer: ImageArray) -> bool:

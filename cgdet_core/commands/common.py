@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.selection import Selection
     from cgdet_core.runtime.predictor import Predictor
@@ -70,12 +69,6 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     parser.add_argument(
         "--truth-topic", help="labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
-    )
-    parser.add_argument(
-        "--damaged",
-        choices=("refuse", "read"),
-        default="refuse",
-        help="a damaged bag is refused, or read as far as it can be, the rest named (default: refuse)",
     )
     add_class_map_argument(parser)
 
@@ -139,7 +132,7 @@ def add_run_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def selected_frames(
-    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[Loss] | None = None
+    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[str] | None = None
 ) -> Selection:
     """What the data arguments, and `--run` where a command has it, name; see evaluation.selection.select_frames."""
     from cgdet_core.data.sets.coco import parse_class_map
@@ -152,7 +145,6 @@ def selected_frames(
         arguments.topic,
         arguments.truth_topic,
         parse_class_map(arguments.class_map),
-        arguments.damaged,
         losses,
     )
 
@@ -165,12 +157,6 @@ def print_warnings(warnings: Iterable[str]) -> None:
 def decimals(value: float | None) -> str:
     """Three decimals, in a column of them."""
     return "   - " if value is None else f"{value:.3f}"
-
-
-def print_losses(losses: Sequence[Loss]) -> None:
-    """Tell, on standard error, what of a damaged bag could not be read."""
-    for loss in losses:
-        print(f"cgdet: not read: {loss}", file=sys.stderr)
 
 
 def check_json_place(path: str | None) -> None:

@@ -19,7 +19,6 @@ from cgdet_core.commands.common import (
     check_json_place,
     load_predictor,
     measured,
-    print_losses,
     print_or_write_json,
     print_warnings,
     selected_frames,
@@ -28,7 +27,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
@@ -82,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_can_write(arguments.report)
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = _common_classes(arguments, a, b)
-    losses: list[Loss] = []
+    losses: list[str] = []
     selection = selected_frames(arguments, names, losses)
     print_warnings(selection.warnings)
     for predictor in (a, b):
@@ -94,7 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
         telemetry_rows=arguments.telemetry_rows,
         class_names=names,
     )
-    print_losses(losses)
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
     comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
     figures = {
@@ -103,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         "data": str(arguments.data),
         "held_out": None if of_run is None else selection.describe(),
         "frames_without_labels": result.a.unlabelled,
-        "damage": [str(loss) for loss in losses],
+        "damage": losses,
         "models": models,
     }
     if arguments.json != "-":

@@ -19,7 +19,6 @@ from cgdet_core.commands.common import (
     decimals,
     load_predictor,
     measured,
-    print_losses,
     print_or_write_json,
     print_warnings,
     selected_frames,
@@ -27,7 +26,6 @@ from cgdet_core.commands.common import (
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.offline import OfflineRun
 
 
@@ -67,12 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     if arguments.report is not None:
         check_can_write(arguments.report)
-    losses: list[Loss] = []
+    losses: list[str] = []
     measure = _run_model if arguments.detections is None else _match_recorded
     result, thresholds, facts = measure(arguments, losses)
-    print_losses(losses)
     metrics = evaluate(result.frames, tuple(thresholds), thresholds)
-    facts |= {"frames_without_labels": result.unlabelled, "damage": [str(loss) for loss in losses]}
+    facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
     figures = metrics.to_json(facts)
     if arguments.json != "-":
         print(summary(figures))
@@ -88,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_model(
-    arguments: argparse.Namespace, losses: list[Loss]
+    arguments: argparse.Namespace, losses: list[str]
 ) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
     """What a model finds, its thresholds by class name, and with what it was measured."""
     from cgdet_core.evaluation.offline import run_offline
@@ -112,11 +109,11 @@ def _run_model(
 
 
 def _match_recorded(
-    arguments: argparse.Namespace, losses: list[Loss]
+    arguments: argparse.Namespace, losses: list[str]
 ) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
     """Recorded detections by header stamp; a labelled frame without an array is one in which nothing was found."""
     from cgdet_core.config import EvaluationConfig
-    from cgdet_core.data.bags.recorded import read_detections
+    from cgdet_core.data.bags.truth import read_detections
     from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.model_file import read_info

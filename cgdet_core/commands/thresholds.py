@@ -16,7 +16,6 @@ from cgdet_core.commands.common import (
     check_json_place,
     decimals,
     load_predictor,
-    print_losses,
     print_or_write_json,
     print_warnings,
     selected_frames,
@@ -24,7 +23,6 @@ from cgdet_core.commands.common import (
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Loss
     from cgdet_core.evaluation.metrics.metrics import Metrics
 
 
@@ -71,11 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
-    losses: list[Loss] = []
+    losses: list[str] = []
     selection = selected_frames(arguments, names, losses)
     print_warnings([*selection.warnings, *selection.learnt_by(predictor.model_path, predictor.info)])
     result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
-    print_losses(losses)
     thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {
         "data": selection.describe(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -15,9 +14,6 @@ from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Sample
-
-if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Damaged, Loss
 
 
 @dataclass
@@ -78,12 +74,11 @@ def open_samples(
     topic: str | None = None,
     truth_topic: str | None = None,
     class_map: Mapping[str, str] | None = None,
-    damaged: Damaged = "refuse",
-    losses: list[Loss] | None = None,
+    losses: list[str] | None = None,
 ) -> tuple[Iterable[Sample], int | None]:
     """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known.
 
-    damaged, losses: of a bag, as `read_labelled_frames` has them.
+    losses: what of a damaged MCAP was not read is added to it at the end.
     """
     check_data(data)
     if data.suffix == ".json":
@@ -95,7 +90,7 @@ def open_samples(
         return coco, len(coco)
     from cgdet_core.data.bags.frames import read_labelled_frames
 
-    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, damaged, losses, True), None
+    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, True), None
 
 
 def run_offline(

@@ -14,7 +14,6 @@ from cgdet_core.evaluation.offline import open_samples
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import Damaged, Loss
     from cgdet_core.runtime.model_file import ModelInfo
 
 
@@ -53,15 +52,14 @@ def select_frames(
     topic: str | None = None,
     truth_topic: str | None = None,
     class_map: Mapping[str, str] | None = None,
-    damaged: Damaged = "refuse",
-    losses: list[Loss] | None = None,
+    losses: list[str] | None = None,
 ) -> Selection:
     """The frames of `data`, as `open_samples` gives them; or, with a run, those that its recipe held out.
 
     data: with a run, the folder that its recipe's paths start from. InputError where there are no such frames.
     """
     if run is None:
-        samples, count = open_samples(data, class_names, topic, truth_topic, class_map, damaged, losses)
+        samples, count = open_samples(data, class_names, topic, truth_topic, class_map, losses)
         return Selection(samples, count, {set_name(data): None}, getattr(samples, "oddities", ()))
     if topic or truth_topic or class_map:
         raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import LabelConfig, PostprocessConfig
-from cgdet_core.data.bags.labels import UNLABELLED
+from cgdet_core.data.bags.frames import UNLABELLED
 from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.registration.pairs import PairedBag
 from cgdet_core.data.sets.coco_write import CocoDraft, image_entry

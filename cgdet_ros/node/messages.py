@@ -33,7 +33,7 @@ from cgdet_core.thermal import decode_raw
 from cgdet_core.types import Detections, ImageArray
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import RawImage
+    from cgdet_core.data.bags.images import RawImage
 
 try:
     from cv_bridge import CvBridge

@@ -16,7 +16,7 @@ from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.arguments import parse
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.frames import BagReader
+    from cgdet_core.data.bags.reader import BagReader
     from cgdet_ros.replay.interrupt import Interruption
     from cgdet_ros.replay.session import Recording, Replay
 
@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recording(arguments: argparse.Namespace) -> Recording:
     """What is to be played. InputError for a bag, topic or encoding that is none."""
-    from cgdet_core.data.bags.frames import BagReader, choose_image_topic
+    from cgdet_core.data.bags.reader import BagReader
+    from cgdet_core.data.bags.topics import choose_image_topic
     from cgdet_ros.replay.session import Recording
 
     warnings: list[str] = []
@@ -151,8 +152,8 @@ def _check_models(models: Sequence[Path]) -> None:
 
 def _truth_topic(bag: BagReader, named: str | None, warnings: list[str]) -> str | None:
     """A topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy."""
-    from cgdet_core.data.bags.frames import choose_truth_topic
-    from cgdet_core.data.bags.labels import is_json
+    from cgdet_core.data.bags.frames import is_json
+    from cgdet_core.data.bags.topics import choose_truth_topic
     from cgdet_core.evaluation.offline import check_data
 
     if named == "none":
@@ -171,7 +172,7 @@ def _truth_topic(bag: BagReader, named: str | None, warnings: list[str]) -> str 
 
 def _check_first_image(bag: BagReader, topic: str) -> None:
     """An encoding that the node refuses is mostly that of all: told before the node is started."""
-    from cgdet_core.data.bags.frames import first_image
+    from cgdet_core.data.bags.images import first_image
     from cgdet_core.thermal import ENCODINGS
 
     image = first_image(bag, topic)

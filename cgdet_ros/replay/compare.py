@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cgdet_core.data.bags.frames import FrameInfo
+from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.evaluation.compare import compare
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.evaluation.metrics.paired import block_of_bag

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgdet_core.data.bags.frames import FrameInfo
+from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.agreement import Agreement, Tolerance
 from cgdet_core.evaluation.live_steps import LiveFrame, Step, live_steps

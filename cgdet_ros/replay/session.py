@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cgdet_core.data.bags.frames import BagReader
-from cgdet_core.data.bags.labels import NO_LABELS, StampedLabels, bag_labels
+from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.errors import InputError
 from cgdet_ros.config import ReplayConfig
 from cgdet_ros.replay.arguments import node_arguments, options

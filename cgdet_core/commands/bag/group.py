@@ -16,9 +16,6 @@ from cgdet_core.commands.bag import (
 from cgdet_core.commands.bag import (
     register as bag_register,
 )
-from cgdet_core.commands.bag import (
-    repair as bag_repair,
-)
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 from cgdet_core.errors import InputError
 
@@ -55,7 +52,7 @@ def add(subparsers: Subparsers) -> None:
     info = add_command(
         commands,
         "info",
-        "show a bag's topics, rates, image sizes and labels; of a damaged one what can be read, and what cannot",
+        "show a bag's topics, rates, image sizes and labels",
         "cgdet bag info street",
     )
     info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag file")
@@ -65,7 +62,6 @@ def add(subparsers: Subparsers) -> None:
     bag_register.add(commands)
     bag_label.add(commands)
     bag_extract.add(commands)
-    bag_repair.add(commands)
 
 
 def run_make(arguments: argparse.Namespace) -> int:
@@ -110,6 +106,6 @@ def run_make(arguments: argparse.Namespace) -> int:
 def run_info(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bags.info import bag_info
 
-    info = bag_info(arguments.bag, damaged="read", progress=True)
+    info = bag_info(arguments.bag, progress=True)
     print(json.dumps(info.to_json(), indent=2) if arguments.json else info.to_text())
     return 0

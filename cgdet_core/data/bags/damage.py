@@ -1,62 +1,93 @@
-"""Damaged and truncated bags: found before and while they are read, each told in one line."""
+"""Damaged bags: what of them is refused, with the command that repairs it, and what of a cut MCAP is read all the same.
+
+Only a library's own call stands within `bag_errors`: a fault of cgdet or of a library is never told as damage.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from mcap.records import Channel, Message, Schema
+    from rosbags.interfaces import Connection, TopicInfo
 
 _INDEX_KEYS = {
     *("version", "storage_identifier", "relative_file_paths", "topics_with_message_count"),
     *("message_count", "starting_time", "duration"),
 }
-_SHOWN_CHARACTERS = 160
-_SHOWN_FILES = 3
+_DETAIL_CHARACTERS = 160
+_LISTED_FILES = 3
+_MCAP_MAGIC = b"\x89MCAP0\r\n"
+_FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
+
+
+class DamagedBag(InputError):
+    """The bag, or its index, is damaged or cut short."""
+
+
+class DamagedBagWarning(UserWarning):
+    """What of a damaged bag is not read."""
 
 
 @cache
 def _damage() -> tuple[type[Exception], ...]:
-    """What rosbags and the libraries under it raise over damaged bytes.
+    """What rosbags, mcap and the libraries under them raise over damaged bytes.
 
-    Beside its own errors, rosbags passes on what its parsing runs into: a record cut short or a
-    length, offset or text that is none.
+    Beside their own errors they pass on what their parsing runs into: a record cut short or a length, offset or text
+    that is none.
     """
     import apsw
+    import zstandard
+    from mcap.exceptions import McapError
     from rosbags.rosbag1 import ReaderError as Rosbag1Error
     from rosbags.rosbag2 import ReaderError as Rosbag2Error
+    from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]
     from rosbags.serde import SerdeError
     from rosbags.typesys import TypesysError
 
-    from cgdet_core.data.bags.zstd import zstd
-
     return (
-        *(Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, apsw.Error, zstd.ZstdError),
-        *(OSError, EOFError, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError),
-        *(OverflowError, MemoryError, RuntimeError),
+        *(Rosbag1Error, Rosbag2Error, SerdeError, TypesysError, McapError, apsw.Error, zstd.ZstdError),
+        *(zstandard.ZstdError, OSError, EOFError, struct.error, ValueError, LookupError, OverflowError),
     )
 
 
 @contextmanager
 def bag_errors(path: Path) -> Iterator[None]:
-    """Turns what reading the bag at `path` raises into an InputError of one line."""
+    """Turns what a library raises while it reads the bag at `path` into one line.
+
+    DamagedBag for what damaged bytes lead to; RunError with the type for what no bag should, be it damaged.
+    """
     try:
         yield
     except PermissionError as error:
         raise InputError(f"{path}: may not be read ({error.strerror}): check the permissions") from None
     except _damage() as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
-        if len(detail) > _SHOWN_CHARACTERS:
-            detail = detail[:_SHOWN_CHARACTERS] + "…"
-        raise InputError(
-            f"{path}: the bag cannot be read, it seems damaged or cut short ({detail}): {remedy(path)}"
+        raise DamagedBag(
+            f"{path}: the bag cannot be read, it seems damaged or cut short ({_detail(error)}): {remedy(path)}"
         ) from error
+    except (TypeError, AttributeError, AssertionError, MemoryError, RuntimeError) as error:
+        if str(error).startswith("LZ4F_"):  # lz4 has no error of its own
+            raise DamagedBag(f"{path}: the bag is damaged ({_detail(error)}): {remedy(path)}") from error
+        raise RunError(
+            f"{type(error).__name__} while {path} was read ({_detail(error)}): a fault of cgdet or of a library, or a "
+            "bag of an unknown kind: please report it"
+        ) from error
+
+
+def _detail(error: BaseException) -> str:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return detail if len(detail) <= _DETAIL_CHARACTERS else detail[:_DETAIL_CHARACTERS] + "…"
 
 
 @contextmanager
@@ -65,98 +96,205 @@ def expected_fields(message_type: str, where: str) -> Iterator[None]:
     try:
         yield
     except AttributeError as error:
+        if not hasattr(error.obj, "__msgtype__"):  # not of a message
+            raise
         raise InputError(
             f"{where}: is no {message_type} that cgdet knows ({error}): record it again with the common definition"
         ) from error
 
 
 def check_index(folder: Path) -> None:
-    """Raise InputError unless the folder's metadata.yaml is the index of a rosbag2 whose files are there."""
+    """Raise DamagedBag unless the folder's metadata.yaml is the index of a rosbag2, InputError where files are gone."""
     path = folder / "metadata.yaml"
-    try:
-        index = read_index(folder)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
-    if index is None or not index.keys() >= _INDEX_KEYS:
-        raise InputError(
-            f"{path}: is damaged, not the index of a rosbag2: run `ros2 bag reindex {folder}`, or give the .mcap or "
-            f".db3 file beside it; {_repair(folder)}"
-        )
+    reindex = f"run `ros2 bag reindex {folder}`"
+    if not path.is_file():
+        raise DamagedBag(f"{path}: is missing (recording cut short?): {reindex}, or give a storage file in it")
+    index = read_index(folder)
+    if not index.keys() >= _INDEX_KEYS:
+        raise DamagedBag(f"{path}: is damaged, not the index of a rosbag2: {reindex}, or give a storage file beside it")
     names = index["relative_file_paths"]
     if not isinstance(names, list):
         return  # rosbags says what is wrong
     # files lie in the folder, whatever path older recorders wrote
     missing = [name for name in (PurePath(str(entry)).name for entry in names) if not (folder / name).exists()]
     if missing:
-        shown = ", ".join(missing[:_SHOWN_FILES]) + (", ..." if len(missing) > _SHOWN_FILES else "")
-        rest = f"; {_repair(folder)}" if len(missing) < len(names) else ""
+        listed = ", ".join(missing[:_LISTED_FILES]) + (", ..." if len(missing) > _LISTED_FILES else "")
         raise InputError(
-            f"{folder}: lacks {shown}, which its metadata.yaml names: copy the whole folder again, "
-            f"or run `ros2 bag reindex {folder}` over the files that are there{rest}"
+            f"{folder}: lacks {listed}, which its metadata.yaml names: copy the whole folder again, or {reindex} over "
+            "the files that are there"
         )
 
 
-def read_index(folder: Path) -> dict[str, Any] | None:
-    """What the folder's metadata.yaml says of the bag; None where it is no index of a bag. Raises OSError."""
+def read_index(folder: Path) -> dict[str, Any]:
+    """What the folder's metadata.yaml says of the bag; empty where it is no index of a bag."""
     try:
         document = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML, not text, nested too deep
-        return None
-    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    return index if isinstance(index, dict) else None
-
-
-def check_length(path: Path) -> None:
-    """Raise InputError where an SQLite file is shorter than its header says: SQLite reads a missing end as zeros.
-
-    Source: sqlite.org/fileformat.html, sections 1.3.2 (page size) and 1.3.7 (size in pages).
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(100)
-        size_bytes = path.stat().st_size
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the permissions") from None
-    if len(start) < 100 or not start.startswith(b"SQLite format 3\0"):
-        return  # SQLite itself says what is wrong
-    (page_bytes,) = struct.unpack(">H", start[16:18])
-    (pages,) = struct.unpack(">I", start[28:32])
-    header_bytes = pages * (65536 if page_bytes == 1 else page_bytes)
-    if start[24:28] == start[92:96] and size_bytes < header_bytes:
-        raise InputError(f"{path}: the bag is cut short ({size_bytes} bytes of {header_bytes}): {remedy(path)}")
+        raise InputError(f"{folder / 'metadata.yaml'}: cannot be read ({error.strerror}): check it") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML, not text, nested too deep
+        return {}
+    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
+    return index if isinstance(index, dict) else {}
 
 
-def check_no_log(path: Path) -> None:
-    """Raise InputError where an SQLite file's last messages still lie in the log beside it, as after a crash."""
+def check_whole(path: Path) -> None:
+    """Raise DamagedBag for a storage file whose end is missing, which the libraries would not notice or not name so.
+
+    SQLite reads a missing end as zeros, and, opened to be read alone, passes over the log beside the file that a crash
+    left. Source: sqlite.org/fileformat.html, sections 1.3.2 (page size) and 1.3.7 (size in pages); mcap.dev/spec.
+    """
+    with bag_errors(path), path.open("rb") as file:
+        start = file.read(100)
+        file.seek(max(0, path.stat().st_size - len(_MCAP_MAGIC)))
+        end = file.read()
+    if path.suffix == ".mcap" and end != _MCAP_MAGIC:
+        raise DamagedBag(f"{path}: the bag is cut short: {remedy(path)}")
     log = path.with_name(path.name + "-wal")
-    if log.is_file() and log.stat().st_size:
-        raise InputError(
+    if path.suffix == ".db3" and log.is_file() and log.stat().st_size:
+        raise DamagedBag(
             f"{path}: the recording was cut short: its last messages lie in {log.name}: bring them into the bag with "
-            f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`; {_repair(path)}"
+            f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`"
         )
+    if not start.startswith(b"SQLite format 3\0") or len(start) < 100 or start[24:28] != start[92:96]:
+        return  # SQLite itself says what is wrong
+    page_bytes, pages = struct.unpack_from(">H", start, 16)[0], struct.unpack_from(">I", start, 28)[0]
+    size_bytes, header_bytes = path.stat().st_size, pages * (65536 if page_bytes == 1 else page_bytes)
+    if size_bytes < header_bytes:
+        raise DamagedBag(f"{path}: the bag is cut short ({size_bytes} bytes of {header_bytes}): {remedy(path)}")
 
 
 def remedy(path: Path) -> str:
-    """What a user can do about a damaged bag."""
-    return f"{_repair(path)}, `{_foreign_repair(path)}` may do so too; or copy or record it again"
+    """What a user can do about a damaged bag, a file or a folder."""
+    again = "copy or record it again"
+    file = path if path.is_file() else next(iter(sorted(path.glob("*.db3"))), path)
+    if file.suffix == ".bag" and file.is_file():
+        return f"`rosbag reindex {file.name}` makes a whole bag of what can be read; or {again}"
+    if file.suffix == ".db3":
+        return f"`sqlite3 {file.name} .recover | sqlite3 new.db3` makes a new bag of what can be read; or {again}"
+    return f"`mcap recover` may make a new bag of what can be read; or {again}"
 
 
-def _repair(path: Path) -> str:
-    return f"`cgdet bag repair {path} --out NEW` writes what can be read of it to a new bag"
+class CutMcap:
+    """The .mcap files of a damaged bag, each read from its beginning up to its last whole chunk.
+
+    It has of rosbags' readers what BagReader uses; messages come in the order in which they were recorded. losses,
+    once opened: a line for each file that is not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        found = [path] if path.is_file() else list(path.glob("*.mcap"))
+        self.path = path
+        self.files = sorted(found, key=lambda file: [int(part) for part in re.findall(r"\d+", file.name)])
+        self.connections: list[Connection] = []
+        self.losses: list[str] = []
+        self.message_count = 0
+        self.duration = 0
+        self._damage = ""
+
+    def open(self) -> None:
+        """Find topics and counts. DamagedBag where no message can be read."""
+        from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
+
+        counts: Counter[tuple[str, str]] = Counter()
+        schemas: dict[tuple[str, str], Schema] = {}
+        times_ns: list[int] = []
+        for file in self.files:
+            before = counts.total()
+            for schema, channel, message in self._read(file):
+                counts[channel.topic, schema.name] += 1
+                schemas.setdefault((channel.topic, schema.name), schema)
+                times_ns = [min([message.log_time, *times_ns]), max([message.log_time, *times_ns])]
+            if self._damage:
+                read = f"{counts.total() - before} messages are read, up to its last whole chunk"
+                self.losses.append(f"{file}: is damaged or cut short ({self._damage}): {read}")
+        if not counts:
+            why = self._damage or "no message"
+            raise DamagedBag(f"{self.path}: nothing in the bag can be read ({why}): copy or record it again")
+        self.message_count, self.duration = counts.total(), times_ns[1] - times_ns[0]
+        for number, (key, count) in enumerate(counts.items()):
+            schema = schemas[key]
+            form = MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
+            definition = MessageDefinition(form, schema.data.decode(errors="replace"))
+            extra = ConnectionExtRosbag2("cdr", [])
+            self.connections.append(Connection(number, *key, definition, "", count, extra, self))
+
+    def close(self) -> None:
+        """Files are open only while they are read."""
+
+    @property
+    def topics(self) -> dict[str, TopicInfo]:
+        """By name, in the order of names, as rosbags has them."""
+        from rosbags.interfaces import TopicInfo
+
+        topics = {}
+        for name in sorted({connection.topic for connection in self.connections}):
+            alike = [connection for connection in self.connections if connection.topic == name]
+            count = sum(connection.msgcount for connection in alike)
+            topics[name] = TopicInfo(alike[0].msgtype if len(alike) == 1 else None, alike[0].msgdef, count, alike)
+        return topics
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """(connection, record time in ns, serialised message)."""
+        wanted = {(connection.topic, connection.msgtype): connection for connection in connections}
+        for file in self.files:
+            for schema, channel, message in self._read(file):
+                if (channel.topic, schema.name) in wanted:
+                    yield wanted[channel.topic, schema.name], message.log_time, message.data
+
+    def _read(self, file: Path) -> Iterator[tuple[Schema, Channel, Message]]:
+        """The messages of one file up to the damage, which is noted."""
+        from mcap.records import Channel, DataEnd, Header, Message, Schema
+        from mcap.stream_reader import StreamReader
+
+        self._damage = ""
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        with file.open("rb") as opened:
+            reader = StreamReader(
+                _WholeReads(opened),  # type: ignore[arg-type]
+                validate_crcs=True,
+                record_size_limit=file.stat().st_size,
+            )
+            records = iter(reader.records)
+            while True:
+                try:
+                    with bag_errors(file):
+                        record = next(records, None)
+                except DamagedBag as error:
+                    self._damage = _detail(error.__cause__ or error)
+                    return
+                if record is None or isinstance(record, DataEnd):
+                    return
+                if isinstance(record, Header) and record.profile != "ros2":
+                    raise InputError(f"{file}: is of the profile '{record.profile}', not of ROS 2: record it so")
+                if isinstance(record, Schema):
+                    schemas[record.id] = record
+                elif isinstance(record, Channel):
+                    channels[record.id] = record
+                elif isinstance(record, Message) and record.channel_id in channels:
+                    channel = channels[record.channel_id]
+                    if channel.schema_id in schemas and channel.message_encoding == "cdr":
+                        yield schemas[channel.schema_id], channel, record
 
 
-def _foreign_repair(path: Path) -> str:
-    if path.suffix == ".bag" and path.is_file():
-        return "rosbag reindex"
-    if path.suffix == ".db3" or (path.is_dir() and _storage(path) == "sqlite3"):
-        return "sqlite3 FILE .recover"
-    return "mcap recover"
+class _WholeReads:
+    """A file for mcap, which takes what is left of a file that ends too soon for all that it asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size_bytes: int) -> bytes:
+        data = self._file.read(size_bytes)
+        if len(data) < size_bytes:
+            raise EOFError("the file ends within a record")
+        return data
 
 
-def _storage(folder: Path) -> str | None:
-    """The kind of storage that the folder's index states: mcap or sqlite3."""
-    try:
-        index = read_index(folder)
-    except OSError:  # the remedy for a bag that cannot be read: there may be no index either
-        return None
-    return None if index is None else index.get("storage_identifier")
+def mcap_files_are_plain(path: Path) -> bool:
+    """Whether CutMcap can read the bag: .mcap files, neither they nor their messages compressed by rosbag2."""
+    if path.is_file():
+        return path.suffix == ".mcap"
+    if not any(path.glob("*.mcap")) or any(path.glob("*.mcap.*")):
+        return False
+    index = read_index(path) if (path / "metadata.yaml").is_file() else {}
+    return str(index.get("compression_mode") or "none").lower() == "none"

@@ -1,42 +1,69 @@
-"""Frames and labels out of bags, streamed: raw image messages, and frames with their labels.
+"""Frames and their labels out of bags, streamed.
 
-Header stamps, not record times, say which labels belong to which image.
+Header stamps, not record times, say which labels belong to which image. Labels stand in a topic of the bag (truth.py),
+or in a COCO JSON in which an image states its frame's header stamp as `stamp_ns` (a whole number), or as its
+`file_name` ("1700000000100000000", with any suffix). Frames that are not among `images` are unlabelled;
+`unlabelled_images` may list them with a `reason`. That list is never taken for frames without objects, by no reader
+of COCO.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw_images, readable_frames
-from cgdet_core.data.bags.labels import NO_LABELS, bag_labels, read_frame_info, read_truth
-from cgdet_core.data.bags.reader import BagMessage, BagReader, BagTopic, Damaged
-from cgdet_core.data.bags.salvage_parts import Loss
-from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic, image_topics
-from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.bags.types import DETECTIONS
+import numpy as np
+
+from cgdet_core.data.bags.images import RawImage, decode_frame, raw_images
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
+from cgdet_core.data.bags.truth import (
+    FRAME_INFO_SUFFIX,
+    FrameInfo,
+    check_class_map,
+    frame_info_from_message,
+    truth_from_message,
+)
+from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO
+from cgdet_core.data.sets.coco import LIGHTS, labelled_images, read_coco_json
 from cgdet_core.errors import InputError
-from cgdet_core.types import CLASS_NAMES, Sample
+from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
 
-__all__ = [
-    "BagMessage",
-    "BagReader",
-    "BagTopic",
-    "Damaged",
-    "FrameInfo",
-    "Loss",
-    "RawImage",
-    "choose_image_topic",
-    "choose_truth_topic",
-    "decode_frame",
-    "first_image",
-    "image_topics",
-    "read_frame_info",
-    "read_labelled_frames",
-    "read_raw_images",
-    "read_truth",
-    "readable_frames",
-]
+UNLABELLED = "unlabelled_images"
+
+
+@dataclass(frozen=True)
+class StampedLabels:
+    """truth and infos: header stamp in ns -> labels, and what else is known of the frame (of unlabelled ones too);
+    sizes: stamp -> (height, width) in pixels, where stated; origin: where they were read, for messages."""
+
+    origin: str
+    truth: Mapping[int, GroundTruth]
+    infos: Mapping[int, FrameInfo]
+    sizes: Mapping[int, tuple[int, int]]
+
+    def of_frame(self, stamp_ns: int, height_width_px: tuple[int, int]) -> GroundTruth | None:
+        """None where the frame is unlabelled; InputError where the labels are of a frame of another size."""
+        stated = self.sizes.get(stamp_ns, height_width_px)
+        if stated != height_width_px:
+            raise InputError(
+                f"{self.origin}: says {stated[1]}x{stated[0]} pixels of the frame of stamp {stamp_ns} ns, which has "
+                f"{height_width_px[1]}x{height_width_px[0]}: give the labels of this topic"
+            )
+        return self.truth.get(stamp_ns)
+
+    def check_any(self, matched: int, topic: str) -> None:
+        """Raise InputError where there are labels, but none bears the stamp of an image of `topic`."""
+        if self.truth and not matched:
+            raise InputError(
+                f"{self.origin}: none of its {len(self.truth)} labelled stamps is the header stamp of an image of "
+                f"{topic}: labels must bear the header stamp of their image"
+            )
+
+
+NO_LABELS = StampedLabels("", {}, {}, {})
 
 
 def read_raw_images(path: Path | str, image_topic: str | None = None) -> Iterator[RawImage]:
@@ -54,30 +81,33 @@ def read_labelled_frames(
     truth_topic: str | None = None,
     class_names: Sequence[str] = CLASS_NAMES,
     class_map: Mapping[str, str] | None = None,
-    damaged: Damaged = "refuse",
-    losses: list[Loss] | None = None,
+    losses: list[str] | None = None,
     need_labels: bool = False,
 ) -> Iterator[Sample]:
     """Every image of one topic with its labels, matched by exact header stamp, in order of record times.
 
-    truth_topic: the topic of the labels, or a COCO JSON keyed by stamp (stamped_labels.py). A first pass reads the
-    labels, which may have been recorded before or after their images; the
-    images are then streamed. `truth` is None for an image without an array of its stamp, and for all
-    of them where the bag has no topic of labels. `name` is the name in frame_info, else topic and
-    stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
-    need_labels: a bag without such a topic is refused before an image is read.
-    InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there
-    are labels but no image bears the stamp of any. damaged: as BagReader has it; what could not be read
-    is added to `losses` at the end.
+    truth_topic: the topic of the labels, or a COCO JSON keyed by stamp. A first pass reads the labels, which may have
+    been recorded before or after their images; the images are then streamed. `truth` is None for an image without
+    labels of its stamp, and for all of them where the bag has no topic of labels. `name` is the name in frame_info,
+    else topic and stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
+    losses: what of a damaged MCAP was not read is added to it at the end. need_labels: a bag without labels is refused.
+    InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there are labels but no
+    image bears the stamp of any.
     """
-    with BagReader(path, damaged) as bag:
+    with BagReader(path) as bag:
         topic = choose_image_topic(bag, image_topic)
         labels = bag_labels(bag, truth_topic, class_names, class_map)
         if need_labels and labels is NO_LABELS:
-            raise InputError(f"{bag.path}: {_no_labels(bag)}")
+            detections = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
+            there = f" ({bag.listing(detections)}: named like a detector's output)" if detections else ""
+            raise InputError(
+                f"{bag.path}: has no topic of labels{there}: name one, or a COCO JSON keyed by stamp, with "
+                "--truth-topic; without labels cgdet-replay shows what is found"
+            )
         seen: dict[str, int] = {}
         matched = 0
-        for image, frame in readable_frames(bag, topic):
+        for image in raw_images(bag, topic):
+            frame = decode_frame(image, bag.path)
             info = labels.infos.get(image.stamp_ns, FrameInfo())
             name = info.name or f"{topic}@{image.stamp_ns}"
             seen[name] = seen.get(name, 0) + 1
@@ -91,11 +121,80 @@ def read_labelled_frames(
         labels.check_any(matched, topic)
 
 
-def _no_labels(bag: BagReader) -> str:
-    """Why a bag has no labels, and what can be done."""
-    detections = [topic.name for topic in bag.topics.values() if topic.type == DETECTIONS]
-    there = f" ({bag.listing(detections)}: named like a detector's output)" if detections else ""
-    return (
-        f"has no topic of labels{there}: name one, or a COCO JSON keyed by stamp, with --truth-topic; without labels "
-        "cgdet-replay shows what is found"
+def is_json(labels: str | None) -> bool:
+    """Whether the words name a file of labels, not a topic."""
+    return labels is not None and labels.endswith(".json")
+
+
+def bag_labels(
+    bag: BagReader,
+    labels: str | None = None,
+    class_names: Sequence[str] = CLASS_NAMES,
+    class_map: Mapping[str, str] | None = None,
+) -> StampedLabels:
+    """The labels of a bag's frames: of the COCO JSON or the topic named, else of the bag's own topic of labels, if any.
+
+    Labels are small: they are read of the whole bag, the images are not touched. InputError as `load_stamped_labels`,
+    for an unknown class, and for two arrays of one stamp.
+    """
+    if labels is not None and is_json(labels):
+        return load_stamped_labels(Path(labels), class_names, class_map)
+    topic = choose_truth_topic(bag, labels)
+    if topic is None:
+        return NO_LABELS
+    mapping = dict(class_map or {})
+    check_class_map(mapping, class_names)
+    truth: dict[int, GroundTruth] = {}
+    for item in bag.messages([topic]):
+        stamp_ns = item.stamp_ns
+        where = f"{bag.path}: {topic}, labels of stamp {stamp_ns} ns"
+        if stamp_ns in truth:
+            raise InputError(f"{where}: there are several: give a topic with one array per image")
+        truth[stamp_ns] = truth_from_message(item.message, class_names, mapping, where)
+    infos: dict[int, FrameInfo] = {}
+    beside = bag.topics.get(topic + FRAME_INFO_SUFFIX)
+    if beside is not None and beside.type == FRAME_INFO:
+        infos = {item.stamp_ns: frame_info_from_message(item.message) for item in bag.messages([beside.name])}
+    for stamp_ns, info in infos.items():
+        if stamp_ns in truth and info.labelled is not None:
+            targets = {mapping.get(name, name) for name in info.labelled}
+            labelled = np.array([name in targets for name in class_names], np.bool_)
+            truth[stamp_ns] = replace(truth[stamp_ns], labelled=None if labelled.all() else labelled)
+    return StampedLabels(f"{bag.path}: {topic}", truth, infos, {})
+
+
+def load_stamped_labels(
+    path: Path, class_names: Sequence[str] = CLASS_NAMES, class_map: Mapping[str, str] | None = None
+) -> StampedLabels:
+    """A COCO JSON keyed by stamp; InputError as `load_coco` (pictures are not looked for), and for an image without a
+    stamp, or with one that another image has."""
+    document = read_coco_json(path)
+    truth: dict[int, GroundTruth] = {}
+    infos: dict[int, FrameInfo] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    for image, of_image in labelled_images(document, path, tuple(class_names), dict(class_map or {})):
+        stamp_ns = _stamp(image, path)
+        if stamp_ns in truth:
+            raise InputError(f"{path}: two images have the stamp {stamp_ns} ns: keep one of them")
+        truth[stamp_ns] = of_image
+        light, scene = image.get("light"), image.get("scene")
+        infos[stamp_ns] = FrameInfo(
+            light=light if light in LIGHTS else None, scene=scene if isinstance(scene, str) else None
+        )
+        sizes[stamp_ns] = (int(image["height"]), int(image["width"]))
+    if not truth:
+        raise InputError(f"{path}: labels no frame: give the labels of some")
+    return StampedLabels(str(path), truth, infos, sizes)
+
+
+def _stamp(image: dict[str, Any], path: Path) -> int:
+    stamp = image.get("stamp_ns")
+    if type(stamp) is int and stamp >= 0:
+        return stamp
+    stem = Path(str(image["file_name"])).stem
+    if stamp is None and stem.isascii() and stem.isdigit():
+        return int(stem)
+    raise InputError(
+        f"{path}: image {image['id']} has no stamp: give it stamp_ns, the whole nanoseconds of its frame's header "
+        "stamp, or that number as its file_name"
     )

@@ -90,7 +90,7 @@ def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) 
 
 
 def first_image(bag: BagReader, topic: str) -> RawImage:
-    """The first image of `topic`; InputError where it holds none, or none that is not damaged."""
+    """The first image of `topic`; InputError where it holds none."""
     image = next(raw_images(bag, topic), None)
     if image is None:
         raise InputError(f"{bag.path}: topic '{topic}' holds no message that can be read: give another one")
@@ -98,7 +98,7 @@ def first_image(bag: BagReader, topic: str) -> RawImage:
 
 
 def raw_images(bag: BagReader, topic: str) -> Iterator[RawImage]:
-    """The images of `topic` in order of their record times."""
+    """The images of `topic` in order of their record times, as they were recorded; they are not checked."""
     for item in bag.messages([topic]):
         yield raw_image(item.message, item.type, item.topic, item.record_time_ns)
 
@@ -109,26 +109,3 @@ def decode_frame(image: RawImage, path: Path) -> Frame:
         return Frame(image.decode(), image.stamp_ns, image.frame_id)
     except InputError as error:
         raise InputError(f"{path}: {image.topic}, image of stamp {image.stamp_ns} ns: {error}") from None
-
-
-def readable_frames(bag: BagReader, topic: str) -> Iterator[tuple[RawImage, Frame]]:
-    """The images of `topic` with their pixels, in order of their record times.
-
-    InputError names bag, topic and stamp of one that is malformed; where the reader is to read damaged
-    bags, it is left out and named among the reader's losses instead. InputError where that leaves none.
-    """
-    given, first_error = 0, None
-    for image in raw_images(bag, topic):
-        try:
-            frame = decode_frame(image, bag.path)
-        except InputError as error:
-            if bag.damaged == "refuse":
-                raise
-            first_error = first_error or error
-            why = str(error).rsplit(" ns: ", 1)[-1]
-            bag.lose(topic, f"holds images that cannot be decoded: {why}", image.record_time_ns)
-            continue
-        given += 1
-        yield image, frame
-    if first_error is not None and not given:
-        raise InputError(f"no image can be decoded: {first_error}")

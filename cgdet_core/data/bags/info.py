@@ -9,8 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cgdet_core.data.bags.images import raw_image
-from cgdet_core.data.bags.reader import BagReader, BagTopic, Damaged
-from cgdet_core.data.bags.salvage_parts import Loss
+from cgdet_core.data.bags.reader import BagReader, BagTopic
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS
@@ -22,8 +21,7 @@ class TopicInfo:
     """One topic. Stamps, the earliest and the latest, are the headers', in nanoseconds; None without a header.
 
     rate_hz: messages per second between first and last stamp; stamps_backwards: stamps below the one
-    before; images: "640x512 mono16" -> count. Of a damaged bag, count: what can be read; expected: what
-    the bag's index promises, None without one.
+    before; images: "640x512 mono16" -> count.
     """
 
     name: str
@@ -33,7 +31,6 @@ class TopicInfo:
     last_stamp_ns: int | None = None
     stamps_backwards: int = 0
     images: dict[str, int] = field(default_factory=dict)
-    expected: int | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -57,7 +54,7 @@ class BagInfo:
 
     frames: images of image_topic; frames_with_truth: those with an array of their header stamp; labels
     and ignored: class_id -> boxes; light: "day", "night" -> labelled frames; losses: what of a damaged
-    bag cannot be read.
+    MCAP is not read.
     """
 
     path: str
@@ -75,7 +72,7 @@ class BagInfo:
     labels: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     light: dict[str, int] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for json.dumps."""
@@ -93,10 +90,7 @@ class BagInfo:
             holds = ", ".join(topic.images)
             if topic.stamps_backwards:
                 holds += f"{', ' if holds else ''}{topic.stamps_backwards} stamps going backwards"
-            count = str(topic.count)
-            if topic.expected is not None and topic.expected != topic.count:
-                count += f" of {topic.expected}"
-            rows.append((topic.name, topic.type or "several types", count, rate, holds))
+            rows.append((topic.name, topic.type or "several types", str(topic.count), rate, holds))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         has_images = any(topic.type in IMAGE_TYPES for topic in self.topics)
@@ -111,8 +105,7 @@ class BagInfo:
             if self.light:
                 lines.append(f"light: {_counts(self.light)}")
         if self.losses:
-            lines.append("DAMAGED: the figures are of what can be read. What cannot:")
-            lines += [f"  {loss}" for loss in self.losses]
+            lines += [f"DAMAGED: {loss}" for loss in self.losses]
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -121,13 +114,9 @@ def bag_info(
     image_topic: str | None = None,
     truth_topic: str | None = None,
     progress: bool = False,
-    damaged: Damaged = "refuse",
 ) -> BagInfo:
-    """Reads the whole bag, streamed. InputError for a missing bag and for a topic that it lacks.
-
-    A damaged bag is an InputError too, or described as far as it can be read (damaged="read").
-    """
-    with BagReader(path, damaged) as bag:
+    """Reads the whole bag, streamed. InputError for a missing or damaged bag and for a topic that it lacks."""
+    with BagReader(path) as bag:
         info = BagInfo(str(bag.path), bag.storage, bag.size_bytes)
         info.image_topic, info.image_topic_reason = _choice(choose_image_topic, bag, image_topic)
         info.truth_topic, info.truth_topic_reason = _choice(choose_truth_topic, bag, truth_topic)
@@ -170,11 +159,8 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
         elif item.topic == frame_info_topic and item.type == FRAME_INFO:
             _count(info.light, frame_info_from_message(item.message).light)
     info.topics = [scan.info for scan in scans.values()]
-    if bag.losses:
-        for topic in info.topics:
-            found = bag.topics.get(topic.name)
-            topic.count = read.get(topic.name, found.count if found else 0)
-            topic.expected = bag.expected.get(topic.name)
+    for topic in info.topics:
+        topic.count = read.get(topic.name, topic.count)
     info.frames = len(image_stamps)
     info.frames_with_truth = sum(stamp in truth_stamps for stamp in image_stamps)
 

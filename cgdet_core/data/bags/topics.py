@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
 
 import numpy as np
 
-from cgdet_core.data.bags.images import first_image, raw_images
+from cgdet_core.data.bags.images import first_image
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ENCODINGS
-from cgdet_core.types import ImageArray
 
 _THERMAL_WORD = re.compile(r"(thermal|lwir|mwir|flir|infrared|boson|lepton)\w*|ir\d*")
 _COLOUR_WORD = re.compile(r"(rgb|colou?r|visible)\w*")
@@ -22,8 +19,7 @@ _DRAWN_WORD = re.compile(r"(overlay|annotated|debug|preview)\w*")
 _TRUTH_WORD = re.compile(r"truth\w*|groundtruth|gt|labels?|labelled|annotations?")
 _DETECTED_WORD = re.compile(r"(detect|predict|result|inference)\w*")
 
-_SHOWN_CHARACTERS = 40
-_TRIED_IMAGES = 10
+_LISTED_CHARACTERS = 40
 
 
 def image_topics(bag: BagReader) -> tuple[str, ...]:
@@ -70,12 +66,7 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
 
 def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | str:
     """How likely the topic is the thermal one, by its name and first image; or why its images cannot be read."""
-    try:
-        image = first_image(bag, name)
-    except InputError as error:
-        if bag.damaged == "refuse":
-            raise
-        return str(error).removeprefix(f"{bag.path}: ")
+    image = first_image(bag, name)
     words = _words(name)
     by_name = 2
     if _any(_DRAWN_WORD, words):
@@ -86,23 +77,16 @@ def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | str:
         by_name = 1
     if image.compressed_format is None:
         if image.encoding not in ENCODINGS:
-            return f"encoding {image.encoding[:_SHOWN_CHARACTERS]!r}"
+            return f"encoding {image.encoding[:_LISTED_CHARACTERS]!r}"
         kind, channels = ENCODINGS[image.encoding]
         grey_16_bit, grey = kind == "u2", channels == 1
     else:
-        pixels = _first_pixels(bag, name)
-        if pixels is None:  # a format that cgdet does not read is no candidate, as an encoding is none
-            return f"compressed as {image.compressed_format[:_SHOWN_CHARACTERS]!r}, cannot be decoded"
+        try:
+            pixels = image.decode()
+        except InputError:  # a format that cgdet does not read is no candidate, as an encoding is none
+            return f"compressed as {image.compressed_format[:_LISTED_CHARACTERS]!r}, cannot be decoded"
         grey_16_bit, grey = pixels.dtype == np.uint16, pixels.ndim == 2
     return by_name, 2 if grey_16_bit else int(grey), int(image.compressed_format is None)
-
-
-def _first_pixels(bag: BagReader, name: str) -> ImageArray | None:
-    """Of the first image; in a damaged bag, of the first that can be decoded among the first few."""
-    for image in islice(raw_images(bag, name), 1 if bag.damaged == "refuse" else _TRIED_IMAGES):
-        with suppress(InputError):
-            return image.decode()
-    return None
 
 
 def _listing(bag: BagReader, names: Sequence[str]) -> str:

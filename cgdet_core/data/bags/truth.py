@@ -1,4 +1,4 @@
-"""Ground truth in bags: vision_msgs/Detection2DArray <-> GroundTruth, and what else is known of a frame.
+"""Labels and detections in bags: vision_msgs/Detection2DArray <-> GroundTruth, and what else is known of a frame.
 
 The convention, written and read by cgdet:
 
@@ -10,7 +10,8 @@ The convention, written and read by cgdet:
   may hold one status `frame` with the values `name`, `light` (day, night), `scene` and `labelled`
   (the class names that are labelled in this frame, separated by commas, where not all are).
 
-Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy.
+Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy. What a detector published
+is read by `read_detections`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError
-from cgdet_core.types import BACKGROUND, IGNORE, GroundTruth
+from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
 
 FRAME_INFO_SUFFIX = "/frame_info"
 _STATUS_NAME = "frame"
+Box = tuple[float, float, float, float]  # centre and size in pixels
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,11 @@ def truth_from_message(
     upright box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
     `class_names` nor the number of one, a label without a class, and a box that is none.
     """
-    boxes: list[tuple[float, float, float, float]] = []
+    boxes: list[Box] = []
     class_ids: list[int] = []
     ignored: list[bool] = []
     with expected_fields(DETECTIONS, where):
-        labels = [(_box_cxcywh(each.bbox, where), _class_text(each, where)) for each in message.detections]
+        labels = [(_box_cxcywh(each.bbox, where), _best(each, where)[0]) for each in message.detections]
     for box, text in labels:
         for class_id, ignore in _classes(text, class_names, class_map, where):
             boxes.append(box)
@@ -96,35 +100,80 @@ def truth_from_message(
     )
 
 
-def _box_cxcywh(box: Any, where: str) -> tuple[float, float, float, float]:
+def read_detections(path: Path, class_names: Sequence[str], topic: str | None = None) -> dict[int, Detections]:
+    """What a detector published: header stamp in ns -> detections, best first.
+
+    topic: needed where the bag has several Detection2DArray topics. class_ids are names or numbers of `class_names`.
+    Raises InputError for a bag or topic that is none, another class, a box or score that is none, and two arrays of
+    one stamp.
+    """
+    found: dict[int, Detections] = {}
+    with BagReader(path) as bag:
+        names = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
+        if topic is not None and bag.topic(topic).type != DETECTIONS:
+            raise InputError(f"{path}: topic '{topic}' is of type {bag.topics[topic].type}: give a {DETECTIONS}")
+        if topic is None and len(names) != 1:
+            there = f"several topics of detections: name one of {', '.join(names)}" if names else f"no {DETECTIONS}"
+            raise InputError(f"{path}: holds {there}")
+        chosen = topic or names[0]
+        for item in bag.messages([chosen]):
+            where = f"{path}: {chosen}, detections of stamp {item.stamp_ns} ns"
+            if item.stamp_ns in found:
+                raise InputError(f"{where}: there are several: give a topic with one array per image")
+            with expected_fields(DETECTIONS, where):
+                found[item.stamp_ns] = _detections(item.message, class_names, where)
+    return found
+
+
+def _detections(message: Any, class_names: Sequence[str], where: str) -> Detections:
+    numbers = {str(number): number for number in range(len(class_names))}
+    numbers.update({name: number for number, name in enumerate(class_names)})
+    rows: list[tuple[float, int, Box]] = []
+    for detection in message.detections:
+        text, score = _best(detection, where)
+        if text not in numbers:
+            raise InputError(f"{where}: class '{text}' is none of {', '.join(class_names)}")
+        if not 0 <= score <= 1:
+            raise InputError(f"{where}: a detection has the score {score}")
+        rows.append((score, numbers[text], _box_cxcywh(detection.bbox, where)))
+    rows.sort(key=lambda row: -row[0])  # stable: equal scores keep their order
+    boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
+    return Detections(
+        cxcywh_to_xyxy(boxes),
+        np.array([score for score, _, _ in rows], np.float32),
+        np.array([number for _, number, _ in rows], np.int64),
+    )
+
+
+def _box_cxcywh(box: Any, where: str) -> Box:
+    """Centre and size; of a rotated box those of the upright box around it."""
     centre = getattr(box.center, "position", box.center)  # geometry_msgs/Pose2D before Humble
     x, y, width, height = float(centre.x), float(centre.y), float(box.size_x), float(box.size_y)
     theta = float(box.center.theta)
     if not all(map(math.isfinite, (x, y, width, height, theta))) or width < 0 or height < 0:
-        raise InputError(
-            f"{where}: a label's box is none (centre {x}, {y}, size {width} x {height}): correct the labels"
-        )
+        raise InputError(f"{where}: a box is none (centre {x}, {y}, size {width} x {height}): correct the labels")
     if theta:
         cosine, sine = abs(math.cos(theta)), abs(math.sin(theta))
         width, height = width * cosine + height * sine, width * sine + height * cosine
     return x, y, width, height
 
 
-def label_name(detection: Any) -> tuple[str, bool]:
-    """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
-    with expected_fields(DETECTIONS, "a label"):
-        text = _class_text(detection, "") if detection.results else "without a class"
-    prefix, _, rest = text.partition(":")
-    return (rest or prefix, True) if prefix == IGNORE else (text, False)
-
-
-def _class_text(detection: Any, where: str) -> str:
+def _best(detection: Any, where: str) -> tuple[str, float]:
+    """The class_id of the best hypothesis, and its score."""
     if not detection.results:
         raise InputError(f"{where}: a label has no class (empty results): correct the labels")
     # before Humble a result is its own hypothesis
     hypotheses = [getattr(result, "hypothesis", result) for result in detection.results]
     best = max(hypotheses, key=lambda hypothesis: float(hypothesis.score))
-    return str(best.class_id if hasattr(best, "class_id") else best.id)
+    return str(best.class_id if hasattr(best, "class_id") else best.id), float(best.score)
+
+
+def label_name(detection: Any) -> tuple[str, bool]:
+    """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
+    with expected_fields(DETECTIONS, "a label"):
+        text = _best(detection, "")[0] if detection.results else "without a class"
+    prefix, _, rest = text.partition(":")
+    return (rest or prefix, True) if prefix == IGNORE else (text, False)
 
 
 def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) -> None:

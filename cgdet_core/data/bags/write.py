@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 
+from cgdet_core.data.bags.reader import URI_CHARACTERS
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
 from cgdet_core.data.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
 from cgdet_core.errors import InputError
+from cgdet_core.files import check_free, replacing_folder
 from cgdet_core.types import GroundTruth, ImageArray, check_image
-
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
 
 Storage = Literal["mcap", "sqlite3"]
 _METADATA_VERSION: Literal[8] = 8  # read by Iron, Jazzy and later
-_URI_CHARACTERS = "?#%"
-_NO_HASH = "unknown"  # the writer wants one; readers check those that begin with RIHS01_
+_INDEX = "metadata.yaml"
 
 
 class BagWriter:
@@ -42,38 +38,16 @@ class BagWriter:
         if storage not in ("mcap", "sqlite3"):
             raise InputError(f"storage '{storage}' is none that cgdet writes: use mcap or sqlite3")
         self.storage = storage
-        if storage == "sqlite3" and any(character in str(self.out) for character in _URI_CHARACTERS):
-            raise InputError(f"{self.out}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
-        self._check_free()
+        if storage == "sqlite3" and any(character in str(self.out) for character in URI_CHARACTERS):
+            raise InputError(f"{self.out}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
+        check_free(self.out, _INDEX, overwrite)
         self._connections: dict[str, Any] = {}
-        self._folder: Path | None = None
-        self._writer: Any = None
-
-    def _check_free(self) -> None:
-        if not self.out.name or self.out.name == "..":
-            raise InputError(f"{self.out}: is not a name for a bag: give the folder to make")
-        if not (self.out.exists() or self.out.is_symlink()):
-            return
-        if not self.overwrite:
-            raise InputError(f"{self.out}: exists already: choose another folder, or overwrite it with --overwrite")
-        if self.out.is_symlink() or not (self.out / "metadata.yaml").is_file():
-            raise InputError(f"{self.out}: is not a bag folder and is not overwritten: choose another folder")
+        self._stack = ExitStack()
 
     def __enter__(self) -> BagWriter:
-        from rosbags.rosbag2 import StoragePlugin, Writer
-
-        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self.storage]
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", suffix=".partial", dir=self.out.parent))
-            self._writer = Writer(self._folder / self.out.name, version=_METADATA_VERSION, storage_plugin=plugin)
-            self._writer.open()
-        except OSError as error:
-            self._discard()
-            raise InputError(f"{self.out}: cannot be written ({error.strerror}): choose another folder") from None
-        except BaseException:
-            self._discard()
-            raise
+        with ExitStack() as stack:
+            self._writer = stack.enter_context(self._opened())
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -82,60 +56,44 @@ class BagWriter:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if exc_type is None:
-                self._writer.close()
-                self._publish()
-            else:
-                self._writer.abort()
-        except OSError as error:
-            raise _write_error(self.out, error) from None
-        except sqlite3.Error as error:
-            raise _write_error(self.out, error) from None
-        finally:
-            self._discard()
+        self._stack.__exit__(exc_type, exc_value, traceback)
 
-    def _publish(self) -> None:
-        assert self._folder is not None
-        self._check_free()  # somebody may have been quicker
-        previous = self._folder / "previous"
-        if self.out.exists():
-            self.out.rename(previous)
-        try:
-            (self._folder / self.out.name).rename(self.out)
-        except BaseException:
-            if previous.exists():
-                previous.rename(self.out)
-            raise
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        from rosbags.rosbag2 import StoragePlugin, Writer
 
-    def _discard(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self.storage]
+        with replacing_folder(self.out, _INDEX, self.overwrite) as folder:
+            folder.rmdir()  # rosbags makes it
+            writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=plugin)
+            with self._write_errors():
+                writer.open()
+            try:
+                yield writer
+            except BaseException:
+                writer.abort()
+                raise
+            with self._write_errors():
+                writer.close()
+
+    @contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+            raise InputError(
+                f"{self.out}: writing failed ({reason}): check the disk's space and the permissions"
+            ) from None
 
     def _write(self, topic: str, message: Any, message_type: str, stamp_ns: int) -> None:
         self._write_data(topic, typestore().serialize_cdr(message, message_type), message_type, stamp_ns)
 
     def _write_data(self, topic: str, data: bytes | memoryview, message_type: str, record_time_ns: int) -> None:
-        try:
+        with self._write_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
             self._writer.write(self._connections[topic], record_time_ns, data)
-        except (OSError, sqlite3.Error) as error:
-            raise _write_error(self.out, error) from None
-
-    def copy(self, connection: Connection, record_time_ns: int, data: bytes) -> None:
-        """A message of another bag as it was recorded there, serialised in CDR."""
-        key = f"{connection.topic} {connection.msgtype}"
-        try:
-            if key not in self._connections:
-                defined: dict[str, Any] = {"msgdef": connection.msgdef.data, "rihs01": connection.digest or _NO_HASH}
-                if not defined["msgdef"] and connection.msgtype in typestore().fielddefs:
-                    defined = {"typestore": typestore()}
-                defined["offered_qos_profiles"] = getattr(connection.ext, "offered_qos_profiles", [])
-                self._connections[key] = self._writer.add_connection(connection.topic, connection.msgtype, **defined)
-            self._writer.write(self._connections[key], record_time_ns, data)
-        except (OSError, sqlite3.Error) as error:
-            raise _write_error(self.out, error) from None
 
     def detections(self, topic: str, data: bytes, record_time_ns: int) -> None:
         """A vision_msgs/Detection2DArray, serialised in CDR."""
@@ -204,20 +162,3 @@ class BagWriter:
         if info is not None:
             message = frame_info_message(info, stamp_ns, frame_id)
             self._write(topic + FRAME_INFO_SUFFIX, message, FRAME_INFO, stamp_ns)
-
-
-def encode_jpeg(rgb: ImageArray, quality: int) -> bytes:
-    """uint8 [H, W, 3] in RGB order, or uint8 [H, W] -> JPEG; quality 1 to 100."""
-    check_image(rgb)
-    if rgb.dtype != np.uint8:
-        raise InputError(f"an image of type {rgb.dtype} cannot become a JPEG: give 8 bits per channel")
-    pixels = np.ascontiguousarray(rgb[:, :, ::-1] if rgb.ndim == 3 else rgb)
-    written, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not written:
-        raise InputError(f"an image of shape {list(rgb.shape)} cannot become a JPEG: sides may have 65535 pixels")
-    return data.tobytes()
-
-
-def _write_error(out: Path, error: Exception) -> InputError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-    return InputError(f"{out}: writing failed ({reason}): check the disk's space and the permissions")

@@ -22,14 +22,15 @@ from tqdm import tqdm
 
 from cgdet_core import __version__
 from cgdet_core.config import SourceConfig
-from cgdet_core.data.bags.labels import UNLABELLED, bag_labels, is_json
+from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.registration.homography import load_registration
-from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, encode_png, open_paired
+from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, open_paired
 from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder, replacing_folder, sha256_of
+from cgdet_core.images import encode_png
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 
 SET_NAME = "set.json"
@@ -79,7 +80,7 @@ def extract_bag(
         if bag.rgb_topic is not None:
             (folder / "rgb").mkdir()
         if bag.valid is not None:
-            (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255).tobytes())
+            (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
         shown = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
         for place, frame in enumerate(shown):
             image, (height, width) = _write_pictures(bag, frame, folder, f"{place:06d}")
@@ -105,12 +106,12 @@ def _write_pictures(
     thermal = bag.thermal_frame(frame)
     height, width = thermal.height_width_px
     file_name = f"thermal/{name}.png"
-    (folder / file_name).write_bytes(encode_png(thermal.image).tobytes())
+    (folder / file_name).write_bytes(encode_png(thermal.image))
     image = image_entry(file_name, (height, width), stamp_ns=frame.stamp_ns)
     rgb = bag.registered_rgb(frame)
     if rgb is not None:
         image["rgb_file_name"] = f"rgb/{name}{rgb.suffix}"
-        (folder / image["rgb_file_name"]).write_bytes(rgb.encoded.tobytes())
+        (folder / image["rgb_file_name"]).write_bytes(rgb.encoded)
         if bag.valid is not None:
             image["rgb_valid_file_name"] = _VALID_NAME
     return image, (height, width)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +13,10 @@ from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, find_rgb_topic
-from cgdet_core.data.bags.write import encode_jpeg
 from cgdet_core.data.registration.homography import Registration, identity_registration
 from cgdet_core.errors import InputError
-from cgdet_core.types import BoolArray, Frame, ImageArray
+from cgdet_core.images import encode_jpeg
+from cgdet_core.types import BoolArray, Frame
 
 REGISTERED_JPEG_QUALITY = 95
 
@@ -37,10 +36,10 @@ class PairedFrame:
 
 @dataclass(frozen=True)
 class RegisteredRgb:
-    """suffix: .jpg or .png; encoded: uint8 [N], a picture file of the thermal frame's size."""
+    """suffix: .jpg or .png; encoded: a picture file of the thermal frame's size."""
 
     suffix: str
-    encoded: NDArray[np.uint8]
+    encoded: bytes
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,11 @@ class PairedBag:
             return None
         pixels = self.rgb_pixels(frame)
         if self.registration.how == "identity" and frame.rgb.compressed_format is not None:
-            data = np.frombuffer(frame.rgb.data, np.uint8)
-            return RegisteredRgb(".png" if data[:4].tobytes() == b"\x89PNG" else ".jpg", data)
+            data = frame.rgb.data.tobytes()
+            return RegisteredRgb(".png" if data.startswith(b"\x89PNG") else ".jpg", data)
         if self.registration.how != "identity":
             pixels, _ = self.registration.warp(pixels)
-        return RegisteredRgb(".jpg", np.frombuffer(encode_jpeg(pixels, REGISTERED_JPEG_QUALITY), np.uint8))
+        return RegisteredRgb(".jpg", encode_jpeg(pixels, REGISTERED_JPEG_QUALITY))
 
 
 def open_paired(
@@ -200,10 +199,3 @@ def valid_rgb(registration: Registration) -> BoolArray | None:
         return None
     _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
     return None if valid.all() else valid
-
-
-def encode_png(image: ImageArray) -> NDArray[np.uint8]:
-    """uint8/uint16 [H, W] or uint8 RGB [H, W, 3] -> a PNG file's bytes, which decode to the same pixels."""
-    pixels = np.ascontiguousarray(image[:, :, ::-1] if image.ndim == 3 else image)
-    _, data = cv2.imencode(".png", pixels)
-    return np.asarray(data, np.uint8).reshape(-1)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import BagConfig
 from cgdet_core.data.bags.types import NANOSECONDS
-from cgdet_core.data.bags.write import BagWriter, Storage, encode_jpeg
+from cgdet_core.data.bags.write import BagWriter, Storage
+from cgdet_core.images import encode_jpeg
 from cgdet_core.types import ImageArray
 
 Matrix = NDArray[np.float64]

@@ -11,7 +11,8 @@ import pytest
 from refusing import refusal
 
 from cgdet_core.cli import main
-from cgdet_core.data.bags.frames import BagReader, read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.reader import BagReader
 
 
 @pytest.fixture

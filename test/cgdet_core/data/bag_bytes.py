@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import lz4.frame
-
-from cgdet_core.data.bags.zstd import zstd
+from rosbags.rosbag2.reader import zstd
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _HEADER = "std_msgs/Header header\n"

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import BagConfig, SyntheticConfig
-from cgdet_core.data.bags.frames import BagReader, choose_image_topic, raw_images, read_labelled_frames
+from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.images import raw_images
 from cgdet_core.data.bags.info import bag_info
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
 from cgdet_core.data.synthetic.scenes import SyntheticStreet

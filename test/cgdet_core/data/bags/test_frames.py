@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.frames import read_labelled_frames
-from cgdet_core.data.bags.labels import load_stamped_labels
+from cgdet_core.data.bags.frames import load_stamped_labels, read_labelled_frames
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

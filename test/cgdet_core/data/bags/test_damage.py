@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.frames import BagReader, read_labelled_frames, read_raw_images
+from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
 from cgdet_core.data.bags.info import bag_info
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -14,8 +14,9 @@ import pytest
 from cgdet_core.data.bags.frames import read_labelled_frames
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.types import VISION_MSGS, typestore
-from cgdet_core.data.bags.write import BagWriter, encode_jpeg
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
+from cgdet_core.images import encode_jpeg
 from cgdet_core.types import GroundTruth
 
 NAMES = ("person", "bicycle", "car")

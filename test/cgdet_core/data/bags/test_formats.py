@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.frames import BagReader, read_labelled_frames, read_raw_images
+from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.errors import InputError
 
 START = 1_700_000_000_000_000_000

@@ -6,13 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.frames import (
-    BagReader,
-    choose_image_topic,
-    choose_truth_topic,
-    read_labelled_frames,
-    read_raw_images,
-)
+from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"
