@@ -170,7 +170,10 @@ def remedy(path: Path) -> str:
     if file.suffix == ".bag" and file.is_file():
         return f"`rosbag reindex {file.name}` makes a whole bag of what can be read; or {again}"
     if file.suffix == ".db3":
-        return f"`sqlite3 {file.name} .recover | sqlite3 new.db3` makes a new bag of what can be read; or {again}"
+        return (
+            f"`sqlite3 {file.name} .recover | sqlite3 new.db3` makes a new bag of what can be read (docs/bags.md, "
+            f"where it makes none); or {again}"
+        )
     return f"`mcap recover` may make a new bag of what can be read; or {again}"
 
 

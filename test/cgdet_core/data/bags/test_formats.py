@@ -35,16 +35,16 @@ def rows(big_endian=0):
     return found
 
 
-def check(path, damaged="refuse"):
+def check(path):
     """Every message of rows() is read from `path`, in order and bit for bit."""
     for topic in (THERMAL, "/png"):
-        samples = list(read_labelled_frames(path, topic, damaged=damaged))
+        samples = list(read_labelled_frames(path, topic))
         assert [sample.frame.stamp_ns for sample in samples] == [row.stamp_ns for row in rows() if row.topic == topic]
         for sample, counts in zip(samples, COUNTS, strict=True):
             assert sample.frame.image.dtype == np.uint16
             assert np.array_equal(sample.frame.image, counts)
             assert sample.frame.frame_id == "camera"
-    with BagReader(path, damaged) as bag:
+    with BagReader(path) as bag:
         jpegs = list(bag.messages([RGB]))
         assert [bytes(item.message.data) for item in jpegs] == [row.data for row in rows() if row.topic == RGB]
         assert [item.record_time_ns for item in jpegs] == [START + index * STEP + 1000 for index in range(7)]
@@ -54,12 +54,11 @@ def check(path, damaged="refuse"):
         assert abs(int(image.decode()[8, 12, 0]) - 20 * index) <= 2
 
 
-@pytest.mark.parametrize("damaged", ["refuse", "read"])
 @pytest.mark.parametrize("big_endian", [0, 1])
 @pytest.mark.parametrize("compression", ["", "lz4", "zstd", None])
-def test_an_mcap_file(tmp_path, compression, big_endian, damaged):
+def test_an_mcap_file(tmp_path, compression, big_endian):
     (tmp_path / "a.mcap").write_bytes(by_hand.mcap(rows(big_endian), compression).data)
-    check(tmp_path / "a.mcap", damaged)
+    check(tmp_path / "a.mcap")
 
 
 @pytest.mark.parametrize("compression", ["none", "bz2", "lz4"])
@@ -93,15 +92,6 @@ def test_a_split_folder_whole_or_compressed(tmp_path, storage, mode):
         files.append((name, part))
     by_hand.metadata(tmp_path, storage, files, format="zstd" if mode else "", mode=mode)
     check(tmp_path)
-    (tmp_path / "metadata.yaml").unlink()
-    with pytest.raises(InputError, match=r"metadata\.yaml is missing"):
-        BagReader(tmp_path)
-    losses = []
-    samples = list(read_labelled_frames(tmp_path, THERMAL, damaged="read", losses=losses))
-    assert all(np.array_equal(sample.frame.image, counts) for sample, counts in zip(samples, COUNTS, strict=True))
-    assert [str(loss) for loss in losses] == [
-        "metadata.yaml: is missing, as after a crash: all storage files in the folder are taken"
-    ]
 
 
 @pytest.mark.parametrize(

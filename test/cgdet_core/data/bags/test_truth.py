@@ -141,7 +141,7 @@ def test_a_rotated_label_becomes_the_upright_box_around_it(tmp_path, ros2):
 
 @pytest.mark.parametrize("size", [(math.nan, 2.0), (-1.0, 2.0), (2.0, math.inf)])
 def test_a_box_that_is_none_is_refused(tmp_path, ros2, size):
-    with pytest.raises(InputError, match=r"labels of stamp 9 ns: a label's box is none"):
+    with pytest.raises(InputError, match=r"labels of stamp 9 ns: a box is none"):
         labelled(ros2, tmp_path / "bag", [("car", 9, 9, *size)])
 
 

@@ -121,7 +121,7 @@ def test_what_is_no_bag_is_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("more words")
     (tmp_path / "link").symlink_to(precious)
     for out in (precious, tmp_path / "file", tmp_path / "link"):
-        with pytest.raises(InputError, match="is not a bag folder and is not overwritten"):
+        with pytest.raises(InputError, match="is not overwritten"):
             BagWriter(out, overwrite=True)
     assert (precious / "chapter1.txt").read_text() == "words"
 

@@ -167,4 +167,4 @@ def test_rgb_is_laid_into_the_thermal_frame_and_its_reach_is_known(tmp_path, ros
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_png_keeps_every_count(dtype):
     image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (5, 7)).astype(dtype)
-    assert (cv2.imdecode(encode_png(image), cv2.IMREAD_UNCHANGED) == image).all()
+    assert (cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED) == image).all()
