@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.feed.sources import load_sources
     from cgdet_core.distill.terms import teacher_of
+    from cgdet_core.training.checkpoint import RunStopped
     from cgdet_core.training.distributed import process_device, process_group
-    from cgdet_core.training.stopping import RunStopped
     from cgdet_core.training.trainer import check_start, train
     from cgdet_core.world import rank
 
@@ -92,13 +92,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_of_start(init: Path | None, recipe: Recipe) -> None:
     from cgdet_core.runtime.model_file import read_info
-    from cgdet_core.training.start import words_of_start
 
     if init is None:
         print("begins with random weights: --init MODEL begins with a model's", file=sys.stderr)
         return
-    for line in words_of_start(read_info(init), recipe.model):
-        print(f"{init} {line}", file=sys.stderr)
+    there, here = read_info(init).model, recipe.model
+    if there.activation != here.activation:
+        print(
+            f"{init} learned with {there.activation}, this run has {here.activation}: "
+            f"model.activation={there.activation} keeps it",
+            file=sys.stderr,
+        )
+    if new := [name for name in here.class_names if name not in there.class_names]:
+        known = ", ".join(there.class_names)
+        print(f"{init} knows the classes {known}: {' and '.join(new)} this run learns anew", file=sys.stderr)
 
 
 def _say_of_precision(precision: str) -> None:
@@ -114,7 +121,7 @@ def _say_of_precision(precision: str) -> None:
 def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:
     """For machines: summary.json of the run (absent where it could not be written), and how it ended."""
     from cgdet_core.files import sha256_of
-    from cgdet_core.training.run_log import read_log
+    from cgdet_core.training.watch import read_log
 
     summary = out / "summary.json"
     speed = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}

@@ -1,20 +1,36 @@
-"""The state of a run in one .safetensors, written beside and renamed: no pickle, nothing half written."""
+"""A run's state on disk, and how it ends with that state kept: no pickle, nothing half written."""
 
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 
 METADATA_KEY = "cgdet_checkpoint"
+# where a run is computed and how it is watched may change when it is resumed
+_MAY_CHANGE = (
+    "device",
+    "threads",
+    "cache_mb",
+    "workers",
+    "checkpoint_seconds",
+    "validate_every_images",
+    "validate_frames",
+    "tensorboard",
+    "term_gradients_every_batches",
+)
 
 
 @dataclass(frozen=True)
@@ -60,3 +76,79 @@ def load_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a whole checkpoint ({reason}): train again in another --out") from None
+
+
+def check_same_recipe(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
+    """What the run is about must be the same; where and how it is computed may change."""
+    there, here = (_flat(essence(each).model_dump(mode="json")) for each in (checkpoint.recipe, recipe))
+    differing = [key for key in here | there if here.get(key) != there.get(key)]
+    if differing:
+        what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} now" for key in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{path}: is of another recipe than the one given: {what}{more}. Resume with the run's own recipe.yaml; "
+            "with other settings begin another run (--out), from this one's weights by --init"
+        )
+
+
+def essence(recipe: Recipe) -> Recipe:
+    """The recipe, with the usual values of what does not decide what is learned."""
+    usual = TrainConfig()
+    same = {name: getattr(usual, name) for name in _MAY_CHANGE}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
+
+
+def _flat(value: object, key: str = "") -> dict[str, object]:
+    """Dotted key -> value; a list is one value."""
+    if not isinstance(value, dict):
+        return {key: value}
+    parts = [_flat(below, f"{key}.{name}" if key else name) for name, below in value.items()]
+    return {name: below for part in parts for name, below in part.items()}
+
+
+class RunStopped(Exception):
+    """The run was asked to end and its state is kept; one line that says how to go on.
+
+    exit_code: 128 + signal, as a shell gives it for a process that a signal ended.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StopRequest:
+    """Within it SIGINT and SIGTERM only set `signal_number`; a second one acts as it does elsewhere.
+
+    Outside the main thread, where Python takes no signals, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        return self.signal_number is not None
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._previous = {}
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal_number = number
+        self.__exit__()
+
+    def stopped(self, checkpoint: Path, batches_done: int, total: int) -> RunStopped:
+        """What to raise once `checkpoint` holds the state after `batches_done` batches."""
+        number = self.signal_number or signal.SIGTERM
+        name = signal.Signals(number).name if self.asked else "a signal to another process"
+        message = f"stopped by {name} after batch {batches_done} of {total}, kept in {checkpoint}: --resume goes on"
+        return RunStopped(message, 128 + number)

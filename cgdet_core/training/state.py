@@ -2,63 +2,57 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import Recipe, TrainConfig
+from cgdet_core.config import ModelConfig, Recipe, TrainConfig
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import ExtraTerms
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.training.averaging import WeightAverage
-from cgdet_core.training.bad_batch import NotFiniteError
 from cgdet_core.training.checkpoint import Checkpoint, save_checkpoint
-from cgdet_core.training.distributed import check_alike, data_parallel
-from cgdet_core.training.schedule import learning_rate
-from cgdet_core.training.start import check_same_network, take_over
-from cgdet_core.training.step_figures import StepFigures, gradient_norms
+from cgdet_core.training.distributed import data_parallel
 from cgdet_core.world import total, world_size
 
-_WHERE_COMPUTED_AND_HOW_WATCHED = (
-    "device",
-    "threads",
-    "cache_mb",
-    "workers",
-    "checkpoint_seconds",
-    "validate_every_images",
-    "validate_frames",
-    "tensorboard",
-    "term_gradients_every_batches",
-)
+# of a start: what holds no weights, and what is of classes
+_HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
+_OF_CLASSES = re.compile(r"head\.class_branches\.\d+\.2\.(weight|bias)")
 
 
-class _Loss(nn.Module):
-    """All that is trained, as one module: a batch to the detection loss's terms and the training terms by name."""
+class NotFiniteError(RunError):
+    """Loss or gradient was no number."""
 
-    def __init__(self, recipe: Recipe, detector: Detector, extra: ExtraTerms) -> None:
-        super().__init__()
-        self._recipe = recipe
-        self.detector = detector
-        self.extra = extra
 
-    def forward(self, batch: TrainingBatch, images_done: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        images = batch.images.to(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._recipe.train.precision == "bf16"):
-            output = self.detector(images)
-            extra = self.extra(batch, images_done)
-        return detection_loss(output, batch, self._recipe.loss).terms(), extra
+@dataclass(frozen=True)
+class StepFigures:
+    """terms: the weighted terms of the whole batch's loss by name, `loss`, their sum, first; rate: the learning rate.
+
+    gradient_norm: of the detector's whole gradient, before it was clipped; term_gradient_norms: by name,
+    what each of the terms alone does to the backbone (`gradient_norms`), where that was asked for.
+    """
+
+    terms: dict[str, float]
+    rate: float
+    gradient_norm: float
+    term_gradient_norms: dict[str, float] = field(default_factory=dict)
 
 
 class RunState:
-    """Weights, their average and the optimiser, after `batches_done` batches."""
+    """Weights, their average and the optimiser, after `batches_done` batches.
+
+    stop_asked: whether any process was asked to stop; init: the model file that it started from, name and hash.
+    """
 
     def __init__(self, recipe: Recipe, device: torch.device, teacher: Teacher | None = None) -> None:
         torch.manual_seed(recipe.train.seed)
@@ -78,18 +72,18 @@ class RunState:
         self.extra = ExtraTerms(recipe, self.detector, teacher).to(device)
         self._loss = data_parallel(_Loss(recipe, self.detector, self.extra), device)
         trained = [*self.detector.parameters(), *self.extra.parameters()]
-        matrices = [p for p in trained if p.ndim > 1]
-        vectors = [p for p in trained if p.ndim <= 1]
         # weight decay is for the matrices: shrinking norms and biases only distorts them
-        groups = [{"params": matrices, "weight_decay": recipe.train.weight_decay}]
-        groups.append({"params": vectors, "weight_decay": 0.0})
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.train.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
     def step(self, batch: TrainingBatch, stop_asked: bool = False) -> StepFigures:
         """One batch, of which `batch` is this process' share; the figures of the whole batch.
 
-        stop_asked: whether this process was asked to stop; `self.stop_asked` is then whether any was.
-        NotFiniteError, with the weights as they were, where loss or gradient is no longer finite.
+        stop_asked: whether this process was asked to stop. NotFiniteError, with the weights as they were, where loss
+        or gradient is no longer finite.
         """
         config = self.recipe.train
         images_done = self.batches_done * config.batch_size
@@ -100,7 +94,7 @@ class RunState:
         detection, extra = self._loss(batch.to(self.device), images_done)
         terms = detection | extra
         every = config.term_gradients_every_batches
-        norms: dict[str, Tensor] = {}
+        norms: dict[str, float] = {}
         if extra and every and (self.batches_done + 1) % every == 0:
             norms = gradient_norms({"detection": sum(detection.values())} | extra, self.detector.backbone)
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,28 +105,21 @@ class RunState:
         for parameter in own:
             # what had no part in this batch is stepped like the rest, in one process as in several
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        told = torch.stack([*terms.values(), whole.new_tensor(float(stop_asked))]).detach()
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
         torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
+        shares = torch.stack([*terms.values(), whole.new_tensor(float(stop_asked))]).detach()
         # all in one transfer: a GPU is waited for once
-        *of_terms, votes, gradient_norm = torch.cat((total(told), norm[None])).tolist()
+        *of_terms, votes, gradient_norm = torch.cat((total(shares), norm[None])).tolist()
         self.stop_asked = votes > 0
         values = {"loss": sum(of_terms), **dict(zip(terms, of_terms, strict=True))}
         for what, value in (("loss", values["loss"]), ("gradient", gradient_norm)):
             if not math.isfinite(value):
-                raise NotFiniteError(what, self.batches_done, values)
+                said = ", ".join(f"{name} {term:.3g}" for name, term in values.items())
+                raise NotFiniteError(f"the {what} is not finite at batch {self.batches_done} ({said})")
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
-        return StepFigures(values, rate, gradient_norm, {name: float(value) for name, value in norms.items()})
-
-    def check_alike(self, description: ModelInfo) -> None:
-        """InputError where another process starts with another recipe, data, device or checkpoint."""
-        check_alike("the recipe", essence(self.recipe))
-        check_alike("the training data", description.training["data"])
-        check_alike("the kind of device", self.device.type)
-        check_alike("the weights at the start", (self.batches_done, self.init))
-        check_alike("the teacher", description.training["teacher"])
+        return StepFigures(values, rate, gradient_norm, norms)
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
@@ -144,24 +131,40 @@ class RunState:
         save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.init))
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        check_same(checkpoint, self.recipe, path)
+        """Go on from a checkpoint of this recipe; InputError, naming `path`, where its tensors are others."""
         self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
         self.batches_done = checkpoint.batches_done
         self.init = checkpoint.init
-        kinds = ("step", "exp_avg", "exp_avg_sq")
-        moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in kinds}
+        moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in ("step", "exp_avg", "exp_avg_sq")}
         try:
             self.detector.load_state_dict(checkpoint.part("weights"))
             self.average.detector.load_state_dict(checkpoint.part("average"))
             self.extra.load_state_dict(checkpoint.part("extra"))
             for name, parameter in self._trained():
                 self.optimizer.state[parameter] = {
-                    kind: moments[kind][name].to("cpu" if kind == "step" else self.device) for kind in kinds
+                    kind: values[name].to("cpu" if kind == "step" else self.device) for kind, values in moments.items()
                 }
         except (KeyError, RuntimeError):
             raise InputError(
                 f"{path}: its tensors are not those of its recipe's network: train again in another --out"
             ) from None
+
+    def start_from(self, init: Path) -> None:
+        """Begin with the weights of a model file, as far as `check_same_network` allows; a class keeps what is known
+        under its name, others begin as in an untrained network."""
+        start, info = load_model(init)
+        check_same_network(info, self.recipe.model, init)
+        tensors = dict(start.state_dict())
+        fresh = self.detector.state_dict()
+        for name in filter(_OF_CLASSES.fullmatch, fresh):
+            rows = fresh[name].clone()
+            for row, class_name in enumerate(self.recipe.model.class_names):
+                if class_name in info.class_names:
+                    rows[row] = tensors[name][info.class_names.index(class_name)]
+            tensors[name] = rows
+        self.detector.load_state_dict(tensors)
+        self.init = f"{init.name} sha256:{sha256_of(init)}"
+        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All that the optimiser steps, by name."""
@@ -169,43 +172,75 @@ class RunState:
         for name, parameter in self.extra.named_parameters():
             yield f"extra.{name}", parameter
 
-    def start_from(self, init: Path) -> None:
-        start, info = load_model(init)
-        check_same_network(info, self.recipe.model, init)
-        self.init = f"{init.name} sha256:{sha256_of(init)}"
-        take_over(start, info, self.detector, self.recipe.model)
-        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
+
+class _Loss(nn.Module):
+    """All that is trained, as one module: a batch to the detection loss's terms and the training terms by name."""
+
+    def __init__(self, recipe: Recipe, detector: Detector, extra: ExtraTerms) -> None:
+        super().__init__()
+        self._recipe = recipe
+        self.detector = detector
+        self.extra = extra
+
+    def forward(self, batch: TrainingBatch, images_done: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._recipe.train.precision == "bf16"):
+            output = self.detector(images)
+            extra = self.extra(batch, images_done)
+        return detection_loss(output, batch, self._recipe.loss).terms(), extra
 
 
-def check_same(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
-    """What the run is about must be the same; where and how it is computed may change."""
-    differing = differences(essence(checkpoint.recipe), essence(recipe))
+class WeightAverage:
+    """Exponential moving average of weights and batch-norm statistics: what is evaluated and shipped.
+
+    average <- d average + (1 - d) weights; d = decay (1 - exp(-updates / 200)) lets it start near the weights.
+    """
+
+    def __init__(self, detector: Detector, decay: float, updates: int = 0) -> None:
+        self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
+        self._decay = decay
+        self._updates = updates
+
+    @torch.no_grad()
+    def update(self, detector: Detector) -> None:
+        self._updates += 1
+        decay = self._decay * (1 - math.exp(-self._updates / 200))
+        current = detector.state_dict()
+        for name, average in self.detector.state_dict().items():
+            if average.dtype.is_floating_point:
+                average.lerp_(current[name], 1 - decay)
+            else:
+                average.copy_(current[name])
+
+
+def learning_rate(images_seen: int, config: TrainConfig) -> float:
+    """The rate for the batch that begins after `images_seen` training crops: a linear warm-up, then a half cosine
+    (Loshchilov and Hutter 2017)."""
+    warmup = min(config.warmup_images, config.images // 2)
+    if images_seen < warmup:
+        return config.learning_rate * (images_seen + config.batch_size) / (warmup + config.batch_size)
+    progress = min(1.0, (images_seen - warmup) / max(1, config.images - warmup))
+    floor = config.final_learning_rate_fraction
+    return config.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module) -> dict[str, float]:
+    """Norm of each weighted term's own gradient at the parameters of `module`; the graph is kept.
+
+    Each costs a backward pass of its own.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    norms = {}
+    for name, term in terms.items():
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True, allow_unused=True)
+        norms[name] = float(total(torch.cat([gradient.flatten() for gradient in gradients])).norm())
+    return norms
+
+
+def check_same_network(info: ModelInfo, wanted: ModelConfig, path: Path) -> None:
+    """InputError, naming the settings, where a network of `wanted` cannot begin with the weights in `path`."""
+    there, here = info.model.model_dump(mode="json"), wanted.model_dump(mode="json")
+    differing = [key for key in here if key not in _HOLD_NO_WEIGHTS and there[key] != here[key]]
     if differing:
-        what = "; ".join(f"{key} is {there} there, {here} now" for key, (there, here) in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise InputError(
-            f"{path}: is of another recipe than the one given: {what}{more}. Resume with the run's own recipe.yaml; "
-            "with other settings begin another run (--out), from this one's weights by --init"
-        )
-
-
-def essence(recipe: Recipe) -> Recipe:
-    usual = TrainConfig()
-    same = {name: getattr(usual, name) for name in _WHERE_COMPUTED_AND_HOW_WATCHED}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
-
-
-def differences(there: Recipe, here: Recipe) -> list[tuple[str, tuple[object, object]]]:
-    """Dotted key -> both values, where they differ; a list is one value."""
-    found = []
-
-    def look(above: str, one: dict[str, object], other: dict[str, object]) -> None:
-        for key in one:
-            mine, theirs = one[key], other[key]
-            if isinstance(mine, dict) and isinstance(theirs, dict) and mine.keys() == theirs.keys():
-                look(f"{above}{key}.", mine, theirs)
-            elif mine != theirs:
-                found.append((above + key, (mine, theirs)))
-
-    look("", there.model_dump(mode="json"), here.model_dump(mode="json"))
-    return found
+        what = "; ".join(f"model.{key} is {there[key]} there, {here[key]} in the recipe" for key in differing)
+        raise InputError(f"{path}: is of another network: {what}. Copy its settings, or train without --init")

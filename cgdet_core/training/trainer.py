@@ -1,17 +1,18 @@
 """A training run: batches in order, one optimiser, averaged weights, checkpoints that can be resumed.
 
 A run's folder holds `recipe.yaml` (all settings, resolved), `checkpoint.safetensors` and, from the averaged weights,
-`model.safetensors`; beside them what observer.py writes. docs/training.md lists all of it.
+`model.safetensors`; beside them what watch.py writes. docs/training.md lists all of it.
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
-import torch
 import yaml
 from torch.utils.data import DataLoader
 
@@ -21,18 +22,15 @@ from cgdet_core.data.feed.sources import Source
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import teacher_sees
-from cgdet_core.errors import InputError
+from cgdet_core.errors import CgdetError, InputError, RunError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
-from cgdet_core.training.bad_batch import NotFiniteError, with_bad_batch
-from cgdet_core.training.checkpoint import load_checkpoint
+from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
 from cgdet_core.training.data_check import check_data
-from cgdet_core.training.distributed import process_device, share_of_batch, share_threads
-from cgdet_core.training.observer import RunObserver
-from cgdet_core.training.samples import SAMPLES
-from cgdet_core.training.start import check_same_network
-from cgdet_core.training.state import RunState, check_same
-from cgdet_core.training.stopping import StopRequest, leave_signals_to_the_trainer
+from cgdet_core.training.distributed import check_alike, process_device, share_of_batch, share_threads
+from cgdet_core.training.pictures import SAMPLES, write_samples
+from cgdet_core.training.state import NotFiniteError, RunState, StepFigures, check_same_network
+from cgdet_core.training.watch import RunWatch
 from cgdet_core.world import rank, world_size
 
 
@@ -53,7 +51,8 @@ def train(
     averaged weights are measured on meanwhile; teacher: of the recipe's terms, where one learns from it
     (distill/terms.py). Of several processes (distributed.py) each calls `train` alike, and the first alone
     writes. Raises InputError for an `out` in use, a checkpoint or start that does not fit, data without objects;
-    RunError for a full disk and a loss that is no longer finite; RunStopped, with the state kept, on SIGINT or SIGTERM.
+    RunError for a log that the disk refuses and a loss that is no longer finite; RunStopped, with the state kept, on
+    SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init)
     facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
@@ -65,10 +64,11 @@ def train(
     elif init is not None:
         run.start_from(init)
     description = _description(recipe, sources, run.init, teacher)
-    run.check_alike(description)
+    about = {name: value for name, value in description.training.items() if name != "recipe"}
+    check_alike("recipe, data, start or teacher", (essence(recipe), about, run.batches_done, run.device.type))
     data = TrainingBatches(sources, recipe, rank(), world_size())
     total = len(data)
-    batches = _named_worker_errors(_batches(data, recipe.train.workers, run.batches_done, run.device))
+    batches = _batches(data, recipe.train.workers, run)
     if rank():
         _follow(run, batches, out, total)
         return model_path
@@ -78,60 +78,60 @@ def train(
         run.save(checkpoint_path)
         save_model(model_path, run.average.detector, description)
 
-    with StopRequest() as stop, RunObserver(recipe, out, run.batches_done, total, held_out, progress) as observer:
+    with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
-            observer.before_the_first_step(facts, sources)
+            watch.before_the_first_step(facts, _first_batches(sources, run))
             if run.extra.teacher is not None and recipe.uses_rgb and not recipe.guidance.teacher.random_weights:
-                observer.say_of_teacher(teacher_sees(run.extra.teacher, _first_batches(sources, run), recipe))
+                sees = teacher_sees(run.extra.teacher, _first_batches(sources, run), recipe)
+                watch.say(sees.line()) if sees.warning is None else watch.warn(sees.warning)
         saved_at = time.monotonic()
         # a run that was ended while it validated does so now
-        if observer.validation_due(run.batches_done):
+        if watch.validation_due(run.batches_done):
             keep()
-            observer.validate(run.batches_done, model_path, stop)
-        for batch in observer.over(batches):
-            try:
-                figures = run.step(batch, stop.asked)
-            except NotFiniteError as error:
-                raise with_bad_batch(error, out, recipe, batch) from None
-            observer.stepped(run.batches_done, figures)
+            watch.validate(run.batches_done, model_path, stop)
+        for batch in watch.over(batches):
+            figures = _step(run, batch, stop, out)
+            watch.stepped(run.batches_done, figures)
             if run.batches_done == 1:
                 # from here on there is something to go on with, whenever the run is interrupted
                 run.save(checkpoint_path)
-            validates = observer.validation_due(run.batches_done)
+            validates = watch.validation_due(run.batches_done)
             # read once: who asks later is answered after the next batch, once that is kept
             stopping = run.stop_asked if world_size() > 1 else stop.asked
             if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
                 keep()
                 saved_at = time.monotonic()
-                observer.saved()
+                watch.saved()
             if validates:
-                observer.validate(run.batches_done, model_path, stop)
-                # other processes are already at the next batch, and are told with it
+                watch.validate(run.batches_done, model_path, stop)
+                # other processes are already at the next batch, and are asked with it
                 stopping = stopping or (world_size() == 1 and stop.asked)
             if stopping:
                 raise stop.stopped(checkpoint_path, run.batches_done, total)
         keep()
-        observer.finish()
+        watch.finish()
     return model_path
-
-
-def _first_batches(sources: list[Source], run: RunState) -> Iterator[TrainingBatch]:
-    """Those whose crops samples.jpg shows."""
-    data = TrainingBatches(sources, run.recipe)
-    size = run.recipe.train.batch_size
-    return (data[number].to(run.device) for number in range(min(len(data), -(-SAMPLES // size))))
 
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
     """The part of a process that leads nothing: its share of every batch."""
     with StopRequest() as stop:
         for batch in batches:
-            try:
-                run.step(batch, stop.asked)
-            except NotFiniteError as error:
-                raise with_bad_batch(error, out, run.recipe, batch, rank()) from None
+            _step(run, batch, stop, out)
             if run.stop_asked:
                 raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
+
+
+def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> StepFigures:
+    try:
+        return run.step(batch, stop.asked)
+    except NotFiniteError as error:
+        path = out / ("bad_batch.jpg" if rank() == 0 else f"bad_batch_{rank()}.jpg")
+        with suppress(CgdetError):
+            write_samples(path, [batch], run.recipe.model.class_names, len(batch.images))
+        raise RunError(
+            f"{error}: its crops are drawn in {path}; lower train.learning_rate and train again in another --out"
+        ) from None
 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
@@ -142,7 +142,7 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     process_device(recipe.train.device)
     checkpoint_path = out / "checkpoint.safetensors"
     if resume:
-        check_same(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)
+        check_same_recipe(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)
     elif checkpoint_path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
@@ -150,37 +150,46 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     check_can_write(checkpoint_path)
 
 
-def _batches(data: TrainingBatches, workers: int, start: int, device: torch.device) -> Iterator[TrainingBatch]:
-    """From batch `start` on, this process' share of each."""
-    return iter(
-        DataLoader(
-            data,
-            batch_size=None,
-            sampler=range(start, len(data)),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            # forked workers share the cached frames instead of copying them
-            multiprocessing_context="fork" if workers else None,
-            worker_init_fn=_start_worker,
-            pin_memory=device.type == "cuda",
-        )
+def _first_batches(sources: list[Source], run: RunState) -> Iterator[TrainingBatch]:
+    """Those whose crops samples.jpg shows."""
+    data = TrainingBatches(sources, run.recipe)
+    size = run.recipe.train.batch_size
+    return (data[number].to(run.device) for number in range(min(len(data), -(-SAMPLES // size))))
+
+
+def _batches(data: TrainingBatches, workers: int, run: RunState) -> Iterator[TrainingBatch]:
+    """From the first that is not done on, this process' share of each."""
+    loader = DataLoader(
+        data,
+        batch_size=None,
+        sampler=range(run.batches_done, len(data)),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        # forked workers share the cached frames instead of copying them
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_start_worker,
+        pin_memory=run.device.type == "cuda",
     )
+    # forked here, before there are threads that write curves
+    return _without_worker_traceback(iter(loader))
 
 
-def _named_worker_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-    """A worker that the kernel ends, for want of memory perhaps, is one line."""
+def _without_worker_traceback(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
     try:
         yield from batches
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise InputError(
+        # the kernel ended it, for want of memory perhaps
+        raise RunError(
             "a process that prepares batches was ended (memory?): --resume, with train.workers=0 if it happens again"
         ) from None
 
 
 def _start_worker(_worker: int) -> None:
-    leave_signals_to_the_trainer()
+    # a terminal's Ctrl-C reaches it too, and it must live for the last batch
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # OpenCV's thread pool does not survive a fork
     cv2.setNumThreads(0)
 

@@ -18,11 +18,8 @@ from forked import forked
 from safetensors.torch import load_file
 from tiny_run import RECIPE, acting_sources, changed, check_same_run, refusal, sources
 
-from cgdet_core.data.feed.dataset import TrainingBatches
-from cgdet_core.errors import InputError
-from cgdet_core.training.bad_batch import load_bad_batch, recipe_sha256
-from cgdet_core.training.checkpoint import load_checkpoint, save_checkpoint
-from cgdet_core.training.stopping import RunStopped
+from cgdet_core.errors import RunError
+from cgdet_core.training.checkpoint import RunStopped, load_checkpoint, save_checkpoint
 from cgdet_core.training.trainer import train
 
 
@@ -46,7 +43,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_res
     with ExitStack() as until_refused:
         # batch 20 is logged before it is saved
         fills_up = acting_sources(19, lambda: until_refused.enter_context(full_disk(100)))
-        message = refusal(RECIPE, fills_up, tmp_path)
+        message = refusal(RECIPE, fills_up, tmp_path, kind=RunError)
     assert str(tmp_path / "log.jsonl") in message
     assert "--resume" in message
     assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 19
@@ -54,31 +51,20 @@ def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_res
     check_same_run(tmp_path, unwatched)
 
 
-def test_the_batch_of_a_loss_that_explodes_is_kept_and_named(tmp_path: Path) -> None:
+def test_the_batch_of_a_loss_that_explodes_is_drawn_and_named(tmp_path: Path) -> None:
     wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0, checkpoint_seconds=1000)
-    message = refusal(wild, sources(), tmp_path)
-    path = tmp_path / "bad_batch.safetensors"
-    assert str(path) in message
-    assert "not finite" in message
-    assert "train.learning_rate" in message
-    assert not (tmp_path / "model.safetensors").exists()
+    message = refusal(wild, sources(), tmp_path, kind=RunError)
+    assert "not finite at batch" in message
+    assert str(tmp_path / "bad_batch.jpg") in message
     assert (tmp_path / "bad_batch.jpg").exists()
-    bad = load_bad_batch(path)
-    assert f"batch {bad.number}," in message
-    assert bad.number >= 1
-    batch = TrainingBatches(sources(), wild)[bad.number]
-    assert bad.batch.tensors().keys() == batch.tensors().keys()
-    for name, value in batch.tensors().items():
-        assert torch.equal(bad.batch.tensors()[name], value), name
-    assert bad.recipe_sha256 == recipe_sha256(wild)
-    assert bad.terms.keys() == {"loss", "class", "box", "distribution"}
+    assert not (tmp_path / "model.safetensors").exists()
     # what was last kept is of a batch before it, and whole
     checkpoint = load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert checkpoint.batches_done == 1
     assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
 
 
-def test_weights_that_are_no_numbers_end_a_resumed_run_with_its_batch_and_leave_the_checkpoint(
+def test_weights_that_are_no_numbers_end_a_resumed_run_and_leave_the_checkpoint(
     unwatched: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "checkpoint.safetensors"
@@ -86,19 +72,8 @@ def test_weights_that_are_no_numbers_end_a_resumed_run_with_its_batch_and_leave_
     checkpoint.tensors["weights.backbone.stem.conv.weight"][:] = torch.nan
     save_checkpoint(path, replace(checkpoint, batches_done=7, recipe=RECIPE))
     before = path.read_bytes()
-    assert "the loss is not finite at batch 7" in refusal(RECIPE, sources(), tmp_path, resume=True)
-    bad = load_bad_batch(tmp_path / "bad_batch.safetensors")
-    assert bad.number == 7
-    assert bad.terms["loss"] is None
+    assert "not finite at batch 7" in refusal(RECIPE, sources(), tmp_path, kind=RunError, resume=True)
     assert path.read_bytes() == before
-
-
-def test_a_file_that_is_no_kept_batch_is_refused(unwatched: Path, tmp_path: Path) -> None:
-    for path in (unwatched / "model.safetensors", unwatched / "log.jsonl", tmp_path / "none"):
-        with pytest.raises(InputError) as caught:
-            load_bad_batch(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
 
 
 class Slow(tuple):  # type: ignore[type-arg]

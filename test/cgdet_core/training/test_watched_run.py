@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.training import tensorboard_file
 from cgdet_core.training.trainer import train
-from cgdet_core.training.validation import Validation
+from cgdet_core.training.watch import Pace, frames_to_validate, validates_after
 
 VALIDATED = changed(validate_every_images=20, validate_frames=3)
 
@@ -93,15 +93,23 @@ def test_a_validated_run_that_is_killed_and_resumed_validates_at_the_same_batche
 
 def test_when_a_run_validates(held_out: CocoSet) -> None:
     def batches(**settings: Any) -> list[int]:
-        validation = Validation(held_out, changed(**settings).train)
         last = -(-settings["images"] // settings["batch_size"])
-        return [n for n in range(last + 1) if validation.due(n)]
+        return [n for n in range(last + 1) if validates_after(n, changed(**settings).train)]
 
     assert batches(images=100, batch_size=1) == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     # 90 crops are complete after 23 batches of 4; the last batch completes the run
     assert batches(images=95, batch_size=4, validate_every_images=30) == [8, 15, 23, 24]
-    assert not Validation(held_out, changed(validate_every_images=0).train).wanted
-    assert len(Validation(held_out, changed(validate_frames=100).train).frames) == 5
+    assert frames_to_validate(held_out, changed(validate_every_images=0).train) is None
+    every = frames_to_validate(held_out, changed(validate_frames=100).train)
+    assert every is not None
+    assert len(every) == 5
+
+
+def test_speed_and_share_follow_from_the_seconds() -> None:
+    pace = Pace()
+    pace.add(wait_s=0.5, step_s=1.5)
+    pace.add(wait_s=0.0, step_s=2.0)
+    assert pace.figures(batch_size=16) == {"images_per_second": pytest.approx(8.0), "data_wait_share": 0.125}
 
 
 def test_a_held_out_frame_that_cannot_be_read_is_a_warning_and_the_run_goes_on(
@@ -152,16 +160,14 @@ def test_pictures_and_tables_that_the_disk_refuses_are_a_line_each_and_cost_noth
         assert "goes on without" in line
 
 
-def test_curves_on_a_full_disk_are_one_line_and_cost_nothing(
+def test_without_tensorboard_a_run_says_so_once_and_goes_on(
     unwatched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = Path("/dev/full")  # a device without any space left
-    monkeypatch.setattr(tensorboard_file, "event_file_name", lambda folder: full)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     train(RECIPE, sources(), tmp_path, progress=False)
     check_same_run(tmp_path, unwatched)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left" in line
-    assert "goes on without" in line
+    assert "pip install tensorboard" in line
 
 
 def test_settings_of_watching_may_change_when_a_run_is_resumed(held_out: CocoSet, tmp_path: Path) -> None:

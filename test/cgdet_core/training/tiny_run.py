@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig
 from cgdet_core.data.feed.sources import CachedFrame, Source
-from cgdet_core.errors import InputError
-from cgdet_core.training.samples import SAMPLES
+from cgdet_core.errors import CgdetError, InputError
+from cgdet_core.training.pictures import SAMPLES
 from cgdet_core.training.trainer import train
 from cgdet_core.types import GroundTruth
 
@@ -84,9 +84,9 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def refusal(*arguments: Any, **more: Any) -> str:
+def refusal(*arguments: Any, kind: type[CgdetError] = InputError, **more: Any) -> str:
     """The one line with which `train` refuses."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(kind) as caught:
         train(*arguments, progress=False, **more)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -1,0 +1,128 @@
+"""Two pictures of a run: what it really learns from, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.drawing import Colour, RgbArray, class_colour, class_colour_hex
+from cgdet_core.evaluation.report.plot_style import PLOT_STYLE
+from cgdet_core.files import replacing
+
+SAMPLES = 24
+_COLUMNS = 6  # tiles in a row; a crop and its RGB are two
+_TILE_PX = 320  # larger crops are shrunk to this side, smaller ones drawn as they are
+_GAP_PX = 4
+_LEGEND_PX = 28
+_IGNORED_COLOUR: Colour = (160, 160, 160)
+_NO_RGB_COLOUR: Colour = (190, 40, 120)  # of no class, and rare in a street
+
+
+def write_samples(
+    path: Path, batches: Iterable[TrainingBatch], class_names: Sequence[str], most: int = SAMPLES
+) -> None:
+    """Write the first crops of `batches`, at most so many, as a JPEG; InputError where the disk refuses."""
+    sheet = contact_sheet(batches, class_names, most)
+    _, data = cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    with replacing(path) as partial:
+        partial.write_bytes(data.tobytes())
+
+
+def contact_sheet(batches: Iterable[TrainingBatch], class_names: Sequence[str], most: int = SAMPLES) -> RgbArray:
+    """uint8 [H, W, 3], RGB: crops in rows under a legend, objects in their class's colour, regions to ignore in grey.
+
+    Where the batches have RGB, each crop's stands at its right with the same boxes, in `_NO_RGB_COLOUR` where it is not
+    valid. A pixel that is no number is drawn black.
+    """
+    tiles = list(islice((tile for batch in batches for tile in _tiles(batch)), most))
+    height, width = tiles[0].shape[:2]
+    columns = min(_COLUMNS * height // width, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
+    legend = np.zeros((_LEGEND_PX, rows[0].shape[1], 3), np.uint8)
+    left = 8
+    for name, colour in [
+        *((name, class_colour(class_id)) for class_id, name in enumerate(class_names)),
+        ("to ignore", _IGNORED_COLOUR),
+        *([("no RGB", _NO_RGB_COLOUR)] if width > height else []),
+    ]:
+        cv2.putText(legend, name, (left, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+        left += 20 + cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+    return np.concatenate([legend, *rows])
+
+
+def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
+    for row, image in enumerate(batch.images.cpu().float().numpy()[:, 0]):
+        side = min(len(image), _TILE_PX)
+        grey = np.rint(np.nan_to_num(image, posinf=0, neginf=0).clip(0, 1) * 255).astype(np.uint8)
+        pictures = [np.repeat(grey[..., None], 3, axis=2)]
+        if batch.rgb is not None and batch.rgb_valid is not None:
+            rgb = batch.rgb[row].cpu().numpy().transpose(1, 2, 0).copy()
+            rgb[~batch.rgb_valid[row].cpu().numpy()] = _NO_RGB_COLOUR
+            pictures.append(rgb)
+        tiles = [cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in pictures]
+        boxes = np.nan_to_num(batch.boxes_xyxy_px[row].cpu().numpy(), posinf=0, neginf=0) * (side / len(image))
+        # (0, 0) is the outer corner of the first pixel
+        corners = (boxes.round() - (0, 0, 1, 1)).clip(0, side - 1).astype(int).tolist()
+        for number, (left, top, right, bottom) in enumerate(corners):
+            if batch.objects[row, number] or batch.ignored[row, number]:
+                of_class = class_colour(int(batch.class_ids[row, number]))
+                colour = of_class if batch.objects[row, number] else _IGNORED_COLOUR
+                for tile in tiles:
+                    cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
+        yield np.pad(np.concatenate(tiles, axis=1), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)))
+
+
+def write_run_plot(
+    path: Path, lines: Sequence[dict[str, Any]], class_names: Sequence[str], batch_size: int, images: int
+) -> None:
+    """The terms of the loss and the AP of each class over the crops learned from, as a PNG.
+
+    lines: of log.jsonl; images: the length of the run. InputError where the disk refuses.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    steps = [line for line in lines if "loss" in line]
+    validations = [line for line in lines if "validation" in line]
+    known = {"batch", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share"}
+    named = dict.fromkeys(name for line in steps for name in line)
+    terms = [name for name in named if name not in known and not name.startswith("gradient_")]
+    with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}):
+        figure = Figure(figsize=(11, 3.6), dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        losses, precisions = figure.subplots(1, 2, sharex=True)
+        for name in terms:
+            of_term = [line for line in steps if name in line]
+            means = _smoothed([line[name] for line in of_term])
+            losses.plot(_crops(of_term, batch_size), means, ".-" if len(means) == 1 else "-", label=name)
+        for class_id, name in enumerate(class_names):
+            values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
+            if any(value is not None for value in values):
+                at, colour = _crops(validations, batch_size), class_colour_hex(class_id)
+                precisions.plot(at, np.array(values, np.float64), ".-", color=colour, label=name)
+        losses.set(ylabel="loss, its running mean", ylim=(0, None))
+        precisions.set(ylabel="AP50 on held-out frames", ylim=(0, 1))
+        for axes in (losses, precisions):
+            axes.set(xlabel="crops learned from", xlim=(0, images))
+            if axes.lines:
+                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png", metadata={"Software": None})
+
+
+def _crops(lines: Sequence[dict[str, Any]], batch_size: int) -> list[int]:
+    return [line["batch"] * batch_size for line in lines]
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """Single batches differ much: the mean over a fortieth of the run before and after, shorter at the ends."""
+    reach = max(1, len(values) // 40)
+    return [float(np.mean(values[max(0, at - reach) : at + reach + 1])) for at in range(len(values))]

@@ -1,0 +1,316 @@
+"""What a person sees of a run: bar, log, curves, pictures, validation. None of it changes a weight, and only the log
+can end it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from cgdet_core.config import Recipe, TrainConfig
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.data.feed.sources import progress_interval_s
+from cgdet_core.data.sets.coco import CocoSet
+from cgdet_core.errors import CgdetError, RunError
+from cgdet_core.evenly import evenly_spread
+from cgdet_core.files import write_text
+from cgdet_core.training.checkpoint import StopRequest
+from cgdet_core.training.data_check import DataFacts
+from cgdet_core.training.pictures import write_run_plot, write_samples
+from cgdet_core.training.state import StepFigures
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+LOG_EVERY_BATCHES = 20
+PLOT_EVERY_S = 60.0
+WARM_UP_BATCHES = 5
+WAITING_SHARE = 0.05  # of the time; a network that waits longer than this is held up by its data
+
+
+class RunWatch:
+    """Around the loop of a run in folder `out` that goes on after `batches_done` of `total` batches.
+
+    held_out: frames to validate on, if any; progress: whether lines and a bar are drawn, on standard
+    error; warnings always are.
+    """
+
+    def __init__(
+        self, recipe: Recipe, out: Path, batches_done: int, total: int, held_out: CocoSet | None, progress: bool
+    ) -> None:
+        self._recipe = recipe
+        self._out = out
+        self._batches_done = batches_done
+        self._total = total
+        self._progress = progress
+        self._log = RunLog(out / "log.jsonl", batches_done)
+        self._curves: SummaryWriter | None = None
+        self._draws_curves = recipe.train.tensorboard
+        self._frames = None if held_out is None else frames_to_validate(held_out, recipe.train)
+        self._pace, self._lap = Pace(), Pace()
+        self._validation_s = 0.0
+        self._given_up: set[str] = set()
+        self._plotted = (time.monotonic(), len(self._log.lines))
+        self._postfix: dict[str, str] = {}
+        self._live = sys.stderr.isatty()  # every drawing stays in a file that standard error goes into
+        self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
+
+    def __enter__(self) -> RunWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        if self._curves is not None:
+            self._attempt(self._curves.close)
+
+    def before_the_first_step(self, facts: DataFacts, batches: Iterable[TrainingBatch]) -> None:
+        """data.json and samples.jpg of the first batches, and what they say, in short lines."""
+        for source in facts.sources:
+            self.say(source.line())
+        for warning in facts.warnings:
+            self.warn(warning)
+        self._attempt(lambda: write_text(self._out / "data.json", json.dumps(facts.to_json(), indent=2) + "\n"))
+        path = self._out / "samples.jpg"
+        if self._attempt(lambda: write_samples(path, batches, self._recipe.model.class_names)):
+            self.say(f"samples with their boxes: {path}")
+
+    def over(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
+        """The batches, with a bar. How long each is waited for and worked on is measured; what else happens between two
+        batches (saving, validation) is not."""
+        size = self._recipe.train.batch_size
+        self._bar = tqdm(
+            total=self._total * size,
+            initial=self._batches_done * size,
+            unit="img",
+            disable=not self._progress,
+            smoothing=0.05,
+            mininterval=progress_interval_s(),
+        )
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._handed_out = time.perf_counter()
+            self._wait_s = self._handed_out - asked
+            yield batch
+
+    def stepped(self, batches_done: int, figures: StepFigures) -> None:
+        """After each step; every LOG_EVERY_BATCHES, and after the last, it is written down."""
+        step_s = time.perf_counter() - self._handed_out
+        if self._pace.batches == WARM_UP_BATCHES and not self._pace.steady:
+            self._pace = Pace(steady=True)  # the first wait for processes to start and arithmetic to be compiled
+        for pace in (self._pace, self._lap):
+            pace.add(self._wait_s, step_s)
+        size = self._recipe.train.batch_size
+        self._bar.update(size)
+        if batches_done % LOG_EVERY_BATCHES and batches_done != self._total:
+            return
+        terms, rate, norm = figures.terms, figures.rate, figures.gradient_norm
+        of_terms = {f"gradient_{name}": value for name, value in figures.term_gradient_norms.items()}
+        speed, self._lap = self._lap.figures(size), Pace()
+        self._log.append(
+            {"batch": batches_done, "learning_rate": rate, **terms, "gradient_norm": norm, **of_terms, **speed}
+        )
+        scalars = {f"loss/{name}": value for name, value in terms.items()}
+        scalars |= {"learning_rate": rate, "gradient_norm": norm}
+        scalars |= {f"backbone/{name}": value for name, value in of_terms.items()}
+        self._draw(scalars | {f"speed/{name}": value for name, value in speed.items()}, batches_done)
+        self._show({name: f"{value:.3f}" for name, value in terms.items()})
+
+    def saved(self) -> None:
+        """After a checkpoint: the plot, where the last one is old."""
+        if time.monotonic() - self._plotted[0] > PLOT_EVERY_S:
+            self._plot()
+
+    def validation_due(self, batches_done: int) -> bool:
+        """Whether the averaged weights are to be measured after this batch, and were not yet."""
+        due = self._frames is not None and validates_after(batches_done, self._recipe.train)
+        return due and not any("validation" in line and line["batch"] == batches_done for line in self._log.lines)
+
+    def validate(self, batches_done: int, model: Path, stop: StopRequest) -> None:
+        """Measure the model file, which holds the average after this batch; nothing where `stop` is asked."""
+        assert self._frames is not None
+        started = time.monotonic()
+        self._bar.set_description("validating", refresh=self._live)
+        try:
+            figures = measure(model, self._frames, self._recipe.train.device, stop)
+        except CgdetError as error:
+            figures = None
+            self.warn(f"not validated after batch {batches_done}: {error}")
+        self._bar.set_description("", refresh=False)
+        self._validation_s += time.monotonic() - started
+        if figures is None:
+            return
+        self._log.append({"validation": figures, "batch": batches_done})
+        scalars = {f"validation/{name}": figures[name] for name in ("map50", "map")}
+        scalars |= {f"validation/AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
+        self._draw({name: value for name, value in scalars.items() if value is not None}, batches_done)
+        self._show({"mAP50": f"{figures['map50']:.3f}"} if figures["map50"] is not None else {})
+        self._plot()
+
+    def finish(self) -> None:
+        """After the last batch: the plot, and the speed in summary.json and in a line."""
+        self._bar.close()
+        self._plot()
+        if not self._pace.batches:
+            return  # nothing was left to do
+        config = self._recipe.train
+        speed = self._pace.figures(config.batch_size)
+        seconds = {"waiting_for_data": self._pace.wait_s, "steps": self._pace.step_s, "validation": self._validation_s}
+        summary = {"images": self._total * config.batch_size, **speed, "seconds": seconds}
+        self._attempt(lambda: write_text(self._out / "summary.json", json.dumps(summary, indent=2) + "\n"))
+        share = speed["data_wait_share"]
+        more = f"data preparation bounds it, more processes may help (train.workers={config.workers + 1})"
+        bound = "arithmetic bounds it" if share <= WAITING_SHARE else more
+        self.say(
+            f"{speed['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data: {bound}"
+        )
+
+    def say(self, line: str) -> None:
+        if self._progress:
+            tqdm.write(line, file=sys.stderr)
+
+    def warn(self, line: str) -> None:
+        tqdm.write(f"cgdet: warning: {line}", file=sys.stderr)
+
+    def _show(self, words: dict[str, str]) -> None:
+        self._postfix |= words
+        self._bar.set_postfix(self._postfix, refresh=self._live)
+
+    def _draw(self, values: dict[str, float], batches_done: int) -> None:
+        """Points for TensorBoard; those that an earlier process drew after its checkpoint are dropped."""
+        if not self._draws_curves:
+            return
+
+        def draw() -> None:
+            if self._curves is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._curves = SummaryWriter(str(self._out), purge_step=self._batches_done + 1)
+            for name, value in values.items():
+                self._curves.add_scalar(name, value, batches_done)
+            self._curves.flush()
+
+        try:
+            self._draws_curves = self._attempt(draw)
+        except ImportError:
+            self._draws_curves = False
+            self.warn("no curves for TensorBoard: pip install tensorboard, or train.tensorboard=false")
+
+    def _plot(self) -> None:
+        path = self._out / "run.png"
+        drawn, self._plotted = self._plotted[1], (time.monotonic(), len(self._log.lines))
+        if len(self._log.lines) == drawn and path.exists():
+            return
+        names, config = self._recipe.model.class_names, self._recipe.train
+        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, config.images))
+
+    def _attempt(self, write: Callable[[], Any]) -> bool:
+        """Whether it was written; a disk that refuses is a warning, once for each reason, and the run goes on."""
+        try:
+            write()
+        except (CgdetError, OSError) as error:
+            if str(error) not in self._given_up:
+                self._given_up.add(str(error))
+                self.warn(f"{error}; the training goes on without it")
+            return False
+        return True
+
+
+class RunLog:
+    """log.jsonl: a line of JSON with the key `batch` for whatever was measured after that batch.
+
+    Of a run that is gone on with, lines of later batches than `batches_done`, which will be done again,
+    are dropped, and so is what a killed process left of a line.
+    """
+
+    def __init__(self, path: Path, batches_done: int) -> None:
+        self._path = path
+        self.lines = [line for line in read_log(path) if line["batch"] <= batches_done] if batches_done else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line at once; RunError where the disk refuses."""
+        try:
+            with self._path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume") from None
+        self.lines.append(dict(line))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; none where there is no file."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    # a run that was killed while it wrote leaves a last line without its end
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+@dataclass
+class Pace:
+    """Batches, and seconds spent waiting for them and learning from them; steady: not the first ones of a process."""
+
+    batches: int = 0
+    wait_s: float = 0.0
+    step_s: float = 0.0
+    steady: bool = False
+
+    def add(self, wait_s: float, step_s: float) -> None:
+        self.batches += 1
+        self.wait_s += wait_s
+        self.step_s += step_s
+
+    def figures(self, batch_size: int) -> dict[str, float]:
+        """images_per_second, and data_wait_share: of the time, what the network waited for the next batch."""
+        seconds = max(self.wait_s + self.step_s, 1e-9)
+        return {
+            "images_per_second": self.batches * batch_size / seconds,
+            "data_wait_share": self.wait_s / seconds,
+        }
+
+
+def frames_to_validate(held_out: CocoSet, config: TrainConfig) -> CocoSet | None:
+    """A part of the held-out frames, spread evenly, the same each time; None where there is nothing to measure."""
+    records = tuple(held_out.records[place] for place in evenly_spread(len(held_out), config.validate_frames))
+    if config.validate_every_images == 0 or not any((~record.truth.ignore).any() for record in records):
+        return None
+    return CocoSet(held_out.path, held_out.class_names, records)
+
+
+def validates_after(batches_done: int, config: TrainConfig) -> bool:
+    """Whether this batch was the one that completed another `validate_every_images`, or the run."""
+    size = config.batch_size
+    every = -(-config.images // 10) if config.validate_every_images is None else config.validate_every_images
+    complete = batches_done * size // every > (batches_done - 1) * size // every
+    return batches_done > 0 and (complete or batches_done == -(-config.images // size))
+
+
+def measure(model: Path, frames: CocoSet, device: str, stop: StopRequest) -> dict[str, Any] | None:
+    """map50, map, images, and map50, map and truths of each class; None where `stop` was asked meanwhile.
+
+    InputError where a frame cannot be read or the network gives no numbers.
+    """
+    from cgdet_core.evaluation.metrics.metrics import evaluate
+    from cgdet_core.evaluation.offline import run_offline
+    from cgdet_core.runtime.predictor import Predictor
+
+    # making a network draws its first weights: the run's own random numbers stay where they are
+    with torch.random.fork_rng(devices=()):
+        # nothing is compiled for a model of a moment, and every machine measures alike
+        predictor = Predictor(model, device, "fp32", backend="torch")
+        run = run_offline(predictor, takewhile(lambda _: not stop.asked, frames), len(frames), progress=False)
+    if stop.asked:
+        return None
+    metrics = evaluate(run.frames, frames.class_names)
+    keys = ("map50", "map", "truths")
+    per_class = {name: {key: figures[key] for key in keys} for name, figures in metrics.per_class.items()}
+    return {"map50": metrics.map50, "map": metrics.map, "images": metrics.images, "per_class": per_class}

@@ -1,0 +1,89 @@
+"""The sheet of samples, pixel by pixel, and the plot of a run, drawn from whatever its log holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.drawing import class_colour
+from cgdet_core.training.pictures import contact_sheet, write_run_plot, write_samples
+
+NAMES = ("person", "a $dear$ class", "car")
+
+
+def batch(size: int = 64, count: int = 2) -> TrainingBatch:
+    """Grey crops with a car at (8, 16) to (40, 48) and a person's region to ignore at (50, 2) to (60, 30)."""
+    images = torch.full((count, 1, size, size), 0.5)
+    images[0, 0, 5, 5] = torch.nan
+    boxes = torch.tensor([[8.0, 16, 40, 48], [50, 2, 60, 30], [0, 0, 0, 0]]).repeat(count, 1, 1)
+    ids = torch.tensor([2, 0, 0]).repeat(count, 1)
+    objects = torch.tensor([True, False, False]).repeat(count, 1)
+    ignored = torch.tensor([False, True, False]).repeat(count, 1)
+    return TrainingBatch(images, boxes, ids, objects, ignored, torch.ones(count, 3, dtype=torch.bool))
+
+
+def edge(left: int, top: int, right: int, bottom: int) -> np.ndarray[Any, Any]:
+    pixels = np.zeros((64, 64), bool)
+    pixels[top:bottom, left:right] = True
+    pixels[top + 1 : bottom - 1, left + 1 : right - 1] = False
+    return pixels
+
+
+def test_objects_are_framed_in_their_class_colour_and_regions_to_ignore_in_grey() -> None:
+    sheet = contact_sheet([batch()], NAMES)
+    tile = sheet[28 : 28 + 64, :64]
+    car, ignored = edge(8, 16, 40, 48), edge(50, 2, 60, 30)
+    assert (tile[car] == class_colour(2)).all()
+    assert (tile[ignored] == 160).all()
+    assert set(map(tuple, tile[~car & ~ignored].tolist())) == {(128, 128, 128), (0, 0, 0)}
+    assert tuple(tile[5, 5]) == (0, 0, 0)  # no number
+    # the second crop stands beside the first
+    assert (sheet[28 : 28 + 64, 68 : 68 + 64][car] == class_colour(2)).all()
+
+
+def test_rgb_stands_beside_its_crop_with_the_same_boxes_and_its_invalid_part_marked() -> None:
+    rgb = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    rgb[:, 0], rgb[:, 2] = 10, 30  # red and blue: the order of the channels shows
+    valid = torch.ones(2, 64, 64, dtype=torch.bool)
+    valid[:, :, 62:] = False
+    sheet = contact_sheet([replace(batch(), rgb=rgb, rgb_valid=valid)], NAMES)
+    for left in (0, 132):
+        beside = sheet[28 : 28 + 64, left + 64 : left + 128]
+        drawn = edge(8, 16, 40, 48) | edge(50, 2, 60, 30)
+        assert (beside[edge(8, 16, 40, 48)] == class_colour(2)).all()
+        assert (beside[:, 62:] == (190, 40, 120)).all()
+        assert (beside[:, :62][~drawn[:, :62]] == (10, 0, 30)).all()
+
+
+def test_large_crops_are_shrunk_with_their_boxes_and_the_sheet_holds_no_more_than_asked(tmp_path: Path) -> None:
+    large = batch(size=640, count=3)
+    sheet = contact_sheet([large, large, large], NAMES, most=7)
+    assert sheet.shape == (28 + 2 * 324, 6 * 324, 3)
+    assert (sheet[28 + 8, 4:20] == class_colour(2)).all()
+    write_samples(tmp_path / "samples.jpg", [large], NAMES)
+    assert cv2.imread(str(tmp_path / "samples.jpg")).shape == (28 + 324, 3 * 324, 3)
+
+
+def plotted(path: Path, lines: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    write_run_plot(path, lines, NAMES, batch_size=2, images=120)
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+    return cv2.imread(str(path))
+
+
+def test_the_plot_is_drawn_from_an_empty_log_a_single_line_and_a_class_without_figures(tmp_path: Path) -> None:
+    path = tmp_path / "run.png"
+    steps = [{"batch": n, "loss": 9.0 / n, "class": 3.0 / n, "learning_rate": 0.1 / n} for n in range(1, 60)]
+    per_class = {"person": {"map50": 0.5}, "car": {"map50": None}}
+    validation = {"batch": 30, "validation": {"map50": 0.5, "per_class": per_class}}
+    empty, once, long, validated = (plotted(path, lines) for lines in ([], steps[:1], steps, [*steps, validation]))
+    half = empty.shape[1] // 2
+    # losses are drawn left, figures of the held-out frames right
+    assert (empty[:, :half] != once[:, :half]).any()
+    assert (once[:, :half] != long[:, :half]).any()
+    assert (long[:, half:] != validated[:, half:]).any()
