@@ -1,9 +1,11 @@
-"""The processes that the launch files start. Imported by them only: ROS's launch is needed."""
+"""What the launch files share. Imported by them only: ROS's launch is needed."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +18,48 @@ from launch_ros.actions import Node
 from launch_ros.ros_adapters import get_ros_node
 from lifecycle_msgs.srv import GetState
 
-from cgdet_ros.launch_checks import check_arguments, overriding, read_yaml
+from cgdet_ros.cameras import NODE, LaunchError, parameters_for, read_yaml
 
+TRUTHS = ("true", "false", "True", "False")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 # An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-# between the end of a node and its next start: one that ends at once must not take a core
-_RESPAWN_DELAY_S = 2.0
-# from Ctrl-C to a harder signal: the frame in work is published and the network freed, on a busy machine too
-_STOP_TIMEOUT_S = "10"
-_LOOK_S = 0.1
-_LOOKS_PER_QUESTION = 30
+
+
+def argument(
+    name: str, default: str | None, description: str, choices: Sequence[str] | None = None
+) -> DeclareLaunchArgument:
+    """Of a launch file; default None: it has to be given."""
+    if choices is not None:
+        description = f"{description} ({', '.join(choice for choice in choices if choice.islower())})"
+    return DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
 
 
 def description(
-    arguments: Mapping[str, tuple[str, str]], processes: Callable[[Any], list[Any]], *before: DeclareLaunchArgument
+    file: str, arguments: Sequence[DeclareLaunchArgument], processes: Callable[[dict[str, str]], list[Any]]
 ) -> LaunchDescription:
-    """Of a launch file. arguments: name -> its default and its description; before: those that have no default."""
-    declared = (
-        DeclareLaunchArgument(name, default_value=default, description=words)
-        for name, (default, words) in arguments.items()
-    )
-    return LaunchDescription([*before, *declared, OpaqueFunction(function=processes)])
+    """Of the launch `file`; processes: from the arguments' values to what is started."""
+
+    def start(context: Any) -> list[Any]:
+        names = [each.name for each in arguments]
+        _check_words(Path(file).name, context.argv, names)
+        return processes({name: LaunchConfiguration(name).perform(context) for name in names})
+
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
 
 
-def values_of(context: Any, share: Path, launch_file: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What each argument of a launch file is; LaunchError for words on its command line that are none."""
-    check_arguments(launch_file, context.argv, arguments, known_parameters(share))
-    return {name: LaunchConfiguration(name).perform(context) for name in arguments}
+def _check_words(file: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse name:=value with a name that is no argument; launch itself would pass over it.
 
-
-def known_parameters(share: Path) -> tuple[str, ...]:
-    """Names of the node's parameters: the shipped parameter file holds each of them."""
-    values = read_yaml(share / "config" / "detector.yaml")["/**"]["ros__parameters"]
-    return tuple(
-        full
-        for name, value in values.items()
-        for full in ([f"{name}.{key}" for key in value] if isinstance(value, dict) else [name])
-    )
+    Only where `file` itself was launched: within another file the words are that file's.
+    """
+    if not any(Path(word).name == file for word in sys.argv):
+        return
+    for name in (word.partition(":=")[0] for word in given if ":=" in word):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise LaunchError(f"{file} has no argument '{name}': {remedy} Parameters of the node go into a params_file")
 
 
 def large_frames(share: Path) -> dict[str, str]:
@@ -64,40 +71,54 @@ def large_frames(share: Path) -> dict[str, str]:
 
 def detector(
     share: Path,
-    *,
-    name: str,
-    namespace: str,
-    topics: Mapping[str, str],
-    params_file: Path | None,
+    given: Mapping[str, str],
     parameters: Mapping[str, Any],
-    log_level: str,
-    respawn: bool,
+    params_file: Path | None = None,
+    name: str = NODE,
+    namespace: str = "",
+    topics: Mapping[str, str] | None = None,
 ) -> Node:
     """The node with a file's parameters, by default the shipped one's, and `parameters` before them.
 
-    topics: own name -> other. Raises LaunchError for a parameter file that is not for this node.
+    given: values of the arguments, of which log_level, autostart, respawn and use_sim_time are taken where they are
+    there; topics: own name -> other. Raises LaunchError for a parameter file that is not for this node.
     """
-    file = params_file or share / "config" / "detector.yaml"
     full_name = "/" + "/".join([*namespace.strip("/").split("/"), name]).lstrip("/")
-    given = overriding(file, full_name, parameters)
-    written = Path(launch_config.log_dir) / f"{full_name.strip('/').replace('/', '_')}.yaml"
-    written.parent.mkdir(parents=True, exist_ok=True)
-    written.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    values = parameters_for(params_file or share / "config" / "detector.yaml", full_name) | dict(parameters)
+    values |= {flag: is_true(given[flag]) for flag in ("autostart", "use_sim_time") if flag in given}
     return Node(
         package="cgdet_ros",
         executable="detector",
         name=name,
         namespace=namespace,
-        parameters=[str(file), str(written)] if parameters else [str(file)],
-        remappings=[(own, other) for own, other in topics.items() if own != other],
-        arguments=["--ros-args", "--log-level", log_level],
+        parameters=[
+            str(_written(f"{full_name.strip('/').replace('/', '_')}.yaml", {"/**": {"ros__parameters": values}}))
+        ],
+        remappings=_renamed(topics or {}),
+        arguments=["--ros-args", "--log-level", given.get("log_level", "info")],
         additional_env=large_frames(share),
-        respawn=respawn,
-        respawn_delay=_RESPAWN_DELAY_S,
-        sigterm_timeout=_STOP_TIMEOUT_S,
+        respawn=is_true(given.get("respawn", "false")),
+        respawn_delay=2.0,  # one that ends at once must not take a core
+        sigterm_timeout="10",  # the frame in work is published and the network freed, on a busy machine too
         output="screen",
         emulate_tty=True,
     )
+
+
+def is_true(text: str) -> bool:
+    return text.lower() == "true"
+
+
+def _renamed(topics: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(own, other) for own, other in topics.items() if own != other]
+
+
+def _written(name: str, content: Any) -> Path:
+    """A YAML file in the launch's log folder."""
+    path = Path(launch_config.log_dir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
 
 
 def once_started(full_name: str, if_active: list[Any], if_not: list[Any]) -> OpaqueFunction:
@@ -106,27 +127,22 @@ def once_started(full_name: str, if_active: list[Any], if_not: list[Any]) -> Opa
     Such a node answers no service before. The events of its transitions are no help: they may be over before the
     launch hears of the node.
     """
+    asked: list[Any] = []
+    client: Any = None
 
-    def ask(context: Any) -> list[Any]:
-        client = get_ros_node(context).create_client(GetState, f"{full_name}/get_state")
-        asked: list[Any] = []
+    def look(context: Any) -> list[Any]:
+        nonlocal client
+        if context.is_shutdown:
+            return []
+        client = client or get_ros_node(context).create_client(GetState, f"{full_name}/get_state")
+        answer = next((future.result() for future in asked if future.done()), None)
+        if answer is not None:
+            return if_active if answer.current_state.label == "active" else if_not
+        if client.service_is_ready():  # again and again: an answer is lost where its way is not known yet to the node
+            asked.append(client.call_async(GetState.Request()))
+        return [TimerAction(period=0.25, actions=[OpaqueFunction(function=look)])]
 
-        def look(context: Any) -> list[Any]:
-            if context.is_shutdown:
-                return []
-            answer = next((future.result() for future in asked if future.done()), None)
-            if answer is not None:
-                return if_active if answer.current_state.label == "active" else if_not
-            # an answer may be lost where its way is not known yet to the node
-            if client.service_is_ready() and (not asked or looks[0] % _LOOKS_PER_QUESTION == 0):
-                asked.append(client.call_async(GetState.Request()))
-            looks[0] += 1
-            return [TimerAction(period=_LOOK_S, actions=[OpaqueFunction(function=look)])]
-
-        looks = [0]
-        return look(context)
-
-    return OpaqueFunction(function=ask)
+    return OpaqueFunction(function=look)
 
 
 def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: bool) -> Node:
@@ -136,7 +152,7 @@ def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: 
         executable="rviz2",
         arguments=["-d", str(config)],
         namespace=namespace,
-        remappings=[(own, other) for own, other in topics.items() if own != other],
+        remappings=_renamed(topics),
         parameters=[{"use_sim_time": use_sim_time}],
         output="screen",
     )
@@ -149,10 +165,7 @@ def view_of(config: Path, images: Mapping[str, str]) -> Path:
     view["Visualization Manager"]["Displays"] = [
         _moved(display, namespace, image) for namespace, image in images.items() for display in displays
     ]
-    written = Path(launch_config.log_dir) / "cameras.rviz"
-    written.parent.mkdir(parents=True, exist_ok=True)
-    written.write_text(yaml.safe_dump(view, sort_keys=False), encoding="utf-8")
-    return written
+    return _written("cameras.rviz", view)
 
 
 def _moved(display: Mapping[str, Any], namespace: str, image: str) -> dict[str, Any]:

@@ -6,52 +6,40 @@ ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml rviz:=true resp
 
 from pathlib import Path
 
-from cgdet_ros import launch_checks as checks
-from cgdet_ros import launching
-from cgdet_ros.launch_cameras import NODE, read_cameras
+from cgdet_ros.cameras import read_cameras
+from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, detector, is_true, rviz, view_of
 
 SHARE = Path(__file__).resolve().parents[1]
 
-ARGUMENTS = {
-    "cameras": (
-        str(SHARE / "config" / "cameras.yaml"),
-        "file of the cameras (YAML); copy the shipped one, which says what it takes",
-    ),
-    "rviz": ("false", "true: show the overlays of all cameras in one RViz"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
-    "autostart": ("true", "true: the nodes drive themselves to active; false: a lifecycle manager does"),
-    "respawn": ("false", "true: start a node again, two seconds after it ended; the others go on in any case"),
-    "use_sim_time": ("false", "true: the clock of a simulation or of a bag"),
-}
+ARGUMENTS = [
+    argument("cameras", str(SHARE / "config" / "cameras.yaml"), "file of the cameras (YAML), like the shipped one"),
+    argument("rviz", "false", "true: show the overlays of all cameras in one RViz", TRUTHS),
+    argument("log_level", "info", "of the nodes", LOG_LEVELS),
+    argument("autostart", "true", "true: nodes drive themselves to active; false: a lifecycle manager does", TRUTHS),
+    argument("respawn", "false", "true: start a node again, two seconds after it ended; the others go on", TRUTHS),
+    argument("use_sim_time", "false", "true: the clock of a simulation or of a bag", TRUTHS),
+]
 
 
-def processes(context):
+def processes(given):
     """A node for each camera, and RViz where it is asked for."""
-    given = launching.values_of(context, SHARE, "cameras.launch.py", ARGUMENTS)
-    sim_time = checks.flag("use_sim_time", given["use_sim_time"])
-    common = {"autostart": checks.flag("autostart", given["autostart"]), "use_sim_time": sim_time}
-    file = checks.existing_file("cameras", given["cameras"])
-    cameras = read_cameras(file, launching.known_parameters(SHARE))
+    cameras = read_cameras(Path(given["cameras"]).expanduser())
     started = [
-        launching.detector(
+        detector(
             SHARE,
-            name=NODE,
+            given,
+            camera.parameters,
+            camera.params_file,
             namespace=camera.namespace,
             topics={"image": camera.image},
-            params_file=camera.params_file,
-            parameters={**common, **camera.parameters},
-            log_level=checks.one_of("log_level", given["log_level"], checks.LOG_LEVELS),
-            respawn=checks.flag("respawn", given["respawn"]),
         )
         for camera in cameras
     ]
-    if checks.flag("rviz", given["rviz"]):
-        view = launching.view_of(
-            SHARE / "rviz" / "detector.rviz", {camera.namespace: camera.image for camera in cameras}
-        )
-        started.append(launching.rviz(view, "", {}, sim_time))
+    if is_true(given["rviz"]):
+        view = view_of(SHARE / "rviz" / "detector.rviz", {camera.namespace: camera.image for camera in cameras})
+        started.append(rviz(view, "", {}, is_true(given["use_sim_time"])))
     return started
 
 
 def generate_launch_description():
-    return launching.description(ARGUMENTS, processes)
+    return description(__file__, ARGUMENTS, processes)

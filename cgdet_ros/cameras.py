@@ -1,0 +1,112 @@
+"""Parameter files and the file of several cameras, as the launch files read them.
+
+Launch runs under the Python of the ROS installation, where cgdet's libraries may be missing: this needs the standard
+library and PyYAML.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NODE = "thermal_detector"
+_KEYS = ("image", "params_file", "parameters")
+
+
+class LaunchError(ValueError):
+    """One line for whoever launches; launch prints it and ends."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One entry; namespace: its name, without a slash before it; parameters: those that go before the params_file's."""
+
+    namespace: str
+    image: str
+    params_file: Path | None
+    parameters: Mapping[str, Any]
+
+
+def read_cameras(path: Path) -> tuple[Camera, ...]:
+    """The cameras of a file, each with a number of threads; LaunchError names the file and the entry.
+
+    A camera that names none, in its entry or in its parameter file, gets an equal share of the CPU's cores: by default
+    every node would take them all.
+    """
+    content = read_yaml(path)
+    cameras = content.get("cameras") if isinstance(content, Mapping) else None
+    if not isinstance(cameras, Mapping) or not cameras or len(content) > 1:
+        raise LaunchError(f"{path}: it needs 'cameras:' alone, and below it an entry for each, such as 'front:'")
+    share = max(1, len(os.sched_getaffinity(0)) // len(cameras))
+    return tuple(_camera(path, str(name), entry, share) for name, entry in cameras.items())
+
+
+def _camera(path: Path, name: str, entry: Any, share: int) -> Camera:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("image"), str) or set(entry) - set(_KEYS):
+        raise LaunchError(f"{path}: camera {name}: it takes image (a topic; needed), params_file, parameters")
+    parameters = dict(entry.get("parameters") or {})
+    if parameters.get("model"):
+        parameters["model"] = str(path.parent / Path(parameters["model"]).expanduser())
+    params_file, held = None, {}
+    if entry.get("params_file"):
+        params_file = path.parent / Path(entry["params_file"]).expanduser()
+        held = parameters_for(params_file, f"/{name}/{NODE}")
+    if not {**held, **parameters}.get("threads"):
+        parameters["threads"] = share
+    return Camera(name, entry["image"], params_file, parameters)
+
+
+def parameters_for(path: Path, node: str) -> dict[str, Any]:
+    """What a parameter file gives the node of that full name (/front/thermal_detector), flattened with dots.
+
+    Raises LaunchError for a file that has no ros__parameters, or none for `node`, which ROS would start without them.
+    """
+    content = read_yaml(path)
+    sections = list(_sections(content, "")) if isinstance(content, Mapping) else []
+    if not sections:
+        raise LaunchError(f"{path}: no parameter file: under '/**:' it needs 'ros__parameters:', and the values below")
+    fitting = [values for pattern, values in sections if _fits(pattern, node)]
+    if not fitting:
+        there = ", ".join(pattern for pattern, _ in sections)
+        raise LaunchError(f"{path}: it is for {there}, and the node is {node}: name it so, or /** for every node")
+    return {name: value for values in fitting for name, value in flat(values)}
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; LaunchError where it cannot be read."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LaunchError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _sections(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Pattern of node names and parameters; namespaces may be written with slashes or as mappings."""
+    for name, value in content.items():
+        if name == "ros__parameters":
+            if prefix and isinstance(value, Mapping):
+                yield prefix, value
+        elif isinstance(value, Mapping):
+            yield from _sections(value, f"{prefix}/{str(name).strip('/')}")
+
+
+def _fits(pattern: str, node: str) -> bool:
+    """Whether a section's pattern takes the node of that full name: * is one name, ** is any number, as in rcl."""
+    words = {"**": "(/[^/]+)*", "*": "/[^/]+"}
+    regex = "".join(words.get(word, re.escape(f"/{word}")) for word in pattern.strip("/").split("/"))
+    return re.fullmatch(regex, node) is not None
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names with dots in place of groups."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

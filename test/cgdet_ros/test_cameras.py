@@ -1,0 +1,151 @@
+"""Which parameters a file gives a node, as rcl reads it, and the file of several cameras."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cgdet_ros.cameras import LaunchError, parameters_for, read_cameras
+
+NODE = "/front/thermal_detector"
+
+
+def written(path: Path, content: Any) -> Path:
+    text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def section(**values: Any) -> dict[str, Any]:
+    return {"ros__parameters": values}
+
+
+SECTIONS = (
+    "/**",
+    "/*",
+    "*",
+    "thermal_detector",
+    "/thermal_detector",
+    "/front/thermal_detector",
+    "front/thermal_detector",
+    "/*/thermal_detector",
+    "/**/thermal_detector",
+    "/front/*",
+    "/front/**",
+    "/rear/thermal_detector",
+    "/front/other",
+)
+
+
+def _given_by_rcl(path: Path, namespace: str) -> dict[str, Any]:
+    """What a node of that name is really started with."""
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
+    context = rclpy.Context()
+    context.init(args=["--ros-args", "--params-file", str(path), "-r", f"__ns:={namespace}"])
+    node = rclpy.create_node("thermal_detector", context=context)
+    try:
+        return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+@pytest.mark.parametrize("namespace", ["/", "/front", "/car/front"])
+def test_sections_are_for_the_nodes_that_rcl_takes_them_for(tmp_path: Path, namespace: str) -> None:
+    node = f"{namespace.rstrip('/')}/thermal_detector"
+    for pattern in SECTIONS:
+        path = written(tmp_path / "p.yaml", {pattern: section(device="cpu")})
+        if _given_by_rcl(path, namespace):
+            assert parameters_for(path, node) == {"device": "cpu"}, pattern
+        else:
+            with pytest.raises(LaunchError, match="name it so"):
+                parameters_for(path, node)
+
+
+def test_a_file_for_another_node_is_refused_with_both_names(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.yaml", {"thermal_detector": section(device="cpu")})
+    with pytest.raises(LaunchError, match="it is for /thermal_detector, and the node is /front/thermal_detector"):
+        parameters_for(path, NODE)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a: [", "cannot be read"),
+        ("", "no parameter file"),
+        ("device: cpu", "no parameter file"),
+        ("- 1", "no parameter file"),
+        ("ros__parameters: {device: cpu}", "no parameter file"),
+    ],
+)
+def test_what_is_no_parameter_file_is_refused_in_one_line(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(LaunchError, match=complaint) as caught:
+        parameters_for(written(tmp_path / "p.yaml", content), NODE)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "p.yaml") in str(caught.value)
+
+
+def test_namespaces_may_be_mappings_and_groups_become_dots(tmp_path: Path) -> None:
+    content = {"front": {"thermal_detector": section(overlay={"scale": 2.0}, device="cpu")}}
+    assert parameters_for(written(tmp_path / "p.yaml", content), NODE) == {"overlay.scale": 2.0, "device": "cpu"}
+
+
+def cameras(tmp_path: Path, **entries: Any) -> Path:
+    return written(tmp_path / "cameras.yaml", {"cameras": entries})
+
+
+def test_cameras_have_their_own_parameters_and_share_the_cores(tmp_path: Path) -> None:
+    path = cameras(
+        tmp_path,
+        front={"image": "/front/image_raw", "parameters": {"device": "cuda:0"}},
+        rear={"image": "/rear/image_raw", "parameters": {"device": "cuda:1", "threads": 7}},
+    )
+    front, rear = read_cameras(path)
+    assert (front.namespace, front.image, front.params_file) == ("front", "/front/image_raw", None)
+    assert front.parameters == {"device": "cuda:0", "threads": max(1, len(os.sched_getaffinity(0)) // 2)}
+    assert rear.parameters == {"device": "cuda:1", "threads": 7}
+
+
+def test_threads_of_a_cameras_own_parameter_file_hold(tmp_path: Path) -> None:
+    written(tmp_path / "front.yaml", {NODE: section(threads=3)})
+    written(tmp_path / "rear.yaml", {"/**": section(threads=0)})
+    path = cameras(
+        tmp_path,
+        front={"image": "/f", "params_file": "front.yaml"},
+        rear={"image": "/r", "params_file": "rear.yaml"},
+    )
+    front, rear = read_cameras(path)
+    assert front.params_file == tmp_path / "front.yaml"
+    assert "threads" not in front.parameters
+    assert rear.parameters["threads"] >= 1  # 0 leaves it to the backend, which takes all
+
+
+def test_a_cameras_model_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    model = written(tmp_path / "m.safetensors", "")
+    (camera,) = read_cameras(cameras(tmp_path, front={"image": "/f", "parameters": {"model": model.name}}))
+    assert camera.parameters["model"] == str(model)
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({}, "cameras:"),
+        ({"front": {}}, "camera front"),
+        ({"front": {"image": "/f", "devcie": "cpu"}}, "camera front"),
+        ({"front": {"image": "/f", "params_file": "none.yaml"}}, "none.yaml"),
+    ],
+)
+def test_a_file_of_cameras_is_refused_by_name(tmp_path: Path, entries: Any, named: str) -> None:
+    with pytest.raises(LaunchError) as caught:
+        read_cameras(cameras(tmp_path, **entries))
+    assert str(tmp_path) in str(caught.value)
+    assert named in str(caught.value)
+
+
+def test_the_shipped_file_of_cameras_is_one(repository: Path) -> None:
+    found = read_cameras(repository / "config" / "cameras.yaml")
+    assert [camera.namespace for camera in found] == ["front", "rear"]
