@@ -19,6 +19,13 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 ImageArray = NDArray[Any]
 
+NANOSECONDS = 1_000_000_000  # of a second
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """A builtin_interfaces/Time, ROS's or rosbags' -> nanoseconds."""
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
 
 def class_places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
     """int64 [len(names)]: the place of each class in `wanted`, -1 where it is none of them."""

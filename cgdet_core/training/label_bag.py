@@ -15,14 +15,13 @@ from tqdm import tqdm
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import LabelConfig, PostprocessConfig
 from cgdet_core.data.bags.frames import UNLABELLED
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.registration.pairs import PairedBag
 from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training.pseudo_labels import Blindness, SeenFrame, agreed, blindness, thermal_labels
-from cgdet_core.types import Detections, GroundTruth
+from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
 
 
 @dataclass(frozen=True)

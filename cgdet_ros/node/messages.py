@@ -30,7 +30,7 @@ from vision_msgs.msg import (
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Detections, ImageArray
+from cgdet_core.types import NANOSECONDS, Detections, ImageArray
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.images import RawImage
@@ -41,21 +41,15 @@ except ImportError:  # not installed, or built for another NumPy: `decode_raw` a
     CvBridge = None
 _BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
 
-_NANOSECONDS = 1_000_000_000
 # Bytes of a pixel in the encodings that cv_bridge reads right, unpadded and in this machine's byte order: version 1.13
 # ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and, with OpenCV 5, colour for 9
 # channels.
 _BRIDGED = {"mono8": 1, "8UC1": 1, "mono16": 2}
 
 
-def stamp_to_ns(stamp: Time) -> int:
-    """builtin_interfaces/Time -> nanoseconds."""
-    return int(stamp.sec) * _NANOSECONDS + int(stamp.nanosec)
-
-
 def stamp_from_ns(stamp_ns: int) -> Time:
     """Nanoseconds -> builtin_interfaces/Time."""
-    seconds, nanoseconds = divmod(stamp_ns, _NANOSECONDS)
+    seconds, nanoseconds = divmod(stamp_ns, NANOSECONDS)
     return Time(sec=seconds, nanosec=nanoseconds)
 
 

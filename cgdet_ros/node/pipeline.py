@@ -17,9 +17,9 @@ from cgdet_core.errors import InputError
 from cgdet_core.runtime.gain import GainSmoother
 from cgdet_core.runtime.shutter import ShutterWatch
 from cgdet_core.thermal import cut_telemetry, to_grey
-from cgdet_core.types import Detections, ImageArray
+from cgdet_core.types import Detections, ImageArray, stamp_to_ns
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import messages, parameters
+from cgdet_ros.node import parameters
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
 from cgdet_ros.node.image_input import ReceivedFrame
 from cgdet_ros.node.outputs import Outputs, draw_overlay
@@ -155,7 +155,7 @@ class Pipeline:
     def _process(self, frame: ReceivedFrame) -> None:
         """Predict and publish, then whatever else the frame is good for."""
         live, inference = self.live, self.inference
-        stamp_ns = messages.stamp_to_ns(frame.header.stamp)
+        stamp_ns = stamp_to_ns(frame.header.stamp)
         try:
             detections = inference.predict(frame.image, stamp_ns, live.postprocess)
         except Exception as error:

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 
 from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.errors import InputError
-from cgdet_core.types import ImageArray
+from cgdet_core.types import NANOSECONDS, ImageArray
 from cgdet_ros.node import messages
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
-
-_NANOSECONDS = 1_000_000_000
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Pacer:
     def due_s(self, stamp_ns: int) -> float:
         """The due time of the next frame, which bears `stamp_ns`."""
         if self._last_ns is not None:
-            step_s = (stamp_ns - self._last_ns) / _NANOSECONDS
+            step_s = (stamp_ns - self._last_ns) / NANOSECONDS
             if step_s <= 0:
                 self.backward_jumps += 1
                 step_s = self._period_s or self.default_period_s

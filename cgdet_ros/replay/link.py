@@ -22,8 +22,9 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgdet_core.errors import InputError
+from cgdet_core.types import stamp_to_ns
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import messages, parameters
+from cgdet_ros.node import parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import arguments_for_logging
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
@@ -92,7 +93,7 @@ class ReplayLink:
 
     def _on_answer(self, message: Detection2DArray) -> None:
         now_s = time.monotonic()
-        stamp_ns = messages.stamp_to_ns(message.header.stamp)
+        stamp_ns = stamp_to_ns(message.header.stamp)
         with self._changed:
             self._last_answer_s = now_s
             if stamp_ns in self._answers:

@@ -189,6 +189,7 @@ class CutMcap:
         self.path = path
         self.files = sorted(found, key=lambda file: [int(part) for part in re.findall(r"\d+", file.name)])
         self.connections: list[Connection] = []
+        self.topics: dict[str, TopicInfo] = {}  # in the order of names, as rosbags has them
         self.losses: list[str] = []
         self.message_count = 0
         self.duration = 0
@@ -196,7 +197,13 @@ class CutMcap:
 
     def open(self) -> None:
         """Find topics and counts. DamagedBag where no message can be read."""
-        from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
+        from rosbags.interfaces import (
+            Connection,
+            ConnectionExtRosbag2,
+            MessageDefinition,
+            MessageDefinitionFormat,
+            TopicInfo,
+        )
 
         counts: Counter[tuple[str, str]] = Counter()
         schemas: dict[tuple[str, str], Schema] = {}
@@ -220,21 +227,13 @@ class CutMcap:
             definition = MessageDefinition(form, schema.data.decode(errors="replace"))
             extra = ConnectionExtRosbag2("cdr", [])
             self.connections.append(Connection(number, *key, definition, "", count, extra, self))
+        for name in sorted({topic for topic, _ in counts}):
+            alike = [connection for connection in self.connections if connection.topic == name]
+            count = sum(connection.msgcount for connection in alike)
+            self.topics[name] = TopicInfo(alike[0].msgtype if len(alike) == 1 else None, alike[0].msgdef, count, alike)
 
     def close(self) -> None:
         """Files are open only while they are read."""
-
-    @property
-    def topics(self) -> dict[str, TopicInfo]:
-        """By name, in the order of names, as rosbags has them."""
-        from rosbags.interfaces import TopicInfo
-
-        topics = {}
-        for name in sorted({connection.topic for connection in self.connections}):
-            alike = [connection for connection in self.connections if connection.topic == name]
-            count = sum(connection.msgcount for connection in alike)
-            topics[name] = TopicInfo(alike[0].msgtype if len(alike) == 1 else None, alike[0].msgdef, count, alike)
-        return topics
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """(connection, record time in ns, serialised message)."""

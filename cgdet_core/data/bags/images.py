@@ -11,11 +11,11 @@ import numpy as np
 
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import COMPRESSED_IMAGE, IMAGE, stamp_to_ns
+from cgdet_core.data.bags.types import COMPRESSED_IMAGE, IMAGE
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Frame, ImageArray
+from cgdet_core.types import Frame, ImageArray, stamp_to_ns
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from cgdet_core.data.bags.images import raw_image
-from cgdet_core.data.bags.reader import BagReader, BagTopic
+from cgdet_core.data.bags.images import RawImage, raw_image
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
-from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES, NANOSECONDS
+from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES
 from cgdet_core.errors import InputError
+from cgdet_core.types import NANOSECONDS
 
 
 @dataclass
@@ -30,7 +32,10 @@ class TopicInfo:
     first_stamp_ns: int | None = None
     last_stamp_ns: int | None = None
     stamps_backwards: int = 0
-    images: dict[str, int] = field(default_factory=dict)
+    images: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._previous_ns = 0
 
     @property
     def duration_s(self) -> float | None:
@@ -45,7 +50,24 @@ class TopicInfo:
         return (self.count - 1) / duration if duration is not None and duration > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "duration_s": self.duration_s, "rate_hz": self.rate_hz}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "duration_s": self.duration_s, "rate_hz": self.rate_hz}
+
+    def add_stamp(self, stamp_ns: int) -> None:
+        self.stamps_backwards += stamp_ns < self._previous_ns
+        self._previous_ns = stamp_ns
+        self.first_stamp_ns = stamp_ns if self.first_stamp_ns is None else min(stamp_ns, self.first_stamp_ns)
+        self.last_stamp_ns = stamp_ns if self.last_stamp_ns is None else max(stamp_ns, self.last_stamp_ns)
+
+    def add_image(self, image: RawImage) -> None:
+        if image.compressed_format is None:
+            self.images[f"{image.width_px}x{image.height_px} {image.encoding}"] += 1
+        elif not self.images:  # of compressed ones the first stands for all: they would have to be decoded one by one
+            try:
+                height, width = image.decode().shape[:2]
+                self.images[f"{width}x{height} {image.compressed_format}"] += 1
+            except InputError:
+                self.images[f"undecodable {image.compressed_format}"] += 1
 
 
 @dataclass
@@ -69,14 +91,14 @@ class BagInfo:
     truth_topic_reason: str | None = None
     frames: int = 0
     frames_with_truth: int = 0
-    labels: dict[str, int] = field(default_factory=dict)
-    ignored: dict[str, int] = field(default_factory=dict)
-    light: dict[str, int] = field(default_factory=dict)
+    labels: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    light: Counter[str] = field(default_factory=Counter)
     losses: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for json.dumps."""
-        return {**asdict(self), "topics": [topic.to_json() for topic in self.topics]}
+        return {**vars(self), "topics": [topic.to_json() for topic in self.topics]}
 
     def to_text(self) -> str:
         """A few lines for a terminal."""
@@ -138,76 +160,33 @@ def _choice(choose: Any, bag: BagReader, topic: str | None) -> tuple[str | None,
 
 
 def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
-    scans = {topic.name: TopicScan(topic) for topic in bag.topics.values()}
-    readable = [topic.name for topic in bag.topics.values() if bag.has_header(topic.name)]
-    read = dict.fromkeys(readable, 0)
+    topics = {topic.name: TopicInfo(topic.name, topic.type, topic.count) for topic in bag.topics.values()}
+    readable = [name for name in topics if bag.has_header(name)]
+    total = sum(topics[name].count for name in readable)
+    for name in readable:
+        topics[name].count = 0
     image_stamps: list[int] = []
     truth_stamps: set[int] = set()
-    total = sum(bag.topics[name].count for name in readable)
     frame_info_topic = f"{info.truth_topic}{FRAME_INFO_SUFFIX}"
     for item in tqdm(bag.messages(readable), total=total, unit="message", disable=None if progress else True):
-        stamp_ns = item.stamp_ns
-        read[item.topic] += 1
-        scans[item.topic].stamp(stamp_ns)
+        topic, stamp_ns = topics[item.topic], item.stamp_ns
+        topic.count += 1
+        topic.add_stamp(stamp_ns)
         if item.type in IMAGE_TYPES:
-            scans[item.topic].image(item.message, item.type)
+            topic.add_image(raw_image(item.message, item.type, item.topic, 0))
         if item.topic == info.image_topic:
             image_stamps.append(stamp_ns)
         elif item.topic == info.truth_topic and item.type == DETECTIONS:
             truth_stamps.add(stamp_ns)
-            _count_labels(item.message, info)
+            for detection in item.message.detections:
+                name, ignored = label_name(detection)
+                (info.ignored if ignored else info.labels)[name] += 1
         elif item.topic == frame_info_topic and item.type == FRAME_INFO:
-            _count(info.light, frame_info_from_message(item.message).light)
-    info.topics = [scan.info for scan in scans.values()]
-    for topic in info.topics:
-        topic.count = read.get(topic.name, topic.count)
+            info.light.update(filter(None, [frame_info_from_message(item.message).light]))
+    info.topics = list(topics.values())
     info.frames = len(image_stamps)
     info.frames_with_truth = sum(stamp in truth_stamps for stamp in image_stamps)
 
 
-class TopicScan:
-    """Collects one topic's TopicInfo, message by message."""
-
-    def __init__(self, topic: BagTopic) -> None:
-        self.info = TopicInfo(topic.name, topic.type, topic.count)
-        self._previous_ns = 0
-
-    def stamp(self, stamp_ns: int) -> None:
-        info = self.info
-        info.stamps_backwards += stamp_ns < self._previous_ns
-        self._previous_ns = stamp_ns
-        info.first_stamp_ns = stamp_ns if info.first_stamp_ns is None else min(stamp_ns, info.first_stamp_ns)
-        info.last_stamp_ns = stamp_ns if info.last_stamp_ns is None else max(stamp_ns, info.last_stamp_ns)
-
-    def image(self, message: Any, message_type: str) -> None:
-        image = raw_image(message, message_type, self.info.name, 0)
-        if image.compressed_format is None:
-            what = f"{image.width_px}x{image.height_px} {image.encoding}"
-        elif self.info.images:
-            return  # sizes of compressed images would have to be decoded one by one: the first stands for all
-        else:
-            what = f"{_compressed_size(image)} {image.compressed_format}"
-        _count(self.info.images, what)
-
-
-def _compressed_size(image: Any) -> str:
-    try:
-        height, width = image.decode().shape[:2]
-    except InputError:
-        return "undecodable"
-    return f"{width}x{height}"
-
-
-def _count_labels(message: Any, info: BagInfo) -> None:
-    for detection in message.detections:
-        name, ignored = label_name(detection)
-        _count(info.ignored if ignored else info.labels, name)
-
-
-def _count(counts: dict[str, int], key: str | None) -> None:
-    if key is not None:
-        counts[key] = counts.get(key, 0) + 1
-
-
-def _counts(counts: dict[str, int]) -> str:
+def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no boxes"

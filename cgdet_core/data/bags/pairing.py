@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.errors import InputError
+from cgdet_core.types import NANOSECONDS
 
 _GAP_PERIODS = 1.5  # a longer gap between two frames has lost some
 
@@ -53,24 +53,6 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.thermal_index)
-
-    @property
-    def thermal_count(self) -> int:
-        return self.thermal.count
-
-    @property
-    def rgb_count(self) -> int:
-        return self.rgb.count
-
-    @property
-    def thermal_left_over(self) -> int:
-        """Thermal frames without a partner."""
-        return self.thermal.count - len(self)
-
-    @property
-    def rgb_left_over(self) -> int:
-        """RGB frames without a partner."""
-        return self.rgb.count - len(self)
 
     def to_text(self) -> str:
         """A few lines for the user: pairs, and of each stream rate, drops and oddities."""

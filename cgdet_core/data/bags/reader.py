@@ -30,8 +30,9 @@ from cgdet_core.data.bags.damage import (
     mcap_files_are_plain,
     remedy,
 )
-from cgdet_core.data.bags.types import embedded_types, stamp_to_ns, typestore
+from cgdet_core.data.bags.types import embedded_types, typestore
 from cgdet_core.errors import InputError
+from cgdet_core.types import stamp_to_ns
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -184,7 +185,7 @@ class BagReader:
 
     def has_header(self, name: str) -> bool:
         """Whether the topic's messages begin with a std_msgs/Header and can be read."""
-        for connection in self._opened().topics[self.topic(name).name].connections:
+        for connection in self._connections([name]):
             try:
                 store = self._store(connection)
             except InputError:  # a vendor's type that cannot be parsed
@@ -200,13 +201,12 @@ class BagReader:
         A damaged MCAP ends where it is damaged. InputError for any other damaged bag, also after the last message
         where the storage held fewer than its index says, and for a type that nothing defines.
         """
-        names = {self.topic(name).name for name in topics}
-        reader = self._opened()
-        connections = [connection for connection in reader.connections if connection.topic in names]
-        expected = sum(self.topics[name].count for name in names)
+        connections = self._connections(topics)
+        expected = sum(self.topics[name].count for name in {*topics})
         if not expected:
             return
-        read, items = 0, iter(reader.messages(connections=connections))
+        assert self._reader is not None
+        read, items = 0, iter(self._reader.messages(connections=connections))
         while True:
             try:
                 with bag_errors(self.path):
@@ -214,7 +214,7 @@ class BagReader:
                 if item is None and read < expected:
                     raise DamagedBag(f"{self.path}: the bag is damaged, it ends too soon: {remedy(self.path)}")
             except DamagedBag as error:
-                what = f"{read} of {expected} messages of {', '.join(sorted(names))} can be read"
+                what = f"{read} of {expected} messages of {', '.join(sorted({*topics}))} can be read"
                 if self.storage != "mcap":
                     raise DamagedBag(f"{error} ({what})") from error
                 self._lose(f"{self.path}: is damaged: {what}, up to the damage")
@@ -224,10 +224,11 @@ class BagReader:
             read += 1
             yield self._deserialised(*item)
 
-    def _opened(self) -> Rosbag1Reader | Rosbag2Reader | CutMcap:
+    def _connections(self, topics: Collection[str]) -> list[Connection]:
         if self._reader is None:
             raise RuntimeError("the bag is not open: use it as a context manager")
-        return self._reader
+        names = {self.topic(name).name for name in topics}
+        return [connection for connection in self._reader.connections if connection.topic in names]
 
     def _deserialised(self, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage:
         store = self._store(connection)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core.types import NANOSECONDS
+
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
     from rosbags.typesys.store import Typestore
@@ -20,8 +22,6 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 FRAME_INFO = "diagnostic_msgs/msg/DiagnosticArray"
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
-
-NANOSECONDS = 1_000_000_000
 
 VISION_MSGS: dict[str, str] = {
     "vision_msgs/msg/Point2D": "float64 x\nfloat64 y",
@@ -82,11 +82,6 @@ def embedded_types(connection: Connection) -> Typestore | None:
     if connection.digest.startswith("RIHS01_") and store.hash_rihs01(connection.msgtype) != connection.digest:
         raise TypesysError(f"the definition of {connection.msgtype} does not match the hash recorded with it")
     return store
-
-
-def stamp_to_ns(stamp: Any) -> int:
-    """builtin_interfaces/Time -> nanoseconds."""
-    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:

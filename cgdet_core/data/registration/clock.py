@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.registration.motion import CHANNELS, Motion
 from cgdet_core.errors import InputError
+from cgdet_core.types import NANOSECONDS
 
 _PARTS = 8
 _FINE_STEP_S = 0.001

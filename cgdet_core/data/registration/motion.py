@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.thermal import to_grey
-from cgdet_core.types import ImageArray
+from cgdet_core.types import NANOSECONDS, ImageArray
 
 CHANNELS = ("shift right", "shift down", "zoom", "turn", "change")
 

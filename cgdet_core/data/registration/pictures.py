@@ -14,14 +14,13 @@ from cgdet_core.config import RegisterConfig, ThermalConfig
 from cgdet_core.data.bags.images import RawImage, decode_frame, raw_image
 from cgdet_core.data.bags.pairing import Pairs
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.registration.edges import Grey, edge_field
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.motion import Motion, MotionMeter
 from cgdet_core.errors import InputError
 from cgdet_core.evenly import evenly_spread
 from cgdet_core.thermal import normalise, to_grey
-from cgdet_core.types import ImageArray
+from cgdet_core.types import NANOSECONDS, ImageArray
 
 _TRIED_PER_PAIR = 3
 _LEAST_TEXTURE = 0.3  # of the best pair's

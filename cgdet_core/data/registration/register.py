@@ -11,13 +11,13 @@ from cgdet_core.config import RegisterConfig
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.registration.align import Alignment, align
 from cgdet_core.data.registration.clock import ClockOffset, estimate_offset
 from cgdet_core.data.registration.geometry import camera_of, homography_between, load_extrinsic
 from cgdet_core.data.registration.homography import How, Matrix, Registration
 from cgdet_core.data.registration.pictures import PicturePair, Stream, choose_pictures, grey_pairs, read_streams
 from cgdet_core.errors import InputError
+from cgdet_core.types import NANOSECONDS
 
 _PAIRS_TO_SHOW = 3
 

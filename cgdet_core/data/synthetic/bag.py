@@ -11,12 +11,11 @@ from tqdm import tqdm
 
 from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.bags.write import BagWriter, Storage
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
 from cgdet_core.thermal import to_grey
-from cgdet_core.types import CLASS_NAMES, Sample
+from cgdet_core.types import CLASS_NAMES, NANOSECONDS, Sample
 
 _SEED_BLOCK = 1000
 _DAY_S = 86400

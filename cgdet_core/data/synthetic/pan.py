@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import BagConfig
-from cgdet_core.data.bags.types import NANOSECONDS
 from cgdet_core.data.bags.write import BagWriter, Storage
 from cgdet_core.images import encode_jpeg
-from cgdet_core.types import ImageArray
+from cgdet_core.types import NANOSECONDS, ImageArray
 
 Matrix = NDArray[np.float64]
 _NOISE_PX = 1200  # side of the field that noise is cut from; no camera may be larger

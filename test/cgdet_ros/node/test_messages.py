@@ -13,7 +13,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Detections
+from cgdet_core.types import Detections, stamp_to_ns
 from cgdet_ros.node import messages
 
 GENERATOR = np.random.default_rng(5)
@@ -122,7 +122,7 @@ def test_a_picture_becomes_an_image_message_that_reads_the_same(image_message: C
 
 def test_stamps_survive_the_way_through_nanoseconds() -> None:
     for stamp_ns in (0, 999_999_999, 1_700_000_000_123_456_789):
-        assert messages.stamp_to_ns(messages.stamp_from_ns(stamp_ns)) == stamp_ns
+        assert stamp_to_ns(messages.stamp_from_ns(stamp_ns)) == stamp_ns
 
 
 def test_label_info_numbers_the_classes_from_0() -> None:

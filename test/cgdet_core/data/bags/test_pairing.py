@@ -29,7 +29,7 @@ def places(pairs: Pairs) -> list[tuple[int, int]]:
 def test_the_nearest_of_two_is_taken_and_the_other_left_over() -> None:
     pairs = pair([100, 200], [96, 103, 200])
     assert places(pairs) == [(0, 1), (1, 2)]
-    assert (pairs.thermal_left_over, pairs.rgb_left_over) == (0, 1)
+    assert (pairs.thermal.count - len(pairs), pairs.rgb.count - len(pairs)) == (0, 1)
     assert pairs.median_difference_ms == 1.5
 
 
@@ -59,7 +59,7 @@ def test_no_pairs_are_no_error() -> None:
         pairs = pair(thermal, rgb)
         assert len(pairs) == 0
         assert pairs.median_difference_ms == 0
-        assert (pairs.thermal_left_over, pairs.rgb_left_over) == (len(thermal), len(rgb))
+        assert (pairs.thermal.count - len(pairs), pairs.rgb.count - len(pairs)) == (len(thermal), len(rgb))
 
 
 def test_repeated_stamps_pair_their_first_frame_only_and_are_named() -> None:
@@ -82,7 +82,7 @@ def test_rates_and_drops_are_those_of_each_stream() -> None:
     assert pairs.thermal.rate_hz == 10
     assert pairs.rgb.rate_hz == 20
     assert (pairs.thermal.dropped, pairs.rgb.dropped) == (3, 0)
-    assert (len(pairs), pairs.thermal_left_over, pairs.rgb_left_over) == (17, 0, 23)
+    assert (len(pairs), pairs.thermal.count - len(pairs), pairs.rgb.count - len(pairs)) == (17, 0, 23)
     assert pairs.thermal.period_ns == 100 * MS
 
 
