@@ -29,7 +29,6 @@ import numpy as np
 
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.data.bags.frames import read_labelled_frames
-from cgdet_core.data.sets.coco import read_coco_json
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth, Sample
@@ -74,7 +73,7 @@ def _cgdet(*words: str | Path) -> None:
 
 def _paired_part(data: Path, out: Path) -> Path:
     """A set of the frames that have an RGB partner, which names their files where they lie."""
-    document = read_coco_json(data)
+    document = json.loads(data.read_text(encoding="utf-8"))
     images = [image for image in document["images"] if image.get("rgb_file_name")]
     for image in images:
         for key in ("file_name", "rgb_file_name"):

@@ -1,18 +1,24 @@
-"""JPEG and PNG pictures, as bags and cameras' drivers send them -> pixels, and back.
+"""Image files and compressed images, as bags and cameras' drivers send them -> pixels, and back.
 
-Nothing but these two reaches a decoder, and none before the size that it announces has been looked
+Of the latter nothing but JPEG and PNG reaches a decoder, and none before the size that it announces has been looked
 at: a message of a few kilobytes may promise gigabytes.
 """
 
 from __future__ import annotations
 
-import struct
+import io
+from pathlib import Path
 
 import cv2
+import imagesize
 import numpy as np
+from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
 from cgdet_core.types import ImageArray, check_image
+
+# OpenCV prints warnings about damaged files of its own; what is wrong is said once, by the error that is raised
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192
 
@@ -20,8 +26,6 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
 _ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
-_JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 
 
 def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compressed_format: str) -> ImageArray:
@@ -40,11 +44,13 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
             raise InputError(
                 f"a compressed image of format '{compressed_format}' cannot be decoded: send 16UC1 as PNG, or raw"
             )
-    size = announced_height_width_px(buffer) if _has_its_end(buffer) else None
-    if size is not None and not 0 < size[0] * size[1] <= MAX_PIXELS:
-        raise InputError(f"a compressed image of {size[1]}x{size[0]} pixels is none that cgdet reads")
+    width, height = -1, -1
+    if _has_its_end(buffer):
+        width, height = imagesize.get(io.BytesIO(buffer.tobytes()), exif_rotation=False)
+        if width >= 0 and not 0 < width * height <= MAX_PIXELS:
+            raise InputError(f"a compressed image of {width}x{height} pixels is none that cgdet reads")
     try:
-        image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if size is not None else None
+        image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if width > 0 else None
     except cv2.error:
         image = None
     if image is None:
@@ -83,33 +89,28 @@ def _has_its_end(buffer: ImageArray) -> bool:
     return any(data.startswith(start) and data.rfind(end) > 0 for start, end in _ENDS.items())
 
 
-def announced_height_width_px(buffer: ImageArray) -> tuple[int, int] | None:
-    """What the header of a PNG or JPEG, uint8 [bytes], says of its size; None for data that are neither.
-
-    PNG: ISO/IEC 15948, 5.3 (IHDR comes first); JPEG: ITU-T T.81, B.2.2 (frame header).
-    """
-    head = buffer[:32].tobytes()
-    if head.startswith(_PNG):
-        if len(head) < 24 or head[12:16] != b"IHDR":
-            return None
-        width, height = struct.unpack(">II", head[16:24])
-        return int(height), int(width)
-    return _jpeg_height_width_px(buffer) if head.startswith(_JPEG) else None
+def read_image(path: Path) -> ImageArray:
+    """The pixels of an image file: uint8/uint16 [H, W], or uint8 RGB [H, W, 3]; InputError where it is none."""
+    return decode_image(read_encoded(path), path)
 
 
-def _jpeg_height_width_px(buffer: ImageArray) -> tuple[int, int] | None:
-    place = 2
-    while place + 9 <= len(buffer):
-        if buffer[place] != 0xFF:
-            return None
-        marker = int(buffer[place + 1])
-        if marker == 0xFF:  # a fill byte
-            place += 1
-        elif marker in _JPEG_WITHOUT_LENGTH:
-            place += 2
-        elif marker in _JPEG_FRAME_HEADERS:
-            height, width = struct.unpack(">HH", buffer[place + 5 : place + 9].tobytes())
-            return int(height), int(width)
-        else:
-            place += 2 + max(2, struct.unpack(">H", buffer[place + 2 : place + 4].tobytes())[0])
-    return None
+def read_encoded(path: Path) -> NDArray[np.uint8]:
+    """The bytes of an image file: uint8 [N]."""
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: the image cannot be read ({error.strerror}): check the path") from None
+
+
+def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
+    """The image whose file `path` holds `data`, as `read_image` gives it."""
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    except cv2.error:
+        # a header that promises more pixels than OpenCV takes
+        image = None
+    if image is None:
+        raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
+    if image.dtype not in (np.uint8, np.uint16) or (image.ndim == 3 and image.dtype != np.uint8):
+        raise InputError(f"{path}: {image.dtype} is not supported: give 8 or 16 bits per pixel, or 8 bits per channel")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image)

@@ -20,7 +20,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.config import PostprocessConfig
-    from cgdet_core.data.sets.coco_write import CocoDraft
+    from cgdet_core.data.sets.coco_file import CocoDraft
     from cgdet_core.types import Detections, ImageArray
 
 JSON_NAME = "detections.json"
@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
     from tqdm import tqdm
 
-    from cgdet_core.data.sets.coco import read_image
-    from cgdet_core.data.sets.coco_write import CocoDraft
+    from cgdet_core.data.sets.coco_file import CocoDraft
     from cgdet_core.files import check_can_write, make_folder
+    from cgdet_core.images import read_image
 
     paths = _expand(arguments.images)
     names = _picture_names(paths)
@@ -84,7 +84,7 @@ def _write(path: Path, image: ImageArray, detections: Detections, picture: Path,
     import cv2
 
     from cgdet_core.boxes import xyxy_to_xywh
-    from cgdet_core.data.sets.coco_write import image_entry
+    from cgdet_core.data.sets.coco_file import image_entry
     from cgdet_core.drawing import draw
     from cgdet_core.files import replacing
 

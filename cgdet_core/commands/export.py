@@ -146,7 +146,8 @@ def _is_sensitive(name: str) -> bool:
 
 def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     """`most` frames of a COCO set, evenly spread."""
-    from cgdet_core.data.sets.coco import load_coco, read_json_lists
+    from cgdet_core.data.sets.coco import load_coco
+    from cgdet_core.data.sets.coco_file import read_coco
     from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evenly import evenly_spread
     from cgdet_core.types import IGNORE
@@ -155,7 +156,7 @@ def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     if data.suffix != ".json":
         raise InputError(f"{data}: give a COCO JSON file (cgdet bag extract makes one of a bag)")
     # of labels nothing is asked here: whatever the categories are called
-    class_map = {str(category.get("name")): IGNORE for category in read_json_lists(data)[2]}
+    class_map = {category.name: IGNORE for category in read_coco(data).categories}
     coco = load_coco(data, info.class_names, class_map)
     return [coco.sample(place).frame.image for place in evenly_spread(len(coco), most)]
 

@@ -60,7 +60,8 @@ def select_frames(
     """
     if run is None:
         samples, count = open_samples(data, class_names, topic, truth_topic, class_map, losses)
-        return Selection(samples, count, {set_name(data): None}, getattr(samples, "oddities", ()))
+        warnings = samples.warnings if isinstance(samples, CocoSet) else ()
+        return Selection(samples, count, {set_name(data): None}, warnings)
     if topic or truth_topic or class_map:
         raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
     coco, folds = _held_out_of_run(run, data, class_names)

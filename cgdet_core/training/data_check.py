@@ -61,7 +61,7 @@ def check_data(sources: Sequence[Source], class_names: Sequence[str], with_rgb: 
             f"none of the {sum(source.frames for source in facts)} training frames holds an object of the classes "
             f"{', '.join(class_names)}: check the sources' labels and class_map"
         )
-    warnings = [oddity for source in sources for oddity in source.oddities]
+    warnings = [warning for source in sources for warning in source.warnings]
     for name, count in found.items():
         if not count:
             labelled = any(source.boxes[name] is not None for source in facts)

@@ -16,7 +16,7 @@ from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import LabelConfig, PostprocessConfig
 from cgdet_core.data.bags.frames import UNLABELLED
 from cgdet_core.data.registration.pairs import PairedBag
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.runtime.predictor import Predictor

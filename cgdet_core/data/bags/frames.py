@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,8 @@ from cgdet_core.data.bags.truth import (
     truth_from_message,
 )
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO
-from cgdet_core.data.sets.coco import LIGHTS, labelled_images, read_coco_json
+from cgdet_core.data.sets.coco import labelled_images
+from cgdet_core.data.sets.coco_file import CocoImage, read_coco
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
 
@@ -168,7 +168,7 @@ def load_stamped_labels(
 ) -> StampedLabels:
     """A COCO JSON keyed by stamp; InputError as `load_coco` (pictures are not looked for), and for an image without a
     stamp, or with one that another image has."""
-    document = read_coco_json(path)
+    document = read_coco(path)
     truth: dict[int, GroundTruth] = {}
     infos: dict[int, FrameInfo] = {}
     sizes: dict[int, tuple[int, int]] = {}
@@ -177,24 +177,21 @@ def load_stamped_labels(
         if stamp_ns in truth:
             raise InputError(f"{path}: two images have the stamp {stamp_ns} ns: keep one of them")
         truth[stamp_ns] = of_image
-        light, scene = image.get("light"), image.get("scene")
-        infos[stamp_ns] = FrameInfo(
-            light=light if light in LIGHTS else None, scene=scene if isinstance(scene, str) else None
-        )
-        sizes[stamp_ns] = (int(image["height"]), int(image["width"]))
+        infos[stamp_ns] = FrameInfo(light=image.light, scene=image.scene)
+        sizes[stamp_ns] = image.height_width_px
     if not truth:
         raise InputError(f"{path}: labels no frame: give the labels of some")
     return StampedLabels(str(path), truth, infos, sizes)
 
 
-def _stamp(image: dict[str, Any], path: Path) -> int:
-    stamp = image.get("stamp_ns")
+def _stamp(image: CocoImage, path: Path) -> int:
+    stamp = image.stamp_ns
     if type(stamp) is int and stamp >= 0:
         return stamp
-    stem = Path(str(image["file_name"])).stem
+    stem = Path(image.file_name).stem
     if stamp is None and stem.isascii() and stem.isdigit():
         return int(stem)
     raise InputError(
-        f"{path}: image {image['id']} has no stamp: give it stamp_ns, the whole nanoseconds of its frame's header "
+        f"{path}: image {image.id} has no stamp: give it stamp_ns, the whole nanoseconds of its frame's header "
         "stamp, or that number as its file_name"
     )

@@ -27,7 +27,7 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.registration.homography import load_registration
 from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, open_paired
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder, replacing_folder, sha256_of
 from cgdet_core.images import encode_png

@@ -13,56 +13,41 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from cgdet_core.data.convert.pictures import FieldSet, Label, Picture, existing
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet
 from cgdet_core.errors import InputError
 
-SET = FieldSet(
-    ("person",),
-    {
-        "person": "person",
-        "person?": "ignore:person",
-        "person?a": "ignore:person",
-        "people": "ignore:person",
-        "cyclist": "ignore:person",
-    },
-)
 _TRAIN_SETS = range(6)
 _NIGHT_SETS = (3, 4, 5, 9, 10, 11)
 _FRAME = re.compile(r"set(\d\d)[/_]V(\d\d\d)[/_](?:lwir[/_])?I(\d{5})")
-_NESTED = ("set??/V???/lwir/I?????.txt", "set??/V???/I?????.txt")
-_FLAT = "set??_V???_I?????.txt"
+_TEXTS = ("set??/V???/lwir/I?????.txt", "set??/V???/I?????.txt", "set??_V???_I?????.txt")
 _REMEDY = "give the folder of KAIST, with set00 and so on, or images, and the text annotations in it"
 
 
-def pictures(
-    folder: Path, split: str, annotations: Path | None = None, names: Collection[str] | None = None
-) -> Iterator[Picture]:
+def kaist(part: Part) -> Iterator[LabelledImage]:
     """The pairs of a split that are annotated, by set, video and frame.
 
-    annotations: the folder of the text files, by default the one in `folder` whose name begins with
-    annotations. names: only these frames, as the set's lists name them (set06/V000/I00019).
+    part.annotations: the folder of the text files, by default the only one of that name in the set's. part.frames: only
+    these, as the set's lists name them (set06/V000/I00019).
     """
-    images = _images(folder)
-    texts = _texts(annotations if annotations is not None else _annotations(folder))
-    chosen = None if names is None else {_frame(name, "the list") for name in names}
-    if chosen is not None and (missing := sorted(chosen - texts.keys())):
-        raise InputError(f"{folder}: set{missing[0][0]}/V{missing[0][1]}/I{missing[0][2]} has no annotation: {_REMEDY}")
-    for key, text in sorted(texts.items()):
-        number, video, frame = key
-        in_train = int(number) in _TRAIN_SETS
-        if in_train != (split == "train") or (chosen is not None and key not in chosen):
-            continue
-        video_folder = images / f"set{number}" / f"V{video}"
-        yield Picture(
-            video_folder / "lwir" / f"I{frame}.jpg",
-            read_bbgt(text),
-            video_folder / "visible" / f"I{frame}.jpg",
-            "night" if int(number) in _NIGHT_SETS else "day",
-            f"set{number}/V{video}",
-        )
+    images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
+    texts = _texts(part.annotations or _annotations(part.folder))
+    chosen = texts.keys() if part.frames is None else {_frame(name, "the list") for name in part.frames}
+    if missing := sorted(chosen - texts.keys()):
+        number, video, frame = missing[0]
+        raise InputError(f"{part.folder}: set{number}/V{video}/I{frame} has no annotation: {_REMEDY}")
+    for number, video, frame in sorted(chosen):
+        if (int(number) in _TRAIN_SETS) == (part.split == "train"):
+            folder = images / f"set{number}" / f"V{video}"
+            yield LabelledImage(
+                folder / "lwir" / f"I{frame}.jpg",
+                read_bbgt(texts[number, video, frame]),
+                folder / "visible" / f"I{frame}.jpg",
+                "night" if int(number) in _NIGHT_SETS else "day",
+                f"set{number}/V{video}",
+            )
 
 
 def read_bbgt(path: Path) -> tuple[Label, ...]:
@@ -75,39 +60,30 @@ def read_bbgt(path: Path) -> tuple[Label, ...]:
         raise InputError(f"{path}: does not begin with '% bbGt version=3': give KAIST's annotations as text files")
     labels = []
     for number, line in enumerate(lines[1:], 2):
-        words = line.split()
-        if not words:
+        if not (words := line.split()):
             continue
         try:
             left, top, width, height = (float(word) for word in words[1:5])
             ignore = len(words) > 10 and float(words[10]) != 0
+            if not all(math.isfinite(value) for value in (left, top, width, height)):
+                raise ValueError
         except ValueError:
             raise InputError(f"{path}: line {number} is no label of name and box: mend the file") from None
-        if not all(math.isfinite(value) for value in (left, top, width, height)):
-            raise InputError(f"{path}: line {number} is no label of name and box: mend the file")
         labels.append(Label(words[0], (left, top, width, height), ignore))
     return tuple(labels)
 
 
-def _images(folder: Path) -> Path:
-    return folder / "images" if (folder / "images").is_dir() else folder
-
-
 def _annotations(folder: Path) -> Path:
-    existing(folder, ".", remedy=_REMEDY)
     found = sorted(entry for entry in folder.iterdir() if entry.is_dir() and "annotation" in entry.name.lower())
-    if not found:
-        raise InputError(f"{folder}: holds no folder of annotations: name it with --annotations, or {_REMEDY}")
-    if len(found) > 1:
-        names = ", ".join(entry.name for entry in found)
-        raise InputError(f"{folder}: holds several folders of annotations, {names}: name one with --annotations")
+    if len(found) != 1:
+        names = ", ".join(entry.name for entry in found) or "none"
+        raise InputError(f"{folder}: of its folders of annotations ({names}) name one with --annotations, or {_REMEDY}")
     return found[0]
 
 
 def _texts(folder: Path) -> dict[tuple[str, str, str], Path]:
     """(set, video, frame) -> text file; thermal ones where there are two a frame."""
-    existing(folder, ".", remedy=_REMEDY)
-    for pattern in (*_NESTED, _FLAT):
+    for pattern in _TEXTS:
         found = {_frame(path.relative_to(folder).as_posix(), str(folder)): path for path in folder.glob(pattern)}
         if found:
             return found
@@ -119,3 +95,13 @@ def _frame(name: str, where: str) -> tuple[str, str, str]:
     if match is None:
         raise InputError(f"{where}: '{name:.60}' names no frame such as set06/V000/I00019: correct it")
     return match[1], match[2], match[3]
+
+
+KAIST = PublishedSet(
+    "KAIST Multispectral Pedestrian, with text annotations",
+    ("train", "test"),
+    kaist,
+    ("person",),
+    {"person": "person", **dict.fromkeys(("person?", "person?a", "people", "cyclist"), "ignore:person")},
+    options=("frames", "annotations"),
+)

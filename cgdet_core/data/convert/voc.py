@@ -1,46 +1,93 @@
-"""Labels in Pascal VOC's XML, as LLVIP, M3FD and FLIR-aligned have them.
+"""Sets of aligned pairs with labels in Pascal VOC's XML: LLVIP and M3FD.
 
-Their corners are taken as they stand, width = xmax - xmin: the tools that wrote these sets count from 0.
+Corners are taken as they stand, width = xmax - xmin: the tools that wrote these sets count from 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cgdet_core.data.convert.pictures import Label
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, root_of
 from cgdet_core.errors import InputError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MAX_BYTES = 10_000_000
+_REMEDY_LLVIP = "give the folder of LLVIP, with infrared, visible and Annotations in it"
+_REMEDY_M3FD = "give the folder of M3FD_Detection, with Ir, Vis and Annotation in it"
+
+
+def llvip(part: Part) -> Iterator[LabelledImage]:
+    """LLVIP: 15,488 pairs of a street camera, persons labelled (Jia et al., ICCVW 2021).
+
+        infrared/{train,test}/010001.jpg  visible/{train,test}/010001.jpg  Annotations/010001.xml
+
+    The first two digits of a name are the place, the others count frames.
+    """
+    root = root_of(part.folder, (f"infrared/{part.split}", "Annotations"), _REMEDY_LLVIP)
+    for path in sorted((root / "infrared" / part.split).glob("*.jpg")):
+        labels = read_voc(root / "Annotations" / f"{path.stem}.xml")
+        rgb = root / "visible" / part.split / path.name
+        yield LabelledImage(path, labels, rgb, scene=f"place {path.stem[:2]}")
+
+
+def m3fd(part: Part) -> Iterator[LabelledImage]:
+    """M3FD: 4,200 pairs of a vehicle, six classes labelled (Liu et al., CVPR 2022).
+
+        Ir/00000.png  Vis/00000.png  Annotation/00000.xml
+
+    The set names no split; part.frames chooses one of somebody's list (00000 or 00000.png).
+    """
+    root = root_of(part.folder, ("Ir", "Annotation"), _REMEDY_M3FD)
+    paths = {path.stem: path for path in sorted((root / "Ir").glob("*.png"))}
+    for stem in paths if part.frames is None else sorted({Path(name).stem for name in part.frames}):
+        if stem not in paths:
+            raise InputError(f"{root / 'Ir' / (stem + '.png')}: is missing, the list names it: {_REMEDY_M3FD}")
+        labels = read_voc(root / "Annotation" / f"{stem}.xml")
+        yield LabelledImage(paths[stem], labels, root / "Vis" / f"{stem}.png")
 
 
 def read_voc(path: Path) -> tuple[Label, ...]:
     """The labels in an XML file; InputError where it is missing, no VOC annotation, or has a box that is none."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: is too large for the labels of one picture: copy the set again")
+            raise ValueError(f"more than {_MAX_BYTES} bytes")
         data = path.read_bytes()
         # entities could expand without bound, and no set has any
         if b"<!ENTITY" in data:
-            raise InputError(f"{path}: defines entities, which labels do not: copy the set again")
+            raise ValueError("it defines entities")
         root = ElementTree.fromstring(data)
+        if root.tag != "annotation":
+            raise ValueError(f"a <{root.tag:.40}>")
+        return tuple(_label(item) for item in root.iter("object"))
     except OSError as error:
         raise InputError(f"{path}: the labels cannot be read ({error.strerror}): copy the set again") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: is no XML ({error}): copy the set again") from None
-    if root.tag != "annotation":
-        raise InputError(f"{path}: is a <{root.tag:.40}>, not the <annotation> of a picture: copy the set again")
-    return tuple(_label(item, path) for item in root.iter("object"))
+        raise InputError(f"{path}: is no <annotation> of an image in XML ({error}): copy the set again") from None
 
 
-def _label(item: ElementTree.Element, path: Path) -> Label:
+def _label(item: ElementTree.Element) -> Label:
+    """ValueError for an object without a name and a box of four numbers."""
     name = (item.findtext("name") or "").strip()
-    try:
-        left, top, right, bottom = (float(item.findtext(f"bndbox/{corner}") or "") for corner in _CORNERS)
-    except ValueError:
-        raise InputError(f"{path}: an object '{name:.40}' has no bndbox of four numbers: mend the file") from None
+    left, top, right, bottom = (float(item.findtext(f"bndbox/{corner}") or "") for corner in _CORNERS)
     if not name or not all(math.isfinite(value) and abs(value) < 1e6 for value in (left, top, right, bottom)):
-        raise InputError(f"{path}: an object '{name:.40}' has no name, or a box that is none: mend the file")
+        raise ValueError(f"an object '{name:.40}' has no name, or a box that is none")
     return Label(name, (left, top, right - left, bottom - top))
+
+
+LLVIP = PublishedSet("LLVIP", ("train", "test"), llvip, ("person",), {"person": "person"})
+M3FD = PublishedSet(
+    "M3FD",
+    ("all",),
+    m3fd,
+    ("person", "car"),
+    {
+        "People": "person",
+        "Car": "car",
+        **dict.fromkeys(("Bus", "Truck"), "ignore:car"),
+        **dict.fromkeys(("Motorcycle", "Lamp")),
+    },
+    options=("frames",),
+)

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
 from cgdet_core.data.convert.bag import extracted_once
 from cgdet_core.data.feed.sampling import in_classes, restrict_to
-from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco, read_image
+from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
 from cgdet_core.errors import InputError
+from cgdet_core.images import read_image
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
 from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample
 
@@ -50,13 +51,13 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """One set, read. oddities: what is odd about it and yet no error, a line each."""
+    """One set, read. warnings: what is odd about it and yet no error, a line each."""
 
     name: str
     weight: float
     frames: tuple[CachedFrame, ...]
     polarity_free: bool
-    oddities: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -101,7 +102,7 @@ def load_sources(
     for opened in sets:
         config = opened.config
         frames = _cache(_pairs(opened.coco, config, recipe), len(opened.coco), config.path, recipe, progress, memory)
-        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.oddities))
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings))
     if recipe.synthetic.frames:
         frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, memory)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
@@ -147,11 +148,11 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
     if not split.training or not split.held_out:
         raise InputError(
             f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
-            f"{len(split.held_out)} to validate, for they are {split.words()}: choose another fold, name each image's "
-            "scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
+            f"{len(split.held_out)} to validate, for they are {split.describe()}: choose another fold, name each "
+            "image's scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
         )
-    oddities = coco.oddities + ((f"{coco.path}: {split.odd}",) if split.odd else ())
-    return _Opened(config, replace(coco, records=split.training, oddities=oddities), split.held_out)
+    warnings = coco.warnings + ((f"{coco.path}: {split.warning}",) if split.warning else ())
+    return _Opened(config, replace(coco, records=split.training, warnings=warnings), split.held_out)
 
 
 def _existing(folder: Path, path: str) -> Path:

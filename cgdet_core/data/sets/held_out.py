@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from cgdet_core.data.sets.blocks import BLOCK_FRAMES, block_of_name
 from cgdet_core.data.sets.coco import CocoRecord
 from cgdet_core.errors import InputError
 
 FOLDS = 5
+BLOCK_FRAMES = 50  # frame numbers of one block are of one scene, or nearly
+
+
+def block_of_name(file_name: str) -> int | None:
+    """The block of 50 frame numbers that a file lies in; None where its name holds no number.
+
+    The frame number is the last run of digits in the file's name, without folder and suffix.
+    """
+    digits = re.findall(r"\d+", Path(file_name).stem)
+    return int(digits[-1]) // BLOCK_FRAMES if digits else None
 
 
 @dataclass(frozen=True)
@@ -21,20 +32,20 @@ class Split:
     by_scene: bool
     blocks: int
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Of what the frames are, such as `of 3 scenes`."""
         number = f"{self.blocks} " + ("scene" if self.by_scene else "block") + "s" * (self.blocks != 1)
         return f"of {number}" if self.by_scene else f"of {number} of {BLOCK_FRAMES} frame numbers"
 
     @property
-    def odd(self) -> str | None:
+    def warning(self) -> str | None:
         """What makes the held-out frames a poor judge, if anything does."""
         frames = len(self.training) + len(self.held_out)
         if self.by_scene or 2 * self.blocks <= frames:
             return None
         return (
-            f"its {frames} frames are {self.words()}, so that frames held out may be neighbours of those trained on: "
-            "name each image's scene in the JSON"
+            f"its {frames} frames are {self.describe()}, so that frames held out may be neighbours of those trained "
+            "on: name each image's scene in the JSON"
         )
 
 

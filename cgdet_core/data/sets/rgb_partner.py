@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.sets.coco import decode_image, read_encoded
 from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
+from cgdet_core.images import decode_image, read_encoded
 from cgdet_core.types import BoolArray
 
 RgbArray = NDArray[np.uint8]

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig
-from cgdet_core.data.sets.blocks import BLOCK_FRAMES, block_of_name
+from cgdet_core.data.sets.held_out import BLOCK_FRAMES, block_of_name
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.runtime.predictor import Predictor

@@ -13,8 +13,8 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import CompareConfig, ModelConfig, PostprocessConfig
-from cgdet_core.data.sets.coco import read_image
 from cgdet_core.files import sha256_of
+from cgdet_core.images import read_image
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
 from cgdet_core.runtime.predictor import Predictor

@@ -21,10 +21,10 @@ from cgdet_core.config import (
     settings_from_mapping,
 )
 from cgdet_core.data.feed.sources import Source, load_sources
-from cgdet_core.data.sets.coco import read_image
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.data.synthetic.scenes import synthetic_training_sample
 from cgdet_core.errors import InputError
+from cgdet_core.images import read_image
 
 
 def write_set(folder: Path, numbers: list[int]) -> None:

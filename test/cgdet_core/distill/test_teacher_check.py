@@ -13,7 +13,7 @@ from colour_teacher import ColourTeacher
 from cgdet_core.cli import main
 from cgdet_core.config import Recipe, load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.figures import TeacherSees, teacher_sees
 from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model

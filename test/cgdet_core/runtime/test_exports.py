@@ -16,7 +16,7 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig, ThermalConfig
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.detector import Detector

@@ -16,7 +16,7 @@ from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt,
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.sets.coco import CocoSet, load_coco
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor

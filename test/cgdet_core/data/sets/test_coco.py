@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.sets.coco import load_coco, read_image
-from cgdet_core.data.sets.coco_write import CocoDraft, image_entry
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
+from cgdet_core.images import read_image
 from cgdet_core.types import GroundTruth
 
 CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 9, "name": "bicycle"}]
@@ -149,53 +150,41 @@ def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "named"),
     [
-        ({"annotations": [a_label(41, image=5)]}, "annotation 41 is of image 5"),
-        ({"annotations": [a_label(41, image=None)]}, "annotation 41 is of image None"),  # type: ignore[arg-type]
-        ({"annotations": [a_label(41, image=[1])]}, "annotation 41"),  # type: ignore[arg-type]
-        ({"annotations": [a_label(41, category=4)]}, "annotation 41 is of category 4"),
-        ({"annotations": [a_label(41, category={})]}, "annotation 41"),  # type: ignore[arg-type]
-        ({"annotations": [a_label(41, box=None)]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, 3))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, -3, 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, 3, -4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, "3", 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, None, 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, [3], 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(1, 2, float("nan"), 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(float("inf"), 2, 3, 4))]}, "annotation 41"),
-        ({"annotations": [a_label(41, box=(-1e39, 2, 1e39, 4))]}, "annotation 41"),
-        ({"annotations": None}, "'annotations'"),
-        ({"annotations": [5]}, "'annotations'"),
-        ({"images": {}}, "'images'"),
-        ({"categories": None}, "'categories'"),
+        *(({"annotations": [a_label(41, image=image)]}, "annotations[0]") for image in (5, None, [1])),
+        *(({"annotations": [a_label(41, category=category)]}, "annotations[0]") for category in (4, {})),
+        *(
+            ({"annotations": [a_label(41, box=box)]}, "annotations[0].bbox")
+            for box in (
+                *(None, (1, 2, 3), (1, 2, -3, 4), (1, 2, 3, -4), (1, 2, "3", 4), (1, 2, None, 4), (1, 2, [3], 4)),
+                *((1, 2, float("nan"), 4), (float("inf"), 2, 3, 4), (-1e39, 2, 1e39, 4)),
+            )
+        ),
+        ({"annotations": None}, "annotations"),
+        ({"annotations": [5]}, "annotations[0]"),
+        ({"images": {}}, "images"),
+        ({"categories": None}, "categories"),
         ({"images": [], "annotations": []}, "no image"),
-        ({"images": [{"file_name": "images/1.png", "height": 12, "width": 16}], "annotations": []}, "id None"),
-        ({"images": [an_image(1, id="one")], "annotations": []}, "id 'one'"),
+        ({"images": [{"file_name": "images/1.png", "height": 12, "width": 16}], "annotations": []}, "images[0].id"),
         ({"images": [an_image(1), an_image(2, id=1)]}, "id 1"),
         ({"categories": [*CATEGORIES, {"id": 3, "name": "car"}]}, "id 3"),
-        ({"images": [{"id": 1, "height": 12, "width": 16}]}, "image 1 lacks"),
-        ({"images": [an_image(1, height=None)]}, "image 1 lacks"),
-        ({"images": [an_image(1, width="wide")]}, "image 1 lacks"),
-        ({"images": [an_image(1, height=float("inf"))]}, "image 1 lacks"),
-        ({"images": [an_image(1, height=float("nan"))]}, "image 1 lacks"),
-        ({"images": [an_image(1, height=0)]}, "image 1 lacks"),
-        ({"images": [an_image(1, width=1e300)]}, "image 1 lacks"),
-        ({"images": [an_image(1, width=16.5)]}, "image 1 lacks"),
-        ({"images": [an_image(1, width=True)]}, "image 1 lacks"),
-        ({"images": [an_image(1, file_name=["a"])]}, "image 1: its file_name is ['a']"),
-        ({"images": [an_image(1, file_name="images")]}, "missing"),
-        ({"images": [an_image(1, file_name="a" * 5000)]}, "missing"),
-        ({"images": [an_image(1, file_name="a\0b")]}, "missing"),
-        ({"images": [an_image(1, rgb_file_name=5)]}, "image 1: its rgb_file_name is 5"),
-        ({"images": [an_image(1, scene={})]}, "image 1: its scene is {}"),
-        ({"images": [an_image(1, light=5)]}, "image 1: its light is 5"),
-        ({"images": [an_image(1, light="dusk")]}, "image 1 has the light 'dusk': give day or night"),
+        ({"images": [{"id": 1, "height": 12, "width": 16}]}, "images[0].file_name"),
+        *(
+            ({"images": [an_image(1, height=side)]}, "images[0].height")
+            for side in (None, 0, float("inf"), float("nan"))
+        ),
+        *(({"images": [an_image(1, width=side)]}, "images[0].width") for side in ("wide", "16", 1e300, 16.5, True)),
+        ({"images": [an_image(1, file_name=["a"])]}, "images[0].file_name"),
+        *(({"images": [an_image(1, file_name=name)]}, "missing") for name in ("images", "a" * 5000, "a\0b")),
+        ({"images": [an_image(1, rgb_file_name=5)]}, "images[0].rgb_file_name"),
+        ({"images": [an_image(1, scene={})]}, "images[0].scene"),
+        ({"images": [an_image(1, light="dusk")]}, "images[0].light"),
+        ({"images": [an_image(1, labelled="car")]}, "images[0].labelled"),
     ],
 )
-def test_an_odd_entry_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    assert words in refusal(write_set(tmp_path, **changes))
+def test_an_odd_entry_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    assert named in refusal(write_set(tmp_path, **changes))
 
 
 def test_a_size_written_with_a_decimal_point_is_that_size(tmp_path: Path) -> None:
@@ -214,13 +203,13 @@ def test_a_file_that_is_no_set_is_one_line(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_missing_set_is_one_line(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(tmp_path / "none.json")
-    assert "cannot be read" in refusal(tmp_path)
+    for path in (tmp_path / "none.json", tmp_path):
+        assert str(path) in refusal(path)
 
 
 def test_an_image_of_another_size_than_stated_is_refused_when_read(tmp_path: Path) -> None:
     coco = load_coco(write_set(tmp_path, images=[an_image(1, height=16, width=12)]))
-    with pytest.raises(InputError, match=r"1\.png: is 16x12 pixels, set\.json says 12x16"):
+    with pytest.raises(InputError, match=r"1\.png.*16x12.*12x16"):
         coco.sample(0)
 
 
@@ -239,7 +228,7 @@ def test_the_partner_is_read_in_rgb_order_where_asked(tmp_path: Path) -> None:
 def test_a_missing_partner_is_named(tmp_path: Path) -> None:
     coco = load_coco(write_set(tmp_path, images=[an_image(1, rgb_file_name="images/none.png")]))
     assert coco.sample(0).rgb is None
-    with pytest.raises(InputError, match=r"none\.png: RGB partner of images/1\.png, named by set\.json, is missing"):
+    with pytest.raises(InputError, match=r"none\.png"):
         coco.sample(0, with_rgb=True)
 
 
@@ -354,7 +343,7 @@ def test_an_image_may_name_where_its_rgb_is_valid_and_which_classes_are_labelled
     assert second.truth.labelled.tolist() == [False, False, True]
     images[1]["labelled"] = ["truck"]
     path.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
-    with pytest.raises(InputError, match=r"image 2: its labelled is \['truck'\]: give a list of the classes person"):
+    with pytest.raises(InputError, match=r"image 2: its labelled is \['truck'\]"):
         load_coco(path)
 
 
@@ -364,7 +353,7 @@ def test_every_category_that_is_no_class_is_told_at_once_in_words_to_copy(tmp_pa
     with pytest.raises(InputError) as refused:
         load_coco(path)
     said = str(refused.value)
-    assert "categories 'Person', 'delivery van', 'dog' are none of the classes person, bicycle, car" in said
+    assert "'Person', 'delivery van', 'dog'" in said
     assert "--class-map Person=person 'delivery van=ignore' dog=ignore (" in said
     mapping = {"Person": "person", "delivery van": "ignore", "dog": "ignore"}
     assert load_coco(path, class_map=mapping).records[0].truth.class_ids.tolist() == [0]
@@ -380,8 +369,9 @@ def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
     coco = load_coco(write_set(tmp_path, annotations=labels))
     assert [record.truth.boxes_xyxy_px.tolist() for record in coco.records] == [[[0, 0, 6, 6]], []]
     assert [len(record.truth.ignore) for record in coco.records] == [1, 0]
-    (line,) = coco.oddities
-    assert line == f"{coco.path}: 3 boxes without an area within the frame left out (the first in images/1.png)"
+    (line,) = coco.warnings
+    assert line.startswith(f"{coco.path}: 3 boxes without an area")
+    assert "images/1.png" in line
 
 
 def test_labels_and_files_that_stand_there_twice_are_told_and_kept(tmp_path: Path) -> None:
@@ -396,7 +386,9 @@ def test_labels_and_files_that_stand_there_twice_are_told_and_kept(tmp_path: Pat
     images = [an_image(1), an_image(2), an_image(3) | {"file_name": "images/2.png"}]
     coco = load_coco(write_set(tmp_path, images=images, annotations=labels))
     assert [len(record.truth.boxes_xyxy_px) for record in coco.records] == [4, 2, 0]
-    boxes, files = coco.oddities
-    assert "1 box of the same class in the same place as another one (the first in images/1.png)" in boxes
-    assert "1 file listed more than once (the first is images/2.png)" in files
-    assert load_coco(write_set(tmp_path)).oddities == ()
+    boxes, files = coco.warnings
+    assert "1 boxes of the same class" in boxes
+    assert "images/1.png" in boxes
+    assert "1 files are listed more than once" in files
+    assert "images/2.png" in files
+    assert load_coco(write_set(tmp_path)).warnings == ()

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
-import cv2
-import numpy as np
+import field_trees
 import pytest
 from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import load_recipe
-from cgdet_core.data.convert.image_size import image_height_width_px
 from cgdet_core.data.feed.sources import load_sources
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
-import field_trees
 
 
 def convert(capsys, name, folder, out, *words):
@@ -130,7 +121,7 @@ def test_kaist_with_several_folders_of_annotations_asks_for_one(tmp_path, capsys
     root = field_trees.kaist(tmp_path / "kaist")
     (root / "sanitized_annotations").mkdir()
     said = refused(capsys, "kaist", root, tmp_path / "f.json")
-    assert "several folders of annotations, annotations_paired, sanitized_annotations" in said
+    assert "annotations_paired, sanitized_annotations" in said
     words = ("--annotations", root / "annotations_paired")
     assert len(convert(capsys, "kaist", root, tmp_path / "f.json", *words)[0]) == 2
 
@@ -150,142 +141,101 @@ def test_m3fd(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["flir-v1", "flir-v2", "llvip", "kaist", "m3fd"])
 def test_a_wrong_folder_is_named_with_what_to_give(tmp_path, capsys, name):
     (tmp_path / "other" / "stuff").mkdir(parents=True)
-    assert "give the folder of" in refused(capsys, name, tmp_path / "other", tmp_path / "f.json")
-    assert "is no folder" in refused(capsys, name, tmp_path / "nothing", tmp_path / "f.json")
+    for folder in ("other", "nothing"):
+        assert str(tmp_path / folder) in refused(capsys, name, tmp_path / folder, tmp_path / "f.json")
 
 
+BOX = "<bndbox><xmin>{0}</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax></bndbox></object></annotation>"
 BROKEN_XML = [
-    ("", "is no XML"),
-    ("<annotation><object>", "is no XML"),
-    ("<kml></kml>", "is a <kml>, not the <annotation>"),
-    ("<annotation><object><name>person</name></object></annotation>", "has no bndbox of four numbers"),
-    (
-        "<annotation><object><name>person</name><bndbox><xmin>a</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
-        "</bndbox></object></annotation>",
-        "has no bndbox of four numbers",
-    ),
-    (
-        "<annotation><object><name>person</name><bndbox><xmin>nan</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
-        "</bndbox></object></annotation>",
-        "a box that is none",
-    ),
-    (
-        "<annotation><object><name>horse</name><bndbox><xmin>0</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax>"
-        "</bndbox></object></annotation>",
-        "has a label 'horse'",
-    ),
-    ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "defines entities"),
+    "",
+    "<annotation><object>",
+    "<kml></kml>",
+    "<annotation><object><name>person</name></object></annotation>",
+    "<annotation><object><name>person</name>" + BOX.format("a"),
+    "<annotation><object><name>person</name>" + BOX.format("nan"),
+    "<annotation><object><name>horse</name>" + BOX.format("0"),
+    '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>',
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), BROKEN_XML)
-def test_an_odd_xml_is_named(tmp_path, capsys, text, words):
+@pytest.mark.parametrize("text", BROKEN_XML)
+def test_an_odd_xml_is_named(tmp_path, capsys, text):
     root = field_trees.llvip(tmp_path / "LLVIP")
     (root / "Annotations" / "020007.xml").write_text(text)
-    said = refused(capsys, "llvip", root, tmp_path / "f.json")
-    assert words in said
-    assert "020007" in said
+    assert "020007" in refused(capsys, "llvip", root, tmp_path / "f.json")
 
 
-@pytest.mark.parametrize(
-    ("lost", "words"),
-    [
-        ("Annotations/020007.xml", "the labels cannot be read"),
-        ("visible/train/020007.jpg", "is missing: copy the set again, or give --no-rgb"),
-    ],
-)
-def test_a_missing_file_is_named(tmp_path, capsys, lost, words):
+@pytest.mark.parametrize("lost", ["Annotations/020007.xml", "visible/train/020007.jpg"])
+def test_a_missing_file_is_named(tmp_path, capsys, lost):
     root = field_trees.llvip(tmp_path / "LLVIP")
     (root / lost).unlink()
-    said = refused(capsys, "llvip", root, tmp_path / "f.json")
-    assert lost in said
-    assert words in said
+    assert lost in refused(capsys, "llvip", root, tmp_path / "f.json")
 
 
-def test_a_missing_thermal_picture_is_named(tmp_path, capsys):
+@pytest.mark.parametrize("data", [None, b"", b"words", b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n\x1a\n"])
+def test_a_thermal_image_that_is_missing_or_none_is_named(tmp_path, capsys, data):
     root = field_trees.flir_v1_voc(tmp_path / "set")
-    (root / "align" / "JPEGImages" / "FLIR_00003_PreviewData.jpeg").unlink()
-    said = refused(capsys, "flir-v1", root, tmp_path / "f.json")
-    assert "FLIR_00003_PreviewData.jpeg: is missing" in said
+    path = root / "align" / "JPEGImages" / "FLIR_00003_PreviewData.jpeg"
+    path.unlink() if data is None else path.write_bytes(data)
+    assert str(path) in refused(capsys, "flir-v1", root, tmp_path / "f.json")
 
 
 def test_rgb_of_another_size_is_not_taken_for_aligned(tmp_path, capsys):
     root = field_trees.llvip(tmp_path / "LLVIP")
     field_trees.picture(root / "visible" / "train" / "020007.jpg", colour=True, size=(96, 128))
     said = refused(capsys, "llvip", root, tmp_path / "f.json")
-    assert "is 128x96 pixels, 020007.jpg is 64x48: the two are not aligned" in said
+    assert "128x96" in said
+    assert "64x48" in said
     assert len(convert(capsys, "llvip", root, tmp_path / "f.json", "--no-rgb")[0]) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        ("", "does not begin with"),
-        ("person 1 2 3 4\n", "does not begin with"),
-        ("% bbGt version=3\nperson 1 2 3\n", "line 2 is no label"),
-        ("% bbGt version=3\nperson 1 2 3 x 0\n", "line 2 is no label"),
-        ("% bbGt version=3\nhorse 1 2 3 4 0\n", "has a label 'horse'"),
+        ("", "I00019.txt"),
+        ("person 1 2 3 4\n", "bbGt"),
+        ("% bbGt version=3\nperson 1 2 3\n", "line 2"),
+        ("% bbGt version=3\nperson 1 2 3 x 0\n", "line 2"),
+        ("% bbGt version=3\nhorse 1 2 3 4 0\n", "'horse'"),
     ],
 )
-def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, words):
+def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, named):
     root = field_trees.kaist(tmp_path / "kaist")
     (root / "annotations_paired" / "set04" / "V002" / "I00019.txt").write_text(text)
-    assert words in refused(capsys, "kaist", root, tmp_path / "f.json")
+    assert named in refused(capsys, "kaist", root, tmp_path / "f.json")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        (lambda document: document.pop("images"), "has no list 'images'"),
-        (lambda document: document["annotations"][0].pop("bbox"), "has no box"),
-        (lambda document: document["annotations"][0].update(image_id=99), "that is not listed"),
-        (lambda document: document["images"][0].pop("file_name"), "has no id or file_name"),
-        (lambda document: document["images"][0].update(file_name="data/gone.jpg"), "gone.jpg: is missing"),
+        (lambda document: document.pop("images"), "images"),
+        (lambda document: document["annotations"][0].pop("bbox"), "annotations[0].bbox"),
+        (lambda document: document["annotations"][0].update(image_id=99), "annotations[0]"),
+        (lambda document: document["images"][0].update(file_name=5), "images[0].file_name"),
+        (lambda document: document["images"][0].update(file_name="data/gone.jpg"), "gone.jpg"),
     ],
 )
-def test_an_odd_coco_json_is_named(tmp_path, capsys, change, words):
+def test_an_odd_coco_json_is_named(tmp_path, capsys, change, named):
     root = field_trees.flir_v2(tmp_path / "FLIR_ADAS_v2")
     path = root / "images_thermal_train" / "coco.json"
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    assert words in refused(capsys, "flir-v2", root, tmp_path / "f.json")
+    assert named in refused(capsys, "flir-v2", root, tmp_path / "f.json")
 
 
 def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, capsys):
     (tmp_path / "list.txt").write_text("00007\n")
     words = ("--list", tmp_path / "list.txt")
-    assert "00007.png: is missing" in refused(
-        capsys, "m3fd", field_trees.m3fd(tmp_path / "m"), tmp_path / "f.json", *words
-    )
-    kaist = field_trees.kaist(tmp_path / "k")
-    assert "names no frame" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    m3fd, kaist = field_trees.m3fd(tmp_path / "m"), field_trees.kaist(tmp_path / "k")
+    assert "00007.png" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", *words)
+    assert "00007" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
     (tmp_path / "list.txt").write_text("set00/V000/I00002\n")
-    assert "set00/V000/I00002 has no annotation" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
-    assert "give 1 or more" in refused(capsys, "m3fd", tmp_path / "m", tmp_path / "f.json", "--every", "0")
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tiff"])
-@pytest.mark.parametrize("size", [(1, 1), (37, 501)])
-def test_the_size_of_a_picture_is_found_without_decoding_it(tmp_path, suffix, size):
-    path = field_trees.picture(tmp_path / f"a{suffix}", size=size)
-    assert image_height_width_px(path) == size
-    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == size
-
-
-def test_the_size_of_a_jpeg_with_a_thumbnail_in_it_is_its_own(tmp_path):
-    small = cv2.imencode(".jpg", np.zeros((5, 7), np.uint8))[1].tobytes()
-    whole = cv2.imencode(".jpg", np.zeros((33, 44), np.uint8))[1].tobytes()
-    exif = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
-    (tmp_path / "a.jpg").write_bytes(whole[:2] + exif + whole[2:])
-    assert image_height_width_px(tmp_path / "a.jpg") == (33, 44)
-
-
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n\x1a\n", b"words"])
-def test_what_is_no_picture_is_refused(tmp_path, data):
-    (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.jpg"):
-        image_height_width_px(tmp_path / "a.jpg")
+    assert "set00/V000/I00002" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+    assert "--every" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--every", "0")
+    assert "--list" in refused(capsys, "llvip", m3fd, tmp_path / "f.json", *words)
+    assert "--split" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--split", "train")
+    assert "flir-v1" in refused(capsys, "flir-v3", m3fd, tmp_path / "f.json")
 
 
 MAKE = {
@@ -316,16 +266,3 @@ def test_the_recipe_of_each_set_reads_what_the_command_writes(tmp_path, capsys, 
     labelled = {"flir-v1": None, "flir-v2": None, "m3fd": [True, False, True]}.get(name, [True, False, False])
     for frame in source.frames:
         assert (None if frame.truth.labelled is None else frame.truth.labelled.tolist()) == labelled
-
-
-def test_the_recipe_of_a_set_trains_a_few_crops(tmp_path, capsys, repository):
-    sets, recipe = converted(capsys, "flir-v1", tmp_path)
-    small = [
-        *("model.widths=[8,8,8,8,8]", "model.depths=[1,0,0,0]", "model.neck_depth=0", "model.head_width=8"),
-        *("model.bins=4", "model.input_height_width_px=[64,64]", "augment.crop_px=32", "synthetic.frames=1"),
-        *("train.images=8", "train.batch_size=4", "train.workers=0", "train.device=cpu", "train.precision=fp32"),
-        "train.threads=1",
-    ]
-    words = ["train", str(repository / "config" / "recipes" / recipe), "--data", str(sets), "--out"]
-    assert main([*words, str(tmp_path / "run"), *small]) == 0
-    assert (tmp_path / "run" / "model.safetensors").is_file()

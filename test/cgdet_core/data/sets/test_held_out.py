@@ -32,7 +32,7 @@ def test_folds_hold_out_whole_blocks_disjoint_and_together_all_of_them() -> None
         # 24 blocks, all present: every fifth
         assert blocks[1] == set(range(fold, 24, 5))
         held_names += names(split.held_out)
-        assert (split.by_scene, split.blocks, split.odd) == (False, 24, None)
+        assert (split.by_scene, split.blocks, split.warning) == (False, 24, None)
     assert sorted(held_names) == sorted(names(records))
 
 
@@ -53,7 +53,7 @@ def test_scenes_are_the_blocks_where_every_frame_names_one() -> None:
     # in the order of their names: b and g are the second of each five
     assert {record.scene for record in split.held_out} == {"drive b", "drive g"}
     assert len(split.held_out) == 6
-    assert (split.by_scene, split.words(), split.odd) == (True, "of 7 scenes", None)
+    assert (split.by_scene, split.describe(), split.warning) == (True, "of 7 scenes", None)
     # one frame without a scene, and numbers count for all
     assert not split_held_out([*records, a_record("x400.png")], 0).by_scene
 
@@ -62,6 +62,6 @@ def test_frames_that_are_blocks_of_their_own_are_told() -> None:
     """Names that hold a time in nanoseconds: neighbours fall into different blocks."""
     split = split_held_out([a_record(f"{1_700_000_000_000_000_000 + 33_000_000 * k}.png") for k in range(10)], 0)
     assert len(split.held_out) == 2
-    assert split.odd is not None
-    assert "its 10 frames are of 10 blocks of 50 frame numbers" in split.odd
-    assert "scene" in split.odd
+    assert split.warning is not None
+    assert "its 10 frames are of 10 blocks of 50 frame numbers" in split.warning
+    assert "scene" in split.warning

@@ -1,4 +1,4 @@
-"""compressed_image.py: what JPEG and PNG decode to, and what is refused before a decoder sees it."""
+"""images.py: what JPEG and PNG decode to, and what is refused before a decoder sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.errors import InputError
-from cgdet_core.images import MAX_PIXELS, announced_height_width_px, decode_compressed
+from cgdet_core.images import MAX_PIXELS, decode_compressed
 
 
 def counts() -> np.ndarray:
@@ -58,14 +58,6 @@ def test_a_jpeg_is_grey_or_rgb_of_the_same_size() -> None:
     assert decoded[:, :, 1:].max() < 10
 
 
-def test_the_size_is_read_from_the_header_alone() -> None:
-    for suffix in (".png", ".jpg"):
-        data = np.frombuffer(encoded(counts().astype(np.uint8), suffix), np.uint8)
-        assert announced_height_width_px(data) == (48, 64)
-    progressive = cv2.imencode(".jpg", counts().astype(np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1]
-    assert announced_height_width_px(progressive) == (48, 64)
-
-
 def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded"))
     jpeg = bytearray(encoded(counts().astype(np.uint8), ".jpg"))
@@ -73,19 +65,19 @@ def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest
     jpeg[frame_header + 5 : frame_header + 9] = b"\xff\xff\xff\xff"
     side = int(MAX_PIXELS**0.5) + 1
     for data in (png_of(65535, 65535, b"\0" * 100), png_of(side, side, b"\0"), png_of(0, 7, b""), bytes(jpeg)):
-        with pytest.raises(InputError, match="pixels is none that cgdet reads"):
+        with pytest.raises(InputError, match=r"\d+x\d+ pixels"):
             decode_compressed(data, "png")
 
 
 @pytest.mark.parametrize("suffix", [".tiff", ".webp", ".bmp"])
 def test_other_formats_are_refused_though_a_decoder_would_take_them(suffix: str) -> None:
-    with pytest.raises(InputError, match="cannot be decoded: use JPEG or PNG"):
+    with pytest.raises(InputError, match="cannot be decoded"):
         decode_compressed(encoded(counts().astype(np.uint8), suffix), suffix)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"hello" * 100, bytes(1000)])
 def test_what_is_no_picture_is_refused_with_the_format_that_it_claims(data: bytes) -> None:
-    with pytest.raises(InputError, match="format '16UC1; png' cannot be decoded"):
+    with pytest.raises(InputError, match="16UC1; png"):
         decode_compressed(data, "16UC1; png")
 
 

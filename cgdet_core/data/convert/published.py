@@ -1,0 +1,175 @@
+"""What a published set gives, pictures with their labels, and the COCO JSON that is written of them."""
+
+from __future__ import annotations
+
+import os.path
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import imagesize
+from tqdm import tqdm
+
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.errors import InputError
+
+IGNORE_PREFIX = "ignore:"  # as in labels of bags
+
+
+@dataclass(frozen=True)
+class Label:
+    """One box of a set: its name there, left, top, width and height in pixels; ignore: the set says so itself."""
+
+    name: str
+    box_xywh_px: tuple[float, float, float, float]
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One thermal image; rgb: its partner, where the set claims that the two are aligned pixel by pixel."""
+
+    path: Path
+    labels: tuple[Label, ...]
+    rgb: Path | None = None
+    light: str | None = None
+    scene: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is asked of a set. frames: only those of a list, by the set's names; annotations: their folder, where the
+    set has several."""
+
+    folder: Path
+    split: str
+    frames: Collection[str] | None = None
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A set of the field.
+
+    title: for people; splits: the first is the default; images: what reads a part of it, InputError where the folder is
+    none of the set; classes: those that the set labels, the only ones that are learnt from it.
+    names: a name of the set -> a class, "ignore:<class>" for what looks so much like the class that finding it is
+    neither right nor wrong, or None for what is dropped. drops_others: so are all names that are not among them.
+    options: what else of a Part it knows, beside folder and split.
+    """
+
+    title: str
+    splits: tuple[str, ...]
+    images: Callable[[Part], Iterable[LabelledImage]]
+    classes: tuple[str, ...]
+    names: Mapping[str, str | None]
+    drops_others: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass
+class Summary:
+    """What came of a set: class or name -> boxes; pairs: images with an RGB partner."""
+
+    images: int = 0
+    pairs: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+
+    def to_text(self) -> str:
+        parts = [f"{self.images} images, {self.pairs} with RGB"]
+        for name, counts in (("objects", self.objects), ("regions to ignore", self.ignored), ("dropped", self.dropped)):
+            if counts or name == "objects":
+                parts.append(f"{name}: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
+        if self.empty:
+            parts.append(f"boxes without area, dropped: {self.empty}")
+        return "; ".join(parts)
+
+
+def write_coco_set(
+    out: Path, of: PublishedSet, part: Part, every: int = 1, with_rgb: bool = True, progress: bool = True
+) -> Summary:
+    """Write the COCO JSON `out`, whole or not at all; file names are relative to its folder.
+
+    every: only each so many-th image. with_rgb: name the RGB partners, which must be there and of the
+    same size. InputError for a missing or odd image, a name that the set does not have, and no image.
+    """
+    summary, draft = Summary(), CocoDraft(of.classes)
+    chosen = islice(of.images(part), 0, None, every)
+    for image in tqdm(chosen, "converting", unit="image", disable=None if progress else True):
+        size = _height_width_px(image.path, "copy the set again")
+        entry = image_entry(_relative(image.path, out), size)
+        if with_rgb and image.rgb is not None:
+            rgb_size = _height_width_px(image.rgb, "copy the set again, or give --no-rgb")
+            if rgb_size != size:
+                raise InputError(
+                    f"{image.rgb}: is {rgb_size[1]}x{rgb_size[0]} pixels, {image.path.name} is {size[1]}x{size[0]}: "
+                    "the two are not aligned: give the aligned set, or --no-rgb"
+                )
+            entry["rgb_file_name"] = _relative(image.rgb, out)
+            summary.pairs += 1
+        entry |= {key: value for key in ("light", "scene") if (value := getattr(image, key)) is not None}
+        draft.add_image(entry)
+        for label in image.labels:
+            _add_label(draft, label, of, image.path, summary)
+    summary.images = len(draft.images)
+    if not summary.images:
+        raise InputError(f"{part.folder}: no image of the split '{part.split}' is left to write: check the folder")
+    draft.write(out)
+    return summary
+
+
+def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, summary: Summary) -> None:
+    if label.name not in of.names and not of.drops_others:
+        names = ", ".join(sorted(of.names))
+        raise InputError(
+            f"{where}: has a label '{label.name:.40}', which is none of the set's {names}: is it this set?"
+        )
+    target = of.names.get(label.name)
+    if target is None:
+        summary.dropped[label.name] += 1
+    elif min(label.box_xywh_px[2:]) <= 0:
+        summary.empty += 1
+    else:
+        ignored = label.ignore or target.startswith(IGNORE_PREFIX)
+        name = target.removeprefix(IGNORE_PREFIX)
+        (summary.ignored if ignored else summary.objects)[name] += 1
+        draft.add_box(of.classes.index(name), label.box_xywh_px, ignored)
+
+
+def _height_width_px(path: Path, remedy: str) -> tuple[int, int]:
+    """As the image is read (Exif turns it); of its first bytes: sets have thousands, decoding them takes minutes."""
+    if not path.is_file():
+        raise InputError(f"{path}: is missing: {remedy}")
+    width, height = imagesize.get(path)
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: is not an image that can be decoded: {remedy}")
+    return height, width
+
+
+def _relative(path: Path, out: Path) -> str:
+    return Path(os.path.relpath(path.absolute(), out.absolute().parent)).as_posix()
+
+
+def root_of(folder: Path, marks: Sequence[str], remedy: str) -> Path:
+    """`folder`, or the one folder in it, that holds all of `marks`: archives often wrap a set in a folder."""
+    candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())] if folder.is_dir() else []
+    for candidate in candidates:
+        if all((candidate / mark).exists() for mark in marks):
+            return candidate
+    raise InputError(f"{folder}: holds no {' and '.join(marks)}: {remedy}")
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file that are not empty; InputError where there are none."""
+    try:
+        found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a list ({error}): give a text file with a name a line") from None
+    if not found:
+        raise InputError(f"{path}: names nothing: give a text file with a name a line")
+    return found

@@ -1,0 +1,168 @@
+"""COCO detection sets as files: a document read and checked by its fields, and one written.
+
+`file_name` is relative to the JSON's folder. An image may name its registered RGB partner
+(`rgb_file_name`) and where that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does
+not), its `light` (day, night), its `scene`, and the classes that are `labelled` in it, where not all are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cgdet_core.boxes import xyxy_to_xywh
+from cgdet_core.errors import InputError
+from cgdet_core.files import write_text
+from cgdet_core.types import CLASS_NAMES, GroundTruth
+
+# whole pixels, also written as 640.0
+Side = Annotated[float, Field(ge=1, le=1_000_000, multiple_of=1)]
+_Place = Annotated[float, Field(gt=-1e9, lt=1e9)]
+_Length = Annotated[float, Field(ge=0, lt=1e9)]
+
+
+class Entry(BaseModel):
+    """An entry of a JSON document: its types as they stand, other keys left alone."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class CocoImage(Entry):
+    """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/labels.py)."""
+
+    id: int | str
+    file_name: str
+    height: Side
+    width: Side
+    light: Literal["day", "night"] | None = None
+    scene: str | None = None
+    rgb_file_name: str | None = None
+    rgb_valid_file_name: str | None = None
+    labelled: tuple[str, ...] | None = None
+    stamp_ns: Any = None
+
+    @property
+    def height_width_px(self) -> tuple[int, int]:
+        return int(self.height), int(self.width)
+
+
+class CocoAnnotation(Entry):
+    """One of `annotations`. bbox: left, top, width, height in pixels."""
+
+    id: Any = None
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[_Place, _Place, _Length, _Length]
+    iscrowd: bool = Field(False, strict=False)
+
+
+class CocoCategory(Entry):
+    id: int | str
+    name: str
+
+
+class CocoDocument(Entry):
+    images: tuple[CocoImage, ...]
+    annotations: tuple[CocoAnnotation, ...]
+    categories: tuple[CocoCategory, ...]
+
+
+Document = TypeVar("Document", bound=CocoDocument)
+
+
+def read_coco(path: Path) -> CocoDocument:
+    """The document in `path`; InputError names the file, and the entry that is none, repeats an id, or is of an image
+    or category that is not listed."""
+    return read_document(path, CocoDocument)
+
+
+def read_document(path: Path, kind: type[Document]) -> Document:
+    """As `read_coco`, of a kind with a publisher's own keys."""
+    document = _validated(path, kind)
+    image_ids, category_ids = (_ids(path, entries) for entries in (document.images, document.categories))
+    for number, annotation in enumerate(document.annotations):
+        if annotation.image_id not in image_ids or annotation.category_id not in category_ids:
+            raise InputError(
+                f"{path}: annotations[{number}] is of image {annotation.image_id!r} and category "
+                f"{annotation.category_id!r}, which are not both listed: correct it or take it out"
+            )
+    return document
+
+
+def _validated(path: Path, kind: type[Document]) -> Document:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
+        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {first['msg']}{found}: give a COCO JSON file") from None
+
+
+def _ids(path: Path, entries: Sequence[CocoImage | CocoCategory]) -> set[int | str]:
+    seen: set[int | str] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise InputError(f"{path}: the id {entry.id!r} stands there twice: give each entry an id of its own")
+        seen.add(entry.id)
+    return seen
+
+
+def image_entry(file_name: str, height_width_px: tuple[int, int], **more: Any) -> dict[str, Any]:
+    """What a set states of an image, without its number."""
+    height, width = height_width_px
+    return {"file_name": file_name, "height": height, "width": width, **more}
+
+
+@dataclass
+class CocoDraft:
+    """A set in the making: `add_image`, then the boxes of that image, then the next one.
+
+    Images and boxes are numbered from 1 as they come, classes from 1 by their place.
+    """
+
+    class_names: Sequence[str] = CLASS_NAMES
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_image(self, entry: Mapping[str, Any]) -> None:
+        """See image_entry."""
+        self.images.append({"id": len(self.images) + 1, **entry})
+
+    def add_box(self, class_id: int, box_xywh_px: Sequence[float], ignore: bool = False, **more: Any) -> None:
+        """A box of the last image; ignore: a region to ignore; more: what else the annotation states."""
+        self.annotations.append(
+            {
+                "id": len(self.annotations) + 1,
+                "image_id": self.images[-1]["id"],
+                "category_id": class_id + 1,
+                "bbox": list(box_xywh_px),
+                "area": round(box_xywh_px[2] * box_xywh_px[3], 6),
+                "iscrowd": int(ignore),
+                **more,
+            }
+        )
+
+    def add_truth(self, truth: GroundTruth) -> None:
+        """The labels of the last image, in thousandths of a pixel."""
+        boxes = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64).round(3)
+        for box, class_id, ignore in zip(boxes.tolist(), truth.class_ids, truth.ignore, strict=True):
+            self.add_box(int(class_id), box, bool(ignore))
+
+    def to_json(self, **more: Any) -> str:
+        """The document; more: further keys of it, such as `info`."""
+        categories = [{"id": number, "name": name} for number, name in enumerate(self.class_names, 1)]
+        document = {**more, "images": self.images, "annotations": self.annotations, "categories": categories}
+        return json.dumps(document)
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write the document, whole or not at all; InputError where the disk refuses."""
+        write_text(path, self.to_json(**more))
