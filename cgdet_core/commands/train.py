@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,90 +48,57 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.feed.sources import load_sources
     from cgdet_core.distill.terms import teacher_of
     from cgdet_core.training.checkpoint import RunStopped
-    from cgdet_core.training.distributed import process_device, process_group
+    from cgdet_core.training.distributed import process_group
     from cgdet_core.training.trainer import check_start, train
     from cgdet_core.world import rank
 
     recipe = load_recipe(arguments.recipe, arguments.settings)
+    out, resume, init = arguments.out, arguments.resume, arguments.init
     with process_group(recipe.train.device):
         leads = rank() == 0
-        check_start(recipe, arguments.out, arguments.resume, arguments.init)
+        check_start(recipe, out, resume, init)
         if leads:
             check_json_place(arguments.json)
-            if not arguments.resume:
-                _say_of_start(arguments.init, recipe)
-            if process_device(recipe.train.device).type == "cpu":
-                _say_of_precision(recipe.train.precision)
+            for line in _remarks(recipe, resume, init):
+                print(line, file=sys.stderr)
         teacher = teacher_of(recipe, arguments.data)
-        sources, held_out = load_sources(recipe, arguments.data, leads, arguments.out)
+        sources, held_out = load_sources(recipe, arguments.data, leads, out)
         try:
-            out, resume, init = arguments.out, arguments.resume, arguments.init
             model = train(recipe, sources, out, resume, init, leads, held_out, teacher)
         except RunStopped as stopped:
             if leads:
                 print(f"cgdet: {stopped}", file=sys.stderr)
             return stopped.exit_code
-    if not leads:
-        return 0
-    figures = None if held_out is None else _validate(model, recipe, held_out, arguments.out)
-    if arguments.json != "-":
-        print(f"model: {model}")
-        if figures is None:
-            print(
-                f"no frames were held out: its thresholds are {recipe.postprocess.score_threshold} for every class, "
-                "until cgdet thresholds chooses them on frames that it never saw"
-            )
-        else:
-            print(_held_out_summary(figures, arguments.out))
-            print(
-                f"beside another: cgdet compare OTHER.safetensors {model} --run {arguments.out} --data {arguments.data}"
-            )
-    if arguments.json is not None:
-        print_or_write_json(_facts(model, arguments.out, figures), arguments.json)
+    if leads:
+        figures = None if held_out is None else _set_thresholds(model, recipe, held_out, out)
+        if arguments.json is not None:
+            print_or_write_json(_facts(model, out, figures), arguments.json)
+        if arguments.json != "-":
+            print(_summary(arguments, model, recipe, figures))
     return 0
 
 
-def _say_of_start(init: Path | None, recipe: Recipe) -> None:
-    from cgdet_core.runtime.model_file import read_info
-
-    if init is None:
-        print("begins with random weights: --init MODEL begins with a model's", file=sys.stderr)
-        return
-    there, here = read_info(init).model, recipe.model
-    if there.activation != here.activation:
-        print(
-            f"{init} learned with {there.activation}, this run has {here.activation}: "
-            f"model.activation={there.activation} keeps it",
-            file=sys.stderr,
-        )
-    if new := [name for name in here.class_names if name not in there.class_names]:
-        known = ", ".join(there.class_names)
-        print(f"{init} knows the classes {known}: {' and '.join(new)} this run learns anew", file=sys.stderr)
-
-
-def _say_of_precision(precision: str) -> None:
+def _remarks(recipe: Recipe, resume: bool, init: Path | None) -> Iterator[str]:
+    """What somebody should know before the run begins."""
     from cgdet_core.runtime.backends.devices import cpu_precision
+    from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.training.distributed import process_device
 
-    if precision == "bf16" and cpu_precision() != "bf16":
-        print(
-            "cgdet: warning: this CPU has no bf16 arithmetic and emulates it: train.precision=fp32 is faster by far",
-            file=sys.stderr,
-        )
-
-
-def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:
-    """For machines: summary.json of the run (absent where it could not be written), and how it ended."""
-    from cgdet_core.files import sha256_of
-    from cgdet_core.training.watch import read_log
-
-    summary = out / "summary.json"
-    speed = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
-    last = [line for line in read_log(out / "log.jsonl") if "loss" in line][-1:]
-    facts = {"model": str(model), "model_sha256": sha256_of(model), "last": last[0] if last else None}
-    return facts | speed | {"held_out": held_out}
+    if init is not None:
+        there, here = read_info(init).model, recipe.model
+        if there.activation != here.activation:
+            keeps = f"model.activation={there.activation} keeps it"
+            yield f"{init} learned with {there.activation}, this run has {here.activation}: {keeps}"
+        if new := [name for name in here.class_names if name not in there.class_names]:
+            yield f"{init} knows the classes {', '.join(there.class_names)}: {', '.join(new)} this run learns anew"
+    elif not resume:
+        yield "begins with random weights: --init MODEL begins with a model's"
+    on_cpu = process_device(recipe.train.device).type == "cpu"
+    if on_cpu and recipe.train.precision == "bf16" and cpu_precision() != "bf16":
+        yield "cgdet: warning: this CPU has no bf16 arithmetic and emulates it: train.precision=fp32 is faster by far"
 
 
-def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
+def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
@@ -153,7 +121,30 @@ def _validate(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict
     return figures
 
 
-def _held_out_summary(figures: dict[str, Any], out: Path) -> str:
+def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:
+    """For machines: summary.json of the run (absent where it could not be written), and how it ended."""
+    from cgdet_core.files import sha256_of
+    from cgdet_core.training.watch import read_log
+
+    summary = out / "summary.json"
+    speed = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    last = [line for line in read_log(out / "log.jsonl") if "loss" in line][-1:]
+    facts = {"model": str(model), "model_sha256": sha256_of(model), "last": last[0] if last else None}
+    return facts | speed | {"held_out": held_out}
+
+
+def _summary(arguments: argparse.Namespace, model: Path, recipe: Recipe, held_out: dict[str, Any] | None) -> str:
     from cgdet_core.commands.evaluate import summary
 
-    return f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:\n{summary(figures)}"
+    if held_out is None:
+        usual = recipe.postprocess.score_threshold
+        return (
+            f"model: {model}\nno frames were held out: its thresholds are {usual} for every class, "
+            "until cgdet thresholds chooses them on frames that it never saw"
+        )
+    return (
+        f"model: {model}\n"
+        f"held-out blocks ({arguments.out / 'held_out.json'}), whose best thresholds the model now has:\n"
+        f"{summary(held_out)}\n"
+        f"beside another: cgdet compare OTHER.safetensors {model} --run {arguments.out} --data {arguments.data}"
+    )

@@ -55,43 +55,33 @@ def check_data(sources: Sequence[Source], class_names: Sequence[str], with_rgb: 
     """
     weight = sum(source.weight for source in sources)
     facts = tuple(_facts(source, source.weight / weight, class_names, with_rgb) for source in sources)
-    found = {name: sum(source.boxes[name] or 0 for source in facts) for name in class_names}
-    if not any(found.values()):
+    warnings = [warning for source in sources for warning in source.warnings]
+    missing = [name for name in class_names if not any(source.boxes[name] for source in facts)]
+    if len(missing) == len(class_names):
         raise InputError(
             f"none of the {sum(source.frames for source in facts)} training frames holds an object of the classes "
             f"{', '.join(class_names)}: check the sources' labels and class_map"
         )
-    warnings = [warning for source in sources for warning in source.warnings]
-    for name, count in found.items():
-        if not count:
-            labelled = any(source.boxes[name] is not None for source in facts)
-            why = "no frame holds one" if labelled else "no source labels it"
-            warnings.append(f"class '{name}' will not be learned, {why}: check class_map, or leave it out of the model")
+    for name in missing:
+        labelled = any(source.boxes[name] is not None for source in facts)
+        why = "no frame holds one" if labelled else "no source labels it"
+        warnings.append(f"class '{name}' will not be learned, {why}: check class_map, or leave it out of the model")
     return DataFacts(facts, tuple(warnings))
 
 
 def _facts(source: Source, share: float, class_names: Sequence[str], with_rgb: bool) -> SourceFacts:
-    counts = np.zeros(len(class_names), np.int64)
-    labelled = np.zeros(len(class_names), np.bool_)
-    ignored = empty = 0
-    heights = [np.zeros(0, np.float32)]
-    for frame in source.frames:
-        truth = frame.truth
-        objects = ~truth.ignore
-        counts += np.bincount(truth.class_ids[objects], minlength=len(class_names))
-        labelled |= True if truth.labelled is None else truth.labelled
-        # a region that is to be ignored for several classes is one region
-        ignored += len(np.unique(truth.boxes_xyxy_px[truth.ignore], axis=0))
-        empty += not objects.any()
-        heights.append(truth.boxes_xyxy_px[objects, 3] - truth.boxes_xyxy_px[objects, 1])
-    height_px = np.concatenate(heights)
+    truths = [frame.truth for frame in source.frames]
+    class_ids = np.concatenate([truth.class_ids[~truth.ignore] for truth in truths])
+    boxes = np.concatenate([truth.boxes_xyxy_px[~truth.ignore] for truth in truths])
+    labelled = [any(truth.labelled is None or truth.labelled[c] for truth in truths) for c in range(len(class_names))]
     return SourceFacts(
         name=source.name,
         share=share,
-        frames=len(source.frames),
-        frames_without_objects=empty,
-        boxes={name: int(counts[c]) if labelled[c] else None for c, name in enumerate(class_names)},
-        ignored=ignored,
-        median_height_px=round(float(np.median(height_px)), 1) if len(height_px) else None,
+        frames=len(truths),
+        frames_without_objects=sum(bool(truth.ignore.all()) for truth in truths),
+        boxes={name: int((class_ids == c).sum()) if labelled[c] else None for c, name in enumerate(class_names)},
+        # a region that is to be ignored for several classes is one region
+        ignored=sum(len(np.unique(truth.boxes_xyxy_px[truth.ignore], axis=0)) for truth in truths),
+        median_height_px=round(float(np.median(boxes[:, 3] - boxes[:, 1])), 1) if len(boxes) else None,
         frames_with_rgb=sum(frame.rgb is not None for frame in source.frames) if with_rgb else None,
     )

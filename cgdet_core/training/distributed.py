@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from textwrap import shorten
 
 import torch
 import torch.distributed as dist
@@ -40,7 +41,7 @@ def process_group(device: str) -> Iterator[None]:
     try:
         dist.init_process_group("nccl" if gpus else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the processes did not find each other ({_one_line(error)}): see torchrun") from None
+        raise RunError(f"the processes did not find each other ({shorten(str(error), 120)}): see torchrun") from None
     try:
         yield
     except CgdetError as error:
@@ -52,7 +53,7 @@ def process_group(device: str) -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise RunError(
-            f"another process of the run ended or fell silent ({_one_line(error)}): "
+            f"another process of the run ended or fell silent ({shorten(str(error), 120)}): "
             "see what it says, then go on with --resume"
         ) from None
     dist.destroy_process_group()
@@ -117,9 +118,3 @@ def check_alike(what: str, value: object) -> None:
             f"{what}: not the same in process {differing[0]} as in process 0: "
             "give every machine the same recipe, data, files and versions"
         )
-
-
-def _one_line(error: Exception) -> str:
-    """What an error says, in at most 120 characters of one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
 
 
 def write_run_plot(
-    path: Path, lines: Sequence[dict[str, Any]], class_names: Sequence[str], batch_size: int, images: int
+    path: Path, lines: Sequence[Mapping[str, Any]], class_names: Sequence[str], batch_size: int, images: int
 ) -> None:
     """The terms of the loss and the AP of each class over the crops learned from, as a PNG.
 
@@ -92,37 +92,28 @@ def write_run_plot(
 
     steps = [line for line in lines if "loss" in line]
     validations = [line for line in lines if "validation" in line]
-    known = {"batch", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share"}
-    named = dict.fromkeys(name for line in steps for name in line)
-    terms = [name for name in named if name not in known and not name.startswith("gradient_")]
+    curves: list[tuple[int, str, list[Mapping[str, Any]], list[float | None], str | None]] = []
+    for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
+        curves.append((0, name, steps, [line.get(name) for line in steps], None))
+    for class_id, name in enumerate(class_names):
+        values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
+        curves.append((1, name, validations, values, class_colour_hex(class_id)))
     with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}):
         figure = Figure(figsize=(11, 3.6), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
-        losses, precisions = figure.subplots(1, 2, sharex=True)
-        for name in terms:
-            of_term = [line for line in steps if name in line]
-            means = _smoothed([line[name] for line in of_term])
-            losses.plot(_crops(of_term, batch_size), means, ".-" if len(means) == 1 else "-", label=name)
-        for class_id, name in enumerate(class_names):
-            values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
-            if any(value is not None for value in values):
-                at, colour = _crops(validations, batch_size), class_colour_hex(class_id)
-                precisions.plot(at, np.array(values, np.float64), ".-", color=colour, label=name)
-        losses.set(ylabel="loss, its running mean", ylim=(0, None))
-        precisions.set(ylabel="AP50 on held-out frames", ylim=(0, 1))
-        for axes in (losses, precisions):
-            axes.set(xlabel="crops learned from", xlim=(0, images))
+        panels = figure.subplots(1, 2, sharex=True)
+        for panel, name, of_curve, values, colour in curves:
+            at = [line["batch"] * batch_size for line in of_curve]
+            panels[panel].plot(at, np.array(values, np.float64), ".-", color=colour, linewidth=1, label=name)
+        for axes, label, top in zip(panels, ("loss", "AP50 on held-out frames"), (None, 1), strict=True):
+            axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, top))
             if axes.lines:
                 axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
         with replacing(path) as partial:
             figure.savefig(partial, format="png", metadata={"Software": None})
 
 
-def _crops(lines: Sequence[dict[str, Any]], batch_size: int) -> list[int]:
-    return [line["batch"] * batch_size for line in lines]
-
-
-def _smoothed(values: Sequence[float]) -> list[float]:
-    """Single batches differ much: the mean over a fortieth of the run before and after, shorter at the ends."""
-    reach = max(1, len(values) // 40)
-    return [float(np.mean(values[max(0, at - reach) : at + reach + 1])) for at in range(len(values))]
+def loss_terms(figures: Iterable[str]) -> list[str]:
+    """Of the names that a step's figures have, those of the loss and its terms."""
+    others = ("batch", "learning_rate", "images_per_second", "data_wait_share")
+    return [name for name in figures if name not in others and not name.startswith("gradient_")]

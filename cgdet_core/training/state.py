@@ -6,7 +6,6 @@ import copy
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,20 +31,6 @@ _OF_CLASSES = re.compile(r"head\.class_branches\.\d+\.2\.(weight|bias)")
 
 class NotFiniteError(RunError):
     """Loss or gradient was no number."""
-
-
-@dataclass(frozen=True)
-class StepFigures:
-    """terms: the weighted terms of the whole batch's loss by name, `loss`, their sum, first; rate: the learning rate.
-
-    gradient_norm: of the detector's whole gradient, before it was clipped; term_gradient_norms: by name,
-    what each of the terms alone does to the backbone (`gradient_norms`), where that was asked for.
-    """
-
-    terms: dict[str, float]
-    rate: float
-    gradient_norm: float
-    term_gradient_norms: dict[str, float] = field(default_factory=dict)
 
 
 class RunState:
@@ -79,9 +64,11 @@ class RunState:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.train.learning_rate)
 
-    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> StepFigures:
-        """One batch, of which `batch` is this process' share; the figures of the whole batch.
+    def step(self, batch: TrainingBatch, stop_asked: bool = False) -> dict[str, float]:
+        """One batch, of which `batch` is this process' share; the figures of the whole batch by name.
 
+        learning_rate; loss and its weighted terms; gradient_norm, of the network's gradient before it was clipped; and,
+        every `term_gradients_every_batches`, gradient_TERM, what each term alone does to the backbone.
         stop_asked: whether this process was asked to stop. NotFiniteError, with the weights as they were, where loss
         or gradient is no longer finite.
         """
@@ -109,9 +96,9 @@ class RunState:
         torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
         shares = torch.stack([*terms.values(), whole.new_tensor(float(stop_asked))]).detach()
         # all in one transfer: a GPU is waited for once
-        *of_terms, votes, gradient_norm = torch.cat((total(shares), norm[None])).tolist()
+        *summed, votes, gradient_norm = torch.cat((total(shares), norm[None])).tolist()
         self.stop_asked = votes > 0
-        values = {"loss": sum(of_terms), **dict(zip(terms, of_terms, strict=True))}
+        values = {"loss": sum(summed), **dict(zip(terms, summed, strict=True))}
         for what, value in (("loss", values["loss"]), ("gradient", gradient_norm)):
             if not math.isfinite(value):
                 said = ", ".join(f"{name} {term:.3g}" for name, term in values.items())
@@ -119,7 +106,8 @@ class RunState:
         self.optimizer.step()
         self.average.update(self.detector)
         self.batches_done += 1
-        return StepFigures(values, rate, gradient_norm, norms)
+        of_terms = {f"gradient_{name}": value for name, value in norms.items()}
+        return {"learning_rate": rate, **values, "gradient_norm": gradient_norm, **of_terms}
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}

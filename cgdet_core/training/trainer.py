@@ -29,7 +29,7 @@ from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essen
 from cgdet_core.training.data_check import check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_of_batch, share_threads
 from cgdet_core.training.pictures import SAMPLES, write_samples
-from cgdet_core.training.state import NotFiniteError, RunState, StepFigures, check_same_network
+from cgdet_core.training.state import NotFiniteError, RunState, check_same_network
 from cgdet_core.training.watch import RunWatch
 from cgdet_core.world import rank, world_size
 
@@ -101,7 +101,6 @@ def train(
             if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
                 keep()
                 saved_at = time.monotonic()
-                watch.saved()
             if validates:
                 watch.validate(run.batches_done, model_path, stop)
                 # other processes are already at the next batch, and are asked with it
@@ -122,7 +121,7 @@ def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: i
                 raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
 
 
-def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> StepFigures:
+def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> dict[str, float]:
     try:
         return run.step(batch, stop.asked)
     except NotFiniteError as error:

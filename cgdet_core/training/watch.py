@@ -24,15 +24,13 @@ from cgdet_core.evenly import evenly_spread
 from cgdet_core.files import write_text
 from cgdet_core.training.checkpoint import StopRequest
 from cgdet_core.training.data_check import DataFacts
-from cgdet_core.training.pictures import write_run_plot, write_samples
-from cgdet_core.training.state import StepFigures
+from cgdet_core.training.pictures import loss_terms, write_run_plot, write_samples
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LOG_EVERY_BATCHES = 20
-PLOT_EVERY_S = 60.0
-WARM_UP_BATCHES = 5
+WARM_UP_BATCHES = 5  # wait for processes to start and arithmetic to be compiled: they say nothing of the speed
 WAITING_SHARE = 0.05  # of the time; a network that waits longer than this is held up by its data
 
 
@@ -48,7 +46,7 @@ class RunWatch:
     ) -> None:
         self._recipe = recipe
         self._out = out
-        self._batches_done = batches_done
+        self._first = batches_done
         self._total = total
         self._progress = progress
         self._log = RunLog(out / "log.jsonl", batches_done)
@@ -56,11 +54,9 @@ class RunWatch:
         self._draws_curves = recipe.train.tensorboard
         self._frames = None if held_out is None else frames_to_validate(held_out, recipe.train)
         self._pace, self._lap = Pace(), Pace()
+        self._wait_s = self._handed_out = 0.0
         self._validation_s = 0.0
-        self._given_up: set[str] = set()
-        self._plotted = (time.monotonic(), len(self._log.lines))
         self._postfix: dict[str, str] = {}
-        self._live = sys.stderr.isatty()  # every drawing stays in a file that standard error goes into
         self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
 
     def __enter__(self) -> RunWatch:
@@ -88,7 +84,7 @@ class RunWatch:
         size = self._recipe.train.batch_size
         self._bar = tqdm(
             total=self._total * size,
-            initial=self._batches_done * size,
+            initial=self._first * size,
             unit="img",
             disable=not self._progress,
             smoothing=0.05,
@@ -103,33 +99,22 @@ class RunWatch:
             self._wait_s = self._handed_out - asked
             yield batch
 
-    def stepped(self, batches_done: int, figures: StepFigures) -> None:
-        """After each step; every LOG_EVERY_BATCHES, and after the last, it is written down."""
+    def stepped(self, batches_done: int, figures: Mapping[str, float]) -> None:
+        """After each step; every LOG_EVERY_BATCHES, and after the last, its figures are written down."""
         step_s = time.perf_counter() - self._handed_out
-        if self._pace.batches == WARM_UP_BATCHES and not self._pace.steady:
-            self._pace = Pace(steady=True)  # the first wait for processes to start and arithmetic to be compiled
-        for pace in (self._pace, self._lap):
-            pace.add(self._wait_s, step_s)
+        if batches_done == self._first + WARM_UP_BATCHES + 1:
+            self._pace = Pace()
+        self._pace.add(self._wait_s, step_s)
+        self._lap.add(self._wait_s, step_s)
         size = self._recipe.train.batch_size
         self._bar.update(size)
         if batches_done % LOG_EVERY_BATCHES and batches_done != self._total:
             return
-        terms, rate, norm = figures.terms, figures.rate, figures.gradient_norm
-        of_terms = {f"gradient_{name}": value for name, value in figures.term_gradient_norms.items()}
-        speed, self._lap = self._lap.figures(size), Pace()
-        self._log.append(
-            {"batch": batches_done, "learning_rate": rate, **terms, "gradient_norm": norm, **of_terms, **speed}
-        )
-        scalars = {f"loss/{name}": value for name, value in terms.items()}
-        scalars |= {"learning_rate": rate, "gradient_norm": norm}
-        scalars |= {f"backbone/{name}": value for name, value in of_terms.items()}
-        self._draw(scalars | {f"speed/{name}": value for name, value in speed.items()}, batches_done)
-        self._show({name: f"{value:.3f}" for name, value in terms.items()})
-
-    def saved(self) -> None:
-        """After a checkpoint: the plot, where the last one is old."""
-        if time.monotonic() - self._plotted[0] > PLOT_EVERY_S:
-            self._plot()
+        line = {**figures, **self._lap.figures(size)}
+        self._lap = Pace()
+        self._log.append({"batch": batches_done, **line})
+        self._draw({f"train/{name}": value for name, value in line.items()}, batches_done)
+        self._show({name: figures[name] for name in loss_terms(figures)})
 
     def validation_due(self, batches_done: int) -> bool:
         """Whether the averaged weights are to be measured after this batch, and were not yet."""
@@ -140,7 +125,7 @@ class RunWatch:
         """Measure the model file, which holds the average after this batch; nothing where `stop` is asked."""
         assert self._frames is not None
         started = time.monotonic()
-        self._bar.set_description("validating", refresh=self._live)
+        self._bar.set_description("validating", refresh=sys.stderr.isatty())
         try:
             figures = measure(model, self._frames, self._recipe.train.device, stop)
         except CgdetError as error:
@@ -151,10 +136,11 @@ class RunWatch:
         if figures is None:
             return
         self._log.append({"validation": figures, "batch": batches_done})
-        scalars = {f"validation/{name}": figures[name] for name in ("map50", "map")}
-        scalars |= {f"validation/AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
-        self._draw({name: value for name, value in scalars.items() if value is not None}, batches_done)
-        self._show({"mAP50": f"{figures['map50']:.3f}"} if figures["map50"] is not None else {})
+        found = {"mAP50": figures["map50"], "mAP": figures["map"]}
+        found |= {f"AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
+        found = {name: value for name, value in found.items() if value is not None}
+        self._draw({f"validation/{name}": value for name, value in found.items()}, batches_done)
+        self._show({name: value for name, value in found.items() if name == "mAP50"})
         self._plot()
 
     def finish(self) -> None:
@@ -169,10 +155,9 @@ class RunWatch:
         summary = {"images": self._total * config.batch_size, **speed, "seconds": seconds}
         self._attempt(lambda: write_text(self._out / "summary.json", json.dumps(summary, indent=2) + "\n"))
         share = speed["data_wait_share"]
-        more = f"data preparation bounds it, more processes may help (train.workers={config.workers + 1})"
-        bound = "arithmetic bounds it" if share <= WAITING_SHARE else more
+        more = f": more processes may help (train.workers={config.workers + 1})" if share > WAITING_SHARE else ""
         self.say(
-            f"{speed['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data: {bound}"
+            f"{speed['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data{more}"
         )
 
     def say(self, line: str) -> None:
@@ -182,46 +167,39 @@ class RunWatch:
     def warn(self, line: str) -> None:
         tqdm.write(f"cgdet: warning: {line}", file=sys.stderr)
 
-    def _show(self, words: dict[str, str]) -> None:
-        self._postfix |= words
-        self._bar.set_postfix(self._postfix, refresh=self._live)
+    def _show(self, values: Mapping[str, float]) -> None:
+        self._postfix |= {name: f"{value:.3f}" for name, value in values.items()}
+        self._bar.set_postfix(self._postfix, refresh=sys.stderr.isatty())
 
-    def _draw(self, values: dict[str, float], batches_done: int) -> None:
+    def _draw(self, values: Mapping[str, float], batches_done: int) -> None:
         """Points for TensorBoard; those that an earlier process drew after its checkpoint are dropped."""
-        if not self._draws_curves:
-            return
 
         def draw() -> None:
             if self._curves is None:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._curves = SummaryWriter(str(self._out), purge_step=self._batches_done + 1)
+                self._curves = SummaryWriter(str(self._out), purge_step=self._first + 1)
             for name, value in values.items():
                 self._curves.add_scalar(name, value, batches_done)
             self._curves.flush()
 
         try:
-            self._draws_curves = self._attempt(draw)
+            self._draws_curves = self._draws_curves and self._attempt(draw)
         except ImportError:
             self._draws_curves = False
             self.warn("no curves for TensorBoard: pip install tensorboard, or train.tensorboard=false")
 
     def _plot(self) -> None:
-        path = self._out / "run.png"
-        drawn, self._plotted = self._plotted[1], (time.monotonic(), len(self._log.lines))
-        if len(self._log.lines) == drawn and path.exists():
-            return
         names, config = self._recipe.model.class_names, self._recipe.train
-        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, config.images))
+        path, images = self._out / "run.png", config.images
+        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, images))
 
     def _attempt(self, write: Callable[[], Any]) -> bool:
-        """Whether it was written; a disk that refuses is a warning, once for each reason, and the run goes on."""
+        """Whether it was written; a disk that refuses is a warning, and the run goes on."""
         try:
             write()
         except (CgdetError, OSError) as error:
-            if str(error) not in self._given_up:
-                self._given_up.add(str(error))
-                self.warn(f"{error}; the training goes on without it")
+            self.warn(f"{error}; the training goes on without it")
             return False
         return True
 
@@ -257,12 +235,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 @dataclass
 class Pace:
-    """Batches, and seconds spent waiting for them and learning from them; steady: not the first ones of a process."""
+    """Batches, and seconds spent waiting for them and learning from them."""
 
     batches: int = 0
     wait_s: float = 0.0
     step_s: float = 0.0
-    steady: bool = False
 
     def add(self, wait_s: float, step_s: float) -> None:
         self.batches += 1
@@ -272,10 +249,7 @@ class Pace:
     def figures(self, batch_size: int) -> dict[str, float]:
         """images_per_second, and data_wait_share: of the time, what the network waited for the next batch."""
         seconds = max(self.wait_s + self.step_s, 1e-9)
-        return {
-            "images_per_second": self.batches * batch_size / seconds,
-            "data_wait_share": self.wait_s / seconds,
-        }
+        return {"images_per_second": self.batches * batch_size / seconds, "data_wait_share": self.wait_s / seconds}
 
 
 def frames_to_validate(held_out: CocoSet, config: TrainConfig) -> CocoSet | None:

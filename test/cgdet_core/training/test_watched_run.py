@@ -83,12 +83,12 @@ def test_a_validated_run_that_is_killed_and_resumed_validates_at_the_same_batche
     assert found == ([20, 27] if stopped_before == 15 else [10, 20, 27])
     accumulator = EventAccumulator(str(tmp_path))
     accumulator.Reload()
-    for name in ("loss/loss", "gradient_norm", "learning_rate", "speed/images_per_second"):
+    for name in ("train/loss", "train/gradient_norm", "train/learning_rate", "train/images_per_second"):
         assert [event.step for event in accumulator.Scalars(name)] == [20, 27]
-    assert [event.value for event in accumulator.Scalars("loss/box")] == pytest.approx(
+    assert [event.value for event in accumulator.Scalars("train/box")] == pytest.approx(
         [line["box"] for line in log_of(unwatched)]
     )
-    assert len({event.step for event in accumulator.Scalars("validation/map50")}) == 3
+    assert len({event.step for event in accumulator.Scalars("validation/mAP50")}) == 3
 
 
 def test_when_a_run_validates(held_out: CocoSet) -> None:
