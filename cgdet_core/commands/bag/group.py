@@ -7,15 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands.bag import (
-    extract as bag_extract,
-)
-from cgdet_core.commands.bag import (
-    label as bag_label,
-)
-from cgdet_core.commands.bag import (
-    register as bag_register,
-)
+from cgdet_core.commands.bag import extract, label, register
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 from cgdet_core.errors import InputError
 
@@ -59,9 +51,8 @@ def add(subparsers: Subparsers) -> None:
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
 
-    bag_register.add(commands)
-    bag_label.add(commands)
-    bag_extract.add(commands)
+    for command in (register, label, extract):
+        command.add(commands)
 
 
 def run_make(arguments: argparse.Namespace) -> int:
@@ -71,34 +62,17 @@ def run_make(arguments: argparse.Namespace) -> int:
     # what was not given is left to make_synthetic_bag's defaults
     words = ("seed", "seconds", "bit_depth", "light")
     street: dict[str, Any] = {name: value for name in words if (value := getattr(arguments, name)) is not None}
-    if arguments.no_rgb:
-        street["no_rgb"] = True
+    street |= {"with_rgb": False} if arguments.no_rgb else {}
+    both = {"frames_per_second": arguments.fps, "storage": arguments.storage, "overwrite": arguments.overwrite}
     if arguments.coco is not None:
         if street:
-            named = ", ".join("--" + name.replace("_", "-") for name in street)
-            raise InputError(f"{named}: for the synthetic street only: with --coco give --fps and --limit")
-        frames = make_coco_bag(
-            arguments.out,
-            arguments.coco,
-            frames_per_second=arguments.fps,
-            storage=arguments.storage,
-            limit=arguments.limit,
-            class_map=parse_class_map(arguments.class_map),
-            overwrite=arguments.overwrite,
-        )
+            raise InputError("--seed, --seconds, --bit-depth, --light and --no-rgb are of the synthetic street")
+        class_map = parse_class_map(arguments.class_map)
+        frames = make_coco_bag(arguments.out, arguments.coco, limit=arguments.limit, class_map=class_map, **both)
+    elif arguments.limit is not None or arguments.class_map:
+        raise InputError("--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps")
     else:
-        if arguments.limit is not None or arguments.class_map:
-            raise InputError(
-                "--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps"
-            )
-        frames = make_synthetic_bag(
-            arguments.out,
-            frames_per_second=arguments.fps,
-            storage=arguments.storage,
-            with_rgb=not street.pop("no_rgb", False),
-            overwrite=arguments.overwrite,
-            **street,
-        )
+        frames = make_synthetic_bag(arguments.out, **both, **street)
     print(f"{frames} frames: {arguments.out}")
     return 0
 

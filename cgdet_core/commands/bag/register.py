@@ -84,14 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_preview(path: Path, found: Registered) -> None:
-    import cv2
-
     from cgdet_core.data.registration.pictures import preview
+    from cgdet_core.images import encode_png
 
     picture = preview(found.chosen[:: max(1, len(found.chosen) // 3)][:3], found.registration)
-    _, encoded = cv2.imencode(".png", picture[:, :, ::-1])
     with replacing(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+        partial.write_bytes(encode_png(picture))
 
 
 def _lines(found: Registered) -> list[str]:

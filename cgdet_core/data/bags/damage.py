@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import yaml
 
@@ -27,7 +27,6 @@ _INDEX_KEYS = {
     *("message_count", "starting_time", "duration"),
 }
 _DETAIL_CHARACTERS = 160
-_LISTED_FILES = 3
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
 _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
 
@@ -104,37 +103,20 @@ def expected_fields(message_type: str, where: str) -> Iterator[None]:
 
 
 def check_index(folder: Path) -> None:
-    """Raise DamagedBag unless the folder's metadata.yaml is the index of a rosbag2, InputError where files are gone."""
+    """Raise DamagedBag unless the folder's metadata.yaml is the index of a rosbag2."""
     path = folder / "metadata.yaml"
-    reindex = f"run `ros2 bag reindex {folder}`"
-    if not path.is_file():
-        raise DamagedBag(f"{path}: is missing (recording cut short?): {reindex}, or give a storage file in it")
-    index = read_index(folder)
-    if not index.keys() >= _INDEX_KEYS:
-        raise DamagedBag(f"{path}: is damaged, not the index of a rosbag2: {reindex}, or give a storage file beside it")
-    names = index["relative_file_paths"]
-    if not isinstance(names, list):
-        return  # rosbags says what is wrong
-    # files lie in the folder, whatever path older recorders wrote
-    missing = [name for name in (PurePath(str(entry)).name for entry in names) if not (folder / name).exists()]
-    if missing:
-        listed = ", ".join(missing[:_LISTED_FILES]) + (", ..." if len(missing) > _LISTED_FILES else "")
-        raise InputError(
-            f"{folder}: lacks {listed}, which its metadata.yaml names: copy the whole folder again, or {reindex} over "
-            "the files that are there"
-        )
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """What the folder's metadata.yaml says of the bag; empty where it is no index of a bag."""
     try:
-        document = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{folder / 'metadata.yaml'}: cannot be read ({error.strerror}): check it") from None
-    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML, not text, nested too deep
-        return {}
-    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    return index if isinstance(index, dict) else {}
+        index = yaml.safe_load(path.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+        whole = index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list)
+    except PermissionError:
+        return  # rosbags says so
+    except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        whole = False  # no file, not YAML, not text, another document, nested too deep
+    if not whole:
+        raise DamagedBag(
+            f"{path}: is missing or damaged, not the index of a rosbag2 (recording cut short?): run "
+            f"`ros2 bag reindex {folder}`, or give a storage file in it"
+        )
 
 
 def check_whole(path: Path) -> None:
@@ -166,10 +148,12 @@ def check_whole(path: Path) -> None:
 def remedy(path: Path) -> str:
     """What a user can do about a damaged bag, a file or a folder."""
     again = "copy or record it again"
+    if path.is_dir():
+        again += f", and where a file is missing `ros2 bag reindex {path.name}`"
     file = path if path.is_file() else next(iter(sorted(path.glob("*.db3"))), path)
     if file.suffix == ".bag" and file.is_file():
         return f"`rosbag reindex {file.name}` makes a whole bag of what can be read; or {again}"
-    if file.suffix == ".db3":
+    if file.suffix == ".db3" and file.is_file():
         return (
             f"`sqlite3 {file.name} .recover | sqlite3 new.db3` makes a new bag of what can be read (docs/bags.md, "
             f"where it makes none); or {again}"
@@ -180,12 +164,13 @@ def remedy(path: Path) -> str:
 class CutMcap:
     """The .mcap files of a damaged bag, each read from its beginning up to its last whole chunk.
 
-    It has of rosbags' readers what BagReader uses; messages come in the order in which they were recorded. losses,
-    once opened: a line for each file that is not whole.
+    It has of rosbags' readers what BagReader uses; messages come in the order in which they were recorded. files: none
+    where the bag is no MCAP, or compressed by rosbag2. losses, once opened: a line for each file that is not whole.
     """
 
     def __init__(self, path: Path) -> None:
-        found = [path] if path.is_file() else list(path.glob("*.mcap"))
+        folder = [] if any(path.glob("*.mcap.*")) else path.glob("*.mcap")
+        found = folder if path.is_dir() else [path] if path.suffix == ".mcap" else []
         self.path = path
         self.files = sorted(found, key=lambda file: [int(part) for part in re.findall(r"\d+", file.name)])
         self.connections: list[Connection] = []
@@ -197,13 +182,7 @@ class CutMcap:
 
     def open(self) -> None:
         """Find topics and counts. DamagedBag where no message can be read."""
-        from rosbags.interfaces import (
-            Connection,
-            ConnectionExtRosbag2,
-            MessageDefinition,
-            MessageDefinitionFormat,
-            TopicInfo,
-        )
+        from rosbags import interfaces
 
         counts: Counter[tuple[str, str]] = Counter()
         schemas: dict[tuple[str, str], Schema] = {}
@@ -223,14 +202,15 @@ class CutMcap:
         self.message_count, self.duration = counts.total(), times_ns[1] - times_ns[0]
         for number, (key, count) in enumerate(counts.items()):
             schema = schemas[key]
-            form = MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
-            definition = MessageDefinition(form, schema.data.decode(errors="replace"))
-            extra = ConnectionExtRosbag2("cdr", [])
-            self.connections.append(Connection(number, *key, definition, "", count, extra, self))
+            form = interfaces.MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
+            definition = interfaces.MessageDefinition(form, schema.data.decode(errors="replace"))
+            extra = interfaces.ConnectionExtRosbag2("cdr", [])
+            self.connections.append(interfaces.Connection(number, *key, definition, "", count, extra, self))
         for name in sorted({topic for topic, _ in counts}):
             alike = [connection for connection in self.connections if connection.topic == name]
             count = sum(connection.msgcount for connection in alike)
-            self.topics[name] = TopicInfo(alike[0].msgtype if len(alike) == 1 else None, alike[0].msgdef, count, alike)
+            message_type = alike[0].msgtype if len(alike) == 1 else None
+            self.topics[name] = interfaces.TopicInfo(message_type, alike[0].msgdef, count, alike)
 
     def close(self) -> None:
         """Files are open only while they are read."""
@@ -290,13 +270,3 @@ class _WholeReads:
         if len(data) < size_bytes:
             raise EOFError("the file ends within a record")
         return data
-
-
-def mcap_files_are_plain(path: Path) -> bool:
-    """Whether CutMcap can read the bag: .mcap files, neither they nor their messages compressed by rosbag2."""
-    if path.is_file():
-        return path.suffix == ".mcap"
-    if not any(path.glob("*.mcap")) or any(path.glob("*.mcap.*")):
-        return False
-    index = read_index(path) if (path / "metadata.yaml").is_file() else {}
-    return str(index.get("compression_mode") or "none").lower() == "none"

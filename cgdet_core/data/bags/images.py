@@ -15,7 +15,7 @@ from cgdet_core.data.bags.types import COMPRESSED_IMAGE, IMAGE
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Frame, ImageArray, stamp_to_ns
+from cgdet_core.types import Frame, ImageArray, check_image, stamp_to_ns
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,21 @@ class RawImage:
         """The same image as a sensor_msgs/Image would hold it; itself where it is one."""
         if self.compressed_format is None:
             return self
-        image = self.decode()
-        encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize]
-        row_bytes = int(image[0].nbytes)
-        pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
-        return replace(
-            self,
-            height_px=int(image.shape[0]),
-            width_px=int(image.shape[1]),
-            encoding=encoding,
-            step_bytes=row_bytes,
-            is_bigendian=False,
-            data=pixels.reshape(-1).view(np.uint8),
-            compressed_format=None,
-        )
+        return replace(self, **image_fields(self.decode()), compressed_format=None)
+
+
+def image_fields(image: ImageArray) -> dict[str, Any]:
+    """Of a RawImage with these pixels, uint8/uint16 [H, W] or uint8 RGB [H, W, 3]."""
+    check_image(image)
+    pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+    return {
+        "height_px": image.shape[0],
+        "width_px": image.shape[1],
+        "encoding": "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize],
+        "step_bytes": pixels.strides[0],
+        "is_bigendian": False,
+        "data": pixels.reshape(-1).view(np.uint8),
+    }
 
 
 def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) -> RawImage:
@@ -75,18 +76,9 @@ def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) 
             return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
         if message_type != IMAGE:
             raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
-        return RawImage(
-            topic,
-            record_time_ns,
-            stamp_ns,
-            frame_id,
-            int(message.height),
-            int(message.width),
-            str(message.encoding),
-            int(message.step),
-            bool(message.is_bigendian),
-            message.data,
-        )
+        height, width, step, big = message.height, message.width, message.step, bool(message.is_bigendian)
+        encoding = str(message.encoding)
+        return RawImage(topic, record_time_ns, stamp_ns, frame_id, height, width, encoding, step, big, message.data)
 
 
 def first_image(bag: BagReader, topic: str) -> RawImage:

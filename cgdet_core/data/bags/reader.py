@@ -27,7 +27,6 @@ from cgdet_core.data.bags.damage import (
     check_index,
     check_whole,
     expected_fields,
-    mcap_files_are_plain,
     remedy,
 )
 from cgdet_core.data.bags.types import embedded_types, typestore
@@ -131,9 +130,9 @@ class BagReader:
         try:
             reader = self._by_index()
         except DamagedBag as error:
-            if not mcap_files_are_plain(self.path):
-                raise
             reader = CutMcap(self.path)
+            if not reader.files:
+                raise
             reader.open()
             whole = f"{error}; its {reader.message_count} messages are read without index"
             for loss in reader.losses or [whole]:

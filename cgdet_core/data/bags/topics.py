@@ -101,7 +101,7 @@ def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
     return any(pattern.fullmatch(word) for word in words)
 
 
-def find_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
+def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
     """The RGB camera's image topic beside the thermal one: `topic`, or the best candidate; None without one.
 
     Only topics in colour that are not named as drawn on (overlay, debug) are candidates; a name with rgb, colour or
@@ -123,17 +123,6 @@ def find_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None)
     if len(best) > 1:
         raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
     return best[0] if best else None
-
-
-def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str:
-    """As find_rgb_topic; InputError where there is none."""
-    found = find_rgb_topic(bag, thermal_topic, topic)
-    if found is None:
-        raise InputError(
-            f"{bag.path}: has no RGB image topic beside {thermal_topic}, it holds {bag.listing()}: "
-            "give a bag with both cameras"
-        )
-    return found
 
 
 def _in_colour(bag: BagReader, name: str) -> bool:

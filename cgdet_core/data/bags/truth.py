@@ -213,22 +213,14 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
 def frame_info_message(info: FrameInfo, stamp_ns: int, frame_id: str) -> Any:
     """A diagnostic_msgs/DiagnosticArray with what is known of a frame."""
     types = typestore().types
-    values = {
-        "name": info.name,
-        "light": info.light,
-        "scene": info.scene,
-        "labelled": None if info.labelled is None else ",".join(info.labelled),
-    }
+    values = {**vars(info), "labelled": None if info.labelled is None else ",".join(info.labelled)}
+    pairs = [
+        types["diagnostic_msgs/msg/KeyValue"](key=key, value=value)
+        for key, value in values.items()
+        if value is not None
+    ]
     status = types["diagnostic_msgs/msg/DiagnosticStatus"](
-        level=0,
-        name=_STATUS_NAME,
-        message="",
-        hardware_id="",
-        values=[
-            types["diagnostic_msgs/msg/KeyValue"](key=key, value=value)
-            for key, value in values.items()
-            if value is not None
-        ],
+        level=0, name=_STATUS_NAME, message="", hardware_id="", values=pairs
     )
     return types["diagnostic_msgs/msg/DiagnosticArray"](header=header(stamp_ns, frame_id), status=[status])
 
@@ -239,9 +231,5 @@ def frame_info_from_message(message: Any) -> FrameInfo:
         statuses = [status for status in message.status if status.name == _STATUS_NAME]
         values = {value.key: value.value for status in statuses for value in status.values}
     labelled = values.get("labelled")
-    return FrameInfo(
-        values.get("name"),
-        values.get("light"),
-        values.get("scene"),
-        None if labelled is None else tuple(name for name in labelled.split(",") if name),
-    )
+    names = None if labelled is None else tuple(name for name in labelled.split(",") if name)
+    return FrameInfo(values.get("name"), values.get("light"), values.get("scene"), names)

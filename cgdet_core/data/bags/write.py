@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cgdet_core.data.bags.images import image_fields
 from cgdet_core.data.bags.reader import URI_CHARACTERS
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
 from cgdet_core.data.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_free, replacing_folder
-from cgdet_core.types import GroundTruth, ImageArray, check_image
+from cgdet_core.types import GroundTruth, ImageArray
 
 Storage = Literal["mcap", "sqlite3"]
 _METADATA_VERSION: Literal[8] = 8  # read by Iron, Jazzy and later
@@ -101,17 +102,15 @@ class BagWriter:
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""
-        check_image(image)
-        encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize]
-        pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+        fields = image_fields(image)
         message = typestore().types[IMAGE](
             header=header(stamp_ns, frame_id),
-            height=image.shape[0],
-            width=image.shape[1],
-            encoding=encoding,
+            height=fields["height_px"],
+            width=fields["width_px"],
+            encoding=fields["encoding"],
             is_bigendian=0,
-            step=pixels.strides[0],
-            data=pixels.reshape(-1).view(np.uint8),
+            step=fields["step_bytes"],
+            data=fields["data"],
         )
         self._write(topic, message, IMAGE, stamp_ns)
 

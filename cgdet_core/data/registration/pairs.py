@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw_images
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.topics import choose_image_topic, find_rgb_topic
+from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
 from cgdet_core.data.registration.homography import Registration, identity_registration
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
@@ -163,7 +163,7 @@ def open_paired(
         raise InputError(f"every {every} and limit {limit} leave no frame: give 1 or more")
     with BagReader(path) as bag:
         thermal = choose_image_topic(bag, thermal_topic)
-        rgb = find_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
+        rgb = choose_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
         if with_rgb and rgb is None and registration is not None:
             raise InputError(
                 f"{path}: has no RGB topic to register, it holds {bag.listing()}: leave the registration out"

@@ -43,6 +43,8 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
     with BagReader(path) as bag:
         thermal_topic = choose_image_topic(bag, config.thermal_topic)
         rgb_topic = choose_rgb_topic(bag, thermal_topic, config.rgb_topic)
+        if rgb_topic is None:
+            raise InputError(f"{path}: has no RGB topic beside {thermal_topic}, it holds {bag.listing()}")
         thermal, rgb = streams = read_streams(bag, thermal_topic, rgb_topic, config, progress)
         warnings = [
             f"{stream.undecodable} images of {stream.topic} cannot be decoded and are left out"
