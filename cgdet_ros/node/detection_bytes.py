@@ -41,8 +41,7 @@ class DetectionWriter:
         """The serialised array of `detections` in the image with `header`; class_ids: what to write for each class."""
         key = (header.frame_id, tuple(class_ids))
         if key != self._known:
-            self._layout = _learn(header, key[1])
-            self._known = key
+            self._layout, self._known = _learn(header, key[1]), key
         if self._layout is None:
             return bytes(serialize_message(messages.detections_to_message(header, detections, class_ids)))
         return self._layout.fill(header, detections)
@@ -52,40 +51,30 @@ class DetectionWriter:
 class _Layout:
     """Where everything stands in the bytes of an array with one frame_id.
 
-    head: an array without detections, which ends in their number; first, later: by class, what the first and each
-    further detection adds to it. *_numbers: int64 [C, 5], bytes from a piece's start to its centre x, y, width, height
-    and score; *_stamps: int64 [C], to its stamp's seconds, which the nanoseconds follow; head_stamp: to the head's.
+    head: an array without detections, which ends in their number; head_stamp: bytes to its stamp's seconds, which the
+    nanoseconds follow; pieces: by class, what the first detection adds to it and what each further one; places: int64
+    [C, 2, 6], bytes from a piece's start to its stamp and to its centre x, y, width, height and score.
     """
 
     head: bytes
     head_stamp: int
-    first: tuple[bytes, ...]
-    later: tuple[bytes, ...]
-    first_numbers: IntArray
-    later_numbers: IntArray
-    first_stamps: IntArray
-    later_stamps: IntArray
+    pieces: tuple[tuple[bytes, bytes], ...]
+    places: IntArray
 
     def fill(self, header: Header, detections: Detections) -> bytes:
         classes = detections.class_ids
-        count = len(classes)
-        pieces = [self.head]
-        numbers, stamps = self.later_numbers[classes], self.later_stamps[classes]
-        if count:
-            pieces += [self.later[class_id] for class_id in classes.tolist()]
-            pieces[1] = self.first[classes[0]]
-            numbers[0], stamps[0] = self.first_numbers[classes[0]], self.first_stamps[classes[0]]
+        further = (np.arange(len(classes)) > 0).astype(np.int64)
+        chosen = zip(classes.tolist(), further.tolist(), strict=True)
+        pieces = [self.head, *(self.pieces[class_id][place] for class_id, place in chosen)]
         ends = np.cumsum([len(piece) for piece in pieces])
         words = np.frombuffer(bytearray(b"".join([*pieces, bytes(_WORD_BYTES)])), np.uint8)
         words = words[: len(words) // _WORD_BYTES * _WORD_BYTES].view(np.uint32)
-        starts = ends[:-1]
-        words[len(self.head) // _WORD_BYTES - 1] = count
-        seconds_at = np.append(starts + stamps, self.head_stamp) // _WORD_BYTES
-        words[seconds_at] = np.array(header.stamp.sec, np.int32).view(np.uint32)
-        words[seconds_at + 1] = header.stamp.nanosec
-        numbers_at = (starts[:, None] + numbers) // _WORD_BYTES
-        values = _numbers(detections).view(np.uint32).reshape(count, 5, 2)
-        words[numbers_at[..., None] + np.arange(2)] = values
+        words[len(self.head) // _WORD_BYTES - 1] = len(classes)
+        places = (ends[:-1, None] + self.places[classes, further]) // _WORD_BYTES
+        stamps = np.append(places[:, 0], self.head_stamp // _WORD_BYTES)
+        words[stamps] = np.array(header.stamp.sec, np.int32).view(np.uint32)
+        words[stamps + 1] = header.stamp.nanosec
+        words[places[:, 1:, None] + np.arange(2)] = _numbers(detections).view(np.uint32).reshape(-1, 5, 2)
         return words.tobytes()[: int(ends[-1])]
 
 
@@ -126,29 +115,16 @@ def _cut(header: Header, class_ids: tuple[str, ...]) -> _Layout:
     def written(detections: Detections) -> bytes:
         return bytes(serialize_message(messages.detections_to_message(marked, detections, class_ids)))
 
-    head = written(Detections.empty())
-    pieces: list[tuple[bytes, bytes]] = []
-    places: list[list[list[int]]] = []  # by class, first and later: stamp, then the five numbers
+    head, pieces, places = written(Detections.empty()), [], []
     for class_id in range(len(class_ids)):
         two = _trial(np.full(2, class_id))
         alone, both = written(Detections(two.boxes_xyxy_px[:1], two.scores[:1], two.class_ids[:1])), written(two)
-        first, later = both[len(head) : len(alone)], both[len(alone) :]
-        pieces.append((first, later))
+        pieces.append((both[len(head) : len(alone)], both[len(alone) :]))
+        # the last of its kind: gaps hold what the memory held, such as the same number of an earlier message
         places.append(
             [
-                # the last of its kind: gaps hold what the memory held, such as the same number of an earlier message
-                [piece.rindex(stamp.tobytes()), *(piece.rindex(number.tobytes()) for number in numbers)]
-                for piece, numbers in zip((first, later), _numbers(two), strict=True)
+                [piece.rindex(mark.tobytes()) for mark in (stamp, *numbers)]
+                for piece, numbers in zip(pieces[-1], _numbers(two), strict=True)
             ]
         )
-    places_of = np.array(places)
-    return _Layout(
-        head=head,
-        head_stamp=head.rindex(stamp.tobytes()),
-        first=tuple(first for first, _ in pieces),
-        later=tuple(later for _, later in pieces),
-        first_numbers=places_of[:, 0, 1:],
-        later_numbers=places_of[:, 1, 1:],
-        first_stamps=places_of[:, 0, 0],
-        later_stamps=places_of[:, 1, 0],
-    )
+    return _Layout(head, head.rindex(stamp.tobytes()), tuple(pieces), np.array(places))

@@ -20,7 +20,7 @@ from cgdet_core.errors import InputError
 from cgdet_ros.node import parameters
 from cgdet_ros.node.diagnostics import Reporter, Situation
 from cgdet_ros.node.frame_log import FrameLog, one_line
-from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic, images_elsewhere
+from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
 from cgdet_ros.node.lifecycle import GuardedNode, run, to
 from cgdet_ros.node.pipeline import Pipeline
 
@@ -48,8 +48,7 @@ class DetectorNode(GuardedNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, "~/enable", self._on_enable)
         if self._config.diagnostics.period_s > 0:
-            limits = lambda: self._config.diagnostics  # noqa: E731
-            self._reporter = Reporter(self, self._log, limits, self._situation, self._images_elsewhere)
+            self._reporter = Reporter(self, self._config.diagnostics.period_s, self._log, self._situation)
 
     def close(self) -> None:
         """Stop listening and end the worker; for the end of the process, whatever the state."""
@@ -210,11 +209,8 @@ class DetectorNode(GuardedNode):
             simulated_clock=bool(getattr(self.get_clock(), "ros_time_is_active", False)),
             unheard=[*unheard, *(self._pipeline.outputs.deaf() if self._pipeline is not None else [])],
             facts=self._facts(),
+            limits=self._config.diagnostics,
         )
-
-    def _images_elsewhere(self) -> list[str]:
-        own = [self.resolve_topic_name(name) for name in ("overlay", "overlay/compressed")]
-        return images_elsewhere(self, self._config.image_transport, own)
 
 
 def main(arguments: list[str] | None = None) -> int:

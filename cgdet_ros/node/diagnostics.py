@@ -12,13 +12,13 @@ import numpy as np
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import messages
-from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Outcome, Rates, one_line
+from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Outcome, one_line
 from cgdet_ros.node.outputs import diagnostics_publisher
 
 OK, WARN, ERROR = 0, 1, 2
 _RANKED = re.compile(r"(p\d+) (\d+\.\d+)")
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
-_NAMED_TOPICS = 5
+_FIGURES = re.compile(r"\b\d+(\.\d+)?%?")
 
 # every key of the report, in its order; docs/interface.md is made from this
 KEYS = {
@@ -86,90 +86,54 @@ class Situation:
     simulated_clock: bool = False
     unheard: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    limits: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
 
 class Reporter:
-    """Publishes a status of `node` every `limits().period_s` > 0.
+    """Publishes the status of `node` every `period_s` > 0; look: the situation now.
 
-    look: the situation; elsewhere: topics on which others publish images, asked for where none come.
+    Where a report comes to say something else, and says so twice, the log does too: who has just started the node looks
+    at its terminal.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        log: FrameLog,
-        limits: Callable[[], DiagnosticsConfig],
-        look: Callable[[], Situation],
-        elsewhere: Callable[[], Sequence[str]],
-    ) -> None:
-        self._node, self._log, self._limits, self._look, self._elsewhere = node, log, limits, look, elsewhere
-        self._watch = ImageWatch()
+    def __init__(self, node: Any, period_s: float, log: FrameLog, look: Callable[[], Situation]) -> None:
+        self._node, self._log, self._look = node, log, look
+        self._last = self._told = ""
         self._publisher = diagnostics_publisher(node)
-        # steady: a simulated clock that stands still must not silence the node
-        node.create_timer(limits().period_s, self.report, clock=STEADY_CLOCK)
+        node.create_timer(period_s, self.report, clock=STEADY_CLOCK)  # simulated time may stand still
 
     def report(self) -> None:
         """Once, now."""
         try:
-            situation, limits = self._look(), self._limits()
-            self._log_images(situation, limits.image_timeout_s)
-            status = describe(situation, self._log, limits)
+            situation = self._look()
+            status = describe(situation, self._log)
             stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
             device = situation.facts.get("device", "none")
             self._publisher.publish(
                 messages.diagnostics_message(stamp, name, device, status.level, status.message, status.values)
             )
+            self._tell_change(status, situation)
         except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
             if self._node.context.ok():
                 self._node.get_logger().error(f"nothing on /diagnostics: {one_line(error)}", **LOG_THROTTLE)
 
-    def _log_images(self, situation: Situation, timeout_s: float) -> None:
-        line = self._watch.look(situation, self._log, timeout_s, self._elsewhere)
-        # two lines: rclpy holds a place in the code to the severity that it had first
-        if line is not None and line[0] == WARN:
-            self._node.get_logger().warning(line[1])
-        elif line is not None:
-            self._node.get_logger().info(line[1])
-
-
-class ImageWatch:
-    """What the log says of images that come, do not come, stop and come again: once each, and again for another reason.
-
-    /diagnostics says so all the time; whoever has just started the node looks at its terminal.
-    """
-
-    def __init__(self) -> None:
-        self._coming = False
-        self._missed = ""  # the reasons that were told last
-
-    def look(
-        self, situation: Situation, log: FrameLog, timeout_s: float, elsewhere: Callable[[], Sequence[str]]
-    ) -> tuple[int, str] | None:
-        """Level and line, where there is something new to say; timeout_s: so long without an image is, 0: never."""
+    def _tell_change(self, status: Status, situation: Situation) -> None:
+        without_figures = _FIGURES.sub("", status.message)
+        last, self._last = self._last, without_figures
         if situation.state != "active" or not situation.enabled:
-            self._coming, self._missed = False, ""
-            return None
-        missing_s, none_yet, line = _missing(situation, log)
-        if missing_s > timeout_s > 0:
-            reasons = [str(none_yet), _publishers(situation), *situation.unheard]
-            if not situation.image_publishers and (others := elsewhere()):
-                more = ", ..." if len(others) > _NAMED_TOPICS else ""
-                reasons.append(f"images are published on {', '.join(others[:_NAMED_TOPICS])}{more}")
-            missed = "; ".join(reasons)
-            if missed == self._missed:
-                return None
-            self._coming, self._missed = False, missed
-            return WARN, "; ".join([line, *reasons[2:]])
-        if none_yet or not log.image_kind or self._coming:
-            return None
-        again = " again" if self._missed else ""
-        self._coming, self._missed = True, ""
-        return OK, f"images on {situation.image_topic}{again}: {log.image_kind}"
+            self._told = ""
+        elif without_figures == last != self._told:
+            self._told = without_figures
+            # two lines: rclpy holds a place in the code to the severity that it had first
+            if status.level == OK:
+                self._node.get_logger().info(f"detecting on {situation.image_topic}: {self._log.image_kind}")
+            else:
+                self._node.get_logger().warning(status.message)
 
 
-def describe(situation: Situation, log: FrameLog, limits: DiagnosticsConfig) -> Status:
+def describe(situation: Situation, log: FrameLog) -> Status:
     """The node's status: the worst finding decides the level, all are in the message, worst first."""
-    rates, outcome, times, (ages_ms, no_age) = log.rates(), log.outcome(), log.times_ms(), log.ages_ms()
+    rates_hz, outcome, times, (ages_ms, no_age) = log.rates_hz(), log.outcome(), log.times_ms(), log.ages_ms()
     values = {
         **situation.facts,
         "state": situation.state,
@@ -183,27 +147,27 @@ def describe(situation: Situation, log: FrameLog, limits: DiagnosticsConfig) -> 
         "clock": "simulated" if situation.simulated_clock else "system",
         "last_error": log.last_error,
     }
-    if rates is not None:
-        values |= {"input_rate_hz": f"{rates.input_hz:.2f}", "output_rate_hz": f"{rates.output_hz:.2f}"}
+    if rates_hz is not None:
+        values |= {"input_rate_hz": f"{rates_hz[0]:.2f}", "output_rate_hz": f"{rates_hz[1]:.2f}"}
     if ages_ms or no_age:
         values["stamp_to_publish_ms"] = _summary(ages_ms) if ages_ms else no_age
-    findings = list(_findings(situation, log, outcome, rates, times["receive_to_publish"], ages_ms, limits))
+    input_hz = None if rates_hz is None else rates_hz[0]
+    findings = list(_findings(situation, log, outcome, input_hz, times["receive_to_publish"], ages_ms))
     findings.sort(key=lambda finding: -finding[0])  # stable: the first of a level stays first
-    level = findings[0][0] if findings else OK
     message = "; ".join(text for _, text in findings) or "detecting"
-    return Status(level, message, {key: values[key] for key in KEYS if key in values})
+    return Status(findings[0][0] if findings else OK, message, {key: values[key] for key in KEYS if key in values})
 
 
 def _findings(
     situation: Situation,
     log: FrameLog,
     outcome: Outcome,
-    rates: Rates | None,
+    input_hz: float | None,
     answer_ms: Sequence[float],
     ages_ms: Sequence[float],
-    limits: DiagnosticsConfig,
 ) -> Iterator[tuple[int, str]]:
     """Level and text of whatever is not as it should be."""
+    limits, frames = situation.limits, outcome.changes
     if situation.state != "active":
         failed = situation.state == "unconfigured" and log.last_error
         yield (ERROR, log.last_error) if failed else (WARN, situation.state)
@@ -213,18 +177,15 @@ def _findings(
     if not situation.enabled:
         yield WARN, "paused by ~/enable"
         return
-    yield from _of_the_images(situation, log, outcome, limits)
+    yield from _of_the_images(situation, log, outcome)
     yield from ((WARN, line) for line in situation.unheard)
-    if rates is not None and situation.active_s >= limits.image_timeout_s:
-        rate = f"images come at {rates.input_hz:.1f} Hz, fewer than"
-        # never below 0, which is off
-        if rates.input_hz < limits.rate_error_hz:
-            yield ERROR, f"{rate} {limits.rate_error_hz:g} Hz"
-        elif rates.input_hz < limits.rate_warn_hz:
-            yield WARN, f"{rate} {limits.rate_warn_hz:g} Hz"
+    if input_hz is not None and situation.active_s >= limits.image_timeout_s:
+        for level, least_hz in ((ERROR, limits.rate_error_hz), (WARN, limits.rate_warn_hz)):
+            if input_hz < least_hz:  # never below 0, which is off
+                yield level, f"images come at {input_hz:.1f} Hz, fewer than {least_hz:g} Hz"
+                break
     yield from _above(answer_ms, limits.latency_warn_ms, limits.latency_error_ms, "receive-to-publish")
     yield from _above(ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
-    frames = outcome.changes
     share = frames.overtaken / max(1, frames.received)
     if 0 < limits.dropped_warn < share:
         yield WARN, f"{share:.0%} of the images were overtaken by newer ones"
@@ -236,11 +197,16 @@ def _findings(
         yield WARN, f"the camera's gain jumped {frames.gain_jumps} times since the last report"
 
 
-def _of_the_images(
-    situation: Situation, log: FrameLog, outcome: Outcome, limits: DiagnosticsConfig
-) -> Iterator[tuple[int, str]]:
-    missing_s, none_yet, line = _missing(situation, log)
-    frames = outcome.changes
+def _of_the_images(situation: Situation, log: FrameLog, outcome: Outcome) -> Iterator[tuple[int, str]]:
+    limits, frames, topic = situation.limits, outcome.changes, situation.image_topic
+    count = situation.image_publishers
+    heard = f"({count} publisher{'s' * (count != 1)})" if count else "(nobody publishes there)"
+    missing_s = log.seconds_without_image()
+    none_yet = missing_s is None or missing_s > situation.active_s
+    if missing_s is None or none_yet:
+        missing_s, line = situation.active_s, f"no image yet on {topic} {heard}"
+    else:
+        line = f"no image on {topic} for {missing_s:.0f} s {heard}"
     if 0 < limits.image_error_s < missing_s:
         yield ERROR, line
     elif none_yet or 0 < limits.image_timeout_s < missing_s:
@@ -250,20 +216,6 @@ def _of_the_images(
         yield WARN if frames.answered else ERROR, f"{lost}, {frames.answered} answered: {log.last_error}"
     elif 0 < limits.image_timeout_s < outcome.unanswered_s:
         yield ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come"
-
-
-def _missing(situation: Situation, log: FrameLog) -> tuple[float, bool, str]:
-    """Seconds without an image, whether there was none since the node became active, and how that reads."""
-    without_s = log.seconds_without_image()
-    topic, heard = situation.image_topic, _publishers(situation)
-    if without_s is None or without_s > situation.active_s:
-        return situation.active_s, True, f"no image yet on {topic} ({heard})"
-    return without_s, False, f"no image on {topic} for {without_s:.0f} s ({heard})"
-
-
-def _publishers(situation: Situation) -> str:
-    count = situation.image_publishers
-    return f"{count} publisher{'s' * (count != 1)}" if count else "nobody publishes there"
 
 
 def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) -> Iterator[tuple[int, str]]:

@@ -60,14 +60,6 @@ class Outcome:
     unanswered_s: float
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Frames per second over the last seconds."""
-
-    input_hz: float
-    output_hz: float
-
-
 @dataclass
 class FrameLog:
     """Written by the subscription and the worker, read by the diagnostics timer; safe between threads."""
@@ -98,24 +90,22 @@ class FrameLog:
             if self._unanswered_since_s is None:
                 self._unanswered_since_s = self._last_image_s
 
-    def refused(self, reason: str) -> int:
-        """Count it; how many were refused so far."""
-        self.error(reason)
-        with self._lock:
-            self.counts.refused += 1
-            self._unanswered_since_s = None
-            return self.counts.refused
-
     def overtaken(self) -> None:
         with self._lock:
             self.counts.overtaken += 1
 
+    def refused(self, reason: str) -> int:
+        """Count it; how many were refused so far."""
+        with self._lock:
+            self.counts.refused += 1
+            self.last_error, self._unanswered_since_s = reason[:_MAX_ERROR_LENGTH], None
+            return self.counts.refused
+
     def failed(self, reason: str) -> int:
         """Count it; how many failed so far."""
-        self.error(reason)
         with self._lock:
             self.counts.failed += 1
-            self._unanswered_since_s = None
+            self.last_error, self._unanswered_since_s = reason[:_MAX_ERROR_LENGTH], None
             return self.counts.failed
 
     def answered(self, receive_to_publish_ms: float, stage_ms: Mapping[str, float]) -> None:
@@ -196,17 +186,16 @@ class FrameLog:
             since_s = self._unanswered_since_s
             return Outcome(self._changes, self._frozen_run, 0.0 if since_s is None else time.monotonic() - since_s)
 
-    def rates(self) -> Rates | None:
-        """Over the calls of the last seconds; None at the first, and at the first after `forget`."""
+    def rates_hz(self) -> tuple[float, float] | None:
+        """Images and answers a second over the calls of the last seconds; None at the first, also after `forget`."""
         with self._lock:
             now = (time.monotonic(), self.counts.received, self.counts.answered)
             while len(self._reports) > 1 and now[0] - self._reports[1][0] >= _RATE_WINDOW_S:
                 self._reports.popleft()
             self._reports.append(now)
             then = self._reports[0]
-            if now[0] <= then[0]:
-                return None
-            return Rates((now[1] - then[1]) / (now[0] - then[0]), (now[2] - then[2]) / (now[0] - then[0]))
+            seconds = now[0] - then[0]
+            return ((now[1] - then[1]) / seconds, (now[2] - then[2]) / seconds) if seconds > 0 else None
 
     def times_ms(self) -> dict[str, list[float]]:
         """Of the last frames: receive_to_publish, and every stage of the predictor."""

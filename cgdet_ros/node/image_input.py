@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from std_msgs.msg import Header
 from cgdet_core.types import ImageArray
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
-from cgdet_ros.node.qos import overridable, quality_of_service, unheard_publishers
+from cgdet_ros.node.qos import overridable, publishers_elsewhere, quality_of_service, unheard_publishers
 
 COMPRESSED_SUFFIX = "/compressed"  # image_transport's convention, behind the remapped name
+_NAMED_TOPICS = 5
 TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
@@ -69,26 +70,20 @@ class ImageInput:
 
     def unheard(self) -> list[str]:
         """Who publishes images that do not arrive here, and why."""
-        lines = unheard_publishers(self._node, self.topic, TYPE_NAMES[self._transport])
+        wanted = TYPE_NAMES[self._transport]
+        lines = unheard_publishers(self._node, self.topic, wanted)
+        if self._node.count_publishers(self.topic):
+            return lines
         other = "raw" if self._transport == "compressed" else "compressed"
         other_topic = image_topic(self._node, other)
-        if not self._node.count_publishers(self.topic) and self._node.count_publishers(other_topic):
-            lines.append(f"images come on {other_topic} only: set image_transport to {other}")
-        return lines
+        if self._node.count_publishers(other_topic):
+            return [f"images come on {other_topic} only: set image_transport to {other}"]
+        others = publishers_elsewhere(self._node, self.topic, wanted)
+        more = ", ..." if len(others) > _NAMED_TOPICS else ""
+        return [f"images are published on {', '.join(others[:_NAMED_TOPICS])}{more}"] if others else []
 
 
 def image_topic(node: Any, transport: str) -> str:
     """The full, remapped name."""
     base = str(node.resolve_topic_name("image"))
     return str(node.resolve_topic_name(base + COMPRESSED_SUFFIX)) if transport == "compressed" else base
-
-
-def images_elsewhere(node: Any, transport: str, own: Collection[str]) -> list[str]:
-    """Topics on which images of the same type are published, those in `own` left out: the right name, perhaps."""
-    return [
-        topic
-        for topic, types in sorted(node.get_topic_names_and_types())
-        if TYPE_NAMES[transport] in types
-        and topic not in (image_topic(node, transport), *own)
-        and node.count_publishers(topic)
-    ]

@@ -54,6 +54,16 @@ def unheard_publishers(node: Any, topic: str, wanted_type: str) -> list[str]:
     return lines
 
 
+def publishers_elsewhere(node: Any, topic: str, wanted_type: str) -> list[str]:
+    """Other topics on which others publish messages of that type: the right name, perhaps."""
+    own = {publisher.topic_name for publisher in node.publishers}
+    return [
+        name
+        for name, types in sorted(node.get_topic_names_and_types())
+        if wanted_type in types and name not in (topic, *own) and node.count_publishers(name)
+    ]
+
+
 def deaf_subscribers(node: Any, topic: str) -> list[str]:
     """A line for each subscription to `topic` that cannot hear `node`'s publisher there."""
     own = _of_node(node, node.get_publishers_info_by_topic(topic))

@@ -97,7 +97,7 @@ def test_a_layout_with_a_number_out_of_place_is_not_used(monkeypatch: pytest.Mon
 
     def shifted(*arguments: Any) -> Any:
         layout = cut(*arguments)
-        layout.later_numbers[1, 3] += 8
+        layout.places[1, 1, 4] += 8
         return layout
 
     monkeypatch.setattr(detection_bytes, "_cut", shifted)

@@ -239,8 +239,8 @@ def test_a_camera_that_is_killed_stopped_and_returns_is_told_of_and_no_frame_is_
     assert node.end() == 0
     said = "".join(node.lines)
     topic = f"{client.namespace}/image"
-    coming, stopped = said.index(f"images on {topic}"), said.index(f"no image on {topic} for")
-    assert coming < stopped < said.index(f"images on {topic} again: 96x64", stopped)
+    coming, stopped = said.index(f"detecting on {topic}: 96x64"), said.index(f"no image on {topic} for")
+    assert coming < stopped < said.index(f"detecting on {topic}: 96x64", stopped)
     assert "nothing on /diagnostics" not in said
     assert not any("Traceback" in line for line in node.lines)
 
@@ -312,7 +312,7 @@ def test_a_topic_that_is_none_is_told_in_the_log_with_the_one_where_images_are(
     assert "[WARN]" in missing
     right = start(*node_words(client.namespace, f"model:={tiny_model}", *limits[:2]), "-r", "__node:=right")
     start("-c", CAMERA, client.namespace)
-    assert f"images on {name}/image" in right.line_with("96x64 mono16")
+    assert f"detecting on {name}/image" in right.line_with("96x64 mono16")
     for process in (node, right):
         process.process.send_signal(signal.SIGINT)
         assert process.end() == 0

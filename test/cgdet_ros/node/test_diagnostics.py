@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,14 +9,14 @@ import pytest
 from cgdet_core.runtime.shutter import Sight
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import frame_log
-from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, ImageWatch, Situation, Status, describe
+from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, Reporter, Situation, Status, describe
 from cgdet_ros.node.frame_log import FrameLog
 
 SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, active_s=1000.0)
 
 
 def report(log: FrameLog, situation: Situation = SITUATION, **limits: float) -> Status:
-    return describe(situation, log, DiagnosticsConfig.model_validate(limits))
+    return describe(replace(situation, limits=DiagnosticsConfig.model_validate(limits)), log)
 
 
 def answer(log: FrameLog) -> None:
@@ -199,94 +198,38 @@ def test_either_time_without_an_image_may_be_the_shorter_one_or_none(monkeypatch
         assert status.message.startswith("no image on /image for 30 s") == (level != OK)
 
 
-ACTIVE = Situation(state="active", image_topic="/flir/image", image_publishers=0, active_s=0.5)
+class LoggedNode:
+    """Stands for the node, in what the reporter needs of it to log."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, str]] = []
+
+    def info(self, text: str) -> None:
+        self.lines.append((OK, text))
+
+    def warning(self, text: str) -> None:
+        self.lines.append((WARN, text))
+
+    def get_logger(self) -> LoggedNode:
+        return self
 
 
-def nothing_elsewhere() -> list[str]:
-    return []
-
-
-def look(
-    watch: ImageWatch,
-    situation: Situation,
-    without_image_s: float | None,
-    image_kind: str = "",
-    elsewhere: Callable[[], list[str]] = nothing_elsewhere,
-    timeout_s: float = 2.0,
-) -> tuple[int, str] | None:
-    log = FrameLog(image_kind=image_kind)
-    log.seconds_without_image = lambda: without_image_s  # type: ignore[method-assign]
-    return watch.look(situation, log, timeout_s, elsewhere)
-
-
-def test_images_that_come_are_told_once_with_their_kind() -> None:
-    watch = ImageWatch()
-    assert look(watch, ACTIVE, None) is None
-    coming = replace(ACTIVE, active_s=5.0, image_publishers=1)
-    said = look(watch, coming, 0.1, "640x512 mono16")
-    assert said == (OK, "images on /flir/image: 640x512 mono16")
-    assert look(watch, coming, 0.1, "640x512 mono16") is None
-
-
-def test_a_topic_on_which_nobody_publishes_is_told_once_with_those_on_which_others_do() -> None:
-    watch, waiting = ImageWatch(), replace(ACTIVE, active_s=2.1)
-    said = look(watch, waiting, None, "", lambda: ["/a/image", "/b/image"])
-    assert said == (
-        WARN,
-        "no image yet on /flir/image (nobody publishes there); images are published on /a/image, /b/image",
-    )
-    again = look(watch, replace(waiting, active_s=60.0), None, "", lambda: ["/a/image", "/b/image"])
-    assert again is None
-    first = look(watch, replace(waiting, active_s=61.0), 0.2, "8x8 mono8")
-    assert first == (OK, "images on /flir/image again: 8x8 mono8")
-
-
-def test_another_reason_is_another_line() -> None:
-    watch, waiting = ImageWatch(), replace(ACTIVE, active_s=2.1)
-    first = look(watch, waiting, None)
-    assert first == (WARN, "no image yet on /flir/image (nobody publishes there)")
-    silent = replace(waiting, active_s=9.0, image_publishers=1)
-    assert look(watch, silent, None) == (
-        WARN,
-        "no image yet on /flir/image (1 publisher)",
-    )
-    assert look(watch, silent, None) is None
-
-
-def test_of_many_topics_five_are_named() -> None:
-    said = look(ImageWatch(), replace(ACTIVE, active_s=3.0), None, "", lambda: [f"/{c}" for c in "abcdefg"])
-    assert said is not None
-    assert said[1].endswith("on /a, /b, /c, /d, /e, ...")
-
-
-def test_a_publisher_that_is_not_heard_is_told_in_place_of_other_topics() -> None:
-    deaf = replace(ACTIVE, active_s=3.0, image_publishers=1, unheard=("/driver publishes another type",))
-    said = look(ImageWatch(), deaf, None, "", lambda: ["/not/asked/for"])
-    assert said == (WARN, "no image yet on /flir/image (1 publisher); /driver publishes another type")
-
-
-def test_images_that_stop_and_come_again_are_told_each_time() -> None:
-    watch, situation = ImageWatch(), replace(ACTIVE, active_s=30.0, image_publishers=1)
-    told = [look(watch, situation, away_s, "8x8 mono8") for away_s in (0.1, 2.5, 9.0, 0.1)]
-    assert told == [
-        (OK, "images on /flir/image: 8x8 mono8"),
-        (WARN, "no image on /flir/image for 2 s (1 publisher)"),
-        None,
-        (OK, "images on /flir/image again: 8x8 mono8"),
-    ]
-
-
-def test_images_of_before_an_activation_do_not_count_and_a_pause_is_silent() -> None:
-    watch = ImageWatch()
-    # the last image came 10 s ago, the node has been active again for 3 s
-    again = replace(ACTIVE, active_s=3.0)
-    assert look(watch, replace(again, enabled=False), 10.0, "8x8 mono8") is None
-    assert look(watch, replace(again, state="inactive"), 10.0, "8x8 mono8") is None
-    said = look(watch, again, 10.0, "8x8 mono8")
-    assert said == (WARN, "no image yet on /flir/image (nobody publishes there)")
-
-
-def test_without_a_timeout_nothing_is_missed_and_images_that_are_all_refused_are_not_announced() -> None:
-    watch = ImageWatch()
-    assert look(watch, replace(ACTIVE, active_s=900.0), None, "", timeout_s=0.0) is None
-    assert look(watch, replace(ACTIVE, active_s=900.0), 0.1, "", timeout_s=0.0) is None
+def test_the_log_says_once_what_has_changed_for_two_reports() -> None:
+    node, log = LoggedNode(), FrameLog(image_kind="8x8 mono8")
+    reporter = Reporter.__new__(Reporter)
+    reporter._node, reporter._log, reporter._last, reporter._told = node, log, "", ""
+    missing = Status(WARN, "no image on /flir_1/image for 3 s (1 publisher)", {})
+    later = Status(WARN, "no image on /flir_1/image for 12 s (1 publisher)", {})
+    gone = Status(ERROR, "no image on /flir_1/image for 13 s (nobody publishes there)", {})
+    good, blink = Status(OK, "detecting", {}), Status(WARN, "frozen: the last 3 frames", {})
+    for status in (good, good, good, missing, later, later, gone, gone, good, good, blink, good, good):
+        reporter._tell_change(status, SITUATION)
+    coming = (OK, "detecting on /image: 8x8 mono8")
+    assert node.lines == [coming, (WARN, later.message), (WARN, gone.message), coming]
+    for situation in (replace(SITUATION, enabled=False), replace(SITUATION, state="inactive")):
+        reporter._tell_change(Status(WARN, "paused", {}), situation)
+        reporter._tell_change(Status(WARN, "paused", {}), situation)
+    assert len(node.lines) == 4
+    for _ in range(2):
+        reporter._tell_change(good, SITUATION)
+    assert node.lines[4:] == [coming]
