@@ -50,7 +50,16 @@ class CocoTable:
 
     def precision(self, chosen: BoolArray | None = None) -> PrecisionTable:
         """Interpolated precision over the frames where `chosen` (bool [frames], None: all)."""
-        return self._accumulate(chosen)["precision"][..., 0]
+        self._eval.evalImgs = [
+            entry if chosen is None or chosen[index] else None
+            for sizes in self._entries
+            for entries in sizes
+            for index, entry in enumerate(entries)
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._eval.accumulate()
+        table: PrecisionTable = self._eval.eval["precision"][..., 0]
+        return table
 
     def matches(self, class_id: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """COCOeval's matches of one class at every size: frame index and entry, where the class is labelled."""
@@ -60,25 +69,18 @@ class CocoTable:
 
     def truths(self, chosen: BoolArray | None = None) -> NDArray[np.int64]:
         """int64 [C, 4 SIZES]: the objects to be found."""
-        counts = np.zeros((len(self._entries), len(SIZES)), np.int64)
-        for class_id, sizes in enumerate(self._entries):
-            for size, entries in enumerate(sizes):
-                for index, entry in enumerate(entries):
-                    if entry is not None and (chosen is None or chosen[index]):
-                        counts[class_id, size] += np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
-        return counts
-
-    def _accumulate(self, chosen: BoolArray | None) -> dict[str, NDArray[np.float64]]:
-        self._eval.evalImgs = [
-            entry if chosen is None or chosen[index] else None
+        counts = [
+            [
+                sum(
+                    int(np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0))
+                    for index, entry in enumerate(entries)
+                    if entry is not None and (chosen is None or chosen[index])
+                )
+                for entries in sizes
+            ]
             for sizes in self._entries
-            for entries in sizes
-            for index, entry in enumerate(entries)
         ]
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._eval.accumulate()
-        result: dict[str, NDArray[np.float64]] = self._eval.eval
-        return result
+        return np.array(counts, np.int64).reshape(-1, len(SIZES))
 
     def _fill(self, frames: Sequence[EvaluatedFrame], class_count: int, config: EvaluationConfig) -> None:
         # COCOeval takes an id of 0 for "no match": both kinds count from 1
@@ -90,16 +92,9 @@ class CocoTable:
                 crowd = ignore_regions(truth, class_id, class_count)
                 for i in np.flatnonzero((truth.class_ids == class_id) | crowd):
                     truth_id += 1
-                    box = boxes_xywh[i].tolist()
-                    self._eval._gts[index, class_id].append(
-                        {
-                            "id": truth_id,
-                            "bbox": box,
-                            "area": box[2] * box[3],
-                            "iscrowd": int(crowd[i]),
-                            "ignore": int(crowd[i]),
-                        }
-                    )
+                    box, ignore = boxes_xywh[i].tolist(), int(crowd[i])
+                    entry = {"id": truth_id, "bbox": box, "area": box[2] * box[3], "iscrowd": ignore, "ignore": ignore}
+                    self._eval._gts[index, class_id].append(entry)
             found = frame.detections.above(config.min_score)
             found_xywh = xyxy_to_xywh(found.boxes_xyxy_px).astype(np.float64)
             for i in np.argsort(-found.scores, kind="stable"):

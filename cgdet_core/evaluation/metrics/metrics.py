@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.calibration import calibration
-from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable, PrecisionTable
+from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable
 from cgdet_core.evaluation.metrics.counts import (
     confusion_matrix,
     duplicates_per_object,
@@ -67,23 +67,8 @@ class Metrics:
 
     def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The figures for `json.dump`; `extra` adds the caller's keys (params, model_bytes, ms_per_image, ...)."""
-        figures: dict[str, Any] = {
-            "map": self.map,
-            "map50": self.map50,
-            "map75": self.map75,
-            "per_class": self.per_class,
-            "by_size": self.by_size,
-            "by_light": self.by_light,
-            "duplicates_per_object": self.duplicates_per_object,
-            "images": self.images,
-            "truths": self.truths,
-            "misses_by_height": self.misses_by_height,
-            "log_average_miss_rate": self.log_average_miss_rate,
-            "confusion": self.confusion,
-            "operating_point": self.operating_point,
-            "calibration": self.calibration,
-            **dict.fromkeys(CALLERS_KEYS),
-        }
+        figures = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "curves"}
+        figures |= dict.fromkeys(CALLERS_KEYS)
         added = dict(extra or {})
         taken = sorted(set(added) & set(figures) - set(CALLERS_KEYS))
         if taken:
@@ -122,24 +107,13 @@ def evaluate(
     precision = coco.precision()
     size_truths = coco.truths()
     return Metrics(
-        map=mean_precision(precision[..., 0]),
-        map50=mean_precision(precision[0, ..., 0]),
-        map75=mean_precision(precision[5, ..., 0]),
+        **_average_precision(precision[..., 0]),
         per_class={
-            name: {
-                "map": mean_precision(precision[:, :, c, 0]),
-                "map50": mean_precision(precision[0, :, c, 0]),
-                "map75": mean_precision(precision[5, :, c, 0]),
-                "truths": curves[name].truths,
-            }
+            name: {**_average_precision(precision[:, :, c, 0]), "truths": curves[name].truths}
             for c, name in enumerate(class_names)
         },
         by_size={
-            size: {
-                "map": mean_precision(precision[..., s]),
-                "map50": mean_precision(precision[0, ..., s]),
-                "truths": int(size_truths[:, s].sum()),
-            }
+            size: {**_average_precision(precision[..., s], "map", "map50"), "truths": int(size_truths[:, s].sum())}
             for s, size in enumerate(SIZES)
             if size != "all"
         },
@@ -165,17 +139,16 @@ def evaluate(
     )
 
 
-def mean_precision(precision: NDArray[np.float64]) -> float | None:
-    """Mean over a part of the precision table without its empty cells (-1); None where all are empty."""
-    filled = precision[precision > -1]
-    return float(filled.mean()) if filled.size else None
+def _average_precision(precision: NDArray[np.float64], *keys: str) -> dict[str, float | None]:
+    """Means over a part of the precision table [10 IoUs, ...] without its empty cells (-1); None where all are."""
+    parts = {"map": precision, "map50": precision[0], "map75": precision[5]}
+    filled = {key: parts[key][parts[key] > -1] for key in keys or parts}
+    return {key: float(values.mean()) if values.size else None for key, values in filled.items()}
 
 
 def _of_part(coco: CocoTable, chosen: BoolArray) -> dict[str, Any]:
-    precision: PrecisionTable = coco.precision(chosen)
     return {
-        "map": mean_precision(precision[..., 0]),
-        "map50": mean_precision(precision[0, ..., 0]),
+        **_average_precision(coco.precision(chosen)[..., 0], "map", "map50"),
         "images": int(np.count_nonzero(chosen)),
         "truths": int(coco.truths(chosen)[:, 0].sum()),
     }
