@@ -26,6 +26,15 @@ _COARSE_PAIRS = 6
 _BLOCKS = (5, 6)  # rows and columns
 _RIDGE = 1e-2
 
+# freedom -> what moves points: right, down; scale and turn, or each entry of the matrix; tilts
+_ENTRY = np.eye(9).reshape(3, 3, 3, 3)
+_AFFINE = [_ENTRY[place] for place in ((0, 2), (1, 2), (0, 0), (0, 1), (1, 0), (1, 1))]
+_GENERATORS = {
+    4: np.stack([*_AFFINE[:2], _ENTRY[0, 0] + _ENTRY[1, 1], _ENTRY[1, 0] - _ENTRY[0, 1]]),
+    6: np.stack(_AFFINE),
+    8: np.stack([*_AFFINE, -_ENTRY[2, 0], -_ENTRY[2, 1]]),
+}
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -53,7 +62,9 @@ def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignme
     thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
     level = _Level(pairs, _LEVELS[-1][0])
     score = level.score(homography)
-    around = [level.score(_moved(homography, 8 * np.cos(turn), 8 * np.sin(turn))) for turn in np.arange(8) * np.pi / 4]
+    turns = np.arange(8) * np.pi / 4
+    shifts = [8 * (_ENTRY[0, 2] * np.cos(turn) + _ENTRY[1, 2] * np.sin(turn)) for turn in turns]
+    around = [level.score((np.eye(3) + shift) @ homography) for shift in shifts]
     return Alignment(
         homography,
         score=score,
@@ -78,10 +89,6 @@ def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: t
     if (mapped[:, 2] <= 1e-9).any():
         return float("inf")
     return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
-
-
-def _moved(homography: Matrix, right_px: float, down_px: float) -> Matrix:
-    return np.asarray(np.array([[1, 0, right_px], [0, 1, down_px], [0, 0, 1]]) @ homography, np.float64)
 
 
 def _refine(
@@ -219,37 +226,23 @@ def _fit_flow(
     """float64 [3, 3]: moves points + shifts to points, by weighted least squares with far blocks drawn in (Cauchy)."""
     height, width = size_px
     unit = 2 / width
-    middle = np.array([width / 2, height / 2])
-    x, y = ((points + shifts / 2 - middle) * unit).T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    if freedom == 4:
-        right, down = [one, zero, x, -y], [zero, one, y, x]
-    else:
-        right, down = [one, zero, x, y, zero, zero], [zero, one, zero, zero, x, y]
-    if freedom == 8:
-        right += [x * x, x * y]
-        down += [x * y, y * y]
-    design = np.stack([np.stack(right, 1), np.stack(down, 1)], 1)
+    to_unit = np.array([[unit, 0, -1], [0, unit, -height / width], [0, 0, 1]])
+    places = np.column_stack([points + shifts / 2, np.ones(len(points))]) @ to_unit.T
+    moved = np.einsum("pij,nj->nip", _GENERATORS[freedom], places)
+    design = moved[:, :2] - places[:, :2, None] * moved[:, 2:]
     wanted = -shifts * unit
     size = np.trace(certainty, axis1=1, axis2=2)
     if not size.any():
         return np.eye(3)
     weights = np.ones(len(points))
     # what stretches, shears and tilts has to be earned by more than one block
-    ridge = np.diag([1e-3, 1e-3, *[_RIDGE] * (design.shape[2] - 2)]) * size.sum()
-    solved = np.zeros(design.shape[2])
+    ridge = np.diag([1e-3, 1e-3, *[_RIDGE] * (freedom - 2)]) * size.sum()
+    solved = np.zeros(freedom)
     for _ in range(10):
         weighted = certainty * weights[:, None, None]
         normal = np.einsum("nip,nij,njq->pq", design, weighted, design) + ridge * weights.mean()
         solved = np.linalg.solve(normal, np.einsum("nip,nij,nj->p", design, weighted, wanted))
         apart = np.linalg.norm(wanted - design @ solved, axis=1) / unit
         weights = 1 / (1 + apart**2)
-    flow = np.eye(3)
-    if freedom == 4:
-        flow[:2] += [[solved[2], -solved[3], solved[0]], [solved[3], solved[2], solved[1]]]
-    else:
-        flow[:2] += [[solved[2], solved[3], solved[0]], [solved[4], solved[5], solved[1]]]
-    if freedom == 8:
-        flow[2, :2] = -solved[6], -solved[7]
-    to_unit = np.array([[unit, 0, -middle[0] * unit], [0, unit, -middle[1] * unit], [0, 0, 1]])
+    flow = np.eye(3) + np.tensordot(solved, _GENERATORS[freedom], 1)
     return np.asarray(np.linalg.inv(to_unit) @ flow @ to_unit, np.float64)

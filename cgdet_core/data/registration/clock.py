@@ -78,30 +78,21 @@ class _Integral:
     """A motion's rates, summed up over time: whatever a camera's pace, a window of time holds the same motion."""
 
     def __init__(self, motion: Motion) -> None:
-        rates = _calmed(motion.rates)
         order = np.argsort(motion.begin_s, kind="stable")
-        begin, end, rates = motion.begin_s[order], motion.end_s[order], rates[order]
+        begin, end, rates = motion.begin_s[order], motion.end_s[order], _calmed(motion.rates)[order]
         known = np.isfinite(rates)
-        span = (end - begin)[:, None]
+        # what moved, and how long it was seen
+        amounts = np.concatenate([np.where(known, rates, 0.0), known], axis=1) * (end - begin)[:, None]
+        sums = np.cumsum(amounts, axis=0)
         self._edges = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))
-        self._sums = np.stack([_steps(np.where(known, rates, 0.0) * span), _steps(known * span)])
+        self._sums = np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1]).T
 
     def means(self, begin_s: NDArray[np.float64], width_s: float) -> NDArray[np.float64]:
         """float64 [M, 5]: the mean rates in windows [begin, begin + width]; nan where intervals are missing."""
-        moved, covered = self._at(begin_s + width_s) - self._at(begin_s)
+        ends = np.stack([begin_s, begin_s + width_s])
+        sums = np.stack([np.interp(ends, self._edges, values) for values in self._sums], axis=2)
+        moved, covered = np.split(sums[1] - sums[0], 2, axis=1)
         return np.asarray(np.where(covered > 0.98 * width_s, moved / width_s, np.nan), np.float64)
-
-    def _at(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        place = np.searchsorted(self._edges, time_s, side="right").clip(1, len(self._edges) - 1)
-        low, high = self._edges[place - 1], self._edges[place]
-        share = ((time_s - low) / np.maximum(high - low, 1e-12)).clip(0, 1)[:, None]
-        return np.asarray(self._sums[:, place - 1] * (1 - share) + self._sums[:, place] * share, np.float64)
-
-
-def _steps(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float64 [2 N, 5]: the sum up to each interval's begin and to its end."""
-    sums = np.cumsum(amounts, axis=0)
-    return np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1])
 
 
 def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
