@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from cgdet_core.evaluation.report.plot_style import PLOT_STYLE
+from cgdet_core.evaluation.report.plots import PLOT_STYLE
 
 NETWORK = "network"
 PLAIN = "plain: "  # begins the name of what is no part of a frame

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_summary(comparison, figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        from cgdet_core.evaluation.report.compare_report import write_compare_report
+        from cgdet_core.evaluation.report.model_report import write_compare_report
 
         words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
         words += [] if of_run is None else ["--run", str(of_run)]

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        from cgdet_core.evaluation.report.offline_report import write_offline_report
+        from cgdet_core.evaluation.report.model_report import write_offline_report
 
         again = selected_frames(arguments, tuple(thresholds)).samples
         write_offline_report(arguments.report, result, again, metrics, thresholds, facts, _command(arguments))

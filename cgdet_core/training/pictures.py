@@ -12,7 +12,7 @@ import numpy as np
 
 from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.drawing import Colour, RgbArray, class_colour, class_colour_hex
-from cgdet_core.evaluation.report.plot_style import PLOT_STYLE
+from cgdet_core.evaluation.report.plots import PLOT_STYLE
 from cgdet_core.files import replacing
 
 SAMPLES = 24

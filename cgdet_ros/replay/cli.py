@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from cgdet_core.config import settings_from_mapping
-from cgdet_core.errors import InputError
-from cgdet_ros.config import ReplayConfig
-from cgdet_ros.replay.arguments import parse
+import rclpy
 
-if TYPE_CHECKING:
-    from cgdet_core.data.bags.reader import BagReader
-    from cgdet_ros.replay.interrupt import Interruption
-    from cgdet_ros.replay.session import Recording, Replay
+from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
+from cgdet_core.data.bags.images import first_image
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.errors import CgdetError, InputError
+from cgdet_core.evaluation.offline import check_data
+from cgdet_core.evaluation.replay import Replay
+from cgdet_core.evaluation.replay_output import check_output, played_summary, with_letters, write_results
+from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
+from cgdet_core.files import check_can_write
+from cgdet_core.thermal import ENCODINGS
+from cgdet_ros.config import NodeConfig
+from cgdet_ros.replay.link import ReplayLink, start_ros
+from cgdet_ros.replay.offline import answer_offline
+from cgdet_ros.replay.play import Interruption, play, read_ahead
+from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
+from cgdet_ros.replay.request import ReplayRequest, parse
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Replay one bag; the exit code."""
-    arguments = parse(words)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run(arguments)
-    except InputError as error:
+        return run(parse(words))
+    except CgdetError as error:
         print(f"cgdet-replay: error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        done = "the results were written before" if arguments.written else "nothing was written"
-        print(f"cgdet-replay: interrupted, {done}", file=sys.stderr)
+        print("cgdet-replay: interrupted, nothing was written", file=sys.stderr)
         return 130
 
 
@@ -40,90 +49,106 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Check what can be checked, then bring up, play, write."""
-    from cgdet_core.data.bags.write import BagWriter
-    from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.files import check_can_write
-    from cgdet_ros.node.parameters import check_name
-    from cgdet_ros.replay.output import check_output
-    from cgdet_ros.replay.process import find_executable, isolate
+@dataclass(frozen=True)
+class Recording:
+    """What is played: images of `topic`, `total` of them, and the topic of the labels, or their COCO JSON. warnings:
+    what was noticed about it."""
 
-    for word in arguments.param:
-        check_name(word.partition(":=")[0])
-    class_map = parse_class_map(arguments.class_map)
-    config = settings_from_mapping(ReplayConfig, {"rate": arguments.rate}, "--rate")
-    recording = _recording(arguments)
-    _check_models(arguments.model)
-    executable = find_executable(arguments.detector)
-    check_output(arguments.out)
-    if arguments.write_bag is not None:
-        if arguments.write_bag.exists():
-            raise InputError(f"{arguments.write_bag}: exists already: remove it, or give another --write-bag")
-        check_can_write(arguments.write_bag)  # told before the bag is played, not after
-    bag_writer = None if arguments.write_bag is None else BagWriter(arguments.write_bag)
+    topic: str
+    truth_topic: str | None
+    total: int
+    warnings: tuple[str, ...] = ()
+
+
+def run(request: ReplayRequest) -> int:
+    """Check what can be checked, then bring up, play, measure, write."""
+    recording = find_recording(request)
+    _check_models(request.models)
+    executable = find_executable(request.detector)
+    check_output(request.out)
+    bag_writer = None
+    if request.write_bag is not None:
+        if request.write_bag.exists():
+            raise InputError(f"{request.write_bag}: exists already: remove it, or give another --write-bag")
+        check_can_write(request.write_bag)  # told before the bag is played, not after
+        bag_writer = BagWriter(request.write_bag)
     domain = isolate()
-    from cgdet_ros.replay.interrupt import Interruption
-    from cgdet_ros.replay.results import failure, lettered, play_summary, write_results
-
     print(
-        f"replaying {recording.topic} of {recording.bag}: {recording.total} frames, ROS domain {domain}, "
+        f"replaying {recording.topic} of {request.bag}: {recording.total} frames, ROS domain {domain}, "
         f"node {executable}",
         flush=True,
     )
     with Interruption() as interruption:
-        replays = _replay_all(arguments, recording, class_map, executable, config, interruption)
+        replays = _replay_all(request, recording, executable, interruption)
         # what was measured is told before anything is made of it, which may take a while
-        print("\n".join(lettered([play_summary(replay) for replay in replays])), flush=True)
-        written = write_results(arguments, replays, config, interruption, bag_writer)
-        arguments.written = True
-    print(written, flush=True)
+        print("\n".join(with_letters([played_summary(replay) for replay, _ in replays])), flush=True)
+        measured = [_measured(replay, settings, request, interruption) for replay, settings in replays]
+        written = write_results(request.out, measured, request.video, bag_writer)
+    print("\n".join(written), flush=True)
     if interruption.asked:
         return 130
-    failed = next((reason for replay in replays if (reason := failure(replay)) is not None), None)
-    if failed is not None:
-        print(f"cgdet-replay: error: {failed}", file=sys.stderr)
-        return 1
+    for replay, _ in replays:
+        if replay.failure is not None:
+            print(f"cgdet-replay: error: {replay.failure}", file=sys.stderr)
+            return 1
     return 0
 
 
-def _recording(arguments: argparse.Namespace) -> Recording:
+def find_recording(request: ReplayRequest) -> Recording:
     """What is to be played. InputError for a bag, topic or encoding that is none."""
-    from cgdet_core.data.bags.reader import BagReader
-    from cgdet_core.data.bags.topics import choose_image_topic
-    from cgdet_ros.replay.session import Recording
-
     warnings: list[str] = []
-    with BagReader(arguments.bag) as bag:
-        topic = choose_image_topic(bag, arguments.topic)
-        truth_topic = _truth_topic(bag, arguments.truth_topic, warnings)
-        total = bag.topics[topic].count
-        _check_first_image(bag, topic)
-    if arguments.limit_frames is not None:
-        total = min(total, arguments.limit_frames)
-    return Recording(arguments.bag, topic, truth_topic, total, tuple(warnings))
+    with BagReader(request.bag) as bag:
+        topic = choose_image_topic(bag, request.topic)
+        truth_topic = request.truth_topic
+        if truth_topic == "none":
+            truth_topic = None
+        elif truth_topic is not None and is_json(truth_topic):
+            check_data(Path(truth_topic))
+        else:
+            try:
+                truth_topic = choose_truth_topic(bag, truth_topic)
+            except InputError as error:
+                if truth_topic is not None:
+                    raise
+                # a topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy
+                warnings.append(f"no accuracy: {error}, with --truth-topic")
+        # an encoding that the node refuses is mostly that of all
+        image = first_image(bag, topic)
+        if image.compressed_format is None and image.encoding not in ENCODINGS:
+            raise InputError(
+                f"{bag.path}: {topic}, image of stamp {image.stamp_ns} ns: encoding '{image.encoding}' is not "
+                f"supported: choose a --topic with one of {', '.join(ENCODINGS)}"
+            )
+        total = min(bag.topics[topic].count, request.limit_frames or sys.maxsize)
+    return Recording(topic, truth_topic, total, tuple(warnings))
+
+
+def _check_models(models: Sequence[Path]) -> None:
+    """InputError for a file that is missing, and for two models that cannot be compared."""
+    from cgdet_core.runtime.model_file import read_info
+
+    for path in models:
+        if not path.is_file():
+            raise InputError(f"{path}: model file is missing: give a .safetensors file written by cgdet train")
+    if len(models) > 1 and all(path.suffix == ".safetensors" for path in models):
+        a, b = (read_info(path).class_names for path in models)
+        if a != b:
+            raise InputError(
+                f"{models[1]}: knows {', '.join(b)}, {models[0]} knows {', '.join(a)}: "
+                "give two models of the same classes in the same order"
+            )
 
 
 def _replay_all(
-    arguments: argparse.Namespace,
-    recording: Recording,
-    class_map: dict[str, str],
-    executable: Path,
-    config: ReplayConfig,
-    interruption: Interruption,
-) -> list[Replay]:
+    request: ReplayRequest, recording: Recording, executable: Path, interruption: Interruption
+) -> list[tuple[Replay, NodeConfig]]:
     """Every model in turn, each through a node of its own; after an interruption those before it."""
-    import rclpy
-
-    from cgdet_ros.replay.link import start_ros
-    from cgdet_ros.replay.session import replay_model
-
-    replays: list[Replay] = []
+    replays: list[tuple[Replay, NodeConfig]] = []
     start_ros()
     try:
-        for model in arguments.model or [None]:
+        for model in request.models or (None,):
             try:
-                replays.append(replay_model(arguments, model, recording, class_map, executable, config, interruption))
+                replays.append(replay_model(request, model, recording, executable, interruption))
             except KeyboardInterrupt:
                 if interruption.forced or not replays:
                     raise
@@ -134,53 +159,82 @@ def _replay_all(
     return replays
 
 
-def _check_models(models: Sequence[Path]) -> None:
-    """InputError for a file that is missing, and for two models that cannot be compared."""
-    for path in models:
-        if not path.is_file():
-            raise InputError(f"{path}: model file is missing: give a .safetensors file written by cgdet train")
-    if len(models) > 1 and all(path.suffix == ".safetensors" for path in models):
-        from cgdet_core.runtime.model_file import read_info
+def replay_model(
+    request: ReplayRequest, model: Path | None, recording: Recording, executable: Path, interruption: Interruption
+) -> tuple[Replay, NodeConfig]:
+    """The node brought up with a model, the bag played, the node stopped: what came of it, and the node's parameters.
 
-        a, b = (read_info(path).class_names for path in models)
-        if a != b:
-            raise InputError(
-                f"{models[1]}: knows {', '.join(b)}, {models[0]} knows {', '.join(a)}: "
-                "give two models of the same classes in the same order"
+    Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
+    """
+    config, warnings = request.config, list(recording.warnings)
+    namespace = "/" + (request.namespace or f"cgdet_replay_{os.getpid()}").strip("/")
+    image_topic = f"{namespace}/image"
+    words = request.node_arguments(model, namespace, image_topic)
+    with NodeProcess(executable, words, config.stop_timeout_s, request.verbose) as process:
+        link = ReplayLink(namespace, image_topic)
+        try:
+            link.bring_up(process, config.configure_timeout_s, config.discovery_timeout_s)
+            labels = NO_LABELS
+            try:
+                labels = _read_labels(request, recording, link.class_names)
+            except InputError as error:
+                if request.truth_topic is not None or request.class_map:
+                    raise
+                warnings.append(f"no accuracy: {error}; or --truth-topic none")
+            images = read_ahead(request.bag, recording.topic, recording.total, config.prefetch_frames)
+            interruption.watch()
+            print(f"playing through {link.model}", flush=True)
+            played = play(
+                *(images, recording.total, link, process, config),
+                lockstep=request.lockstep,
+                interruption=interruption,
             )
-
-
-def _truth_topic(bag: BagReader, named: str | None, warnings: list[str]) -> str | None:
-    """A topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy."""
-    from cgdet_core.data.bags.frames import is_json
-    from cgdet_core.data.bags.topics import choose_truth_topic
-    from cgdet_core.evaluation.offline import check_data
-
-    if named == "none":
-        return None
-    if is_json(named):
-        check_data(Path(str(named)))
-        return named
+        finally:
+            link.close()
+        exit_code = process.stop()
     try:
-        return choose_truth_topic(bag, named)
+        for frame in played.frames:
+            labels.of_frame(frame.stamp_ns, frame.height_width_px)
+    except InputError as error:  # what was played is worth its report all the same
+        warnings.append(f"no accuracy: {error}")
+        labels = NO_LABELS
+    replay = Replay(
+        **vars(played),
+        bag=request.bag,
+        topic=recording.topic,
+        truth_topic=None if labels is NO_LABELS else recording.truth_topic,
+        rate=config.rate,
+        lockstep=request.lockstep,
+        class_names=link.class_names,
+        threshold=link.threshold,
+        stages_ms=link.stages_ms(),
+        labels=labels,
+        node_exit_code=exit_code,
+        node_log=process.troubles(),
+        warnings=tuple(warnings),
+        options=request.options,
+    )
+    return replay, link.settings
+
+
+def _read_labels(request: ReplayRequest, recording: Recording, class_names: tuple[str, ...]) -> StampedLabels:
+    """InputError for labels that are none, or of other classes."""
+    if recording.truth_topic is None:
+        return NO_LABELS
+    with BagReader(request.bag) as bag:
+        return bag_labels(bag, recording.truth_topic, class_names, request.class_map)
+
+
+def _measured(
+    replay: Replay, settings: NodeConfig, request: ReplayRequest, interruption: Interruption
+) -> MeasuredReplay:
+    """The offline part is left out, with a warning, where the model cannot be had or waited for."""
+    if not request.offline:
+        return measure_replay(replay, None)
+    try:
+        return measure_replay(replay, answer_offline(replay, settings, interruption))
     except InputError as error:
-        if named is not None:
-            raise
-        warnings.append(f"no accuracy: {error}, with --truth-topic")
-        return None
-
-
-def _check_first_image(bag: BagReader, topic: str) -> None:
-    """An encoding that the node refuses is mostly that of all: told before the node is started."""
-    from cgdet_core.data.bags.images import first_image
-    from cgdet_core.thermal import ENCODINGS
-
-    image = first_image(bag, topic)
-    if image.compressed_format is None and image.encoding not in ENCODINGS:
-        raise InputError(
-            f"{bag.path}: {topic}, image of stamp {image.stamp_ns} ns: encoding '{image.encoding}' is not supported: "
-            f"choose a --topic with one of {', '.join(ENCODINGS)}"
-        )
+        return measure_replay(replay, None, str(error))
 
 
 if __name__ == "__main__":

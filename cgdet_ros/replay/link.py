@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,10 +20,11 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, RunError
+from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.types import stamp_to_ns
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import parameters
+from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import arguments_for_logging
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
@@ -40,17 +40,8 @@ INFO_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 _POLL_S = 0.02
+Answer = tuple[float, Detection2DArray]  # monotonic time of arrival, and the message
 STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What the node said once: when it came (monotonic), frames answered so far, and of each stage of the last frames
-    p50, p95 and p99 in milliseconds."""
-
-    received_s: float
-    answered: int
-    stage_ms: dict[str, dict[str, float]]
 
 
 class ReplayLink:
@@ -60,14 +51,13 @@ class ReplayLink:
         self._node = Node("cgdet_replay", namespace=namespace)
         self._detector = f"{namespace}/{DETECTOR_NAME}"
         self._changed = threading.Condition()
-        self._answers: dict[int, tuple[float, Detection2DArray]] = {}
+        self._answers: dict[int, Answer] = {}
         self.repeated_answers = 0
         self._last_answer_s = 0.0
         self._labels: LabelInfo | None = None
         self.settings = NodeConfig()
         self._report: dict[str, str] = {}
         self._reports = 0
-        self._stage_reports: list[StageReport] = []
         self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
         self._answer_topic = f"{namespace}/detections"
         self._node.create_subscription(Detection2DArray, self._answer_topic, self._on_answer, ANSWER_QOS)
@@ -113,21 +103,12 @@ class ReplayLink:
                 with self._changed:
                     self._report = {value.key: value.value for value in status.values}
                     self._reports += 1
-                    self._keep_stages()
                     self._changed.notify_all()
-
-    def _keep_stages(self) -> None:
-        """Of the report that is there now, where it tells of other frames than the one before."""
-        stage_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
-        answered = int(self._report.get("answered", "0"))
-        before = self._stage_reports[-1].answered if self._stage_reports else 0
-        if answered != before and all(stage_ms.values()):
-            self._stage_reports.append(StageReport(time.monotonic(), answered, stage_ms))
 
     # before the run
 
     def bring_up(self, process: NodeProcess, configure_timeout_s: float, discovery_timeout_s: float) -> None:
-        """Configure and activate the detector, wait until both sides see each other; InputError says what failed."""
+        """Configure and activate the detector, wait until both sides see each other; CgdetError says what failed."""
         self._await(self._change_state.service_is_ready, process, configure_timeout_s, "the node did not come up")
         self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, configure_timeout_s)
         self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, discovery_timeout_s)
@@ -169,7 +150,7 @@ class ReplayLink:
         while not condition():
             process.check()
             if time.monotonic() > deadline_s:
-                raise InputError(f"{failure} within {timeout_s:.0f} s: {process.last_words()}")
+                raise RunError(f"{failure} within {timeout_s:.0f} s: {process.last_words()}")
             time.sleep(_POLL_S)
 
     # the run
@@ -208,10 +189,11 @@ class ReplayLink:
             in_time = bool(self._changed.wait_for(lambda: self._reports >= before + 2, timeout_s))
             return dict(self._report), in_time
 
-    def stage_reports(self) -> tuple[StageReport, ...]:
-        """What the node said of its stages, in order."""
+    def stages_ms(self) -> dict[str, dict[str, float]] | None:
+        """p50, p95 and p99 of each of the node's stages, as it said last; None where it said nothing of them."""
         with self._changed:
-            return tuple(self._stage_reports)
+            stages_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        return stages_ms if all(stages_ms.values()) else None
 
     @property
     def model(self) -> str:
@@ -233,10 +215,22 @@ class ReplayLink:
             assert self._labels is not None
             return round(float(self._labels.threshold), 6)
 
-    def answers(self) -> dict[int, tuple[float, Any]]:
-        """Stamp in ns -> monotonic time of arrival and the array."""
+    def answers(self) -> dict[int, Answer]:
+        """By stamp in ns."""
         with self._changed:
             return dict(self._answers)
+
+    def with_answer(self, frame: ReplayedFrame, answer: Answer | None) -> ReplayedFrame:
+        """The frame with the answer to it."""
+        if answer is None:
+            return frame
+        received_s, message = answer
+        return replace(
+            frame,
+            latency_ms=(received_s - frame.sent_s) * 1e3,
+            detections=messages.detections_from_message(message, self.class_names),
+            answer=messages.serialised(message),
+        )
 
 
 def start_ros() -> None:

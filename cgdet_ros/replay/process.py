@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, RunError
 
 EXECUTABLES = ("cgdet-detector", "detector")
 _KEPT_LINES = 60
@@ -112,7 +112,7 @@ def _free_domain() -> int:
     return domains[0]
 
 
-class NodeEnded(InputError):
+class NodeEnded(RunError):
     """The node is no more, though nobody asked it to end."""
 
 

@@ -1,105 +1,182 @@
-"""A `Report` as one HTML page."""
+"""A report as one HTML page that needs nothing else; its templates and its style lie beside this file."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import cv2
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
-from cgdet_core.evaluation.report import plots, timeline_plots
-from cgdet_core.evaluation.report.report import ComparisonPart, Gallery, LatencyTrace, Part, Picture, Report
-from cgdet_core.evaluation.report.tables import accuracy_tables, comparison_rows, step_table
-from cgdet_core.evaluation.report.template import TEMPLATE
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.drawing import RgbArray, class_colour_hex
+from cgdet_core.evaluation.metrics.metrics import Metrics
+from cgdet_core.evaluation.report import plots
+from cgdet_core.files import write_text
 
+SAMPLES_NOTE = (
+    "Coloured boxes: detections with class and score. White dashes: what is labelled; dots: regions to ignore."
+)
 _JPEG_QUALITY = 85
 _MAX_PICTURE_WIDTH_PX = 1280
+_FIGURES = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
 
 
-def render_report(report: Report) -> str:
-    """The page as a string."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(TEMPLATE).render(
-        report=report,
-        comparison=None if report.comparison is None else _comparison(report.comparison),
-        parts=[_part(part, f"{chr(ord('a') + number)}-") for number, part in enumerate(report.parts)],
+@dataclass(frozen=True)
+class KeyFigure:
+    """A tile at the head of the page: `KeyFigure("Latency p50", "12.4", "ms", "publish to receive")`."""
+
+    label: str
+    value: str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An annotated frame, uint8 [H, W, 3] RGB, and what is to be said of it."""
+
+    image: RgbArray
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures under a heading of their own; `note` explains what is drawn."""
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model on the page. Several have a `name` each, which heads it.
+
+    metrics: the accuracy, and `note` what it is over; None: there are no labels. replay: metrics.json of a replay, with
+    `steps`, name of a figure -> its values from offline to live, `latency`, and `video`, a file name beside the page.
+    facts: what ran on what.
+    """
+
+    name: str = ""
+    tiles: Sequence[KeyFigure] = ()
+    metrics: Metrics | None = None
+    note: str = ""
+    replay: Mapping[str, Any] | None = None
+    steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    video: str | None = None
+    latency: plots.LatencyTrace | None = None
+    galleries: Sequence[Gallery] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ComparisonPart:
+    """Two models beside each other: their names, further rows of a table (name, A, B), both metrics for the curves, and
+    frames where they differ. figures: the JSON of a Comparison; None: there is nothing to compare by."""
+
+    figures: Mapping[str, Any] | None
+    names: tuple[str, str]
+    table: Sequence[tuple[str, str, str]] = ()
+    metrics: tuple[Metrics, Metrics] | None = None
+    note: str = ""
+    galleries: Sequence[Gallery] = ()
+
+
+def write_page(
+    path: Path,
+    title: str,
+    parts: Sequence[Part],
+    *,
+    subtitle: str = "",
+    warnings: Sequence[str] = (),
+    comparison: ComparisonPart | None = None,
+    command: str = "",
+) -> None:
+    """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
+    environment.filters |= {
+        "fraction": fraction,
+        "signed": signed,
+        "embedded": _embedded,
+        "class_colour": class_colour_hex,
+    }
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        subtitle=subtitle,
+        warnings=warnings,
+        command=command,
+        parts=[_with_plots(part, f"{chr(ord('a') + number)}-") for number, part in enumerate(parts)],
+        comparison=None if comparison is None else _comparison(comparison),
+    )
+    write_text(path, page)
 
 
-def _part(part: Part, prefix: str) -> dict[str, Any]:
-    """What the template shows of a part; prefix: keeps the ids in its plots apart from those of others."""
-    drawn: dict[str, str] = {}
+def fraction(value: float | None, digits: int = 3) -> str:
+    """A figure with so many digits; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign; 0 without one."""
+    text = f"{value:+.{digits}f}"
+    return "0" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def accuracy_tiles(metrics: Metrics) -> list[KeyFigure]:
+    """mAP50 and mAP."""
+    objects = f"{metrics.truths} objects in {metrics.images} frames"
+    return [
+        KeyFigure("mAP50", fraction(metrics.map50), note=objects),
+        KeyFigure("mAP", fraction(metrics.map), note="IoU 0.5 to 0.95"),
+    ]
+
+
+def _with_plots(part: Part, prefix: str) -> dict[str, Any]:
+    """prefix: keeps the ids in its plots apart from those of other parts."""
+    drawn = {}
     if part.latency is not None and len(part.latency.latency_ms):
-        drawn["latency"] = timeline_plots.latency_over_time(part.latency, prefix)
-        drawn["latency_histogram"] = timeline_plots.latency_histogram(part.latency, prefix)
-    if part.stages is not None and len(part.stages.over_s) > 1:
-        drawn["stages"] = timeline_plots.stages_over_time(part.stages, prefix)
-    steps = step_table(part.steps)
-    if steps is not None:
-        drawn["steps"] = plots.steps(steps["rows"], prefix)
+        drawn["latency"] = plots.latency_over_time(part.latency, prefix)
     if part.metrics is not None:
         drawn["precision_recall"] = plots.precision_recall([("", part.metrics)], prefix)
         drawn["misses"] = plots.misses_by_height(part.metrics, prefix)
         drawn["reliability"] = plots.reliability(part.metrics, prefix)
-    return {
-        "given": part,
-        # matplotlib escapes the text it draws
-        "plots": {name: Markup(svg) for name, svg in drawn.items()},
-        "latency": _latency_rows(part.latency) if "latency" in drawn else [],
-        "steps": steps,
-        "accuracy": None if part.metrics is None else accuracy_tables(part.metrics),
-        "galleries": _galleries(part.galleries),
-        "video_url": None if part.video is None else quote(Path(part.video).name),
-    }
+    return {**vars(part), "plots": drawn}
 
 
 def _comparison(part: ComparisonPart) -> dict[str, Any]:
-    rows = [] if part.figures is None else comparison_rows(part.figures)
-    drawn: dict[str, str] = {}
-    if any(row["low"] is not None for row in rows):
-        drawn["differences"] = plots.differences(rows)
+    rows: dict[str, Mapping[str, Any]] = {}
+    if part.figures is not None:
+        rows = {_FIGURES[key]: value for key, value in part.figures["overall"].items()}
+        for group in ("per_class", "by_light"):
+            for name, of_part in part.figures[group].items():
+                for key, value in of_part.items():
+                    figure = _FIGURES[key].replace("mAP", "AP") if group == "per_class" else _FIGURES[key]
+                    rows[f"{name} {figure}"] = value
+        rows = {name: value for name, value in rows.items() if value["difference"] is not None}
+    drawn: dict[str, object] = {"precision_recall": None, "differences": None}
     if part.metrics is not None:
         drawn["precision_recall"] = plots.precision_recall(list(zip("AB", part.metrics, strict=True)), "both-")
-    return {
-        "given": part,
-        "words": "" if part.figures is None else part.figures["words"],
-        "rows": rows,
-        "plots": {name: Markup(svg) for name, svg in drawn.items()},
-        "galleries": _galleries(part.galleries),
-    }
+    bounded = {name: value for name, value in rows.items() if value["low"] is not None and "duplicates" not in name}
+    if bounded:
+        drawn["differences"] = plots.differences(bounded)
+    words = "" if part.figures is None else part.figures["words"]
+    return {**vars(part), "rows": rows, "words": words, "plots": drawn}
 
 
-def _galleries(galleries: Sequence[Gallery]) -> list[dict[str, Any]]:
-    return [
-        {"title": gallery.title, "note": gallery.note, "pictures": [_embedded(picture) for picture in gallery.pictures]}
-        for gallery in galleries
-        if gallery.pictures
-    ]
-
-
-def _latency_rows(trace: LatencyTrace | None) -> list[tuple[str, str]]:
-    if trace is None:
-        return []
-    figures = percentiles(trace.latency_ms, (50, 90, 95, 99, 100))
-    return [("greatest" if name == "p100" else name, f"{figure:.1f}") for name, figure in figures.items()]
-
-
-def _embedded(picture: Picture) -> dict[str, Any]:
+def _embedded(picture: Picture) -> str:
+    """The picture as a data URL, a wide one made smaller."""
     image = picture.image
     if image.shape[1] > _MAX_PICTURE_WIDTH_PX:
         height = max(1, round(image.shape[0] * _MAX_PICTURE_WIDTH_PX / image.shape[1]))
         image = np.asarray(cv2.resize(image, (_MAX_PICTURE_WIDTH_PX, height), interpolation=cv2.INTER_AREA), np.uint8)
     encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return {
-        "source": "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii"),
-        "caption": picture.caption,
-        "width": image.shape[1],
-        "height": image.shape[0],
-    }
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -1,22 +1,47 @@
-"""The report's plots of accuracy."""
+"""The report's plots, as inline SVG that takes its text colour from the page, light or dark."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from cgdet_core.drawing import class_colour_hex
-from cgdet_core.evaluation.report.svg_plot import BLUE, GREY, INK, RED, svg
+from cgdet_core.evaluation.metrics.metrics import Metrics
+from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.types import FloatArray
 
-if TYPE_CHECKING:
-    from cgdet_core.evaluation.metrics.metrics import Metrics
+# what all plots have in common, here and in a run's picture; keyed as matplotlib wants it, whose stubs spell out all
+PLOT_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#8080804d",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class name may hold a dollar sign
+}
 
-_GREEN = "#009e73"
+# stands for the page's text colour until the SVG is written; drawn nowhere else
+_INK = "#010203"
+_BLUE, _RED, _GREY, _GREEN = "#3d85c6", "#d55e00", "#808080", "#009e73"
+_STYLE: dict[Any, Any] = {
+    **PLOT_STYLE,
+    "font.size": 10,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    "svg.fonttype": "none",
+}
+_MANY_POINTS = 3000  # beyond, points become a picture inside the SVG
 
 
-def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str = "") -> str:
+def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str = "") -> Markup:
     """Precision over recall at IoU 0.5, a line for each class that has objects; a dot at the operating point.
 
     models: a name, which may be empty, and the figures; the lines of the second are dashed.
@@ -44,17 +69,17 @@ def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str = "") ->
         axes.set_ylabel("precision")
         axes.legend(loc="lower left", ncols=len(models))
 
-    return svg(f"{prefix}precision-recall", (4.7, 3.6), plot)
+    return _svg(f"{prefix}precision-recall", (4.7, 3.6), plot)
 
 
-def misses_by_height(metrics: Metrics, prefix: str = "") -> str:
+def misses_by_height(metrics: Metrics, prefix: str = "") -> Markup:
     """Share of objects missed for each bin of box height, with the number of objects above the bar."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
         bins = metrics.misses_by_height
         rates = [item["miss_rate"] or 0 for item in bins]
-        axes.bar(range(len(bins)), rates, color=BLUE, width=0.8)
+        axes.bar(range(len(bins)), rates, color=_BLUE, width=0.8)
         for x, (item, rate) in enumerate(zip(bins, rates, strict=True)):
             axes.text(x, rate + 0.02, str(item["truths"]), ha="center", va="bottom", fontsize=8.5)
         # the borders of the bins stand between the bars
@@ -65,15 +90,15 @@ def misses_by_height(metrics: Metrics, prefix: str = "") -> str:
         axes.set_xlabel("height of the box, px")
         axes.set_ylabel("share missed")
 
-    return svg(f"{prefix}misses", (4.7, 3.6), plot)
+    return _svg(f"{prefix}misses", (4.7, 3.6), plot)
 
 
-def reliability(metrics: Metrics, prefix: str = "") -> str:
+def reliability(metrics: Metrics, prefix: str = "") -> Markup:
     """Share of the detections that are right over their mean score, bin by bin; the diagonal is what scores promise."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
         for class_id, name in enumerate(metrics.curves):
             bins = metrics.calibration[name]["bins"]
             scores, precisions = [item["mean_score"] for item in bins], [item["precision"] for item in bins]
@@ -86,43 +111,93 @@ def reliability(metrics: Metrics, prefix: str = "") -> str:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left")
 
-    return svg(f"{prefix}reliability", (4.7, 3.6), plot)
+    return _svg(f"{prefix}reliability", (4.7, 3.6), plot)
 
 
-def steps(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
-    """From the offline figure to the live one, a line for each row of `report_tables.step_table`."""
-
-    def plot(figure: Any) -> None:
-        axes = figure.subplots()
-        for y, row in enumerate(rows):
-            values = row["values"]
-            axes.plot([values[0], values[-1]], [y, y], color=GREY, linewidth=1.2, zorder=1)
-            axes.plot(values[1:-1], [y] * (len(values) - 2), "|", color=GREY, markersize=8, zorder=2)
-            axes.plot(values[0], y, "o", color=BLUE, markersize=7, markerfacecolor="none", markeredgewidth=1.6)
-            axes.plot(values[-1], y, "o", color=BLUE, markersize=7)
-        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(0, 1)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel("average precision: ring offline, dot live")
-
-    return svg(f"{prefix}steps", (9.6, 0.9 + 0.27 * len(rows)), plot)
-
-
-def differences(rows: Sequence[Mapping[str, Any]]) -> str:
-    """B - A with its interval, a line for each row of `report_tables.comparison_rows`; what is sure is filled."""
+def differences(figures: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """B - A with its interval, a line for each; figures: name -> the JSON of a Difference that has an interval."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
-        shown = [row for row in rows if row["low"] is not None and not row["less_is_better"]]
-        for y, row in enumerate(shown):
-            colour = {"better": _GREEN, "worse": RED}.get(row["verdict"], GREY)
+        for y, row in enumerate(figures.values()):
+            colour = {"better": _GREEN, "worse": _RED}.get(row["verdict"], _GREY)
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
             axes.plot(row["difference"], y, "o", color=colour, markersize=6)
-        axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(shown)), [row["name"] for row in shown])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.axvline(0, color=_INK, linewidth=1)
+        axes.set_yticks(range(len(figures)), list(figures))
+        axes.set_ylim(len(figures) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("B \N{MINUS SIGN} A, with its interval; green: B is better, red: worse")
 
-    return svg("differences", (9.6, 0.9 + 0.27 * len(rows)), plot)
+    return _svg("differences", (9.6, 0.9 + 0.27 * len(figures)), plot)
+
+
+@dataclass(frozen=True)
+class LatencyTrace:
+    """When the answers of a replay came, in seconds of the recording.
+
+    sent_s, latency_ms: float [N], of each frame that was answered; dropped_s: float [D], of those that were not;
+    held_s, held_ms: float [K, 2], the age of the newest answer's picture from when the answer came to when the next
+    one did: times and ages at both ends.
+    """
+
+    sent_s: FloatArray
+    latency_ms: FloatArray
+    dropped_s: FloatArray
+    held_s: FloatArray
+    held_ms: FloatArray
+
+
+def latency_over_time(trace: LatencyTrace, prefix: str = "") -> Markup:
+    """Latency of each frame at its time, the age of the newest answer, median and 95th percentile, drops below."""
+
+    def plot(figure: Any) -> None:
+        axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(6, 1))
+        many = len(trace.sent_s) > _MANY_POINTS
+        points: dict[str, Any] = {"color": _BLUE, "alpha": 0.8, "rasterized": many, "label": "latency of a frame"}
+        if len(trace.held_s):
+            lines = [np.append(ends, ends[:, 1:], 1) for ends in (trace.held_s, trace.held_ms)]
+            lines[1][:, 2] = np.nan  # no line from one answer to the next
+            label = "age of the newest answer"
+            axes.plot(*(ends.ravel() for ends in lines), color=_GREY, linewidth=0.8, rasterized=many, label=label)
+        axes.plot(trace.sent_s, trace.latency_ms, ".", markersize=3.5, **points)
+        levels = percentiles(trace.latency_ms, (50, 95))
+        for (name, level), dashes in zip(levels.items(), ("-", "--"), strict=True):
+            axes.axhline(level, color=_INK, linewidth=1, linestyle=dashes, label=f"{name} {level:.1f} ms")
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("ms")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+        strip.vlines(trace.dropped_s, 0, 1, color=_RED, linewidth=1.2, rasterized=len(trace.dropped_s) > _MANY_POINTS)
+        strip.set_ylim(0, 1)
+        strip.set_yticks([])
+        strip.spines["left"].set_visible(False)
+        strip.grid(False)
+        count = len(trace.dropped_s)
+        strip.set_ylabel(f"{count or 'none'}\ndropped", rotation=0, ha="right", va="center")
+        strip.set_xlabel("time in the recording, s")
+
+    return _svg(f"{prefix}latency", (9.6, 3.4), plot)
+
+
+def _svg(name: str, size_inches: tuple[float, float], plot: Callable[[Any], None]) -> Markup:
+    """What `plot` draws on a figure; name: keeps its ids apart from those of other plots in the page."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    # the salt keeps ids apart within the page and the same from run to run
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size_inches, layout="constrained")
+        FigureCanvasSVG(figure)
+        plot(figure)
+        buffer = io.StringIO()
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+    text = buffer.getvalue()
+    drawn = text[text.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    # ids such as figure_1 are the same in every plot
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn)
+    drawn = re.sub(r' (?:width|height)="[\d.]+pt"', "", drawn, count=2)
+    # matplotlib escapes the text that it draws
+    return Markup(drawn.replace(_INK, "currentColor").replace("<svg ", '<svg role="img" ', 1))

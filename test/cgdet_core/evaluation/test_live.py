@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.agreement import Tolerance, agreement
-from cgdet_core.evaluation.live_steps import DROPS, LIVE, OFFLINE, THRESHOLDS, LiveFrame, live_steps
+from cgdet_core.evaluation.live import LiveFrame, agreement, live_steps, step_to_json
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
 from cgdet_core.types import Detections, GroundTruth
 
-NEAR = Tolerance(box_px=0.5, score=0.01)
 FLOOR = np.array([0.2, 0.3])
 BOXES = np.array([[0.0, 0, 20, 40], [50, 10, 70, 50], [100, 0, 130, 30]])
 
@@ -22,7 +20,7 @@ def found(*picks: tuple[int, float, int], shift: float = 0.0) -> Detections:
 
 
 def test_equal_lists_agree_and_their_greatest_differences_are_told() -> None:
-    item = agreement(found((0, 0.9, 0), (1, 0.8, 1)), found((0, 0.905, 0), (1, 0.8, 1), shift=0.25), FLOOR, NEAR)
+    item = agreement(found((0, 0.9, 0), (1, 0.8, 1)), found((0, 0.905, 0), (1, 0.8, 1), shift=0.25), FLOOR)
     assert item.same
     assert item.box_px == pytest.approx(0.25)
     assert item.score == pytest.approx(0.005, abs=1e-6)
@@ -30,7 +28,7 @@ def test_equal_lists_agree_and_their_greatest_differences_are_told() -> None:
 
 def test_near_scores_that_changed_places_still_find_their_partners() -> None:
     a, b = found((0, 0.801, 0), (1, 0.8, 0)), found((1, 0.803, 0), (0, 0.8, 0))
-    item = agreement(a, b, FLOOR, NEAR)
+    item = agreement(a, b, FLOOR)
     assert (item.alone_a, item.alone_b, item.box_px) == (0, 0, 0.0)
 
 
@@ -44,27 +42,27 @@ def test_near_scores_that_changed_places_still_find_their_partners() -> None:
     ],
 )
 def test_what_differs_by_more_than_the_tolerance_is_alone_on_both_sides(other: Detections) -> None:
-    item = agreement(found((0, 0.9, 0)), other, FLOOR, NEAR)
+    item = agreement(found((0, 0.9, 0)), other, FLOOR)
     assert (item.alone_a, item.alone_b, item.same) == (1, 1, False)
 
 
 def test_a_detection_at_the_threshold_may_be_there_or_not() -> None:
     sure, with_doubtful = found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.209, 0))
-    assert agreement(sure, with_doubtful, FLOOR, NEAR).same
-    assert not agreement(sure, found((0, 0.9, 0), (1, 0.22, 0)), FLOOR, NEAR).same
+    assert agreement(sure, with_doubtful, FLOOR).same
+    assert not agreement(sure, found((0, 0.9, 0), (1, 0.22, 0)), FLOOR).same
     # 0.22 is far below the threshold of the other class: it would never have been published
-    assert agreement(sure, found((0, 0.9, 0), (1, 0.309, 1)), FLOOR, NEAR).same
+    assert agreement(sure, found((0, 0.9, 0), (1, 0.309, 1)), FLOOR).same
 
 
 def test_an_empty_answer_agrees_with_nothing_found_and_with_nothing_else() -> None:
     empty = Detections.empty()
-    assert agreement(empty, empty, FLOOR, NEAR).same
-    assert agreement(empty, found((0, 0.9, 0)), FLOOR, NEAR).alone_b == 1
+    assert agreement(empty, empty, FLOOR).same
+    assert agreement(empty, found((0, 0.9, 0)), FLOOR).alone_b == 1
 
 
 def test_each_detection_has_one_partner_at_most() -> None:
     twice = found((0, 0.9, 0), (0, 0.9, 0))
-    item = agreement(twice, found((0, 0.9, 0)), FLOOR, NEAR)
+    item = agreement(twice, found((0, 0.9, 0)), FLOOR)
     assert (item.alone_a, item.alone_b) == (1, 0)
 
 
@@ -77,14 +75,14 @@ def test_each_step_is_the_evaluation_of_what_is_left_after_its_cause() -> None:
     whole = found((0, 0.9, 0), (1, 0.1, 0))  # the second lies below the live threshold
     frames = [frame("a", whole, found((0, 0.9, 0))), frame("b", whole, None), frame("c", whole, Detections.empty())]
     steps = live_steps(frames, ("person", "car"), FLOOR)
-    assert [step.name for step in steps] == [OFFLINE, THRESHOLDS, DROPS, LIVE]
+    assert list(steps) == ["offline", "thresholds", "drops", "live"]
     # one object each of two in three frames; then one of two; then that in two frames; then that in one
-    ap50 = [step.figures.map50 for step in steps]
+    ap50 = [metrics.map50 for metrics in steps.values()]
     assert ap50[0] == pytest.approx(1.0)
     for value, recall in zip(ap50[1:], (3 / 6, 2 / 6, 1 / 6), strict=True):
         # precision is 1 as far as recall goes, over COCO's 101 points
         assert value == pytest.approx(np.count_nonzero(np.linspace(0, 1, 101) <= recall + 1e-9) / 101)
-    document = steps[-1].to_json()
+    document = step_to_json("live", steps["live"])
     assert document["step"] == "live"
     assert document["by_light"]["day"]["map50"] == ap50[3]
     assert document["per_class"]["car"] == {"map50": None, "map": None}
@@ -93,6 +91,6 @@ def test_each_step_is_the_evaluation_of_what_is_left_after_its_cause() -> None:
 def test_a_step_that_takes_nothing_changes_nothing() -> None:
     sure = found((0, 0.9, 0), (1, 0.8, 0))
     steps = live_steps([frame("a", sure, sure)], ("person", "car"), FLOOR)
-    assert len({step.figures.map50 for step in steps}) == 1
+    assert len({metrics.map50 for metrics in steps.values()}) == 1
     alone = evaluate([frame("a", sure, sure).offline], ("person", "car"))
-    assert steps[-1].figures.map == alone.map
+    assert steps["live"].map == alone.map

@@ -1,8 +1,10 @@
-"""The parts of the replay that need no ROS: pace, executable, domain, arguments."""
+"""The parts of the replay: pace, signals, executable, domain, what is asked of it, and the link to the node."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,8 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make se
 from cgdet_core.errors import InputError
 from cgdet_ros.replay import cli as replay
 from cgdet_ros.replay import process as replay_process
-from cgdet_ros.replay.arguments import _without_ros_arguments, node_arguments, parse
-from cgdet_ros.replay.images import Pacer
-from cgdet_ros.replay.output import RESULT_NAMES, results_folder
+from cgdet_ros.replay.play import Interruption, Pacer
+from cgdet_ros.replay.request import parse
 
 SECOND = 1_000_000_000
 
@@ -96,7 +97,7 @@ def test_a_path_reaches_the_node_as_it_is_written(ros: None, tmp_path: Path) -> 
 
     model = tmp_path / "it's #1: the best.safetensors"
     arguments = parse(["--bag", "x", "--model", str(model), "--device", "0"])
-    words = node_arguments(arguments, model, "/replayed", "/replayed/image")
+    words = arguments.node_arguments(model, "/replayed", "/replayed/image")
     node = Node("reader", cli_args=["--ros-args", *words], automatically_declare_parameters_from_overrides=True)
     try:
         assert node.get_parameter("model").value == str(model)
@@ -135,30 +136,6 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
         link.close()
 
 
-def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_path: Path) -> None:
-    def contents() -> dict[str, str]:
-        return {path.name: path.read_text() for path in tmp_path.iterdir()}
-
-    def write_second(error: BaseException) -> None:
-        with results_folder(tmp_path) as folder:
-            (folder / "metrics.json").write_text("second")
-            raise error
-
-    with results_folder(tmp_path) as folder:
-        for name in RESULT_NAMES:
-            (folder / name).write_text(f"first {name}")
-        assert not (tmp_path / "metrics.json").exists()
-    first = contents()
-    assert first == {name: f"first {name}" for name in RESULT_NAMES}
-    for error in (KeyboardInterrupt(), InputError("no room"), OSError(28, "No space left on device")):
-        with pytest.raises((KeyboardInterrupt, InputError)):
-            write_second(error)
-        assert contents() == first
-    with results_folder(tmp_path) as folder:
-        (folder / "metrics.json").write_text("third")
-    assert contents() == {"metrics.json": "third"}
-
-
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -166,6 +143,7 @@ def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_p
         (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
         (["--bag", "x", "--model", "a", "b", "c"], "3 models are given: one, or two to compare"),
         ([], "--bag"),
+        *((["--bag", "x", "--namespace", name], "--namespace") for name in ("my ns", "", "/", "1st", "a//b")),
     ],
 )
 def test_arguments_that_are_none_are_refused(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,20 +153,45 @@ def test_arguments_that_are_none_are_refused(words: list[str], reason: str, caps
     assert reason in capsys.readouterr().err
 
 
-def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        replay.main(["--help"])
-    assert end.value.code == 0
-    assert "cgdet-replay --bag drive.mcap" in capsys.readouterr().out
-
-
 def test_arguments_of_ros_are_left_alone() -> None:
-    words = ["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"]
-    assert _without_ros_arguments(words) == ["--bag", "x", "--out", "z"]
-    assert _without_ros_arguments(["--bag", "x", "--ros-args", "-r", "a:=b"]) == ["--bag", "x"]
+    given = parse(["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"])
+    assert (given.bag, given.out) == (Path("x"), Path("z"))
+    assert parse(["--bag", "x", "--ros-args", "-r", "a:=b"]).bag == Path("x")
 
 
-def test_two_models_are_named_in_one_breath_or_one_after_the_other() -> None:
+def test_a_request_says_all_that_was_asked_for() -> None:
     for words in (["--model", "a", "b"], ["--model", "a", "--model", "b"]):
-        assert [str(path) for path in parse(["--bag", "x", *words]).model] == ["a", "b"]
-    assert parse(["--bag", "x"]).model == []
+        assert parse(["--bag", "x", *words]).models == (Path("a"), Path("b"))
+    plain = parse(["--bag", "x"])
+    assert (plain.models, plain.lockstep, plain.config.rate, plain.options) == ((), False, 1.0, ())
+    assert (parse(["--bag", "x", "--rate", "0"]).lockstep, parse(["--bag", "x", "--rate", "3"]).config.rate) == (
+        True,
+        3.0,
+    )
+    words = ["--device", "cpu", "--param", "nms_iou:=0.5", "--class-map", "truck=car"]
+    assert parse(["--bag", "x", *words]).options == tuple(words)
+
+
+def test_the_first_signal_is_noted_one_at_once_is_the_same_and_a_later_one_interrupts(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Interruption() as interruption:
+        interruption.watch()
+        assert not interruption.asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.wait(5.0)
+        os.kill(os.getpid(), signal.SIGINT)  # launch's, for the same Ctrl-C
+        assert not interruption.forced
+        time.sleep(1.1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.forced
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert capfd.readouterr().err.count("writing what was measured") == 1
+
+
+def test_before_it_watches_a_signal_is_the_program_s() -> None:
+    with Interruption() as interruption, pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not interruption.asked

@@ -1,0 +1,175 @@
+"""What a replay of a bag through a live detector recorded, and what became of every frame. No ROS here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, read_raw_images
+from cgdet_core.errors import InputError
+from cgdet_core.types import Detections, ImageArray
+
+
+@dataclass(frozen=True)
+class ReplayedFrame:
+    """One frame that was published; latency_ms (publish to detections received), detections and answer (the serialised
+    Detection2DArray): None without an answer.
+
+    bag_s: when it was recorded, by the header stamps, from the first frame on, long pauses shortened;
+    sent_s: monotonic time.
+    """
+
+    stamp_ns: int
+    height_width_px: tuple[int, int]
+    bag_s: float
+    sent_s: float
+    record_time_ns: int = 0
+    latency_ms: float | None = None
+    detections: Detections | None = None
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True)
+class FrameAccounts:
+    """Frames; each of the bag's is in exactly one of the others but `sent` and `unanswered`.
+
+    in_bag: messages of the image topic, by the bag's index, as many as were to be played.
+    repeated_stamps, not_sendable: left out before sending; not_played: the run ended before them.
+    sent = answered + unanswered. answered: an answer reached the replay.
+    unanswered = lost_before_node + overtaken + refused + failed + in_work + lost_answers, of which the
+    node counts all but the first and the last; None where it ended and could not say so any more.
+    lost_before_node: newer ones replaced them in the middleware's queues, before the node took them;
+    lost_answers: published by the node, and not received by the replay.
+    """
+
+    in_bag: int
+    repeated_stamps: int
+    not_sendable: int
+    not_played: int
+    sent: int
+    answered: int
+    unanswered: int
+    lost_before_node: int | None = None
+    overtaken: int | None = None
+    refused: int | None = None
+    failed: int | None = None
+    in_work: int | None = None
+    lost_answers: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        in_bag: int,
+        repeated_stamps: int,
+        not_sendable: int,
+        sent: int,
+        answered: int,
+        node: Mapping[str, str],
+    ) -> FrameAccounts:
+        """node: its own last report, empty where it has none after the last frame."""
+        causes: dict[str, int] = {}
+        if all(name in node for name in ("received", "refused", "overtaken", "answered", "failed")):
+            lost = {name: int(node[name]) for name in ("overtaken", "refused", "failed")}
+            received, published = int(node["received"]), int(node["answered"])
+            causes = {
+                **lost,
+                "lost_before_node": sent - received,
+                "in_work": received - published - sum(lost.values()),
+                "lost_answers": published - answered,
+            }
+        not_played = in_bag - sent - repeated_stamps - not_sendable
+        return cls(in_bag, repeated_stamps, not_sendable, not_played, sent, answered, sent - answered, **causes)
+
+    def causes(self) -> dict[str, int | None]:
+        """Why frames that were sent have no answer."""
+        names = ("lost_before_node", "overtaken", "refused", "failed", "in_work", "lost_answers")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def consistent(self) -> bool:
+        """Whether bag, replay and node tell the same: every frame is accounted for, and once."""
+        counts = [self.not_played, *(count for count in self.causes().values() if count is not None)]
+        return min(counts) >= 0 and not self.in_work
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "consistent": self.consistent}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A finished replay: what was played, how, and what came of it.
+
+    truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
+    each was published; threshold: the lowest score that is published. node: what the node said of itself; stages_ms:
+    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. anomalies: name -> count.
+    not_sendable: images of the bag that could not be made a message, each with its reason. ended: why the run is cut
+    short, the node having ended; interrupted: by the user. warnings: what was noticed before the run. options: further
+    words of the command.
+    """
+
+    bag: Path
+    topic: str
+    truth_topic: str | None
+    rate: float
+    lockstep: bool
+    frames: tuple[ReplayedFrame, ...]
+    late_ms: tuple[float, ...]
+    class_names: tuple[str, ...]
+    threshold: float
+    node: Mapping[str, str]
+    stages_ms: Mapping[str, Mapping[str, float]] | None
+    accounts: FrameAccounts
+    anomalies: Mapping[str, int]
+    not_sendable: tuple[str, ...] = ()
+    ended: str | None = None
+    interrupted: bool = False
+    labels: StampedLabels = NO_LABELS
+    node_exit_code: int = 0
+    node_log: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> tuple[ReplayedFrame, ...]:
+        return tuple(frame for frame in self.frames if frame.detections is not None)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the replay is to count as failed, though it has results; None where it does not."""
+        reason = self.node.get("last_error") or (self.node_log[-1] if self.node_log else "the node gave no reason")
+        if self.ended is not None:
+            return f"{self.ended}; {len(self.answered)} frames were answered before"
+        if not self.answered:
+            return f"none of the {len(self.frames)} frames was answered: {reason}"
+        if self.node_exit_code != 0:
+            return f"the node did not end in order (exit code {self.node_exit_code}): {reason}"
+        return None
+
+    def held_ms(self) -> list[tuple[ReplayedFrame, float]]:
+        """For each answer but the last: its frame, and the age that its picture had reached when the next answer came,
+        the oldest that whoever listens had to go by."""
+
+        def received_s(frame: ReplayedFrame) -> float:
+            return frame.sent_s + (frame.latency_ms or 0) / 1e3
+
+        in_order = sorted(self.answered, key=received_s)
+        return [(frame, (received_s(following) - frame.sent_s) * 1e3) for frame, following in pairwise(in_order)]
+
+    def pictures(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, ImageArray]]:
+        """Stamp and pixels of frames that were sent, read from the bag again, in its order; those that cannot be
+        decoded are passed over, as the node refused them too. Of several with one stamp the first, which was sent."""
+        waiting = set(stamps_ns)
+        for image in read_raw_images(self.bag, self.topic):
+            if image.stamp_ns in waiting:
+                waiting.remove(image.stamp_ns)
+                try:
+                    pixels = image.decode()
+                except InputError:
+                    continue
+                yield image.stamp_ns, pixels
+            if not waiting:
+                return

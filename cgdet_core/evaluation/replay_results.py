@@ -1,0 +1,273 @@
+"""A replay measured against its labels and against the same predictor offline, and the files that say so."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.boxes import xyxy_to_xywh
+from cgdet_core.data.bags.truth import FrameInfo
+from cgdet_core.evaluation.compare import compare
+from cgdet_core.evaluation.live import (
+    SAME_BOX_PX,
+    SAME_SCORE,
+    Agreement,
+    LiveFrame,
+    OfflineAnswers,
+    agreement,
+    live_steps,
+    step_to_json,
+)
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.paired import block_of_bag
+from cgdet_core.evaluation.replay import Replay, ReplayedFrame
+from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.types import Detections
+
+_NAMED_STAMPS = 20
+
+
+@dataclass(frozen=True)
+class MeasuredReplay:
+    """answered: stamp -> the frames that have labels and an answer; metrics: over these; None without labels.
+
+    offline: what the same predictor gives of every frame; None where it was not run. live: stamp -> labelled frames of
+    the offline run; steps: from its figures to the live ones; agreements: stamp -> the answer beside what would have
+    been published offline. warnings: what makes all this less than it seems to be, a sentence each.
+    """
+
+    replay: Replay
+    answered: Mapping[int, EvaluatedFrame]
+    metrics: Metrics | None
+    offline: OfflineAnswers | None
+    live: Mapping[int, LiveFrame] = field(default_factory=dict)
+    steps: Mapping[str, Metrics] = field(default_factory=dict)
+    agreements: Mapping[int, Agreement] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> int:
+        """Answers that are what the predictor gives offline."""
+        return sum(item.same for item in self.agreements.values())
+
+    @property
+    def comparable(self) -> Mapping[int, EvaluatedFrame]:
+        """Stamp -> what two models are compared by: every labelled frame offline, else those that were answered."""
+        return self.answered if self.offline is None else {stamp: frame.offline for stamp, frame in self.live.items()}
+
+
+def measure_replay(
+    replay: Replay, offline: OfflineAnswers | None, without_offline: str | None = None
+) -> MeasuredReplay:
+    """without_offline: why there is no offline run though it was asked for."""
+    truth, names = replay.labels.truth, replay.class_names
+
+    def labelled(frame: ReplayedFrame, detections: Detections) -> EvaluatedFrame:
+        info = replay.labels.infos.get(frame.stamp_ns, FrameInfo())
+        name = f"{info.name or 'frame'} at {frame.stamp_ns} ns"
+        return EvaluatedFrame(name, detections, truth[frame.stamp_ns], frame.height_width_px, info.light)
+
+    answered = {
+        frame.stamp_ns: labelled(frame, frame.detections)
+        for frame in replay.frames
+        if frame.detections is not None and frame.stamp_ns in truth
+    }
+    metrics = evaluate(list(answered.values()), names) if _have_objects(answered.values()) else None
+    warnings = _warnings(replay)
+    if offline is None:
+        if without_offline is not None:
+            warnings.append(f"no offline run to compare with: {without_offline}")
+        return MeasuredReplay(replay, answered, metrics, None, warnings=tuple(warnings))
+    live = {
+        frame.stamp_ns: LiveFrame(labelled(frame, offline.detections[frame.stamp_ns]), frame.detections)
+        for frame in replay.frames
+        if frame.stamp_ns in truth and frame.stamp_ns in offline.detections
+    }
+    steps = {}
+    if _have_objects(frame.offline for frame in live.values()):
+        steps = live_steps(list(live.values()), names, offline.thresholds)
+    agreements = {}
+    for frame in replay.answered:
+        expected = offline.published(frame.stamp_ns)
+        if expected is not None and frame.detections is not None:
+            agreements[frame.stamp_ns] = agreement(frame.detections, expected, offline.thresholds)
+    warnings += offline.warnings
+    return MeasuredReplay(replay, answered, metrics, offline, live, steps, agreements, tuple(warnings))
+
+
+def _have_objects(frames: Iterable[EvaluatedFrame]) -> bool:
+    """Whether there is anything in `frames` to be found; `evaluate` refuses them where not."""
+    return any((~frame.truth.ignore).any() for frame in frames)
+
+
+def _warnings(replay: Replay) -> list[str]:
+    accounts, lines = replay.accounts, []
+    if replay.failure is not None:
+        lines.append(replay.failure)
+    if replay.interrupted:
+        lines.append(f"interrupted: {accounts.not_played} of {accounts.in_bag} frames were not played")
+    lines += replay.warnings
+    if accounts.repeated_stamps:
+        total = accounts.repeated_stamps + accounts.sent + accounts.not_sendable
+        lines.append(
+            f"{accounts.repeated_stamps} of {total} frames were left out, as their header stamps repeat those of "
+            "others: answers to them could not be told apart; let the recorder stamp every image"
+        )
+    if replay.not_sendable:
+        more = f" (and {len(replay.not_sendable) - 1} more)" if len(replay.not_sendable) > 1 else ""
+        lines.append(f"{len(replay.not_sendable)} images could not be sent: {replay.not_sendable[0]}{more}")
+    labels = replay.labels.truth
+    if labels and replay.frames and not any(frame.stamp_ns in labels for frame in replay.frames):
+        lines.append(
+            f"no accuracy: none of the {len(labels)} labelled stamps of {replay.truth_topic} is the header stamp of a "
+            f"frame of {replay.topic} that was sent: name the topic of its labels with --truth-topic"
+        )
+    if not accounts.consistent:
+        lines.append(f"bag, replay and node do not count the same frames: {accounts.to_json()}")
+    return lines
+
+
+def common_frames(
+    measured: Sequence[MeasuredReplay],
+) -> tuple[list[int], list[EvaluatedFrame], list[EvaluatedFrame]]:
+    """Stamps and frames that two replays of one bag both have, in the order played."""
+    a, b = (of_model.comparable for of_model in measured)
+    stamps_ns = [stamp_ns for stamp_ns in a if stamp_ns in b]
+    return stamps_ns, [a[stamp_ns] for stamp_ns in stamps_ns], [b[stamp_ns] for stamp_ns in stamps_ns]
+
+
+def compare_replays(measured: Sequence[MeasuredReplay]) -> dict[str, Any] | None:
+    """Is B better than A? The JSON of `compare`, and what it is over; None where there is nothing labelled."""
+    stamps_ns, a, b = common_frames(measured)
+    if not _have_objects(a):
+        return None
+    replay = measured[0].replay
+    infos = (replay.labels.infos.get(stamp_ns, FrameInfo()) for stamp_ns in stamps_ns)
+    blocks = [block_of_bag(info.scene, place) for place, info in enumerate(infos)]
+    offline = all(of_model.offline is not None for of_model in measured)
+    over = "every frame, offline" if offline else "frames that both answered"
+    return {**compare(a, b, blocks, replay.class_names).to_json(), "over": over}
+
+
+def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
+    """metrics.json: what was sent and answered, how fast, by what; the same offline; and the accuracy where there are
+    labels.
+
+    frames_sent = detections_received + dropped; `frames` says what became of all.
+    """
+    replay, metrics = measured.replay, measured.metrics
+    dropped = [frame.stamp_ns for frame in replay.frames if frame.detections is None]
+    document: dict[str, Any] = {
+        "bag": str(replay.bag),
+        "topic": replay.topic,
+        "truth_topic": replay.truth_topic,
+        "rate": None if replay.lockstep else replay.rate,
+        "lockstep": replay.lockstep,
+        "frames_sent": len(replay.frames),
+        "detections_received": len(replay.answered),
+        "dropped": len(dropped),
+        "dropped_stamps_ns": dropped,
+        "frames": replay.accounts.to_json(),
+        "interrupted": replay.interrupted,
+        "seconds": round(replay.frames[-1].sent_s - replay.frames[0].sent_s, 3),
+        "latency_ms": rounded_percentiles([frame.latency_ms or 0.0 for frame in replay.answered]),
+        "held_ms": rounded_percentiles([age_ms for _, age_ms in replay.held_ms()]),
+        "published_late_ms": rounded_percentiles(replay.late_ms),
+        "stages_ms": replay.stages_ms,
+        "objects_detected": sum(len(frame.detections or ()) for frame in replay.answered),
+        "score_threshold": replay.threshold,
+        "class_names": list(replay.class_names),
+        "node": {**replay.node, "exit_code": replay.node_exit_code},
+        "anomalies": dict(replay.anomalies),
+        "offline": None if measured.offline is None else _offline_document(measured, measured.offline),
+        "warnings": list(measured.warnings),
+    }
+    if metrics is not None:
+        document["frames_evaluated"] = metrics.images
+        # map50, map and all others of the figures are over these frames, from this score on
+        over = {"frames": metrics.images, "of": len(replay.frames), "least_score": replay.threshold}
+        document["accuracy_over"] = over
+        model = Path(replay.node.get("model", ""))
+        extra = {"params": int(replay.node["parameters"])} if "parameters" in replay.node else {}
+        document |= metrics.to_json(extra | ({"model_bytes": model.stat().st_size} if model.is_file() else {}))
+    return document
+
+
+def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict[str, Any]:
+    """The same predictor over every frame that was sent; steps: from its accuracy to the live one, all over the same
+    labelled frames; answers: the node's beside it, frame by frame."""
+    compared = measured.agreements
+    different = [stamp_ns for stamp_ns, item in compared.items() if not item.same]
+    return {
+        **offline.executed,
+        "frames": len(offline.detections),
+        "stages_ms": {stage: rounded_percentiles(times) for stage, times in offline.stage_ms.items()},
+        "labelled_frames": len(measured.live),
+        "steps": [step_to_json(name, metrics) for name, metrics in measured.steps.items()],
+        "answers": {
+            "compared": len(compared),
+            "same": measured.same,
+            "different": len(different),
+            "different_stamps_ns": different[:_NAMED_STAMPS],
+            "greatest_box_px": round(max((item.box_px for item in compared.values()), default=0.0), 4),
+            "greatest_score": round(max((item.score for item in compared.values()), default=0.0), 6),
+            "within_box_px": SAME_BOX_PX,
+            "within_score": SAME_SCORE,
+        },
+    }
+
+
+def rounded_percentiles(values: Sequence[float]) -> dict[str, float] | None:
+    """p50, p95 and p99; None of nothing."""
+    return {name: round(value, 3) for name, value in percentiles(values).items()} if values else None
+
+
+def detections_document(replay: Replay) -> list[dict[str, Any]]:
+    """detections.json: COCO results, category_id the class's number in label_info, image_id the frame's stamp."""
+    results = []
+    for frame in replay.answered:
+        found = frame.detections or Detections.empty()
+        for box, score, class_id in zip(xyxy_to_xywh(found.boxes_xyxy_px), found.scores, found.class_ids, strict=True):
+            results.append(
+                {
+                    "image_id": frame.stamp_ns,
+                    "category_id": int(class_id),
+                    "bbox": [round(float(value), 2) for value in box],
+                    "score": round(float(score), 5),
+                }
+            )
+    return results
+
+
+def frames_table(measured: MeasuredReplay) -> str:
+    """frames.csv: a line for every frame that was sent; what there is not is empty.
+
+    bag_s: recorded, from the first frame on; sent_s: published, likewise; latency_ms: until the answer
+    was there; answered, offline: how many detections; same: whether these agree, with the greatest
+    differences of a side of a box and of a score.
+    """
+    text = io.StringIO()
+    names = "stamp_ns bag_s sent_s latency_ms answered offline same box_difference_px score_difference"
+    writer = csv.DictWriter(text, names.split(), lineterminator="\n")
+    writer.writeheader()
+    for frame in measured.replay.frames:
+        row: dict[str, object] = {
+            "stamp_ns": frame.stamp_ns,
+            "bag_s": f"{frame.bag_s:.6f}",
+            "sent_s": f"{frame.sent_s - measured.replay.frames[0].sent_s:.6f}",
+        }
+        if frame.detections is not None:
+            row |= {"latency_ms": f"{frame.latency_ms:.3f}", "answered": len(frame.detections)}
+        expected = None if measured.offline is None else measured.offline.published(frame.stamp_ns)
+        if expected is not None:
+            row["offline"] = len(expected)
+        item = measured.agreements.get(frame.stamp_ns)
+        if item is not None:
+            row |= {"same": int(item.same), "box_difference_px": f"{item.box_px:.4f}"}
+            row["score_difference"] = f"{item.score:.6f}"
+        writer.writerow(row)
+    return text.getvalue()

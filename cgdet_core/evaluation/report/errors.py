@@ -1,0 +1,227 @@
+"""What a detector got wrong, frame by frame: counted, ordered, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.drawing import RgbArray, to_rgb
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame, threshold_array
+from cgdet_core.evaluation.report.page import Gallery, Picture
+from cgdet_core.types import CLASS_NAMES, FloatArray, ImageArray
+
+Colour = tuple[int, int, int]
+Place = tuple[int, int, int, int]  # left, top, right, bottom
+
+# told apart with every common colour blindness, and by their words
+FOUND: Colour = (0, 204, 150)
+MISSED: Colour = (240, 228, 66)
+FALSE_ALARM: Colour = (230, 97, 0)
+DUPLICATE: Colour = (204, 121, 167)
+_NEUTRAL: Colour = (150, 150, 150)
+_LEGEND = (
+    "Green: found. Yellow, twice framed: an object that was missed. Orange: a false alarm. Purple: a duplicate, "
+    "over an object that another box has found. Grey: neither for nor against."
+)
+_TITLES = {
+    "missed": "Frames with the most misses",
+    "false_alarms": "Frames with the most false alarms",
+    "duplicates": "Frames with the most duplicates",
+}
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LEAST_SIDE_PX = 480  # a smaller frame is drawn larger, so that words fit
+
+
+@dataclass(frozen=True)
+class FrameErrors:
+    """What is wrong with a frame. index: its place in the frames given; false_alarms: without duplicates."""
+
+    index: int
+    name: str
+    missed: int
+    false_alarms: int
+    duplicates: int
+    found: int
+
+    @property
+    def total(self) -> int:
+        return self.missed + self.false_alarms + self.duplicates
+
+    @property
+    def caption(self) -> str:
+        """For example `00103D: 4 found, 2 missed, 1 false alarm, no duplicate`."""
+        alarms = _count(self.false_alarms, "false alarm"), _count(self.duplicates, "duplicate")
+        return f"{self.name}: {self.found} found, {self.missed or 'no'} missed, {', '.join(alarms)}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number or 'no'} {name}{'s' if number > 1 else ''}"
+
+
+def frame_errors(
+    frames: Iterable[EvaluatedFrame],
+    class_names: Sequence[str] = CLASS_NAMES,
+    thresholds: Mapping[str, float] | None = None,
+) -> list[FrameErrors]:
+    """The errors of each frame at `thresholds` (else the configured operating score), in the frames' order."""
+    config = EvaluationConfig()
+    operating = threshold_array(thresholds, class_names, config.operating_score)
+    errors = []
+    for index, frame in enumerate(frames):
+        match = match_frame(frame, len(class_names), config)
+        above = match.above(operating)
+        found = int(np.count_nonzero(match.found(operating)))
+        duplicates = int(np.count_nonzero(above & match.duplicate))
+        missed = int(np.count_nonzero(match.counted)) - found
+        false_alarms = int(np.count_nonzero(above & match.false_alarm)) - duplicates
+        errors.append(FrameErrors(index, frame.name, missed, false_alarms, duplicates, found))
+    return errors
+
+
+@dataclass(frozen=True)
+class WorstFrames:
+    """Frames to look at first. kinds: "missed", "false_alarms", "duplicates" -> those with the most, worst first;
+    places: all of them in the frames given."""
+
+    kinds: dict[str, list[FrameErrors]]
+
+    @classmethod
+    def of(cls, errors: Sequence[FrameErrors], most: int) -> WorstFrames:
+        """At most `most` of each kind; frames without an error of a kind are not among it."""
+
+        def worst(kind: str) -> list[FrameErrors]:
+            chosen = [item for item in errors if getattr(item, kind)]
+            return sorted(chosen, key=lambda item: (-getattr(item, kind), -item.total, item.index))[:most]
+
+        return cls({kind: worst(kind) for kind in _TITLES})
+
+    @property
+    def places(self) -> set[int]:
+        return {item.index for items in self.kinds.values() for item in items}
+
+    def galleries(self, pictures: Mapping[int, RgbArray]) -> list[Gallery]:
+        """pictures: place -> the frame as `draw_errors` draws it. A place without a picture is passed over."""
+        return [
+            Gallery(
+                _TITLES[kind], [Picture(pictures[i.index], i.caption) for i in items if i.index in pictures], _LEGEND
+            )
+            for kind, items in self.kinds.items()
+        ]
+
+
+@dataclass(frozen=True)
+class DifferingFrames:
+    """Frames in which two models differ most, greatest difference first: where B has more errors than A, and fewer.
+
+    a, b: the errors of every frame.
+    """
+
+    worse: list[int]
+    better: list[int]
+    a: list[FrameErrors]
+    b: list[FrameErrors]
+
+    @classmethod
+    def of(
+        cls, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], most: int, class_names: Sequence[str]
+    ) -> DifferingFrames:
+        """At most `most` of each."""
+        of_a, of_b = frame_errors(a, class_names), frame_errors(b, class_names)
+        more = [item_b.total - item_a.total for item_a, item_b in zip(of_a, of_b, strict=True)]
+        order = sorted(range(len(more)), key=lambda place: (-abs(more[place]), place))
+        worse, better = ([i for i in order if sign * more[i] > 0][:most] for sign in (1, -1))
+        return cls(worse, better, of_a, of_b)
+
+    @property
+    def places(self) -> set[int]:
+        return {*self.worse, *self.better}
+
+    def galleries(self, pictures: Mapping[int, tuple[RgbArray, RgbArray]]) -> list[Gallery]:
+        """pictures: place -> the frame with A's and with B's errors. A place without pictures is passed over."""
+
+        def pairs(places: Sequence[int]) -> list[Picture]:
+            drawn = []
+            for place in places:
+                for letter, errors, picture in zip("AB", (self.a, self.b), pictures.get(place, ()), strict=False):
+                    drawn.append(Picture(picture, f"{letter}, {errors[place].caption}"))
+            return drawn
+
+        return [
+            Gallery("Where B is worse than A", pairs(self.worse), _LEGEND),
+            Gallery("Where B is better than A", pairs(self.better), _LEGEND),
+        ]
+
+
+def draw_errors(
+    image: ImageArray,
+    frame: EvaluatedFrame,
+    class_names: Sequence[str],
+    thresholds: NDArray[np.float64] | None = None,
+) -> RgbArray:
+    """uint8 [H * n, W * n, 3] RGB, n a whole number that makes small frames readable. thresholds: float64 [C], from
+    which a detection counts (else the configured operating score)."""
+    config = EvaluationConfig()
+    if thresholds is None:
+        thresholds = np.full(len(class_names), config.operating_score)
+    match = match_frame(frame, len(class_names), config)
+    above, found = match.above(thresholds), match.found(thresholds)
+    picture = to_rgb(image)
+    scale = max(1, round(_LEAST_SIDE_PX / min(picture.shape[:2])))
+    size = picture.shape[1] * scale, picture.shape[0] * scale
+    picture = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    marks: list[tuple[FloatArray, Colour, str]] = []
+    for i in np.flatnonzero(above):
+        name = class_names[int(match.class_ids[i])]
+        box, score = match.boxes_xyxy_px[i] * scale, f"{match.scores[i]:.2f}"
+        if match.neutral[i]:
+            marks.append((box, _NEUTRAL, ""))
+        elif match.true_positive[i]:
+            marks.append((box, FOUND, ""))
+        else:
+            marks.append((box, DUPLICATE if match.duplicate[i] else FALSE_ALARM, f"{name} {score}"))
+    for i in np.flatnonzero(match.counted & ~found):
+        box = frame.truth.boxes_xyxy_px[i] * scale
+        marks.append((box, MISSED, f"missed {class_names[int(frame.truth.class_ids[i])]}"))
+    line_px = max(1, round(min(picture.shape[:2]) / 400))
+    for box, colour, _ in marks:
+        _frame(picture, box, colour, line_px, twice=colour == MISSED)
+    written: list[Place] = []
+    for box, colour, words in marks:
+        if words:
+            _write(picture, box, colour, words, written)
+    return picture
+
+
+def _frame(picture: RgbArray, box: FloatArray, colour: Colour, line_px: int, twice: bool) -> None:
+    left, top, right, bottom = (round(float(value)) for value in box)
+    cv2.rectangle(picture, (left - 1, top - 1), (right, bottom), (0, 0, 0), line_px)
+    cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, line_px)
+    if twice:
+        out = 2 * line_px + 1
+        cv2.rectangle(picture, (left - out, top - out), (right - 1 + out, bottom - 1 + out), colour, line_px)
+
+
+def _write(picture: RgbArray, box: FloatArray, colour: Colour, words: str, written: list[Place]) -> None:
+    """Above the box, below it, or at its sides, wherever no words stand yet; nowhere else: the colour says it too."""
+    height, width = picture.shape[:2]
+    scale = max(0.38, min(height, width) / 1300)
+    (text_wide, text_high), _ = cv2.getTextSize(words, _FONT, scale, 1)
+    wide, high = text_wide + 4, text_high + 6
+    left, top, right, bottom = (round(float(value)) for value in box)
+    for x, y in ((left - 2, top - high - 3), (left - 2, bottom + 4), (right + 4, top), (left - wide - 4, top)):
+        x = min(max(x, 0), max(0, width - wide))
+        place = x, y, x + wide, y + high
+        if y >= 0 and place[3] <= height and not any(_overlap(place, other) for other in written):
+            written.append(place)
+            picture[y : place[3], x : place[2]] = colour
+            cv2.putText(picture, words, (x + 2, y + text_high + 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+            return
+
+
+def _overlap(a: Place, b: Place) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

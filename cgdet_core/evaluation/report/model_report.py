@@ -1,0 +1,114 @@
+"""The pages of `cgdet evaluate` and `cgdet compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.evaluation.metrics.matching import above_thresholds, threshold_array
+from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
+from cgdet_core.evaluation.metrics.paired import PairedRun
+from cgdet_core.evaluation.offline import OfflineRun
+from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames, draw_errors, frame_errors
+from cgdet_core.evaluation.report.page import (
+    SAMPLES_NOTE,
+    ComparisonPart,
+    Gallery,
+    KeyFigure,
+    Part,
+    Picture,
+    accuracy_tiles,
+    write_page,
+)
+from cgdet_core.evenly import evenly_spread
+from cgdet_core.types import Sample
+
+SAMPLE_FRAMES = 6
+WORST_FRAMES = 4
+
+
+def write_offline_report(
+    path: Path,
+    run: OfflineRun,
+    samples: Iterable[Sample],
+    metrics: Metrics,
+    thresholds: Mapping[str, float],
+    facts: Mapping[str, Any],
+    command: str,
+) -> None:
+    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels.
+
+    thresholds: class name -> score from which a detection is drawn and counts as one.
+    """
+    names = list(thresholds)
+    floor = threshold_array(thresholds, names, 0.0)
+    worst = WorstFrames.of(frame_errors(run.frames, names, thresholds), WORST_FRAMES)
+    drawn: list[Picture] = []
+    errors: dict[int, RgbArray] = {}
+    chosen = evenly_spread(len(run.frames), SAMPLE_FRAMES)
+    for index, sample in _labelled(samples):
+        frame = run.frames[index]
+        if index in chosen:
+            detections = above_thresholds(frame.detections, floor)
+            drawn.append(Picture(draw(sample.frame.image, detections, names, sample.truth, scale=2), frame.name))
+        if index in worst.places:
+            errors[index] = draw_errors(sample.frame.image, frame, names, floor)
+    tiles = accuracy_tiles(metrics)
+    if run.stage_ms:
+        latency_ms = run.ms_per_image()
+        note = f"p95 {latency_ms['p95']:.1f} ms"
+        tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
+    galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries(errors)]
+    part = Part(tiles=tiles, metrics=metrics, galleries=galleries, facts=facts)
+    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every frame, offline", command=command)
+
+
+def write_compare_report(
+    path: Path,
+    run: PairedRun,
+    samples: Iterable[Sample],
+    figures: Mapping[str, Any],
+    names: tuple[str, str],
+    command: str,
+) -> None:
+    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels; figures: the JSON of
+    the command; names: of the two models."""
+    class_names = list(figures["per_class"])
+    differing = DifferingFrames.of(run.a.frames, run.b.frames, WORST_FRAMES, class_names)
+    pictures: dict[int, tuple[RgbArray, RgbArray]] = {}
+    for place, sample in _labelled(samples):
+        if place in differing.places:
+            frames = run.a.frames[place], run.b.frames[place]
+            a, b = (draw_errors(sample.frame.image, frame, class_names) for frame in frames)
+            pictures[place] = (a, b)
+    metrics = evaluate(run.a.frames, class_names), evaluate(run.b.frames, class_names)
+    a, b = (figures["models"][letter] for letter in "ab")
+    device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
+    comparison = ComparisonPart(
+        figures,
+        names,
+        [
+            ("ms a frame, p50", f"{a['ms_per_image']['p50']:.1f}", f"{b['ms_per_image']['p50']:.1f}"),
+            ("parameters", f"{a['params'] / 1e6:.2f} M", f"{b['params'] / 1e6:.2f} M"),
+            ("device", device_a, device_b),
+        ],
+        metrics,
+        f"Over {figures['images']} labelled frames, every one offline.",
+        differing.galleries(pictures),
+    )
+    parts = [
+        Part(
+            name=f"Model {letter}: {Path(name).name}",
+            tiles=[*accuracy_tiles(of_model), KeyFigure("Frames", str(of_model.images))],
+            metrics=of_model,
+            facts={"model": name, "model sha256": model["model_sha256"]},
+        )
+        for letter, name, of_model, model in zip("AB", names, metrics, (a, b), strict=True)
+    ]
+    write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)
+
+
+def _labelled(samples: Iterable[Sample]) -> Iterator[tuple[int, Sample]]:
+    return enumerate(sample for sample in samples if sample.truth is not None)

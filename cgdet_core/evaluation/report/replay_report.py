@@ -1,0 +1,297 @@
+"""The page of a replay with its pictures: the annotated video, sample frames, and the frames that went worst.
+
+The bag is read again for the pictures, so that drawing takes nothing from the run.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from cgdet_core.config import EvaluationConfig
+from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.metrics import evaluate
+from cgdet_core.evaluation.replay import Replay, ReplayedFrame
+from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
+from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames, draw_errors, frame_errors
+from cgdet_core.evaluation.report.page import (
+    SAMPLES_NOTE,
+    ComparisonPart,
+    Gallery,
+    KeyFigure,
+    Part,
+    Picture,
+    fraction,
+    write_page,
+)
+from cgdet_core.evaluation.report.plots import LatencyTrace
+from cgdet_core.evaluation.report.video import VideoWriter
+from cgdet_core.evenly import evenly_spread
+from cgdet_core.types import Detections
+
+SAMPLE_FRAMES = 6
+WORST_FRAMES = 4
+# a node that publishes scores below this is measured, not looked at: its pictures show the likely detections alone
+_MEASURING_THRESHOLD = 0.05
+_VIDEO_RATE_RANGE_HZ = (1.0, 60.0)
+_VIDEO_RATE_HZ = 30.0  # where the stamps say none
+
+
+@dataclass
+class DrawnReplay:
+    """galleries: sample frames and the worst of each kind; video: file name, None where there is none, for the reason
+    in `warnings`."""
+
+    galleries: list[Gallery] = field(default_factory=list)
+    video: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
+    """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst of each kind."""
+    replay, drawn, names = measured.replay, DrawnReplay(), measured.replay.class_names
+    stamps_ns = list(measured.answered)
+    worst = WorstFrames.of(frame_errors(measured.answered.values(), names), WORST_FRAMES)
+    wrong = {stamps_ns[place]: place for place in worst.places}
+    frames = {frame.stamp_ns: frame for frame in replay.frames}
+    chosen = _sample_stamps(replay)
+    samples: list[Picture] = []
+    errors: dict[int, RgbArray] = {}
+    with ExitStack() as stack:
+        writer: VideoWriter | None = None
+        size = (0, 0)
+        images = replay.pictures(frames)
+        for stamp_ns, image in tqdm(images, "drawing", len(frames), unit="frame", disable=None):
+            frame = frames[stamp_ns]
+            if stamp_ns in wrong:
+                errors[wrong[stamp_ns]] = draw_errors(image, measured.answered[stamp_ns], names)
+            if video is None and stamp_ns not in chosen:
+                continue
+            picture = draw(image, _drawn_detections(frame, replay), names, replay.labels.truth.get(stamp_ns))
+            if stamp_ns in chosen:
+                said = f"{len(frame.detections or ())} detections after {frame.latency_ms:.1f} ms"
+                samples.append(Picture(picture, f"{frame.bag_s:.2f} s: {said}"))
+            if video is None or drawn.warnings:
+                continue
+            if writer is None:
+                size = picture.shape[0], picture.shape[1]
+                try:
+                    writer = stack.enter_context(VideoWriter(video, size, video_rate_hz(replay)))
+                except InputError as error:
+                    drawn.warnings.append(f"no video: {error}")
+                    continue
+            if picture.shape[:2] != size:
+                picture = np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+            writer.write(picture if frame.detections is not None else _marked_as_dropped(picture))
+    if video is not None and writer is not None:
+        drawn.video = video.name
+    drawn.galleries = [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries(errors)]
+    return drawn
+
+
+def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
+    detections = frame.detections or Detections.empty()
+    measuring = replay.threshold < _MEASURING_THRESHOLD
+    return detections.above(EvaluationConfig().operating_score) if measuring else detections
+
+
+def _sample_stamps(replay: Replay) -> set[int]:
+    """Evenly over the run, of the frames with detections where there are any."""
+    chosen = [frame for frame in replay.answered if len(frame.detections or ())] or list(replay.answered)
+    return {chosen[place].stamp_ns for place in evenly_spread(len(chosen), SAMPLE_FRAMES)} if chosen else set()
+
+
+def video_rate_hz(replay: Replay) -> float:
+    """The rate at which the frames were recorded, by the middle one of their periods."""
+    steps_s = np.diff([frame.stamp_ns for frame in replay.frames]) / 1e9
+    steps_s = steps_s[steps_s > 0]
+    rate_hz = 1 / float(np.median(steps_s)) if len(steps_s) else _VIDEO_RATE_HZ
+    return float(np.clip(rate_hz, *_VIDEO_RATE_RANGE_HZ))
+
+
+def _marked_as_dropped(picture: RgbArray) -> RgbArray:
+    marked = np.ascontiguousarray(picture)
+    scale = marked.shape[0] / 512
+    thickness = max(1, round(2 * scale))
+    place = (round(12 * scale), marked.shape[0] - round(16 * scale))
+    for colour, width in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+        cv2.putText(marked, "dropped", place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+    return marked
+
+
+def write_replay_report(
+    path: Path,
+    measured: Sequence[MeasuredReplay],
+    documents: Sequence[Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None,
+    drawn: Sequence[DrawnReplay],
+) -> None:
+    """documents: metrics.json of each model; comparison: that of two."""
+    replay, several = measured[0].replay, len(measured) > 1
+    pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
+    warnings, parts = [], []
+    for letter, of_model, document, pictures in zip("AB", measured, documents, drawn, strict=False):
+        lines = [*_warnings(of_model.replay, document), *pictures.warnings]
+        warnings += [f"{letter}: {line}" for line in lines] if several else lines
+        name = f"Model {letter}: {Path(document['node'].get('model', '')).name}" if several else ""
+        parts.append(_part(name, of_model, document, pictures, pace))
+    write_page(
+        path,
+        "Two models, replayed through the node" if several else "Replay through the node",
+        parts,
+        subtitle=f"{replay.topic} of {replay.bag.name}, {pace}",
+        warnings=warnings,
+        comparison=_comparison(measured, documents, comparison) if several else None,
+        command=_command(measured),
+    )
+
+
+def _warnings(replay: Replay, document: Mapping[str, Any]) -> list[str]:
+    lines = list(document["warnings"])
+    late = document["published_late_ms"]
+    if late is not None and late["p95"] > 500 / video_rate_hz(replay) / replay.rate:
+        lines.append(
+            f"This machine was too busy to publish in time (p95 {late['p95']:.0f} ms late): latencies are of a "
+            "stream that was not even."
+        )
+    lines += [f"{count} {name.replace('_', ' ')}." for name, count in unexplained(replay.anomalies).items()]
+    if replay.node.get("last_error"):
+        lines.append(f"The node's last error: {replay.node['last_error']}")
+    return lines + [f"The node's log: {line}" for line in replay.node_log]
+
+
+def unexplained(anomalies: Mapping[str, int]) -> dict[str, int]:
+    """Those that happened and of which no warning speaks."""
+    explained = ("repeated_stamps_in_bag", "images_not_sendable")
+    return {name: count for name, count in anomalies.items() if count and name not in explained}
+
+
+def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], drawn: DrawnReplay, pace: str) -> Part:
+    replay, note = measured.replay, ""
+    if "accuracy_over" in document:
+        over = document["accuracy_over"]
+        note = (
+            f"Of what the node answered: {over['frames']} labelled frames of {over['of']} sent, detections from score "
+            f"{over['least_score']:g}."
+        )
+    executed = {
+        key.replace("_", " "): replay.node[key]
+        for key in ("model", "model_sha256", "device", "precision", "backend")
+        if key in replay.node
+    }
+    return Part(
+        name=name,
+        tiles=_tiles(document),
+        metrics=measured.metrics,
+        note=note,
+        replay=document,
+        steps=_step_rows(document["offline"]["steps"]) if document["offline"] else {},
+        video=drawn.video,
+        latency=_latency_trace(replay),
+        galleries=drawn.galleries,
+        facts={
+            "bag": replay.bag,
+            "topic": replay.topic,
+            "labels": replay.truth_topic or "none",
+            **executed,
+            "score threshold": f"{replay.threshold:g}",
+            "pace": pace,
+        },
+    )
+
+
+def _tiles(document: Mapping[str, Any]) -> list[KeyFigure]:
+    frames, times, offline = document["frames"], document["latency_ms"], document["offline"]
+    tiles = [KeyFigure("Answered", f"{frames['answered']} of {frames['sent']}", note=f"{document['dropped']} dropped")]
+    if times is not None:
+        note = f"p95 {times['p95']:.1f} ms, p99 {times['p99']:.1f} ms; publish to detections received"
+        tiles.append(KeyFigure("Latency p50", f"{times['p50']:.1f}", "ms", note))
+    if offline and offline["steps"]:
+        first, last = (fraction(offline["steps"][place]["map50"]) for place in (0, -1))
+        note = f"over {offline['labelled_frames']} labelled frames; offline {first}"
+        tiles.append(KeyFigure("mAP50 live", last, note=note))
+    elif "map50" in document:
+        note = f"over {document['frames_evaluated']} frames that were answered"
+        tiles.append(KeyFigure("mAP50", fraction(document["map50"]), note=note))
+    if offline:
+        answers = offline["answers"]
+        note = "of the answers are what the predictor gives offline"
+        tiles.append(KeyFigure("As offline", f"{answers['same']} of {answers['compared']}", note=note))
+    return tiles
+
+
+def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Name of a figure -> its value after each step; figures that are not defined are left out."""
+    rows: dict[str, list[float | None]] = {
+        "mAP50": [step["map50"] for step in steps],
+        "mAP": [step["map"] for step in steps],
+    }
+    for group in ("per_class", "by_light"):
+        for name in steps[0][group] if steps else ():
+            rows[f"{name} AP50"] = [step[group][name]["map50"] for step in steps]
+    known = {name: [value for value in values if value is not None] for name, values in rows.items()}
+    return {name: values for name, values in known.items() if values and len(values) == len(steps)}
+
+
+def _latency_trace(replay: Replay) -> LatencyTrace:
+    """Over the time of the recording."""
+    answered = replay.answered
+    held = [] if replay.lockstep else replay.held_ms()
+    came_s = np.array([frame.bag_s for frame, _ in held], np.float32)[:, None]
+    ages_ms = np.array([[frame.latency_ms, age_ms] for frame, age_ms in held], np.float32).reshape(-1, 2)
+    return LatencyTrace(
+        np.array([frame.bag_s for frame in answered], np.float32),
+        np.array([frame.latency_ms for frame in answered], np.float32),
+        np.array([frame.bag_s for frame in replay.frames if frame.detections is None], np.float32),
+        came_s + ages_ms * (replay.rate / 1e3),  # milliseconds on the clock are so many seconds of the recording
+        ages_ms,
+    )
+
+
+def _comparison(
+    measured: Sequence[MeasuredReplay], documents: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None
+) -> ComparisonPart:
+    def row(name: str, values: Sequence[str]) -> tuple[str, str, str]:
+        return name, values[0], values[1]
+
+    table = [row("frames answered", [f"{one['frames']['answered']} of {one['frames']['sent']}" for one in documents])]
+    for rank in ("p50", "p95"):
+        times = [one["latency_ms"] or {} for one in documents]
+        table.append(row(f"latency {rank}, ms", [fraction(of_model.get(rank), 1) for of_model in times]))
+    steps = [one["offline"]["steps"] if one["offline"] else [] for one in documents]
+    if all(steps):
+        table.append(row("mAP50 live", [fraction(of_model[-1]["map50"]) for of_model in steps]))
+        table.append(row("mAP50 offline", [fraction(of_model[0]["map50"]) for of_model in steps]))
+    a, b = (str(document["node"].get("model", "")) for document in documents)
+    if comparison is None:
+        return ComparisonPart(None, (a, b), table, None, "No labels: nothing is said about accuracy.")
+    names = measured[0].replay.class_names
+    stamps_ns, *frames = common_frames(measured)
+    differing = DifferingFrames.of(frames[0], frames[1], WORST_FRAMES, names)
+    places = {stamps_ns[place]: place for place in differing.places}
+    pictures: dict[int, tuple[RgbArray, RgbArray]] = {}
+    for stamp_ns, image in measured[0].replay.pictures(places):
+        place = places[stamp_ns]
+        first, second = (draw_errors(image, of_model[place], names) for of_model in frames)
+        pictures[place] = (first, second)
+    note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
+    metrics = evaluate(frames[0], names), evaluate(frames[1], names)
+    return ComparisonPart(comparison, (a, b), table, metrics, note, differing.galleries(pictures))
+
+
+def _command(measured: Sequence[MeasuredReplay]) -> str:
+    replay = measured[0].replay
+    words = ["cgdet-replay", "--bag", str(replay.bag), "--topic", replay.topic]
+    models = [of_model.replay.node["model"] for of_model in measured if "model" in of_model.replay.node]
+    words += ["--model", *models] if models else []
+    words += ["--lockstep"] if replay.lockstep else ["--rate", f"{replay.rate:g}"]
+    return shlex.join([*words, *replay.options])

@@ -1,0 +1,267 @@
+"""The play itself: the bag's images out in their own time, answers in, each matched by its header stamp."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from cgdet_core.data.bags.frames import read_raw_images
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.replay import FrameAccounts, ReplayedFrame
+from cgdet_core.types import NANOSECONDS
+from cgdet_ros.config import ReplayConfig
+from cgdet_ros.node import messages
+from cgdet_ros.replay.process import NodeEnded, NodeProcess
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
+
+    from cgdet_ros.replay.link import ReplayLink
+
+_FINAL_REPORT_S = 5.0  # the node reports twice a second
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `ros2 launch` passes on the Ctrl-C that the terminal has sent to the replay as well: both are one
+_SAME_SIGNAL_S = 1.0
+
+
+class Interruption:
+    """Ctrl-C in the middle of a replay ends the playing, not the work: what was measured is written.
+
+    From `watch` on to the end of the `with` block the first SIGINT or SIGTERM is only noted, as `asked`; a second
+    one, a second or more later, raises KeyboardInterrupt where the program is, and `forced` says so. Of no effect
+    outside the main thread, which alone gets signals.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._asked_s = 0.0
+        self._before: dict[int, Any] = {}
+        self.forced = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether there was a signal."""
+        return self._asked.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or less where a signal comes; whether there was one."""
+        return self._asked.wait(max(0.0, seconds))
+
+    def watch(self) -> None:
+        """Begin, where it was not begun before."""
+        if not self._before and threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+
+    def __enter__(self) -> Interruption:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            if time.monotonic() - self._asked_s < _SAME_SIGNAL_S:
+                return
+            self.forced = True
+            raise KeyboardInterrupt
+        self._asked_s = time.monotonic()
+        self._asked.set()
+        # not by print, which the signal may have come in the middle of
+        os.write(2, b"\ncgdet-replay: interrupted: writing what was measured (once more: nothing)\n")
+
+
+@dataclass
+class Pacer:
+    """When each frame is due, in seconds after the first, by its header stamp.
+
+    A step back, and a pause longer than max_gap_s, take the last ordinary period in place of the time
+    that they say, and are counted.
+    """
+
+    rate: float
+    max_gap_s: float
+    default_period_s: float
+    gaps: int = 0
+    backward_jumps: int = 0
+    _last_ns: int | None = None
+    _due_s: float = 0.0
+    _period_s: float | None = None
+
+    def due_s(self, stamp_ns: int) -> float:
+        """The due time of the next frame, which bears `stamp_ns`."""
+        if self._last_ns is not None:
+            step_s = (stamp_ns - self._last_ns) / NANOSECONDS
+            self.backward_jumps += step_s <= 0
+            self.gaps += step_s > self.max_gap_s
+            if 0 < step_s <= self.max_gap_s:
+                self._period_s = step_s
+            else:
+                step_s = self._period_s or self.default_period_s
+            self._due_s += step_s / self.rate
+        self._last_ns = stamp_ns
+        return self._due_s
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image of the bag as it is to be sent (None: it is none, for `reason`), and when it was recorded."""
+
+    stamp_ns: int
+    record_time_ns: int
+    message: Image | None
+    reason: str = ""
+
+
+def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[ReadImage]:
+    """The first `total` images of `topic`, read by a thread up to `ahead` before their time.
+
+    Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over without a message.
+    """
+    waiting: queue.Queue[ReadImage | BaseException | None] = queue.Queue(ahead)
+    ended = threading.Event()
+
+    def put(item: ReadImage | BaseException | None) -> None:
+        while not ended.is_set():
+            try:
+                return waiting.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for image in islice(read_raw_images(bag, topic), total):
+                if ended.is_set():
+                    return
+                try:
+                    message = messages.recorded_image_message(image.uncompressed())
+                    put(ReadImage(image.stamp_ns, image.record_time_ns, message))
+                except InputError as error:
+                    reason = f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
+                    put(ReadImage(image.stamp_ns, image.record_time_ns, None, reason))
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        ended.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of the play, as `Replay` has it."""
+
+    frames: tuple[ReplayedFrame, ...]
+    late_ms: tuple[float, ...]
+    node: dict[str, str]
+    accounts: FrameAccounts
+    anomalies: dict[str, int]
+    not_sendable: tuple[str, ...]
+    ended: str | None
+    interrupted: bool
+
+
+def play(
+    images: Iterator[ReadImage],
+    total: int,
+    link: ReplayLink,
+    process: NodeProcess,
+    config: ReplayConfig,
+    *,
+    lockstep: bool,
+    interruption: Interruption,
+) -> Played:
+    """Publish `images`, `total` of them, in real time, or each after the answer to the one before (`lockstep`); collect
+    the answers. A signal ends the sending; the answers to what was sent are waited for all the same."""
+    pacer = Pacer(config.rate, config.max_gap_s, config.default_period_s)
+    sent: dict[int, ReplayedFrame] = {}
+    late_ms: list[float] = []
+    not_sendable: list[str] = []
+    ended: str | None = None
+    repeated_stamps = 0
+    start_s: float | None = None
+    try:
+        for image in tqdm(images, "replaying", total, unit="frame", disable=None):
+            process.check()
+            if interruption.asked:
+                break
+            if image.message is None:
+                not_sendable.append(image.reason)
+                continue
+            if image.stamp_ns in sent:  # an answer could not be told from that to the other
+                repeated_stamps += 1
+                continue
+            due_s = pacer.due_s(image.stamp_ns)
+            if start_s is None:
+                start_s = time.monotonic()
+            if not lockstep and interruption.wait(start_s + due_s - time.monotonic()):
+                break
+            sent_s = link.send(image.message)
+            size = image.message.height, image.message.width
+            frame = ReplayedFrame(image.stamp_ns, size, due_s * config.rate, sent_s, image.record_time_ns)
+            sent[image.stamp_ns] = frame
+            if lockstep:
+                _wait_for_outcome(link, process, image.stamp_ns, len(sent), config.answer_timeout_s)
+            else:
+                late_ms.append((sent_s - start_s - due_s) * 1e3)
+        if not sent:
+            if interruption.asked:
+                raise KeyboardInterrupt
+            why = f": {not_sendable[0]}" if not_sendable else ": choose another topic"
+            raise InputError(f"the bag gave no frame to replay{why}")
+        _wait_for_outcome(link, process, list(sent)[-1], len(sent), config.answer_timeout_s)
+    except NodeEnded as error:
+        if not sent:
+            raise
+        ended = str(error)  # what was answered before is kept
+    report, is_final = link.final_report(timeout_s=0.0 if ended else _FINAL_REPORT_S)
+    answers = link.answers()
+    frames = tuple(link.with_answer(frame, answers.pop(stamp_ns, None)) for stamp_ns, frame in sent.items())
+    accounts = FrameAccounts.of(
+        in_bag=total,
+        repeated_stamps=repeated_stamps,
+        not_sendable=len(not_sendable),
+        sent=len(sent),
+        answered=sum(frame.detections is not None for frame in frames),
+        node=report if is_final and not ended else {},
+    )
+    anomalies = {
+        "answers_of_unknown_stamps": len(answers),
+        "repeated_answers": link.repeated_answers,
+        "repeated_stamps_in_bag": repeated_stamps,
+        "images_not_sendable": len(not_sendable),
+        "gaps_in_bag": pacer.gaps,
+        "backward_jumps_in_bag": pacer.backward_jumps,
+    }
+    return Played(frames, tuple(late_ms), report, accounts, anomalies, tuple(not_sendable), ended, interruption.asked)
+
+
+def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int, timeout_s: float) -> None:
+    """The node answers in order: once the last of the frames sent is answered or lost, or nothing came for long, that
+    was all."""
+    deadline_s = time.monotonic() + timeout_s
+    while not link.wait_for_outcome(stamp_ns, sent, 0.1):
+        process.check()
+        if time.monotonic() > deadline_s and link.quiet_s() > timeout_s:
+            return

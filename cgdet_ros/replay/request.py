@@ -1,0 +1,179 @@
+"""What is asked of a replay: the words of `cgdet-replay` as a value, and what of them the node is started with."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgdet_core.config import settings_from_mapping
+from cgdet_core.data.sets.coco import parse_class_map
+from cgdet_core.evaluation.replay_output import MOST_MODELS
+from cgdet_ros.config import ReplayConfig
+from cgdet_ros.node.parameters import check_name
+
+_PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
+_NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
+# faster than the node's own period: the replay waits for its word that it sees the images
+_REPORT_PERIOD_S = 0.5
+_EPILOG = """examples:
+  cgdet-replay --bag drive.mcap --topic /thermal/image_raw --out build/replay
+  cgdet-replay --bag labelled/ --lockstep --param score_threshold:=0.001   # every frame, for accuracy
+  cgdet-replay --bag labelled/ --model models/detector.safetensors runs/mine/model.safetensors
+  cgdet-replay --bag drive/ --write-bag drive_detections
+
+ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE are obeyed where they are set; else the replay takes a free
+domain on this machine only.
+
+Ctrl-C ends the playing, and what was measured is written; a second one ends at once, and nothing is.
+
+exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad input, nothing written;
+130 interrupted"""
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. models: none (the shipped one),
+    one, or two to be compared; detector: the node's executable, None: the installed one. parameters: of the node, each
+    `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
+    """
+
+    bag: Path
+    out: Path
+    config: ReplayConfig
+    topic: str | None
+    truth_topic: str | None
+    class_map: Mapping[str, str]
+    models: tuple[Path, ...]
+    device: str | None
+    lockstep: bool
+    limit_frames: int | None
+    parameters: tuple[str, ...]
+    namespace: str | None
+    detector: str | None
+    write_bag: Path | None
+    offline: bool
+    video: bool
+    verbose: bool
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words that decide on the results, beside those that the report knows."""
+        words: list[str] = []
+        for name in ("truth_topic", "device", "limit_frames"):
+            if (value := getattr(self, name)) is not None:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        for parameter in self.parameters:
+            words += ["--param", parameter]
+        class_map = [f"{name}={target}" for name, target in self.class_map.items()]
+        return (*words, "--class-map", *class_map) if class_map else tuple(words)
+
+    def node_arguments(self, model: Path | None, namespace: str, image_topic: str) -> list[str]:
+        """The ROS arguments of the node's process."""
+        # that images are waited for is the replay's business; who wants it told gives another
+        given = ["diagnostics.image_timeout_s:=0.0", *self.parameters]
+        if model is not None:
+            given.append(f"model:={_yaml_text(str(model.absolute()))}")
+        if self.device is not None:
+            given.append(f"device:={_yaml_text(self.device)}")
+        # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
+        # nothing is lost on the way but what a newer frame replaces there
+        given += [
+            "autostart:=false",
+            f"diagnostics.period_s:={_REPORT_PERIOD_S}",
+            f"qos_overrides.{image_topic}.subscription.reliability:=reliable",
+        ]
+        words = ["-r", f"__ns:={namespace}", "-r", f"image:={image_topic}"]
+        for parameter in given:
+            words += ["-p", parameter]
+        return words
+
+
+def parse(words: Sequence[str] | None) -> ReplayRequest:
+    """SystemExit, after a usage message, for words that are none; InputError for values that cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="cgdet-replay",
+        description="Replay a bag's thermal images in real time through the installed node, as a process of its own, "
+        "over DDS, and every frame offline beside it; write report.html, annotated.webm, detections.json, frames.csv "
+        "and metrics.json.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--bag", type=Path, required=True, metavar="PATH", help="rosbag2 folder, .mcap, .db3 or .bag file")
+    add("--topic", help="image topic (default: the only or the most thermal-looking one)")
+    add(
+        "--truth-topic",
+        help="labels: a Detection2DArray topic, a COCO JSON keyed by stamp, or none (default: the topic named as "
+        "labels are)",
+    )
+    class_map = "class in the labels = class of the model, or =ignore, such as truck=car rider=person"
+    add("--class-map", nargs="+", action="extend", default=[], metavar="NAME=CLASS", help=class_map)
+    models = "model file (default: the shipped one); two: one after the other, compared in one report"
+    add("--model", type=Path, nargs="+", action="extend", default=[], metavar="M", help=models)
+    add("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps; 0: --lockstep")
+    lockstep = "send each frame after the answer to the one before: none is dropped"
+    add("--lockstep", action="store_true", help=lockstep)
+    out = "folder of the results (default: %(default)s)"
+    add("--out", type=Path, default=Path("build/replay"), metavar="DIR", help=out)
+    add("--limit-frames", type=int, metavar="N", help="only the first N frames")
+    parameter = "a parameter of the node; may be repeated"
+    add("--param", action="append", default=[], metavar="NAME:=VALUE", help=parameter)
+    add("--namespace", metavar="NS", help="of the node and its topics (default: one of its own)")
+    add("--detector", metavar="FILE", help="the node's executable (default: the installed one)")
+    write_bag = (
+        "write the detections, as the node published them, to a bag of their own (mcap), which must not exist yet"
+    )
+    add("--write-bag", type=Path, metavar="BAG", help=write_bag)
+    add("--no-offline", action="store_true", help="do not run every frame offline afterwards, to compare with")
+    add("--no-video", action="store_true", help="write no annotated video")
+    add("--verbose", action="store_true", help="show what the node prints")
+    # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's
+    given = parser.parse_args(_without_ros_arguments(sys.argv[1:] if words is None else list(words)))
+    if len(given.model) > MOST_MODELS:
+        parser.error(f"--model: {len(given.model)} models are given: one, or two to compare")
+    if given.limit_frames is not None and given.limit_frames < 1:
+        parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
+    for word in given.param:
+        if not _PARAMETER.match(word):
+            parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
+    if given.namespace is not None and not _NAMESPACE.fullmatch(given.namespace):
+        parser.error(f"--namespace '{given.namespace}': give letters, digits and _, with / between, such as /front")
+    for word in given.param:
+        check_name(word.partition(":=")[0])
+    return ReplayRequest(
+        bag=given.bag,
+        out=given.out,
+        config=settings_from_mapping(ReplayConfig, {"rate": given.rate or 1.0}, "--rate"),
+        topic=given.topic,
+        truth_topic=given.truth_topic,
+        class_map=parse_class_map(given.class_map),
+        models=tuple(given.model),
+        device=given.device,
+        lockstep=given.lockstep or given.rate == 0,
+        limit_frames=given.limit_frames,
+        parameters=tuple(given.param),
+        namespace=given.namespace,
+        detector=given.detector,
+        write_bag=given.write_bag,
+        offline=not given.no_offline,
+        video=not given.no_video,
+        verbose=given.verbose,
+    )
+
+
+def _without_ros_arguments(words: list[str]) -> list[str]:
+    if "--ros-args" not in words:
+        return words
+    start = words.index("--ros-args")
+    end = words.index("--", start) if "--" in words[start:] else len(words) - 1
+    return words[:start] + words[end + 1 :]
+
+
+def _yaml_text(text: str) -> str:
+    """Quoted: ROS reads values as YAML, to which ' #' begins a comment and ': ' a mapping."""
+    return "'" + text.replace("'", "''") + "'"

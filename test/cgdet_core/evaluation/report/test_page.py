@@ -1,0 +1,292 @@
+"""The page is whole without a network, shows what it was given, and trusts no name."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.report.page import (
+    ComparisonPart,
+    Gallery,
+    KeyFigure,
+    Part,
+    Picture,
+    accuracy_tiles,
+    write_page,
+)
+from cgdet_core.evaluation.report.plots import LatencyTrace
+from cgdet_core.types import Detections, GroundTruth
+
+COUNTS = ("in_bag", "not_played", "repeated_stamps", "not_sendable", "answered", "overtaken", "lost_before_node")
+COUNTS = (*COUNTS, "refused", "failed", "in_work", "lost_answers")
+DIFFERENCE = {"a": 0.5, "b": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "verdict": "worse"}
+NOTHING = {**dict.fromkeys(DIFFERENCE), "verdict": "no difference shown"}
+COMPARISON = {
+    "words": "B is worse than A: mAP -0.1000",
+    "overall": {
+        "map": DIFFERENCE,
+        "map50": {**DIFFERENCE, "low": None, "high": None, "verdict": "no difference shown"},
+    },
+    "per_class": {"person": {"map": {**DIFFERENCE, "difference": 0.1, "low": 0.01, "high": 0.2, "verdict": "better"}}},
+    "by_light": {"night": {"map": NOTHING}},
+}
+NASTY = '<script>alert("x")</script> & $a_b$'
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; raises where tags do not close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def made_metrics(names: tuple[str, ...] = ("person", "car")) -> Metrics:
+    random = np.random.default_rng(2)
+    frames = []
+    for number in range(12):
+        corners = random.uniform(0, 400, (4, 2))
+        boxes = np.concatenate([corners, corners + random.uniform(10, 90, (4, 2))], axis=1)
+        moved = np.concatenate([boxes + random.normal(0, 2, (4, 4)), boxes[:1] + 200])
+        scores = np.sort(random.uniform(0.1, 1, 5))[::-1]
+        frames.append(
+            EvaluatedFrame(
+                str(number),
+                Detections(moved, scores, np.array([0, 1, 0, 1, 0])),
+                GroundTruth(boxes, np.array([0, 1, 0, 1]), np.zeros(4, bool)),
+                (512, 640),
+                "night",
+            )
+        )
+    return evaluate(frames, names)
+
+
+def replay_document(metrics: Metrics | None) -> dict[str, Any]:
+    ranks = {"p50": 10.0, "p95": 20.0, "p99": 30.0}
+    answers = {"compared": 10, "same": 9, "different": 1, "different_stamps_ns": [17], "greatest_box_px": 3.5}
+    return {
+        "frames": {**dict.fromkeys(COUNTS, 0), "in_bag": 11, "answered": 10, "overtaken": None},
+        "latency_ms": ranks,
+        "held_ms": ranks,
+        "lockstep": False,
+        "stages_ms": {"infer": ranks},
+        "offline": {
+            "stages_ms": {"infer": ranks},
+            "steps": [{"step": name} for name in ("offline", "thresholds", "drops", "live")] if metrics else [],
+            "answers": {**answers, "greatest_score": 0.2, "within_box_px": 0.5, "within_score": 0.01},
+        },
+    }
+
+
+def full_page(path: Path, metrics: Metrics) -> str:
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    wide = np.zeros((20, 2000, 3), np.uint8)
+    write_page(
+        path, "Replay of street.mcap", [full_part(metrics, image, wide)], warnings=["No video."], command="cmd x"
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def full_part(metrics: Metrics, *images: np.ndarray) -> Part:
+    galleries = [Gallery("Frames", [Picture(image, f"frame {number}")]) for number, image in enumerate(images)]
+    return Part(
+        tiles=[KeyFigure("Frames sent", "10"), *accuracy_tiles(metrics)],
+        metrics=metrics,
+        replay=replay_document(metrics),
+        steps={"mAP50": [0.7, 0.65, 0.45, 0.45], "person AP50": [0.8, 0.75, 0.55, 0.55]},
+        video="run of the night.webm",
+        latency=LatencyTrace(
+            np.arange(10.0),
+            np.linspace(10, 20, 10),
+            np.array([3.5]),
+            np.array([[0.1, 0.2], [0.2, 0.3]]),
+            np.array([[10.0, 110], [11, 111]]),
+        ),
+        galleries=[*galleries, Gallery("Frames with the most duplicates", [])],
+        facts={"Model": "detector.safetensors"},
+    )
+
+
+def two_models(path: Path, metrics: Metrics) -> str:
+    image = np.zeros((48, 64, 3), np.uint8)
+    parts = [replace(full_part(metrics, image), name=f"Model {letter}") for letter in "AB"]
+    comparison = ComparisonPart(
+        COMPARISON,
+        ("a.safetensors", "b.safetensors"),
+        [("latency p50, ms", "7.0", "9.0")],
+        (metrics, metrics),
+        "Over every frame.",
+        [Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])],
+    )
+    write_page(path, "Two models", parts, comparison=comparison)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def metrics() -> Metrics:
+    return made_metrics()
+
+
+@pytest.fixture(scope="module")
+def html(metrics: Metrics, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return full_page(tmp_path_factory.mktemp("page") / "page.html", metrics)
+
+
+@pytest.fixture(scope="module")
+def html_of_two(metrics: Metrics, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return two_models(tmp_path_factory.mktemp("page") / "page.html", metrics)
+
+
+def test_the_page_is_well_formed_and_refers_to_nothing_outside(html: str) -> None:
+    page = Page(html)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            value = attributes.get(name)
+            if value is not None:
+                assert value.startswith(("data:image/", "#")) or value == "run%20of%20the%20night.webm", (tag, value)
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_the_page_shows_what_it_was_given(html: str, metrics: Metrics) -> None:
+    page = Page(html)
+    words = page.words()
+    for part in ("Replay of street.mcap", "No video.", f"{metrics.map50:.3f}", "frame 1", "cmd x", "night", "nothing"):
+        assert part in words
+    # latency, precision over recall, misses, reliability
+    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    assert "unknown: the node ended" in words  # of the count that there is not
+
+
+def test_from_offline_to_live_every_step_says_what_it_changes(html: str) -> None:
+    rows = re.findall(r"<tr><td>(?:mAP50|person AP50)</td>.*?</tr>", html, re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in rows]
+    assert cells == [
+        ["mAP50", "0.700", "\N{MINUS SIGN}0.050", "\N{MINUS SIGN}0.200", "0", "0.450"],
+        ["person AP50", "0.800", "\N{MINUS SIGN}0.050", "\N{MINUS SIGN}0.200", "0", "0.550"],
+    ]
+
+
+def test_two_models_are_compared_first_and_told_of_one_after_the_other(html_of_two: str) -> None:
+    words = Page(html_of_two).words()
+    places = [words.index(part) for part in ("B is worse than A: mAP", "Where B is worse", "Model A", "Model B")]
+    assert places == sorted(places)
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", html_of_two, re.DOTALL) if ">person AP<" in row)
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[3:] == ["+0.1000", "+0.0100 to +0.2000", "better"]
+    assert "night" not in "".join(re.findall(r'<table class="versus">.*?</table>', html_of_two, re.DOTALL))
+
+
+@pytest.mark.parametrize("name", ["html", "html_of_two"])
+def test_ids_of_the_plots_are_unique_in_the_page_and_all_that_is_referred_to_exists(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    html = request.getfixturevalue(name)
+    ids = [attributes["id"] for _, attributes in Page(html).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
+
+
+def test_plots_take_the_colour_of_their_text_from_the_page(html: str) -> None:
+    assert "currentColor" in html
+    assert "#010203" not in html
+
+
+def test_pictures_are_embedded_and_wide_ones_made_smaller(html: str) -> None:
+    sources = [attributes["src"] or "" for tag, attributes in Page(html).tags if tag == "img"]
+    shapes = []
+    for source in sources:
+        assert source.startswith("data:image/jpeg;base64,")
+        image = cv2.imdecode(np.frombuffer(base64.b64decode(source.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+        shapes.append(image.shape)
+    assert shapes == [(48, 64, 3), (13, 1280, 3)]
+
+
+def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
+    write_page(tmp_path / "x.html", "Replay", [Part(tiles=[KeyFigure("Frames sent", "10")])])
+    words = Page((tmp_path / "x.html").read_text()).words()
+    assert "holds no labels" in words
+    assert "mAP" not in words
+    assert "Latency" not in words
+
+
+def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
+    metrics = made_metrics((NASTY, "car"))
+    picture = Picture(np.zeros((8, 8, 3), np.uint8), f'" onerror="{NASTY}')
+    part = replace(
+        full_part(metrics),
+        name=NASTY,
+        tiles=[KeyFigure(NASTY, NASTY, NASTY, NASTY)],
+        note=NASTY,
+        steps={NASTY: [0.5, 0.5]},
+        video=f'"{NASTY}.webm',
+        galleries=[Gallery(NASTY, [picture], NASTY)],
+        facts={NASTY: NASTY},
+    )
+    difference = {**COMPARISON, "words": NASTY, "per_class": {NASTY: {"map": DIFFERENCE}}}
+    comparison = ComparisonPart(difference, (NASTY, NASTY), [(NASTY, NASTY, NASTY)], (metrics, metrics), NASTY)
+    path = tmp_path / "x.html"
+    write_page(path, NASTY, [part], subtitle=NASTY, warnings=[NASTY], comparison=comparison, command=NASTY)
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert "<script" not in html
+    assert all("onerror" not in attributes for _, attributes in page.tags)
+    assert page.words().count(NASTY) > 10
+
+
+def test_many_points_do_not_make_a_page_that_no_browser_opens(tmp_path: Path, metrics: Metrics) -> None:
+    no_ages = np.zeros((0, 2))
+    times, latency_ms = np.arange(50_000.0), np.random.default_rng(1).gamma(9, 2, 50_000)
+    trace = LatencyTrace(times, latency_ms, np.zeros(0), no_ages, no_ages)
+    write_page(tmp_path / "x.html", "long", [replace(full_part(metrics), latency=trace)])
+    assert (tmp_path / "x.html").stat().st_size < 1_000_000
+
+
+def test_the_file_is_replaced_whole_its_folder_made_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    for title in ("old", "new"):
+        write_page(path, title, [])
+        assert f"<title>{title}</title>" in path.read_text(encoding="utf-8")
+        assert [item.name for item in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_place_that_cannot_hold_the_report_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "taken.html").mkdir()
+    for path in (tmp_path / "file" / "report.html", tmp_path / "taken.html"):
+        with pytest.raises(InputError, match=re.escape(str(path))):
+            write_page(path, "x", [])
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.html"]

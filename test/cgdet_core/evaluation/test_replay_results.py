@@ -1,0 +1,245 @@
+"""What a replay recorded: every frame is accounted for, measured, compared and written, without ROS."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgdet_core.data.bags.frames import StampedLabels
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.live import OfflineAnswers
+from cgdet_core.evaluation.replay import FrameAccounts, Replay, ReplayedFrame
+from cgdet_core.evaluation.replay_output import RESULT_NAMES, results_folder, write_results
+from cgdet_core.evaluation.replay_results import compare_replays, frames_table, measure_replay, metrics_document
+from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth
+
+TOPIC = "/thermal/image_raw"
+START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
+BOX = np.array([[10.0, 10, 30, 50]])
+FOUND = Detections(BOX, np.array([0.9]), np.array([0]))
+FLOOR = np.full(3, 0.2)
+
+
+def counted(**node: int) -> dict[str, str]:
+    counts = {"received": 0, "refused": 0, "overtaken": 0, "answered": 0, "failed": 0, **node}
+    return {name: str(count) for name, count in counts.items()}
+
+
+def accounts(node: dict[str, str], in_bag: int = 110) -> FrameAccounts:
+    return FrameAccounts.of(in_bag=in_bag, repeated_stamps=5, not_sendable=1, sent=100, answered=80, node=node)
+
+
+def test_bag_replay_and_node_together_name_every_frame() -> None:
+    found = accounts(counted(received=97, refused=2, overtaken=13, answered=81, failed=1))
+    assert found.not_played == 4
+    assert found.unanswered == 20
+    assert found.causes() == {
+        "lost_before_node": 3,
+        "overtaken": 13,
+        "refused": 2,
+        "failed": 1,
+        "in_work": 0,
+        "lost_answers": 1,
+    }
+    assert found.consistent
+    assert found.to_json()["consistent"] is True
+    left_out = found.repeated_stamps + found.not_sendable + found.not_played
+    assert found.in_bag == left_out + found.answered + sum(count or 0 for count in found.causes().values())
+
+
+@pytest.mark.parametrize(
+    ("node", "in_bag"),
+    [
+        (counted(received=101, overtaken=20, answered=81), 110),  # more than were sent
+        (counted(received=100, overtaken=21, answered=79), 110),  # fewer answers than came
+        (counted(received=100, overtaken=10, answered=80), 110),  # ten in work for ever
+        (counted(received=100, overtaken=30, answered=80), 110),  # more outcomes than frames
+        (counted(received=100, overtaken=20, answered=80), 105),  # more than the bag's index says
+    ],
+)
+def test_counts_that_contradict_each_other_are_not_called_consistent(node: dict[str, str], in_bag: int) -> None:
+    assert not accounts(node, in_bag).consistent
+    assert accounts(counted(received=100, overtaken=20, answered=80)).consistent
+
+
+def test_a_node_that_ended_leaves_its_causes_open() -> None:
+    found = accounts({})
+    assert (found.unanswered, found.overtaken, found.lost_before_node) == (20, None, None)
+    assert found.consistent
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of 64 x 96 pixels, a tenth of a second apart."""
+    path = tmp_path_factory.mktemp("bags") / "six"
+    with BagWriter(path) as writer:
+        for index in range(6):
+            image = np.random.default_rng(index).normal(21000, 300, (64, 96)).astype(np.uint16)
+            writer.image(TOPIC, image, START_NS + index * PERIOD_NS, "lens")
+    return path
+
+
+def replay_of(bag: Path, dropped: tuple[int, ...] = (4,), **changes: object) -> Replay:
+    """A person is in every frame, found in all that were answered, each 30 ms after it was sent."""
+    frames = []
+    for index in range(6):
+        frame = ReplayedFrame(START_NS + index * PERIOD_NS, (64, 96), index / 10, 5 + index / 10, START_NS + index)
+        frames.append(
+            frame if index in dropped else replace(frame, latency_ms=30.0, detections=FOUND, answer=b"\0\1\0\0")
+        )
+    truth = GroundTruth(BOX, np.array([0]), np.zeros(1, bool))
+    labels = StampedLabels("/truth", {frame.stamp_ns: truth for frame in frames}, {}, {})
+    answered = 6 - len(dropped)
+    node = counted(received=6, answered=answered, overtaken=len(dropped)) | {"model": "a", "device": "cpu"}
+    made = Replay(
+        bag=bag,
+        topic=TOPIC,
+        truth_topic="/truth",
+        rate=1.0,
+        lockstep=False,
+        frames=tuple(frames),
+        late_ms=(0.5,) * 6,
+        class_names=CLASS_NAMES,
+        threshold=0.2,
+        node=node,
+        stages_ms={"infer": {"p50": 7.0, "p95": 8.0, "p99": 9.0}},
+        accounts=FrameAccounts.of(in_bag=6, repeated_stamps=0, not_sendable=0, sent=6, answered=answered, node=node),
+        anomalies={"gaps_in_bag": 0},
+        labels=labels,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def offline_of(replay: Replay, found: Detections = FOUND) -> OfflineAnswers:
+    detections = {frame.stamp_ns: found for frame in replay.frames}
+    return OfflineAnswers(detections, FLOOR, {"infer": [5.0] * 6}, {"device": "cpu"})
+
+
+def test_live_and_offline_are_measured_over_the_same_labelled_frames(bag: Path) -> None:
+    replay = replay_of(bag)
+    document = metrics_document(measure_replay(replay, offline_of(replay)))
+    assert (document["frames_sent"], document["detections_received"], document["dropped"]) == (6, 5, 1)
+    assert document["dropped_stamps_ns"] == [START_NS + 4 * PERIOD_NS]
+    assert document["latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0}
+    # an answer is looked at until the next one is there, once two periods later
+    assert document["held_ms"]["p50"] == pytest.approx(130)
+    assert document["held_ms"]["p99"] > 200
+    assert document["map50"] == pytest.approx(1.0)
+    assert document["accuracy_over"] == {"frames": 5, "of": 6, "least_score": 0.2}
+    offline = document["offline"]
+    assert offline["labelled_frames"] == 6
+    steps = [step["map50"] for step in offline["steps"]]
+    # the dropped frame's person is missed: precision is 1 up to a recall of 5 of 6
+    recall = np.count_nonzero(np.linspace(0, 1, 101) <= 5 / 6) / 101
+    assert steps == pytest.approx([1.0, 1.0, recall, recall])
+    assert (offline["answers"]["compared"], offline["answers"]["same"]) == (5, 5)
+    assert document["warnings"] == []
+
+
+def test_an_answer_that_differs_is_named_in_document_and_table(bag: Path) -> None:
+    replay = replay_of(bag)
+    moved = Detections(BOX + 3, FOUND.scores, FOUND.class_ids)
+    offline = offline_of(replay)
+    offline = replace(offline, detections={**offline.detections, START_NS: moved}, warnings=("another device",))
+    measured = measure_replay(replay, offline)
+    assert measured.warnings == ("another device",)
+    answers = metrics_document(measured)["offline"]["answers"]
+    assert (answers["same"], answers["different"], answers["different_stamps_ns"]) == (4, 1, [START_NS])
+    rows = list(csv.DictReader(frames_table(measured).splitlines()))
+    assert [row["same"] for row in rows] == ["0", "1", "1", "1", "", "1"]
+    assert [row["answered"] for row in rows] == ["1", "1", "1", "1", "", "1"]
+    assert {row["offline"] for row in rows} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"interrupted": True}, "interrupted"),
+        ({"ended": "the node ended by itself"}, "5 frames were answered before"),
+        ({"node_exit_code": 7}, "exit code 7"),
+        ({"not_sendable": ("stamp 7: cut", "stamp 8: cut")}, "stamp 7: cut"),
+        ({"labels": StampedLabels("x", {1: GroundTruth.empty()}, {}, {})}, "--truth-topic"),
+        ({"warnings": ("noticed before",)}, "noticed before"),
+        ({"accounts": accounts(counted(received=101))}, "do not count the same frames"),
+    ],
+)
+def test_what_makes_results_less_than_they_seem_is_a_warning(changes: dict[str, object], named: str, bag: Path) -> None:
+    measured = measure_replay(replay_of(bag, **changes), None)  # type: ignore[arg-type]
+    assert any(named in warning for warning in measured.warnings)
+    document = metrics_document(measured)
+    assert document["offline"] is None
+    assert ("map50" in document) == ("labels" not in changes)
+
+
+def test_a_replay_of_which_nothing_was_answered_has_failed_for_the_node_s_reason(bag: Path) -> None:
+    replay = replay_of(bag, dropped=tuple(range(6)))
+    assert replay.failure is not None
+    assert "the node gave no reason" in replay.failure
+    assert "no device" in str(replace(replay, node_log=("ERROR: no device",)).failure)
+    assert replay_of(bag).failure is None
+    document = metrics_document(measure_replay(replay, None))
+    assert (document["latency_ms"], document["held_ms"]) == (None, None)
+
+
+def test_two_replays_are_compared_offline_or_by_what_both_answered(bag: Path) -> None:
+    a, b = replay_of(bag), replay_of(bag, dropped=(1, 2))
+    nothing = Detections.empty()
+    offline = compare_replays([measure_replay(a, offline_of(a)), measure_replay(b, offline_of(b, nothing))])
+    assert offline is not None
+    assert (offline["images"], offline["overall"]["map50"]["a"], offline["overall"]["map50"]["b"]) == (6, 1.0, 0.0)
+    live = compare_replays([measure_replay(a, None), measure_replay(b, None)])
+    assert live is not None
+    assert live["images"] == 3
+    unlabelled = replace(a, labels=StampedLabels("", {}, {}, {}))
+    assert compare_replays([measure_replay(unlabelled, None)] * 2) is None
+
+
+def test_results_of_two_models_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: Path) -> None:
+    a, b = replay_of(bag), replay_of(bag, dropped=())
+    measured = [measure_replay(a, offline_of(a)), measure_replay(b, offline_of(b, Detections.empty()))]
+    lines = write_results(tmp_path, measured, True, BagWriter(tmp_path / "found"))
+    assert {path.name for path in tmp_path.iterdir()} == {*RESULT_NAMES, "found"}
+    assert {line.strip() for line in lines} >= {str(tmp_path / name) for name in (*RESULT_NAMES, "found")}
+    document = json.loads((tmp_path / "metrics.json").read_text())
+    assert document["comparison"]["words"] in lines
+    assert [len(json.loads((tmp_path / name).read_text())) for name in ("detections.json", "detections_b.json")] == [
+        5,
+        6,
+    ]
+    assert "annotated_b.webm" in (tmp_path / "report.html").read_text()
+    with BagReader(tmp_path / "found") as found:
+        assert {name: topic.count for name, topic in found.topics.items()} == {"/a/detections": 5, "/b/detections": 6}
+    write_results(tmp_path, measured[:1], False, None)
+    assert not (tmp_path / "annotated.webm").exists()
+    assert not (tmp_path / "detections_b.json").exists()
+
+
+def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_path: Path) -> None:
+    def contents() -> dict[str, str]:
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    def write_second(error: BaseException) -> None:
+        with results_folder(tmp_path) as folder:
+            (folder / "metrics.json").write_text("second")
+            raise error
+
+    with results_folder(tmp_path) as folder:
+        for name in RESULT_NAMES:
+            (folder / name).write_text(f"first {name}")
+        assert not (tmp_path / "metrics.json").exists()
+    first = contents()
+    assert first == {name: f"first {name}" for name in RESULT_NAMES}
+    for error in (KeyboardInterrupt(), InputError("no room"), OSError(28, "No space left on device")):
+        with pytest.raises((KeyboardInterrupt, InputError)):
+            write_second(error)
+        assert contents() == first
+    with results_folder(tmp_path) as folder:
+        (folder / "metrics.json").write_text("third")
+    assert contents() == {"metrics.json": "third"}
