@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.errors import InputError
-from cgdet_core.images import MAX_PIXELS, decode_compressed
+from cgdet_core.images import MAX_PIXELS, decode_compressed, encode_jpeg, encode_png
 
 
 def counts() -> np.ndarray:
@@ -93,3 +93,43 @@ def test_16_bit_colours_are_refused() -> None:
     colour = np.stack([counts()] * 3, axis=2)
     with pytest.raises(InputError, match="uint16"):
         decode_compressed(encoded(colour, ".png"), "png")
+
+
+def test_a_jpeg_is_written_in_rgb_order() -> None:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[..., 2] = 200  # blue
+    decoded = decode_compressed(encode_jpeg(picture, 95), "jpeg")
+    assert decoded[..., 2].min() > 180
+    assert decoded[..., 0].max() < 20
+
+
+@pytest.mark.parametrize("form", ["rgb8; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed bgr8"])
+def test_a_jpeg_is_rgb_whatever_the_publisher_called_it(form: str) -> None:
+    red = np.full((16, 16, 3), (250, 0, 0), np.uint8)
+    decoded = decode_compressed(encode_jpeg(red, 95), form)
+    assert decoded[..., 0].min() > 240
+    assert decoded[..., 1:].max() < 15
+
+
+_DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)
+
+
+def test_compressed_depth_of_counts_is_read_behind_its_header() -> None:
+    counts = np.arange(12 * 17, dtype=np.uint16).reshape(12, 17) * 300
+    for form in ("16UC1; compressedDepth", "16UC1; compressedDepth png"):
+        assert np.array_equal(decode_compressed(_DEPTH_HEADER + encode_png(counts), form), counts)
+
+
+@pytest.mark.parametrize(
+    ("form", "data"),
+    [
+        ("16UC1; compressedDepth rvl", _DEPTH_HEADER + bytes(range(80))),
+        ("32FC1; compressedDepth png", _DEPTH_HEADER + encode_png(np.zeros((4, 4), np.uint16))),
+        ("16UC1; compressedDepth png", b"abc"),
+        ("h264", bytes(range(100))),
+    ],
+)
+def test_formats_that_are_no_picture_of_counts_are_named(form: str, data: bytes) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_compressed(data, form)
+    assert form in str(caught.value)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 import sqlite3
 import subprocess
 import warnings
 
-import bag_bytes as by_hand
 import numpy as np
 import pytest
+import yaml
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 
 from cgdet_core.data.bags.damage import DamagedBag, DamagedBagWarning, bag_errors
 from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
@@ -22,7 +25,55 @@ IMAGE = "sensor_msgs/msg/Image"
 SUFFIX = {"mcap": ".mcap", "sqlite3": ".db3"}
 START, STEP, TOPIC = 1_700_000_000_000_000_000, 100_000_000, "/thermal/image_raw"
 COUNTS = [np.full((20, 30), 1000 * index, np.uint16) + np.arange(30, dtype=np.uint16) for index in range(10)]
-ROWS = [by_hand.image(TOPIC, START + index * STEP, counts, "mono16") for index, counts in enumerate(COUNTS)]
+CHUNK = 6  # the opcode
+
+
+@pytest.fixture
+def made(tmp_path, ros2):
+    """The file of a bag of ten frames, of a storage of rosbags."""
+
+    def make(storage, ros=ros2):
+        rows = [
+            (TOPIC, IMAGE, START + index * STEP, ros.image(counts, "mono16", START + index * STEP))
+            for index, counts in enumerate(COUNTS)
+        ]
+        written = ros.write(tmp_path / ("a.bag" if storage == "ros1" else "made"), rows, storage)
+        if storage != "ros1":
+            written = written / f"made{SUFFIX[storage]}"
+        return written.rename(tmp_path / f"a{written.suffix}")
+
+    return make
+
+
+@pytest.fixture
+def mcap(ros2):
+    """Bytes of an MCAP, by the mcap library: the frames of `places`, two to a chunk; compression None: no chunks."""
+
+    def make(compression="ZSTD", crc=True, places=range(10), profile="ros2"):
+        chunked = {"use_chunking": compression is not None, "compression": CompressionType[compression or "NONE"]}
+        out = io.BytesIO()
+        writer = McapWriter(out, chunk_size=2000, enable_crcs=crc, **chunked)
+        writer.start(profile)
+        text, _ = ros2.store.generate_msgdef(IMAGE, ros_version=2)
+        channel = writer.register_channel(TOPIC, "cdr", writer.register_schema(IMAGE, "ros2msg", text.encode()))
+        for place in places:
+            time_ns = START + place * STEP
+            data = ros2.store.serialize_cdr(ros2.image(COUNTS[place], "mono16", time_ns), IMAGE)
+            writer.add_message(channel, time_ns, bytes(data), time_ns)
+        writer.finish()
+        return out.getvalue()
+
+    return make
+
+
+def records(data):
+    """(opcode, first byte, byte behind the last) of every record of an MCAP."""
+    found, at = [], 8
+    while at < len(data) - 8:
+        end = at + 9 + int.from_bytes(data[at + 1 : at + 9], "little")
+        found.append((data[at], at, end))
+        at = end
+    return found
 
 
 def refused(path, reader=read_labelled_frames):
@@ -78,18 +129,19 @@ def test_a_file_that_only_bears_the_name_of_a_bag_is_refused(tmp_path, name, con
     refused(tmp_path / name)
 
 
-@pytest.mark.parametrize("compression", ["", "zstd", "lz4", None])
+@pytest.mark.parametrize("compression", ["NONE", "ZSTD", "LZ4", None])
 @pytest.mark.parametrize("crc", [True, False])
-def test_an_mcap_cut_at_any_byte_is_read_up_to_its_last_whole_chunk(tmp_path, compression, crc):
-    made = by_hand.mcap(ROWS, compression, crc=crc)
-    per_chunk = 1 if compression is None else 2
-    whole_at = [end if compression is None else start + chunk_bytes(made.data, start) for start, end in made.chunks]
+def test_an_mcap_cut_at_any_byte_is_read_up_to_its_last_whole_chunk(tmp_path, mcap, compression, crc):
+    data = mcap(compression, crc)
+    opcode, per_chunk = (5, 1) if compression is None else (CHUNK, 2)
+    ends = [end for found, _, end in records(data) if found == opcode]
+    assert len(ends) * per_chunk == 10
     path = tmp_path / "a.mcap"
-    lengths = {len(made.data) - 1, *(length + byte for length in whole_at for byte in (-1, 0))}
-    lengths |= {random.Random(length).randrange(200, len(made.data)) for length in range(10)}
+    lengths = {len(data) - 1, *(end + byte for end in ends for byte in (-1, 0))}
+    lengths |= {random.Random(length).randrange(200, len(data)) for length in range(10)}
     for length in sorted(lengths):
-        path.write_bytes(made.data[:length])
-        whole = sum(end <= length for end in whole_at)
+        path.write_bytes(data[:length])
+        whole = sum(end <= length for end in ends)
         if not whole:
             assert "nothing in the bag can be read" in refused(path)
             continue
@@ -97,64 +149,60 @@ def test_an_mcap_cut_at_any_byte_is_read_up_to_its_last_whole_chunk(tmp_path, co
         assert count == whole * per_chunk, length
         assert len(losses) == 1
         assert str(path) in losses[0]
-    path.write_bytes(made.data)
+        assert f"{count} messages" in losses[0]
+    path.write_bytes(data)
     assert read(path) == (10, [])
 
 
-def chunk_bytes(data, start):
-    return 9 + int.from_bytes(data[start + 1 : start + 9], "little")
-
-
-def test_of_a_split_mcap_the_whole_files_are_read_and_the_damaged_one_up_to_the_damage(tmp_path):
-    parts = [ROWS[:4], ROWS[4:8], ROWS[8:]]
-    files = [(f"drive_{number}.mcap", part) for number, part in zip((8, 9, 10), parts, strict=True)]
-    for name, part in files:
-        (tmp_path / name).write_bytes(by_hand.mcap(part, "zstd").data)
-    by_hand.metadata(tmp_path, "mcap", files)
-    assert read(tmp_path) == (10, [])
-    last = tmp_path / "drive_10.mcap"
+def test_of_a_split_mcap_the_whole_files_are_read_and_the_damaged_one_up_to_the_damage(tmp_path, mcap, made):
+    bag = made("mcap").parent / "made"
+    names = ["drive_8.mcap", "drive_9.mcap", "drive_10.mcap"]
+    for name, places in zip(names, (range(4), range(4, 8), range(8, 10)), strict=True):
+        (bag / name).write_bytes(mcap(places=places))
+    index = yaml.safe_load((bag / "metadata.yaml").read_text())
+    index["rosbag2_bagfile_information"]["relative_file_paths"] = names
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(index))
+    assert read(bag) == (10, [])
+    last = bag / names[2]
     last.write_bytes(last.read_bytes()[:100])
-    count, (loss,) = read(tmp_path)
+    count, (loss,) = read(bag)
     assert count == 8
-    assert "drive_10.mcap" in loss
-    (tmp_path / "metadata.yaml").unlink()
-    assert read(tmp_path) == (8, [loss])
-    by_hand.metadata(tmp_path, "mcap", files)
+    assert names[2] in loss
+    (bag / "metadata.yaml").unlink()
+    assert read(bag) == (8, [loss])
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(index))
     last.unlink()
-    count, (loss,) = read(tmp_path)
+    count, (loss,) = read(bag)
     assert count == 8
-    assert "drive_10.mcap" in loss
+    assert names[2] in loss
 
 
-@pytest.mark.parametrize("compression", ["", "zstd", "lz4"])
-def test_an_mcap_with_a_damaged_chunk_is_read_up_to_it(tmp_path, compression):
+@pytest.mark.parametrize("compression", ["NONE", "ZSTD", "LZ4"])
+def test_an_mcap_with_a_damaged_chunk_is_read_up_to_it(tmp_path, mcap, compression):
     """The index is whole: every chunk before the damaged one comes."""
-    made = by_hand.mcap(ROWS, compression)
-    data = bytearray(made.data)
-    data[made.chunks[3][0] + 70 : made.chunks[3][0] + 80] = b"\xa5" * 10
+    data = bytearray(mcap(compression))
+    _, start, _ = [record for record in records(data) if record[0] == CHUNK][3]
+    data[start + 70 : start + 80] = b"\xa5" * 10
     (tmp_path / "a.mcap").write_bytes(data)
     count, (loss,) = read(tmp_path / "a.mcap")
     assert count == 6
     assert "6 of 10 messages" in loss
 
 
-def test_an_mcap_whose_index_alone_is_damaged_is_read_wholly(tmp_path):
-    made = by_hand.mcap(ROWS, "zstd")
-    (tmp_path / "a.mcap").write_bytes(made.data[:-1])
+def test_an_mcap_whose_index_alone_is_damaged_is_read_wholly(tmp_path, mcap):
+    (tmp_path / "a.mcap").write_bytes(mcap()[:-1])
     count, (loss,) = read(tmp_path / "a.mcap")
     assert count == 10
     assert "10 messages" in loss
 
 
-def test_an_mcap_of_another_profile_is_no_damaged_one(tmp_path):
-    data = by_hand.mcap(ROWS).data.replace(b"\x04\x00\x00\x00ros2", b"\x04\x00\x00\x00ros9", 1)
-    (tmp_path / "a.mcap").write_bytes(data)
+def test_an_mcap_of_another_profile_is_no_damaged_one(tmp_path, mcap):
+    (tmp_path / "a.mcap").write_bytes(mcap(profile="ros9"))
     assert "profile 'ros9'" in refused(tmp_path / "a.mcap")
 
 
-def test_a_cut_sqlite_bag_is_refused_and_the_command_that_is_named_repairs_it(tmp_path):
-    path = tmp_path / "a.db3"
-    by_hand.sqlite(path, ROWS)
+def test_a_cut_sqlite_bag_is_refused_and_the_command_that_is_named_repairs_it(tmp_path, made):
+    path = made("sqlite3")
     whole = path.read_bytes()
     for length in (0, 1, 50, 99, 100, 4096, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -177,9 +225,8 @@ def test_a_cut_sqlite_bag_is_refused_and_the_command_that_is_named_repairs_it(tm
         (tmp_path / "new.db3").unlink()
 
 
-def test_a_sqlite_bag_whose_last_messages_lie_in_a_log_is_refused_with_the_command_that_brings_them_in(tmp_path):
-    path = tmp_path / "a.db3"
-    by_hand.sqlite(path, ROWS[:5])
+def test_a_sqlite_bag_whose_last_messages_lie_in_a_log_is_refused_with_the_command_that_brings_them_in(made):
+    path = made("sqlite3")
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("DELETE FROM messages WHERE id = 1")
@@ -189,13 +236,13 @@ def test_a_sqlite_bag_whose_last_messages_lie_in_a_log_is_refused_with_the_comma
 
 
 @pytest.mark.parametrize("kind", ["mcap", "sqlite3", "ros1"])
-def test_no_byte_that_is_wrong_ends_in_a_traceback(tmp_path, kind):
+def test_no_byte_that_is_wrong_ends_in_a_traceback(tmp_path, made, mcap, ros1, kind):
     """Every frame comes, or one line says why not; of an MCAP the first ones, and a line says that they are not all."""
-    path = tmp_path / {"mcap": "a.mcap", "sqlite3": "a.db3", "ros1": "a.bag"}[kind]
-    if kind == "sqlite3":
-        by_hand.sqlite(path, ROWS)
+    path = tmp_path / "a.mcap"
+    if kind == "mcap":
+        path.write_bytes(mcap("LZ4"))
     else:
-        path.write_bytes({"mcap": by_hand.mcap, "ros1": by_hand.ros1}[kind](ROWS, "lz4").data)
+        path = made(kind, *((ros1,) if kind == "ros1" else ()))
     whole = path.read_bytes()
     rng = random.Random(1)
     refusals = []
@@ -305,9 +352,10 @@ def test_bytes_that_are_no_message_are_refused(tmp_path, ros2):
         list(read_raw_images(tmp_path / "bag"))
 
 
-def test_info_tells_what_of_a_cut_mcap_is_read(tmp_path):
-    made = by_hand.mcap(ROWS, "zstd")
-    (tmp_path / "a.mcap").write_bytes(made.data[: made.chunks[3][0]])
+def test_info_tells_what_of_a_cut_mcap_is_read(tmp_path, mcap):
+    data = mcap()
+    chunks = [record for record in records(data) if record[0] == CHUNK]
+    (tmp_path / "a.mcap").write_bytes(data[: chunks[3][1]])
     with pytest.warns(DamagedBagWarning):
         info = bag_info(tmp_path / "a.mcap")
     assert (info.messages, info.topics[0].count, info.frames) == (6, 6, 6)

@@ -73,6 +73,20 @@ def test_a_ros1_bag_is_read(tmp_path, ros1):
         assert sample.truth.boxes_xyxy_px.tolist() == [[3.0, 3.0, 5.0, 5.0]]
 
 
+@pytest.mark.parametrize("compression", ["BZ2", "LZ4"])
+def test_compressed_chunks_of_a_ros1_bag_are_read(tmp_path, ros1, compression):
+    from rosbags.rosbag1 import Writer
+
+    pixels = random_image(8, (10, 11), np.uint16)
+    writer = Writer(tmp_path / "old.bag")
+    writer.set_compression(Writer.CompressionFormat[compression])
+    with writer:
+        connection = writer.add_connection("/ir", IMAGE, typestore=ros1.store)
+        writer.write(connection, 5, ros1.store.serialize_ros1(ros1.image(pixels, "mono16", STAMP), IMAGE))
+    (frame,) = frames_of(tmp_path / "old.bag")
+    assert np.array_equal(frame.image, pixels)
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_storage_file_is_read_without_its_folder(thermal_bag, storage):
     bag = thermal_bag("bag", storage)
@@ -128,16 +142,6 @@ def test_a_picture_that_promises_more_pixels_than_can_be_is_named_with_its_stamp
     with pytest.raises(InputError, match=f"/ir/compressed, image of stamp {STAMP} ns") as caught:
         list(read_labelled_frames(bag, "/ir/compressed"))
     assert "\n" not in str(caught.value)
-
-
-def test_a_colour_jpeg_comes_out_in_rgb_order(tmp_path, ros2):
-    red = np.zeros((16, 16, 3), np.uint8)
-    red[:, :, 2] = 250  # OpenCV writes BGR
-    data = cv2.imencode(".jpg", red)[1].tobytes()
-    bag = ros2.write(tmp_path / "bag", [("/camera", COMPRESSED, 5, ros2.compressed(data, "jpeg", STAMP))])
-    (frame,) = frames_of(bag)
-    assert frame.image[..., 0].min() > 230
-    assert frame.image[..., 1:].max() < 20
 
 
 def test_frames_come_in_order_of_record_times_with_their_header_stamps(tmp_path, ros2):
