@@ -33,6 +33,60 @@ def test_a_manager_that_brings_up_what_started_by_itself_succeeds_and_may_go_on_
     client.ask(image_message(scene, "mono16"))
 
 
+def test_every_transition_works_by_service_what_is_not_possible_is_refused_and_images_are_for_an_active_node(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    start_detector(autostart=False)
+    publishers = f"{client.namespace}/detections"
+    assert not client.transition("activate")
+    for _ in range(2):
+        assert client.state() == "unconfigured"
+        client.until(lambda: client.node.count_publishers(publishers) == 0, "the end of the publisher")
+        assert client.transition("configure")
+        assert client.state() == "inactive"
+        client.until(lambda: client.images.get_subscription_count() == 0, "the end of the subscription")
+        assert client.transition("activate")
+        client.connected()
+        for wrong in ("activate", "configure", "cleanup"):
+            assert not client.transition(wrong)
+        assert client.state() == "active"
+        client.ask(image_message(scene, "mono16"))
+        assert client.transition("deactivate")
+        assert client.transition("cleanup")
+
+
+CUDA_77: dict[str, Any] = {"device": "cuda:77"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"model": "{folder}/none.safetensors"}, "none.safetensors"),
+        ({"model": "{folder}/none.safetensors", **CUDA_77}, "none.safetensors"),  # it is not the GPU's fault
+        ({"model": "{folder}/cut.safetensors"}, "cut.safetensors"),
+        ({**CUDA_77, "cpu_fallback": False}, "'cuda:77'"),
+        ({"device": "tpu"}, "'tpu'"),
+        ({"device": "cuda0"}, "'cuda0'"),
+        ({"class_thresholds": ["unicorn:0.5"]}, "'unicorn'"),
+    ],
+)
+def test_what_cannot_be_loaded_fails_configure_with_its_reason_and_a_good_one_is_taken_afterwards(
+    wrong: dict[str, Any], named: str, start_detector: Any, client: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(tiny_model.read_bytes()[:-100])
+    bad = {name: value.format(folder=tmp_path) if isinstance(value, str) else value for name, value in wrong.items()}
+    node = start_detector(autostart=False, **bad)
+    assert not client.transition("configure")
+    assert named in node._log.last_error
+    assert "\n" not in node._log.last_error
+    assert client.state() == "unconfigured"
+    good = {"model": str(tiny_model), "device": "cpu", "class_thresholds": ["person:0.2"]}
+    assert client.set_parameters(**good) == (True, "")
+    assert client.transition("configure")
+    assert client.transition("activate")
+    client.connected()
+
+
 def test_an_error_in_a_transition_is_told_and_the_node_can_be_brought_up_again(
     start_detector: Any, client: Any, image_message: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,24 +171,6 @@ def test_a_gpu_that_cannot_be_had_is_replaced_by_the_cpu_with_a_warning_that_sta
     assert (values["device"], values["precision"]) == ("cpu", node._pipeline.inference.predictor.precision)
     assert values["fallback"] == node._pipeline.fallback
     assert node._config.device == "cuda:77"
-
-
-@pytest.mark.parametrize(
-    ("device", "reason"),
-    [
-        ("tpu", "device 'tpu' is unknown"),
-        ("cuda:x", "device 'cuda:x' is unknown"),
-        ("cuda0", "device 'cuda0' is unknown"),
-        ("cuda:77", "class"),
-    ],
-)
-def test_what_is_wrong_apart_from_the_gpu_is_told_as_it_is(
-    device: str, reason: str, start_detector: Any, client: Any, tmp_path: Path
-) -> None:
-    wrong = {"model": str(tmp_path / "none.safetensors")} if device == "cuda:77" else {}
-    node = start_detector(device=device, autostart=False, **wrong)
-    assert not client.transition("configure")
-    assert ("none.safetensors: model file is missing" if wrong else reason) in node._log.last_error
 
 
 def gpu_that_fails(node: Any) -> None:
