@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 from cgdet_core import __version__
@@ -22,7 +21,7 @@ from cgdet_core.commands import (
     train,
 )
 from cgdet_core.commands.bag import group as bag
-from cgdet_core.errors import CgdetError, InputError, print_error
+from cgdet_core.errors import CgdetError, InputError, print_error, print_warnings_plainly
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,7 +61,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = parse(words)
-    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
+    print_warnings_plainly()
     try:
         code: int = arguments.run(arguments)
         return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 
 class CgdetError(Exception):
@@ -22,3 +23,8 @@ class RunError(CgdetError):
 def print_error(error: CgdetError | str) -> None:
     """Tell the user, as every command does."""
     print(f"cgdet: error: {error}", file=sys.stderr, flush=True)
+
+
+def print_warnings_plainly() -> None:
+    """Warnings of this process are one line each, as errors are: a damaged bag's, for one."""
+    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"

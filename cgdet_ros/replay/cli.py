@@ -17,7 +17,7 @@ from cgdet_core.data.bags.images import first_image
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.errors import CgdetError, InputError
+from cgdet_core.errors import CgdetError, InputError, print_warnings_plainly
 from cgdet_core.evaluation.offline import check_data
 from cgdet_core.evaluation.replay import Replay
 from cgdet_core.evaluation.replay_output import check_output, played_summary, with_letters, write_results
@@ -35,6 +35,7 @@ from cgdet_ros.replay.request import ReplayRequest, parse
 def main(words: Sequence[str] | None = None) -> int:
     """Replay one bag; the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    print_warnings_plainly()
     try:
         return run(parse(words))
     except CgdetError as error:

@@ -106,12 +106,13 @@ def check_index(folder: Path) -> None:
     """Raise DamagedBag unless the folder's metadata.yaml is the index of a rosbag2."""
     path = folder / "metadata.yaml"
     try:
-        index = yaml.safe_load(path.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
-        whole = index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list)
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except PermissionError:
         return  # rosbags says so
-    except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        whole = False  # no file, not YAML, not text, another document, nested too deep
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):  # no file, not YAML, not text, nested too deep
+        document = None
+    index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
+    whole = isinstance(index, dict) and index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list)
     if not whole:
         raise DamagedBag(
             f"{path}: is missing or damaged, not the index of a rosbag2 (recording cut short?): run "

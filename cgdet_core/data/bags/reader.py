@@ -249,8 +249,7 @@ class BagReader:
         """
         message_type = connection.msgtype
         if message_type not in self._stores:
-            with bag_errors(self.path):
-                store = embedded_types(connection)
+            store = embedded_types(connection, self.path)
             if store is None and not self._is_ros1 and message_type in typestore().fielddefs:
                 store = typestore()
             self._stores[message_type] = store

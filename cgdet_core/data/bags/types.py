@@ -8,8 +8,10 @@ these; they serve bags that carry no definitions, such as sqlite3 bags before Ir
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core.data.bags.damage import DamagedBag, bag_errors
 from cgdet_core.types import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -52,35 +54,40 @@ def typestore() -> Typestore:
     return store
 
 
-def embedded_types(connection: Connection) -> Typestore | None:
-    """The types of a recorded topic by the definition that the bag carries, None where it carries none.
+def embedded_types(connection: Connection, path: Path) -> Typestore | None:
+    """The types of a recorded topic by the definition that the bag at `path` carries, None where it carries none.
 
-    A definition is one .msg text with those it needs behind it, or IDL texts. Raises rosbags' errors for
-    a definition that is none, or that does not match the type hash recorded with it (ROS 2 since Iron).
+    A definition is one .msg text with those it needs behind it, or IDL texts. DamagedBag for a definition that is none,
+    or that does not match the type hash recorded with it (ROS 2 since Iron).
     """
     from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     form, text = connection.msgdef
-    types: dict[str, Any] = {}
-    if not text.strip() and connection.msgtype in typestore().fielddefs:
+    message_type = connection.msgtype
+    if form == MessageDefinitionFormat.NONE or (not text.strip() and message_type in typestore().fielddefs):
         return None  # recorders leave the text empty where they did not find the definition
+    types: dict[str, Any] = {}
+    store = get_typestore(Stores.EMPTY)
     if form == MessageDefinitionFormat.MSG:
-        types.update(get_types_from_msg(text, connection.msgtype))
-    elif form == MessageDefinitionFormat.IDL:
+        with bag_errors(path):
+            types = get_types_from_msg(text, message_type)
+    else:
         for part in text.split("=" * 80 + "\n"):
             # rosbags parses no preprocessor lines; what they include stands in the other parts
             lines = [line for line in part.splitlines() if not line.lstrip().startswith(("#", "IDL: "))]
             if any(line.strip() for line in lines):
-                types.update(get_types_from_idl("\n".join(lines) + "\n"))
-    else:
-        return None
-    if connection.msgtype not in types:
-        raise TypesysError(f"the definition of {connection.msgtype} does not define it")
-    store = get_typestore(Stores.EMPTY)
-    store.register(types)
-    if connection.digest.startswith("RIHS01_") and store.hash_rihs01(connection.msgtype) != connection.digest:
-        raise TypesysError(f"the definition of {connection.msgtype} does not match the hash recorded with it")
+                with bag_errors(path):
+                    types |= get_types_from_idl("\n".join(lines) + "\n")
+    if message_type not in types:
+        raise DamagedBag(f"{path}: the definition of {message_type} in it does not define it: record it again")
+    with bag_errors(path):
+        store.register(types)
+        digest = store.hash_rihs01(message_type) if connection.digest.startswith("RIHS01_") else ""
+    if digest and digest != connection.digest:
+        raise DamagedBag(
+            f"{path}: the definition of {message_type} does not match the hash recorded with it: record it again"
+        )
     return store
 
 
