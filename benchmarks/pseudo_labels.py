@@ -24,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,11 +105,12 @@ def compare(bag: Path, labels: Path) -> str:
         lines.append(f"  {light:<8}{len(labelled)} of {len(of_light)} frames labelled")
         everywhere, within = _points(of_light), _points(labelled)
         for index, name in enumerate(CLASS_NAMES):
-            true, found, precision, recall = within.get(name, (0, 0, None, None))
+            point, true = within[name], within[name]["truths"]
             unknown = sum(_taken_for_background(frame.truth, truth, index) for frame, truth in labelled)
             lines.append(
-                f"  {'':8}{name:<9}{true:>6}{found:>7}{_share(precision):>11}{_share(recall):>8}"
-                f"{_share(unknown / true if true else None):>12}{_share(everywhere[name][3]):>20}"
+                f"  {'':8}{name:<9}{true:>6}{point['found']:>7}{_share(point['precision']):>11}"
+                f"{_share(point['recall']):>8}{_share(unknown / true if true else None):>12}"
+                f"{_share(everywhere[name]['recall']):>20}"
             )
     return "\n".join(lines)
 
@@ -119,26 +121,21 @@ def _labels_only(sample: Sample) -> EvaluatedFrame:
     return EvaluatedFrame(sample.name, Detections.empty(), sample.truth, size, sample.light)
 
 
-def _points(
-    pairs: Sequence[tuple[EvaluatedFrame, GroundTruth | None]],
-) -> dict[str, tuple[int, int, float | None, float | None]]:
+def _points(pairs: Sequence[tuple[EvaluatedFrame, GroundTruth | None]]) -> dict[str, dict[str, Any]]:
     """Class name -> true objects, found ones, precision, recall."""
     frames = []
     for frame, truth in pairs:
-        objects = truth if truth is not None else GroundTruth.empty()
+        objects = truth or GroundTruth.empty()
         sure = ~objects.ignore
         found = Detections(objects.boxes_xyxy_px[sure], np.ones(int(sure.sum())), objects.class_ids[sure])
         frames.append(replace(frame, detections=found))
-    if not frames:
-        return {}
-    figures = evaluate(frames, CLASS_NAMES, dict.fromkeys(CLASS_NAMES, 0.5)).to_json({})
-    points = {}
-    for index, name in enumerate(CLASS_NAMES):
-        point = figures["operating_point"].get(name, {})
-        found_count = sum(int((frame.detections.class_ids == index).sum()) for frame in frames)
-        true_count = figures["per_class"][name]["truths"]
-        points[name] = (true_count, found_count, point.get("precision"), point.get("recall"))
-    return points
+    points = evaluate(frames, CLASS_NAMES, dict.fromkeys(CLASS_NAMES, 0.5)).operating_point if frames else {}
+    counts = {
+        name: sum(int((frame.detections.class_ids == index).sum()) for frame in frames)
+        for index, name in enumerate(CLASS_NAMES)
+    }
+    nothing = {"truths": 0, "precision": None, "recall": None}
+    return {name: {**points.get(name, nothing), "found": counts[name]} for name in CLASS_NAMES}
 
 
 def _taken_for_background(true: GroundTruth, labels: GroundTruth, class_id: int) -> int:

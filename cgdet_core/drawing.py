@@ -85,7 +85,7 @@ def draw(
         picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
     picture = np.ascontiguousarray(picture)
     line_px = max(1, round(min(picture.shape[:2]) / 256))
-    boxes = [_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
+    boxes = [box_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
     # the best last, on top
     for corners, class_id in reversed(list(zip(boxes, detections.class_ids, strict=True))):
         if min(picture.shape[:2]) >= _MIN_OUTLINED_PX:
@@ -94,16 +94,16 @@ def draw(
     if truth is not None:
         thin_px = max(1, line_px // 2)
         for box, ignore in zip(truth.boxes_xyxy_px, truth.ignore, strict=True):
-            _dashed_rectangle(picture, _corners(box * scale, picture, thin_px), thin_px, dotted=bool(ignore))
-    labels = _LabelPlaces(boxes, picture)
+            _dashed_rectangle(picture, box_corners(box * scale, picture, thin_px), thin_px, dotted=bool(ignore))
+    labels = LabelPlaces(boxes, picture)
     for corners, class_id, score in zip(boxes, detections.class_ids, detections.scores, strict=True):
         known = 0 <= class_id < len(class_names)
         name = class_names[int(class_id)] if known else f"class {class_id}"
-        labels.put(name, f"{float(score):.2f}", corners, class_colour(int(class_id)))
+        labels.put(f"{name} {score:.2f}", f"{score:.2f}", corners, class_colour(int(class_id)))
     return picture
 
 
-def _corners(box_xyxy: NDArray[np.float32], picture: RgbArray, line_px: int) -> Corners:
+def box_corners(box_xyxy: NDArray[np.float32], picture: RgbArray, line_px: int) -> Corners:
     """The box's first and last pixels, moved inwards so that the whole line lies in the picture."""
     height, width = picture.shape[:2]
     inset = line_px // 2
@@ -142,7 +142,7 @@ def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted:
     side((right, top), (0, 1), bottom - top)
 
 
-class _LabelPlaces:
+class LabelPlaces:
     """Finds each label a place that hides as little as possible of boxes and of earlier labels."""
 
     def __init__(self, boxes: Sequence[Corners], picture: RgbArray) -> None:
@@ -156,10 +156,10 @@ class _LabelPlaces:
         self._hidden_px: NDArray[np.int64] = np.zeros(len(boxes), np.int64)
         self._labels = np.zeros((0, 4), np.int64)
 
-    def put(self, name: str, score: str, box: Corners, colour: Colour) -> None:
-        """Name and score, the score alone, or nothing: labels hide no other, nor together half of a box."""
-        for text, largest_share in ((f"{name} {score}", 0.3), (score, 0.5)):
-            place = self._best_place(text, box)
+    def put(self, text: str, short: str, box: Corners, colour: Colour) -> None:
+        """The text, the short one alone, or nothing: labels hide no other, nor together half of a box."""
+        for words, largest_share in ((text, 0.3), (short, 0.5)):
+            place = self._best_place(words, box)
             if place is None:
                 continue
             if _shared_px(place, self._labels).any():
@@ -167,7 +167,7 @@ class _LabelPlaces:
             hidden_px = self._hidden_px + _shared_px(place, self._boxes)
             if (hidden_px <= largest_share * self._box_area_px).all():
                 self._hidden_px = hidden_px
-                self._write(text, place, colour)
+                self._write(words, place, colour)
                 return
 
     def _text_px(self, text: str) -> tuple[int, int]:

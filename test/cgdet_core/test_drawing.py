@@ -92,7 +92,7 @@ def test_labels_leave_at_least_half_of_every_box_free(monkeypatch: pytest.Monkey
     crowded = Detections(boxes, np.linspace(0.9, 0.3, 40), np.arange(40) % 2)
     image = np.zeros((512, 640, 3), np.uint8)
     labelled = draw(image, crowded, NAMES)
-    monkeypatch.setattr("cgdet_core.drawing._LabelPlaces.put", lambda *_: None)
+    monkeypatch.setattr("cgdet_core.drawing.LabelPlaces.put", lambda *_: None)
     hidden = (labelled != draw(image, crowded, NAMES)).any(axis=2)
     assert hidden.mean() > 0.02
     for left, top, right, bottom in boxes.round().astype(int):
