@@ -8,7 +8,7 @@ from cgdet_core.config.settings import Fraction, Settings
 
 
 class SensorConfig(Settings):
-    """Cameras that the training data lack (data/augment_sensor.py, data/augment_tone.py).
+    """Cameras that the training data lack (data/augment/sensor.py, tone.py).
 
     Of the crops that get any of it (`probability`) each effect has a chance of its own; its strength
     is drawn from its range. Values are in units of the full range [0, 1] where none is named.
@@ -87,7 +87,7 @@ class SensorConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """What a training crop goes through (data/augment.py, data/mosaic.py, data/sampling.py)."""
+    """What a training crop goes through (data/augment/, data/feed/sampling.py)."""
 
     crop_px: int = Field(320, ge=32, multiple_of=32, description="side of the square training crop")
     scale_range: tuple[float, float] = Field((0.7, 1.5), description="log-uniform zoom of the crop; 1 is native scale")

@@ -51,7 +51,8 @@ def vary_tone(
         if rng.random() < factor * sensor.sigmoid_probability:
             table = _then(table, _sigmoid(uniform(sensor.sigmoid_range, rng), uniform((0.25, 0.75), rng)))
         if rng.random() < factor * sensor.saturation_probability:
-            table = _then(_saturating(counts, sensor.saturation_max * rng.random(2)), _or_ramp(table))
+            cut = _saturating(counts, sensor.saturation_max * rng.random(2))
+            table = _then(cut, _ramp() if table is None else table)
     if rng.random() < config.tone_probability:
         gamma, gain = log_uniform(config.gamma_range, rng), log_uniform(config.gain_range, rng)
         offset = uniform(config.offset_range, rng)
@@ -115,10 +116,6 @@ def _then(first: FloatArray | None, second: FloatArray) -> FloatArray:
     if first is None:
         return np.asarray(second, np.float32)
     return np.take(second, (first * np.float32(STEPS) + np.float32(0.5)).astype(np.uint16))
-
-
-def _or_ramp(table: FloatArray | None) -> FloatArray:
-    return _ramp() if table is None else table
 
 
 def _histogram(image: FloatArray) -> FloatArray:

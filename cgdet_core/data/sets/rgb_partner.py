@@ -52,11 +52,11 @@ class RgbPartner:
         valid = np.ones(self.height_width_px, np.bool_) if self.valid is None else self.valid
         # a mean of valid and other pixels lies below 255
         laid = window.lay(window.cut(valid).astype(np.uint8) * 255) == 255
-        if on_frame is None:
-            return crop, laid
-        framed = np.zeros_like(crop)
-        framed[on_frame] = crop[on_frame]
-        return framed, laid
+        if on_frame is not None:
+            framed = np.zeros_like(crop)
+            framed[on_frame] = crop[on_frame]
+            crop = framed
+        return crop, laid
 
 
 def read_valid(path: Path, frame_height_width_px: tuple[int, int]) -> BoolArray | None:
@@ -105,18 +105,18 @@ def shuffled(
     in an order drawn from (seed, source_number). InputError where a size has one partner alone.
     """
     rng = np.random.default_rng((seed, source_number, _SHUFFLING))
-    sizes: dict[tuple[int, int], list[tuple[int, RgbPartner]]] = {}
+    places_of: dict[tuple[int, int], list[int]] = {}
     for place, partner in enumerate(partners):
         if partner is not None:
-            sizes.setdefault(partner.height_width_px, []).append((place, partner))
+            places_of.setdefault(partner.height_width_px, []).append(place)
     moved = list(partners)
-    for (height, width), of_size in sorted(sizes.items()):
-        if len(of_size) == 1:
+    for (height, width), places in sorted(places_of.items()):
+        if len(places) == 1:
             raise InputError(
-                f"{source_name}: {of_size[0][1].path} is its only RGB picture of {width}x{height} pixels, so "
-                "guidance.shuffle_rgb has none to exchange it with: leave it out, or give the source rgb: none"
+                f"{source_name}: its only RGB picture of {width}x{height} pixels can be exchanged with no other "
+                "(guidance.shuffle_rgb): leave it out, or give the source rgb: none"
             )
-        ring = rng.permutation(len(of_size))
-        for number, follower in zip(ring, np.roll(ring, -1), strict=True):
-            moved[of_size[follower][0]] = of_size[number][1]
+        ring = np.array(places)[rng.permutation(len(places))]
+        for place, follower in zip(ring, np.roll(ring, -1), strict=True):
+            moved[follower] = partners[place]
     return moved

@@ -69,15 +69,12 @@ def misses_by_height(
 
     Keys from_px, to_px (None: no end), truths, missed, miss_rate, and per_class with the same three.
     """
-    heights, class_ids, missed = [], [], []
-    for frame, match in zip(frames, matches, strict=True):
-        boxes = frame.truth.boxes_xyxy_px[match.counted]
-        heights.append(boxes[:, 3] - boxes[:, 1])
-        class_ids.append(frame.truth.class_ids[match.counted])
-        missed.append(~match.found(thresholds)[match.counted])
-    height, class_id, miss = np.concatenate(heights), np.concatenate(class_ids), np.concatenate(missed)
+    pairs = list(zip(frames, matches, strict=True))
+    boxes = np.concatenate([frame.truth.boxes_xyxy_px[match.counted] for frame, match in pairs])
+    class_id = np.concatenate([frame.truth.class_ids[match.counted] for frame, match in pairs])
+    miss = np.concatenate([~match.found(thresholds)[match.counted] for match in matches])
     lows = list(config.height_bins_px)
-    bins = np.digitize(height, lows) - 1
+    bins = np.digitize(boxes[:, 3] - boxes[:, 1], lows) - 1
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
         truths, lost = int(np.count_nonzero(chosen)), int(np.count_nonzero(chosen & miss))

@@ -62,10 +62,10 @@ class WeightedAp:
 
 def _class_matches(table: CocoTable, class_id: int, frame_count: int) -> _ClassMatches:
     truths = np.zeros(frame_count, np.int64)
-    scores: list[NDArray[np.float64]] = [np.zeros(0)]
     frames: list[IntArray] = [np.zeros(0, np.int64)]
-    matched: list[BoolArray] = []
-    neutral: list[BoolArray] = []
+    scores: list[NDArray[np.float64]] = [np.zeros(0)]
+    matched: list[BoolArray] = [np.zeros((10, 0), np.bool_)]
+    neutral = matched.copy()
     for index, entry in table.matches(class_id):
         truths[index] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
         scores.append(np.asarray(entry["dtScores"], np.float64))
@@ -75,12 +75,11 @@ def _class_matches(table: CocoTable, class_id: int, frame_count: int) -> _ClassM
     order = np.argsort(-np.concatenate(scores), kind="stable")
     frame = np.concatenate(frames)[order]
     hits = []
-    if matched:
-        all_matched = np.concatenate(matched, axis=1)[:, order]
-        all_neutral = np.concatenate(neutral, axis=1)[:, order]
-        for is_matched, is_neutral in zip(all_matched, all_neutral, strict=True):
-            at, neutral_at = np.flatnonzero(is_matched & ~is_neutral), np.flatnonzero(is_neutral)
-            hits.append(_Hits(at, frame[at], frame[neutral_at], np.searchsorted(neutral_at, at)))
+    for is_matched, is_neutral in zip(
+        *(np.concatenate(parts, 1)[:, order] for parts in (matched, neutral)), strict=True
+    ):
+        at, neutral_at = np.flatnonzero(is_matched & ~is_neutral), np.flatnonzero(is_neutral)
+        hits.append(_Hits(at, frame[at], frame[neutral_at], np.searchsorted(neutral_at, at)))
     return _ClassMatches(frame, truths, tuple(hits))
 
 

@@ -90,9 +90,9 @@ def test_frames_that_leave_no_object_of_a_class_give_no_figure_of_it() -> None:
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
-    there = truths(12)
+    there = truths(8)
     frames_a, frames_b = detected(there, 0.16, seed=1), detected(there, 0.12, seed=2)
-    blocks = [number // 2 for number in range(12)]
+    blocks = [number // 2 for number in range(8)]
     settings = CompareConfig(resamples=100, seed=3)
     result = compare(frames_a, frames_b, blocks, NAMES, settings)
 
@@ -223,7 +223,7 @@ def test_blocks_are_scenes_or_fifty_frame_numbers_or_runs_of_a_bag() -> None:
 
 
 def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tuple[Path, Path]) -> None:
-    a, b = (Predictor(path, device="cpu") for path in untrained_models)
+    a, b = (Predictor(path, "cpu", "fp32", backend="torch") for path in untrained_models)
     labels = [GroundTruth.empty(), None, GroundTruth.empty(), GroundTruth.empty()]
     samples = (a_sample(f"{60 * i}.png", truth=truth, seed=i) for i, truth in enumerate(labels))
     run = run_paired(a, b, samples, progress=False)

@@ -215,7 +215,7 @@ def test_no_partner_of_many_stays_whatever_the_seed() -> None:
 
 def test_a_picture_that_is_alone_of_its_size_cannot_be_shuffled() -> None:
     partners = [a_pair(shape, 0)[1] for shape in ((20, 30), (20, 30), (30, 20))]
-    with pytest.raises(InputError, match=r"set\.json: rgb\.png is its only RGB picture of 20x30 .*rgb: none") as caught:
+    with pytest.raises(InputError, match=r"set\.json: .*20x30") as caught:
         shuffled(partners, "set.json", 0, 0)
     assert "\n" not in str(caught.value)
     assert shuffled([None, None], "set.json", 0, 0) == [None, None]
