@@ -64,17 +64,17 @@ def write_json(path: Path | None, figures: Any) -> None:
 class NodeUnderTest:
     """A context manager: the node runs in it on one thread, `parameters` as words such as name:=value.
 
-    model: in place of the shipped one.
+    model, executable: in place of the shipped one and of the node's.
 
     answers: (monotonic time of arrival, Detections2DArray) in order; report: key -> value of its last report.
     """
 
-    def __init__(self, *parameters: str, model: Path | None = None) -> None:
+    def __init__(self, *parameters: str, model: Path | None = None, executable: Path | None = None) -> None:
         isolate()
         share_memory_for_large_frames()
         given = [f"model:={model.resolve()}"] if model is not None else []
         self._words = ["-r", f"__ns:={NAMESPACE}"]
-        self._executable = find_executable()
+        self._executable = executable or find_executable()
         for parameter in (*given, "threads:=1", *parameters):
             self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
