@@ -149,7 +149,7 @@ def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.data.sets.coco_file import read_coco
     from cgdet_core.evaluation.offline import check_data
-    from cgdet_core.evenly import evenly_spread
+    from cgdet_core.subsample import subsample
     from cgdet_core.types import IGNORE
 
     check_data(data)
@@ -158,7 +158,7 @@ def _frames_of(data: Path, info: ModelInfo, most: int) -> list[ImageArray]:
     # of labels nothing is asked here: whatever the categories are called
     class_map = {category.name: IGNORE for category in read_coco(data).categories}
     coco = load_coco(data, info.class_names, class_map)
-    return [coco.sample(place).frame.image for place in evenly_spread(len(coco), most)]
+    return [coco.sample(place).frame.image for place in subsample(len(coco), most)]
 
 
 def _check_frames(arguments: argparse.Namespace, info: ModelInfo) -> list[FloatArray]:

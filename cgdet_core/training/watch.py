@@ -20,8 +20,8 @@ from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.data.feed.sources import progress_interval_s
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.errors import CgdetError, RunError
-from cgdet_core.evenly import evenly_spread
 from cgdet_core.files import write_text
+from cgdet_core.subsample import subsample
 from cgdet_core.training.checkpoint import StopRequest
 from cgdet_core.training.data_check import DataFacts
 from cgdet_core.training.pictures import loss_terms, write_run_plot, write_samples
@@ -254,7 +254,7 @@ class Pace:
 
 def frames_to_validate(held_out: CocoSet, config: TrainConfig) -> CocoSet | None:
     """A part of the held-out frames, spread evenly, the same each time; None where there is nothing to measure."""
-    records = tuple(held_out.records[place] for place in evenly_spread(len(held_out), config.validate_frames))
+    records = tuple(held_out.records[place] for place in subsample(len(held_out), config.validate_frames))
     if config.validate_every_images == 0 or not any((~record.truth.ignore).any() for record in records):
         return None
     return CocoSet(held_out.path, held_out.class_names, records)

@@ -18,7 +18,7 @@ from cgdet_core.data.registration.edges import Grey, edge_field
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.motion import Motion, MotionMeter
 from cgdet_core.errors import InputError
-from cgdet_core.evenly import evenly_spread
+from cgdet_core.subsample import subsample
 from cgdet_core.thermal import normalise, to_grey
 from cgdet_core.types import NANOSECONDS, ImageArray
 
@@ -102,7 +102,7 @@ def choose_pictures(
     motion between the moments of the two. Stretches that show much less than the best one, such as RGB by night, are
     left out. InputError where no pair can be decoded.
     """
-    tried = evenly_spread(len(pairs), _TRIED_PER_PAIR * config.pairs)
+    tried = subsample(len(pairs), _TRIED_PER_PAIR * config.pairs)
     best: dict[int, PicturePair] = {}
     for number, thermal, rgb in _decoded(bag, streams, pairs, tried, config, progress):
         moved_px = 0.0 if motion is None else _moved_px(streams, pairs, tried[number], motion, thermal.shape[1])

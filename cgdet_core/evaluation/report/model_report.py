@@ -22,7 +22,7 @@ from cgdet_core.evaluation.report.page import (
     accuracy_tiles,
     write_page,
 )
-from cgdet_core.evenly import evenly_spread
+from cgdet_core.subsample import subsample
 from cgdet_core.types import Sample
 
 SAMPLE_FRAMES = 6
@@ -47,7 +47,7 @@ def write_offline_report(
     worst = WorstFrames.of(frame_errors(run.frames, names, thresholds), WORST_FRAMES)
     drawn: list[Picture] = []
     errors: dict[int, RgbArray] = {}
-    chosen = evenly_spread(len(run.frames), SAMPLE_FRAMES)
+    chosen = subsample(len(run.frames), SAMPLE_FRAMES)
     for index, sample in _labelled(samples):
         frame = run.frames[index]
         if index in chosen:

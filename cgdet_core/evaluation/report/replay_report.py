@@ -35,7 +35,7 @@ from cgdet_core.evaluation.report.page import (
 )
 from cgdet_core.evaluation.report.plots import LatencyTrace
 from cgdet_core.evaluation.report.video import VideoWriter
-from cgdet_core.evenly import evenly_spread
+from cgdet_core.subsample import subsample
 from cgdet_core.types import Detections
 
 SAMPLE_FRAMES = 6
@@ -107,7 +107,7 @@ def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
 def _sample_stamps(replay: Replay) -> set[int]:
     """Evenly over the run, of the frames with detections where there are any."""
     chosen = [frame for frame in replay.answered if len(frame.detections or ())] or list(replay.answered)
-    return {chosen[place].stamp_ns for place in evenly_spread(len(chosen), SAMPLE_FRAMES)} if chosen else set()
+    return {chosen[place].stamp_ns for place in subsample(len(chosen), SAMPLE_FRAMES)} if chosen else set()
 
 
 def video_rate_hz(replay: Replay) -> float:
