@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.data.synthetic.scenes import synthetic_training_sample
+from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.errors import CgdetError, InputError, print_error
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
 from cgdet_core.evaluation.offline import OfflineRun

@@ -167,7 +167,7 @@ def _check_frames(arguments: argparse.Namespace, info: ModelInfo) -> list[FloatA
     if data is not None:
         images = _frames_of(data, info, CHECK_FRAMES)
     else:
-        from cgdet_core.data.synthetic.scenes import SyntheticStreet
+        from cgdet_core.data.synthetic.street import SyntheticStreet
 
         each = CHECK_FRAMES // len(STREETS)
         images = [SyntheticStreet(seed).sample(20 * index).frame.image for seed in STREETS for index in range(each)]

@@ -5,7 +5,7 @@ paths, YAML values) are laid over it.
 """
 
 from cgdet_core.config.augmentation import AugmentConfig, SensorConfig
-from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig
+from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig, SyntheticConfig
 from cgdet_core.config.detector import (
     Activation,
     BlockKind,
@@ -18,7 +18,6 @@ from cgdet_core.config.detector import (
 )
 from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.settings import Fraction, Settings
-from cgdet_core.config.street import SyntheticConfig
 from cgdet_core.config.terms import (
     AssignerConfig,
     ContrastConfig,

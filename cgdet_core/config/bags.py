@@ -1,4 +1,4 @@
-"""How bags are made, registered and labelled."""
+"""How streets are rendered, and how bags are made, registered and labelled."""
 
 from __future__ import annotations
 
@@ -11,19 +11,53 @@ from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.terms import TeacherConfig
 
 
+class SyntheticConfig(Settings):
+    """The synthetic street (data/synthetic/street.py). Of every range the street's seed chooses one value."""
+
+    height_width_px: tuple[int, int] = Field((512, 640), description="size of both pictures")
+    frames_per_second: float = Field(10.0, gt=0, le=1000)
+    bit_depth: Literal[8, 16] = Field(16, description="16: raw counts; 8: after the camera's own gain control")
+    light: Literal["mixed", "day", "night"] = Field("mixed", description="mixed: the seed decides")
+    air_range_celsius: tuple[float, float] = Field((-5.0, 30.0), description="temperature of the air")
+    thermal_contrast: float = Field(
+        1.0, gt=0, le=2, description="factor on all differences of temperature; 0.2 is a street in fog"
+    )
+    persons_per_100m: float = Field(32.0, ge=0, le=200, description="of street, riders not counted")
+    bicycles_per_100m: float = Field(11.0, ge=0, le=100, description="of street, parked and ridden")
+    cars_per_100m: float = Field(8.0, ge=0, le=60, description="of street, parked and driving")
+    view_distance_m: float = Field(60.0, ge=10, le=300, description="objects stand no farther away")
+
+    @field_validator("height_width_px")
+    @classmethod
+    def _size(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(not 64 <= side <= 2048 for side in value):
+            raise ValueError(f"{list(value)} must lie in 64 to 2048")
+        return value
+
+    @field_validator("air_range_celsius")
+    @classmethod
+    def _air(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not -40 <= value[0] <= value[1] <= 50:
+            raise ValueError(f"{list(value)} must ascend within -40 to 50 degrees")
+        return value
+
+
 class BagConfig(Settings):
-    """How bags are made (data/bag_make.py): topics, frames and pace."""
+    """How bags are made (data/synthetic/bag.py): topics, frames and pace."""
 
     thermal_topic: str = "/thermal/image_raw"
     rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
     truth_topic: str = "/ground_truth"
     thermal_frame_id: str = "thermal_camera"
     rgb_frame_id: str = "rgb_camera"
+    storage: Literal["mcap", "sqlite3"] = "mcap"
+    with_rgb: bool = Field(True, description="of a street; of single images a registered partner is always kept")
     start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
-    seconds: float = Field(20.0, gt=0, le=86400, description="length of a synthetic bag")
-    seconds_per_scene: float = Field(10.0, gt=0, description="a longer synthetic bag goes on in another street")
-    frames_per_second: float = Field(10.0, gt=0, le=1000, description="pace of a synthetic bag")
-    coco_frames_per_second: float = Field(5.0, gt=0, le=1000, description="pace of a bag made from single images")
+    frames_per_second: float | None = Field(
+        None, ge=1 / 86400, le=1000, description="default: 10 of a street, 5 of single images"
+    )
+    seconds: float = Field(20.0, gt=0, le=86400, description="length of a street's bag")
+    seconds_per_scene: float = Field(10.0, gt=0, description="a longer bag goes on in another street")
     jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cgdet_core.config import SyntheticConfig
-from cgdet_core.data.synthetic.scenes import SyntheticStreet
+from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.runtime.percentiles import percentiles
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import ImageArray

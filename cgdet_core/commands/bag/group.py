@@ -56,23 +56,35 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_make(arguments: argparse.Namespace) -> int:
+    from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
     from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
 
-    # what was not given is left to make_synthetic_bag's defaults
-    words = ("seed", "seconds", "bit_depth", "light")
-    street: dict[str, Any] = {name: value for name in words if (value := getattr(arguments, name)) is not None}
-    street |= {"with_rgb": False} if arguments.no_rgb else {}
-    both = {"frames_per_second": arguments.fps, "storage": arguments.storage, "overwrite": arguments.overwrite}
+    def given(*words: str) -> dict[str, Any]:
+        return {word: value for word in words if (value := getattr(arguments, word)) is not None}
+
+    of_the_street = given("seed", "seconds", "bit_depth", "light") | ({"with_rgb": False} if arguments.no_rgb else {})
+    words = {"storage": arguments.storage, **given("seconds"), "with_rgb": not arguments.no_rgb}
+    words |= {"frames_per_second": arguments.fps}
+    config = settings_from_mapping(BagConfig, words, "cgdet bag make")
     if arguments.coco is not None:
-        if street:
+        if of_the_street:
             raise InputError("--seed, --seconds, --bit-depth, --light and --no-rgb are of the synthetic street")
-        class_map = parse_class_map(arguments.class_map)
-        frames = make_coco_bag(arguments.out, arguments.coco, limit=arguments.limit, class_map=class_map, **both)
+        frames = make_coco_bag(
+            arguments.out,
+            arguments.coco,
+            config,
+            limit=arguments.limit,
+            class_map=parse_class_map(arguments.class_map),
+            overwrite=arguments.overwrite,
+        )
     elif arguments.limit is not None or arguments.class_map:
         raise InputError("--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps")
     else:
-        frames = make_synthetic_bag(arguments.out, **both, **street)
+        street = settings_from_mapping(SyntheticConfig, given("bit_depth", "light"), "cgdet bag make")
+        frames = make_synthetic_bag(
+            arguments.out, config, street, seed=arguments.seed or 0, overwrite=arguments.overwrite
+        )
     print(f"{frames} frames: {arguments.out}")
     return 0
 

@@ -212,7 +212,7 @@ def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[_Rea
 
 
 def _rendered(recipe: Recipe) -> Iterator[_Read]:
-    from cgdet_core.data.synthetic.scenes import synthetic_training_sample
+    from cgdet_core.data.synthetic.street import synthetic_training_sample
 
     names = recipe.model.class_names
     if not set(names) & set(CLASS_NAMES):

@@ -2,78 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from tqdm import tqdm
 
-from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
+from cgdet_core.config import BagConfig, SyntheticConfig
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.bags.write import BagWriter, Storage
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
 from cgdet_core.thermal import to_grey
 from cgdet_core.types import CLASS_NAMES, NANOSECONDS, Sample
 
 _SEED_BLOCK = 1000
-_DAY_S = 86400
+_COCO_FRAMES_PER_SECOND = 5.0
 _PICTURE_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
 def make_synthetic_bag(
     out: Path | str,
-    *,
-    seed: int = 0,
-    seconds: float | None = None,
-    frames_per_second: float | None = None,
-    storage: Storage = "mcap",
-    bit_depth: Literal[8, 16] = 16,
-    light: Literal["mixed", "day", "night"] = "mixed",
-    with_rgb: bool = True,
-    overwrite: bool = False,
-    progress: bool = True,
     config: BagConfig | None = None,
     street: SyntheticConfig | None = None,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = True,
 ) -> int:
     """A paired RGB/thermal bag of the synthetic street with its ground truth; the number of frames.
 
     Longer than config.seconds_per_scene it goes on in another street: scene k is rendered from seed
     (seed + k) within the seed's block of 1000, so that the demo's streets stay apart from those of the
-    training. light "mixed" with several scenes is night and day in turns. The same arguments give the
-    same bag. seconds and frames_per_second default to `config`. Raises InputError as BagWriter does,
-    and for a bag without a frame.
+    training. Light "mixed" with several scenes is night and day in turns. The same arguments give the
+    same bag. The pace is `config`'s, not the street's. Raises InputError as BagWriter does.
     """
-    from cgdet_core.data.synthetic.scenes import SyntheticStreet
-
-    config = config or BagConfig()
-    seconds = config.seconds if seconds is None else seconds
-    rate = config.frames_per_second if frames_per_second is None else frames_per_second
+    config, street = config or BagConfig(), street or SyntheticConfig()
+    rate = config.frames_per_second or street.frames_per_second
     if seed < 0:
         raise InputError(f"seed {seed} is negative: give 0 or more")
-    frames = _frames(seconds, rate)
-    per_scene = max(1, round(config.seconds_per_scene * rate))
+    frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
 
     def samples() -> Iterator[tuple[Sample, float]]:
         for scene, first in enumerate(range(0, frames, per_scene)):
+            light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
             scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
-            scene_light = ("night", "day")[scene % 2] if light == "mixed" and frames > per_scene else light
-            chosen = {"bit_depth": bit_depth, "light": scene_light, "frames_per_second": rate}
-            wanted = {**(street or SyntheticConfig()).model_dump(), **chosen}
-            settings = settings_from_mapping(SyntheticConfig, wanted, "the synthetic street")
-            rendered = SyntheticStreet(scene_seed, settings)
-            focal_px = rendered.street.camera(0.0).focal_px
+            rendered = SyntheticStreet(
+                scene_seed, street.model_copy(update={"light": light, "frames_per_second": rate})
+            )
+            focal_px = rendered.camera(0.0).focal_px
             for index in range(min(per_scene, frames - first)):
                 yield rendered.sample(index), focal_px
 
-    with BagWriter(out, storage, overwrite) as bag:
+    with BagWriter(out, config.storage, overwrite) as bag:
         shown = tqdm(samples(), total=frames, unit="frame", disable=None if progress else True)
         for index, (sample, focal_px) in enumerate(shown):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
-            _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, with_rgb)
+            _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
             cameras = [(config.thermal_topic, config.thermal_frame_id)]
-            cameras += [(config.rgb_topic, config.rgb_frame_id)] if with_rgb else []
+            cameras += [(config.rgb_topic, config.rgb_frame_id)] if config.with_rgb else []
             for topic, frame_id in cameras:
                 info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
                 bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
@@ -83,15 +72,12 @@ def make_synthetic_bag(
 def make_coco_bag(
     out: Path | str,
     coco_json: Path | str,
+    config: BagConfig | None = None,
     *,
-    frames_per_second: float | None = None,
-    storage: Storage = "mcap",
     limit: int | None = None,
-    class_names: Sequence[str] = CLASS_NAMES,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    config: BagConfig | None = None,
 ) -> int:
     """A bag of a COCO set, image after image in the set's order; the number of frames.
 
@@ -100,52 +86,28 @@ def make_coco_bag(
     where it is a JPEG or PNG. limit: only the first so many images. Raises InputError as load_coco and
     BagWriter do.
     """
-    from cgdet_core.data.sets.coco import load_coco
-
     config = config or BagConfig()
-    rate = config.coco_frames_per_second if frames_per_second is None else frames_per_second
-    _check_rate(rate)
+    rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} leaves no image: give 1 or more")
-    with BagWriter(out, storage, overwrite) as bag:
-        coco = load_coco(Path(coco_json), class_names, class_map)
+    with BagWriter(out, config.storage, overwrite) as bag:
+        coco = load_coco(Path(coco_json), CLASS_NAMES, class_map)
         frames = len(coco) if limit is None else min(limit, len(coco))
         records = tqdm(islice(coco.records, frames), total=frames, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
             sample = coco.sample(index, with_rgb=True)
             picture = record.rgb_path
-            if picture is not None and (form := _PICTURE_FORMATS.get(picture.suffix.lower())):
-                _write_sample(bag, config, sample, stamp_ns, coco.class_names, False)
+            as_it_is = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
+            _write_sample(bag, config, sample, stamp_ns, coco.class_names, as_it_is is None)
+            if picture is not None and as_it_is is not None:
                 topic = f"{config.rgb_topic}/compressed"
-                bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, config.rgb_frame_id)
-            else:
-                _write_sample(bag, config, sample, stamp_ns, coco.class_names, True)
+                bag.compressed_image(topic, picture.read_bytes(), as_it_is, stamp_ns, config.rgb_frame_id)
     return frames
 
 
-def _check_rate(frames_per_second: float) -> None:
-    # stamps must stay within what a ROS time holds: a frame a day is slow enough
-    if not 1 / _DAY_S <= frames_per_second <= 1000:
-        raise InputError(
-            f"a bag of {frames_per_second} frames per second cannot be made: give 1 a day ({1 / _DAY_S:.2g}) to 1000"
-        )
-
-
-def _frames(seconds: float, frames_per_second: float) -> int:
-    _check_rate(frames_per_second)
-    if not 0 < seconds <= _DAY_S:
-        raise InputError(f"a bag of {seconds} s cannot be made: give a number above 0, up to {_DAY_S}")
-    return max(1, round(seconds * frames_per_second))
-
-
 def _write_sample(
-    bag: BagWriter,
-    config: BagConfig,
-    sample: Sample,
-    stamp_ns: int,
-    class_names: Sequence[str],
-    with_rgb: bool,
+    bag: BagWriter, config: BagConfig, sample: Sample, stamp_ns: int, class_names: tuple[str, ...], with_rgb: bool
 ) -> None:
     """The thermal image, its labels and, with_rgb, its partner as a JPEG; all of one stamp."""
     bag.image(config.thermal_topic, to_grey(sample.frame.image), stamp_ns, config.thermal_frame_id)

@@ -1,215 +1,222 @@
-"""From the painted picture to temperatures and light: sky, ground, walls, shadows, lamps and the grain of surfaces."""
+"""Weather and light of a synthetic street: from the painted picture to temperatures and to what an RGB camera gets.
+
+One model for both. A surface is lit, and heated, by the sun as it is turned towards it, and mirrors the sky as it lies
+level. Maps of the street from above hold what lamps, headlights and cast shadows make of a place.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.synthetic.camera import Array, Camera, Shape
+from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.painter import SUPERSAMPLING, Painter
-from cgdet_core.data.synthetic.world import Street
+from cgdet_core.data.synthetic.shapes import Camera, Colour, Placed
 
 Picture = NDArray[np.float32]
 
 # temperatures are averaged over sub-pixels as 16-bit codes
-_CODES_PER_K = 200.0
-_CODE_ZERO_C = -150.0
+_CODES_PER_K, _CODE_ZERO_C = 200.0, -150.0
+_TILE_CELLS, _CELL_M = 256, 0.05
+_FAR_M = 500.0
+# the maps from above: half their width, their length and their cells in metres
+_MAP_HALF_M, _MAP_LENGTH_M, _SHADOW_CELL_M, _LIGHT_CELL_M = 24.0, 96.0, 0.125, 0.5
 
 
-TILE_CELLS = 256
+class Climate:
+    """The weather, by chance: a night or a day of the range of air temperatures that the settings allow. Temperatures
+    are in degrees Celsius as a long-wave camera sees them, of surfaces in the shade."""
+
+    def __init__(self, rng: np.random.Generator, config: SyntheticConfig) -> None:
+        self.night = bool(rng.random() < 0.5) if config.light == "mixed" else config.light == "night"
+        low, high = config.air_range_celsius
+        self.air_c = float(low + (high - low) * (rng.uniform(0, 0.8) if self.night else rng.uniform(0.2, 1)))
+        overcast = float(rng.random())
+        self.sun = 0.0 if self.night or overcast > 0.65 else float(rng.uniform(0.3, 1.0))
+        azimuth, elevation = rng.uniform(-math.pi, math.pi), rng.uniform(0.35, 1.0)
+        level = math.cos(elevation)
+        self.to_sun = np.array([math.sin(azimuth) * level, math.sin(elevation), math.cos(azimuth) * level])
+        self.heat_k = float(rng.uniform(5, 20)) * self.sun  # what it adds to a black surface
+        # the sky overhead; it warms to the air's temperature towards the horizon within sky_scale radians
+        drop = float((2.5 + 24 * (1 - overcast) ** 1.5) * rng.uniform(0.6, 1.1))
+        self.sky_c, self.sky_scale = self.air_c - drop, float(rng.uniform(0.2, 0.7))
+        self.cloud_k = float(rng.uniform(0.1, 0.4) * (1 + drop / 8))
+        self.road_c = self.air_c + float(rng.uniform(-1.0, 3.5) if self.night else rng.uniform(-1.5, 1.5))
+        self.walk_c = self.road_c + float(rng.normal(-0.2, 0.8))
+        self.grass_c = self.air_c + float(rng.uniform(-2.0, 0.5))
+        self.wall_c = self.air_c + float(rng.uniform(-0.5, 3.5) if self.night else rng.uniform(-2.0, 1.5))
+        self.foliage_c = self.air_c + float(rng.uniform(-1.0, 0.8))
+        self.trunk_c = self.air_c + float(rng.uniform(0.0, 3.0))
+        self.texture = float(rng.uniform(0.5, 1.6))
+        # bare trees, green ones, autumn
+        self.bare = bool(self.air_c < rng.uniform(0, 8))
+        self.autumn = bool(self.air_c < 16 and rng.random() < 0.35)
+        if self.night:
+            dark = rng.uniform(0.02, 0.14)
+            self.ambient = dark * rng.uniform((0.8, 0.85, 0.8), (1.1, 1.2, 1.3))
+            self.sky_colour, self.horizon_colour = dark * np.array([[0.2, 0.22, 0.32], [1.3, 1.1, 0.9]])
+        else:
+            self.ambient = rng.uniform(0.45, 0.7) * np.array([0.95, 1.0, rng.uniform(0.95, 1.15)])
+            self.ambient *= 1.0 if self.sun else 1.3
+            grey = np.full((2, 3), rng.uniform(0.7, 0.95))
+            clear = np.array([[0.35, 0.55, 0.85], [0.75, 0.83, 0.9]])
+            self.sky_colour, self.horizon_colour = clear if self.sun else grey
+        self.sunlight = self.sun * np.array([0.62, 0.57, 0.46])
+        lamps: list[Colour] = [(1.0, 0.72, 0.42), (0.9, 1.0, 0.85), (0.95, 0.97, 1.0)]
+        self.lamp = lamps[int(rng.integers(3))]
+        self.headlights = float(rng.uniform(0.25, 0.8)) if self.night and rng.random() < 0.75 else 0.0
 
 
 def noise_tile(seed: int) -> Picture:
-    """float32 [TILE_CELLS, TILE_CELLS], mean 0, variance 1, with structure from 1 to 32 cells; its edges meet."""
+    """float32 [257, 257], mean 0, variance 1, with structure from 1 to 32 cells; its edges meet."""
     rng = np.random.default_rng([seed, 5])
-    tile = np.zeros((TILE_CELLS, TILE_CELLS), np.float32)
+    tile = np.zeros((_TILE_CELLS, _TILE_CELLS), np.float32)
     for size, weight in ((256, 0.7), (128, 0.7), (64, 0.6), (32, 0.6), (8, 0.5)):
         coarse = np.tile(rng.standard_normal((size, size), dtype=np.float32), (2, 2))
-        fine = cv2.resize(coarse, (2 * TILE_CELLS, 2 * TILE_CELLS), interpolation=cv2.INTER_CUBIC)
-        middle = slice(TILE_CELLS // 2, TILE_CELLS // 2 + TILE_CELLS)
+        fine = cv2.resize(coarse, (2 * _TILE_CELLS, 2 * _TILE_CELLS), interpolation=cv2.INTER_CUBIC)
+        middle = slice(_TILE_CELLS // 2, _TILE_CELLS // 2 + _TILE_CELLS)
         tile += weight * fine[middle, middle]
-    return np.asarray((tile - tile.mean()) / tile.std(), dtype=np.float32)
-
-
-def night_light(street: Street, x_m: NDArray[Any], z_m: NDArray[Any], camera: Camera) -> NDArray[Any]:
-    """Factors [..., 3] on colours at places of the street: skylight, street lamps and the own headlights."""
-    climate = street.climate
-    ahead = np.maximum(z_m - camera.position_m[2], 0.5)
-    width = 1.2 + 0.22 * ahead
-    beam = climate.headlights * np.exp(-(((x_m - camera.position_m[0]) / width) ** 2)) / (1 + (ahead / 14) ** 2)
-    light = np.array(climate.ambient) + beam[..., None] * np.array([1.0, 0.95, 0.85])
-    pool = np.zeros_like(ahead)
-    for block in street.blocks_in_view(float(camera.position_m[2])):
-        for lx, lz in block.lamps_xz_m:
-            pool = pool + 0.45 / (1 + ((x_m - lx) ** 2 + (z_m - lz) ** 2) / 22.0) ** 1.5
-    return np.asarray(light + pool[..., None] * np.array(climate.lamp))
+    return np.asarray(np.pad((tile - tile.mean()) / tile.std(), ((0, 1), (0, 1)), mode="wrap"), dtype=np.float32)
 
 
 class Lighting:
     """Turns one street's painted pictures into what its two cameras receive."""
 
-    def __init__(self, street: Street) -> None:
-        self.street = street
-        # laid out several times: OpenCV's wrapping border reads beyond its source near the horizon, where coordinates
-        # are huge, so the border stays constant and the source is made large enough
-        self._noise = np.tile(noise_tile(street.seed), (6, 4))
+    def __init__(self, climate: Climate, seed: int) -> None:
+        self.climate = climate
+        self._noise = noise_tile(seed)
 
-    def on_shapes(self, shapes: Sequence[Shape], camera: Camera) -> Array:
-        """Factors [N, 3] on the shapes' colours."""
-        climate = self.street.climate
-        x, z = np.array([shape.x_m for shape in shapes]), np.array([shape.z_m for shape in shapes])
-        if climate.night:
-            return night_light(self.street, x, z, camera)
-        return np.tile(np.array(climate.ambient) + 0.7 * np.array(climate.sunlight), (len(shapes), 1))
-
-    def resolve(
-        self, painter: Painter, ground: int, textured: list[tuple[int, Shape]], shadowing: list[Shape]
-    ) -> tuple[Picture, Picture]:
+    def resolve(self, painter: Painter, bodies: Sequence[Placed]) -> tuple[Picture, Picture]:
         """Degrees Celsius [H, W] and light [3, H, W] (1 is white) of a painted picture.
 
-        ground: the number of the ground's shape; textured: numbers and shapes that have a grain; shadowing: the
-        shapes that throw shadows on the ground.
+        bodies: what was painted after skyline and ground (bodies 0 and 1).
         """
-        climate, camera = self.street.climate, painter.camera
-        height, width = painter.height_width_px
-        temperatures, colour, sky_share = _average(painter)
-        # by elevation of the row: the camera's roll is small enough to leave out
-        rows = np.arange(height) + 0.5
-        elevation = np.arctan((camera.centre_px[1] - rows) / camera.focal_px) + np.arcsin(camera.rotation[2, 1])
-        low = np.exp(-np.maximum(elevation, 0.0) / climate.sky_scale)
-        sky_c = climate.sky_zenith_c + (climate.air_c - 1.0 - climate.sky_zenith_c) * low
-        clouds = cv2.resize(self._noise[:14, :20], (width, height), interpolation=cv2.INTER_CUBIC)
-        temperatures += sky_share * (sky_c.astype(np.float32)[:, None] + np.float32(climate.cloud_k) * clouds)
-        for channel in range(3):
-            tone = climate.sky_colour[channel] * (1 - low) + climate.horizon_colour[channel] * low
-            colour[channel] += sky_share * tone.astype(np.float32)[:, None]
-        owner = np.take(painter.shapes(), painter.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp))
-        shade = np.ones((height, width), np.float32)
-        self._ground(temperatures, colour, shade, owner == ground, camera, shadowing)
-        for number, shape in textured:
-            self._grain(temperatures, shade, owner, number, shape, painter)
-        colour *= shade
-        return temperatures, colour
+        climate, camera, primitives = self.climate, painter.camera, painter.primitives
+        kelvin, colour, sky_share = self._average(painter)
+        height, width = camera.height_width_px
 
-    def _grain(
-        self,
-        temperatures: Picture,
-        shade: Picture,
-        owner: NDArray[np.int32],
-        number: int,
-        shape: Shape,
-        painter: Painter,
-    ) -> None:
-        """The noise of one shape's surface."""
-        height, width = owner.shape
-        left, top, right, bottom = painter.bounds_px[number]
-        x0, x1 = max(0, int(left) - 1), min(width, int(right) + 2)
-        y0, y1 = max(0, int(top) - 1), min(height, int(bottom) + 2)
-        if x1 - x0 < 3 or y1 - y0 < 3 or right - left < 4 or bottom - top < 12:
-            return
-        mask = owner[y0:y1, x0:x1] == number
-        strength = shape.texture_k * self.street.climate.texture
-        if shape.wall is not None:
-            origin, u, v = (np.array(vector) for vector in shape.wall)
-            to_pixels = painter.camera.plane_to_pixels(origin, u, v)
-            distance = max(1.0, shape.z_m - float(painter.camera.position_m[2]))
-            strength /= 1 + (distance / 30) ** 2
-        else:
-            # stretched over the shape: 8 by up to 24 patches of it, so that it moves and grows with it
-            cells_y = 24.0
-            cells_x = float(np.clip(cells_y * (right - left) / max(1.0, bottom - top), 8, 64))
-            ay, ax = shape.texture_seed % 200, (shape.texture_seed // 997) % 190
-            sx, sy = (right - left) / cells_x, (bottom - top) / cells_y
-            to_pixels = np.array([[sx, 0, left - ax * sx], [0, sy, top - ay * sy], [0, 0, 1.0]])
-        shift = np.array([[1.0, 0, -x0], [0, 1.0, -y0], [0, 0, 1.0]])
-        pattern = self._warp(shift @ to_pixels, (x1 - x0, y1 - y0)) * mask
-        temperatures[y0:y1, x0:x1] += np.float32(strength) * pattern
-        shade[y0:y1, x0:x1] *= 1 + np.float32(0.05 if shape.wall is None else 0.12) * pattern
+        def full(picture: Picture) -> Picture:
+            return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
 
-    def _warp(self, to_pixels: Array, size: tuple[int, int]) -> Picture:
-        return np.asarray(
-            cv2.warpPerspective(self._noise, to_pixels, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        )
-
-    def _ground(
-        self,
-        temperatures: Picture,
-        colour: Picture,
-        shade: Picture,
-        mask: NDArray[np.bool_],
-        camera: Camera,
-        shadowing: list[Shape],
-    ) -> None:
-        """Grain of the road that moves with it, light of lamps and headlights, and by day the shadows."""
-        climate = self.street.climate
-        height, width = mask.shape
-        cell = 0.05
-        # the tile repeats, so its place may jump by its side as the camera goes on
-        side = TILE_CELLS * cell
-        origin = np.array([-2 * side, 0.0, np.floor(camera.position_m[2] / side) * side])
-        to_pixels = camera.plane_to_pixels(origin, np.array([cell, 0, 0]), np.array([0, 0, cell]))
-        step = 8
-        ys, xs = np.mgrid[step // 2 : height : step, step // 2 : width : step]
-        across, down = (xs - camera.centre_px[0]) / camera.focal_px, (ys - camera.centre_px[1]) / camera.focal_px
-        rays = np.stack([across, down, np.ones_like(across)], axis=-1) @ camera.rotation
-        reach = np.clip(camera.position_m[1] / np.maximum(-rays[..., 1], 1e-3), 0.5, 300)
-        fade = cv2.resize((1 / (1 + (reach / 16) ** 2)).astype(np.float32), (width, height))
-        grain = self._warp(to_pixels, (width, height)) * fade * mask
-        temperatures += grain * np.float32(0.4 * climate.texture)
-        shade += grain * np.float32(0.10)
+        # what changes slowly over a surface is found at every other pixel
+        coarse = painter.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING].astype(np.intp)
+        x, y, z = _places(painter, np.take(painter.body == 1, coarse))
+        index = painter.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp)
         if climate.night:
-            x, z = camera.position_m[0] + rays[..., 0] * reach, camera.position_m[2] + rays[..., 2] * reach
-            light = cv2.resize(night_light(self.street, x, z, camera).astype(np.float32), (width, height))
-            for channel in range(3):
-                np.multiply(colour[channel], light[..., channel], out=colour[channel], where=mask)
-            return
-        shadow: Picture | None = None
-        if climate.sun:
-            shadow = self._shadows(camera, shadowing, (height, width))
-            temperatures -= shadow * mask * np.float32(1.8 * climate.sun)
-        for channel in range(3):
-            lit = np.float32(climate.ambient[channel] + climate.sunlight[channel])
-            full: Any = lit if shadow is None else lit - shadow * np.float32(climate.sunlight[channel])
-            np.multiply(colour[channel], full, out=colour[channel], where=mask)
+            seen = full(_from_above(self._lamplight(camera, bodies), x, z, _LIGHT_CELL_M))
+            seen[np.take(primitives["glows"], index)] = 1
+            colour *= np.moveaxis(seen, 2, 0)
+        elif climate.sun:
+            shadow = full(_from_above(self._shadows(camera, bodies), x, z, _SHADOW_CELL_M))
+            shadow *= np.take(painter.body == 1, index)
+            sunlight = climate.sunlight * climate.to_sun[1]
+            for plane, share in zip(colour, sunlight / (climate.ambient + sunlight), strict=True):
+                plane *= 1 - shadow * np.float32(share)
+            kelvin -= shadow * np.float32(0.3 * climate.heat_k * climate.to_sun[1])
 
-    def _shadows(self, camera: Camera, shapes: list[Shape], size: tuple[int, int]) -> Picture:
-        """1 where the sun does not reach the ground, else 0."""
-        climate = self.street.climate
-        canvas = np.zeros(size, np.uint8)
-        length = 1 / np.tan(climate.sun_elevation)
-        away = np.array([-np.sin(climate.sun_azimuth), 0.0, -np.cos(climate.sun_azimuth)]) * length
-        for shape in shapes:
-            if not shape.shadow_height_m:
-                continue
-            x0, x1, z0, z1 = shape.footprint()
-            base = np.array([(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)], dtype=np.float64)
-            if shape.by_depth:
-                base = base.mean(axis=0) + (base - base.mean(axis=0)) * 0.5
-            corners = camera.to_camera(np.concatenate([base, base + away * shape.shadow_height_m]))
-            if (corners[:, 2] > 0.5).all():
-                hull = cv2.convexHull(camera.to_pixels(corners).clip(-4000, 4000).astype(np.int32))
-                cv2.fillConvexPoly(canvas, hull, 1)
-        return np.asarray(cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.0))
+        # the grain of surfaces, which sticks to them: over any plane of the street two of its metres change (u, v)
+        origins = np.array([(0.0, 0.0)] * 3 + [tuple(body.origin_m[[0, 2]]) for body in bodies])
+        origins[1:, 1] -= camera.position_m[2]
+        across, along = ((origins[painter.body + 1] / _CELL_M) % _TILE_CELLS).T.astype(np.float32)
+        u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - np.take(across, coarse)
+        v = (z + y) / np.float32(_CELL_M) - np.take(along, coarse)
+        u, v = (w - np.floor(w / np.float32(_TILE_CELLS)) * np.float32(_TILE_CELLS) for w in (u, v))
+        grain = cv2.remap(self._noise, u, v, cv2.INTER_LINEAR) / (1 + (z / np.float32(20)) ** 2)
+        grain = full(grain) * np.take(primitives["texture_k"].astype(np.float32), index)
+        kelvin += grain * np.float32(climate.texture)
+        haze = full(1 - np.exp(z * np.float32(-1 / 700))) * (1 - sky_share)
+        kelvin += haze * (np.float32(climate.air_c) - kelvin)
+        colour *= (1 + np.float32(0.2) * grain) * (1 - haze)
+        for plane, horizon in zip(colour, climate.horizon_colour, strict=True):
+            plane += haze * np.float32(horizon)
+        self._sky(kelvin, colour, sky_share, camera)
+        return kelvin, colour
+
+    def _average(self, painter: Painter) -> tuple[Picture, Picture, Picture]:
+        """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; nothing's share."""
+        climate, primitives = self.climate, painter.primitives
+        height, width = painter.camera.height_width_px
+        normal, colour = primitives["normal"], primitives["colour"]
+        flat = np.abs(normal).sum(axis=1) > 0
+        lit = np.where(flat, np.maximum(0, normal @ climate.to_sun), 0.4)
+        heat = climate.heat_k * lit * (1 - 0.7 * colour.mean(axis=1))
+        level = np.where(flat, np.clip(normal[:, 1], 0.15, 1), 0.4)
+        degrees = primitives["temperature_c"] + heat + primitives["mirror"] * level * (climate.sky_c - climate.air_c)
+        if not climate.night:
+            sky = np.where(flat, 0.85 + 0.15 * normal[:, 1], 0.9)[:, None]
+            bright = climate.ambient * sky + climate.sunlight * lit[:, None]
+            colour = colour * np.where(primitives["glows"][:, None], 1.0, bright)
+        codes = np.zeros((len(primitives), 4), np.uint16)
+        codes[:, 0] = np.clip((degrees - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
+        codes[:, 1:] = np.clip(colour * 32768, 0, 65535)
+        codes[0] = 0
+        coded = np.take(codes.view(np.uint64)[:, 0], painter.index.astype(np.intp)).view(np.uint16)
+        mean = cv2.resize(coded.reshape(*painter.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
+        nothing = (painter.index == 0).view(np.uint8) * np.uint8(4)
+        share = cv2.resize(nothing, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 4
+        coded_kelvin, *coded_colour = cv2.split(mean)
+        kelvin = coded_kelvin * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
+        return kelvin, np.stack([plane * np.float32(1 / 32768) for plane in coded_colour]), share
+
+    def _sky(self, kelvin: Picture, colour: Picture, share: Picture, camera: Camera) -> None:
+        climate, (height, width) = self.climate, share.shape
+        # by elevation of the row: the camera's roll is small enough to leave out
+        above = (height / 2 - np.arange(height) - 0.5) / camera.focal_px
+        elevation = np.arctan(above) + np.arcsin(camera.rotation[2, 1])
+        low = np.exp(-np.maximum(elevation, 0.0) / climate.sky_scale)[:, None].astype(np.float32)
+        clouds = cv2.resize(self._noise[:14, :20], (width, height), interpolation=cv2.INTER_CUBIC)
+        sky = np.float32(climate.sky_c) + np.float32(climate.air_c - 1.0 - climate.sky_c) * low
+        kelvin += share * (sky + np.float32(climate.cloud_k) * clouds)
+        for plane, zenith, horizon in zip(colour, climate.sky_colour, climate.horizon_colour, strict=True):
+            plane += share * (np.float32(zenith) * (1 - low) + np.float32(horizon) * low)
+
+    def _lamplight(self, camera: Camera, bodies: Sequence[Placed]) -> Picture:
+        """Skylight, the own headlights and what glows: [Z, X, 3] factors on colours by night, from above."""
+        climate = self.climate
+        x = np.arange(-_MAP_HALF_M, _MAP_HALF_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2
+        ahead = (np.arange(0, _MAP_LENGTH_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2)[:, None]
+        width = 1.2 + 0.22 * ahead
+        beam = climate.headlights * np.exp(-(((x - camera.position_m[0]) / width) ** 2)) / (1 + (ahead / 14) ** 2)
+        pool = np.zeros_like(beam)
+        for lamp in (body.origin_m - camera.position_m for body in bodies if body.primitives["glows"].any()):
+            away2 = (x - lamp[0] - camera.position_m[0]) ** 2 + (ahead - lamp[2]) ** 2
+            pool += 0.45 / (1 + away2 / 22.0) ** 1.5
+        light = climate.ambient + beam[..., None] * (1.0, 0.95, 0.85) + pool[..., None] * climate.lamp
+        return np.asarray(light, dtype=np.float32)
+
+    def _shadows(self, camera: Camera, bodies: Sequence[Placed]) -> Picture:
+        """1 where the sun does not reach the ground, else 0: [Z, X], from above."""
+        to_sun = self.climate.to_sun
+        canvas = np.zeros((int(_MAP_LENGTH_M / _SHADOW_CELL_M), int(2 * _MAP_HALF_M / _SHADOW_CELL_M)), np.uint8)
+        corner = np.array([-_MAP_HALF_M, camera.position_m[2]])
+        for body in bodies:
+            points = body.points_m
+            along = points[:, [0, 2]] - np.maximum(points[:, 1:2], 0) * (to_sun[[0, 2]] / to_sun[1])
+            cells = ((along - corner) / _SHADOW_CELL_M * 16).clip(-30000, 60000).astype(np.int32)
+            cv2.fillConvexPoly(canvas, cv2.convexHull(cells), 1, cv2.LINE_8, 4)
+        return np.asarray(cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.2))
 
 
-def _average(painter: Painter) -> tuple[Picture, Picture, Picture]:
-    """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; the share of nothing."""
-    height, width = painter.height_width_px
-    codes = np.zeros((len(painter.temperatures_c()), 4), np.uint16)
-    codes[:, 0] = np.clip((painter.temperatures_c() - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
-    codes[:, 1:] = np.clip(painter.colours() * 65535, 0, 65535)
-    codes[0] = 0
-    coded = np.take(codes.view(np.uint64)[:, 0], painter.index.astype(np.intp)).view(np.uint16)
-    mean = cv2.resize(coded.reshape(*painter.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
-    planes = cv2.split(mean)
-    nothing = cv2.resize(
-        (painter.index == 0).view(np.uint8) * np.uint8(4), (width, height), interpolation=cv2.INTER_AREA
-    )
-    share = nothing.astype(np.float32) * np.float32(0.25)
-    temperatures = planes[0].astype(np.float32) * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
-    colour = np.stack(planes[1:]).astype(np.float32) * np.float32(1 / 65535)
-    return np.asarray(temperatures), np.asarray(colour), np.asarray(share)
+def _from_above(plan: Picture, x: Picture, z: Picture, cell_m: float) -> Picture:
+    """A map from above, at the places of the picture."""
+    column = (x + np.float32(_MAP_HALF_M)) * np.float32(1 / cell_m) - np.float32(0.5)
+    row = z * np.float32(1 / cell_m) - np.float32(0.5)
+    return np.asarray(cv2.remap(plan, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _places(painter: Painter, ground: NDArray[np.bool_]) -> tuple[Picture, Picture, Picture]:
+    """x, y and how far ahead of the camera along the road, in metres, is what every other pixel sees."""
+    camera, step = painter.camera, 2 * SUPERSAMPLING
+    nearness = painter.nearness[1::step, 1::step]
+    (height, width), (right, below, forward) = nearness.shape, camera.rotation
+    across = ((np.arange(width) * step + 1.5) / SUPERSAMPLING - camera.centre_px[0]) / camera.focal_px
+    down = (((np.arange(height) * step + 1.5) / SUPERSAMPLING - camera.centre_px[1]) / camera.focal_px)[:, None]
+    rays = [np.asarray(across * right[k] + (down * below[k] + forward[k]), np.float32) for k in range(3)]
+    plane = np.where(ground, rays[1] * np.float32(-1 / camera.position_m[1]), nearness)
+    depth = 1 / np.maximum(plane, np.float32(1 / _FAR_M))
+    x, y = (np.float32(camera.position_m[k]) + rays[k] * depth for k in (0, 1))
+    return x, y, rays[2] * depth

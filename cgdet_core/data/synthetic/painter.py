@@ -1,241 +1,234 @@
-"""Painting the street's shapes, far ones first, into one picture of indices; temperatures, colours and boxes follow.
+"""Painting bodies with a depth buffer into one picture of numbers, and the exact boxes of what is seen.
 
-Each primitive gets a number; the picture holds, at twice the camera's resolution, the number that is seen. What a
-pixel's temperature and colour are and which object owns it are look-ups, so that thermal picture, RGB picture and
-boxes agree to the pixel.
+Every primitive gets a number; the picture holds, at twice the camera's resolution, the number that is seen and its
+depth. What a pixel's temperature and colour are and which object owns it are look-ups, so that thermal picture, RGB
+picture and boxes agree to the pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.synthetic.camera import NEAR_M, Array, Camera, Colour, Placed, Shape
+from cgdet_core.data.synthetic.shapes import CLUMP, FACE, HULL, LOOPS, PRIMITIVE, STROKE, Array, Camera, Placed
+from cgdet_core.types import GroundTruth
 
 SUPERSAMPLING = 2
-SHIFT = 4
-_TURNS = 6
-_HALF_CIRCLE = np.linspace(np.pi / 2, 3 * np.pi / 2, _TURNS)
+_NEAR_M = 0.4
+_SHIFT = 4  # bits of fixed point below the pixel
+_ROUND = np.stack([f(np.linspace(0, 2 * np.pi, 12, endpoint=False)) for f in (np.cos, np.sin)], axis=1)
+_MARGIN = np.array([-3, -3, 4, 4])  # of rounding, round what is painted
+_BIAS = 1e-4  # a later primitive of a body is nearer by so much
 
-Contours = list[NDArray[np.int32]]
-"""Polygons [corners, 2] in fixed-point pixels of the index picture, SHIFT bits below the pixel."""
-
-
-@dataclass
-class Labelled:
-    """One labelled object of the frame: where it was painted (contours in fixed-point sub-pixels)."""
-
-    class_id: int
-    distance_m: float
-    contours: list[Contours] = field(default_factory=list)
+# an object is a region to ignore where of its part within the frame less than a quarter is seen, where less than an
+# eighth of it lies within the frame, and where it is seen lower than this
+_MIN_VISIBLE, _MIN_INSIDE, _MIN_HEIGHT_PX = 0.25, 0.12, 8.0
 
 
 class Painter:
-    """index: uint16 [2H, 2W] primitive seen there, 0 nothing; labelled: the labelled objects painted so far;
-    bounds_px: per painted shape x from, y from, x to, y to in pixels of the camera, as if alone and not cut."""
+    """index: uint16 [2H, 2W], the primitive seen there, 0 nothing; nearness: float32 [2H, 2W], 1 / depth in metres of
+    the tested ones, 0 elsewhere; primitives: of all bodies, the first is nothing; body: [P] of which body each is."""
 
-    def __init__(self, camera: Camera, height_width_px: tuple[int, int]) -> None:
-        self.camera, self.height_width_px = camera, height_width_px
-        height, width = height_width_px
-        self.index: NDArray[np.uint16] = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint16)
-        self.labelled: list[Labelled] = []
-        self.bounds_px: list[tuple[float, float, float, float]] = []
-        self._count = 1
-        self._temperatures: list[Array] = [np.zeros(1)]
-        self._colours: list[Array] = [np.zeros((1, 3))]
-        self._owners: list[int] = [-1]
-        self._shapes: list[NDArray[np.int32]] = [np.full(1, -1, np.int32)]
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        size = (camera.height_width_px[0] * SUPERSAMPLING, camera.height_width_px[1] * SUPERSAMPLING)
+        self.index: NDArray[np.uint16] = np.zeros(size, np.uint16)
+        self._scratch: NDArray[np.float32] = np.zeros(size, np.float32)
+        self.nearness: NDArray[np.float32] = np.zeros(size, np.float32)
+        self.primitives: NDArray[Any] = np.zeros(1, PRIMITIVE)
+        self.body: NDArray[np.int32] = np.full(1, -1, np.int32)
+        self._owner: NDArray[np.int64] = np.zeros(1, np.int64)  # per primitive the number of its object, 0 none
+        self._labels: list[int] = [-1]
+        self._bounds: list[Array] = [np.zeros(4)]  # per object, as if it were not cut by the frame
+        self._covered: list[int] = [0]  # per object, sub-pixels of the frame that it covers by itself
+        self._rows, self._columns = np.arange(size[0], dtype=np.float32)[:, None], np.arange(size[1], dtype=np.float32)
 
-    def temperatures_c(self) -> Array:
-        """Per primitive: [N]; the first is nothing."""
-        return np.concatenate(self._temperatures)
+    def paint(self, bodies: Sequence[Placed], tested: bool = True) -> None:
+        """Paints bodies; without `tested` in the order given, behind all that follows."""
+        primitives = np.concatenate([body.primitives for body in bodies])
+        points = np.concatenate([body.points_m for body in bodies])
+        counts = [len(body.primitives) for body in bodies]
+        of_body = np.repeat(np.arange(len(bodies), dtype=np.int32), counts)
+        first = len(self._labels) + np.cumsum([0] + [len(body.labels) for body in bodies[:-1]])
+        owner = np.where(primitives["part"] < 0, 0, first[of_body] + primitives["part"])
+        within = np.concatenate([np.arange(count) for count in counts])
+        starts = np.cumsum(primitives["points"]) - primitives["points"]
+        # what is seen of a surface faces the camera
+        towards = ((self.camera.position_m - points[starts, :3]) * primitives["normal"]).sum(axis=1)
+        primitives["normal"] *= np.where(towards < 0, -1.0, 1.0)[:, None]
+        number = len(self.primitives)
+        self.primitives = np.concatenate([self.primitives, primitives])
+        self.body = np.concatenate([self.body, self.body.max() + 1 + of_body])
+        self._owner = np.concatenate([self._owner, owner])
+        self._labels += [label for body in bodies for label in body.labels]
 
-    def colours(self) -> Array:
-        """Per primitive: RGB [N, 3], 1 is white."""
-        return np.concatenate(self._colours)
+        seen = np.column_stack([(points[:, :3] - self.camera.position_m) @ self.camera.rotation.T, points[:, 3]])
+        outlines = _outlines(self.camera, seen, primitives, starts, 1 + _BIAS * within)
+        for place, outline in outlines.items():
+            if not tested:
+                outline.fill(self.index, number + place)
+            elif outline.shown:
+                self._paint_one(outline, number + place)
+        for thing in range(len(self._bounds), len(self._labels)):
+            self._measure([outlines[place] for place in np.flatnonzero(owner == thing).tolist() if place in outlines])
 
-    def owners(self) -> NDArray[np.int32]:
-        """Per primitive: the number in `labelled` of the object it belongs to, -1 none."""
-        return np.array(self._owners, dtype=np.int32)
+    def _paint_one(self, outline: _Outline, number: int) -> None:
+        x0, y0, x1, y1 = outline.box
+        nearness, before = self._scratch[y0:y1, x0:x1], self.nearness[y0:y1, x0:x1]
+        base, across, down, most = outline.plane
+        if across == down == 0:
+            outline.fill(self._scratch, base)
+        else:
+            outline.fill(self._scratch, 1)
+            plane = self._columns[x0:x1] * np.float32(across) + np.float32(base) + self._rows[y0:y1] * np.float32(down)
+            nearness *= np.minimum(plane, np.float32(most), out=plane)
+        nearer = before < nearness
+        np.maximum(before, nearness, out=before)
+        self.index[y0:y1, x0:x1][nearer] = number
+        nearness[...] = 0
 
-    def shapes(self) -> NDArray[np.int32]:
-        """Per primitive: the number of its shape."""
-        return np.concatenate(self._shapes)
+    def _measure(self, outlines: list[_Outline]) -> None:
+        """Where the next object lies and what it covers by itself."""
+        bounds = np.array([outline.bounds for outline in outlines]).reshape(-1, 4)
+        low, high = bounds[:, :2].min(axis=0, initial=1e9), bounds[:, 2:].max(axis=0, initial=-1e9)
+        self._bounds.append(np.concatenate([low, high]))
+        for outline in outlines:
+            if outline.shown:
+                outline.fill(self._scratch, 1)
+        x0, y0, x1, y1 = self._box(len(self._bounds) - 1)
+        covered = self._scratch[y0:y1, x0:x1]
+        self._covered.append(int(np.count_nonzero(covered)))
+        covered[...] = 0
 
-    def paint(self, shapes: Sequence[Shape], lights: Array, hazes: Array, air: tuple[float, Colour]) -> range:
-        """Paints shapes, each over those before it, and returns their numbers.
+    def _box(self, number: int) -> list[int]:
+        """Where within the picture an object may have painted: x from, y from, x to, y to."""
+        height, width = self.index.shape
+        box = np.clip(self._bounds[number] + _MARGIN, 0, (width, height, width, height)).astype(int)
+        return [int(side) for side in box]
 
-        lights: [N, 3] factors on a shape's colours, but on what glows; hazes: [N] share of what is seen of it that is
-        air; air: its temperature in degrees Celsius and its colour.
-        """
-        numbers = range(len(self.bounds_px), len(self.bounds_px) + len(shapes))
-        if not shapes:
-            return numbers
-        sizes = [len(shape.order) for shape in shapes]
-        base = self._count
-        self._count += sum(sizes)
-        if self._count > 65536:
-            raise OverflowError("more primitives in one frame than its picture of indices can hold")
-        tables = [shape.table() for shape in shapes]
-        temperatures, colours = (np.concatenate([table[i] for table in tables]) for i in (0, 1))
-        glows = np.concatenate([table[2] for table in tables])
-        lit = np.where(glows[:, None], colours, colours * np.repeat(lights, sizes, axis=0))
-        share = np.repeat(hazes, sizes)
-        self._temperatures.append(temperatures + share * (air[0] - temperatures))
-        self._colours.append(lit + share[:, None] * (np.array(air[1]) - lit))
-        self._shapes.append(np.repeat(np.array(numbers, dtype=np.int32), sizes))
-        for shape, projected in zip(shapes, self._project(shapes), strict=True):
-            self._paint_one(shape, projected, base)
-            base += len(shape.order)
-        return numbers
-
-    def _paint_one(self, shape: Shape, projected: _Projected, base: int) -> None:
-        first = len(self.labelled)
-        distance = float(np.hypot(shape.x_m - self.camera.position_m[0], shape.z_m - self.camera.position_m[2]))
-        self.labelled += [Labelled(class_id, distance) for class_id in shape.objects]
-        parts = [paint.part for paint in shape.paints]
-        self._owners += [first + part if part >= 0 else -1 for part in parts]
-        left, top, right, bottom = projected.bounds_px
-        self.bounds_px.append(projected.bounds_px)
-        height, width = self.height_width_px
-        if right < 0 or bottom < 0 or left > width or top > height:
-            return
-        order: Sequence[int] = range(len(parts))
-        if shape.by_depth:
-            depths = projected.depths
-            order = sorted(order, key=lambda i: -depths[i])
-        for i in order:
-            piece = projected.pieces[i]
-            if piece:
-                fill(self.index, piece, base + i)
-                if parts[i] >= 0:
-                    self.labelled[first + parts[i]].contours.append(piece)
-
-    def _project(self, shapes: Sequence[Shape]) -> Iterator[_Projected]:
-        """All shapes at once, and then one after the other."""
-        camera = self.camera
-        placed = [shape.placed() for shape in shapes]
-        ends = camera.to_camera(np.concatenate([p.ends_m for p in placed]))
-        visible = np.asarray((ends[..., 2] > NEAR_M).all(axis=1))
-        safe = np.where(visible[:, None, None], ends, np.array([0.0, 0.0, 1e6]))
-        radii = np.concatenate([p.radii_m for p in placed]) * camera.focal_px / safe[..., 2]
-        outlines = _fixed(_capsule_outlines(camera.to_pixels(safe), radii))
-        capsule_depths = ends[..., 2].mean(axis=1)
-        corners = camera.to_camera(np.concatenate([p.corners_m for p in placed]))
-        near = np.asarray(corners[:, 2] <= NEAR_M)
-        pixels = _fixed(camera.to_pixels(np.where(near[:, None], np.maximum(corners, (-1e9, -1e9, NEAR_M)), corners)))
-        unit = SUPERSAMPLING * (1 << SHIFT)
-        capsule = corner = 0
-        for shape, p in zip(shapes, placed, strict=True):
-            here, there = slice(capsule, capsule + len(p.ends_m)), slice(corner, corner + len(p.corners_m))
-            capsule, corner = here.stop, there.stop
-            points = np.concatenate([outlines[here].reshape(-1, 2), pixels[there]])
-            low, high = (points.min(axis=0) / unit).tolist(), (points.max(axis=0) / unit).tolist()
-            polygons = self._polygons(p, corners[there], pixels[there], bool(near[there].any()), shape.by_depth)
-            mine, seen, depth = list(outlines[here]), visible[here].tolist(), capsule_depths[here].tolist()
-            pieces: list[Contours] = []
-            depths: list[float] = []
-            for is_capsule, i in shape.order:
-                pieces.append(([mine[i]] if seen[i] else []) if is_capsule else polygons[i][0])
-                depths.append(depth[i] if is_capsule else polygons[i][1])
-            yield _Projected(pieces, depths, (low[0], low[1], high[0], high[1]))
-
-    def _polygons(
-        self, placed: Placed, corners: Array, pixels: NDArray[np.int32], any_near: bool, by_depth: bool
-    ) -> list[tuple[Contours, float]]:
-        """A shape's polygons and their depths; what reaches behind the near plane is cut there."""
-        found: list[tuple[Contours, float]] = []
-        offset = 0
-        for count, size in placed.sizes:
-            span = slice(offset, offset + count * size)
-            offset = span.stop
-            depth = float(corners[span, 2].mean()) if by_depth else 0.0
-            if any_near and (corners[span, 2] <= NEAR_M).any():
-                cut = [_cut_near(corner) for corner in corners[span].reshape(count, size, 3)]
-                found.append(([_fixed(self.camera.to_pixels(c)) for c in cut if len(c) > 2], depth))
-            elif count == 1:
-                found.append(([pixels[span]], depth))
-            else:
-                found.append((list(pixels[span].reshape(count, size, 2)), depth))
-        return found
+    def truth(self) -> GroundTruth:
+        """Boxes round the visible pixels of every labelled object that shows any."""
+        boxes, class_ids, ignore = [], [], []
+        for number in range(1, len(self._labels)):
+            x0, y0, x1, y1 = self._box(number)
+            mine = np.take(self._owner, self.index[y0:y1, x0:x1].astype(np.intp)) == number
+            if not mine.any():
+                continue
+            rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
+            box = np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1])
+            left, top, right, bottom = self._bounds[number] + _MARGIN
+            inside = (x1 - x0) * (y1 - y0) / ((right - left) * (bottom - top))
+            hidden = np.count_nonzero(mine) < _MIN_VISIBLE * self._covered[number] or inside < _MIN_INSIDE
+            boxes.append(box / SUPERSAMPLING)
+            class_ids.append(self._labels[number])
+            ignore.append(hidden or box[3] - box[1] < _MIN_HEIGHT_PX * SUPERSAMPLING)
+        if not boxes:
+            return GroundTruth.empty()
+        return GroundTruth(np.array(boxes, np.float32), np.array(class_ids, np.int64), np.array(ignore, np.bool_))
 
 
-class _Projected(NamedTuple):
-    """Per primitive, in the order added, its contours (none where unseen) and depth; the bounds of all of them."""
+class _Outline(NamedTuple):
+    """What a primitive looks like to the camera, in sub-pixels. box: of the picture, and bounds: if it were not cut,
+    x from, y from, x to, y to; plane: 1 / depth at pixel (0, 0), its steps across and down, and its greatest."""
 
-    pieces: list[Contours]
-    depths: list[float]
-    bounds_px: tuple[float, float, float, float]
+    kind: int
+    contours: list[NDArray[np.int32]]
+    thick: int
+    box: tuple[int, int, int, int]
+    bounds: tuple[float, ...]
+    plane: tuple[float, float, float, float]
+
+    @property
+    def shown(self) -> bool:
+        """Whether it touches the picture, and is no rod too thin to be seen."""
+        x0, y0, x1, y1 = self.box
+        return x0 < x1 and y0 < y1 and (self.kind != STROKE or self.thick > 0)
+
+    def fill(self, picture: NDArray[Any], value: float) -> None:
+        if self.kind == STROKE:
+            cv2.polylines(picture, self.contours, False, value, max(1, self.thick), cv2.LINE_8, _SHIFT)
+        elif self.kind in (LOOPS, CLUMP):
+            cv2.fillPoly(picture, self.contours, value, cv2.LINE_8, _SHIFT)
+        else:
+            cv2.fillConvexPoly(picture, self.contours[0], value, cv2.LINE_8, _SHIFT)
 
 
-def fill(picture: NDArray[Any], contours: Contours, value: int) -> None:
-    """Fills contours given in fixed point (SHIFT bits below the pixel); of several, overlaps cancel."""
-    if len(contours) == 1:
-        cv2.fillConvexPoly(picture, contours[0], value, cv2.LINE_8, SHIFT)
-    else:
-        cv2.fillPoly(picture, contours, value, cv2.LINE_8, SHIFT)
+def _outlines(
+    camera: Camera, seen: Array, primitives: NDArray[Any], starts: NDArray[Any], bias: Array
+) -> dict[int, _Outline]:
+    """The outlines of those primitives that lie in front of the camera, by their places.
+
+    seen: [N, 4] their points as right, down, forward of the camera, and radius; starts: [P] where those of each begin.
+    """
+    seen, keep, sizes = _in_front(seen, primitives, starts)
+    if not len(keep):
+        return {}
+    starts, kinds = np.cumsum(sizes) - sizes, primitives["kind"][keep]
+    near, focal = 1 / seen[:, 2], camera.focal_px * SUPERSAMPLING
+    # the centres of sub-pixels are whole numbers
+    pixels = seen[:, :2] * (focal * near)[:, None] + camera.centre_px * SUPERSAMPLING - 0.5
+    radii = (seen[:, 3] * focal * near)[:, None]
+    low, high = np.minimum.reduceat(pixels - radii, starts), np.maximum.reduceat(pixels + radii, starts)
+    bounds = np.hstack([low, high])
+    height, width = (side * SUPERSAMPLING for side in camera.height_width_px)
+    boxes = np.clip(bounds + _MARGIN, 0, (width, height, width, height)).astype(int)
+    thick = np.rint(2 * np.maximum.reduceat(radii[:, 0], starts) + 0.2).astype(int)
+    # 1 / depth over the picture: linear for a plane, and one value for what has no normal
+    normal = primitives["normal"][keep] @ camera.rotation.T
+    offset = (normal * seen[starts, :3]).sum(axis=1, keepdims=True)
+    steps = np.divide(normal, offset, out=np.zeros_like(normal), where=np.abs(offset) > 1e-9)
+    mean, most = np.add.reduceat(near, starts) / sizes, np.maximum.reduceat(near, starts)
+    across, down = steps[:, 0] / focal, steps[:, 1] / focal
+    middle = steps[:, 2] - np.stack([across, down], axis=1) @ (camera.centre_px * SUPERSAMPLING - 0.5)
+    base = np.where(steps.any(axis=1), middle, mean)
+    planes = np.stack([base, across, down, most], axis=1) * bias[keep, None]
+    fixed = _fixed(pixels)
+    balls = np.repeat(kinds == HULL, sizes)
+    rounds = _fixed(pixels[balls][:, None] + radii[balls][:, None] * _ROUND)
+    ball = 0
+    found: dict[int, _Outline] = {}
+    rows = zip(keep.tolist(), kinds.tolist(), primitives["corners"][keep].tolist(), starts.tolist(), sizes.tolist(),
+               thick.tolist(), boxes.tolist(), bounds.tolist(), planes.tolist(), strict=True)  # fmt: skip
+    for place, kind, corners, start, size, width_px, box, bound, plane in rows:
+        contours: list[Any] = [fixed[start : start + size]]
+        if kind == HULL:
+            contours = [cv2.convexHull(rounds[ball : ball + size].reshape(-1, 2))]
+            ball += size
+        elif kind in (LOOPS, CLUMP):
+            contours = list(contours[0].reshape(-1, corners, 2))
+        found[place] = _Outline(kind, contours, width_px, tuple(box), tuple(bound), tuple(plane))
+    return found
 
 
 def _fixed(pixels: Array) -> NDArray[np.int32]:
-    """Pixels of the camera -> fixed-point pixels of the index picture (whose pixel centres are whole numbers)."""
-    scaled = (pixels * SUPERSAMPLING - 0.5) * (1 << SHIFT)
-    return np.asarray(np.clip(np.rint(scaled), -400_000, 400_000), dtype=np.int32)
+    return np.asarray(np.clip(np.rint(pixels * (1 << _SHIFT)), -400_000, 400_000), dtype=np.int32)
 
 
-def _capsule_outlines(ends_px: Array, radii_px: Array) -> Array:
-    """[N, 2, 2] ends and [N, 2] radii -> [N, 2 * _TURNS, 2] outlines: a half circle round each end."""
-    along = ends_px[:, 1] - ends_px[:, 0]
-    angle = np.arctan2(along[:, 1], along[:, 0])
-    turns = np.stack([angle[:, None] + _HALF_CIRCLE, angle[:, None] + _HALF_CIRCLE + np.pi], axis=1)
-    circle = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
-    outline = ends_px[:, :, None, :] + radii_px[:, :, None, None] * circle
-    return np.asarray(outline.reshape(len(ends_px), 2 * _TURNS, 2))
-
-
-def _cut_near(corners: Array) -> Array:
-    """The part of a polygon [K, 3] in camera coordinates in front of the near plane (Sutherland and Hodgman 1974)."""
-    kept = []
-    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if a[2] > NEAR_M:
-            kept.append(a)
-        if (a[2] > NEAR_M) != (b[2] > NEAR_M):
-            kept.append(a + (b - a) * ((NEAR_M - a[2]) / (b[2] - a[2])))
-    return np.array(kept).reshape(-1, 3)
-
-
-def painting_order(footprints_m: Array, camera_m: Array) -> list[int]:
-    """An order in which no shape is painted over one that stands before it.
-
-    footprints_m: [N, 4] x from, x to, z from, z to. Of two footprints that a line along x or z parts, the one on the
-    camera's side of the line is in front. Where such pairs form a ring, the farthest comes first.
-    """
-    x0, x1, z0, z1 = footprints_m.T
-    eye_x, eye_z = float(camera_m[0]), float(camera_m[2])
-    behind_z = (z0[:, None] >= z1[None, :]) & (eye_z <= z0[:, None])
-    behind_x = ((x0[:, None] >= x1[None, :]) & (eye_x <= x0[:, None])) | (
-        (x1[:, None] <= x0[None, :]) & (eye_x >= x1[:, None])
-    )
-    behind = behind_z | behind_x
-    before = behind & ~behind.T  # [i, j]: i must be painted before j
-    overlapping = ~behind & ~behind.T
-    distance = np.hypot((x0 + x1) / 2 - eye_x, (z0 + z1) / 2 - eye_z)
-    before |= overlapping & (distance[:, None] > distance[None, :])
-    np.fill_diagonal(before, False)
-    waiting = before.sum(axis=0)
-    left = np.ones(len(waiting), dtype=bool)
-    order: list[int] = []
-    while left.any():
-        ready = left & (waiting <= 0)
-        candidates = np.flatnonzero(ready if ready.any() else left)
-        nearest_last = candidates[np.argsort(-distance[candidates], kind="stable")]
-        chosen = nearest_last if ready.any() else nearest_last[:1]
-        for i in chosen:
-            order.append(int(i))
-            left[i] = False
-            waiting -= before[i]
-    return order
+def _in_front(
+    seen: Array, primitives: NDArray[Any], starts: NDArray[Any]
+) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+    """The points in front of the near plane, of which primitives they are, and how many each has: faces are cut there,
+    of loops whole ones left out, other primitives left out."""
+    sizes, behind = primitives["points"].astype(np.int64), seen[:, 2] <= _NEAR_M
+    touched = np.flatnonzero(np.logical_or.reduceat(behind, starts))
+    pieces = np.split(seen, starts[1:]) if len(touched) else [seen]
+    for i in touched.tolist():
+        piece, kind = pieces[i], primitives["kind"][i]
+        if kind == FACE:
+            # Sutherland and Hodgman 1974: the corners in front, and where an edge meets the plane
+            kept = []
+            for a, b in zip(piece, np.roll(piece, -1, axis=0), strict=True):
+                kept += [a] if a[2] > _NEAR_M else []
+                if (a[2] > _NEAR_M) != (b[2] > _NEAR_M):
+                    kept.append(a + (b - a) * ((_NEAR_M - a[2]) / (b[2] - a[2])))
+            pieces[i] = np.array(kept).reshape(-1, 4)
+        else:
+            loops = piece.reshape(-1, primitives["corners"][i] or len(piece), 4)
+            pieces[i] = loops[(loops[..., 2] > _NEAR_M).all(axis=1)].reshape(-1, 4)
+        sizes[i] = len(pieces[i])
+    keep = np.flatnonzero(sizes)
+    return np.concatenate(pieces), keep, sizes[keep]

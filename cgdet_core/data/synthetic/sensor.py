@@ -17,64 +17,58 @@ class ThermalSensor:
     """One microbolometer camera: its scale, fixed pattern and dead pixels come from the street's seed."""
 
     def __init__(self, seed: int, config: SyntheticConfig, air_c: float) -> None:
-        self.config, self.air_c = config, air_c
+        self._config, self._air_c = config, air_c
         rng = np.random.default_rng([seed, 3])
         height, width = config.height_width_px
-        self.kelvin_per_count = float(rng.uniform(*config.kelvin_per_count_range))
-        self.noise_k = float(rng.uniform(*config.noise_range_kelvin))
-        self.blur_px = float(rng.uniform(*config.blur_range_px))
-        self.offset_counts = float(rng.uniform(7000, 30000))
-        self.drift_k, self.drift_phase = float(rng.uniform(0.1, 0.8)), float(rng.uniform(0, 6.28))
-        columns = rng.normal(0, self.noise_k * 0.8, width) + np.cumsum(rng.normal(0, self.noise_k * 0.08, width))
-        rows = rng.normal(0, self.noise_k * 0.25, height)
-        pattern = columns[None, :] - columns.mean() + rows[:, None] + rng.normal(0, self.noise_k * 0.5, (height, width))
-        y = (np.arange(height) / height - 0.5)[:, None]
-        x = (np.arange(width) / width - 0.5)[None, :]
-        self.pattern_k = (pattern + float(rng.uniform(-1.6, 0.6)) * (x * x + y * y)).astype(np.float32)
-        count = int(rng.integers(0, 6))
-        self.dead = (rng.integers(0, height, count), rng.integers(0, width, count))
-        self.dead_k = rng.choice([-12.0, 12.0], count)
-        # the 8-bit output: share of the pixels cut at each end, how equalised, and the brightness of the middle
+        self._kelvin_per_count = float(rng.uniform(0.01, 0.04))
+        self._noise_k = float(rng.uniform(0.03, 0.10))
+        self._blur_px = float(rng.uniform(0.5, 1.0))
+        self._offset_counts = float(rng.uniform(7000, 30000))
+        self._drift_k, self._drift_phase = float(rng.uniform(0.1, 0.8)), float(rng.uniform(0, 6.28))
+        noise_k = self._noise_k
+        columns = rng.normal(0, noise_k * 0.8, width) + np.cumsum(rng.normal(0, noise_k * 0.08, width))
+        rows = rng.normal(0, noise_k * 0.25, height)[:, None]
+        pattern = columns - columns.mean() + rows + rng.normal(0, noise_k * 0.5, (height, width))
+        y, x = (np.arange(height) / height - 0.5)[:, None], np.arange(width) / width - 0.5
+        self._pattern_k = (pattern + float(rng.uniform(-1.6, 0.6)) * (x * x + y * y)).astype(np.float32)
+        dead = int(rng.integers(0, 6))
+        self._dead = (rng.integers(0, height, dead), rng.integers(0, width, dead))
+        self._dead_k = rng.choice([-12.0, 12.0], dead)
         # the 8-bit output: share of the pixels cut at each end, how equalised, its brightest code and its curve. Many
         # cameras cut the sky and leave the street dark
         cut = rng.uniform(0.1, 2.0) if rng.random() < 0.5 else rng.uniform(2.0, 25.0)
-        self.agc_low, self.agc_high = float(cut), float(rng.uniform(98.5, 99.95))
-        self.agc_plateau = float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)]))
-        self.agc_top = float(rng.uniform(120, 255))
-        self.agc_gamma = float(rng.uniform(0.8, 1.9))
+        self._agc_cut = (float(cut), float(rng.uniform(98.5, 99.95)))
+        self._agc_plateau = float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)]))
+        self._agc_top, self._agc_gamma = float(rng.uniform(120, 255)), float(rng.uniform(0.8, 1.9))
 
     def expose(self, temperatures_c: NDArray[np.float32], t: float, rng: np.random.Generator) -> ImageArray:
         """float32 [H, W] degrees Celsius -> uint16 counts, or uint8 after gain control."""
-        config = self.config
-        kelvin: Any = (temperatures_c - np.float32(self.air_c)) * np.float32(config.thermal_contrast)
-        kelvin = cv2.GaussianBlur(kelvin, (0, 0), self.blur_px)
-        kelvin += self.pattern_k
-        kelvin += rng.standard_normal(kelvin.shape, dtype=np.float32) * np.float32(self.noise_k)
-        if len(self.dead_k):
-            kelvin[self.dead] = self.dead_k
-        kelvin += np.float32(self.drift_k * math.sin(0.05 * t + self.drift_phase))
-        if config.bit_depth == 16:
-            counts = kelvin * np.float32(1 / self.kelvin_per_count) + np.float32(self.offset_counts)
+        kelvin: Any = (temperatures_c - np.float32(self._air_c)) * np.float32(self._config.thermal_contrast)
+        kelvin = cv2.GaussianBlur(kelvin, (0, 0), self._blur_px)
+        kelvin += self._pattern_k
+        kelvin += rng.standard_normal(kelvin.shape, dtype=np.float32) * np.float32(self._noise_k)
+        kelvin[self._dead] = self._dead_k
+        kelvin += np.float32(self._drift_k * math.sin(0.05 * t + self._drift_phase))
+        if self._config.bit_depth == 16:
+            counts = kelvin * np.float32(1 / self._kelvin_per_count) + np.float32(self._offset_counts)
             return np.asarray(np.clip(np.rint(counts), 0, 65535), dtype=np.uint16)
         return self._gain_control(kelvin)
 
     def _gain_control(self, kelvin: NDArray[Any]) -> ImageArray:
         sample = np.sort(kelvin[::4, ::4].reshape(-1))
-        low = float(sample[int(self.agc_low / 100 * (len(sample) - 1))])
-        high = float(sample[int(self.agc_high / 100 * (len(sample) - 1))])
-        high = max(high, low + 12 * self.noise_k)
+        low, high = (float(sample[int(cut / 100 * (len(sample) - 1))]) for cut in self._agc_cut)
+        high = max(high, low + 12 * self._noise_k)
         unit = np.clip((kelvin - low) / (high - low), 0, 1)
-        table = np.linspace(0, 1, 1024) ** self.agc_gamma
-        if self.agc_plateau:
-            ranks = np.searchsorted(sample, low + (high - low) * np.linspace(0, 1, 1024)) / len(sample)
-            table = (1 - self.agc_plateau) * table + self.agc_plateau * ranks
-        codes = np.rint(table * self.agc_top).clip(0, 255).astype(np.uint8)
-        return np.asarray(codes[(unit * 1023).astype(np.int32)], dtype=np.uint8)
+        table = np.linspace(0, 1, 1024) ** self._agc_gamma
+        ranks = np.searchsorted(sample, low + (high - low) * np.linspace(0, 1, 1024)) / len(sample)
+        table = (1 - self._agc_plateau) * table + self._agc_plateau * ranks
+        codes = np.rint(table * self._agc_top).clip(0, 255).astype(np.uint8)
+        return np.asarray(codes[(unit * 1023).astype(np.int32)])
 
 
 def expose_rgb(light: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:
     """float32 [3, H, W] of light, 1 is white -> uint8 [H, W, 3]; at night lamps bleed and gain adds noise."""
-    colour: Any = cv2.merge([np.ascontiguousarray(plane) for plane in light])
+    colour: Any = cv2.merge(list(light))
     height, width = colour.shape[:2]
     if night:
         small = cv2.resize(colour, (width // 4, height // 4), interpolation=cv2.INTER_AREA)

@@ -14,7 +14,7 @@ from refusing import refusal
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.cli import main
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.data.synthetic.scenes import synthetic_training_sample
+from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.model_file import default_model_path, load_model, read_info, save_model

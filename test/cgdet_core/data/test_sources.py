@@ -22,7 +22,7 @@ from cgdet_core.config import (
 )
 from cgdet_core.data.feed.sources import Source, load_sources
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
-from cgdet_core.data.synthetic.scenes import synthetic_training_sample
+from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.errors import InputError
 from cgdet_core.images import read_image
 

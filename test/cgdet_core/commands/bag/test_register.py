@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from pan_scene import Pan, make_pan_bag
 from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.registration.homography import load_registration
-from cgdet_core.data.synthetic.pan import Pan, make_pan_bag
 
 SHIFTED = np.array([[1.0, 0, -16], [0, 1, -8], [0, 0, 1]])
 PAN = Pan(

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pan_scene import RGB_PX, THERMAL_PX, shapes, small_pan
+from pan_scene import RGB_PX, THERMAL_PX, Pan, make_pan_bag, pan_frames, shapes, small_pan
 
 from cgdet_core.config import RegisterConfig
 from cgdet_core.data.registration.align import align, corner_distance_px
 from cgdet_core.data.registration.edges import edge_field
 from cgdet_core.data.registration.pictures import PicturePair, grey_pairs, preview
 from cgdet_core.data.registration.register import Registered, register_bag
-from cgdet_core.data.synthetic.pan import Pan, make_pan_bag, pan_frames
 from cgdet_core.errors import InputError
 
 # the scenes' RGB views are 1.05 to 1.2 times as wide: only the last test searches as wide as a user's call does

@@ -1,7 +1,7 @@
-"""A bag of two cameras that sway before still pictures: offset, homography, rates and drops are known to the bit.
+"""A bag of two cameras that sway before drawn pictures: offset, homography, rates and drops are known to the bit.
 
-Sets of registered pairs are single pictures, and what registers a bag needs motion. So both cameras look through a
-window that sways over a pair of pictures, each at its own pace, size and clock, the RGB one through a homography.
+What registers a bag needs motion: both cameras look through a window that sways over a pair of pictures, each at its
+own pace, size and clock, the RGB one through a homography. The pictures share their outlines, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import BagConfig
-from cgdet_core.data.bags.write import BagWriter, Storage
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.images import encode_jpeg
 from cgdet_core.types import NANOSECONDS, ImageArray
 
 Matrix = NDArray[np.float64]
+THERMAL_PX, RGB_PX = (128, 160), (144, 192)
 _NOISE_PX = 1200  # side of the field that noise is cut from; no camera may be larger
 _PAUSE_S = 0.7  # without a frame between two shots, so that no cut, which no camera makes, tells the offset
 
@@ -83,18 +84,11 @@ def pan_frames(shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan, start_n
             yield PanFrame("rgb", time_ns - pan.offset_ns, time_ns, _noisy(image * drift, noise, rng))
 
 
-def make_pan_bag(
-    out: Path | str,
-    shots: Sequence[tuple[ImageArray, ImageArray]],
-    pan: Pan,
-    *,
-    storage: Storage = "mcap",
-    config: BagConfig | None = None,
-) -> int:
-    """Write the frames as a bag, thermal mono8 and RGB as JPEG; how many there are. InputError as BagWriter raises."""
-    config = config or BagConfig()
+def make_pan_bag(out: Path | str, shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan) -> int:
+    """Write the frames as a bag, thermal mono8 and RGB as JPEG; how many there are."""
+    config = BagConfig()
     frames = 0
-    with BagWriter(out, storage) as bag:
+    with BagWriter(out) as bag:
         for frame in pan_frames(shots, pan, config.start_stamp_ns):
             if frame.kind == "thermal":
                 bag.image(config.thermal_topic, frame.image, frame.stamp_ns, config.thermal_frame_id)
@@ -169,3 +163,37 @@ def _noisy(image: NDArray[np.float32], noise: NDArray[np.float32], rng: np.rando
     down, right = rng.integers(0, (_NOISE_PX - height, _NOISE_PX - width), endpoint=True)
     patch = noise[down : down + height, right : right + width]
     return np.asarray((image + (patch if image.ndim == 2 else patch[:, :, None])).round().clip(0, 255), np.uint8)
+
+
+def shapes(seed: int, height_px: int = 220, width_px: int = 280) -> tuple[np.ndarray, np.ndarray]:
+    """Thermal uint8 [H, W] and RGB uint8 [H, W, 3]: boxes, discs, poles, each of a grey and a colour of its own."""
+    rng = np.random.default_rng(seed)
+    thermal = np.full((height_px, width_px), 90, np.uint8)
+    rgb = np.full((height_px, width_px, 3), 110, np.uint8)
+    for number in range(60):
+        x, y = int(rng.integers(0, width_px)), int(rng.integers(0, height_px))
+        grey = int(rng.integers(20, 240))
+        colour = tuple(int(value) for value in rng.integers(10, 250, 3))
+        wide, high = (int(side) for side in rng.integers(8, 36, 2))
+        for picture, value in ((thermal, grey), (rgb, colour)):
+            if number % 3 == 0:
+                cv2.circle(picture, (x, y), wide // 2, value, -1)
+            else:
+                cv2.rectangle(picture, (x, y), (x + wide, y + (high if number % 3 == 1 else 3 * high)), value, -1)
+    return thermal, rgb
+
+
+def small_pan(seed: int, **changes: object) -> Pan:
+    """A Pan of small pictures and a random homography; `changes`: its fields."""
+    homography = random_homography(np.random.default_rng(seed), THERMAL_PX, RGB_PX, wider=(1.05, 1.2))
+    fields: dict[str, object] = {
+        "homography": homography,
+        "thermal_height_width_px": THERMAL_PX,
+        "rgb_height_width_px": RGB_PX,
+        "thermal_hz": 20.0,
+        "rgb_hz": 20.0,
+        "seconds_per_shot": 5.0,
+        "sway_px": (30.0, 22.0),
+        "seed": seed,
+    }
+    return Pan(**{**fields, **changes})  # type: ignore[arg-type]
