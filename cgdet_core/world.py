@@ -7,10 +7,11 @@ processes' gradients of it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn import functional as collective
 from torch.nn import functional
 
 
@@ -28,7 +29,7 @@ def total(tensor: Tensor) -> Tensor:
     """The sum over all processes, of the same shape, equal to the bit in each of them."""
     if world_size() == 1:
         return tensor
-    summed: Tensor = collective.all_reduce(tensor)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Total.apply(tensor)
     return summed
 
 
@@ -36,9 +37,22 @@ def gather_rows(rows: Tensor) -> Tensor:
     """The rows of all processes in the order of their ranks: [K, ...] with a K of each one's own -> [sum of K, ...]."""
     if world_size() == 1:
         return rows
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = max(1, *map(int, counts))
-    padding = [0, 0] * (rows.ndim - 1) + [0, most - len(rows)]
-    parts = collective.all_gather(functional.pad(rows, padding))  # type: ignore[no-untyped-call]
-    return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=rows.device)
+    counts[rank()] = len(rows)
+    each = total(counts).tolist()
+    around = [0, 0] * (rows.ndim - 1) + [sum(each[: rank()]), sum(each[rank() + 1 :])]
+    return total(functional.pad(rows, around))
+
+
+class _Total(torch.autograd.Function):
+    """Every process' loss depends on the sum, so a part's gradient is the sum of all processes' gradients of it."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return total(gradients[0])

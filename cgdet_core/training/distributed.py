@@ -102,8 +102,7 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return module
     device_ids = [device] if device.type == "cuda" else None
-    # a term that is off leaves its parameters unused
-    return DistributedDataParallel(module, device_ids=device_ids, find_unused_parameters=True)
+    return DistributedDataParallel(module, device_ids=device_ids)
 
 
 def check_alike(what: str, value: object) -> None:

@@ -85,16 +85,14 @@ class RunState:
         if extra and every and (self.batches_done + 1) % every == 0:
             norms = gradient_norms({"detection": sum(detection.values())} | extra, self.detector.backbone)
         self.optimizer.zero_grad(set_to_none=True)
-        # the mean over processes, of shares that add up
-        whole = torch.stack(list(terms.values())).sum() * world_size()
-        whole.backward()  # type: ignore[no-untyped-call]
         own = list(self.extra.parameters())
-        for parameter in own:
-            # what had no part in this batch is stepped like the rest, in one process as in several
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        # what has no part in this batch gets a gradient of 0 and is stepped like the rest
+        loss = torch.stack(list(terms.values())).sum() + 0 * sum(parameter.sum() for parameter in own)
+        # gradients are averaged over processes, whose losses are shares that add up
+        (loss * world_size()).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
         torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
-        shares = torch.stack([*terms.values(), whole.new_tensor(float(stop_asked))]).detach()
+        shares = torch.stack([*terms.values(), loss.new_tensor(float(stop_asked))]).detach()
         # all in one transfer: a GPU is waited for once
         *summed, votes, gradient_norm = torch.cat((total(shares), norm[None])).tolist()
         self.stop_asked = votes > 0

@@ -30,7 +30,7 @@ RECIPE = """
 model: {widths: [8, 8, 8, 8, 8], depths: [1, 0, 0, 0], neck_depth: 0, head_width: 8, bins: 4,
   input_height_width_px: [64, 64], class_names: [person, car]}
 augment: {crop_px: 64}
-train: {images: 24, batch_size: 4, workers: 0, threads: 1, device: cpu, warmup_images: 8, seed: 3}
+train: {images: 12, batch_size: 4, workers: 0, threads: 1, device: cpu, warmup_images: 8, seed: 3}
 sources: [{path: labels.json}]
 """
 WITH_TERMS = (
@@ -90,9 +90,9 @@ def checkpoint_of(out: Path) -> Checkpoint:
     return load_checkpoint(out / "checkpoint.safetensors")
 
 
-def wait_for(path: Path) -> None:
+def wait_for(checkpoint: Path, batches: int) -> None:
     deadline = time.monotonic() + 60
-    while not path.exists():
+    while not (checkpoint.exists() and load_checkpoint(checkpoint, with_tensors=False).batches_done >= batches):
         assert time.monotonic() < deadline, "no checkpoint within a minute"
         time.sleep(0.05)
 
@@ -104,7 +104,7 @@ def test_two_processes_learn_alike_from_all_terms_and_about_what_one_learns(
         def step(self, *arguments, **more):  # type: ignore[no-untyped-def]
             figures = super().step(*arguments, **more)
             tensors = {**dict(self.detector.named_parameters()), **self.extra.state_dict()}
-            if self.batches_done == 6:
+            if self.batches_done == 3:
                 save_file({n: t.detach().contiguous() for n, t in tensors.items()}, tmp_path / f"{os.getpid()}.weights")
             return figures
 
@@ -116,7 +116,7 @@ def test_two_processes_learn_alike_from_all_terms_and_about_what_one_learns(
     assert all(torch.equal(first[name], second[name]) for name in second)
     assert "contrast.queue.vectors" in first
     assert said_by(two).count("model: ") == 1
-    assert checkpoint_of(tmp_path / "two").batches_done == 6
+    assert checkpoint_of(tmp_path / "two").batches_done == 3
     one, both = (json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("one", "two"))
     assert one.keys() == both.keys()
     assert {"loss", "class", "rcs", "dikd_forward", "dikd_reverse", "gradient_detection", "gradient_rcs"} <= both.keys()
@@ -126,16 +126,17 @@ def test_two_processes_learn_alike_from_all_terms_and_about_what_one_learns(
 
 
 def test_a_killed_process_ends_the_run_whose_checkpoint_two_go_on_with(folder: Path, tmp_path: Path) -> None:
-    long = words(folder, tmp_path / "run", "train.images=400000", "train.checkpoint_seconds=1000")
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    long = words(folder, tmp_path / "run", "train.images=400000", "train.checkpoint_seconds=0.1")
     with two_processes(lambda rank: main(long), tmp_path) as two:
-        wait_for(tmp_path / "run" / "checkpoint.safetensors")
+        wait_for(checkpoint, 1)
         os.kill(two[1].process_id, signal.SIGKILL)
         assert codes(two) == [1, -signal.SIGKILL]
         assert "Traceback" not in said_by(two)
         assert "cgdet: error: another process of the run ended" in two[0].said()
     done = checkpoint_of(tmp_path / "run").batches_done
     with two_processes(lambda rank: main([*long, "--resume"]), tmp_path) as two:
-        time.sleep(2)
+        wait_for(checkpoint, done + 1)
         os.kill(two[1].process_id, signal.SIGTERM)
         assert codes(two) == [143, 143]
     assert checkpoint_of(tmp_path / "run").batches_done > done >= 1
