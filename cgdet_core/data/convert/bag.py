@@ -110,8 +110,9 @@ def _write_pictures(
     image = image_entry(file_name, (height, width), stamp_ns=frame.stamp_ns)
     rgb = bag.registered_rgb(frame)
     if rgb is not None:
-        image["rgb_file_name"] = f"rgb/{name}{rgb.suffix}"
-        (folder / image["rgb_file_name"]).write_bytes(rgb.encoded)
+        suffix, encoded = rgb
+        image["rgb_file_name"] = f"rgb/{name}{suffix}"
+        (folder / image["rgb_file_name"]).write_bytes(encoded)
         if bag.valid is not None:
             image["rgb_valid_file_name"] = _VALID_NAME
     return image, (height, width)

@@ -35,14 +35,6 @@ class PairedFrame:
 
 
 @dataclass(frozen=True)
-class RegisteredRgb:
-    """suffix: .jpg or .png; encoded: a picture file of the thermal frame's size."""
-
-    suffix: str
-    encoded: bytes
-
-
-@dataclass(frozen=True)
 class PairedBag:
     """A bag looked through once: which topics, how many thermal frames, which RGB frame belongs to each.
 
@@ -101,46 +93,42 @@ class PairedBag:
 
     def thermal_frame(self, frame: PairedFrame) -> Frame:
         """Decoded; InputError names bag, topic and stamp of a malformed one, or one of another size than registered."""
-        decoded = decode_frame(frame.thermal, self.path)
-        if self.registration is not None and decoded.height_width_px != self.registration.thermal_height_width_px:
-            height, width = self.registration.thermal_height_width_px
-            raise InputError(
-                f"{self.path}: {self.thermal_topic}, image of stamp {frame.stamp_ns} ns: is "
-                f"{decoded.height_width_px[1]}x{decoded.height_width_px[0]} pixels, the registration is of "
-                f"{width}x{height}: register again"
-            )
-        return decoded
+        size = None if self.registration is None else self.registration.thermal_height_width_px
+        return self._decoded(frame.thermal, size)
 
     def rgb_pixels(self, frame: PairedFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] as the RGB camera gave it; InputError for a malformed, grey or otherwise sized picture."""
         assert frame.rgb is not None
         assert self.registration is not None
-        pixels = decode_frame(frame.rgb, self.path).image
-        where = f"{self.path}: {self.rgb_topic}, image of stamp {frame.rgb.stamp_ns} ns"
+        pixels = self._decoded(frame.rgb, self.registration.rgb_height_width_px).image
         if pixels.ndim != 3:
-            raise InputError(f"{where}: is not in colour: name the RGB camera's topic (rgb_topic)")
-        if pixels.shape[:2] != self.registration.rgb_height_width_px:
-            height, width = self.registration.rgb_height_width_px
-            raise InputError(
-                f"{where}: is {pixels.shape[1]}x{pixels.shape[0]} pixels, the registration is of {width}x{height}: "
-                "register again"
-            )
+            raise InputError(f"{self.path}: {self.rgb_topic} is not in colour: name the RGB camera's topic (rgb_topic)")
         return np.asarray(pixels, np.uint8)
 
-    def registered_rgb(self, frame: PairedFrame) -> RegisteredRgb | None:
-        """The partner in the thermal frame, as a picture file; None without a partner.
+    def _decoded(self, image: RawImage, height_width_px: tuple[int, int] | None) -> Frame:
+        decoded = decode_frame(image, self.path)
+        if height_width_px is not None and decoded.height_width_px != height_width_px:
+            (height, width), (its_height, its_width) = height_width_px, decoded.height_width_px
+            raise InputError(
+                f"{self.path}: {image.topic}, image of stamp {image.stamp_ns} ns: is {its_width}x{its_height} pixels, "
+                f"the registration is of {width}x{height}: register again"
+            )
+        return decoded
+
+    def registered_rgb(self, frame: PairedFrame) -> tuple[str, bytes] | None:
+        """The partner in the thermal frame, as a picture file and its suffix (.jpg, .png); None without a partner.
 
         Where both cameras' pixels are the same already, the very bytes of a compressed message; else a JPEG.
         """
         if frame.rgb is None or self.registration is None:
             return None
         pixels = self.rgb_pixels(frame)
-        if self.registration.how == "identity" and frame.rgb.compressed_format is not None:
-            data = frame.rgb.data.tobytes()
-            return RegisteredRgb(".png" if data.startswith(b"\x89PNG") else ".jpg", data)
         if self.registration.how != "identity":
             pixels, _ = self.registration.warp(pixels)
-        return RegisteredRgb(".jpg", encode_jpeg(pixels, REGISTERED_JPEG_QUALITY))
+        elif frame.rgb.compressed_format is not None:
+            data = frame.rgb.data.tobytes()
+            return ".png" if data.startswith(b"\x89PNG") else ".jpg", data
+        return ".jpg", encode_jpeg(pixels, REGISTERED_JPEG_QUALITY)
 
 
 def open_paired(
