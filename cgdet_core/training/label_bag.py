@@ -25,7 +25,7 @@ from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _Observed:
     """A thermal frame, and what the teacher saw in its RGB frame; seen None: it has none."""
 
     stamp_ns: int
@@ -80,18 +80,18 @@ def label_frames(
     second: a thermal detector whose detections, where the teacher sees nothing, become regions to ignore.
     Raises InputError for a damaged bag and frames that cannot be decoded or are of another size.
     """
-    looked = tqdm(
-        _look(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
+    observed = tqdm(
+        _observe(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
     )
     assert bag.registration is not None
-    for frame, neighbours in with_neighbours(looked, config.agree_frames):
+    for frame, neighbours in with_neighbours(observed, config.agree_frames):
         yield _labelled(frame, neighbours, bag, config, class_names)
 
 
-def with_neighbours(frames: Iterable[_Looked], reach: int) -> Iterator[tuple[_Looked, list[_Looked]]]:
+def with_neighbours(frames: Iterable[_Observed], reach: int) -> Iterator[tuple[_Observed, list[_Observed]]]:
     """Every frame with those that stand up to `reach` places before and after it."""
-    before: deque[_Looked] = deque(maxlen=reach)
-    waiting: deque[_Looked] = deque()
+    before: deque[_Observed] = deque(maxlen=reach)
+    waiting: deque[_Observed] = deque()
     for frame in frames:
         waiting.append(frame)
         if len(waiting) > reach:
@@ -104,12 +104,12 @@ def with_neighbours(frames: Iterable[_Looked], reach: int) -> Iterator[tuple[_Lo
         before.append(first)
 
 
-def _look(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predictor | None) -> Iterator[_Looked]:
+def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predictor | None) -> Iterator[_Observed]:
     floor = PostprocessConfig(score_threshold=config.ignore_score, nms_iou=config.nms_iou)
     for frame in bag.frames():
         thermal = bag.thermal_frame(frame)
         if frame.rgb is None:
-            yield _Looked(frame.stamp_ns, None, None, Detections.empty())
+            yield _Observed(frame.stamp_ns, None, None, Detections.empty())
             continue
         rgb = bag.rgb_pixels(frame)
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -118,11 +118,11 @@ def _look(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predict
         if second is not None:
             own = second.postprocess.at_score(config.second_score)
             opinion = second.predict(thermal.image, postprocess=own)
-        yield _Looked(frame.stamp_ns, SeenFrame(frame.rgb.stamp_ns, luma, found), blindness(luma, config), opinion)
+        yield _Observed(frame.stamp_ns, SeenFrame(frame.rgb.stamp_ns, luma, found), blindness(luma, config), opinion)
 
 
 def _labelled(
-    frame: _Looked, neighbours: Sequence[_Looked], bag: PairedBag, config: LabelConfig, class_names: tuple[str, ...]
+    frame: _Observed, neighbours: Sequence[_Observed], bag: PairedBag, config: LabelConfig, class_names: tuple[str, ...]
 ) -> LabelledFrame:
     if frame.seen is None:
         return LabelledFrame(frame.stamp_ns, None, "no RGB frame beside it")

@@ -50,11 +50,11 @@ def thermal_labels(
     """
     height, width = registration.thermal_height_width_px
     boxes = registration.boxes_to_thermal(detections.boxes_xyxy_px)
-    shown = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     thresholds = np.array([config.threshold_of(name) for name in class_names], np.float32)
-    sure = shown & confirmed & (detections.scores >= thresholds[detections.class_ids])
-    sure &= shown_share(boxes, valid, (height, width)) >= config.valid_share
-    unsure = shown & ~sure
+    sure = visible & confirmed & (detections.scores >= thresholds[detections.class_ids])
+    sure &= visible_share(boxes, valid, (height, width)) >= config.valid_share
+    unsure = visible & ~sure
     # a second, less certain box of an object would only take away the background around it
     same = detections.class_ids[:, None] == detections.class_ids[None, sure]
     unsure &= ~((iou_matrix(boxes, boxes[sure]) >= 0.5) & same).any(axis=1)
@@ -68,7 +68,7 @@ def thermal_labels(
     )
 
 
-def shown_share(boxes_xyxy_px: FloatArray, valid: BoolArray | None, height_width_px: tuple[int, int]) -> FloatArray:
+def visible_share(boxes_xyxy_px: FloatArray, valid: BoolArray | None, height_width_px: tuple[int, int]) -> FloatArray:
     """float32 [N]: the share of each box, with two pixels around it, where RGB shows the thermal frame.
 
     valid: bool [H, W], None: everywhere. What lies beyond the thermal frame does not count.

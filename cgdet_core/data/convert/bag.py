@@ -81,8 +81,8 @@ def extract_bag(
             (folder / "rgb").mkdir()
         if bag.valid is not None:
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
-        shown = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
-        for place, frame in enumerate(shown):
+        frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
+        for place, frame in enumerate(frames):
             image, (height, width) = _write_pictures(bag, frame, folder, f"{place:06d}")
             truth = stamped.of_frame(frame.stamp_ns, (height, width))
             image |= _known(stamped.infos.get(frame.stamp_ns, FrameInfo()), truth, class_names)

@@ -224,8 +224,8 @@ def _rendered(recipe: Recipe) -> Iterator[_Read]:
         sample = synthetic_training_sample(recipe.synthetic.seed, index)
         if sample.truth is not None:
             sample = replace(sample, truth=in_classes(sample.truth, CLASS_NAMES, names))
-        shown = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
-        yield sample, None, None if shown is None else rendered_partner(shown, sample.name)
+        rgb = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
+        yield sample, None, None if rgb is None else rendered_partner(rgb, sample.name)
 
 
 def _cache(

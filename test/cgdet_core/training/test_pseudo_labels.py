@@ -7,7 +7,7 @@ import pytest
 
 from cgdet_core.config import LabelConfig
 from cgdet_core.data.registration.homography import Registration, identity_registration
-from cgdet_core.training.pseudo_labels import beyond_rgb, blindness, shown_share, thermal_labels
+from cgdet_core.training.pseudo_labels import beyond_rgb, blindness, thermal_labels, visible_share
 from cgdet_core.types import Detections, GroundTruth
 
 NAMES = ("person", "bicycle", "car")
@@ -98,8 +98,8 @@ def test_the_share_of_a_box_that_rgb_shows_counts_two_pixels_around_it() -> None
     valid[:, 20:] = False
     boxes = np.array([[4, 4, 18, 14], [4, 4, 20, 14], [30, 4, 40, 14], [0, 0, 17.5, 40]], np.float32)
     # with the rim: 18 of 18, 18 of 20 and 0 of 12 columns; the last is cut to 20 columns of the frame
-    assert shown_share(boxes, valid, (40, 40)).tolist() == pytest.approx([1, 18 / 20, 0, 1])
-    assert shown_share(boxes, None, (40, 40)).tolist() == [1, 1, 1, 1]
+    assert visible_share(boxes, valid, (40, 40)).tolist() == pytest.approx([1, 18 / 20, 0, 1])
+    assert visible_share(boxes, None, (40, 40)).tolist() == [1, 1, 1, 1]
 
 
 def test_what_lies_around_a_slanted_view_is_covered_wholly() -> None:
