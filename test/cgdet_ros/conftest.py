@@ -169,6 +169,15 @@ class Client:
         request = ChangeState.Request(transition=Transition(id=getattr(Transition, f"TRANSITION_{name.upper()}")))
         return bool(self.call(ChangeState, f"{self.namespace}/thermal_detector/change_state", request).success)
 
+    def reconfigure(self, **values: Any) -> None:
+        """From active to active with other parameters."""
+        for name in ("deactivate", "cleanup"):
+            assert self.transition(name)
+        assert self.set_parameters(**values) == (True, "")
+        for name in ("configure", "activate"):
+            assert self.transition(name)
+        self.connected()
+
     def state(self) -> str:
         from lifecycle_msgs.srv import GetState
 

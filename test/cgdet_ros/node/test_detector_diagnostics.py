@@ -96,28 +96,6 @@ def test_images_of_another_type_or_on_the_other_topic_are_named_with_the_remedy(
         )
 
 
-def test_a_publisher_that_is_gone_is_a_warning_and_then_an_error_until_it_returns(
-    start_detector: Any, client: Any, image_message: Any, scene: Any
-) -> None:
-    from sensor_msgs.msg import Image
-
-    topic = f"{client.namespace}/image"
-    start_detector(diagnostics__image_timeout_s=0.3, diagnostics__image_error_s=1.5, **SOON)
-    client.ask(image_message(scene, "mono16"))
-    client.report(lambda level, message, values: (level, message) == (OK, "detecting"), "peace")
-    client.node.destroy_publisher(client.images)
-    gone = f"no image on {topic} for"
-    client.report(lambda level, message, values: level == WARN and message.startswith(gone), "the warning")
-    _, message, values = client.report(lambda level, message, values: level == ERROR, "the error")
-    assert message.startswith(gone)
-    assert message.endswith("s (nobody publishes there)")
-    assert values["image_publishers"] == "0"
-    client.images = client.node.create_publisher(Image, "image", 20)
-    client.connected()
-    client.ask(image_message(scene, "mono16"))
-    client.report(lambda level, message, values: (level, message) == (OK, "detecting"), "the return")
-
-
 def test_limits_may_be_changed_while_it_runs_and_low_rate_and_high_latency_are_told(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:

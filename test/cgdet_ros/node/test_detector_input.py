@@ -47,13 +47,8 @@ def test_a_16_bit_png_is_answered_as_the_raw_frame_is_and_a_jpeg_as_its_pixels_a
         boxes_and_scores(client.ask(image_message(pixels, encoding)))
         for pixels, encoding in ((scene, "mono16"), (eight_bits, "mono8"), (jpeg_pixels, "mono8"))
     ]
-    for transition in ("deactivate", "cleanup"):
-        assert client.transition(transition)
-    assert client.set_parameters(image_transport="compressed") == (True, "")
     client.compressed()
-    for transition in ("configure", "activate"):
-        assert client.transition(transition)
-    client.connected()
+    client.reconfigure(image_transport="compressed")
     for pixels, suffix, form, boxes in (
         (scene, ".png", "mono16; png compressed ", expected[0]),
         (eight_bits, ".png", "mono8; png compressed ", expected[1]),
@@ -108,12 +103,7 @@ def test_telemetry_rows_above_or_below_change_no_score_and_move_boxes_by_what_is
     telemetry = np.arange(2 * scene.shape[1], dtype=np.uint16).reshape(2, -1) * 300
     stacked = np.concatenate([scene, telemetry] if rows > 0 else [telemetry, scene])
     with_rows = boxes_and_scores(client.ask(image_message(stacked, "mono16")))
-    for transition in ("deactivate", "cleanup"):
-        assert client.transition(transition)
-    assert client.set_parameters(telemetry_rows=0) == (True, "")
-    for transition in ("configure", "activate"):
-        assert client.transition(transition)
-    client.connected()
+    client.reconfigure(telemetry_rows=0)
     plain = boxes_and_scores(client.ask(image_message(scene, "mono16")))
     moved = 2 if rows < 0 else 0
     np.testing.assert_allclose(with_rows, np.add(plain, (0, moved, 0, 0, 0)), atol=1e-4)
@@ -188,12 +178,7 @@ def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_betwe
     client.ask(image_message(scene, "mono16"))
     own = node._pipeline.inference.predictor.info.thermal
     assert seen == [own]
-    for transition in ("deactivate", "cleanup"):
-        assert client.transition(transition)
-    assert client.set_parameters(gain_time_s=10.0) == (True, "")
-    for transition in ("configure", "activate"):
-        assert client.transition(transition)
-    client.connected()
+    client.reconfigure(gain_time_s=10.0)
     note_thermal()
     for number, offset in enumerate((0, 100)):
         message = image_message(scene + offset, "mono16")

@@ -65,33 +65,3 @@ def test_the_policy_allows_exactly_what_the_node_does(repository: Path, offer: A
     assert set(allowed["publish"]) == set(found.publishes)
     assert set(allowed["reply"]) == set(found.serves)
     assert not any("*" in name for names in allowed.values() for name in names)
-
-
-def test_the_policy_has_the_structure_that_sros2_reads(repository: Path) -> None:
-    """Elements, attributes and order of version 0.2.0 of its schema (policy.xsd of ros2/sros2)."""
-    children = {
-        "policy": ["enclaves"],
-        "enclaves": ["enclave"],
-        "enclave": ["profiles"],
-        "profiles": ["profile"],
-        "profile": ["topics", "services"],
-        "topics": ["topic"],
-        "services": ["service"],
-        "topic": [],
-        "service": [],
-    }
-    attributes: dict[str, list[set[str]]] = {
-        "policy": [{"version"}],
-        "enclave": [{"path"}],
-        "profile": [{"ns", "node"}],
-        "topics": [{"publish"}, {"subscribe"}],
-        "services": [{"reply"}],
-    }
-    root = ElementTree.parse(repository / "config" / "sros2_policy.xml").getroot()
-    assert (root.tag, root.get("version")) == ("policy", "0.2.0")
-    for element in root.iter():
-        assert {child.tag for child in element} <= set(children[element.tag])
-        assert set(element.attrib) in attributes.get(element.tag, [set()])
-        assert bool(children[element.tag]) == bool(len(element))
-    (enclave,) = root.iter("enclave")
-    assert str(enclave.get("path")).startswith("/")
