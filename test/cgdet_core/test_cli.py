@@ -26,7 +26,7 @@ def test_help_imports_no_heavy_library() -> None:
     "command",
     [
         *(["detect"], ["evaluate"], ["compare"], ["train"], ["thresholds"], ["teacher"], ["info"]),
-        *(["bag", "make"], ["bag", "info"], ["bag", "label"], ["convert", "kaist"]),
+        *(["bag", "make"], ["bag", "info"], ["bag", "label"], ["convert"]),
     ],
 )
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
