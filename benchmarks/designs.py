@@ -80,7 +80,8 @@ def main() -> None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             detector(torch.zeros(1, 1, *HEIGHT_WIDTH_PX))
         cells[name] = [f"{detector.parameter_count():,}", f"{counter.get_total_flops() / 1e9:.1f}"]
-        runs |= {(name, backend): run_of(fuse(detector), backend) for backend in BACKENDS}
+        fused = fuse(detector)
+        runs |= {(name, backend): run_of(fused, backend) for backend in BACKENDS}
     times_ms: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for number in range(-2, arguments.rounds):
         for key, run in runs.items():

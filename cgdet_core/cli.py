@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -49,6 +50,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     ):
         command.add(subparsers)
     arguments, rest = parser.parse_known_args(words)
+    arguments.command_line = shlex.join(["cgdet", *(sys.argv[1:] if words is None else words)])
     # argparse leaves positional words that follow options unread
     settings = [word for word in rest if not word.startswith("-") and hasattr(arguments, "settings")]
     if unknown := [word for word in rest if word not in settings]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,10 @@ def measured(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
     }
 
 
+def add_report_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--report", type=Path, metavar="F.html", help=f"write a page with {what}")
+
+
 def add_run_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
     """For `selected_frames`; more: what else the run gives the command."""
     parser.add_argument(
@@ -132,21 +136,24 @@ def add_run_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def selected_frames(
-    arguments: argparse.Namespace, class_names: tuple[str, ...], losses: list[str] | None = None
+    arguments: argparse.Namespace,
+    class_names: tuple[str, ...],
+    losses: list[str] | None = None,
+    predictors: Sequence[Predictor] = (),
+    again: bool = False,
 ) -> Selection:
-    """What the data arguments, and `--run` where a command has it, name; see evaluation.selection.select_frames."""
+    """What the data arguments, and `--run`, name; see evaluation.selection.select_frames. Tells, on standard error,
+    what is odd about a set and which of these models have learnt from it, but not `again`."""
     from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.selection import select_frames
 
-    return select_frames(
-        arguments.data,
-        class_names,
-        arguments.run_folder,
-        arguments.topic,
-        arguments.truth_topic,
-        parse_class_map(arguments.class_map),
-        losses,
-    )
+    topics = arguments.topic, arguments.truth_topic
+    class_map = parse_class_map(arguments.class_map)
+    selection = select_frames(arguments.data, class_names, arguments.run_folder, *topics, class_map, losses)
+    print_warnings(() if again else selection.warnings)
+    for predictor in predictors:
+        print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
+    return selection
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
@@ -157,6 +164,19 @@ def print_warnings(warnings: Iterable[str]) -> None:
 def decimals(value: float | None) -> str:
     """Three decimals, in a column of them."""
     return "   - " if value is None else f"{value:.3f}"
+
+
+def check_measuring_arguments(arguments: argparse.Namespace) -> None:
+    """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`, `--json`,
+    `--report`."""
+    from cgdet_core.data.sets.coco import parse_class_map
+    from cgdet_core.evaluation.offline import check_data
+
+    parse_class_map(arguments.class_map)
+    check_data(arguments.data)
+    check_json_place(arguments.json)
+    if arguments.report is not None:
+        check_can_write(arguments.report)
 
 
 def check_json_place(path: str | None) -> None:

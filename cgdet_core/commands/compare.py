@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +14,19 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_device_arguments,
     add_json_argument,
+    add_report_argument,
     add_run_argument,
-    check_json_place,
+    check_measuring_arguments,
     load_predictor,
     measured,
     print_or_write_json,
-    print_warnings,
     selected_frames,
 )
 from cgdet_core.errors import InputError
-from cgdet_core.files import check_can_write
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.compare import Comparison, Difference
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.predictor import Predictor
-
-_DUPLICATES = "duplicates per object"
 
 
 def add(subparsers: Subparsers) -> None:
@@ -44,18 +39,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file; of other classes the common ones are compared")
     add_json_argument(parser)
-    parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="F.html",
-        help="write a page with the differences and the frames that differ most",
-    )
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        metavar="N",
-        help="draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)",
-    )
+    add_report_argument(parser, "the differences and the frames that differ most")
+    draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
+    parser.add_argument("--resamples", type=int, metavar="N", help=draws)
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
     add_data_arguments(parser)
     add_run_argument(parser)
@@ -66,25 +52,17 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
-    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.metrics.paired import run_paired
-    from cgdet_core.evaluation.offline import check_data
+    from cgdet_core.evaluation.report.model_report import write_compare_report
 
     given = {key: getattr(arguments, key) for key in ("resamples", "seed") if getattr(arguments, key) is not None}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
-    parse_class_map(arguments.class_map)  # a wrong one is told before the models are loaded
-    check_data(arguments.data)
-    check_json_place(arguments.json)
-    if arguments.report is not None:
-        check_can_write(arguments.report)
+    check_measuring_arguments(arguments)
     a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
     names = _common_classes(arguments, a, b)
     losses: list[str] = []
-    selection = selected_frames(arguments, names, losses)
-    print_warnings(selection.warnings)
-    for predictor in (a, b):
-        print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
+    selection = selected_frames(arguments, names, losses, [a, b])
     of_run = arguments.run_folder
     result = run_paired(
         *(a, b, selection.samples, selection.count),
@@ -104,16 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
         "models": models,
     }
     if arguments.json != "-":
-        print(_summary(comparison, figures))
+        print(_summary(figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        from cgdet_core.evaluation.report.model_report import write_compare_report
-
-        words = ["cgdet", "compare", str(arguments.a), str(arguments.b), "--data", str(arguments.data)]
-        words += [] if of_run is None else ["--run", str(of_run)]
-        again = selected_frames(arguments, names).samples
+        again = selected_frames(arguments, names, again=True).samples
         of_models = str(arguments.a), str(arguments.b)
-        write_compare_report(arguments.report, result, again, figures, of_models, shlex.join(words))
+        write_compare_report(arguments.report, result, again, figures, of_models, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0
@@ -148,17 +122,16 @@ def _model_figures(predictor: Predictor, run: OfflineRun, class_names: tuple[str
     }
 
 
-def _summary(comparison: Comparison, figures: dict[str, Any]) -> str:
+def _summary(figures: dict[str, Any]) -> str:
     """The verdict, a table, and the times."""
-    lines = [comparison.words(), ""]
-    lines.append(f"{'':<32}{'A':>8}{'B':>8}{'B - A':>9}   {'interval':<18} B better in")
-    ap = {"map": "AP", "map50": "AP50"}
-    rows = [(f"m{ap[key]}" if key in ap else _DUPLICATES, value) for key, value in comparison.overall.items()]
-    for name, group in comparison.per_class.items():
-        rows += [(f"{name} {ap.get(key, _DUPLICATES)}", value) for key, value in group.items()]
-    for light, group in comparison.by_light.items():
-        rows += [(f"{light} m{ap[key]}", value) for key, value in group.items()]
-    lines += [f"{label:<32}{_row(value)}" for label, value in rows if value.difference is not None]
+    from cgdet_core.evaluation.compare import comparison_rows
+
+    lines = [figures["words"], "", f"{'':<32}{'A':>8}{'B':>8}{'B - A':>9}   {'interval':<18} B better in"]
+    for name, row in comparison_rows(figures).items():
+        interval = "-" if row["low"] is None else f"{row['low']:+.4f} {row['high']:+.4f}"
+        verdict = "" if row["verdict"] == "no difference shown" else f"  {row['verdict']}"
+        values = f"{row['a']:>8.3f}{row['b']:>8.3f}{row['difference']:>+9.4f}"
+        lines.append(f"{name:<32}{values}   {interval:<18} {row['b_better_share']:>6.1%}{verdict}")
     a, b = (figures["models"][letter] for letter in "ab")
     lines += [
         "",
@@ -166,10 +139,3 @@ def _summary(comparison: Comparison, figures: dict[str, Any]) -> str:
         f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}",
     ]
     return "\n".join(lines)
-
-
-def _row(figure: Difference) -> str:
-    interval = "-" if figure.low is None or figure.high is None else f"{figure.low:+.4f} {figure.high:+.4f}"
-    said = "" if figure.verdict == "no difference shown" else f"  {figure.verdict}"
-    values = f"{figure.a:>8.3f}{figure.b:>8.3f}{figure.difference:>+9.4f}"
-    return f"{values}   {interval:<18} {figure.b_better_share:>6.1%}{said}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_json_argument,
     add_model_arguments,
+    add_report_argument,
     add_run_argument,
-    check_json_place,
+    check_measuring_arguments,
     decimals,
     load_predictor,
     measured,
     print_or_write_json,
-    print_warnings,
     selected_frames,
 )
 from cgdet_core.errors import InputError
@@ -37,14 +36,12 @@ def add(subparsers: Subparsers) -> None:
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
     add_json_argument(parser)
-    parser.add_argument("--report", type=Path, metavar="F.html", help="write a page with plots and the worst frames")
-    parser.add_argument(
-        "--detections",
-        type=Path,
-        metavar="BAG",
-        help="measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, "
-        "or the vehicle's own",
+    add_report_argument(parser, "plots and the worst frames")
+    recorded = (
+        "measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, or the "
+        "vehicle's own"
     )
+    parser.add_argument("--detections", type=Path, metavar="BAG", help=recorded)
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
     add_data_arguments(parser)
     add_run_argument(parser, "its model (unless --model names one) on ")
@@ -53,18 +50,12 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.metrics.metrics import evaluate
-    from cgdet_core.evaluation.offline import check_data
-    from cgdet_core.files import check_can_write
+    from cgdet_core.evaluation.report.model_report import write_offline_report
 
-    parse_class_map(arguments.class_map)  # a wrong one is told before the model is loaded
-    check_data(arguments.data)
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections what was recorded: give one of them")
-    check_json_place(arguments.json)
-    if arguments.report is not None:
-        check_can_write(arguments.report)
+    check_measuring_arguments(arguments)
     losses: list[str] = []
     measure = _run_model if arguments.detections is None else _match_recorded
     result, thresholds, facts = measure(arguments, losses)
@@ -75,10 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(summary(figures))
     print_or_write_json(figures, arguments.json)
     if arguments.report is not None:
-        from cgdet_core.evaluation.report.model_report import write_offline_report
-
-        again = selected_frames(arguments, tuple(thresholds)).samples
-        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, _command(arguments))
+        again = selected_frames(arguments, tuple(thresholds), again=True).samples
+        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0
@@ -93,9 +82,7 @@ def _run_model(
     of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
     predictor = load_predictor(arguments, arguments.model or of_run)
     names = predictor.info.class_names
-    selection = selected_frames(arguments, names, losses)
-    print_warnings(selection.warnings)
-    print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
+    selection = selected_frames(arguments, names, losses, [predictor])
     result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
     facts = {
         **measured(predictor, result),
@@ -124,9 +111,7 @@ def _match_recorded(
     names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
     found = read_detections(arguments.detections, names, arguments.detections_topic)
     run, answered = OfflineRun(), 0
-    selection = selected_frames(arguments, names, losses)
-    print_warnings(selection.warnings)
-    for sample in selection.samples:
+    for sample in selected_frames(arguments, names, losses).samples:
         if sample.truth is None:
             run.unlabelled += 1
             continue
@@ -151,17 +136,6 @@ def _match_recorded(
         "frames_without_detections": len(run.frames) - answered,
     }
     return run, dict.fromkeys(names, EvaluationConfig().operating_score), facts
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    words = ["cgdet", "evaluate", "--data", arguments.data]
-    for flag, value in (
-        ("--model", arguments.model),
-        ("--run", arguments.run_folder),
-        ("--detections", arguments.detections),
-    ):
-        words += [] if value is None else [flag, value]
-    return shlex.join(map(str, words))
 
 
 def summary(figures: dict[str, Any]) -> str:

@@ -70,8 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
     losses: list[str] = []
-    selection = selected_frames(arguments, names, losses)
-    print_warnings([*selection.warnings, *selection.learnt_by(predictor.model_path, predictor.info)])
+    selection = selected_frames(arguments, names, losses, [predictor])
     result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
     thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {

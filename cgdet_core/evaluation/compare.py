@@ -7,7 +7,7 @@ both models are measured on the same draw (Efron and Tibshirani, "An Introductio
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -99,6 +99,18 @@ class Comparison:
             "per_class": {name: plain(group) for name, group in self.per_class.items()},
             "by_light": {name: plain(group) for name, group in self.by_light.items()},
         }
+
+
+def comparison_rows(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """From the JSON of a Comparison: name for a person -> the JSON of each Difference that is defined."""
+    names = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
+    rows = {names[figure]: value for figure, value in figures["overall"].items()}
+    for group in ("per_class", "by_light"):
+        for part, values in figures[group].items():
+            for figure, value in values.items():
+                name = names[figure].removeprefix("m" if group == "per_class" else "")
+                rows[f"{part} {name}"] = value
+    return {name: value for name, value in rows.items() if value["difference"] is not None}
 
 
 def compare(

@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 
 from cgdet_core.drawing import RgbArray, class_colour_hex
+from cgdet_core.evaluation.compare import comparison_rows
 from cgdet_core.evaluation.metrics.metrics import Metrics
 from cgdet_core.evaluation.report import plots
 from cgdet_core.files import write_text
@@ -22,7 +23,6 @@ SAMPLES_NOTE = (
 )
 _JPEG_QUALITY = 85
 _MAX_PICTURE_WIDTH_PX = 1280
-_FIGURES = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,7 @@ def _with_plots(part: Part, prefix: str) -> dict[str, Any]:
 
 
 def _comparison(part: ComparisonPart) -> dict[str, Any]:
-    rows: dict[str, Mapping[str, Any]] = {}
-    if part.figures is not None:
-        rows = {_FIGURES[key]: value for key, value in part.figures["overall"].items()}
-        for group in ("per_class", "by_light"):
-            for name, of_part in part.figures[group].items():
-                for key, value in of_part.items():
-                    figure = _FIGURES[key].replace("mAP", "AP") if group == "per_class" else _FIGURES[key]
-                    rows[f"{name} {figure}"] = value
-        rows = {name: value for name, value in rows.items() if value["difference"] is not None}
+    rows = {} if part.figures is None else comparison_rows(part.figures)
     drawn: dict[str, object] = {"precision_recall": None, "differences": None}
     if part.metrics is not None:
         drawn["precision_recall"] = plots.precision_recall(list(zip("AB", part.metrics, strict=True)), "both-")
