@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from cgdet_core.colour_maps import ColourMap
-from cgdet_core.config import Fraction, Settings
+from cgdet_core.config import Settings
 
 
 class OverlayConfig(Settings):
@@ -163,13 +163,3 @@ class ReplayConfig(Settings):
     answer_timeout_s: float = Field(10.0, gt=0, description="for one answer in lockstep, and for the last one")
     stop_timeout_s: float = Field(10.0, gt=0, description="for the node to end when asked to")
     prefetch_frames: int = Field(16, ge=1, description="read ahead from the bag")
-    sample_frames: int = Field(6, ge=0, description="sample pictures in the report")
-    worst_frames: int = Field(4, ge=0, description="frames in the report with the most errors of each kind")
-    same_box_px: float = Field(
-        0.5, ge=0, description="an answer's box is the offline one where no side is further from it"
-    )
-    same_score: Fraction = Field(0.01, description="and its score, where it differs by no more")
-    drawn_score: Fraction = Field(
-        0.25, description="detections below it are not drawn where the node publishes far less certain ones too"
-    )
-    video_rate_range_hz: tuple[float, float] = Field((1.0, 60.0), description="frames per second of the video")

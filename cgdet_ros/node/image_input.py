@@ -10,6 +10,7 @@ from typing import Any
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from cgdet_core.images import decode_compressed
 from cgdet_core.types import ImageArray
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
@@ -58,7 +59,7 @@ class ImageInput:
         self._log.received()
         try:
             if self._transport == "compressed":
-                image, encoding = messages.image_from_compressed(message), message.format
+                image, encoding = decode_compressed(message.data, message.format), message.format
             else:
                 image, encoding = messages.image_from_message(message), message.encoding
         except Exception as error:  # whatever a message holds, it does not end the node

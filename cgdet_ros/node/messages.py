@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovariance
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     BoundingBox2D,
@@ -28,7 +28,6 @@ from vision_msgs.msg import (
 )
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
 from cgdet_core.types import NANOSECONDS, Detections, ImageArray
 
@@ -66,16 +65,6 @@ def image_from_message(message: Image) -> ImageArray:
     return decode_raw(
         message.data, message.height, message.width, message.step, message.encoding, bool(message.is_bigendian)
     )
-
-
-def image_from_compressed(message: CompressedImage) -> ImageArray:
-    """The pixels of a JPEG or PNG: uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError for any other."""
-    return decode_compressed(message.data, message.format)
-
-
-def compressed_to_message(header: Header, data: bytes, compressed_format: str) -> CompressedImage:
-    """The bytes of an encoded picture -> a message with `header`."""
-    return CompressedImage(header=header, format=compressed_format, data=array.array("B", data))
 
 
 def recorded_image_message(image: RawImage) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,9 +86,8 @@ class Outputs:
             self._overlay.publish(messages.image_to_message(header, picture, "rgb8"))
         if self._overlay_jpeg.get_subscription_count() > 0:
             _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
-            self._overlay_jpeg.publish(
-                messages.compressed_to_message(header, bytes(jpeg), "rgb8; jpeg compressed bgr8")
-            )
+            data = array.array("B", jpeg.tobytes())
+            self._overlay_jpeg.publish(CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data))
 
     def deaf(self) -> list[str]:
         """Who subscribes and cannot hear it, and why."""
