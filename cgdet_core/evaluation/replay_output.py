@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core.data.bags.types import DETECTIONS
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import Replay
 from cgdet_core.evaluation.replay_results import (
@@ -110,7 +111,7 @@ def write_detections_bag(writer: BagWriter, replays: Sequence[Replay]) -> None:
                 assert frame.latency_ms is not None
                 # at another rate the recording's time runs faster or slower than the clock
                 later_ns = 0 if replay.lockstep else round(frame.latency_ms * 1e6 * replay.rate)
-                bag.detections(prefix + DETECTIONS_TOPIC, frame.answer, frame.record_time_ns + later_ns)
+                bag.serialised(prefix + DETECTIONS_TOPIC, frame.answer, DETECTIONS, frame.record_time_ns + later_ns)
 
 
 def with_letters(said: Sequence[Sequence[str]]) -> list[str]:

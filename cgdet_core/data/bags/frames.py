@@ -21,7 +21,6 @@ from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import (
     FRAME_INFO_SUFFIX,
     FrameInfo,
-    check_class_map,
     frame_info_from_message,
     truth_from_message,
 )
@@ -143,7 +142,6 @@ def bag_labels(
     if topic is None:
         return NO_LABELS
     mapping = dict(class_map or {})
-    check_class_map(mapping, class_names)
     truth: dict[int, GroundTruth] = {}
     for item in bag.messages([topic]):
         stamp_ns = item.stamp_ns

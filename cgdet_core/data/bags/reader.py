@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.data.bags.damage import (
@@ -72,59 +71,38 @@ class BagMessage:
 class BagReader:
     """Reads one bag; a context manager.
 
-    path: rosbag2 folder, .mcap, .db3 or .bag file. losses: what of a damaged MCAP was not read so far, a line each.
-    Raises InputError from the constructor where there is no bag, on entering for a damaged index, and from the
-    iterators for damaged contents.
+    path: rosbag2 folder, .mcap, .db3 or .bag file. storage: mcap, sqlite3 or ros1; size_bytes: of all its files;
+    losses: what of a damaged MCAP was not read so far, a line each. Raises InputError from the constructor where there
+    is no bag, on entering for a damaged index, and from the iterators for damaged contents.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        if not self.path.exists():
+            raise InputError(f"{path}: no such bag: {_GIVE}")
+        folder = self.path.is_dir()
+        self._files = sorted(file for file in self.path.iterdir() if file.is_file()) if folder else [self.path]
+        # storage files that are compressed as a whole have a suffix more
+        suffixes = {suffix for file in self._files for suffix in file.suffixes[-2:]}
+        if not folder and self.path.suffix not in (*_STORAGE_SUFFIXES, ".bag"):
+            raise InputError(f"{path}: is not a bag: {_GIVE}")
+        if folder and not (self.path / "metadata.yaml").is_file() and not suffixes & _STORAGE_SUFFIXES:
+            inner = sorted(entry.parent.name for entry in self.path.glob("*/metadata.yaml"))
+            offer = f"; it holds the bags {', '.join(inner[:5])}: give one of them" if inner else ""
+            raise InputError(
+                f"{path}: is not a bag: a rosbag2 folder holds metadata.yaml and .mcap or .db3 files{offer}"
+            )
+        if ".db3" in suffixes and any(character in str(path) for character in URI_CHARACTERS):
+            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
+        self._is_ros1 = not folder and self.path.suffix == ".bag"  # a rosbag2 folder may be named something.bag
+        self.storage = "ros1" if self._is_ros1 else "mcap" if ".mcap" in suffixes else "sqlite3"
+        self.size_bytes = sum(file.stat().st_size for file in self._files)
         self.topics: dict[str, BagTopic] = {}
         self.losses: list[str] = []
         self.duration_ns = 0
         self._stores: dict[str, Typestore | None] = {}
         self._stack = ExitStack()
         self._reader: Rosbag1Reader | Rosbag2Reader | CutMcap | None = None
-        self._check_is_bag()
-
-    def _check_is_bag(self) -> None:
-        path = self.path
-        if not path.exists():
-            raise InputError(f"{path}: no such bag: {_GIVE}")
-        if path.is_file() and path.suffix not in (*_STORAGE_SUFFIXES, ".bag"):
-            raise InputError(f"{path}: is not a bag: {_GIVE}")
-        # files that are compressed as a whole have a suffix more
-        storages = any({*file.suffixes[-2:]} & _STORAGE_SUFFIXES for file in self._files())
-        if path.is_dir() and not (path / "metadata.yaml").is_file() and not storages:
-            inner = sorted(entry.parent.name for entry in path.glob("*/metadata.yaml"))
-            offer = f"; it holds the bags {', '.join(inner[:5])}: give one of them" if inner else ""
-            raise InputError(
-                f"{path}: is not a bag: a rosbag2 folder holds metadata.yaml and .mcap or .db3 files{offer}"
-            )
-        if self._holds(".db3") and any(character in str(path) for character in URI_CHARACTERS):
-            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
-
-    @property
-    def storage(self) -> str:
-        """mcap, sqlite3 or ros1."""
-        if self._is_ros1:
-            return "ros1"
-        return "mcap" if self._holds(".mcap") else "sqlite3"
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all its files."""
-        return sum(file.stat().st_size for file in self._files())
-
-    @property
-    def _is_ros1(self) -> bool:
-        return self.path.suffix == ".bag" and self.path.is_file()  # a rosbag2 folder may be named something.bag
-
-    def _files(self) -> list[Path]:
-        return sorted(file for file in self.path.iterdir() if file.is_file()) if self.path.is_dir() else [self.path]
-
-    def _holds(self, suffix: str) -> bool:
-        return any(suffix in file.suffixes for file in self._files())
 
     def __enter__(self) -> BagReader:
         try:
@@ -150,7 +128,7 @@ class BagReader:
 
         if self.path.is_dir():
             check_index(self.path)
-        for file in self._files():
+        for file in self._files:
             if file.suffix in _STORAGE_SUFFIXES:
                 check_whole(file)
         with bag_errors(self.path):
@@ -163,12 +141,7 @@ class BagReader:
             self.losses.append(loss)
             warnings.warn(loss, DamagedBagWarning, stacklevel=1)
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def topic(self, name: str) -> BagTopic:

@@ -176,17 +176,6 @@ def label_name(detection: Any) -> tuple[str, bool]:
     return (rest or prefix, True) if prefix == IGNORE else (text, False)
 
 
-def check_class_map(class_map: Mapping[str, str], class_names: Sequence[str]) -> None:
-    """InputError for a target that is no class, which would be told of every label else."""
-    for word, target in class_map.items():
-        name = target.removeprefix(f"{IGNORE}:")
-        if name not in (*class_names, IGNORE, BACKGROUND) and not (name.isascii() and name.isdigit()):
-            raise InputError(
-                f"--class-map {shlex.quote(word)}={shlex.quote(target)}: '{target}' is none of the classes "
-                f"{', '.join(class_names)}: give one of them, {IGNORE} or {BACKGROUND}"
-            )
-
-
 def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str], where: str) -> list[tuple[int, bool]]:
     """(class index, ignore) pairs: one, or one for every class where a region counts for none; none of background."""
     mapped = class_map.get(text, text)
@@ -203,10 +192,12 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
         return [(list(class_names).index(name), ignore)]
     if name.isascii() and name.isdigit() and int(name) < len(class_names):
         return [(int(name), ignore)]
-    word = shlex.quote(rest if ignore else text)
+    word = rest if ignore else text
+    if word in class_map:
+        where = f"--class-map {shlex.quote(word)}={shlex.quote(class_map[word])}"
     raise InputError(
-        f"{where}: class '{text}' is none of the classes {', '.join(class_names)}: map it to one of them, to {IGNORE} "
-        f"or to {BACKGROUND}, such as --class-map {word}={IGNORE}"
+        f"{where}: class '{name}' is none of the classes {', '.join(class_names)}: map it to one of them, to {IGNORE} "
+        f"or to {BACKGROUND}, such as --class-map {shlex.quote(word)}={IGNORE}"
     )
 
 

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -51,13 +50,8 @@ class BagWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(exc_type, exc_value, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -88,17 +82,14 @@ class BagWriter:
             ) from None
 
     def _write(self, topic: str, message: Any, message_type: str, stamp_ns: int) -> None:
-        self._write_data(topic, typestore().serialize_cdr(message, message_type), message_type, stamp_ns)
+        self.serialised(topic, typestore().serialize_cdr(message, message_type), message_type, stamp_ns)
 
-    def _write_data(self, topic: str, data: bytes | memoryview, message_type: str, record_time_ns: int) -> None:
+    def serialised(self, topic: str, data: bytes | memoryview, message_type: str, record_time_ns: int) -> None:
+        """A message in CDR."""
         with self._write_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
             self._writer.write(self._connections[topic], record_time_ns, data)
-
-    def detections(self, topic: str, data: bytes, record_time_ns: int) -> None:
-        """A vision_msgs/Detection2DArray, serialised in CDR."""
-        self._write_data(topic, data, DETECTIONS, record_time_ns)
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""

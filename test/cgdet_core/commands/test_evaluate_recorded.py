@@ -44,7 +44,7 @@ def recorded(path: Path, *counts: int | None, topics: tuple[str, ...] = ("/detec
                 if count is not None:
                     stamp_ns = START_NS + index * PERIOD_NS + shift
                     message = truth_message(labels(count), CLASS_NAMES, stamp_ns, "lens")
-                    bag.detections(topic, bytes(typestore().serialize_cdr(message, DETECTIONS)), stamp_ns)
+                    bag.serialised(topic, typestore().serialize_cdr(message, DETECTIONS), DETECTIONS, stamp_ns)
     return path
 
 
