@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,31 +66,6 @@ def check_data(data: Path) -> None:
     """Raise InputError where there is nothing at `data`."""
     if not data.exists():
         raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
-
-
-def open_samples(
-    data: Path,
-    class_names: tuple[str, ...],
-    topic: str | None = None,
-    truth_topic: str | None = None,
-    class_map: Mapping[str, str] | None = None,
-    losses: list[str] | None = None,
-) -> tuple[Iterable[Sample], int | None]:
-    """The samples of a COCO JSON (a .json file) or of a bag (anything else), and how many, where known.
-
-    losses: what of a damaged MCAP was not read is added to it at the end.
-    """
-    check_data(data)
-    if data.suffix == ".json":
-        from cgdet_core.data.sets.coco import load_coco
-
-        if topic or truth_topic:
-            raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
-        coco = load_coco(data, class_names, class_map)
-        return coco, len(coco)
-    from cgdet_core.data.bags.frames import read_labelled_frames
-
-    return read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, True), None
 
 
 def run_offline(

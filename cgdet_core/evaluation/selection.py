@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cgdet_core.data.sets.coco import CocoSet, load_coco
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.offline import open_samples
+from cgdet_core.evaluation.offline import check_data
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
@@ -54,14 +54,23 @@ def select_frames(
     class_map: Mapping[str, str] | None = None,
     losses: list[str] | None = None,
 ) -> Selection:
-    """The frames of `data`, as `open_samples` gives them; or, with a run, those that its recipe held out.
+    """The frames of a COCO JSON (a .json file) or of a bag (anything else); or, with a run, those that it held out.
 
-    data: with a run, the folder that its recipe's paths start from. InputError where there are no such frames.
+    data: with a run, the folder that its recipe's paths start from. losses: what of a damaged MCAP was not read is
+    added to it at the end. InputError where there are no such frames.
     """
     if run is None:
-        samples, count = open_samples(data, class_names, topic, truth_topic, class_map, losses)
-        warnings = samples.warnings if isinstance(samples, CocoSet) else ()
-        return Selection(samples, count, {set_name(data): None}, warnings)
+        check_data(data)
+        folds: dict[str, int | None] = {set_name(data): None}
+        if data.suffix != ".json":
+            from cgdet_core.data.bags.frames import read_labelled_frames
+
+            samples = read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, need_labels=True)
+            return Selection(samples, None, folds)
+        if topic or truth_topic:
+            raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
+        coco = load_coco(data, class_names, class_map)
+        return Selection(coco, len(coco), folds, coco.warnings)
     if topic or truth_topic or class_map:
         raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
     coco, folds = _held_out_of_run(run, data, class_names)

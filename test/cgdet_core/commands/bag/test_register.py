@@ -18,6 +18,7 @@ from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.registration.homography import load_registration
 
 SHIFTED = np.array([[1.0, 0, -16], [0, 1, -8], [0, 0, 1]])
+QUICK = "pairs=6", "candidates=2", "rgb_view_range=[1.0,1.5]"
 PAN = Pan(
     SHIFTED,
     offset_ns=-250_000_000,
@@ -56,7 +57,7 @@ def test_it_writes_registration_and_preview_and_prints_the_figures(
     bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, picture, figures = tmp_path / "r" / "registration.yaml", tmp_path / "preview.png", tmp_path / "figures.json"
-    assert register(bag, "--out", out, "--preview", picture, "--json", figures, "pairs=6") == 0
+    assert register(bag, "--out", out, "--preview", picture, "--json", figures, *QUICK) == 0
     printed = capsys.readouterr().out
     for word in ("/thermal/image_raw", "/rgb/image_raw/compressed", "offset", "pairs", "20.00 Hz", "dropped", str(out)):
         assert word in printed
