@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.torch_backend import fuse
+from cgdet_core.tasks.detection.head import Detector
 
 HEIGHT_WIDTH_PX = (512, 640)
 BACKENDS = ("torch fp32", "torch bf16", "OpenVINO f32", "OpenVINO bf16")

@@ -15,9 +15,9 @@ import time
 import torch
 
 from cgdet_core.config import LossConfig, ModelConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.targets import DetectionTargets
 
 
 def main() -> None:
@@ -36,14 +36,14 @@ def main() -> None:
     images = torch.rand(arguments.batch, 1, arguments.crop, arguments.crop).to(memory_format=torch.channels_last)
     boxes = torch.tensor([[20.0, 20, 60, 90], [100, 100, 130, 180], [200, 50, 260, 90]]).repeat(arguments.batch, 1, 1)
     present = torch.ones(arguments.batch, 3, dtype=torch.bool)
-    batch = TrainingBatch(images, boxes, torch.tensor([[0, 1, 2]] * arguments.batch), present, ~present, present)
+    targets = DetectionTargets(boxes, torch.tensor([[0, 1, 2]] * arguments.batch), present, ~present, present)
     stages_ms: list[list[float]] = []
     for _ in range(12):
         moments = [time.perf_counter()]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
-            output = network(batch.images)
+            output = network(images)
         moments.append(time.perf_counter())
-        loss = detection_loss(output, batch, LossConfig()).total
+        loss = detection_loss(output, targets, LossConfig()).total
         moments.append(time.perf_counter())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -21,9 +21,9 @@ from cgdet_core.errors import CgdetError, InputError, print_error
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.evaluation.selection import set_to_choose_on
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import Detector
 
 
 def main() -> int:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cgdet_core.config import ContrastConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.taps import Regions, pool, regions_of
+from cgdet_core.distill.lesson import Lesson, Term
+from cgdet_core.distill.taps import levels, pool
+from cgdet_core.tasks.task import Regions
 from cgdet_core.world import gather_rows, world_size
 
 NOBODY = -1  # class id of a queue's empty slot
-
-
-@dataclass(frozen=True)
-class RegionEmbeddings:
-    """vectors: float32 [K, dimensions], of length 1, of the K true objects in `regions`."""
-
-    vectors: Tensor
-    regions: Regions
 
 
 def supervised_contrast(
@@ -74,7 +66,7 @@ class EmbeddingQueue(nn.Module):
         self.class_ids = torch.cat((self.class_ids[len(class_ids) :], class_ids[left_out:]))
 
 
-class RegionContrast(nn.Module):
+class RegionContrast(Term):
     """The term, with what only training needs: a projection for each level in use, and the queue.
 
     z_i = normalize(MLP(mean(RoIAlign(map of box i's level, box i)))); channels: of the maps, by stride.
@@ -82,7 +74,7 @@ class RegionContrast(nn.Module):
 
     def __init__(self, config: ContrastConfig, channels: Mapping[int, int]) -> None:
         super().__init__()
-        self.config = config
+        self.config: ContrastConfig = config
         self.projections = nn.ModuleDict(
             {
                 str(stride): nn.Sequential(
@@ -93,14 +85,16 @@ class RegionContrast(nn.Module):
         )
         self.queue = EmbeddingQueue(config.queue, config.dimensions)
 
-    def forward(self, maps: Mapping[int, Tensor], batch: TrainingBatch) -> Tensor:
+    def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
+        return {"rcs": self.config.weight * share * self.value(lesson.student(self.config), lesson.regions)}
+
+    def value(self, maps: Mapping[int, Tensor], regions: Regions) -> Tensor:
         """The unweighted term, a float32 scalar; while it trains, the batch's embeddings then join the queue.
 
-        maps: stride -> [B, C, S / stride, S / stride]. Where processes share a batch, boxes of all of
+        maps: stride -> [B, C, S / stride, S / stride]. Where processes share a batch, regions of all of
         them meet, and each process returns an equal share of the value.
         """
-        own = self.embed(maps, batch)
-        z, class_ids = gather_rows(own.vectors), gather_rows(own.regions.class_ids)
+        z, class_ids = gather_rows(self.embed(maps, regions)), gather_rows(regions.class_ids)
         with torch.autocast(z.device.type, enabled=False):
             earlier = self.queue.vectors, self.queue.class_ids
             whole = supervised_contrast(z, class_ids, self.config.temperature, earlier)
@@ -108,21 +102,20 @@ class RegionContrast(nn.Module):
             self.queue.push(z, class_ids)
         return whole / world_size()
 
-    def embed(self, maps: Mapping[int, Tensor], batch: TrainingBatch) -> RegionEmbeddings:
-        """The embeddings of the batch's true objects, in its order."""
-        regions = regions_of(batch, self.config)
-        pooled = pool({stride: maps[stride] for stride in self.config.strides}, regions, self.config.roi_px)
+    def embed(self, maps: Mapping[int, Tensor], regions: Regions) -> Tensor:
+        """Of each region float32 [dimensions], of length 1: [K, dimensions]."""
+        strides = levels(regions, self.config)
+        pooled = pool({stride: maps[stride] for stride in self.config.strides}, regions, strides, self.config.roi_px)
         rows, projected = [], []
         for stride in self.config.strides:
             # A level without boxes is projected too, as no rows: every parameter then has a gradient in every batch,
             # and is treated alike by the optimiser however many processes there are.
-            none = regions.strides.new_zeros(0), maps[stride][:0]
+            none = strides.new_zeros(0), maps[stride][:0]
             index, features = pooled.get(stride, none)
             with torch.autocast(features.device.type, enabled=False):
                 projected.append(self.projections[str(stride)](features.float().mean((2, 3))))
             rows.append(index)
-        vectors = _of_length_1(torch.cat(projected)).index_select(0, torch.cat(rows).argsort())
-        return RegionEmbeddings(vectors, regions)
+        return _of_length_1(torch.cat(projected)).index_select(0, torch.cat(rows).argsort())
 
 
 def _of_length_1(vectors: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cgdet_core.config import GuidanceConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.distances import distance_of
-from cgdet_core.distill.taps import Regions, adapters, pool, regions_of, valid_cells
-from cgdet_core.distill.teachers.base import TeacherView, seen_scores
+from cgdet_core.distill.lesson import Lesson, Term
+from cgdet_core.distill.taps import adapters, levels, pool
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.task import Regions, Task, TeacherOutput, valid_cells
 from cgdet_core.world import total
 
 
@@ -26,7 +26,7 @@ class _Places:
     weights: Tensor
 
 
-class Guidance(nn.Module):
+class Guidance(Term):
     """The guidance term (DESIGN section 3), with its adapters, 1x1 convolutions to the teacher's channels.
 
     student_channels, teacher_channels: stride -> channels of the tapped maps and of the teacher's. Raises
@@ -34,7 +34,11 @@ class Guidance(nn.Module):
     """
 
     def __init__(
-        self, config: GuidanceConfig, student_channels: Mapping[int, int], teacher_channels: Mapping[int, int]
+        self,
+        config: GuidanceConfig,
+        student_channels: Mapping[int, int],
+        teacher_channels: Mapping[int, int],
+        task: Task,
     ) -> None:
         super().__init__()
         lacking = [stride for stride in config.strides if stride not in teacher_channels]
@@ -43,11 +47,21 @@ class Guidance(nn.Module):
                 f"guidance.strides = {list(config.strides)}: the teacher has no map at stride {lacking[0]}: "
                 f"give strides among {sorted(teacher_channels)}, or another guidance.teacher"
             )
-        self.config = config
+        self.config: GuidanceConfig = config
+        self._task = task
         self.adapters = adapters(student_channels, teacher_channels, config.strides)
         self._distance = distance_of(config)
 
-    def forward(self, student: Mapping[int, Tensor], seen: TeacherView, batch: TrainingBatch) -> Tensor:
+    def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
+        valid = lesson.batch.rgb_valid
+        if valid is None:
+            raise ValueError("guidance needs batches with RGB")
+        value = self.value(lesson.student(self.config), lesson.teacher_output, valid, lesson.regions)
+        return {"cms": self.config.weight * share * value}
+
+    def value(
+        self, student: Mapping[int, Tensor], output: TeacherOutput, rgb_valid: Tensor, regions: Regions
+    ) -> Tensor:
         """float32 scalar, unweighted; 0 with zero gradients where nothing can be compared.
 
         student: stride -> float [B, C, H / stride, W / stride], with gradient; the teacher's maps get none.
@@ -66,27 +80,24 @@ class Guidance(nn.Module):
         Raises InputError where a map of the teacher is of another size than the student's: its places would be
         others.
         """
-        if batch.rgb_valid is None:
-            raise ValueError("guidance needs batches with RGB")
         strides: tuple[int, ...] = self.config.strides
         for stride in strides:
-            ours, theirs = student[stride].shape[2:], seen.maps[stride].shape[2:]
+            ours, theirs = student[stride].shape[2:], output.maps[stride].shape[2:]
             if ours != theirs:
                 raise InputError(
                     f"guidance: at stride {stride} the teacher's map is {list(theirs)} cells and the student's "
                     f"{list(ours)}: give another guidance.teacher, or leave the stride out of guidance.strides"
                 )
-        with torch.autocast(batch.rgb_valid.device.type, enabled=False):
+        with torch.autocast(rgb_valid.device.type, enabled=False):
             student = {stride: student[stride].float() for stride in strides}
-            teacher = {stride: seen.maps[stride].detach().float() for stride in strides}
-            valid = {stride: self._valid_cells(batch.rgb_valid, stride) for stride in strides}
-            regions = regions_of(batch, self.config)
+            teacher = {stride: output.maps[stride].detach().float() for stride in strides}
+            valid = {stride: self._valid_cells(rgb_valid, stride) for stride in strides}
             if self.config.object_weight == "seen":
-                object_weights = seen_scores(seen, regions).detach().float()
+                object_weights = self._task.seen(output.predictions, regions).detach().float()
             else:
                 object_weights = regions.rois.new_ones(len(regions))
             compare = self._over_boxes if self.config.region == "boxes" else self._over_whole
-            value = torch.zeros((), device=batch.rgb_valid.device)
+            value = torch.zeros((), device=rgb_valid.device)
             # every process compares at every stride, also where it has no region: the sums of PKD wait for all
             for stride, places in compare(student, teacher, valid, regions, object_weights).items():
                 adapted = self.adapters[str(stride)](places.student)
@@ -112,7 +123,8 @@ class Guidance(nn.Module):
     ) -> dict[int, _Places]:
         size = self.config.roi_px
         # pooled before they are adapted, which is less work and the same: both are linear, and pooling keeps a bias
-        ours, theirs, valid_share = (pool(maps, regions, size) for maps in (student, teacher, valid))
+        strides = levels(regions, self.config)
+        ours, theirs, valid_share = (pool(maps, regions, strides, size) for maps in (student, teacher, valid))
         found = {}
         with_rgb = object_weights.new_zeros(())
         for stride, maps in student.items():

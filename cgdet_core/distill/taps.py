@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.ops import roi_align
 
 from cgdet_core.config import TermConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.errors import InputError
+from cgdet_core.model import STRIDES
+from cgdet_core.tasks.task import Regions
 
 
 class Taps:
@@ -77,56 +76,30 @@ def adapters(channels: Mapping[int, int], to: Mapping[int, int], strides: Sequen
     return nn.ModuleDict({str(stride): nn.Conv2d(channels[stride], to[stride], 1) for stride in strides})
 
 
-@dataclass(frozen=True)
-class Regions:
-    """The K true objects of a batch, in the batch's order; regions to ignore are none.
+def levels(regions: Regions, config: TermConfig) -> Tensor:
+    """int64 [K]: the stride of the map that each region belongs to.
 
-    rois: float32 [K, 5], image index and box xyxy in pixels; class_ids: int64 [K]; strides: int64 [K],
-    of the map that each belongs to.
+    By sqrt(area) (FPN, Lin et al. 2017, eq. 1, with bounds in pixels). Where that level is not in use it is the nearest
+    that is, the finer of two as near.
     """
-
-    rois: Tensor
-    class_ids: Tensor
-    strides: Tensor
-
-    def __len__(self) -> int:
-        return len(self.rois)
-
-
-def regions_of(batch: TrainingBatch, config: TermConfig) -> Regions:
-    """Level by sqrt(area) (FPN, Lin et al. 2017, eq. 1, with bounds in pixels).
-
-    Where that level is not in use it is the nearest that is, the finer of two as near.
-    """
-    image_index, slot = batch.objects.nonzero(as_tuple=True)
-    boxes = batch.boxes_xyxy_px[image_index, slot]
-    rois = torch.cat((image_index[:, None].to(boxes.dtype), boxes), dim=1)
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1).sqrt()
+    sides = (regions.rois[:, 3:] - regions.rois[:, 1:3]).clamp(min=0).prod(1).sqrt()
     bounds = sides.new_tensor([config.small_below_px, config.middle_below_px])
     level = torch.bucketize(sides, bounds, right=True)
-    in_use = [(8, 16, 32).index(stride) for stride in config.strides]
+    in_use = [STRIDES.index(stride) for stride in config.strides]
     nearest = [min(in_use, key=lambda use: (abs(use - wanted), use)) for wanted in range(3)]
-    strides = torch.tensor([8 << index for index in nearest], device=boxes.device)[level]
-    return Regions(rois, batch.class_ids[image_index, slot], strides)
+    return torch.tensor([STRIDES[index] for index in nearest], device=sides.device)[level]
 
 
-def valid_cells(rgb_valid: Tensor, stride: int) -> Tensor:
-    """bool [B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
-
-    All pixels, not most: the edge of the valid part is one to the teacher, and nothing that the thermal frame shows.
-    """
-    return -functional.max_pool2d(-rgb_valid[:, None].float(), stride)
-
-
-def pool(maps: Mapping[int, Tensor], regions: Regions, size: int) -> dict[int, tuple[Tensor, Tensor]]:
+def pool(maps: Mapping[int, Tensor], regions: Regions, strides: Tensor, size: int) -> dict[int, tuple[Tensor, Tensor]]:
     """stride -> (row numbers int64 [k] of its regions, their features float32 [k, C, size, size]).
 
-    maps: stride -> [B, C, H / stride, W / stride]. RoIAlign (He et al. 2017) with aligned corners and
-    two samples a bin, in float32 whatever the maps are in. A level without a region is left out.
+    maps: stride -> [B, C, H / stride, W / stride]; strides: int64 [K], of each region (`levels`). RoIAlign (He et al.
+    2017) with aligned corners and two samples a bin, in float32 whatever the maps are in. A level without a region is
+    left out.
     """
     pooled = {}
     for stride, features in maps.items():
-        rows = (regions.strides == stride).nonzero()[:, 0]
+        rows = (strides == stride).nonzero()[:, 0]
         if len(rows):
             with torch.autocast(features.device.type, enabled=False):
                 values = roi_align(features.float(), regions.rois[rows], size, 1 / stride, 2, aligned=True)

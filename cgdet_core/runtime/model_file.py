@@ -24,7 +24,8 @@ from cgdet_core.files import write_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cgdet_core.model.detector import Detector
+    from cgdet_core.model.network import Network
+    from cgdet_core.tasks.detection.head import Detector
 
 FORMAT_VERSION: Final = 1
 ARCHITECTURE: Final = "cgdet-csp-pan-dfl"
@@ -60,7 +61,7 @@ class ModelInfo(Settings):
         return self.model.input_height_width_px
 
 
-def save_model(path: Path, detector: Detector, info: ModelInfo) -> None:
+def save_model(path: Path, detector: Network, info: ModelInfo) -> None:
     """Write `detector`'s weights (float32) and `info`; beside, then renamed."""
     if detector.config != info.model:
         raise ValueError("the detector's configuration is not the one its description states")
@@ -119,7 +120,7 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     """
     import torch
 
-    from cgdet_core.model.detector import Detector
+    from cgdet_core.tasks.detection.head import Detector
 
     info = read_info(path)
     with torch.device("meta"):
@@ -172,7 +173,7 @@ def _read_tensor(path: Path, handle: Any, name: str) -> Tensor:
         raise InputError(f"{path}: tensor {name} is {shape} of a type that no model has ({error})") from None
 
 
-def _stored(detector: Detector) -> dict[str, Tensor]:
+def _stored(detector: Network) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 

@@ -1,0 +1,18 @@
+"""What a network is for. One folder a task; whatever trains, teaches and feeds knows `task.Task` alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cgdet_core.config import Recipe
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks.task import Task
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task that a recipe trains."""
+    # not above: decoding, which imports this package too, needs no torch
+    from cgdet_core.tasks.detection.task import DetectionTask
+
+    return DetectionTask(recipe)

@@ -113,7 +113,7 @@ def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Pred
             continue
         rgb = bag.rgb_pixels(frame)
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        found = detections_of(teacher.look(padded(rgb)), 0, floor, (rgb.shape[0], rgb.shape[1]))
+        found = detections_of(teacher.look(padded(rgb)).predictions, 0, floor, (rgb.shape[0], rgb.shape[1]))
         opinion = Detections.empty()
         if second is not None:
             own = second.postprocess.at_score(config.second_score)

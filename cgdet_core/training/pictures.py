@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.drawing import Colour, RgbArray, class_colour, class_colour_hex
 from cgdet_core.evaluation.report.plots import PLOT_STYLE
 from cgdet_core.files import replacing
+from cgdet_core.tasks.task import TrainingBatch
 
 SAMPLES = 24
 _COLUMNS = 6  # tiles in a row; a crop and its RGB are two
@@ -67,15 +67,14 @@ def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
             rgb[~batch.rgb_valid[row].cpu().numpy()] = _NO_RGB_COLOUR
             pictures.append(rgb)
         tiles = [cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in pictures]
-        boxes = np.nan_to_num(batch.boxes_xyxy_px[row].cpu().numpy(), posinf=0, neginf=0) * (side / len(image))
+        truth = batch.targets.truth(row)
+        boxes = truth.boxes_xyxy_px * (side / len(image))
         # (0, 0) is the outer corner of the first pixel
         corners = (boxes.round() - (0, 0, 1, 1)).clip(0, side - 1).astype(int).tolist()
-        for number, (left, top, right, bottom) in enumerate(corners):
-            if batch.objects[row, number] or batch.ignored[row, number]:
-                of_class = class_colour(int(batch.class_ids[row, number]))
-                colour = of_class if batch.objects[row, number] else _IGNORED_COLOUR
-                for tile in tiles:
-                    cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
+        for (left, top, right, bottom), class_id, ignore in zip(corners, truth.class_ids, truth.ignore, strict=True):
+            for tile in tiles:
+                colour = _IGNORED_COLOUR if ignore else class_colour(int(class_id))
+                cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
         yield np.pad(np.concatenate(tiles, axis=1), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)))
 
 

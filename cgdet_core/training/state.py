@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig, Recipe, TrainConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.distill.terms import ExtraTerms
+from cgdet_core.distill.terms import TrainingTerms
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import sha256_of
-from cgdet_core.model.detector import Detector
+from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import ModelInfo, load_model
-from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks import task_of
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import Checkpoint, save_checkpoint
 from cgdet_core.training.distributed import data_parallel
 from cgdet_core.world import total, world_size
@@ -48,13 +48,13 @@ class RunState:
         self.batches_done = 0
         self.stop_asked = False
         self.init: str | None = None
-        self.detector = Detector(recipe.model).to(device).to(memory_format=torch.channels_last)
+        self.detector = task_of(recipe).network().to(device).to(memory_format=torch.channels_last)
         if world_size() > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.detector)  # type: ignore[no-untyped-call]
         self.average = WeightAverage(self.detector, recipe.train.ema_decay)
         if teacher is not None:
             teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
-        self.extra = ExtraTerms(recipe, self.detector, teacher).to(device)
+        self.extra = TrainingTerms(recipe, self.detector, teacher).to(device)
         self._loss = data_parallel(_Loss(recipe, self.detector, self.extra), device)
         trained = [*self.detector.parameters(), *self.extra.parameters()]
         # weight decay is for the matrices: shrinking norms and biases only distorts them
@@ -160,20 +160,21 @@ class RunState:
 
 
 class _Loss(nn.Module):
-    """All that is trained, as one module: a batch to the detection loss's terms and the training terms by name."""
+    """All that is trained, as one module: a batch to the terms of the task's loss and the training terms, by name."""
 
-    def __init__(self, recipe: Recipe, detector: Detector, extra: ExtraTerms) -> None:
+    def __init__(self, recipe: Recipe, network: Network, extra: TrainingTerms) -> None:
         super().__init__()
-        self._recipe = recipe
-        self.detector = detector
+        self._precision = recipe.train.precision
+        self._task = task_of(recipe)
+        self.network = network
         self.extra = extra
 
     def forward(self, batch: TrainingBatch, images_done: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         images = batch.images.to(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._recipe.train.precision == "bf16"):
-            output = self.detector(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+            output = self.network(images)
             extra = self.extra(batch, images_done)
-        return detection_loss(output, batch, self._recipe.loss).terms(), extra
+        return self._task.loss(output, batch.targets), extra
 
 
 class WeightAverage:
@@ -182,13 +183,13 @@ class WeightAverage:
     average <- d average + (1 - d) weights; d = decay (1 - exp(-updates / 200)) lets it start near the weights.
     """
 
-    def __init__(self, detector: Detector, decay: float, updates: int = 0) -> None:
+    def __init__(self, detector: Network, decay: float, updates: int = 0) -> None:
         self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
         self._decay = decay
         self._updates = updates
 
     @torch.no_grad()
-    def update(self, detector: Detector) -> None:
+    def update(self, detector: Network) -> None:
         self._updates += 1
         decay = self._decay * (1 - math.exp(-self._updates / 200))
         current = detector.state_dict()

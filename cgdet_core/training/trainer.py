@@ -17,7 +17,7 @@ import yaml
 from torch.utils.data import DataLoader
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches
+from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import Source
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
@@ -25,6 +25,7 @@ from cgdet_core.distill.teachers.figures import teacher_sees
 from cgdet_core.errors import CgdetError, InputError, RunError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
 from cgdet_core.training.data_check import check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_of_batch, share_threads

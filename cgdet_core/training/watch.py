@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, TrainConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.data.feed.sources import progress_interval_s
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.errors import CgdetError, RunError
 from cgdet_core.files import write_text
 from cgdet_core.subsample import subsample
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest
 from cgdet_core.training.data_check import DataFacts
 from cgdet_core.training.pictures import loss_terms, write_run_plot, write_samples

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.distill.teachers.base import Teacher, TeacherView
+from cgdet_core.distill.teachers.base import Teacher
+from cgdet_core.tasks.detection.targets import Predictions
+from cgdet_core.tasks.task import TeacherOutput
 
 COLOURS = (0, 1, 2)  # of class: the channel that it is bright in, red, green, blue
 
@@ -18,7 +20,7 @@ class ColourTeacher(Teacher):
     def __init__(self) -> None:
         super().__init__(nn.Identity(), {8: 1, 16: 1, 32: 1})
 
-    def _look(self, rgb: Tensor) -> TeacherView:
+    def _look(self, rgb: Tensor) -> TeacherOutput:
         boxes, scores = [], []
         pixels = rgb[0].permute(1, 2, 0).numpy().astype(np.int64)
         for class_id, channel in enumerate(COLOURS):
@@ -31,4 +33,5 @@ class ColourTeacher(Teacher):
                 row[class_id] = float(pixels[top + height // 2, left + width // 2, channel]) / 255
                 scores.append(row)
         maps = {stride: torch.zeros(1, 1, rgb.shape[2] // stride, rgb.shape[3] // stride) for stride in (8, 16, 32)}
-        return TeacherView(maps, torch.tensor(boxes).reshape(1, -1, 4).float(), torch.tensor(scores).reshape(1, -1, 3))
+        found = Predictions(torch.tensor(boxes).reshape(1, -1, 4).float(), torch.tensor(scores).reshape(1, -1, 3))
+        return TeacherOutput(maps, found)

@@ -27,8 +27,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from cgdet_core.config import ModelConfig, PostprocessConfig
-    from cgdet_core.model.detector import Detector
     from cgdet_core.runtime.model_file import ModelInfo, save_model
+    from cgdet_core.tasks.detection.head import Detector
 
     torch.manual_seed(3)
     config = ModelConfig(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cgdet_core.boxes import area_xyxy, clip_xyxy
 from cgdet_core.config import AugmentConfig
 from cgdet_core.data.augment.sensor import vary_camera
 from cgdet_core.data.sets.rgb_partner import RgbArray, RgbPartner
-from cgdet_core.data.sets.window import draw_window
+from cgdet_core.data.sets.window import Window, draw_window
 from cgdet_core.thermal import ToneLimits, apply_tone
 from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray
-
-MIN_SIDE_PX = 2.0  # a box that is left thinner than this in a crop shows nothing to learn
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ def random_crop(
     truth: GroundTruth,
     config: AugmentConfig,
     rng: np.random.Generator,
+    crop_truth: Callable[[GroundTruth, Window, AugmentConfig], GroundTruth],
     polarity_free: bool = False,
     height_width_px: tuple[int, int] | None = None,
     class_weights: FloatArray | None = None,
@@ -44,6 +43,7 @@ def random_crop(
 ) -> Crop:
     """A crop of a raw grey frame [H, W], normalised as the node would, then varied.
 
+    crop_truth: the task's labels of the crop (`Task.crop`).
     polarity_free: the frame's polarity means nothing (grey RGB): it is inverted with
     config.grey_invert_probability in place of config.invert_probability.
     height_width_px: of the crop; None: a square of config.crop_px.
@@ -62,19 +62,6 @@ def random_crop(
         framed = np.zeros_like(image)
         framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
         image = framed
-    visible = _visible(window.boxes(truth.boxes_xyxy_px), truth, size, config)
+    visible = crop_truth(truth, window, config)
     image = np.ascontiguousarray(image, dtype=np.float32)
     return Crop(image, visible) if partner is None else Crop(image, visible, *partner.crop(window))
-
-
-def _visible(
-    boxes_xyxy_px: FloatArray, truth: GroundTruth, size: tuple[int, int], config: AugmentConfig
-) -> GroundTruth:
-    """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
-    cut = clip_xyxy(boxes_xyxy_px, *size)
-    whole = area_xyxy(boxes_xyxy_px)
-    share = np.divide(area_xyxy(cut), whole, out=np.zeros_like(whole), where=whole > 0)
-    sides = np.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
-    present = (sides > 0.5) & (share > 0)
-    ignore = truth.ignore | (share < config.min_visible) | (sides < MIN_SIDE_PX)
-    return GroundTruth(cut[present], truth.class_ids[present], ignore[present], truth.labelled)

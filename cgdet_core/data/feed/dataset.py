@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from cgdet_core.config import Recipe
@@ -16,42 +14,8 @@ from cgdet_core.data.augment.crop import Crop, random_crop
 from cgdet_core.data.augment.mosaic import mosaic
 from cgdet_core.data.feed.sampling import class_weights, repeat_factors
 from cgdet_core.data.feed.sources import Source
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """Crops and labels, padded to the batch's most boxes.
-
-    images: float32 [B, 1, S, S] in [0, 1]; boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64
-    [B, M]; objects: bool [B, M], true objects; ignored: bool [B, M], regions to ignore (of their
-    class); labelled: bool [B, C]. Where the recipe uses RGB, else None: rgb: uint8 [B, 3, S, S], RGB, not varied;
-    rgb_valid: bool [B, S, S], where it shows what the image shows, nowhere in a crop without RGB.
-    """
-
-    images: Tensor
-    boxes_xyxy_px: Tensor
-    class_ids: Tensor
-    objects: Tensor
-    ignored: Tensor
-    labelled: Tensor
-    rgb: Tensor | None = None
-    rgb_valid: Tensor | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name, all that there are."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
-        """`function` of every tensor that there is."""
-        return TrainingBatch(**{name: function(value) for name, value in self.tensors().items()})
-
-    def to(self, device: torch.device) -> TrainingBatch:
-        return self.map(lambda value: value.to(device, non_blocking=True))
-
-    def pin_memory(self) -> TrainingBatch:
-        """A copy in page-locked memory, from which an upload goes on by itself; a DataLoader calls it."""
-        return self.map(lambda value: value.pin_memory())
+from cgdet_core.tasks import task_of
+from cgdet_core.tasks.task import Targets, TrainingBatch
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -67,6 +31,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._rank, self._ranks = rank, ranks
         self._sources = list(sources)
         self._recipe = recipe
+        self._task = task_of(recipe)
         augment, classes = recipe.augment, len(recipe.model.class_names)
         self._source_reach = _reach(np.array([source.weight for source in sources], np.float64))
         truths = [[frame.truth for frame in source.frames] for source in self._sources]
@@ -81,7 +46,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
         size = self._recipe.train.batch_size
         share = size // self._ranks
         crops = [self.crop(number * size + self._rank * share + position) for position in range(share)]
-        return collate(crops, len(self._recipe.model.class_names), self._recipe.uses_rgb)
+        targets = self._task.collate([crop.truth for crop in crops])
+        return stack(crops, targets, self._recipe.uses_rgb)
 
     def crop(self, index: int) -> Crop:
         """Training picture `index`: a crop of one frame, or a mosaic of four."""
@@ -101,6 +67,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             frame.truth,
             self._recipe.augment,
             rng,
+            self._task.crop,
             source.polarity_free,
             height_width_px,
             self._class_weights[number],
@@ -117,28 +84,11 @@ def _drawn(reach: NDArray[np.float64], rng: np.random.Generator) -> int:
     return min(int(np.searchsorted(reach, rng.random(), side="right")), len(reach) - 1)
 
 
-def collate(crops: Sequence[Crop], classes: int, with_rgb: bool = False) -> TrainingBatch:
-    """Crops of one size -> a padded batch; with_rgb: it has RGB, be there any in these crops or none."""
-    most = max(1, *(len(crop.truth) for crop in crops))
-    boxes = np.zeros((len(crops), most, 4), np.float32)
-    class_ids = np.zeros((len(crops), most), np.int64)
-    objects = np.zeros((len(crops), most), np.bool_)
-    ignored = np.zeros((len(crops), most), np.bool_)
-    labelled = np.ones((len(crops), classes), np.bool_)
-    for row, crop in enumerate(crops):
-        count = len(crop.truth)
-        boxes[row, :count] = crop.truth.boxes_xyxy_px
-        class_ids[row, :count] = crop.truth.class_ids
-        objects[row, :count] = ~crop.truth.ignore
-        ignored[row, :count] = crop.truth.ignore
-        if crop.truth.labelled is not None:
-            labelled[row] = crop.truth.labelled
+def stack(crops: Sequence[Crop], targets: Targets, with_rgb: bool = False) -> TrainingBatch:
+    """Crops of one size and their labels -> a batch; with_rgb: it has RGB, be there any in these crops or none."""
     images = torch.from_numpy(np.stack([crop.image for crop in crops])[:, None])
-    labels = (torch.from_numpy(array) for array in (boxes, class_ids, objects, ignored, labelled))
-    return TrainingBatch(images, *labels, *(_stacked_rgb(crops) if with_rgb else ()))
-
-
-def _stacked_rgb(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
+    if not with_rgb:
+        return TrainingBatch(images, targets)
     shape = crops[0].image.shape
     rgb = np.zeros((len(crops), 3, *shape), np.uint8)
     valid = np.zeros((len(crops), *shape), np.bool_)
@@ -146,4 +96,4 @@ def _stacked_rgb(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
         if crop.rgb is not None and crop.rgb_valid is not None:
             rgb[row] = crop.rgb.transpose(2, 0, 1)
             valid[row] = crop.rgb_valid
-    return torch.from_numpy(rgb), torch.from_numpy(valid)
+    return TrainingBatch(images, targets, torch.from_numpy(rgb), torch.from_numpy(valid))

@@ -5,49 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.boxes import iou_torch
-from cgdet_core.distill.taps import Regions
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.model import STRIDES
+from cgdet_core.tasks.task import Rows, TeacherOutput
 
-SEEN_IOU: Final = 0.5
 SEED: Final = 0  # of the control, a teacher that was never trained
 Network = TypeVar("Network", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class TeacherView:
-    """What a teacher makes of a batch of pictures.
-
-    maps: stride 8, 16, 32 -> float32 [B, C, H / stride, W / stride]; every prediction before NMS:
-    boxes_xyxy_px float32 [B, A, 4] in pixels of the picture, scores float32 [B, A, classes of the
-    student] in [0, 1]. Rows that are no prediction have scores of 0. Nothing of it needs a gradient.
-    """
-
-    maps: Mapping[int, Tensor]
-    boxes_xyxy_px: Tensor
-    scores: Tensor
-
-
-@dataclass(frozen=True)
-class HeadPredictions:
-    """What a teacher's head makes of maps that it is given: one prediction of each cell, stride 8 first, row by row.
-
-    boxes_xyxy_px: float32 [B, A, 4] in pixels of the picture; class_logits: float32 [B, A, classes of the student],
-    of the scores that a TeacherView has; 0 of a class that the teacher does not know.
-    """
-
-    boxes_xyxy_px: Tensor
-    class_logits: Tensor
-
-
 class Teacher(ABC):
-    """A frozen detector: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
+    """A frozen network: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
 
     channels: stride -> channels of its maps; knows: of a teacher that predicts once for each cell of its maps, and
     whose head can be given others (`predict`), which of the student's classes it knows; None of any other. It is no
@@ -69,7 +40,7 @@ class Teacher(ABC):
         return self
 
     @torch.no_grad()
-    def look(self, rgb: Tensor) -> TeacherView:
+    def look(self, rgb: Tensor) -> TeacherOutput:
         """rgb: uint8 [B, 3, H, W] in RGB order, H and W multiples of 32 -> what the teacher makes of it.
 
         Autocast around the call changes nothing.
@@ -80,51 +51,36 @@ class Teacher(ABC):
             return self._look(rgb.to(self.device, non_blocking=True))
 
     @torch.no_grad()
-    def look_at_thermal(self, images: Tensor) -> TeacherView:
+    def look_at_thermal(self, images: Tensor) -> TeacherOutput:
         """images: float [B, 1, H, W] in [0, 1] as the student gets them; only of teachers that see such."""
         with torch.autocast(self.device.type, enabled=False):
             return self._look_at_thermal(images.to(self.device, non_blocking=True))
 
-    def _look_at_thermal(self, images: Tensor) -> TeacherView:
+    def _look_at_thermal(self, images: Tensor) -> TeacherOutput:
         raise ValueError(f"{type(self).__name__} sees no thermal pictures")
 
-    def predict(self, maps: Mapping[int, Tensor]) -> HeadPredictions:
+    def predict(self, maps: Mapping[int, Tensor]) -> Rows:
         """maps: stride 8, 16, 32 -> float [B, C, H / stride, W / stride] in place of its own, with or without a
-        gradient, which goes through the head to them; its weights are as fixed as in `look`. Only where `knows` is not
-        None.
+        gradient, which goes through the head to them; its weights are as fixed as in `look`. What the task's
+        InjectionLosses take. Only where `knows` is not None.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._predict([self._input(maps[stride]) for stride in STRIDES])
 
-    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+    def _predict(self, maps: Sequence[Tensor]) -> Rows:
         raise ValueError(f"the head of {type(self).__name__} takes no maps")
 
     @abstractmethod
-    def _look(self, rgb: Tensor) -> TeacherView: ...
+    def _look(self, rgb: Tensor) -> TeacherOutput: ...
 
     def _input(self, values: Tensor) -> Tensor:
         """As the network's convolutions take it."""
         return values.to(self.dtype, memory_format=torch.channels_last)
 
 
-def view_maps(maps: Sequence[Tensor]) -> dict[int, Tensor]:
-    """Maps at strides 8, 16, 32 -> those of a TeacherView."""
+def by_stride(maps: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Maps at strides 8, 16, 32 -> those of a TeacherOutput."""
     return {stride: values.float() for stride, values in zip(STRIDES, maps, strict=True)}
-
-
-def seen_scores(view: TeacherView, regions: Regions) -> Tensor:
-    """float32 [K]: how surely the teacher sees each region's object, in [0, 1].
-
-    The best score for the region's class among the predictions on its picture that overlap it with an
-    IoU of at least 0.5, before NMS; 0 where there is none.
-    """
-    if not view.scores.shape[1]:
-        return view.scores.new_zeros(len(regions))
-    picture = regions.rois[:, 0].long()
-    overlap = iou_torch(regions.rois[:, None, 1:], view.boxes_xyxy_px[picture])
-    scores = view.scores.transpose(1, 2)[picture, regions.class_ids]
-    # a box that overflowed has an overlap that is no number, which reaches no bound
-    return torch.where(overlap >= SEEN_IOU, scores, 0).amax(1)
 
 
 @contextmanager

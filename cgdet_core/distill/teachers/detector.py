@@ -11,12 +11,14 @@ from torch import Tensor
 
 from cgdet_core import thermal
 from cgdet_core.config import TeacherConfig, ThermalConfig
-from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, untrained, view_maps
+from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
-from cgdet_core.model.detector import Detector
+from cgdet_core.model import STRIDES
 from cgdet_core.runtime.backends.torch_backend import fuse
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
+from cgdet_core.tasks.task import TeacherOutput
 
 
 class DetectorTeacher(Teacher):
@@ -27,20 +29,20 @@ class DetectorTeacher(Teacher):
         self.knows = classes.knows
         self._tone = tone
 
-    def _look(self, rgb: Tensor) -> TeacherView:
+    def _look(self, rgb: Tensor) -> TeacherOutput:
         return self._look_at_thermal(grey_input(rgb, self._tone).to(self.device))
 
-    def _look_at_thermal(self, images: Tensor) -> TeacherView:
+    def _look_at_thermal(self, images: Tensor) -> TeacherOutput:
         images = self._input(images)
         maps = self._detector.neck(self._detector.backbone(images))
         output = self._detector.head(maps)
         scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()
-        return TeacherView(view_maps(maps), output.boxes_xyxy_px(), self._classes.students(scores))
+        return TeacherOutput(by_stride(maps), Predictions(output.boxes_xyxy_px(), self._classes.students(scores)))
 
-    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+    def _predict(self, maps: Sequence[Tensor]) -> CellPredictions:
         output = self._detector.head(tuple(maps))
         logits = output.class_logits[..., list(self._classes.used)].float()
-        return HeadPredictions(output.boxes_xyxy_px(), self._classes.students(logits))
+        return CellPredictions(output.boxes_xyxy_px(), self._classes.students(logits))
 
 
 def grey_input(rgb: Tensor, tone: ThermalConfig) -> Tensor:

@@ -13,16 +13,17 @@ from tqdm import tqdm
 
 from cgdet_core.boxes import clip_xyxy
 from cgdet_core.config import PostprocessConfig, Recipe
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.data.sets.coco import CocoSet
-from cgdet_core.distill.taps import Regions, regions_of
-from cgdet_core.distill.teachers.base import Teacher, TeacherView, seen_scores
-from cgdet_core.distill.terms import look
+from cgdet_core.distill.lesson import Lesson
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.tasks import task_of
 from cgdet_core.tasks.detection.decode import best_first, suppress
-from cgdet_core.types import Detections, FloatArray, GroundTruth, ImageArray
+from cgdet_core.tasks.detection.targets import Predictions, collate, regions_of, seen_scores
+from cgdet_core.tasks.task import TrainingBatch
+from cgdet_core.types import Detections, FloatArray, ImageArray
 
 CLEARLY_SEEN = 0.25  # a detection, as everywhere where no threshold was chosen
 ENOUGH_OBJECTS = 10  # of so many a teacher that serves sees one
@@ -86,21 +87,23 @@ def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig, 
         if picture.shape[:2] != record.height_width_px:
             raise InputError(f"{path}: is not of the size of {record.file_name}, its partner: register it first")
         start = time.perf_counter()
-        view = teacher.look(padded(picture))
+        output = teacher.look(padded(picture))
+        predictions: Predictions = output.predictions
         if teacher.device.type == "cuda":
             torch.cuda.synchronize(teacher.device)
         run.look_ms.append((time.perf_counter() - start) * 1e3)
-        found = detections_of(view, 0, config, record.height_width_px)
+        found = detections_of(predictions, 0, config, record.height_width_px)
         run.frames.append(EvaluatedFrame(record.file_name, found, record.truth, record.height_width_px, record.light))
-        run.seen.append(seen_scores(view, _regions(record.truth, teacher.device)).cpu().numpy())
+        targets = collate([record.truth], len(data.class_names)).to(teacher.device)
+        run.seen.append(seen_scores(predictions, regions_of(targets)).cpu().numpy())
     return run
 
 
 def detections_of(
-    view: TeacherView, row: int, config: PostprocessConfig, height_width_px: tuple[int, int]
+    predictions: Predictions, row: int, config: PostprocessConfig, height_width_px: tuple[int, int]
 ) -> Detections:
     """What is left of the predictions on picture `row` after threshold and NMS, cut to the picture."""
-    all_boxes, all_scores = view.boxes_xyxy_px[row].cpu().numpy(), view.scores[row].cpu().numpy()
+    all_boxes, all_scores = predictions.boxes_xyxy_px[row].cpu().numpy(), predictions.scores[row].cpu().numpy()
     rows, class_ids = np.nonzero(all_scores >= np.float32(config.score_threshold))
     order = best_first(all_scores[rows, class_ids], config.max_candidates)
     rows, class_ids = rows[order], class_ids[order]
@@ -116,13 +119,6 @@ def padded(picture: ImageArray) -> torch.Tensor:
     height, width = picture.shape[:2]
     whole = np.pad(picture, ((0, -height % 32), (0, -width % 32), (0, 0)))
     return torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1)))[None]
-
-
-def _regions(truth: GroundTruth, device: torch.device) -> Regions:
-    boxes = torch.from_numpy(truth.boxes_xyxy_px[~truth.ignore])
-    class_ids = torch.from_numpy(truth.class_ids[~truth.ignore])
-    rois = torch.cat((torch.zeros(len(boxes), 1), boxes), dim=1)
-    return Regions(rois.to(device), class_ids.to(device), torch.full_like(class_ids, 8).to(device))
 
 
 def seen_lines(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
@@ -162,15 +158,15 @@ class TeacherSees:
 @torch.no_grad()
 def teacher_sees(teacher: Teacher, batches: Iterable[TrainingBatch], recipe: Recipe) -> TeacherSees:
     """batches: with RGB, on the teacher's device; looked at as in training, nothing is drawn from a generator."""
-    seen = objects = 0
+    task, seen, objects = task_of(recipe), 0, 0
     for batch in batches:
-        view, shown = look(teacher, batch, recipe)
-        regions = regions_of(shown, recipe.guidance)
-        assert shown.rgb_valid is not None
-        side = torch.tensor(shown.rgb_valid.shape[:0:-1], device=regions.rois.device)  # width, height
+        regions = task.regions(batch.targets)
+        lesson = Lesson(batch, regions, {}, teacher)
+        assert batch.rgb_valid is not None
+        side = torch.tensor(batch.rgb_valid.shape[:0:-1], device=regions.rois.device)  # width, height
         middle = (regions.rois[:, 1:3] + regions.rois[:, 3:]) / 2
         x, y = middle.long().clamp(min=0).minimum(side - 1).unbind(1)
-        with_rgb = shown.rgb_valid[regions.rois[:, 0].long(), y, x].bool()
+        with_rgb = batch.rgb_valid[regions.rois[:, 0].long(), y, x].bool()
         objects += int(with_rgb.sum())
-        seen += int((with_rgb & (seen_scores(view, regions) >= CLEARLY_SEEN)).sum())
+        seen += int((with_rgb & (task.seen(lesson.teacher_output.predictions, regions) >= CLEARLY_SEEN)).sum())
     return TeacherSees(seen, objects)

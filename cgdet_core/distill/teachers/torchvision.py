@@ -18,11 +18,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import Teacher, TeacherView
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
 from cgdet_core.errors import InputError
+from cgdet_core.model import STRIDES
 from cgdet_core.model.weights import fitting_state, read_weights
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.tasks.detection.targets import Predictions
+from cgdet_core.tasks.task import TeacherOutput
 
 KINDS: Final = (detection.FasterRCNN, detection.RetinaNet, detection.FCOS)
 EXAMPLES: Final = (
@@ -55,7 +57,7 @@ class TorchvisionTeacher(Teacher):
         plain = self.dtype == torch.float32
         return torch.autocast(self.device.type, torch.bfloat16 if plain else self.dtype, enabled=not plain)
 
-    def _look(self, rgb: Tensor) -> TeacherView:
+    def _look(self, rgb: Tensor) -> TeacherOutput:
         sizes = [(int(rgb.shape[2]), int(rgb.shape[3]))] * len(rgb)
         mean, deviation = (
             torch.tensor(values, device=self.device)[:, None, None]
@@ -71,7 +73,7 @@ class TorchvisionTeacher(Teacher):
         else:
             boxes, scores = self._by_cells(images, list(features.values()))
         maps = {stride: features[key] for stride, (key, _) in self._levels.items()}
-        return TeacherView(maps, clip_boxes_to_image(boxes, sizes[0]), scores)
+        return TeacherOutput(maps, Predictions(clip_boxes_to_image(boxes, sizes[0]), scores))
 
     def _by_cells(self, images: ImageList, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of the detectors of one stage: the boxes of all anchors, and their scores."""

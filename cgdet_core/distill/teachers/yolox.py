@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import HeadPredictions, Teacher, TeacherView, untrained, view_maps
+from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table, named_classes
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, fuse, keep_classes
 from cgdet_core.errors import InputError
+from cgdet_core.model import STRIDES
 from cgdet_core.model.weights import fitting_state, read_weights
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
+from cgdet_core.tasks.task import TeacherOutput
 
 # of ImageNet, in RGB order, of pictures from 0 to 255
 MEAN: Final = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -34,16 +36,16 @@ class YoloxTeacher(Teacher):
         self.knows = classes.knows
         self._bgr_raw = bgr_raw
 
-    def _look(self, rgb: Tensor) -> TeacherView:
+    def _look(self, rgb: Tensor) -> TeacherOutput:
         output = self.network(self._input(yolox_input(rgb, self._bgr_raw)))
         scores = output.objectness_logits.float().sigmoid()[..., None] * output.class_logits.float().sigmoid()
-        return TeacherView(view_maps(output.maps), output.boxes_xyxy_px, self._classes.students(scores))
+        return TeacherOutput(by_stride(output.maps), Predictions(output.boxes_xyxy_px, self._classes.students(scores)))
 
-    def _predict(self, maps: Sequence[Tensor]) -> HeadPredictions:
+    def _predict(self, maps: Sequence[Tensor]) -> CellPredictions:
         boxes, objectness, classes = self._net.head(tuple(maps))
         classes = classes.float()
         logits = logit_of_product(objectness.float()[..., None].expand_as(classes), classes)
-        return HeadPredictions(boxes, self._classes.students(logits))
+        return CellPredictions(boxes, self._classes.students(logits))
 
 
 def logit_of_product(a: Tensor, b: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.model import STRIDES
 
 
 class YoloxUnit(nn.Module):

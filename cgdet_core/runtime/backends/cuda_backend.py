@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.device_steps import Candidates, as_bits, best_candidates, canvas_of, suppressed
 from cgdet_core.runtime.backends.torch_backend import TorchBackend
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.tasks.detection.cells import map_sizes
 from cgdet_core.tasks.detection.decode import FoundBoxes
-from cgdet_core.tasks.detection.head import cell_grid
+from cgdet_core.tasks.detection.head import Detector, cell_grid
 from cgdet_core.types import FloatArray, ImageArray
 
 GRAPHS: Final = 4  # of the sizes and kinds of frames met last

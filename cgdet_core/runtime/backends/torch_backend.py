@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cgdet_core.model.blocks import ConvUnit
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.backends.devices import cpu_precision
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import FloatArray
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import FloatArray
 
 

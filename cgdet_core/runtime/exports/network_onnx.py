@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from cgdet_core import __version__
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.exports.description import INPUT, OUTPUTS
 from cgdet_core.runtime.exports.onnx_graph import FLOAT16, FLOAT32, OnnxGraph
 from cgdet_core.runtime.exports.recording import Step, record
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import FloatArray
 
 Ranges = Mapping[str, tuple[float, float]]  # a convolution's weight by name -> least and greatest value of its input

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import torch
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder, sha256_of
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.exports.description import METADATA_KEY, SUFFIXES, ExportInfo
 from cgdet_core.runtime.exports.network_onnx import Ranges, network_onnx
 from cgdet_core.runtime.exports.reading import ENGINE_MAGIC, WEIGHTS_KEY
 from cgdet_core.runtime.exports.recording import RawNetwork
+from cgdet_core.tasks.detection.head import Detector
 
 
 def write_export(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
+from cgdet_core.model import STRIDES
 from cgdet_core.types import FloatArray
-
-STRIDES: Final[tuple[int, int, int]] = (8, 16, 32)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
+from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit
-from cgdet_core.tasks.detection.cells import STRIDES
+from cgdet_core.model.network import Network
 
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -79,6 +80,19 @@ class Head(nn.Module):
             box_logits.append(box.reshape(batch, height * width, 4, self.bins))
         centres, strides = cell_grid([(feature.shape[2], feature.shape[3]) for feature in features], features[0].device)
         return HeadOutput(torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), centres, strides)
+
+
+class Detector(Network):
+    """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> HeadOutput."""
+
+    head: Head
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, Head)
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        out: HeadOutput = super().forward(images)
+        return out
 
 
 def _bias(layer: nn.Module) -> Tensor:

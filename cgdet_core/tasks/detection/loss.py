@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from cgdet_core.boxes import ciou_torch, iou_torch
 from cgdet_core.config import AssignerConfig, LossConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.targets import DetectionTargets
 from cgdet_core.world import total
 
 
@@ -48,7 +48,7 @@ class Positives:
 
 
 def detection_loss(
-    output: HeadOutput, batch: TrainingBatch, config: LossConfig, cells: Tensor | None = None
+    output: HeadOutput, targets: DetectionTargets, config: LossConfig, cells: Tensor | None = None
 ) -> DetectionLoss:
     """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.
 
@@ -61,7 +61,7 @@ def detection_loss(
     weighted likewise. cells: bool [B, A], those that take part; None: all.
     """
     class_term, box_term, positives = class_and_box_terms(
-        output.class_logits.float(), output.boxes_xyxy_px(), output.centres_xy_px, batch, config, cells
+        output.class_logits.float(), output.boxes_xyxy_px(), output.centres_xy_px, targets, config, cells
     )
     box_logits = output.box_logits.float()[positives.image_index, positives.cell_index]
     centres, strides = output.centres_xy_px[positives.cell_index], output.strides_px[positives.cell_index]
@@ -76,7 +76,7 @@ def class_and_box_terms(
     class_logits: Tensor,
     boxes: Tensor,
     centres_xy_px: Tensor,
-    batch: TrainingBatch,
+    targets: DetectionTargets,
     config: LossConfig,
     cells: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Positives]:
@@ -88,9 +88,9 @@ def class_and_box_terms(
         class_logits.detach(),
         boxes.detach(),
         centres_xy_px,
-        batch.boxes_xyxy_px,
-        batch.class_ids,
-        batch.objects,
+        targets.boxes_xyxy_px,
+        targets.class_ids,
+        targets.objects,
         config.assigner,
     )
     if cells is not None:
@@ -99,11 +99,11 @@ def class_and_box_terms(
         )
     normaliser = total(assignment.target_score.sum()).clamp(min=1)
 
-    targets = torch.zeros_like(class_logits)
-    class_of_cell = batch.class_ids.gather(1, assignment.object_index)
-    targets.scatter_(2, class_of_cell[:, :, None], assignment.target_score[:, :, None])
-    cross_entropy = functional.binary_cross_entropy_with_logits(class_logits, targets, reduction="none")
-    counted = _counted(centres_xy_px, batch, assignment, class_of_cell)
+    wanted = torch.zeros_like(class_logits)
+    class_of_cell = targets.class_ids.gather(1, assignment.object_index)
+    wanted.scatter_(2, class_of_cell[:, :, None], assignment.target_score[:, :, None])
+    cross_entropy = functional.binary_cross_entropy_with_logits(class_logits, wanted, reduction="none")
+    counted = _counted(centres_xy_px, targets, assignment, class_of_cell)
     if cells is not None:
         counted = counted * cells[:, :, None]
     class_term = (cross_entropy * counted).sum() / normaliser
@@ -111,30 +111,30 @@ def class_and_box_terms(
     # a GPU is waited for here, once: how many cells are positive decides the shapes of all that follows
     image_index, cell_index = assignment.positive.nonzero(as_tuple=True)
     weight = assignment.target_score[image_index, cell_index]
-    gt_boxes = batch.boxes_xyxy_px[image_index, assignment.object_index[image_index, cell_index]]
+    gt_boxes = targets.boxes_xyxy_px[image_index, assignment.object_index[image_index, cell_index]]
     box_term = ((1 - ciou_torch(boxes[image_index, cell_index], gt_boxes)) * weight).sum() / normaliser
     positives = Positives(image_index, cell_index, weight, gt_boxes, normaliser)
     return config.class_weight * class_term, config.box_weight * box_term, positives
 
 
-def _counted(centres_xy_px: Tensor, batch: TrainingBatch, assignment: Assignment, class_of_cell: Tensor) -> Tensor:
+def _counted(centres_xy_px: Tensor, targets: DetectionTargets, assignment: Assignment, class_of_cell: Tensor) -> Tensor:
     """float [B, A, C]: 0 where nothing is known, 1 elsewhere.
 
     class_of_cell: int64 [B, A], of the object that a positive cell answers for. Nothing is known of
     classes that an image has no labels for, and of a class at cells whose centre lies in one of its
     regions to ignore and that answer for no object of it.
     """
-    classes = batch.labelled.shape[1]
+    classes = targets.labelled.shape[1]
     centres = centres_xy_px[None, None]
-    boxes = batch.boxes_xyxy_px[:, :, None]
-    inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1) & batch.ignored[
+    boxes = targets.boxes_xyxy_px[:, :, None]
+    inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1) & targets.ignored[
         :, :, None
     ]  # [B, M, A]
-    of_class = functional.one_hot(batch.class_ids, classes).to(torch.float32)  # [B, M, C]
+    of_class = functional.one_hot(targets.class_ids, classes).to(torch.float32)  # [B, M, C]
     covered = torch.einsum("bma,bmc->bac", inside.to(torch.float32), of_class) > 0
     answered = functional.one_hot(class_of_cell, classes).bool() & assignment.positive[:, :, None]
     unknown = covered & ~answered
-    return (~unknown & batch.labelled[:, None, :]).to(torch.float32)
+    return (~unknown & targets.labelled[:, None, :]).to(torch.float32)
 
 
 def _distribution_loss(box_logits: Tensor, distances: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
 
 SIZE = (64, 96)
 TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=SIZE)

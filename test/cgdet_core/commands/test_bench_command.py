@@ -11,8 +11,8 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
 
 STAGES = ["preprocess", "infer", "postprocess", "total"]
 

@@ -15,9 +15,9 @@ from cgdet_core.cli import main
 from cgdet_core.config import CompareConfig, ModelConfig, PostprocessConfig
 from cgdet_core.files import sha256_of
 from cgdet_core.images import read_image
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import Detector
 
 TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=(64, 96))
 

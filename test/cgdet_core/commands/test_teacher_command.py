@@ -17,12 +17,14 @@ from cgdet_core.cli import main
 from cgdet_core.config import PostprocessConfig, TeacherConfig
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.distill.teachers import load_teacher
-from cgdet_core.distill.teachers.base import Teacher, TeacherView
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, measure_teacher, seen_lines
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.files import sha256_of, write_tensors
+from cgdet_core.tasks.detection.targets import Predictions
+from cgdet_core.tasks.task import TeacherOutput
 
 torch.set_num_threads(1)
 
@@ -67,10 +69,10 @@ class Knowing(Teacher):
         super().__init__(torch.nn.Identity(), {})
         self.rows, self.pictures = rows, list[Tensor]()
 
-    def _look(self, rgb: Tensor) -> TeacherView:
+    def _look(self, rgb: Tensor) -> TeacherOutput:
         self.pictures.append(rgb)
         boxes, scores = (torch.tensor([[row[part] for row in self.rows]]) for part in (0, 1))
-        return TeacherView({}, boxes, scores)
+        return TeacherOutput({}, Predictions(boxes, scores))
 
 
 PERSON, CAR = [8.0, 8, 24, 40], [40.0, 20, 76, 40]
@@ -104,8 +106,7 @@ def test_figures_are_those_of_the_detections_and_of_what_is_seen_before_nms(coco
 
 
 def test_detections_are_cut_to_the_picture_and_those_in_its_padding_are_none() -> None:
-    view = TeacherView(
-        {},
+    view = Predictions(
         torch.tensor([[[60.0, 30, 90, 70], [82, 0, 95, 60], [-5, 2, 5, 9]]]),
         torch.tensor([[[0, 0, 0.5], [0, 0, 0.75], [0.25, 0.25, 0]]]),
     )

@@ -10,8 +10,10 @@ from torch.utils.data import DataLoader
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig, TrainConfig
 from cgdet_core.data.augment.crop import Crop
-from cgdet_core.data.feed.dataset import TrainingBatch, TrainingBatches, collate
+from cgdet_core.data.feed.dataset import TrainingBatches, stack
 from cgdet_core.data.feed.sources import CachedFrame, Source
+from cgdet_core.tasks.detection.targets import collate
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.types import GroundTruth
 
 RECIPE = Recipe(train=TrainConfig(images=40, batch_size=4, seed=5), augment=AugmentConfig(crop_px=64))
@@ -115,22 +117,24 @@ def test_a_batch_is_padded_and_its_padding_is_neither_object_nor_ignored() -> No
         np.array([False, True, False]),
         np.array([True, False, True]),
     )
-    batch = collate([Crop(image, GroundTruth.empty()), Crop(image + 0.5, many)], classes=3)
+    crops = [Crop(image, GroundTruth.empty()), Crop(image + 0.5, many)]
+    batch = stack(crops, collate([crop.truth for crop in crops], classes=3))
+    targets = batch.targets
     assert batch.images.shape == (2, 1, 32, 32)
     assert batch.images[1].unique().tolist() == [0.5]
-    assert batch.boxes_xyxy_px.dtype == torch.float32
-    assert batch.boxes_xyxy_px[1].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
-    assert batch.class_ids.tolist() == [[0, 0, 0], [2, 0, 1]]
-    assert batch.objects.tolist() == [[False] * 3, [True, False, True]]
-    assert batch.ignored.tolist() == [[False] * 3, [False, True, False]]
-    assert batch.labelled.tolist() == [[True] * 3, [True, False, True]]
+    assert targets.boxes_xyxy_px.dtype == torch.float32
+    assert targets.boxes_xyxy_px[1].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    assert targets.class_ids.tolist() == [[0, 0, 0], [2, 0, 1]]
+    assert targets.objects.tolist() == [[False] * 3, [True, False, True]]
+    assert targets.ignored.tolist() == [[False] * 3, [False, True, False]]
+    assert targets.labelled.tolist() == [[True] * 3, [True, False, True]]
 
 
 def test_a_batch_without_any_object_has_one_empty_place() -> None:
-    batch = collate([Crop(np.zeros((32, 32), np.float32), GroundTruth.empty())], classes=2)
-    assert batch.boxes_xyxy_px.shape == (1, 1, 4)
-    assert not batch.objects.any()
-    assert not batch.ignored.any()
+    targets = collate([GroundTruth.empty()], classes=2)
+    assert targets.boxes_xyxy_px.shape == (1, 1, 4)
+    assert not targets.objects.any()
+    assert not targets.ignored.any()
 
 
 def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any() -> None:
@@ -138,7 +142,7 @@ def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any()
     rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     valid = np.random.default_rng(1).random((32, 32)) < 0.5
     crops = [Crop(image, GroundTruth.empty()), Crop(image, GroundTruth.empty(), rgb, valid)]
-    batch = collate(crops, classes=3, with_rgb=True)
+    batch = stack(crops, collate([crop.truth for crop in crops], 3), with_rgb=True)
     assert batch.rgb is not None
     assert batch.rgb_valid is not None
     assert (batch.rgb.dtype, batch.rgb_valid.dtype) == (torch.uint8, torch.bool)
@@ -149,10 +153,10 @@ def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any()
     assert not batch.rgb[0].any()
     assert not batch.rgb_valid[0].any()
     # the recipe decides, not what the crops happen to hold
-    empty = collate(crops[:1], classes=3, with_rgb=True)
+    empty = stack(crops[:1], collate([crops[0].truth], 3), with_rgb=True)
     assert empty.rgb_valid is not None
     assert not empty.rgb_valid.any()
-    assert collate(crops, classes=3).rgb is None
+    assert stack(crops, collate([crop.truth for crop in crops], 3)).rgb is None
 
 
 @pytest.mark.parametrize("with_rgb", [False, True])
@@ -160,7 +164,7 @@ def test_a_batch_is_moved_with_all_that_it_has(with_rgb: bool) -> None:
     crop = Crop(
         np.ones((32, 32), np.float32), GroundTruth.empty(), np.ones((32, 32, 3), np.uint8), np.ones((32, 32), bool)
     )
-    batch = collate([crop, crop], 3, with_rgb)
+    batch = stack([crop, crop], collate([crop.truth] * 2, 3), with_rgb)
     moved = batch.to(torch.device("meta"))
     assert moved.tensors().keys() == batch.tensors().keys()
     assert {value.device.type for value in moved.tensors().values()} == {"meta"}

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cgdet_core.config import ContrastConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.contrast import EmbeddingQueue, RegionContrast, supervised_contrast
+from cgdet_core.distill.taps import levels
+from cgdet_core.tasks.detection.targets import DetectionTargets, regions_of
 
 torch.set_num_threads(1)
 
@@ -208,14 +209,13 @@ def test_a_queue_of_none_keeps_nothing() -> None:
 # the module
 
 
-def random_batch(seed: int, images: int = 3) -> TrainingBatch:
+def random_batch(seed: int, images: int = 3) -> DetectionTargets:
     """Objects of all three levels among regions to ignore and padding, away from the border of the maps."""
     rng = np.random.default_rng((1, seed))
     sides = rng.choice([30.0, 60, 70, 120, 135, 200], (images, 5, 1)) * rng.uniform(0.95, 1.05, (images, 5, 2))
     corners = 18 + rng.uniform(size=(images, 5, 2)) * (SIZE - 36 - sides)
     kind = rng.uniform(size=(images, 5))
-    return TrainingBatch(
-        torch.zeros(images, 1, SIZE, SIZE),
+    return DetectionTargets(
         torch.tensor(np.concatenate((corners, corners + sides), axis=2), dtype=torch.float32),
         torch.from_numpy(rng.choice(3, (images, 5), p=[0.6, 0.3, 0.1])),
         torch.from_numpy(kind < 0.6),
@@ -244,16 +244,18 @@ def maps_of(slopes: Basis) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     return leaves, maps
 
 
-def objects_of(batch: TrainingBatch) -> list[tuple[int, list[float], int]]:
+def objects_of(batch: DetectionTargets) -> list[tuple[int, list[float], int]]:
     return [
         (image, batch.boxes_xyxy_px[image, slot].tolist(), int(batch.class_ids[image, slot]))
-        for image in range(len(batch.images))
+        for image in range(len(batch.objects))
         for slot in range(batch.objects.shape[1])
         if batch.objects[image, slot]
     ]
 
 
-def plain_embeddings(module: RegionContrast, slopes: Basis, batch: TrainingBatch) -> tuple[Floats, NDArray[np.int64]]:
+def plain_embeddings(
+    module: RegionContrast, slopes: Basis, batch: DetectionTargets
+) -> tuple[Floats, NDArray[np.int64]]:
     """A linear map, pooled over a box, has the value at the box's centre; the rest is the formula's z_i."""
     weights = {name: tensor.double().numpy() for name, tensor in module.state_dict().items()}
     vectors, ids = [], []
@@ -275,7 +277,7 @@ def new_module(**settings: Any) -> RegionContrast:
     return RegionContrast(ContrastConfig(**{"hidden": 8, "dimensions": 4, "temperature": 0.3} | settings), CHANNELS)
 
 
-def without_objects(batch: TrainingBatch) -> TrainingBatch:
+def without_objects(batch: DetectionTargets) -> DetectionTargets:
     batch.objects[:] = False
     return batch
 
@@ -285,12 +287,13 @@ def test_embeddings_are_projections_of_what_lies_under_the_boxes() -> None:
     strides = set()
     for seed in range(4):
         slopes, batch = slopes_of(seed), random_batch(seed)
-        found = module.embed(maps_of(slopes)[1], batch)
+        regions = regions_of(batch)
+        found = module.embed(maps_of(slopes)[1], regions)
         vectors, ids = plain_embeddings(module, slopes, batch)
-        assert found.vectors.dtype == torch.float32
-        np.testing.assert_allclose(found.vectors.detach().numpy(), vectors, atol=1e-5)
-        assert found.regions.class_ids.tolist() == ids.tolist()
-        strides |= set(found.regions.strides.tolist())
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.detach().numpy(), vectors, atol=1e-5)
+        assert regions.class_ids.tolist() == ids.tolist()
+        strides |= set(levels(regions, module.config).tolist())
         assert batch.ignored.any()
     assert strides == {8, 16, 32}
 
@@ -305,7 +308,7 @@ def test_the_term_is_that_of_the_formula_with_the_boxes_of_earlier_batches(size:
             without_objects(batch)
         vectors, ids = plain_embeddings(module, slopes, batch)
         expected = plain_contrast(vectors, ids, 0.3, earlier, earlier_ids)
-        loss = module(maps_of(slopes)[1], batch)
+        loss = module.value(maps_of(slopes)[1], regions_of(batch))
         assert (loss.shape, loss.dtype) == ((), torch.float32)
         assert loss.item() == pytest.approx(expected, rel=1e-4)
         assert expected > 0.1 or seed == 2
@@ -320,11 +323,11 @@ def test_the_term_is_that_of_the_formula_with_the_boxes_of_earlier_batches(size:
 def test_gradients_reach_maps_and_projections_as_finite_differences_say() -> None:
     module = new_module(queue=6).train()
     slopes, batch = slopes_of(0), random_batch(0)
-    module(maps_of(slopes)[1], batch)
+    module.value(maps_of(slopes)[1], regions_of(batch))
     slopes, batch = slopes_of(1), random_batch(1)
     earlier = module.queue.vectors.double().numpy(), module.queue.class_ids.numpy()
     leaves, maps = maps_of(slopes)
-    module(maps, batch).backward()
+    module.value(maps, regions_of(batch)).backward()
     step, checked = 1e-4, 0
 
     def value(of: Basis) -> float:
@@ -368,7 +371,7 @@ def test_a_batch_that_gives_nothing_is_zero_and_attached_to_every_map_and_parame
         module = new_module(queue=10).train()
         _, maps = maps_of(slopes_of(0, scale=1e30))
         maps = {stride: values.detach().requires_grad_() for stride, values in maps.items()}
-        loss = module(maps, batch)
+        loss = module.value(maps, regions_of(batch))
         loss.backward()
         assert loss.item() == 0
         for tensor in (*maps.values(), *module.parameters()):
@@ -382,7 +385,7 @@ def test_boxes_of_one_class_are_only_drawn_together() -> None:
     batch.class_ids[:] = 1
     slopes = slopes_of(3)
     vectors, ids = plain_embeddings(module, slopes, batch)
-    loss = module(maps_of(slopes)[1], batch)
+    loss = module.value(maps_of(slopes)[1], regions_of(batch))
     assert loss.item() == pytest.approx(plain_contrast(vectors, ids, 0.3, NO_VECTORS, NO_IDS), rel=1e-4)
     assert loss.item() >= math.log(len(ids) - 1) - 1e-6
 
@@ -391,7 +394,7 @@ def test_every_parameter_has_a_gradient_also_of_a_level_without_boxes() -> None:
     module, batch = new_module().train(), random_batch(0)
     batch.boxes_xyxy_px[..., 2:] = batch.boxes_xyxy_px[..., :2] + 20
     leaves, maps = maps_of(slopes_of(0))
-    module(maps, batch).backward()
+    module.value(maps, regions_of(batch)).backward()
     for stride in CHANNELS:
         gradients = [leaves[stride].grad, *(p.grad for p in module.projections[str(stride)].parameters())]
         assert all(gradient is not None and (gradient != 0).any() == (stride == 8) for gradient in gradients)
@@ -401,8 +404,7 @@ def test_levels_not_in_use_have_no_projection_and_their_maps_are_not_asked_for()
     module, batch = new_module(strides=(16,)).train(), random_batch(0)
     assert {name.split(".")[1] for name, _ in module.named_parameters()} == {"16"}
     maps = maps_of(slopes_of(0))[1]
-    assert module({16: maps[16]}, batch).item() == module(maps, batch).item() > 0
-    assert set(module.embed(maps, batch).regions.strides.tolist()) == {16}
+    assert module.value({16: maps[16]}, regions_of(batch)).item() == module.value(maps, regions_of(batch)).item() > 0
 
 
 def test_identical_boxes_and_huge_features_stay_finite() -> None:
@@ -415,7 +417,7 @@ def test_identical_boxes_and_huge_features_stay_finite() -> None:
         slopes[8][1:] = [slopes[8][0]] * 2
         for _ in range(2):
             leaves, maps = maps_of(slopes)
-            loss = module(maps, batch)
+            loss = module.value(maps, regions_of(batch))
             loss.backward()
         number = int(batch.objects.sum())
         assert loss.item() == pytest.approx(math.log(2 * number - 1), rel=1e-5)
@@ -427,11 +429,12 @@ def test_identical_boxes_and_huge_features_stay_finite() -> None:
 
 def test_it_works_in_single_precision_under_autocast() -> None:
     batch, maps = random_batch(0), maps_of(slopes_of(0))[1]
-    expected = new_module(queue=4)(maps, batch)
+    expected = new_module(queue=4).value(maps, regions_of(batch))
     module = new_module(queue=4)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = module(maps, batch)
-        half = new_module()({stride: values.bfloat16() for stride, values in maps.items()}, batch)
+        loss = module.value(maps, regions_of(batch))
+        rounded = {stride: values.bfloat16() for stride, values in maps.items()}
+        half = new_module().value(rounded, regions_of(batch))
     assert torch.equal(loss, expected)
     assert module.queue.vectors.dtype == half.dtype == torch.float32
     assert half.item() == pytest.approx(expected.item(), rel=0.05)
@@ -442,13 +445,13 @@ def test_only_training_fills_the_queue_and_nothing_flows_back_through_it() -> No
     first_leaves, maps = maps_of(slopes_of(0))
     batch = random_batch(0)
     number = int(batch.objects.sum())
-    module.eval()(maps, batch)
-    module.train().embed(maps, batch)
+    module.eval().value(maps, regions_of(batch))
+    module.train().embed(maps, regions_of(batch))
     assert (module.queue.class_ids == -1).all()
-    first = module(maps, batch)
+    first = module.value(maps, regions_of(batch))
     assert (module.queue.class_ids >= 0).sum() == number
     assert not module.queue.vectors.requires_grad
-    module(maps_of(slopes_of(1))[1], random_batch(1)).backward()
+    module.value(maps_of(slopes_of(1))[1], regions_of(random_batch(1))).backward()
     assert all(leaf.grad is None for leaf in first_leaves.values())
     # the queue of its time is still at hand
     first.backward()
@@ -460,7 +463,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path: Path) -> No
         values = []
         for seed in seeds:
             module.zero_grad()
-            loss = module(maps_of(slopes_of(seed))[1], random_batch(seed))
+            loss = module.value(maps_of(slopes_of(seed))[1], regions_of(random_batch(seed)))
             loss.backward()
             values += [loss.detach(), *(p.grad.clone() for p in module.parameters() if p.grad is not None)]
             with torch.no_grad():
@@ -487,13 +490,13 @@ def test_the_term_learns_to_tell_classes_apart() -> None:
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.02)
     losses = []
     for _ in range(150):
-        loss = module(maps_of(slopes)[1], batch)
+        loss = module.value(maps_of(slopes)[1], regions_of(batch))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
-    found = module.embed(maps_of(slopes)[1], batch)
-    alike = found.vectors @ found.vectors.T
-    same = found.regions.class_ids[:, None] == found.regions.class_ids
+    found = module.embed(maps_of(slopes)[1], regions_of(batch))
+    alike, class_ids = found @ found.T, regions_of(batch).class_ids
+    same = class_ids[:, None] == class_ids
     assert alike[same].min() > alike[~same].max()

@@ -15,16 +15,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from two_processes import in_two_processes
 
-from cgdet_core.config import GuidanceConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.config import GuidanceConfig, Recipe
 from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.guidance import Guidance
-from cgdet_core.distill.teachers.base import TeacherView
+from cgdet_core.distill.lesson import Lesson
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.detection.targets import DetectionTargets, Predictions
+from cgdet_core.tasks.detection.task import DetectionTask
+from cgdet_core.tasks.task import TeacherOutput, TrainingBatch
 
 Array = NDArray[np.float64]
 SIZE = 64
 STUDENT_CHANNELS, TEACHER_CHANNELS = {8: 3, 16: 4, 32: 5}, {8: 2, 16: 3, 32: 4}
+TASK = DetectionTask(Recipe())
 DISTANCES = ("cosine", "cwd", "mse", "pkd")
 
 # image, box, class, what the teacher sees of it, and the stride that it belongs to
@@ -57,7 +60,8 @@ def batch() -> TrainingBatch:
     rgb_valid[2] = False
     labelled = torch.ones(4, 3, dtype=torch.bool)
     rgb = torch.zeros(4, 3, SIZE, SIZE, dtype=torch.uint8)
-    return TrainingBatch(torch.zeros(4, 1, SIZE, SIZE), boxes, class_ids, objects, ignored, labelled, rgb, rgb_valid)
+    targets = DetectionTargets(boxes, class_ids, objects, ignored, labelled)
+    return TrainingBatch(torch.zeros(4, 1, SIZE, SIZE), targets, rgb, rgb_valid)
 
 
 def maps_of(channels: dict[int, int], seed: int) -> dict[int, Tensor]:
@@ -65,7 +69,7 @@ def maps_of(channels: dict[int, int], seed: int) -> dict[int, Tensor]:
     return {s: torch.randn(4, c, SIZE // s, SIZE // s, generator=generator) for s, c in channels.items()}
 
 
-def view(objects: tuple[Any, ...] = OBJECTS) -> TeacherView:
+def view(objects: tuple[Any, ...] = OBJECTS) -> TeacherOutput:
     """Each object is predicted exactly, with its score, among others that must not count."""
     boxes, scores = torch.zeros(4, 3 * len(objects), 4), torch.zeros(4, 3 * len(objects), 3)
     for number, (image, box, class_id, score, _) in enumerate(objects):
@@ -75,20 +79,20 @@ def view(objects: tuple[Any, ...] = OBJECTS) -> TeacherView:
         scores[image, 3 * number, class_id] = score
         scores[image, 3 * number + 1, class_id] = 0.99
         scores[image, 3 * number + 2, class_id] = score / 2
-    return TeacherView(maps_of(TEACHER_CHANNELS, 1), boxes, scores)
+    return TeacherOutput(maps_of(TEACHER_CHANNELS, 1), Predictions(boxes, scores))
 
 
-def part_of_view(seen: TeacherView, rows: slice) -> TeacherView:
-    return TeacherView({s: m[rows] for s, m in seen.maps.items()}, seen.boxes_xyxy_px[rows], seen.scores[rows])
-
-
-def part_of_batch(whole: TrainingBatch, rows: slice) -> TrainingBatch:
-    return whole.map(lambda value: value[rows])
+def value(
+    module: Guidance, student: dict[int, Tensor], seen: TeacherOutput | None = None, of: TrainingBatch | None = None
+) -> Tensor:
+    of = of or batch()
+    assert of.rgb_valid is not None
+    return module.value(student, seen or view(), of.rgb_valid, TASK.regions(of.targets))
 
 
 def guidance(config: GuidanceConfig) -> Guidance:
     torch.manual_seed(2)
-    return Guidance(config, STUDENT_CHANNELS, TEACHER_CHANNELS)
+    return Guidance(config, STUDENT_CHANNELS, TEACHER_CHANNELS, TASK)
 
 
 def with_gradient(maps: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -176,8 +180,7 @@ def expected_value(config: GuidanceConfig, module: Guidance, student: dict[int, 
     for stride, regions in by_stride.items():
         arrays = (torch.from_numpy(np.stack(each)) for each in zip(*regions, strict=True))
         ours_all, theirs_all, weights_all = arrays
-        value = distance_of(config)(ours_all, theirs_all, weights_all / max(divisor[stride], 1))
-        total += value.item()
+        total += distance_of(config)(ours_all, theirs_all, weights_all / max(divisor[stride], 1)).item()
     return total
 
 
@@ -188,7 +191,7 @@ def expected_value(config: GuidanceConfig, module: Guidance, student: dict[int, 
 def test_it_is_what_loops_over_places_give(distance: str, region: str, object_weight: str, mask_rgb: bool) -> None:
     config = settings(distance=distance, region=region, object_weight=object_weight, mask_rgb=mask_rgb, temperature=0.7)
     module, student = guidance(config), maps_of(STUDENT_CHANNELS, 0)
-    found = module(student, view(), batch())
+    found = value(module, student)
     assert found.dtype == torch.float32
     assert found.shape == ()
     assert found.item() == pytest.approx(expected_value(config, module, student), rel=1e-4)
@@ -198,16 +201,16 @@ def test_it_is_what_loops_over_places_give(distance: str, region: str, object_we
 def test_a_hand_case_over_boxes() -> None:
     # student 1 everywhere, teacher 3 everywhere, the adapter doubles and adds 0.5: (2.5 - 3)^2 = 0.25 for each object
     config = settings(distance="mse", strides=[8])
-    module = Guidance(config, {8: 1}, {8: 1})
+    module = Guidance(config, {8: 1}, {8: 1}, TASK)
     torch.nn.init.constant_(module.adapters["8"].weight, 2.0)
     torch.nn.init.constant_(module.adapters["8"].bias, 0.5)
     seen = replace(view(), maps={8: torch.full((4, 1, 8, 8), 3.0)})
-    found = module({8: torch.ones(4, 1, 8, 8)}, seen, batch())
+    found = value(module, {8: torch.ones(4, 1, 8, 8)}, seen)
     # five objects have RGB: of them the teacher sees this much
     assert found.item() == pytest.approx(0.25 * (0.9 + 0.3 + 0.0 + 0.6 + 0.5) / 5)
-    equal = Guidance(settings(distance="mse", strides=[8], object_weight="equal"), {8: 1}, {8: 1})
+    equal = Guidance(settings(distance="mse", strides=[8], object_weight="equal"), {8: 1}, {8: 1}, TASK)
     equal.load_state_dict(module.state_dict())
-    assert equal({8: torch.ones(4, 1, 8, 8)}, seen, batch()).item() == pytest.approx(0.25)
+    assert value(equal, {8: torch.ones(4, 1, 8, 8)}, seen).item() == pytest.approx(0.25)
 
 
 def test_what_the_teacher_sees_less_of_teaches_less() -> None:
@@ -216,9 +219,9 @@ def test_what_the_teacher_sees_less_of_teaches_less() -> None:
     for region in ("boxes", "whole"):
         for distance in DISTANCES:
             module = guidance(settings(distance=distance, region=region))
-            by_day = module(student, view(), batch()).item()
+            by_day = value(module, student).item()
             dark = view(tuple((i, box, c, score / 10, level) for i, box, c, score, level in OBJECTS))
-            assert module(student, dark, batch()).item() == pytest.approx(by_day / 10, rel=1e-4), (region, distance)
+            assert value(module, student, dark).item() == pytest.approx(by_day / 10, rel=1e-4), (region, distance)
 
 
 def test_images_without_rgb_do_not_weaken_the_others() -> None:
@@ -229,11 +232,10 @@ def test_images_without_rgb_do_not_weaken_the_others() -> None:
         for mask_rgb in (True, False):
             module = guidance(settings(region=region, mask_rgb=mask_rgb, distance="cosine"))
             student, seen = maps_of(STUDENT_CHANNELS, 0), view()
-            alone = module(
-                {s: m[:1] for s, m in student.items()}, part_of_view(seen, slice(0, 1)), part_of_batch(one, slice(0, 1))
-            ).item()
+            first, seen_first = (each.map(lambda values: values[:1]) for each in (one, seen))
+            alone = value(module, {s: m[:1] for s, m in student.items()}, seen_first, first).item()
             without = replace(one, rgb_valid=one.rgb_valid & (torch.arange(4) == 0)[:, None, None])
-            assert module(student, seen, without).item() == pytest.approx(alone, rel=1e-5)
+            assert value(module, student, seen, without).item() == pytest.approx(alone, rel=1e-5)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -241,7 +243,7 @@ def test_images_without_rgb_do_not_weaken_the_others() -> None:
 def test_places_that_are_masked_or_unseen_get_no_gradient(distance: str, region: str) -> None:
     module = guidance(settings(distance=distance, region=region))
     student = with_gradient(maps_of(STUDENT_CHANNELS, 0))
-    module(student, view(), batch()).backward()
+    value(module, student).backward()
     gradients = {stride: maps.grad for stride, maps in student.items()}
     at8, at16, at32 = (gradients[stride] for stride in (8, 16, 32))
     assert at8 is not None
@@ -269,7 +271,7 @@ def test_places_that_are_masked_or_unseen_get_no_gradient(distance: str, region:
 def test_without_the_mask_an_image_with_some_rgb_counts_everywhere_and_one_without_nowhere() -> None:
     module = guidance(settings(mask_rgb=False, region="whole", object_weight="equal"))
     student = with_gradient(maps_of(STUDENT_CHANNELS, 0))
-    module(student, view(), batch()).backward()
+    value(module, student).backward()
     for maps in student.values():
         assert maps.grad is not None
         assert (maps.grad[[0, 1, 3]] != 0).all()
@@ -283,10 +285,11 @@ def test_its_gradient_is_that_of_differences_and_reaches_no_teacher(distance: st
     student = with_gradient(maps_of(STUDENT_CHANNELS, 0))
     seen = view()
     teacher = with_gradient(dict(seen.maps))
-    seen = replace(seen, maps=teacher, scores=seen.scores.requires_grad_(), boxes_xyxy_px=seen.boxes_xyxy_px)
-    module(student, seen, batch()).backward()
+    scores = seen.predictions.scores.requires_grad_()
+    seen = TeacherOutput(teacher, replace(seen.predictions, scores=scores))
+    value(module, student, seen).backward()
     assert all(maps.grad is None for maps in teacher.values())
-    assert seen.scores.grad is None
+    assert scores.grad is None
     generator = torch.Generator().manual_seed(3)
     learned = [*student.values(), *module.parameters()]
     for tensor in learned:
@@ -300,7 +303,7 @@ def test_its_gradient_is_that_of_differences_and_reaches_no_teacher(distance: st
         with torch.no_grad():
             for sign in (1, -1):
                 tensor += sign * step * way
-                values.append(module(student, seen, batch()).double().item())
+                values.append(value(module, student, seen).double().item())
                 tensor -= sign * step * way
         slope = (values[0] - values[1]) / (2 * step)
         assert (tensor.grad * way).sum().item() == pytest.approx(slope, rel=0.01, abs=5e-5)
@@ -316,12 +319,12 @@ def test_a_batch_that_teaches_nothing_is_a_zero_that_goes_backward(distance: str
     if lack in ("rgb", "both"):
         nothing = replace(nothing, rgb_valid=torch.zeros_like(nothing.rgb_valid))
     if lack in ("boxes", "both"):
-        nothing = replace(nothing, objects=torch.zeros_like(nothing.objects))
+        nothing.targets.objects[:] = False
     if lack == "sight":
-        seen = replace(seen, scores=torch.zeros_like(seen.scores))
-    value = module(student, seen, nothing)
-    value.backward()
-    assert value.item() == 0
+        seen.predictions.scores[:] = 0
+    found = value(module, student, seen, nothing)
+    found.backward()
+    assert found.item() == 0
     for tensor in (*student.values(), *module.parameters()):
         assert tensor.grad is not None
         assert (tensor.grad == 0).all()
@@ -331,9 +334,9 @@ def test_half_precision_maps_under_autocast_give_a_single_precision_value() -> N
     for region in ("boxes", "whole"):
         module, student, seen = guidance(settings(region=region)), maps_of(STUDENT_CHANNELS, 0), view()
         rounded = {stride: maps.bfloat16() for stride, maps in student.items()}
-        of_rounded = module({stride: maps.float() for stride, maps in rounded.items()}, seen, batch())
+        of_rounded = value(module, {stride: maps.float() for stride, maps in rounded.items()}, seen)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = module(rounded, seen, batch())
+            found = value(module, rounded, seen)
         assert found.dtype == torch.float32
         assert found.item() == of_rounded.item()
 
@@ -342,24 +345,25 @@ def test_strides_that_are_not_in_use_are_not_looked_at() -> None:
     module = guidance(settings(strides=[16], region="whole"))
     assert list(module.adapters) == ["16"]
     student = with_gradient(maps_of(STUDENT_CHANNELS, 0))
-    module({16: student[16]}, replace(view(), maps={16: view().maps[16]}), batch()).backward()
+    value(module, {16: student[16]}, replace(view(), maps={16: view().maps[16]})).backward()
     assert student[16].grad is not None
 
 
 def test_a_teacher_that_lacks_a_stride_or_has_maps_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"no map at stride 8: give strides among \[16, 32\]"):
-        Guidance(settings(), STUDENT_CHANNELS, {16: 3, 32: 4})
+        Guidance(settings(), STUDENT_CHANNELS, {16: 3, 32: 4}, TASK)
     module, seen = guidance(settings()), view()
     seen = replace(seen, maps={**seen.maps, 16: torch.zeros(4, 3, 5, 4)})
     with pytest.raises(
         InputError, match=r"at stride 16 the teacher's map is \[5, 4\] cells and the student's \[4, 4\]"
     ):
-        module(maps_of(STUDENT_CHANNELS, 0), seen, batch())
+        value(module, maps_of(STUDENT_CHANNELS, 0), seen)
 
 
 def test_a_batch_without_a_place_for_rgb_is_a_fault_of_the_caller() -> None:
+    without = replace(batch(), rgb=None, rgb_valid=None)
     with pytest.raises(ValueError, match="batches with RGB"):
-        guidance(settings())(maps_of(STUDENT_CHANNELS, 0), view(), replace(batch(), rgb=None, rgb_valid=None))
+        guidance(settings())(Lesson(without, TASK.regions(without.targets), {}, None), 1.0)
 
 
 # rows that two processes hold: the second has no object at stride 32; nor any at all
@@ -373,11 +377,12 @@ def learn(rows: slice) -> dict[str, Tensor]:
         for region in ("boxes", "whole"):
             module = guidance(settings(distance=distance, region=region))
             student = with_gradient({s: maps[rows] for s, maps in maps_of(STUDENT_CHANNELS, 0).items()})
-            value = module(student, part_of_view(view(), rows), part_of_batch(batch(), rows))
-            value.backward()
+            part, seen = (each.map(lambda values: values[rows]) for each in (batch(), view()))
+            found_here = value(module, student, seen, part)
+            found_here.backward()
             tensors = {f"map.{stride}": maps.grad for stride, maps in student.items()}
             tensors |= {name: parameter.grad for name, parameter in module.named_parameters()}
-            tensors["value"] = value.detach()
+            tensors["value"] = found_here.detach()
             found |= {f"{distance} {region} {k}": tensor for k, tensor in tensors.items() if tensor is not None}
     return found
 

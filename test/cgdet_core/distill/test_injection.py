@@ -14,19 +14,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from two_processes import in_two_processes
 
-from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, ThermalConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.injection import Injection, bernoulli_divergence, running_statistics
-from cgdet_core.distill.rgb_batch import Shown, shown_in
-from cgdet_core.distill.teachers.base import Teacher, TeacherView, untrained
+from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, Recipe, ThermalConfig
+from cgdet_core.distill.injection import Injection, running_statistics
+from cgdet_core.distill.lesson import Lesson
+from cgdet_core.distill.teachers.base import Teacher, untrained
 from cgdet_core.distill.teachers.classes import class_table
 from cgdet_core.distill.teachers.detector import DetectorTeacher
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
-from cgdet_core.model.detector import Detector
-from cgdet_core.tasks.detection.head import Head, HeadOutput
+from cgdet_core.tasks.detection.head import Detector, HeadOutput
+from cgdet_core.tasks.detection.injection import DetectionInjection, bernoulli_divergence
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.targets import DetectionTargets, Predictions
+from cgdet_core.tasks.detection.task import DetectionTask
+from cgdet_core.tasks.task import TeacherOutput, TrainingBatch
 
 torch.set_num_threads(1)
 
@@ -40,6 +42,7 @@ STUDENT = ModelConfig(widths=(8, 8, 8, 16, 24), depths=(1, 0, 0, 0), neck_depth=
 TEACHER = ModelConfig(widths=(8, 8, 24, 8, 16), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4)
 CHANNELS = {8: 8, 16: 16, 32: 24}
 LOSS = LossConfig(class_weight=0.7, box_weight=3.0)
+TASK = DetectionTask(Recipe(model=STUDENT, loss=LOSS))
 
 # image, box, class, what the teacher sees of it
 OBJECTS = (
@@ -69,7 +72,7 @@ def batch() -> TrainingBatch:
     labelled[0, 2] = labelled[3, 0] = False
     images = torch.zeros(IMAGES, 1, SIZE, SIZE)
     rgb = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
-    return TrainingBatch(images, boxes, class_ids, objects, ignored, labelled, rgb, rgb_valid)
+    return TrainingBatch(images, DetectionTargets(boxes, class_ids, objects, ignored, labelled), rgb, rgb_valid)
 
 
 def with_rgb_cell(x: float, y: float, stride: int, image: int) -> bool:
@@ -77,7 +80,7 @@ def with_rgb_cell(x: float, y: float, stride: int, image: int) -> bool:
     return image != 2 and (image != 1 or x + stride / 2 <= 33)
 
 
-def view() -> TeacherView:
+def view() -> TeacherOutput:
     """Faint predictions everywhere, and of each object the exact box, at the cell nearest its middle."""
     generator = torch.Generator().manual_seed(1)
     middle = torch.tensor([centre[:2] for centre in CENTRES])
@@ -95,7 +98,11 @@ def view() -> TeacherView:
         s: torch.randn(IMAGES, TEACHER.widths[2:][level], SIZE // s, SIZE // s, generator=generator)
         for level, s in enumerate(STRIDES)
     }
-    return TeacherView(maps, boxes, scores)
+    return TeacherOutput(maps, Predictions(boxes, scores))
+
+
+def with_scores(seen: TeacherOutput, scores: Tensor) -> TeacherOutput:
+    return replace(seen, predictions=replace(seen.predictions, scores=scores))
 
 
 def student_maps() -> dict[int, Tensor]:
@@ -117,24 +124,47 @@ def teacher_of(kind: str = "detector", names: tuple[str, ...] = NAMES) -> Teache
     return DetectorTeacher(alive(lambda: Detector(config), 1), classes, ThermalConfig())
 
 
-def head() -> Head:
+def student() -> Detector:
     """In training mode, with running statistics that are not those of any map here."""
     detector = alive(lambda: Detector(STUDENT), 1)
     assert isinstance(detector, Detector)
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.03
-    return detector.head.train()
+    return detector.train()
 
 
-def injection(teacher: Teacher, **settings: Any) -> Injection:
+def injection(teacher: Teacher, network: Detector | None = None, **settings: Any) -> Injection:
     values = {"forward_weight": 1.0, "reverse_weight": 1.0, **settings}
+    network = network or student()
     torch.manual_seed(2)
-    return Injection(InjectionConfig.model_validate(values), LOSS, CHANNELS, CHANNELS, teacher)
+    return Injection(InjectionConfig.model_validate(values), CHANNELS, network, teacher, TASK)
 
 
-def shown(seen: TeacherView | None = None, of: TrainingBatch | None = None) -> Shown:
-    return shown_in(seen or view(), of or batch(), LOSS)
+def with_rgb(
+    module: Injection, seen: TeacherOutput | None = None, of: TrainingBatch | None = None
+) -> tuple[Tensor, TeacherOutput, DetectionInjection]:
+    """Rows of the crops that have RGB, the teacher's output of them, and what is said of them."""
+    of = of or batch()
+    lesson = Lesson(of, TASK.regions(of.targets), {}, None)
+    lesson.__dict__["teacher_output"] = seen or view()
+    rows, part, theirs = lesson.with_rgb
+    return rows, theirs, TASK.injection(part, theirs, module._known, module.config)
+
+
+def forward(module: Injection, seen: TeacherOutput | None = None, of: TrainingBatch | None = None) -> Tensor:
+    return module.forward_part(*with_rgb(module, seen, of)[1:])
+
+
+def reverse(
+    module: Injection,
+    maps: dict[int, Tensor],
+    teacher: Teacher,
+    seen: TeacherOutput | None = None,
+    of: TrainingBatch | None = None,
+) -> Tensor:
+    rows, _, losses = with_rgb(module, seen, of)
+    return module.reverse_part({stride: values[rows] for stride, values in maps.items()}, teacher, losses)
 
 
 def ciou(a: list[float], b: list[float]) -> float:
@@ -165,7 +195,7 @@ def cells_of(box: tuple[float, ...], image: int) -> list[int]:
 
 
 def expected_agreement(
-    logits: Tensor, boxes: Tensor, seen: TeacherView, sure_score: float, knows: tuple[bool, ...]
+    logits: Tensor, boxes: Tensor, seen: Predictions, sure_score: float, knows: tuple[bool, ...]
 ) -> float:
     """logits, boxes: of all images. Object by object, cell by cell."""
     total, with_rgb = 0.0, 0
@@ -184,7 +214,7 @@ def expected_agreement(
     return total / with_rgb
 
 
-def of_head(module: Injection, student: Head, seen: TeacherView) -> HeadOutput:
+def of_head(module: Injection, seen: TeacherOutput) -> HeadOutput:
     """Of all images, by a head in evaluation mode and adapters written out."""
     assert module.into_student is not None
     adapted = []
@@ -195,21 +225,21 @@ def of_head(module: Injection, student: Head, seen: TeacherView) -> HeadOutput:
         values = torch.einsum("oc,bchw->bohw", adapter.weight[:, :, 0, 0], seen.maps[stride])
         adapted.append(values + adapter.bias[:, None, None])
     with torch.no_grad():
-        output: HeadOutput = student.eval()(tuple(adapted))
-        student.train()
+        head = module._head[0]
+        output: HeadOutput = head.eval()(tuple(adapted))
+        head.train()
     return output
 
 
-def test_what_is_shown_are_the_crops_cells_and_objects_with_rgb() -> None:
-    found = shown()
-    assert found.rows.tolist() == [0, 1, 3, 4]
-    assert [tuple(row) for row in found.centres_xy_px.tolist()] == [centre[:2] for centre in CENTRES]
+def test_what_takes_part_are_the_crops_cells_and_objects_with_rgb() -> None:
+    rows, _, found = with_rgb(injection(teacher_of()))
+    assert rows.tolist() == [0, 1, 3, 4]
     slot = dict.fromkeys(range(IMAGES), -1)
     for image, box, _, score in OBJECTS:
         slot[image] += 1
         if image == 2:
             continue
-        row = found.rows.tolist().index(image)
+        row = rows.tolist().index(image)
         assert found.inside[row, slot[image]].nonzero()[:, 0].tolist() == cells_of(box, image)
         assert found.seen[row, slot[image]].item() == pytest.approx(score)
     assert int(found.with_rgb.sum()) == 5
@@ -219,11 +249,12 @@ def test_what_is_shown_are_the_crops_cells_and_objects_with_rgb() -> None:
 
 @pytest.mark.parametrize("sure_score", [0.0, 0.3, 0.65])
 def test_forward_against_the_teacher_is_what_loops_over_objects_and_cells_give(sure_score: float) -> None:
-    module, student, seen = injection(teacher_of(), forward_teacher_share=1, sure_score=sure_score), head(), view()
-    output = of_head(module, student, seen)
-    found = module.forward_part(student, shown())
-    expected = expected_agreement(output.class_logits, output.boxes_xyxy_px(), seen, sure_score, (True,) * 3)
+    module, seen = injection(teacher_of(), forward_teacher_share=1, sure_score=sure_score), view()
+    output = of_head(module, seen)
+    logits, boxes = output.class_logits, output.boxes_xyxy_px()
+    found = forward(module)
     assert found.dtype == torch.float32
+    expected = expected_agreement(logits, boxes, seen.predictions, sure_score, (True,) * 3)
     assert found.item() == pytest.approx(expected, rel=1e-4)
     assert found.item() > 0.1
 
@@ -238,18 +269,18 @@ def test_reverse_against_the_teacher_is_what_loops_over_objects_and_cells_give(
     assert teacher.knows == knows
     module, seen = injection(teacher, reverse_teacher_share=1), view()
     # a teacher has no score of a class that it does not know
-    seen = replace(seen, scores=seen.scores * torch.tensor(knows))
+    seen = with_scores(seen, seen.predictions.scores * torch.tensor(knows))
     assert module.into_teacher is not None
-    student = student_maps()
+    maps = student_maps()
     with torch.no_grad():
-        found = teacher.predict({s: module.into_teacher[str(s)](maps) for s, maps in student.items()})
-    expected = expected_agreement(found.class_logits, found.boxes_xyxy_px, seen, 0.3, knows)
-    assert module.reverse_part(student, teacher, shown(seen)).item() == pytest.approx(expected, rel=1e-3)
+        found = teacher.predict({s: module.into_teacher[str(s)](values) for s, values in maps.items()})
+    expected = expected_agreement(found.class_logits, found.boxes_xyxy_px, seen.predictions, 0.3, knows)
+    assert reverse(module, maps, teacher, seen).item() == pytest.approx(expected, rel=1e-3)
 
 
-def labels(kept: set[int], objects: tuple[Any, ...] = OBJECTS) -> TrainingBatch:
-    """The batch in which of the objects those with these numbers are left; the others are regions to ignore."""
-    found = batch()
+def labels(kept: set[int], objects: tuple[Any, ...] = OBJECTS) -> DetectionTargets:
+    """The labels in which of the objects those with these numbers are left; the others are regions to ignore."""
+    found: DetectionTargets = batch().targets
     slot = dict.fromkeys(range(IMAGES), -1)
     for number, (image, *_) in enumerate(objects):
         slot[image] += 1
@@ -272,11 +303,11 @@ def cells_with_rgb(images: set[int]) -> Tensor:
 def test_forward_against_labels_is_the_detection_loss_of_what_the_teacher_is_sure_of(
     sure_score: float, sure: set[int], images: set[int]
 ) -> None:
-    module, student, seen = injection(teacher_of(), forward_teacher_share=0, sure_score=sure_score), head(), view()
-    output = of_head(module, student, seen)
+    module = injection(teacher_of(), forward_teacher_share=0, sure_score=sure_score)
+    output = of_head(module, view())
     whole = detection_loss(output, labels(sure), LOSS, cells=cells_with_rgb(images)).total
     # five objects have RGB
-    found = module.forward_part(student, shown())
+    found = forward(module)
     assert found.item() == pytest.approx(whole.item() * len(sure) / 5, rel=1e-4)
     assert found.item() > 0.1
 
@@ -288,91 +319,82 @@ def test_reverse_against_labels_is_the_class_and_box_term_of_the_classes_that_th
     names: tuple[str, ...], known: set[int], images: set[int]
 ) -> None:
     teacher = teacher_of("detector", names)
-    module, student = injection(teacher, reverse_teacher_share=0), student_maps()
+    module, maps = injection(teacher, reverse_teacher_share=0), student_maps()
     assert module.into_teacher is not None
     assert isinstance(teacher.network, Detector)
-    adapted = [module.into_teacher[str(stride)](student[stride]) for stride in STRIDES]
+    adapted = [module.into_teacher[str(stride)](maps[stride]) for stride in STRIDES]
     with torch.no_grad():
         output = teacher.network.head(tuple(adapted))
     of_names = torch.zeros(IMAGES, CELLS, 3)
     of_names[..., [NAMES.index(name) for name in names]] = output.class_logits
-    expected_batch = labels(known)
-    expected_batch.labelled[:, [name not in names for name in NAMES]] = False
+    expected_labels = labels(known)
+    expected_labels.labelled[:, [name not in names for name in NAMES]] = False
     without_bins = LOSS.model_copy(update={"distribution_weight": 0.0})
     of_all = replace(output, class_logits=of_names)
-    expected = detection_loss(of_all, expected_batch, without_bins, cells=cells_with_rgb(images)).total
+    expected = detection_loss(of_all, expected_labels, without_bins, cells=cells_with_rgb(images)).total
     # the dark crop counts: its maps are the student's own
-    found = module.reverse_part(student, teacher, shown())
+    found = reverse(module, maps, teacher)
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.6])
 def test_a_share_lies_between_labels_and_teacher(share: float) -> None:
-    teacher, student, maps, seen = teacher_of(), head(), student_maps(), shown()
+    teacher, maps = teacher_of(), student_maps()
     found = []
     for each in (0.0, share, 1.0):
         module = injection(teacher, forward_teacher_share=each, reverse_teacher_share=each)
-        forward, reverse = module.forward_part(student, seen), module.reverse_part(maps, teacher, seen)
-        found.append((forward.item(), reverse.item()))
+        found.append((forward(module).item(), reverse(module, maps, teacher).item()))
     for labelled, mixed, taught in zip(*found, strict=True):
         assert mixed == pytest.approx((1 - share) * labelled + share * taught, rel=1e-5)
 
 
 def test_what_the_teacher_sees_less_of_teaches_less() -> None:
     """Its divisor holds no scores; of objects that it is sure of by day only, none is a label of the dark crop."""
-    day, student = view(), head()
-    dark = replace(day, scores=day.scores / 4)
-    for part in ("forward", "reverse"):
-        teacher = teacher_of()
-        module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1, sure_score=0)
-        values = []
-        for seen in (day, dark):
-            # the same target, so that it is the weight alone that differs
-            places = replace(shown(seen), view=shown(day).view)
-            if part == "forward":
-                values.append(module.forward_part(student, places).item())
-            else:
-                values.append(module.reverse_part(student_maps(), teacher, places).item())
-        assert values[1] == pytest.approx(values[0] / 4, rel=1e-4), part
-    labelled = injection(teacher_of(), forward_teacher_share=0)
-    assert labelled.forward_part(student, shown(dark)).item() == 0
+    day, teacher = view(), teacher_of()
+    dark = with_scores(day, day.predictions.scores / 4)
+    module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1, sure_score=0)
+    values = []
+    for seen in (day, dark):
+        rows, theirs, losses = with_rgb(module, seen)
+        # the same target, so that it is the weight alone that differs
+        losses.theirs = day.predictions.map(lambda values, rows=rows: values[rows])
+        maps = {stride: values[rows] for stride, values in student_maps().items()}
+        values.append([module.forward_part(theirs, losses).item(), module.reverse_part(maps, teacher, losses).item()])
+    assert values[1] == pytest.approx([value / 4 for value in values[0]], rel=1e-4)
+    assert forward(injection(teacher_of(), forward_teacher_share=0), dark).item() == 0
 
 
-def part_of(rows: list[int]) -> tuple[TrainingBatch, TeacherView, dict[int, Tensor]]:
-    seen, one = view(), batch()
-    maps = {s: m[rows] for s, m in seen.maps.items()}
-    part = TeacherView(maps, seen.boxes_xyxy_px[rows], seen.scores[rows])
-    return one.map(lambda value: value[rows]), part, {s: m[rows] for s, m in student_maps().items()}
+def part_of(rows: list[int]) -> tuple[TrainingBatch, TeacherOutput, dict[int, Tensor]]:
+    maps = {s: values[rows] for s, values in student_maps().items()}
+    return batch().map(lambda values: values[rows]), view().map(lambda values: values[rows]), maps
 
 
 def test_crops_without_rgb_change_nothing() -> None:
-    teacher, student = teacher_of(), head()
+    teacher = teacher_of()
     module = injection(teacher)
     values = []
     for rows in ([0, 1, 2, 3, 4], [0, 1, 3, 4]):
         one, seen, maps = part_of(rows)
-        places = shown_in(seen, one, LOSS)
-        values.append((module.forward_part(student, places).item(), module.reverse_part(maps, teacher, places).item()))
+        values.append((forward(module, seen, one).item(), reverse(module, maps, teacher, seen, one).item()))
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("lack", ["rgb", "boxes", "sight"])
 def test_a_batch_that_teaches_nothing_is_a_zero_that_goes_backward(lack: str) -> None:
-    teacher, student, one, seen = teacher_of(), head(), batch(), view()
+    teacher, network, one, seen = teacher_of(), student(), batch(), view()
     assert one.rgb_valid is not None
     if lack == "rgb":
         one = replace(one, rgb_valid=torch.zeros_like(one.rgb_valid))
     elif lack == "boxes":
-        one = replace(one, objects=torch.zeros_like(one.objects))
+        one = replace(one, targets=replace(one.targets, objects=torch.zeros_like(one.targets.objects)))
     else:
-        seen = replace(seen, scores=torch.zeros_like(seen.scores))
-    module, maps = injection(teacher, reverse_teacher_share=1.0 if lack == "sight" else 0.5), student_maps()
-    leaves = {stride: values.requires_grad_() for stride, values in maps.items()}
-    places = shown(seen, one)
-    values = module.forward_part(student, places), module.reverse_part(leaves, teacher, places)
+        seen = with_scores(seen, torch.zeros_like(seen.predictions.scores))
+    module = injection(teacher, network, reverse_teacher_share=1.0 if lack == "sight" else 0.5)
+    leaves = {stride: values.requires_grad_() for stride, values in student_maps().items()}
+    values = forward(module, seen, one), reverse(module, leaves, teacher, seen, one)
     assert [value.item() for value in values] == [0, 0]
     sum(values).backward()  # type: ignore[union-attr]
-    for tensor in (*leaves.values(), *module.parameters(), *student.parameters()):
+    for tensor in (*leaves.values(), *module.parameters(), *network.head.parameters()):
         assert tensor.grad is not None
         assert (tensor.grad == 0).all()
 
@@ -382,7 +404,7 @@ def test_places_without_rgb_get_no_gradient_and_images_without_any_none_at_all()
     for share in (0, 1):
         module = injection(teacher, reverse_teacher_share=share)
         leaves = {stride: values.requires_grad_() for stride, values in student_maps().items()}
-        module.reverse_part(leaves, teacher, shown()).backward()
+        reverse(module, leaves, teacher).backward()
         at8 = leaves[8].grad
         assert at8 is not None
         assert (at8[[2, 3]] == 0).all()
@@ -392,28 +414,29 @@ def test_places_without_rgb_get_no_gradient_and_images_without_any_none_at_all()
 
 
 def test_gradients_reach_head_and_adapters_and_no_teacher() -> None:
-    teacher, student, seen = teacher_of(), head(), view()
+    teacher, network, seen = teacher_of(), student(), view()
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     of_teacher = {stride: values.requires_grad_() for stride, values in seen.maps.items()}
-    module = injection(teacher)
-    places = shown(replace(seen, maps=of_teacher, scores=seen.scores.requires_grad_()))
+    module = injection(teacher, network)
+    scores = seen.predictions.scores.requires_grad_()
+    seen = replace(with_scores(seen, scores), maps=of_teacher)
     maps = {stride: values.requires_grad_() for stride, values in student_maps().items()}
 
     def learned(value: Tensor) -> list[bool]:
         """Of the head, the adapters into either, and the student's maps."""
         assert module.into_student is not None
         assert module.into_teacher is not None
-        groups = (student.parameters(), module.into_student.parameters(), module.into_teacher.parameters())
+        groups = (network.head.parameters(), module.into_student.parameters(), module.into_teacher.parameters())
         found = []
         for group in (*map(list, groups), list(maps.values())):
             gradients = torch.autograd.grad(value, group, retain_graph=True, allow_unused=True)
             found.append(any(gradient is not None and bool((gradient != 0).any()) for gradient in gradients))
         return found
 
-    assert learned(module.forward_part(student, places)) == [True, True, False, False]
-    assert learned(module.reverse_part(maps, teacher, places)) == [False, False, True, True]
-    (module.forward_part(student, places) + module.reverse_part(maps, teacher, places)).backward()
-    assert all(values.grad is None for values in (*of_teacher.values(), seen.scores))
+    assert learned(forward(module, seen)) == [True, True, False, False]
+    assert learned(reverse(module, maps, teacher, seen)) == [False, False, True, True]
+    (forward(module, seen) + reverse(module, maps, teacher, seen)).backward()
+    assert scores.grad is None
     assert all(value.grad is None and not value.requires_grad for value in teacher.network.parameters())
     assert not teacher.network.training
     for name, value in teacher.network.state_dict().items():
@@ -423,19 +446,17 @@ def test_gradients_reach_head_and_adapters_and_no_teacher() -> None:
 @pytest.mark.parametrize("part", ["forward", "reverse"])
 def test_its_gradient_is_that_of_differences(part: str) -> None:
     """Against the teacher's output: the assignment to labels jumps."""
-    teacher, student, places = teacher_of(), head(), shown()
-    module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1)
+    teacher, network = teacher_of(), student()
+    module = injection(teacher, network, forward_teacher_share=1, reverse_teacher_share=1)
     maps = {stride: values.requires_grad_() for stride, values in student_maps().items()}
 
     def value() -> Tensor:
-        if part == "forward":
-            return module.forward_part(student, places)
-        return module.reverse_part(maps, teacher, places)
+        return forward(module) if part == "forward" else reverse(module, maps, teacher)
 
     value().backward()
     adapters = module.into_student if part == "forward" else module.into_teacher
     assert adapters is not None
-    learned = [*adapters.parameters(), *(student.parameters() if part == "forward" else maps.values())]
+    learned = [*adapters.parameters(), *(network.head.parameters() if part == "forward" else maps.values())]
     generator = torch.Generator().manual_seed(3)
     for tensor in learned:
         assert tensor.grad is not None
@@ -452,17 +473,17 @@ def test_its_gradient_is_that_of_differences(part: str) -> None:
 
 
 def test_the_heads_running_statistics_are_used_and_stay_as_they_are() -> None:
-    student, module = head(), injection(teacher_of())
-    before = {name: value.clone() for name, value in student.named_buffers()}
+    network = student()
+    before = {name: value.clone() for name, value in network.head.named_buffers()}
     assert len(before) > 20
-    module.forward_part(student, shown())
-    for name, value in student.named_buffers():
+    forward(injection(teacher_of(), network))
+    for name, value in network.head.named_buffers():
         assert torch.equal(value, before[name]), name
-    assert all(each.training for each in student.modules())
+    assert all(each.training for each in network.modules())
     # an error on the way leaves the head in training too
-    with pytest.raises(RuntimeError), running_statistics(student):
-        student((torch.zeros(1, 3, 8, 8),) * 3)
-    assert all(each.training for each in student.modules())
+    with pytest.raises(RuntimeError), running_statistics(network.head):
+        network.head((torch.zeros(1, 3, 8, 8),) * 3)
+    assert all(each.training for each in network.modules())
 
 
 def test_the_divergence_of_equal_scores_is_0_and_of_others_that_of_the_formula() -> None:
@@ -481,17 +502,17 @@ def test_the_logit_of_a_product_of_scores_is_exact_where_they_are_near_0_or_1() 
 
 
 def test_half_precision_under_autocast_gives_a_finite_single_precision_value() -> None:
-    teacher, student = teacher_of(), head()
-    module, places, maps = injection(teacher), shown(), student_maps()
-    exact = module.forward_part(student, places).item(), module.reverse_part(maps, teacher, places).item()
+    teacher, network, maps = teacher_of(), student(), student_maps()
+    module = injection(teacher, network)
+    exact = forward(module).item(), reverse(module, maps, teacher).item()
     teacher.to(torch.device("cpu"), torch.bfloat16)
     rounded = {stride: values.bfloat16().requires_grad_() for stride, values in maps.items()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = module.forward_part(student, places), module.reverse_part(rounded, teacher, places)
+        found = forward(module), reverse(module, rounded, teacher)
     assert all(value.dtype == torch.float32 for value in found)
     assert [value.item() for value in found] == pytest.approx(exact, rel=0.1)
     sum(found).backward()  # type: ignore[union-attr]
-    for tensor in (*rounded.values(), *module.parameters(), *student.parameters()):
+    for tensor in (*rounded.values(), *module.parameters(), *network.head.parameters()):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
 
@@ -505,7 +526,7 @@ def test_half_precision_under_autocast_gives_a_finite_single_precision_value() -
 )
 def test_a_teacher_that_does_not_predict_cell_by_cell_is_refused(settings: dict[str, float], named: str) -> None:
     class OfProposals(Teacher):
-        def _look(self, rgb: Tensor) -> TeacherView:
+        def _look(self, rgb: Tensor) -> TeacherOutput:
             pytest.fail("it is refused before it looks")
 
     teacher = OfProposals(nn.Identity(), CHANNELS)
@@ -521,8 +542,8 @@ def test_a_teacher_that_does_not_predict_cell_by_cell_is_refused(settings: dict[
 
 
 def test_a_batch_without_a_place_for_rgb_is_a_fault_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="batches with RGB"):
-        shown(of=replace(batch(), rgb=None, rgb_valid=None))
+    with pytest.raises(ValueError, match="batch with RGB"):
+        forward(injection(teacher_of()), of=replace(batch(), rgb=None, rgb_valid=None))
 
 
 # images that two processes hold: one of them has none with RGB, or none with an object
@@ -531,18 +552,16 @@ SHARINGS = (([0, 1, 3, 4], [2]), ([3], [0, 1, 2, 4]), ([0], [1, 2, 3, 4]))
 
 def learn(rows: list[int]) -> dict[str, Tensor]:
     """Values for these images, and the gradients of maps, head and adapters."""
-    teacher, student = teacher_of(), head()
-    module = injection(teacher)
+    teacher, network = teacher_of(), student()
+    module = injection(teacher, network)
     one, seen, maps = part_of(rows)
     leaves = {stride: values.requires_grad_() for stride, values in maps.items()}
-    places = shown_in(seen, one, LOSS)
-    forward = module.forward_part(student, places)
-    reverse = module.reverse_part(leaves, teacher, places)
-    (forward + reverse).backward()
-    both = nn.ModuleDict({"head": student, "injection": module})
+    values = {"forward": forward(module, seen, one), "reverse": reverse(module, leaves, teacher, seen, one)}
+    sum(values.values()).backward()  # type: ignore[union-attr]
+    both = nn.ModuleDict({"head": network.head, "injection": module})
     found = {name: parameter.grad for name, parameter in both.named_parameters()}
     found |= {f"map.{stride}": values.grad for stride, values in leaves.items()}
-    found |= {"forward": forward.detach(), "reverse": reverse.detach()}
+    found |= {name: value.detach() for name, value in values.items()}
     assert all(tensor is not None for tensor in found.values())
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 

@@ -13,17 +13,17 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from cgdet_core.config import TermConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.distill.taps import Regions, pool, regions_of
+from cgdet_core.distill.taps import levels, pool
+from cgdet_core.tasks.detection.targets import DetectionTargets, regions_of
+from cgdet_core.tasks.task import Regions
 
 torch.set_num_threads(1)
 
 
-def batch_of(boxes: list[list[list[float]]], class_ids: list[list[int]], kinds: list[str]) -> TrainingBatch:
+def targets_of(boxes: list[list[list[float]]], class_ids: list[list[int]], kinds: list[str]) -> DetectionTargets:
     """kinds: a letter for each slot of an image, o(bject), i(gnored) or anything else for padding."""
     letters = np.array([list(kind) for kind in kinds])
-    return TrainingBatch(
-        torch.zeros(len(boxes), 1, 256, 256),
+    return DetectionTargets(
         torch.tensor(boxes),
         torch.tensor(class_ids),
         torch.from_numpy(letters == "o"),
@@ -32,23 +32,23 @@ def batch_of(boxes: list[list[list[float]]], class_ids: list[list[int]], kinds: 
     )
 
 
-def sized(*sizes: tuple[float, float]) -> TrainingBatch:
+def sized(*sizes: tuple[float, float]) -> DetectionTargets:
     """One image with a box of each width and height, all at (8, 4)."""
     boxes = [[8.0, 4.0, 8 + width, 4 + height] for width, height in sizes]
-    return batch_of([boxes], [[0] * len(sizes)], ["o" * len(sizes)])
+    return targets_of([boxes], [[0] * len(sizes)], ["o" * len(sizes)])
 
 
-def strides_of(batch: TrainingBatch, **settings: Any) -> list[int]:
-    return regions_of(batch, TermConfig(**settings)).strides.tolist()
+def strides_of(targets: DetectionTargets, **settings: Any) -> list[int]:
+    return levels(regions_of(targets), TermConfig(**settings)).tolist()
 
 
 def test_true_objects_are_regions_in_the_batchs_order_and_regions_to_ignore_are_none() -> None:
     boxes = [[[float(10 * image + slot), 2, 40, 50 + slot] for slot in range(4)] for image in range(3)]
-    batch = batch_of(boxes, [[0, 1, 2, 0], [1, 1, 1, 1], [2, 0, 1, 2]], ["oio-", "-ii-", "---o"])
-    regions = regions_of(batch, TermConfig())
+    batch = targets_of(boxes, [[0, 1, 2, 0], [1, 1, 1, 1], [2, 0, 1, 2]], ["oio-", "-ii-", "---o"])
+    regions = regions_of(batch)
     assert regions.rois.tolist() == [[0, 0, 2, 40, 50], [0, 2, 2, 40, 52], [2, 23, 2, 40, 53]]
     assert regions.class_ids.tolist() == [0, 2, 2]
-    assert regions.strides.tolist() == [8, 8, 8]
+    assert levels(regions, TermConfig()).tolist() == [8, 8, 8]
     assert len(regions) == 3
     assert (regions.rois.dtype, regions.class_ids.dtype) == (torch.float32, torch.int64)
 
@@ -117,7 +117,7 @@ def plain_roi_align(features: Tensor, roi: list[float], stride: int, size: int) 
     return pooled
 
 
-def random_case(seed: int) -> tuple[dict[int, Tensor], Regions]:
+def random_case(seed: int) -> tuple[dict[int, Tensor], Regions, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     maps = {
         stride: torch.randn(2, 3, 96 // stride, 128 // stride, generator=generator, requires_grad=True)
@@ -129,17 +129,17 @@ def random_case(seed: int) -> tuple[dict[int, Tensor], Regions]:
     image = torch.randint(0, 2, (12, 1), generator=generator)
     rois = torch.cat((image.float(), corners, corners + sizes), dim=1)
     strides = torch.tensor([8, 16, 32])[torch.randint(0, 3, (12,), generator=generator)]
-    return maps, Regions(rois, torch.zeros(12, dtype=torch.int64), strides)
+    return maps, Regions(rois, torch.zeros(12, dtype=torch.int64)), strides
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_pooled_features_are_those_of_loops_over_samples(size: int) -> None:
-    maps, regions = random_case(size)
-    pooled = pool(maps, regions, size)
+    maps, regions, strides = random_case(size)
+    pooled = pool(maps, regions, strides, size)
     rows = torch.cat([pooled[stride][0] for stride in (8, 16, 32)])
     assert sorted(rows.tolist()) == list(range(12))
     for stride, (numbers, features) in pooled.items():
-        assert regions.strides[numbers].tolist() == [stride] * len(numbers)
+        assert strides[numbers].tolist() == [stride] * len(numbers)
         assert numbers.tolist() == sorted(numbers.tolist())
         assert features.shape == (len(numbers), 3, size, size)
         for number, found in zip(numbers.tolist(), features.detach(), strict=True):
@@ -155,8 +155,7 @@ def test_of_a_linear_map_each_bin_has_the_value_at_its_centre() -> None:
         here = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.full((len(y), len(x)), 7.0)))
         where[stride] = torch.stack((here, here + 1000))
     rois = torch.tensor([[0.0, 20, 30, 60, 80], [1, 40, 20, 140, 120], [0, 16, 16, 240, 176]])
-    regions = Regions(rois, torch.tensor([0, 1, 2]), torch.tensor([8, 16, 32]))
-    pooled = pool(where, regions, 5)
+    pooled = pool(where, Regions(rois, torch.tensor([0, 1, 2])), torch.tensor([8, 16, 32]), 5)
     assert [pooled[stride][0].tolist() for stride in (8, 16, 32)] == [[0], [1], [2]]
     for row, stride in enumerate((8, 16, 32)):
         image, left, top, right, bottom = rois[row].tolist()
@@ -170,8 +169,8 @@ def test_of_a_linear_map_each_bin_has_the_value_at_its_centre() -> None:
 
 def test_gradients_reach_the_cells_under_a_box_and_no_others() -> None:
     maps = {8: torch.zeros(2, 1, 8, 8, requires_grad=True)}
-    regions = Regions(torch.tensor([[1.0, 16, 24, 32, 40]]), torch.tensor([0]), torch.tensor([8]))
-    pool(maps, regions, 2)[8][1].sum().backward()
+    regions = Regions(torch.tensor([[1.0, 16, 24, 32, 40]]), torch.tensor([0]))
+    pool(maps, regions, torch.tensor([8]), 2)[8][1].sum().backward()
     gradient = maps[8].grad
     assert gradient is not None
     assert (gradient[0] == 0).all()
@@ -181,11 +180,11 @@ def test_gradients_reach_the_cells_under_a_box_and_no_others() -> None:
 
 
 def test_maps_in_half_precision_are_pooled_in_single_also_under_autocast() -> None:
-    maps, regions = random_case(3)
+    maps, regions, strides = random_case(3)
     half = {stride: features.detach().bfloat16() for stride, features in maps.items()}
     with torch.autocast("cpu", torch.bfloat16):
-        found = pool(half, regions, 3)
-    expected = pool({stride: features.float() for stride, features in half.items()}, regions, 3)
+        found = pool(half, regions, strides, 3)
+    expected = pool({stride: features.float() for stride, features in half.items()}, regions, strides, 3)
     for stride, (_, features) in found.items():
         assert features.dtype == torch.float32
         assert torch.equal(features, expected[stride][1])
@@ -193,8 +192,10 @@ def test_maps_in_half_precision_are_pooled_in_single_also_under_autocast() -> No
 
 def test_a_level_without_a_region_is_left_out_and_so_is_all_of_an_empty_batch() -> None:
     maps = {stride: torch.ones(1, 2, 256 // stride, 256 // stride) for stride in (8, 16, 32)}
-    assert list(pool(maps, regions_of(sized((20, 20), (200, 200)), TermConfig()), 5)) == [8, 32]
-    empty = regions_of(batch_of([[[0, 0, 0, 0]]], [[0]], ["-"]), TermConfig())
+    found = regions_of(sized((20, 20), (200, 200)))
+    assert list(pool(maps, found, levels(found, TermConfig()), 5)) == [8, 32]
+    empty = regions_of(targets_of([[[0, 0, 0, 0]]], [[0]], ["-"]))
+    strides = levels(empty, TermConfig())
     assert len(empty) == 0
-    assert (empty.rois.shape, empty.class_ids.shape, empty.strides.shape) == ((0, 5), (0,), (0,))
-    assert pool(maps, empty, 5) == {}
+    assert (empty.rois.shape, empty.class_ids.shape, strides.shape) == ((0, 5), (0,), (0,))
+    assert pool(maps, empty, strides, 5) == {}

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cgdet_core.config import GuidanceConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.config import GuidanceConfig, Recipe
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.data.sets.window import Window
 from cgdet_core.distill.guidance import Guidance
-from cgdet_core.distill.teachers.base import TeacherView
+from cgdet_core.tasks.detection.targets import Predictions
+from cgdet_core.tasks.detection.task import DetectionTask
+from cgdet_core.tasks.task import Regions, TeacherOutput
 
 SIZE = 96
 STRIDES = (8, 16, 32)
@@ -42,25 +43,13 @@ def loss(beyond: int, mask_rgb: bool, config: GuidanceConfig) -> tuple[float, Te
     # a teacher that sees of each cell what lies in it, and a student that sees nothing of RGB
     maps = {stride: functional.avg_pool2d(shown.float() / 255, stride) for stride in STRIDES}
     torch.manual_seed(0)
-    guidance = Guidance(
-        config.model_copy(update={"mask_rgb": mask_rgb}), dict.fromkeys(STRIDES, 4), dict.fromkeys(STRIDES, 3)
-    )
+    config = config.model_copy(update={"mask_rgb": mask_rgb})
+    guidance = Guidance(config, dict.fromkeys(STRIDES, 4), dict.fromkeys(STRIDES, 3), DetectionTask(Recipe()))
     student = {stride: torch.randn(1, 4, SIZE // stride, SIZE // stride, requires_grad=True) for stride in STRIDES}
-    boxes = torch.tensor([BOXES])
-    present = torch.ones(1, len(BOXES), dtype=torch.bool)
-    batch = TrainingBatch(
-        torch.zeros(1, 1, SIZE, SIZE),
-        boxes,
-        torch.zeros(1, len(BOXES), dtype=torch.int64),
-        present,
-        ~present,
-        torch.ones(1, 3, dtype=torch.bool),
-        shown,
-        torch.from_numpy(crop_valid)[None],
-    )
-    scores = torch.zeros(1, len(BOXES), 3)
-    scores[:, :, 0] = 0.9
-    value = guidance(student, TeacherView(maps, boxes, scores), batch)
+    boxes = torch.tensor(BOXES)
+    regions = Regions(torch.cat((torch.zeros(len(BOXES), 1), boxes), dim=1), torch.zeros(len(BOXES), dtype=torch.int64))
+    seen = TeacherOutput(maps, Predictions(boxes[None], torch.tensor([[[0.9, 0.0, 0.0]] * len(BOXES)])))
+    value = guidance.value(student, seen, torch.from_numpy(crop_valid)[None], regions)
     value.backward()
     gradient = student[8].grad
     assert gradient is not None

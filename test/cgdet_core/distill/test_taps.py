@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cgdet_core.config import ModelConfig, TermConfig
 from cgdet_core.distill.taps import Taps
 from cgdet_core.errors import InputError
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 
 MODEL = ModelConfig(widths=(8, 8, 8, 16, 24), depths=(1, 0, 0, 0), neck_depth=0, head_width=8, bins=4)
 LAYERS = TermConfig().student_layers

@@ -12,11 +12,12 @@ from colour_teacher import ColourTeacher
 
 from cgdet_core.cli import main
 from cgdet_core.config import Recipe, load_recipe
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.figures import TeacherSees, teacher_sees
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.targets import DetectionTargets
+from cgdet_core.tasks.task import TrainingBatch
 
 RECIPE = Recipe.model_validate({"guidance": {"weight": 1.0, "teacher": {"path": "none"}}})
 SIDE = 96
@@ -37,7 +38,8 @@ def a_batch(patches: list[tuple[int, int]], valid: bool = True) -> TrainingBatch
         torch.zeros(1, 3, dtype=torch.bool),
     )
     images = torch.zeros(1, 1, SIDE, SIDE)
-    return TrainingBatch(images, boxes, *kinds, torch.ones(1, 3, dtype=torch.bool), rgb=rgb, rgb_valid=rgb_valid)
+    targets = DetectionTargets(boxes, *kinds, torch.ones(1, 3, dtype=torch.bool))
+    return TrainingBatch(images, targets, rgb, rgb_valid)
 
 
 def test_objects_with_rgb_and_those_seen_of_them_are_counted() -> None:

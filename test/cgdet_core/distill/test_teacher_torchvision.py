@@ -14,12 +14,12 @@ from torch import Tensor
 from torchvision.models import get_model
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.taps import Regions
 from cgdet_core.distill.teachers import load_teacher
-from cgdet_core.distill.teachers.base import seen_scores
 from cgdet_core.distill.teachers.torchvision import TorchvisionTeacher
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
+from cgdet_core.tasks.detection.targets import seen_scores
+from cgdet_core.tasks.task import Regions
 
 torch.set_num_threads(1)
 
@@ -70,19 +70,21 @@ def detected_by_itself(network: Any, rgb: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"])
 def test_every_detection_of_its_own_forward_pass_is_among_the_predictions(name: str, fcos: TorchvisionTeacher) -> None:
     teacher, rgb = fcos if name.startswith("fcos") else torchvision_teacher(name), picture()
-    view = teacher.look(rgb)
+    predictions = teacher.look(rgb).predictions
     found = detected_by_itself(teacher.network, rgb)
     compared = 0
     for student, (_, label) in enumerate(LABELS.items()):
         of_class = found["labels"] == label
         for box, score in zip(found["boxes"][of_class][:40], found["scores"][of_class][:40], strict=True):
-            off_by = (view.boxes_xyxy_px[0] - box).abs().amax(1) + 100 * (view.scores[0, :, student] - score).abs()
+            off_by = (predictions.boxes_xyxy_px[0] - box).abs().amax(1) + 100 * (
+                predictions.scores[0, :, student] - score
+            ).abs()
             assert off_by.min() < 0.1
             compared += 1
     assert compared >= 5
     # and they lie within the picture, in its own pixels
-    assert view.boxes_xyxy_px.min() >= 0
-    assert view.boxes_xyxy_px.max() <= SIDE
+    assert predictions.boxes_xyxy_px.min() >= 0
+    assert predictions.boxes_xyxy_px.max() <= SIDE
 
 
 def test_the_maps_are_the_pyramids_and_the_picture_keeps_its_scale(fcos: TorchvisionTeacher) -> None:
@@ -100,15 +102,15 @@ def test_the_maps_are_the_pyramids_and_the_picture_keeps_its_scale(fcos: Torchvi
 def test_of_two_stages_a_prediction_speaks_for_one_class_and_padding_for_none() -> None:
     teacher = torchvision_teacher("fasterrcnn_resnet50_fpn")
     flat = torch.full((1, 3, SIDE, SIDE), 90, dtype=torch.uint8)
-    view = teacher.look(torch.cat((picture(), flat)))
-    assert ((view.scores > 0).sum(-1) <= 1).all()
+    predictions = teacher.look(torch.cat((picture(), flat))).predictions
+    assert ((predictions.scores > 0).sum(-1) <= 1).all()
     # person, bicycle, car, bus and truck of each proposal
-    assert view.scores.shape[1] % 5 == 0
-    predicted = (view.scores > 0).any(-1)
-    assert (view.boxes_xyxy_px[~predicted] == 0).all()
-    box = view.boxes_xyxy_px[0, int(view.scores[0, :, 2].argmax())]
-    region = Regions(torch.cat((torch.zeros(1), box))[None], torch.tensor([2]), torch.tensor([8]))
-    assert seen_scores(view, region).item() >= view.scores[0, :, 2].max().item() > 0
+    assert predictions.scores.shape[1] % 5 == 0
+    predicted = (predictions.scores > 0).any(-1)
+    assert (predictions.boxes_xyxy_px[~predicted] == 0).all()
+    box = predictions.boxes_xyxy_px[0, int(predictions.scores[0, :, 2].argmax())]
+    region = Regions(torch.cat((torch.zeros(1), box))[None], torch.tensor([2]))
+    assert seen_scores(predictions, region).item() >= predictions.scores[0, :, 2].max().item() > 0
 
 
 def test_its_state_is_read_from_a_file(fcos_file: Path) -> None:
@@ -175,7 +177,7 @@ def test_own_classes_stand_behind_the_background() -> None:
     with torch.no_grad():
         logits.weight.zero_()
         logits.bias.copy_(torch.tensor([9.0, -9.0, 2.0]))  # background, car, person
-    scores = teacher.look(picture()).scores.amax(1)[0]
+    scores = teacher.look(picture()).predictions.scores.amax(1)[0]
     assert scores[1] == 0
     assert scores[0] > 10 * scores[2] > 0
 

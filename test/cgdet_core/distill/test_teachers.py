@@ -13,16 +13,17 @@ from torchvision.models import get_model_weights
 
 from cgdet_core import thermal
 from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
-from cgdet_core.distill.taps import Regions
 from cgdet_core.distill.teachers import load_teacher
-from cgdet_core.distill.teachers.base import Teacher, TeacherView, seen_scores, untrained
+from cgdet_core.distill.teachers.base import Teacher, untrained
 from cgdet_core.distill.teachers.classes import COCO_NAMES, class_table
 from cgdet_core.distill.teachers.yolox import load_yolox
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.targets import Predictions, seen_scores
+from cgdet_core.tasks.task import Regions, TeacherOutput
 
 torch.set_num_threads(1)
 
@@ -79,8 +80,8 @@ def pictures(count: int, height: int = 64, width: int = 96) -> Tensor:
     return torch.from_numpy(blocks.repeat(16, 2).repeat(16, 3))
 
 
-def same(a: TeacherView, b: TeacherView) -> bool:
-    mine, other = ([view.boxes_xyxy_px, view.scores, *view.maps.values()] for view in (a, b))
+def same(a: TeacherOutput, b: TeacherOutput) -> bool:
+    mine, other = ([view.predictions.boxes_xyxy_px, view.predictions.scores, *view.maps.values()] for view in (a, b))
     return all(torch.equal(x, y) for x, y in zip(mine, other, strict=True))
 
 
@@ -90,14 +91,14 @@ def test_maps_boxes_and_scores_have_the_shapes_that_the_interface_states(teacher
     assert {stride: tuple(values.shape) for stride, values in view.maps.items()} == {
         stride: (2, channels, 64 // stride, 96 // stride) for stride, channels in CHANNELS[kind].items()
     }
-    assert view.boxes_xyxy_px.shape == (2, CELLS[kind], 4)
-    assert view.scores.shape == (2, CELLS[kind], 3)
-    tensors = [*view.maps.values(), view.boxes_xyxy_px, view.scores]
+    assert view.predictions.boxes_xyxy_px.shape == (2, CELLS[kind], 4)
+    assert view.predictions.scores.shape == (2, CELLS[kind], 3)
+    tensors = [*view.maps.values(), view.predictions.boxes_xyxy_px, view.predictions.scores]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     assert all(tensor.isfinite().all() and not tensor.requires_grad for tensor in tensors)
-    assert view.scores.min() >= 0
-    assert 0 < view.scores.max() <= 1
-    assert (view.boxes_xyxy_px[..., 2:] >= view.boxes_xyxy_px[..., :2]).all()
+    assert view.predictions.scores.min() >= 0
+    assert 0 < view.predictions.scores.max() <= 1
+    assert (view.predictions.boxes_xyxy_px[..., 2:] >= view.predictions.boxes_xyxy_px[..., :2]).all()
     # what a picture shows matters to every map
     for values in view.maps.values():
         assert (values[0] - values[1]).abs().max() > 1e-3
@@ -114,8 +115,8 @@ def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_se
     maps = {stride: values.clone().requires_grad_() for stride, values in view.maps.items()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = teacher.predict(maps)
-    torch.testing.assert_close(found.boxes_xyxy_px, view.boxes_xyxy_px, atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(found.class_logits.sigmoid(), view.scores, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found.boxes_xyxy_px, view.predictions.boxes_xyxy_px, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(found.class_logits.sigmoid(), view.predictions.scores, atol=1e-6, rtol=1e-4)
     found.class_logits.sum().backward()
     assert all(values.grad is not None and bool((values.grad != 0).any()) for values in maps.values())
     assert all(parameter.grad is None for parameter in teacher.network.parameters())
@@ -135,8 +136,10 @@ def test_a_batch_gives_what_single_pictures_give(teacher: Teacher) -> None:
     whole = teacher.look(rgb)
     for row in range(3):
         alone = teacher.look(rgb[row : row + 1])
-        torch.testing.assert_close(alone.boxes_xyxy_px[0], whole.boxes_xyxy_px[row], rtol=1e-3, atol=1e-2)
-        torch.testing.assert_close(alone.scores[0], whole.scores[row], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            alone.predictions.boxes_xyxy_px[0], whole.predictions.boxes_xyxy_px[row], rtol=1e-3, atol=1e-2
+        )
+        torch.testing.assert_close(alone.predictions.scores[0], whole.predictions.scores[row], rtol=1e-3, atol=1e-4)
         for stride, values in whole.maps.items():
             torch.testing.assert_close(alone.maps[stride][0], values[row], rtol=1e-3, atol=1e-3 * float(values.std()))
 
@@ -247,8 +250,8 @@ def test_yolox_scores_are_objectness_times_the_best_class_that_counts_as_ones_ow
     of_class = 1 / (1 + np.exp(-output.class_logits.numpy()))
     members = [[0], [1], [2, 5, 7]]  # of COCO's: person; bicycle; car, bus, truck
     expected = np.stack([(objectness[..., None] * of_class[..., each]).max(-1) for each in members], -1)
-    np.testing.assert_allclose(view.scores.numpy(), expected, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(view.boxes_xyxy_px, output.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(view.predictions.scores.numpy(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(view.predictions.boxes_xyxy_px, output.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
 
 
 def test_raw_input_is_bgr_from_0_to_255(folder: Path) -> None:
@@ -271,8 +274,8 @@ def test_the_own_detector_looks_at_the_grey_picture_that_thermal_makes(folder: P
             output = detector.head(maps)
         for stride, values in zip((8, 16, 32), maps, strict=True):
             torch.testing.assert_close(view.maps[stride][row], values[0], rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(view.boxes_xyxy_px[row], output.boxes_xyxy_px()[0], rtol=1e-3, atol=1e-2)
-        torch.testing.assert_close(view.scores[row], output.class_logits[0].sigmoid(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(view.predictions.boxes_xyxy_px[row], output.boxes_xyxy_px()[0], rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(view.predictions.scores[row], output.class_logits[0].sigmoid(), rtol=1e-3, atol=1e-4)
 
 
 def test_classes_go_by_name_whatever_their_order(folder: Path) -> None:
@@ -280,9 +283,11 @@ def test_classes_go_by_name_whatever_their_order(folder: Path) -> None:
     for kind in ("yolox", "detector"):
         usual = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
         other = load_teacher(CONFIGS[kind], ("car", "dragon", "person"), folder).look(rgb)
-        torch.testing.assert_close(other.scores[..., [0, 2]], usual.scores[..., [2, 0]], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            other.predictions.scores[..., [0, 2]], usual.predictions.scores[..., [2, 0]], rtol=1e-4, atol=1e-6
+        )
         # one that it does not know it never sees
-        assert (other.scores[..., 1] == 0).all()
+        assert (other.predictions.scores[..., 1] == 0).all()
 
 
 def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
@@ -300,7 +305,7 @@ def test_cocos_names_are_those_that_torchvision_has_in_that_order() -> None:
 
 
 def test_the_maps_defaults_serve_a_student_without_cars(folder: Path) -> None:
-    assert load_teacher(CONFIGS["yolox"], ("person",), folder).look(pictures(1)).scores.shape[-1] == 1
+    assert load_teacher(CONFIGS["yolox"], ("person",), folder).look(pictures(1)).predictions.scores.shape[-1] == 1
 
 
 @pytest.mark.parametrize(
@@ -339,7 +344,7 @@ def test_a_checkpoint_of_other_classes_needs_their_names(tmp_path: Path) -> None
         load_teacher(config, NAMES, tmp_path)
     config = config.model_copy(update={"class_names": ("walker", "bicycle")})
     teacher = load_teacher(config, NAMES, tmp_path)
-    scores = teacher.look(pictures(1)).scores
+    scores = teacher.look(pictures(1)).predictions.scores
     assert [bool((scores[..., number] > 0).any()) for number in range(3)] == [False, True, False]
 
 
@@ -373,7 +378,7 @@ def seen_in_numpy(boxes: Tensor, scores: Tensor, rois: Tensor, class_ids: Tensor
 
 def regions(rois: Sequence[Sequence[float]], class_ids: Sequence[int]) -> Regions:
     boxes = torch.tensor(rois, dtype=torch.float32).reshape(-1, 5)
-    return Regions(boxes, torch.tensor(class_ids, dtype=torch.int64), torch.full((len(class_ids),), 8))
+    return Regions(boxes, torch.tensor(class_ids, dtype=torch.int64))
 
 
 def test_seen_scores_agree_with_plain_numpy() -> None:
@@ -385,7 +390,7 @@ def test_seen_scores_agree_with_plain_numpy() -> None:
     corners = rng.uniform(0, 60, (40, 2))
     rois = np.concatenate((rng.integers(0, 3, (40, 1)), corners, corners + rng.uniform(4, 40, (40, 2))), 1)
     of = regions(rois.astype(np.float32).tolist(), rng.integers(0, 3, 40).tolist())
-    got = seen_scores(TeacherView({}, boxes, scores), of)
+    got = seen_scores(Predictions(boxes, scores), of)
     expected = seen_in_numpy(boxes, scores, of.rois, of.class_ids)
     assert got.dtype == torch.float32
     assert got.tolist() == pytest.approx(expected)
@@ -395,7 +400,7 @@ def test_seen_scores_agree_with_plain_numpy() -> None:
 def test_a_region_is_seen_from_half_an_overlap_on_by_its_own_class_on_its_own_picture() -> None:
     boxes = torch.tensor([[[0.0, 0, 10, 10], [100, 100, 110, 110]], [[0, 0, 10, 10], [100, 100, 110, 110]]])
     scores = torch.tensor([[[0.75, 0.5], [0.25, 1.0]], [[0.0, 0.125], [0.625, 0.0]]])
-    view = TeacherView({}, boxes, scores)
+    view = Predictions(boxes, scores)
     half = [0, 0, 10, 5]  # of [0, 0, 10, 10]: IoU 0.5 exactly
     less = [0, 0, 10, 4.9]
     for roi, class_id, expected in (
@@ -409,15 +414,15 @@ def test_a_region_is_seen_from_half_an_overlap_on_by_its_own_class_on_its_own_pi
     ):
         assert seen_scores(view, regions([roi], [class_id])).tolist() == [expected]
     # of several that overlap, the best
-    twice = TeacherView({}, boxes[:, :1].repeat(1, 2, 1), scores)
+    twice = Predictions(boxes[:, :1].repeat(1, 2, 1), scores)
     assert seen_scores(twice, regions([[0, *half], [0, *half]], [0, 1])).tolist() == [0.75, 1.0]
 
 
 def test_nothing_to_see_and_nothing_seen_are_fine() -> None:
-    none = TeacherView({}, torch.zeros(1, 0, 4), torch.zeros(1, 0, 3))
+    none = Predictions(torch.zeros(1, 0, 4), torch.zeros(1, 0, 3))
     assert seen_scores(none, regions([], [])).shape == (0,)
     assert seen_scores(none, regions([[0, 0, 0, 9, 9]], [1])).tolist() == [0.0]
     # padding, and boxes that overflowed
     odd = torch.tensor([[[0.0, 0, 0, 0], [-torch.inf, -torch.inf, torch.inf, torch.inf], [torch.nan] * 4]])
-    view = TeacherView({}, odd, torch.ones(1, 3, 3))
+    view = Predictions(odd, torch.ones(1, 3, 3))
     assert seen_scores(view, regions([[0, 0, 0, 9, 9], [0, 4, 4, 4, 4]], [1, 0])).tolist() == [0.0, 0.0]

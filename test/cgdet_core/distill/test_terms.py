@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from cgdet_core.config import ContrastConfig, ModelConfig, Recipe, TapConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
+from cgdet_core.distill.lesson import Lesson, in_time
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.distill.terms import ExtraTerms, in_time, look, teacher_of
+from cgdet_core.distill.terms import TrainingTerms, teacher_of
 from cgdet_core.errors import InputError
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.targets import DetectionTargets, regions_of
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import load_checkpoint
 from cgdet_core.training.state import RunState
 
@@ -69,20 +71,33 @@ def batch(
         pixels = torch.from_numpy(rng.integers(0, 255, (images, 3, SIDE, SIDE)).astype(np.uint8))
         valid = (torch.arange(images) < count)[:, None, None].expand(-1, SIDE, SIDE).contiguous()
         values = {"rgb": pixels * valid[:, None], "rgb_valid": valid}
-    return TrainingBatch(
-        torch.from_numpy(rng.random((images, 1, SIDE, SIDE), np.float32)),
+    targets = DetectionTargets(
         torch.from_numpy(boxes),
         torch.from_numpy(class_ids),
         objects,
         torch.zeros(images, 3, dtype=torch.bool),
         torch.ones(images, 3, dtype=torch.bool),
-        **values,
     )
+    return TrainingBatch(torch.from_numpy(rng.random((images, 1, SIDE, SIDE), np.float32)), targets, **values)
 
 
 def state(of: Recipe, folder: Path) -> tuple[RunState, Teacher | None]:
     teacher = teacher_of(of, folder)
     return RunState(of, CPU, teacher=teacher), teacher
+
+
+def terms_of(figures: dict[str, float]) -> dict[str, float]:
+    """The loss's weighted terms alone."""
+    others = ("learning_rate", "loss")
+    return {name: value for name, value in figures.items() if name not in others and not name.startswith("gradient_")}
+
+
+def gradients_of(figures: dict[str, float]) -> dict[str, float]:
+    return {
+        name.removeprefix("gradient_"): value
+        for name, value in figures.items()
+        if name.startswith("gradient_") and name != "gradient_norm"
+    }
 
 
 @pytest.mark.parametrize(
@@ -115,7 +130,7 @@ def test_rise_and_decay_go_together() -> None:
 
 def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> None:
     detector = Detector(MODEL)
-    extra = ExtraTerms(recipe(), detector)
+    extra = TrainingTerms(recipe(), detector)
     assert not any(module._forward_hooks for module in detector.modules())
     assert list(extra.parameters()) == []
     assert extra.state_dict() == {}
@@ -138,7 +153,7 @@ def test_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
     late, _ = state(recipe(contrast=RCS | off, guidance=CMS | off, injection=DIKD | off), folder)
     for number in range(2):
         figures = late.step(batch(number))
-        assert list(figures.terms) == ["loss", "class", "box", "distribution"]
+        assert list(terms_of(figures)) == ["class", "box", "distribution"]
         plain.step(batch(number))
     for ours, theirs in zip(late.detector.parameters(), plain.detector.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -153,15 +168,15 @@ def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projecti
     before = {name: value.clone() for name, value in run.extra.named_parameters()}
     of_teacher = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     figures, without = run.step(batch()), plain.step(batch())
-    assert figures.terms["loss"] == pytest.approx(sum(list(figures.terms.values())[1:]), rel=1e-5)
+    assert figures["loss"] == pytest.approx(sum(terms_of(figures).values()), rel=1e-5)
     for name in ("class", "box", "distribution"):
-        assert figures.terms[name] == without.terms[name]
+        assert figures[name] == without[name]
     twofold = {"contrast": RCS | {"weight": 1.0}, "guidance": CMS | {"weight": 1.4}}
     doubled, _ = state(recipe(**twofold, injection=SURE | {"forward_weight": 1.2, "reverse_weight": 0.8}), folder)
     twice = doubled.step(batch())
     for name in ("rcs", "cms", "dikd_forward", "dikd_reverse"):
-        assert figures.terms[name] > 0
-        assert twice.terms[name] == pytest.approx(2 * figures.terms[name], rel=1e-5)
+        assert figures[name] > 0
+        assert twice[name] == pytest.approx(2 * figures[name], rel=1e-5)
     moved = [name for name, value in run.extra.named_parameters() if not torch.equal(value, before[name])]
     assert {name.split(".")[0] for name in moved} == {"contrast", "guidance", "injection"}
     assert not torch.equal(run.detector.backbone.stem.conv.weight, plain.detector.backbone.stem.conv.weight)
@@ -184,16 +199,18 @@ def test_a_batch_without_rgb_boxes_or_a_second_class_is_fine(folder: Path, odd: 
     run, _ = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     for number in range(2):
         figures = run.step(batch(number, **odd))
-        assert all(np.isfinite(value) for value in figures.terms.values())
+        assert all(np.isfinite(value) for value in figures.values())
         if odd.get("rgb") == "none" or not odd.get("with_boxes", True):
-            assert figures.terms["cms"] == figures.terms["dikd_forward"] == figures.terms["dikd_reverse"] == 0
+            assert figures["cms"] == figures["dikd_forward"] == figures["dikd_reverse"] == 0
         if not odd.get("with_boxes", True):
-            assert figures.terms["rcs"] == 0
+            assert figures["rcs"] == 0
     assert all(bool(value.isfinite().all()) for value in run.detector.parameters())
 
 
 @pytest.mark.parametrize("learns", [{"guidance": CMS}, {"guidance": CMS, "injection": DIKD}])
-def test_pictures_are_looked_at_once_and_those_without_rgb_are_not(folder: Path, learns: dict[str, Any]) -> None:
+def test_pictures_are_looked_at_once_and_those_without_rgb_are_not_but_one_where_there_is_no_other(
+    folder: Path, learns: dict[str, Any]
+) -> None:
     run, teacher = state(recipe(**learns), folder)
     assert teacher is not None
     looked_at: list[int] = []
@@ -201,7 +218,8 @@ def test_pictures_are_looked_at_once_and_those_without_rgb_are_not(folder: Path,
     teacher.network.backbone.register_forward_pre_hook(lambda _module, inputs: looked_at.append(len(inputs[0])))
     for kind in ("all", "half", "none"):
         run.step(batch(rgb=kind))
-    assert looked_at == [4, 2]
+    # one for the shape of what the teacher puts out, and none of it is taken
+    assert looked_at == [4, 2, 1]
 
 
 def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -> None:
@@ -216,19 +234,19 @@ def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -
     assert teacher is not None
     assert dict(teacher.channels) == {8: 32, 16: 40, 32: 48}
     without_rgb = batch(rgb=None)
-    view, shown = look(teacher, without_rgb, with_teacher)
+    lesson = Lesson(without_rgb, regions_of(without_rgb.targets), {}, teacher, by_heat=True)
     with torch.no_grad():
         expected = network.eval().neck(network.backbone(without_rgb.images))
     for stride, values in zip((8, 16, 32), expected, strict=True):
-        assert torch.allclose(view.maps[stride], values, atol=1e-4)
-    assert shown.rgb_valid is not None
-    assert shown.rgb_valid.all()
-    assert run.step(without_rgb).terms["cms"] > 0
+        assert torch.allclose(lesson.teacher_output.maps[stride], values, atol=1e-4)
+    assert lesson.batch.rgb_valid is not None
+    assert lesson.batch.rgb_valid.all()
+    assert run.step(without_rgb)["cms"] > 0
     injected = recipe(guidance=thermal | {"weight": 0.0}, injection=SURE)
     assert not injected.uses_rgb
     figures = state(injected, folder)[0].step(without_rgb)
-    assert figures.terms["dikd_forward"] > 0
-    assert figures.terms["dikd_reverse"] > 0
+    assert figures["dikd_forward"] > 0
+    assert figures["dikd_reverse"] > 0
 
 
 def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: Path) -> None:
@@ -236,10 +254,10 @@ def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: P
     assert alone.uses_rgb
     run, teacher = state(alone, folder)
     assert teacher is not None
-    assert list(run.step(batch()).terms) == ["loss", "class", "box", "distribution", "dikd_forward", "dikd_reverse"]
+    assert list(terms_of(run.step(batch()))) == ["class", "box", "distribution", "dikd_forward", "dikd_reverse"]
     assert not recipe(guidance=CMS | {"weight": 0.0}).uses_teacher
     with pytest.raises(ValueError, match="there is none"):
-        ExtraTerms(alone, Detector(MODEL))
+        TrainingTerms(alone, Detector(MODEL))
 
 
 def test_a_part_of_weight_0_owns_nothing_and_taps_nothing(folder: Path) -> None:
@@ -247,10 +265,10 @@ def test_a_part_of_weight_0_owns_nothing_and_taps_nothing(folder: Path) -> None:
     forward, _ = state(recipe(**teacher, injection={"forward_weight": 1.0, "sure_score": 0.0}), folder)
     assert not any(module._forward_hooks for module in forward.detector.modules())
     assert {name.split(".")[1] for name in forward.extra.state_dict()} == {"into_student"}
-    assert list(forward.step(batch()).terms)[4:] == ["dikd_forward"]
+    assert list(terms_of(forward.step(batch())))[3:] == ["dikd_forward"]
     reverse, _ = state(recipe(**teacher, injection={"reverse_weight": 1.0}), folder)
     assert {name.split(".")[1] for name in reverse.extra.state_dict()} == {"into_teacher"}
-    assert list(reverse.step(batch()).terms)[4:] == ["dikd_reverse"]
+    assert list(terms_of(reverse.step(batch())))[3:] == ["dikd_reverse"]
 
 
 def test_the_heads_statistics_are_those_of_a_run_without_injection(folder: Path) -> None:
@@ -269,9 +287,9 @@ def test_the_heads_statistics_are_those_of_a_run_without_injection(folder: Path)
 
 def test_injection_that_decayed_to_0_changes_no_step(folder: Path) -> None:
     run, _ = state(recipe(guidance=CMS | {"weight": 0.0}, injection=SURE, train={"images": 12}), folder)
-    values = [run.step(batch(0)).terms["dikd_reverse"] for _ in range(3)]
+    values = [run.step(batch(0))["dikd_reverse"] for _ in range(3)]
     assert values[2] < values[0]
-    assert list(run.step(batch(0)).terms) == ["loss", "class", "box", "distribution"]
+    assert list(terms_of(run.step(batch(0)))) == ["class", "box", "distribution"]
 
 
 @pytest.mark.parametrize(
@@ -334,14 +352,14 @@ def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Pat
 def test_the_log_gets_the_gradient_of_each_term_when_asked(folder: Path) -> None:
     with_all = recipe(contrast=RCS, guidance=CMS, injection=SURE, train={"term_gradients_every_batches": 2})
     run, _ = state(with_all, folder)
-    assert run.step(batch(0)).term_gradient_norms == {}
-    norms = run.step(batch(1)).term_gradient_norms
+    assert gradients_of(run.step(batch(0))) == {}
+    norms = gradients_of(run.step(batch(1)))
     assert norms.keys() == {"detection", "rcs", "cms", "dikd_forward", "dikd_reverse"}
     # the forward part teaches the head alone
     assert norms.pop("dikd_forward") == 0
     assert all(value > 0 for value in norms.values())
     plain, _ = state(recipe(train={"term_gradients_every_batches": 1}), folder)
-    assert plain.step(batch(0)).term_gradient_norms == {}
+    assert gradients_of(plain.step(batch(0))) == {}
 
 
 @pytest.mark.parametrize(
@@ -355,11 +373,11 @@ def test_the_log_gets_the_gradient_of_each_term_when_asked(folder: Path) -> None
 )
 def test_a_layer_that_is_none_or_of_another_stride_is_one_line(folder: Path, layers: list[str], named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
-        ExtraTerms(recipe(contrast=RCS | {"student_layers": layers}), Detector(MODEL))
+        TrainingTerms(recipe(contrast=RCS | {"student_layers": layers}), Detector(MODEL))
     injected = recipe(guidance=CMS | {"weight": 0.0}, injection=DIKD | {"student_layers": layers})
     teacher = teacher_of(injected, folder)
     with pytest.raises(InputError, match=named):
-        ExtraTerms(injected, Detector(MODEL), teacher)
+        TrainingTerms(injected, Detector(MODEL), teacher)
     assert "\n" not in str(caught.value)
     assert "student_layers" in str(caught.value)
 
@@ -367,5 +385,5 @@ def test_a_layer_that_is_none_or_of_another_stride_is_one_line(folder: Path, lay
 def test_layers_of_the_backbone_can_be_tapped_too(folder: Path) -> None:
     layers = ["backbone.stages.1", "backbone.stages.2", "backbone.context"]
     run, _ = state(recipe(contrast=RCS | {"student_layers": layers}, guidance=CMS), folder)
-    assert run.step(batch()).terms["rcs"] > 0
+    assert run.step(batch())["rcs"] > 0
     assert ContrastConfig().student_layers != tuple(layers)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import torch
 from cgdet_core.config import ModelConfig, PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import run_offline
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import Frame, GroundTruth, Sample
 
 TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=(64, 96))

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model.blocks import ConvUnit, PooledContext
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 
 torch.set_num_threads(1)
 

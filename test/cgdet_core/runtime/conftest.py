@@ -10,11 +10,10 @@ import torch
 
 from cgdet_core import thermal
 from cgdet_core.config import LossConfig, ModelConfig, PostprocessConfig, ThermalConfig
-from cgdet_core.data.augment.crop import Crop
-from cgdet_core.data.feed.dataset import collate
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.targets import collate
 from cgdet_core.types import GroundTruth
 
 torch.set_num_threads(1)
@@ -54,12 +53,13 @@ def learn() -> Detector:
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 8e-3 * (1 - step / steps)
-        crops = []
+        frames, truths = [], []
         for _ in range(6):
             frame, truth = scene(rng)
-            crops.append(Crop(thermal.normalise(frame, ThermalConfig()), truth))
-        batch = collate(crops, 2)
-        loss = detection_loss(detector(batch.images), batch, LossConfig()).total
+            frames.append(thermal.normalise(frame, ThermalConfig()))
+            truths.append(truth)
+        images = torch.from_numpy(np.stack(frames))[:, None]
+        loss = detection_loss(detector(images), collate(truths, 2), LossConfig()).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -19,7 +19,6 @@ from cgdet_core.config import ModelConfig, ThermalConfig
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.choice import open_model
 from cgdet_core.runtime.backends.libraries import is_installed
 from cgdet_core.runtime.backends.torch_backend import fuse
@@ -31,6 +30,7 @@ from cgdet_core.runtime.exports.reading import describe, read_onnx
 from cgdet_core.runtime.exports.writing import beside, write_export
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import Detector
 
 Scene = Callable[..., tuple[np.ndarray, object]]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from cgdet_core.config import ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime import model_file
 from cgdet_core.runtime.model_file import ModelInfo, default_model_path, load_model, read_info, save_model
+from cgdet_core.tasks.detection.head import Detector
 
 
 def refusal(path: Path) -> str:

@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.backends.libraries import is_installed
 from cgdet_core.runtime.backends.openvino_stem import wide_weight, widen_stem
 from cgdet_core.runtime.backends.torch_backend import fuse
 from cgdet_core.runtime.exports.network_onnx import network_onnx
+from cgdet_core.tasks.detection.head import Detector
 
 
 def test_the_wide_weights_give_two_columns_at_once() -> None:

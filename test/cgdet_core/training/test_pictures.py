@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import torch
 
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.drawing import class_colour
+from cgdet_core.tasks.detection.targets import DetectionTargets
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.pictures import contact_sheet, write_run_plot, write_samples
 
 NAMES = ("person", "a $dear$ class", "car")
@@ -25,7 +26,8 @@ def batch(size: int = 64, count: int = 2) -> TrainingBatch:
     ids = torch.tensor([2, 0, 0]).repeat(count, 1)
     objects = torch.tensor([True, False, False]).repeat(count, 1)
     ignored = torch.tensor([False, True, False]).repeat(count, 1)
-    return TrainingBatch(images, boxes, ids, objects, ignored, torch.ones(count, 3, dtype=torch.bool))
+    labelled = torch.ones(count, 3, dtype=torch.bool)
+    return TrainingBatch(images, DetectionTargets(boxes, ids, objects, ignored, labelled))
 
 
 def edge(left: int, top: int, right: int, bottom: int) -> np.ndarray[Any, Any]:

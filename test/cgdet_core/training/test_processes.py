@@ -19,8 +19,8 @@ from two_processes import two_processes
 from cgdet_core.cli import main
 from cgdet_core.config import Recipe, TrainConfig, load_recipe
 from cgdet_core.errors import InputError
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.training import distributed, trainer
 from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint
 

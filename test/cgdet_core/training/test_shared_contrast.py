@@ -9,8 +9,8 @@ from torch import Tensor
 from two_processes import in_two_processes
 
 from cgdet_core.config import ContrastConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
 from cgdet_core.distill.contrast import RegionContrast
+from cgdet_core.tasks.detection.targets import DetectionTargets, regions_of
 from cgdet_core.training.distributed import process_group
 from cgdet_core.world import gather_rows, rank
 
@@ -22,14 +22,13 @@ TERM = ContrastConfig(hidden=8, dimensions=4, temperature=0.3, queue=9, small_be
 OBJECTS = ((2, 0, 3, 1), (1, 2, 0, 0), (0, 0, 0, 0), (0, 0, 0, 2), (4, 6, 3, 2))
 
 
-def batch(number: int) -> TrainingBatch:
+def labels(number: int) -> DetectionTargets:
     generator = torch.Generator().manual_seed(number)
     corners = torch.rand(4, 6, 2, generator=generator) * 30
     boxes = torch.cat((corners, corners + 6 + 28 * torch.rand(4, 6, 2, generator=generator)), dim=2)
     objects = torch.arange(6)[None] < torch.tensor(OBJECTS[number])[:, None]
-    images = torch.rand(4, 1, 64, 64, generator=generator)
     class_ids = torch.randint(0, 2, (4, 6), generator=generator)
-    return TrainingBatch(images, boxes, class_ids, objects, ~objects, torch.ones(4, 3, dtype=torch.bool))
+    return DetectionTargets(boxes, class_ids, objects, ~objects, torch.ones(4, 3, dtype=torch.bool))
 
 
 def learn(rows: slice) -> dict[str, Tensor]:
@@ -42,7 +41,7 @@ def learn(rows: slice) -> dict[str, Tensor]:
             s: torch.randn(4, channels, 64 // s, 64 // s)[rows].requires_grad_() for s, channels in CHANNELS.items()
         }
         term.zero_grad()
-        value = term(maps, batch(number).map(lambda value: value[rows]))
+        value = term.value(maps, regions_of(labels(number).map(lambda value: value[rows])))
         value.backward()
         found[f"{number}.value"] = value.detach()
         gradients = {f"map.{stride}": each.grad for stride, each in maps.items()}

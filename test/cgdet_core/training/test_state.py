@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cgdet_core.config import ModelConfig, TrainConfig
-from cgdet_core.model.detector import Detector
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.training.state import WeightAverage, gradient_norms, learning_rate
 
 CONFIG = TrainConfig(

@@ -14,8 +14,8 @@ from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt,
 
 from cgdet_core.config import load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cgdet_core.training.state import WeightAverage, learning_rate
@@ -74,7 +74,7 @@ def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None
         rate = learning_rate(2 * number, RECIPE.train)
         detector.zero_grad()
         images = batches[number].images.to(memory_format=torch.channels_last)
-        detection_loss(detector(images), batches[number], RECIPE.loss).total.backward()
+        detection_loss(detector(images), batches[number].targets, RECIPE.loss).total.backward()
         norm = sum(float(p.grad.square().sum()) for p in detector.parameters() if p.grad is not None) ** 0.5
         with torch.no_grad():
             for name, parameter in detector.named_parameters():

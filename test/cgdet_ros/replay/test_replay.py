@@ -25,9 +25,9 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import IMAGE, header, typestore
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
-from cgdet_core.model.detector import Detector
 from cgdet_core.runtime.model_file import load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 from cgdet_ros.replay import cli as replay
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
-from cgdet_core.data.augment.crop import MIN_SIDE_PX, random_crop
+from cgdet_core.data.augment import crop as cropping
+from cgdet_core.data.augment.crop import Crop
+from cgdet_core.tasks.detection.targets import MIN_SIDE_PX, crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -24,6 +28,11 @@ PLAIN = AugmentConfig(
     grey_invert_probability=0,
     sensor=SensorConfig(probability=0),
 )
+
+
+def random_crop(grey: Any, limits: Any, truth: GroundTruth, config: Any, rng: Any, *more: Any, **named: Any) -> Crop:
+    """With the labels that detection cuts."""
+    return cropping.random_crop(grey, limits, truth, config, rng, crop_truth, *more, **named)
 
 
 def labels(*boxes: tuple[float, float, float, float], ignore: bool = False, classes: int = 0) -> GroundTruth:

@@ -9,10 +9,11 @@ import torch
 from cgdet_core.config import AugmentConfig, LossConfig, Recipe, SensorConfig, TrainConfig
 from cgdet_core.data.augment.crop import Crop
 from cgdet_core.data.augment.mosaic import join_truths, mosaic
-from cgdet_core.data.feed.dataset import TrainingBatches, collate
+from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.head import HeadOutput
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.targets import collate
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -105,12 +106,12 @@ def test_a_class_unlabelled_in_all_parts_stays_unlabelled() -> None:
 def test_the_loss_takes_no_background_from_a_part_that_a_class_is_not_labelled_in() -> None:
     truths = [truth_of([], [], [True, False, False])] + [truth_of([], []) for _ in range(3)]
     crop = Crop(np.zeros((64, 64), np.float32), join_truths(REGIONS, truths))
-    batch = collate([crop], classes=3)
+    targets = collate([crop.truth], classes=3)
     cells = torch.stack(torch.meshgrid(torch.arange(4.0, 64, 8), torch.arange(4.0, 64, 8), indexing="xy"), -1)
     centres = cells.reshape(-1, 2)
     class_logits = torch.zeros(1, len(centres), 3, requires_grad=True)
     output = HeadOutput(class_logits, torch.zeros(1, len(centres), 4, 16), centres, torch.full((len(centres),), 8.0))
-    detection_loss(output, batch, LossConfig()).total.backward()
+    detection_loss(output, targets, LossConfig()).total.backward()
     assert class_logits.grad is not None
     learns = class_logits.grad[0] != 0
     in_first = ((centres[:, 0] < 40) & (centres[:, 1] < 24))[:, None]

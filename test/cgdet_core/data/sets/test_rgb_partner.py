@@ -16,6 +16,7 @@ from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
 from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.detection.targets import crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import BoolArray, GroundTruth
 
@@ -78,7 +79,7 @@ def test_rgb_shows_the_place_of_the_thermal_crop_to_the_pixel(shape: tuple[int, 
     truth = truth_of((10, 12, 30, 36), (30, 30, 38, 48))
     seen: Counter[str] = Counter()
     for seed in range(150):
-        crop = random_crop(grey, RAW, truth, PLAIN, np.random.default_rng(seed), partner=partner)
+        crop = random_crop(grey, RAW, truth, PLAIN, np.random.default_rng(seed), crop_truth, partner=partner)
         check_same_place(crop)
         assert crop.rgb is not None
         assert crop.rgb_valid is not None
@@ -121,13 +122,13 @@ def test_rgb_is_not_varied_and_draws_nothing_from_the_generator() -> None:
     varied = AugmentConfig(crop_px=64, scale_range=PLAIN.scale_range, grey_invert_probability=1)
     for seed in range(40):
         rng_with, rng_without = (np.random.default_rng(seed) for _ in range(2))
-        crop = random_crop(grey, RAW, truth_of(), varied, rng_with, True, partner=partner)
-        alone = random_crop(grey, RAW, truth_of(), varied, rng_without, True)
+        crop = random_crop(grey, RAW, truth_of(), varied, rng_with, crop_truth, True, partner=partner)
+        alone = random_crop(grey, RAW, truth_of(), varied, rng_without, crop_truth, True)
         assert crop.image.tobytes() == alone.image.tobytes()
         assert rng_with.random() == rng_without.random()
         assert alone.rgb is None
         assert alone.rgb_valid is None
-        plain = random_crop(grey, RAW, truth_of(), PLAIN, np.random.default_rng(seed), partner=partner)
+        plain = random_crop(grey, RAW, truth_of(), PLAIN, np.random.default_rng(seed), crop_truth, partner=partner)
         assert crop.rgb is not None
         assert plain.rgb is not None
         assert (crop.rgb == plain.rgb).all()

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import AssignerConfig, LossConfig, ModelConfig
-from cgdet_core.data.feed.dataset import TrainingBatch
-from cgdet_core.model.detector import Detector
-from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.head import Detector, HeadOutput
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.targets import DetectionTargets
 
 CLASSES, BINS, SIZE = 3, 5, 64
 CENTRES = [
@@ -28,7 +27,7 @@ STRIDES = [8.0] * 64 + [16.0] * 16 + [32.0] * 4
 CELLS = len(CENTRES)
 
 
-def random_case(seed: int, images: int = 2, most: int = 5) -> tuple[HeadOutput, TrainingBatch]:
+def random_case(seed: int, images: int = 2, most: int = 5) -> tuple[HeadOutput, DetectionTargets]:
     generator = torch.Generator().manual_seed(seed)
 
     def rand(*shape: int) -> Tensor:
@@ -39,8 +38,7 @@ def random_case(seed: int, images: int = 2, most: int = 5) -> tuple[HeadOutput, 
     kind = rand(images, most)
     if seed % 3 == 0:
         kind[0] = 0.9  # an image of padding alone
-    batch = TrainingBatch(
-        images=torch.zeros(images, 1, SIZE, SIZE),
+    targets = DetectionTargets(
         boxes_xyxy_px=torch.cat([corners, corners + sizes], dim=-1),
         class_ids=torch.randint(0, CLASSES, (images, most), generator=generator),
         objects=kind < 0.55,
@@ -53,7 +51,7 @@ def random_case(seed: int, images: int = 2, most: int = 5) -> tuple[HeadOutput, 
         centres_xy_px=torch.tensor(CENTRES),
         strides_px=torch.tensor(STRIDES),
     )
-    return output, batch
+    return output, targets
 
 
 def softmax(logits: list[float]) -> list[float]:
@@ -84,17 +82,17 @@ class PlainLoss:
     """Assignment and alphas of CIoU are found once, so that the terms can be looked at as functions of the logits."""
 
     def __init__(
-        self, output: HeadOutput, batch: TrainingBatch, assigner: AssignerConfig, plain_assign: Callable[..., Any]
+        self, output: HeadOutput, targets: DetectionTargets, assigner: AssignerConfig, plain_assign: Callable[..., Any]
     ) -> None:
-        self.batch = batch
+        self.targets = targets
         self.class_logits = output.class_logits.detach().double().numpy().copy()
         self.box_logits = output.box_logits.detach().double().numpy().copy()
         self.assigned, self.alpha = [], {}
         for image in range(len(self.class_logits)):
             objects = {
-                m: (batch.boxes_xyxy_px[image, m].tolist(), int(batch.class_ids[image, m]))
-                for m in range(batch.objects.shape[1])
-                if batch.objects[image, m]
+                m: (targets.boxes_xyxy_px[image, m].tolist(), int(targets.class_ids[image, m]))
+                for m in range(targets.objects.shape[1])
+                if targets.objects[image, m]
             }
             scores = (1 / (1 + np.exp(-self.class_logits[image]))).tolist()
             boxes = [box_of(self.box_logits[image, cell].tolist(), cell) for cell in range(CELLS)]
@@ -120,15 +118,15 @@ class PlainLoss:
         self._divide()
 
     def counts(self, image: int, cell: int, class_id: int) -> bool:
-        if not self.batch.labelled[image, class_id]:
+        if not self.targets.labelled[image, class_id]:
             return False
         owner = self.assigned[image].owner.get(cell)
-        if owner is not None and int(self.batch.class_ids[image, owner]) == class_id:
+        if owner is not None and int(self.targets.class_ids[image, owner]) == class_id:
             return True
         x, y = CENTRES[cell]
-        for m in range(self.batch.ignored.shape[1]):
-            if self.batch.ignored[image, m] and self.batch.class_ids[image, m] == class_id:
-                left, top, right, bottom = self.batch.boxes_xyxy_px[image, m].tolist()
+        for m in range(self.targets.ignored.shape[1]):
+            if self.targets.ignored[image, m] and self.targets.class_ids[image, m] == class_id:
+                left, top, right, bottom = self.targets.boxes_xyxy_px[image, m].tolist()
                 if left <= x <= right and top <= y <= bottom:
                     return False
         return True
@@ -141,7 +139,7 @@ class PlainLoss:
                 continue
             p = 1 / (1 + math.exp(-self.class_logits[image, cell, class_id]))
             target = 0.0
-            if cell in found.owner and self.batch.class_ids[image, found.owner[cell]] == class_id:
+            if cell in found.owner and self.targets.class_ids[image, found.owner[cell]] == class_id:
                 target = found.target[cell]
             total -= target * math.log(p) + (1 - target) * math.log(1 - p)
         return total
@@ -150,7 +148,7 @@ class PlainLoss:
         found = self.assigned[image]
         if cell not in found.owner:
             return 0.0
-        truth = self.batch.boxes_xyxy_px[image, found.owner[cell]].tolist()
+        truth = self.targets.boxes_xyxy_px[image, found.owner[cell]].tolist()
         overlap, distance, v = ciou_parts(box_of(self.box_logits[image, cell].tolist(), cell), truth)
         return found.target[cell] * (1 - (overlap - distance - self.alpha[image, cell] * v))
 
@@ -159,7 +157,7 @@ class PlainLoss:
         found = self.assigned[image]
         if cell not in found.owner:
             return 0.0
-        left, top, right, bottom = self.batch.boxes_xyxy_px[image, found.owner[cell]].tolist()
+        left, top, right, bottom = self.targets.boxes_xyxy_px[image, found.owner[cell]].tolist()
         x, y = CENTRES[cell]
         total = 0.0
         for side, distance in enumerate((x - left, y - top, right - x, bottom - y)):
@@ -178,7 +176,7 @@ class PlainLoss:
         return class_sum / self.normaliser, box_sum / self.normaliser, distribution_sum / self.normaliser
 
 
-def cases() -> Iterator[tuple[HeadOutput, TrainingBatch]]:
+def cases() -> Iterator[tuple[HeadOutput, DetectionTargets]]:
     return (random_case(seed) for seed in range(12))
 
 
@@ -186,23 +184,23 @@ def cases() -> Iterator[tuple[HeadOutput, TrainingBatch]]:
 def test_each_term_agrees_with_loops_over_cells(assigner: AssignerConfig, plain_assign: Callable[..., Any]) -> None:
     config = LossConfig(class_weight=0.7, box_weight=3.0, distribution_weight=1.1, assigner=assigner)
     ignored = unlabelled = empty = outside = beyond = small_sum = 0
-    for output, batch in cases():
-        loss = detection_loss(output, batch, config)
-        plain = PlainLoss(output, batch, assigner, plain_assign)
+    for output, targets in cases():
+        loss = detection_loss(output, targets, config)
+        plain = PlainLoss(output, targets, assigner, plain_assign)
         class_term, box_term, distribution_term = plain.terms()
         assert loss.class_term.item() == pytest.approx(0.7 * class_term, rel=1e-4)
         assert loss.box_term.item() == pytest.approx(3.0 * box_term, rel=1e-3, abs=1e-6)
         assert loss.distribution_term.item() == pytest.approx(1.1 * distribution_term, rel=1e-3, abs=1e-6)
         assert loss.total.item() == pytest.approx(0.7 * class_term + 3.0 * box_term + 1.1 * distribution_term, rel=1e-3)
-        unlabelled += int((~batch.labelled).sum())
+        unlabelled += int((~targets.labelled).sum())
         small_sum += plain.normaliser == 1.0
         for image, found in enumerate(plain.assigned):
             empty += not found.owner
             for cell in range(CELLS):
-                ignored += sum(batch.labelled[image, c] and not plain.counts(image, cell, c) for c in range(CLASSES))
+                ignored += sum(targets.labelled[image, c] and not plain.counts(image, cell, c) for c in range(CLASSES))
             for cell, owner in found.owner.items():
                 x, y = CENTRES[cell]
-                left, top, right, bottom = batch.boxes_xyxy_px[image, owner].tolist()
+                left, top, right, bottom = targets.boxes_xyxy_px[image, owner].tolist()
                 sides = (x - left, y - top, right - x, bottom - y)
                 outside += min(sides) < 0
                 beyond += max(sides) / STRIDES[cell] > BINS - 1
@@ -212,11 +210,11 @@ def test_each_term_agrees_with_loops_over_cells(assigner: AssignerConfig, plain_
 
 def test_cells_that_take_no_part_have_no_term_and_no_share_of_the_divisor(plain_assign: Callable[..., Any]) -> None:
     config = LossConfig(class_weight=1, box_weight=1, distribution_weight=1)
-    for output, batch in cases():
-        cells = torch.rand(batch.objects.shape[0], CELLS, generator=torch.Generator().manual_seed(9)) < 0.6
-        plain = PlainLoss(output, batch, AssignerConfig(), plain_assign)
+    for output, targets in cases():
+        cells = torch.rand(targets.objects.shape[0], CELLS, generator=torch.Generator().manual_seed(9)) < 0.6
+        plain = PlainLoss(output, targets, AssignerConfig(), plain_assign)
         plain.leave_out(~cells)
-        loss = detection_loss(output, batch, config, cells=cells)
+        loss = detection_loss(output, targets, config, cells=cells)
         got = [loss.class_term.item(), loss.box_term.item(), loss.distribution_term.item()]
         assert got == pytest.approx(plain.terms(), rel=1e-3, abs=1e-6)
         loss.total.backward()
@@ -227,22 +225,22 @@ def test_cells_that_take_no_part_have_no_term_and_no_share_of_the_divisor(plain_
 
 
 def test_few_objects_are_divided_by_one_at_least(plain_assign: Callable[..., Any]) -> None:
-    output, batch = random_case(1)
-    batch.objects[:] = False
-    batch.objects[0, 0] = True
-    batch.boxes_xyxy_px[0, 0] = torch.tensor([20.0, 20, 24, 24])
-    plain = PlainLoss(output, batch, AssignerConfig(), plain_assign)
+    output, targets = random_case(1)
+    targets.objects[:] = False
+    targets.objects[0, 0] = True
+    targets.boxes_xyxy_px[0, 0] = torch.tensor([20.0, 20, 24, 24])
+    plain = PlainLoss(output, targets, AssignerConfig(), plain_assign)
     assert 0 < sum(sum(found.target.values()) for found in plain.assigned) < 1
-    loss = detection_loss(output, batch, LossConfig(class_weight=1, box_weight=1, distribution_weight=1))
+    loss = detection_loss(output, targets, LossConfig(class_weight=1, box_weight=1, distribution_weight=1))
     got = [loss.class_term.item(), loss.box_term.item(), loss.distribution_term.item()]
     assert got == pytest.approx(plain.terms(), rel=1e-3)
 
 
 def test_the_gradient_is_that_of_finite_differences(plain_assign: Callable[..., Any]) -> None:
     config = LossConfig()
-    output, batch = random_case(1)
-    detection_loss(output, batch, config).total.backward()
-    plain = PlainLoss(output, batch, config.assigner, plain_assign)
+    output, targets = random_case(1)
+    detection_loss(output, targets, config).total.backward()
+    plain = PlainLoss(output, targets, config.assigner, plain_assign)
     step, checked = 1e-5, 0
     for image, found in enumerate(plain.assigned):
         # all cells that own an object, and some that do not
@@ -269,11 +267,11 @@ def test_the_gradient_is_that_of_finite_differences(plain_assign: Callable[..., 
 
 
 def test_an_image_without_objects_costs_only_what_is_claimed_there() -> None:
-    output, batch = random_case(1)
-    batch.objects[:] = False
-    batch.ignored[:] = False
-    batch.labelled[:] = True
-    loss = detection_loss(output, batch, LossConfig(class_weight=1))
+    output, targets = random_case(1)
+    targets.objects[:] = False
+    targets.ignored[:] = False
+    targets.labelled[:] = True
+    loss = detection_loss(output, targets, LossConfig(class_weight=1))
     assert loss.box_term.item() == 0
     assert loss.distribution_term.item() == 0
     expected = torch.log1p(output.class_logits.detach().double().exp()).sum().item()
@@ -283,15 +281,15 @@ def test_an_image_without_objects_costs_only_what_is_claimed_there() -> None:
 
 
 def test_nothing_is_learned_of_unlabelled_classes_and_inside_regions_to_ignore() -> None:
-    output, batch = random_case(2)
-    batch.objects[:] = False
-    batch.ignored[:] = False
-    batch.labelled[:] = True
-    batch.labelled[0, 1] = False
-    batch.ignored[1, 0] = True
-    batch.class_ids[1, 0] = 2
-    batch.boxes_xyxy_px[1, 0] = torch.tensor([0.0, 0.0, 64.0, 32.0])
-    detection_loss(output, batch, LossConfig()).total.backward()
+    output, targets = random_case(2)
+    targets.objects[:] = False
+    targets.ignored[:] = False
+    targets.labelled[:] = True
+    targets.labelled[0, 1] = False
+    targets.ignored[1, 0] = True
+    targets.class_ids[1, 0] = 2
+    targets.boxes_xyxy_px[1, 0] = torch.tensor([0.0, 0.0, 64.0, 32.0])
+    detection_loss(output, targets, LossConfig()).total.backward()
     gradient = output.class_logits.grad
     assert gradient is not None
     upper = torch.tensor(CENTRES)[:, 1] <= 32
@@ -303,16 +301,16 @@ def test_nothing_is_learned_of_unlabelled_classes_and_inside_regions_to_ignore()
 
 
 def test_half_precision_outputs_give_a_finite_single_precision_loss() -> None:
-    output, batch = random_case(4)
+    output, targets = random_case(4)
     half = HeadOutput(
         output.class_logits.detach().bfloat16(),
         output.box_logits.detach().bfloat16(),
         output.centres_xy_px,
         output.strides_px,
     )
-    loss = detection_loss(half, batch, LossConfig()).total
+    loss = detection_loss(half, targets, LossConfig()).total
     assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(detection_loss(output, batch, LossConfig()).total.item(), rel=0.05)
+    assert loss.item() == pytest.approx(detection_loss(output, targets, LossConfig()).total.item(), rel=0.05)
 
 
 def test_a_small_batch_is_learned_by_heart() -> None:
@@ -323,8 +321,7 @@ def test_a_small_batch_is_learned_by_heart() -> None:
     images = torch.full((2, 1, 64, 64), 0.2)
     images[0, 0, 16:40, 24:40] = 1.0
     images[1, 0, 30:44, 6:50] = 0.7
-    batch = TrainingBatch(
-        images,
+    targets = DetectionTargets(
         torch.tensor([[[24.0, 16, 40, 40]], [[6.0, 30, 50, 44]]]),
         torch.tensor([[0], [1]]),
         torch.ones(2, 1, dtype=torch.bool),
@@ -335,7 +332,7 @@ def test_a_small_batch_is_learned_by_heart() -> None:
     totals = []
     for _ in range(80):
         output = detector(images)
-        loss = detection_loss(output, batch, LossConfig()).total
+        loss = detection_loss(output, targets, LossConfig()).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -347,4 +344,4 @@ def test_a_small_batch_is_learned_by_heart() -> None:
         cell, class_id = divmod(int(cells[image]), 2)
         assert class_id == image
         assert scores[image] > 0.5
-        torch.testing.assert_close(boxes[image, cell], batch.boxes_xyxy_px[image, 0], atol=4, rtol=0)
+        torch.testing.assert_close(boxes[image, cell], targets.boxes_xyxy_px[image, 0], atol=4, rtol=0)

@@ -1,13 +1,16 @@
-"""The detector: CSP backbone, path-aggregation neck (PANet, Liu et al. 2018) and head, one thermal channel in."""
+"""The network of every task: CSP backbone, path-aggregation neck (PANet, Liu et al. 2018), and the task's head."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
+from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import ConvUnit, CrossStage, PooledContext, set_activation
-from cgdet_core.tasks.detection.head import Head, HeadOutput
 
 
 class Backbone(nn.Module):
@@ -59,20 +62,28 @@ class Neck(nn.Module):
         return out8, out16, out32
 
 
-class Detector(nn.Module):
-    """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> HeadOutput."""
+class Network(nn.Module):
+    """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> what the task's head makes of the neck's maps.
 
-    def __init__(self, config: ModelConfig) -> None:
+    build_head: settings -> the head, which takes three maps [B, widths[2..4], H / s, W / s] at s = 8, 16, 32.
+    """
+
+    def __init__(self, config: ModelConfig, build_head: Callable[[ModelConfig], nn.Module]) -> None:
         super().__init__()
         self.config = config
+        # in this order, which is that of the random numbers
         self.backbone = Backbone(config)
         self.neck = Neck(config)
-        self.head = Head(config)
+        self.head = build_head(config)
         set_activation(self, config.activation)
 
-    def forward(self, images: Tensor) -> HeadOutput:
-        out: HeadOutput = self.head(self.neck(self.backbone(images)))
-        return out
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self.neck(self.backbone(images)))
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """stride -> channels of the maps that the head takes."""
+        return dict(zip(STRIDES, self.config.widths[2:], strict=True))
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,104 @@
+"""One batch as the training terms see it, and what such a term is."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cgdet_core.config import TapConfig, TermConfig
+from cgdet_core.distill.teachers.base import Teacher
+from cgdet_core.model import STRIDES
+from cgdet_core.tasks.task import Regions, TeacherOutput, TrainingBatch
+
+T = TypeVar("T")
+
+
+class Lesson:
+    """The student's maps, the batch and what the teacher makes of it, looked at once for all terms that ask.
+
+    batch: rgb_valid is where the teacher saw anything; regions: of its labels; maps: of the tapped modules, by name;
+    by_heat: the teacher looks at the thermal crops, all of them, in place of RGB.
+    """
+
+    def __init__(
+        self,
+        batch: TrainingBatch,
+        regions: Regions,
+        maps: Mapping[str, Tensor],
+        teacher: Teacher | None,
+        by_heat: bool = False,
+    ) -> None:
+        if by_heat:
+            batch = replace(batch, rgb_valid=torch.ones_like(batch.images[:, 0], dtype=torch.bool))
+        self.batch, self.regions = batch, regions
+        self._maps, self._teacher, self._by_heat = maps, teacher, by_heat
+
+    def student(self, config: TapConfig) -> dict[int, Tensor]:
+        """stride -> [B, C, H / stride, W / stride], of the modules that the term taps."""
+        return at_strides(config, self._maps)
+
+    @property
+    def teacher(self) -> Teacher:
+        if self._teacher is None:
+            raise ValueError("the term learns from a teacher, and there is none")
+        return self._teacher
+
+    @cached_property
+    def teacher_output(self) -> TeacherOutput:
+        """Of all crops; those without RGB are not looked at, and have maps of 0 and no score."""
+        if self._by_heat:
+            return self.teacher.look_at_thermal(self.batch.images)
+        rgb, rows = self.batch.rgb, self.batch.rows_with_rgb()
+        assert rgb is not None
+        if len(rows) == len(rgb):
+            return self.teacher.look(rgb)
+        # of no crop the teacher has no output: of one it has, and none of it is taken
+        looked = self.teacher.look(rgb[rows] if len(rows) else rgb[:1])
+        return looked.map(
+            lambda values: values.new_zeros(len(rgb), *values.shape[1:]).index_copy(0, rows, values[: len(rows)])
+        )
+
+    @cached_property
+    @torch.no_grad()
+    def with_rgb(self) -> tuple[Tensor, TrainingBatch, TeacherOutput]:
+        """The crops that have RGB: their rows int64 [R], and batch and teacher's output of them alone."""
+        rows = self.batch.rows_with_rgb()
+        return rows, self.batch.map(lambda values: values[rows]), self.teacher_output.map(lambda values: values[rows])
+
+
+class Term(nn.Module):
+    """A training term beside the task's loss, of weights above 0; its parameters are trained and kept in checkpoints,
+    and no model file holds any of it."""
+
+    config: TapConfig
+
+    @abstractmethod
+    def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
+        """Weighted scalars by name, multiplied by `share` (`in_time`). The values of several processes add up to that
+        of the whole batch."""
+
+
+def in_time(config: TapConfig, images_done: int, images: int) -> float:
+    """What a term's weight is multiplied by for the batch after `images_done` of `images` crops: a linear rise, then
+    constant or a decay to 0 at the term's end, and then 0."""
+    end = images * (1 - config.off_fraction)
+    if images_done >= end:
+        return 0.0
+    rise = min(1.0, images_done / config.warmup_images) if config.warmup_images else 1.0
+    done = images_done / end
+    fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.decay]
+    return rise * fall
+
+
+def at_strides(config: TapConfig, by_name: Mapping[str, T]) -> dict[int, T]:
+    """What is known of each tapped module, by the stride of its map, of those in use."""
+    layers = dict(zip(STRIDES, config.student_layers, strict=True))
+    strides = config.strides if isinstance(config, TermConfig) else STRIDES
+    return {stride: by_name[layers[stride]] for stride in strides}

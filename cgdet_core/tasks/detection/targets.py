@@ -1,0 +1,116 @@
+"""Labelled boxes of a batch, and what a teacher predicts there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgdet_core.boxes import area_xyxy, clip_xyxy, iou_torch
+from cgdet_core.config import AugmentConfig
+from cgdet_core.tasks.task import Placement, Regions, Rows, Targets
+from cgdet_core.types import GroundTruth
+
+SEEN_IOU: Final = 0.5
+MIN_SIDE_PX: Final = 2.0  # a box that is left thinner than this in a crop shows nothing to learn
+
+
+@dataclass(frozen=True)
+class DetectionTargets(Targets):
+    """Padded to the batch's most boxes.
+
+    boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64 [B, M]; objects: bool [B, M], true objects; ignored: bool
+    [B, M], regions to ignore (of their class); labelled: bool [B, C], the classes that a crop has labels of.
+    """
+
+    boxes_xyxy_px: Tensor
+    class_ids: Tensor
+    objects: Tensor
+    ignored: Tensor
+    labelled: Tensor
+
+    def truth(self, row: int) -> GroundTruth:
+        """Of a number that is none: 0."""
+        present = (self.objects | self.ignored)[row]
+        boxes = self.boxes_xyxy_px[row][present].nan_to_num(posinf=0, neginf=0)
+        arrays = (value.cpu().numpy() for value in (boxes, self.class_ids[row][present], self.ignored[row][present]))
+        return GroundTruth(*arrays)
+
+
+@dataclass(frozen=True)
+class Predictions(Rows):
+    """Every prediction of a detector that teaches, before NMS.
+
+    boxes_xyxy_px: float32 [B, A, 4] in pixels of the picture; scores: float32 [B, A, classes of the student] in
+    [0, 1]. Rows that are no prediction have scores of 0.
+    """
+
+    boxes_xyxy_px: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class CellPredictions(Rows):
+    """What a head makes of maps, one prediction of each cell, stride 8 first, row by row.
+
+    boxes_xyxy_px: float32 [B, A, 4] in pixels of the picture; class_logits: float32 [B, A, classes of the student],
+    of the scores that Predictions has; 0 of a class that the teacher does not know.
+    """
+
+    boxes_xyxy_px: Tensor
+    class_logits: Tensor
+
+
+def collate(truths: Sequence[GroundTruth], classes: int) -> DetectionTargets:
+    """Labels of crops -> padded."""
+    shape = len(truths), max(1, *map(len, truths))
+    boxes, class_ids = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.int64)
+    objects, ignored = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    labelled = np.ones((len(truths), classes), np.bool_)
+    for row, truth in enumerate(truths):
+        count = len(truth)
+        boxes[row, :count] = truth.boxes_xyxy_px
+        class_ids[row, :count] = truth.class_ids
+        objects[row, :count] = ~truth.ignore
+        ignored[row, :count] = truth.ignore
+        if truth.labelled is not None:
+            labelled[row] = truth.labelled
+    return DetectionTargets(*map(torch.from_numpy, (boxes, class_ids, objects, ignored, labelled)))
+
+
+def crop_truth(truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
+    """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
+    boxes = placement.boxes(truth.boxes_xyxy_px)
+    cut = clip_xyxy(boxes, *placement.size_px)
+    whole = area_xyxy(boxes)
+    share = np.divide(area_xyxy(cut), whole, out=np.zeros_like(whole), where=whole > 0)
+    sides = np.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
+    present = (sides > 0.5) & (share > 0)
+    ignore = truth.ignore | (share < config.min_visible) | (sides < MIN_SIDE_PX)
+    return GroundTruth(cut[present], truth.class_ids[present], ignore[present], truth.labelled)
+
+
+def regions_of(targets: DetectionTargets) -> Regions:
+    """The true objects; regions to ignore are none."""
+    row, slot = targets.objects.nonzero(as_tuple=True)
+    boxes = targets.boxes_xyxy_px[row, slot]
+    return Regions(torch.cat((row[:, None].to(boxes.dtype), boxes), dim=1), targets.class_ids[row, slot])
+
+
+def seen_scores(predictions: Predictions, regions: Regions) -> Tensor:
+    """float32 [K]: how surely the teacher sees each region's object, in [0, 1].
+
+    The best score for the region's class among the predictions on its picture that overlap it with an
+    IoU of at least 0.5, before NMS; 0 where there is none.
+    """
+    if not predictions.scores.shape[1]:
+        return predictions.scores.new_zeros(len(regions))
+    picture = regions.rois[:, 0].long()
+    overlap = iou_torch(regions.rois[:, None, 1:], predictions.boxes_xyxy_px[picture])
+    scores = predictions.scores.transpose(1, 2)[picture, regions.class_ids]
+    # a box that overflowed has an overlap that is no number, which reaches no bound
+    return torch.where(overlap >= SEEN_IOU, scores, 0).amax(1)
