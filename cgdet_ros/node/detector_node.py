@@ -21,7 +21,7 @@ from cgdet_ros.node import parameters
 from cgdet_ros.node.diagnostics import Reporter, Situation
 from cgdet_ros.node.frame_log import FrameLog, one_line
 from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
-from cgdet_ros.node.lifecycle import GuardedNode, run, to
+from cgdet_ros.node.lifecycle import GuardedNode, leads_to, run
 from cgdet_ros.node.pipeline import Pipeline
 
 
@@ -58,7 +58,7 @@ class DetectorNode(GuardedNode):
 
     # transitions
 
-    @to("inactive")
+    @leads_to("inactive")
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._pipeline = Pipeline(self, self._config, self._log)
@@ -72,7 +72,7 @@ class DetectorNode(GuardedNode):
         self.get_logger().info(f"configured: {facts}")
         return super().on_configure(state)
 
-    @to("active")
+    @leads_to("active")
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)  # publishers first: the first image may come at once
         self._active_since_s = time.monotonic()
@@ -86,25 +86,25 @@ class DetectorNode(GuardedNode):
         self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
         return result
 
-    @to("inactive")
+    @leads_to("inactive")
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
         return super().on_deactivate(state)
 
-    @to("unconfigured")
+    @leads_to("unconfigured")
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_cleanup(state)
         self._free()
         return result
 
-    @to("finalized")
+    @leads_to("finalized")
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
         result = super().on_shutdown(state)
         self._free()
         return result
 
-    @to("unconfigured")
+    @leads_to("unconfigured")
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
         result = super().on_error(state)

@@ -29,7 +29,7 @@ _NAMES = {Transition.TRANSITION_CONFIGURE: "configure", Transition.TRANSITION_AC
 _REACHED = {"configure": ("inactive", "active"), "activate": ("active",)}
 
 
-def to(reached: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def leads_to(reached: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Of a transition's callback: the state that it leads to; what it raises is told, where rclpy would forget it."""
 
     def decorate(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,8 +52,8 @@ def to(reached: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 class GuardedNode(LifecycleNode):  # type: ignore[misc]
     """A lifecycle node that lives on where a transition is asked for that is not possible.
 
-    autostart: whether it is to drive itself to active; state: of the lifecycle, kept by `to`, as rclpy has no public
-    way to ask for it.
+    autostart: whether it is to drive itself to active; state: of the lifecycle, kept by `leads_to`, as rclpy has no
+    public way to ask for it.
     """
 
     autostart = True

@@ -109,53 +109,44 @@ def test_telemetry_rows_above_or_below_change_no_score_and_move_boxes_by_what_is
     np.testing.assert_allclose(with_rows, np.add(plain, (0, moved, 0, 0, 0)), atol=1e-4)
 
 
-def test_a_camera_that_freezes_is_warned_of_though_its_telemetry_goes_on(
+def test_a_camera_that_freezes_goes_flat_or_jumps_is_warned_of_though_its_telemetry_goes_on(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
     start_detector(diagnostics__period_s=0.1, telemetry_rows=2, diagnostics__frozen_frames=3)
 
-    def frame(number: int) -> Any:
-        return image_message(np.concatenate([scene, np.full((2, scene.shape[1]), number, np.uint16)]), "mono16")
-
-    for number in range(3):
-        client.ask(frame(number))
-    level, message, _ = client.report(
-        lambda level, message, values: (values["answered"], values["frozen_frames"]) == ("3", "2"), "three answers"
-    )
-    assert (level, message) == (0, "detecting")
-    client.ask(frame(4))
-    level, message, _ = client.report(
-        lambda level, message, values: (values["answered"], values["frozen_frames"]) == ("4", "3"), "four answers"
-    )
-    assert (level, message) == (1, "frozen: the last 3 frames repeat their picture (the camera's shutter?)")
-    scene[0, 0] += 1
-    client.ask(frame(5))
-    client.report(lambda level, message, values: (level, message) == (0, "detecting"), "a picture that moves")
-
-
-def test_a_flat_frame_and_a_jump_of_the_gain_are_reported(
-    start_detector: Any, client: Any, image_message: Any, scene: Any
-) -> None:
-    start_detector(diagnostics__period_s=0.1)
-
-    def ask(pixels: Any, nanosec: int) -> None:
-        message = image_message(pixels, "mono16")
-        message.header.stamp.sec, message.header.stamp.nanosec = 5, nanosec
+    def ask(pixels: Any, number: int) -> None:
+        telemetry = np.full((2, scene.shape[1]), number, np.uint16)
+        message = image_message(np.concatenate([pixels, telemetry]), "mono16")
+        message.header.stamp.sec, message.header.stamp.nanosec = 5, number
         client.ask(message)
 
-    ask(scene, 0)
-    ask(np.full_like(scene, 21000), 100)
+    def counted(answers: int, **counts: int) -> tuple[int, str]:
+        level, message, _ = client.report(
+            lambda level, message, values: (
+                values["answered"] == str(answers) and all(values[name] == str(n) for name, n in counts.items())
+            ),
+            f"{answers} answers",
+            since_asked=True,
+        )
+        return level, message
 
-    def once(said: str) -> None:
-        client.report(lambda level, message, values: level == 1 and message.startswith(said), said, since_asked=True)
-
-    once("flat: 1 frames")
-    ask(scene + 1, 200)
-    ask(scene + 9000, 300)
-    once("the camera's gain jumped 1 times")
-    ask(scene + 9001, 400)
-    _, _, values = client.report(lambda level, message, values: (level, message) == (0, "detecting"), "peace")
-    assert (values["flat_frames"], values["gain_jumps"]) == ("1", "1")
+    for number in range(3):
+        ask(scene, number)
+    assert counted(3, frozen_frames=2) == (0, "detecting")
+    ask(scene, 4)
+    assert counted(4, frozen_frames=3) == (
+        1,
+        "frozen: the last 3 frames repeat their picture (the camera's shutter?)",
+    )
+    ask(np.full_like(scene, 21000), 5)
+    level, message = counted(5, flat_frames=1)
+    assert (level, message.partition(":")[0]) == (1, "flat")
+    ask(scene + 1, 6)
+    ask(scene + 9000, 7)
+    level, message = counted(7, gain_jumps=1)
+    assert (level, "gain jumped 1 times" in message) == (1, True)
+    ask(scene + 9001, 8)
+    assert counted(8) == (0, "detecting")
 
 
 def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_between_two_frames(
