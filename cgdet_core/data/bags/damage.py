@@ -102,22 +102,22 @@ def expected_fields(message_type: str, where: str) -> Iterator[None]:
         ) from error
 
 
-def check_index(folder: Path) -> None:
-    """Raise DamagedBag unless the folder's metadata.yaml is the index of a rosbag2."""
+def check_index(folder: Path) -> object:
+    """How many messages the folder's metadata.yaml names; DamagedBag unless it is the index of a rosbag2."""
     path = folder / "metadata.yaml"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except PermissionError:
-        return  # rosbags says so
+        return None  # rosbags says so
     except (OSError, yaml.YAMLError, ValueError, RecursionError):  # no file, not YAML, not text, nested too deep
         document = None
     index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    whole = isinstance(index, dict) and index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list)
-    if not whole:
-        raise DamagedBag(
-            f"{path}: is missing or damaged, not the index of a rosbag2 (recording cut short?): run "
-            f"`ros2 bag reindex {folder}`, or give a storage file in it"
-        )
+    if isinstance(index, dict) and index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list):
+        return index["message_count"]
+    raise DamagedBag(
+        f"{path}: is missing or damaged, not the index of a rosbag2 (recording cut short?): run "
+        f"`ros2 bag reindex {folder}`, or give a storage file in it"
+    )
 
 
 def check_whole(path: Path) -> None:

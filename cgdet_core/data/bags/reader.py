@@ -101,6 +101,7 @@ class BagReader:
         self.losses: list[str] = []
         self.duration_ns = 0
         self._stores: dict[str, Typestore | None] = {}
+        self._promised: object = None  # messages by metadata.yaml
         self._stack = ExitStack()
         self._reader: Rosbag1Reader | Rosbag2Reader | CutMcap | None = None
 
@@ -112,9 +113,11 @@ class BagReader:
             if not reader.files:
                 raise
             reader.open()
-            whole = f"{error}; its {reader.message_count} messages are read without index"
-            for loss in reader.losses or [whole]:
+            for loss in reader.losses:
                 self._lose(loss)
+            promised = f" of {self._promised}" if self._promised is not None else ""
+            if promised or not reader.losses:
+                self._lose(f"{error}; {reader.message_count}{promised} messages are read without index")
         self._reader = reader
         self._stack.callback(reader.close)
         self.topics = {name: BagTopic(name, info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
@@ -127,7 +130,7 @@ class BagReader:
         from rosbags.rosbag2 import Reader as Rosbag2Reader
 
         if self.path.is_dir():
-            check_index(self.path)
+            self._promised = check_index(self.path)
         for file in self._files:
             if file.suffix in _STORAGE_SUFFIXES:
                 check_whole(file)

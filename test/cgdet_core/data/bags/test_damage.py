@@ -165,9 +165,10 @@ def test_of_a_split_mcap_the_whole_files_are_read_and_the_damaged_one_up_to_the_
     assert read(bag) == (10, [])
     last = bag / names[2]
     last.write_bytes(last.read_bytes()[:100])
-    count, (loss,) = read(bag)
+    count, (loss, total) = read(bag)
     assert count == 8
     assert names[2] in loss
+    assert "8 of 10 messages" in total
     (bag / "metadata.yaml").unlink()
     assert read(bag) == (8, [loss])
     (bag / "metadata.yaml").write_text(yaml.safe_dump(index))
