@@ -24,11 +24,9 @@ from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
-from cgdet_core.runtime.backends.devices import cpu_precision
-from cgdet_core.runtime.backends.libraries import is_installed
+from cgdet_core.runtime.backends.base import cpu_precision, is_installed
 from cgdet_core.runtime.model_file import default_model_path
-from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.types import FloatArray
 
 WARM_UP_ROUNDS = 10
@@ -40,7 +38,8 @@ def own(model: Path, int8: Path | None, threads: int) -> dict[str, Predictor]:
     found = {}
     for backend, precision in wanted:
         if is_installed(backend) and (precision != "bf16" or cpu_precision() == "bf16"):
-            found[f"{backend} {precision}"] = Predictor(model, "cpu", precision, threads=threads, backend=backend)
+            path = model.with_suffix(".safetensors" if backend == "torch" else ".onnx")
+            found[f"{backend} {precision}"] = Predictor(path, "cpu", precision, threads=threads, backend=backend)
     if int8 is not None and is_installed("openvino"):
         found["openvino int8"] = Predictor(int8, "cpu", "int8", threads=threads, backend="openvino")
     return found
@@ -48,14 +47,14 @@ def own(model: Path, int8: Path | None, threads: int) -> dict[str, Predictor]:
 
 def peers(name: str, path: Path, threads: int) -> dict[str, Callable[[], object]]:
     """The runs of another network on noise of its input's size."""
-    from cgdet_core.runtime.backends.openvino_backend import core, settings
+    from cgdet_core.runtime.backends.openvino import compile_network, read_network
 
-    network = core().read_model(path)
+    network = read_network(path)
     shape = [int(side) for side in network.input().shape]
     image = np.random.default_rng(0).random(shape, np.float32)
     runs: dict[str, Callable[[], object]] = {}
     for precision in ["fp32"] + (["bf16"] if cpu_precision() == "bf16" else []):
-        request = core().compile_model(network, "CPU", settings(precision, threads)).create_infer_request()
+        request = compile_network(network, precision, threads).create_infer_request()
         runs[f"{name} {shape[2]}x{shape[3]}, openvino {precision}"] = lambda request=request: request.infer(
             [image], share_inputs=True, share_outputs=True
         )
@@ -104,8 +103,8 @@ def file_bytes(predictor: Predictor) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=default_model_path())
-    parser.add_argument("--int8", type=Path, help="a calibrated export of it (cgdet export --precision int8)")
+    parser.add_argument("--model", type=Path, default=default_model_path(), help="with its .onnx beside it")
+    parser.add_argument("--int8", type=Path, help="a calibrated export of it (cgdet export --calibration)")
     parser.add_argument("--peer", nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--data", type=Path, help="COCO JSON of frames to measure mAP on")
     parser.add_argument("--rounds", type=int, default=200)

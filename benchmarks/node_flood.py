@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from node_under_test import Held, NodeUnderTest, arguments_parser, frames, stamp_of, stamped, write_json
 
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 
 
 def main() -> None:

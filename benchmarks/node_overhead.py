@@ -23,7 +23,7 @@ from node_under_test import NodeUnderTest, arguments_parser, stamped, write_json
 
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 
 WARM_UP_FRAMES = 20
 ANSWER_TIMEOUT_S = 20.0

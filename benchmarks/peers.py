@@ -30,8 +30,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
 from cgdet_core.runtime.model_file import default_model_path
-from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.thermal import normalise
 
 WARM_UP_ROUNDS = 15

@@ -36,8 +36,7 @@ from cgdet_core.config import PostprocessConfig
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
 from cgdet_core.runtime.model_file import default_model_path
-from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.tasks.detection.decode import candidates, decode_boxes, suppress
 from cgdet_core.types import Detections
 from cgdet_ros.node import messages

@@ -29,11 +29,11 @@ def add(subparsers: Subparsers) -> None:
         subparsers,
         "bench",
         "time a model from raw frame to detections, stage by stage, warm",
-        "cgdet bench --model models/detector.safetensors --precision fp32 bf16 --json bench.json\n\n"
+        "cgdet bench --model models/detector.onnx --precision fp32 bf16 --json bench.json\n\n"
         "The frames are 16-bit ones of synthetic streets, of the model's input size. Several backends or\n"
         "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
     )
-    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
+    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--backend", nargs="+", default=["auto"], metavar="B", help="one or more of those of cgdet evaluate"
@@ -55,12 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
     from cgdet_core.evaluation.machine import machine_facts
-    from cgdet_core.runtime.model_file import default_model_path
     from cgdet_core.runtime.predictor import Predictor
 
-    path = arguments.model or default_model_path()
     predictors = [
-        Predictor(path, arguments.device, precision, threads=arguments.threads, backend=backend)
+        Predictor(arguments.model, arguments.device, precision, threads=arguments.threads, backend=backend)
         for backend, precision in itertools.product(arguments.backend, arguments.precision)
     ]
     frames = street_frames(predictors[0].info.input_height_width_px)
@@ -68,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         times = time_in_turns(predictors, frames, arguments.frames, after_round=bar.update)
     rows = [_figures(predictor, each) for predictor, each in zip(predictors, times, strict=True)]
     measured = {
-        "model": str(path),
+        "model": str(predictors[0].model_path),
         "frames": arguments.frames,
         "threads": arguments.threads,
         "machine": machine_facts(predictors[0].device),

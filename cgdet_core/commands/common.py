@@ -32,14 +32,14 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.safetensors)")
+    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
     add_device_arguments(parser)
     add_backend_argument(parser)
 
 
 def add_backend_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--backend", default="auto", help="auto, torch, openvino, onnxruntime or tensorrt (default: auto)"
+        "--backend", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt (default: auto)"
     )
 
 
@@ -97,10 +97,9 @@ def _count(word: str) -> int:
 
 def load_predictor(arguments: argparse.Namespace, model: Path | None = None) -> Predictor:
     """The predictor that the model arguments ask for, warmed up; `model`: in place of the argument."""
-    from cgdet_core.runtime.model_file import default_model_path
     from cgdet_core.runtime.predictor import Predictor
 
-    path = model or arguments.model or default_model_path()
+    path = model or arguments.model
     predictor = Predictor(
         path, arguments.device, arguments.precision, threads=arguments.threads, backend=arguments.backend
     )

@@ -24,21 +24,16 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.files import sha256_of
-    from cgdet_core.runtime.exports.description import is_export
-    from cgdet_core.runtime.model_file import default_model_path, load_model
+    from cgdet_core.runtime.model_file import EXPORT_SUFFIXES, default_model_path, load_model, read_description
 
     path = arguments.model or default_model_path()
-    if is_export(path):
-        from cgdet_core.runtime.exports.reading import describe
-
-        export = describe(path)
-        info = export.info
-    else:
-        # the weights are loaded too: a file that says well of itself and cannot be loaded is no model
-        export, info = None, load_model(path)[1]
+    description = read_description(path)
+    info, is_export = description.info, path.suffix in EXPORT_SUFFIXES
+    if not is_export:
+        load_model(path)  # a file that says well of itself and cannot be loaded is no model
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    if export is not None:
-        facts["export"] = export.model_dump(mode="json", exclude={"info"})
+    if is_export:
+        facts["export"] = {name: getattr(description, name) for name in ("model_sha256", "precision", "calibration")}
     facts |= info.model_dump(mode="json")
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -61,11 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         "taught by": _short(info.training.get("teacher")) or "labels alone",
         "scores": "; ".join(f"{data}: {_scores(figures)}" for data, figures in info.scores.items()) or "not stated",
     }
-    if export is not None:
-        frames = f", scaled by {export.calibration['frames']} frames" if export.calibration else ""
-        lines["export"] = (
-            f"{export.format}, {export.precision}{frames}, of the model with sha256 {export.model_sha256[:16]}"
-        )
+    if is_export:
+        scaled = f", scaled by {description.calibration}" if description.calibration else ""
+        lines["export"] = f"{description.precision}{scaled}, of the model with sha256 {description.model_sha256[:16]}"
     for name, text in lines.items():
         print(f"{name:<13} {text}")
     return 0

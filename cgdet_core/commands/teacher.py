@@ -57,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
-    from cgdet_core.runtime.backends.devices import choose_device
-    from cgdet_core.runtime.backends.torch_backend import DTYPES
+    from cgdet_core.runtime.backends.torch import DTYPES, choose_device
     from cgdet_core.types import CLASS_NAMES
 
     check_json_place(arguments.json)

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
     from cgdet_core.evaluation.selection import refuse_test_split
     from cgdet_core.files import check_can_write
-    from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.runtime.model_file import default_model_path, read_info
 
     check_json_place(arguments.json)
     if arguments.into is not None and arguments.write is None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         model = model or arguments.run_folder / "model.safetensors"
     predictor = load_predictor(arguments, model)
     names = predictor.info.class_names
-    target: Path = arguments.into or predictor.model_path
+    target: Path = arguments.into or model or default_model_path(".safetensors")
     if arguments.write is not None and read_info(target).class_names != names:
         raise InputError(f"{target}: its classes are not those of {predictor.model_path}: give one of the same recipe")
     check_data(arguments.data)

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _remarks(recipe: Recipe, resume: bool, init: Path | None) -> Iterator[str]:
     """What somebody should know before the run begins."""
-    from cgdet_core.runtime.backends.devices import cpu_precision
+    from cgdet_core.runtime.backends.base import cpu_precision
     from cgdet_core.runtime.model_file import read_info
     from cgdet_core.training.distributed import process_device
 

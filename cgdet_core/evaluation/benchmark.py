@@ -8,8 +8,7 @@ from typing import Any
 
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.street import SyntheticStreet
-from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.types import ImageArray
 
 STREETS = 4  # of which the frames are, so that no two in a row are alike

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.runtime.backends.devices import usable_cores
+from cgdet_core.runtime.backends.base import usable_cores
 
 
 def machine_facts(device: str = "cpu") -> dict[str, Any]:

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from cgdet_core.config import EvaluationConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
-from cgdet_core.runtime.percentiles import percentiles
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.types import Sample
 
 

@@ -25,7 +25,7 @@ from cgdet_core.evaluation.live import (
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.metrics.paired import block_of_bag
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Detections
 
 _NAMED_STAMPS = 20

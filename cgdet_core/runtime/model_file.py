@@ -1,8 +1,8 @@
-"""The model file: one .safetensors with weights and a JSON description; never a pickle.
+"""The model file: one .safetensors with weights and a JSON description, or an .onnx made of it; never a pickle.
 
-The file's metadata hold one key, `cgdet`, with JSON: format version, architecture and widths, class
+The file's metadata hold the key `cgdet` with JSON: format version, architecture and widths, class
 names, input size, normalisation, default thresholds, training data and scores. Reading them, and
-where the shipped model lies, imports no PyTorch: a vehicle whose network is compiled needs none.
+where the shipped model lies, imports no PyTorch: a vehicle needs none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import ModelConfig, PostprocessConfig, Settings, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.files import write_tensors
+from cgdet_core.files import sha256_of, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION: Final = 1
 ARCHITECTURE: Final = "cgdet-csp-pan-dfl"
-METADATA_KEY = "cgdet"
+METADATA_KEY: Final = "cgdet"
+EXPORT_SUFFIXES: Final = (".onnx", ".xml")
 
 
 class ModelInfo(Settings):
@@ -69,23 +72,68 @@ def save_model(path: Path, detector: Network, info: ModelInfo) -> None:
     write_tensors(path, _stored(detector), {METADATA_KEY: info.model_dump_json()})
 
 
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model file says of itself.
+
+    info: as training wrote it; model_sha256: of the .safetensors, of an export too; precision: int8
+    where the file was quantised, else fp32; calibration: the frames that int8 was scaled by.
+    """
+
+    info: ModelInfo
+    model_sha256: str
+    precision: str = "fp32"
+    calibration: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata properties of an export."""
+        facts = {"sha256": self.model_sha256, "precision": self.precision, "calibration": self.calibration}
+        return {METADATA_KEY: self.info.model_dump_json(), **{f"{METADATA_KEY}_{key}": facts[key] for key in facts}}
+
+    def check_precision(self, path: Path, precision: str) -> None:
+        """InputError where the file at `path` cannot be executed in `precision`, or auto."""
+        if precision != "auto" and (precision == "int8") != (self.precision == "int8"):
+            raise InputError(
+                f"{path}: is of precision {self.precision}, which does not become {precision}: use precision auto, "
+                "or another export (cgdet export --calibration writes int8)"
+            )
+
+
 def read_info(path: Path) -> ModelInfo:
-    """What the model file says of itself, its tensors unread; InputError where it is no such file."""
+    """What the model file or export says of itself, its tensors unread; InputError where it is no such file."""
+    return read_description(path).info
+
+
+def read_description(path: Path) -> ModelDescription:
+    """See read_info."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder: give the .safetensors file in it")
+        raise InputError(f"{path}: is a folder: give the model file in it")
+    if not path.exists():
+        raise InputError(f"{path}: model file is missing: give one written by cgdet train or cgdet export")
+    if path.suffix in EXPORT_SUFFIXES:
+        from cgdet_core.runtime.backends import read_metadata
+
+        return parse_description(path, read_metadata(path))
     try:
         with safe_open(path, framework="np") as handle:
             metadata = handle.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: model file is missing: give a .safetensors file written by cgdet train") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or train it again") from None
-    return _parse_info(path, metadata)
+    return ModelDescription(_parse_info(path, metadata), sha256_of(path))
 
 
-def _parse_info(path: Path, metadata: dict[str, str]) -> ModelInfo:
+def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescription:
+    """What the export at `path` says in its metadata properties; InputError where that is not what an export says."""
+    info = _parse_info(path, metadata)
+    facts = [metadata.get(f"{METADATA_KEY}_{name}", "") for name in ("sha256", "precision", "calibration")]
+    if len(facts[0]) != 64 or facts[1] not in ("fp32", "int8"):
+        raise InputError(f"{path}: does not say which model it was made from: write it by cgdet export")
+    return ModelDescription(info, *facts)
+
+
+def _parse_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if METADATA_KEY not in metadata:
-        raise InputError(f"{path}: is a safetensors file, but not a cgdet model (no '{METADATA_KEY}' description)")
+        raise InputError(f"{path}: is no cgdet model, it has no description '{METADATA_KEY}'")
     try:
         document = json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number too long
@@ -123,6 +171,8 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     from cgdet_core.tasks.detection.head import Detector
 
     info = read_info(path)
+    if path.suffix in EXPORT_SUFFIXES:
+        raise InputError(f"{path}: is an export: give the .safetensors that it was made from")
     with torch.device("meta"):
         outline = Detector(info.model)
     try:
@@ -177,9 +227,12 @@ def _stored(detector: Network) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
-def default_model_path() -> Path:
-    """The shipped model: beside the sources, in this Python's share folder, or in an ament prefix."""
-    name = Path("models") / "detector.safetensors"
+def default_model_path(suffix: str = ".onnx") -> Path:
+    """The shipped model: beside the sources, in this Python's share folder, or in an ament prefix.
+
+    suffix: .onnx, which is deployed, or .safetensors, which is trained on.
+    """
+    name = Path("models") / f"detector{suffix}"
     share = Path("share") / "cgdet_ros" / name
     places = [Path(__file__).resolve().parents[2] / name, Path(sys.prefix) / share]
     places += [Path(prefix) / share for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]

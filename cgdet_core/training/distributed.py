@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cgdet_core.config import TrainConfig
 from cgdet_core.errors import CgdetError, InputError, RunError
-from cgdet_core.runtime.backends.devices import choose_device
+from cgdet_core.runtime.backends.torch import choose_device
 from cgdet_core.world import rank, world_size
 
 # the fastest process waits so long for the slowest, which may read its data from far away

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Outcome, one_line

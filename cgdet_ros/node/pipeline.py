@@ -35,10 +35,9 @@ class Inference:
     """
 
     def __init__(self, config: NodeConfig) -> None:
-        from cgdet_core.runtime.model_file import default_model_path
         from cgdet_core.runtime.predictor import Predictor
 
-        path = Path(config.model).expanduser() if config.model else default_model_path()
+        path = Path(config.model).expanduser() if config.model else None
         self.predictor = Predictor(
             path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
         )

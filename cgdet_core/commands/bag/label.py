@@ -51,8 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import LabelConfig, settings_from_words
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.files import check_can_write
-    from cgdet_core.runtime.backends.devices import choose_device
-    from cgdet_core.runtime.backends.torch_backend import DTYPES
+    from cgdet_core.runtime.backends.torch import DTYPES, choose_device
     from cgdet_core.runtime.predictor import Predictor
     from cgdet_core.training.label_bag import label_frames, write_labels
     from cgdet_core.types import CLASS_NAMES

@@ -18,7 +18,7 @@ from cgdet_core.distill.lesson import Lesson
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.detection.decode import best_first, suppress
 from cgdet_core.tasks.detection.targets import Predictions, collate, regions_of, seen_scores

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from cgdet_core.drawing import class_colour_hex
 from cgdet_core.evaluation.metrics.metrics import Metrics
-from cgdet_core.runtime.percentiles import percentiles
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import FloatArray
 
 # what all plots have in common, here and in a run's picture; keyed as matplotlib wants it, whose stubs spell out all

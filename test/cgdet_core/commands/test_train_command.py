@@ -63,7 +63,7 @@ def test_what_slows_a_run_or_makes_it_begin_at_nothing_is_said(
 ) -> None:
     emulated = "this CPU has no bf16 arithmetic"
     for flags, precision, said in (("avx2", "bf16", True), ("avx2", "fp32", False), ("avx512_bf16", "bf16", False)):
-        monkeypatch.setattr("cgdet_core.runtime.backends.devices.cpu_flags", lambda flags=flags: frozenset({flags}))
+        monkeypatch.setattr("cgdet_core.runtime.backends.base.cpu_flags", lambda flags=flags: frozenset({flags}))
         out = tmp_path / f"{flags}_{precision}"
         words = tiny_training(coco, tmp_path, out, 4, f"train.precision={precision}", "train.device=cpu")
         assert main([str(word) for word in words]) == 0

@@ -80,3 +80,15 @@ def learned_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def draw_scene():  # type: ignore[no-untyped-def]
     return scene
+
+
+@pytest.fixture(scope="session")
+def learned_onnx(learned_model: Path) -> Path:
+    """Its export, in a folder of its own."""
+    from cgdet_core.runtime.export import write_export
+    from cgdet_core.runtime.model_file import read_description
+
+    path = learned_model.parent / "export" / "learned.onnx"
+    path.parent.mkdir()
+    write_export(learned_model, path, read_description(learned_model))
+    return path

@@ -14,8 +14,8 @@ import torch
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.devices import choose_device, cpu_precision
-from cgdet_core.runtime.backends.torch_backend import TorchBackend, choose_precision, fuse
+from cgdet_core.runtime.backends.base import cpu_precision
+from cgdet_core.runtime.backends.torch import TorchBackend, choose_device, choose_precision, fuse
 from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections
@@ -102,9 +102,9 @@ def test_every_size_of_frame_gives_what_the_steps_by_hand_give(
     frame = rng.normal(100, 8, shape)
     frame[shape[0] // 4 : shape[0] * 3 // 4, shape[1] // 3 : shape[1] // 2] += 90
     frame = (frame * (1 if dtype == np.uint8 else 20)).clip(0, np.iinfo(dtype).max).astype(dtype)
-    settings = PostprocessConfig(score_threshold=0.005, nms_iou=0.5)
+    settings = PostprocessConfig(score_threshold=0.001, nms_iou=0.5)
     predictor = Predictor(learned_model, device="cpu", precision="fp32", postprocess=settings)
-    expected = plain_detections(learned_model, frame, 0.005, 0.5)
+    expected = plain_detections(learned_model, frame, 0.001, 0.5)
     assert expected
     check_same(predictor.predict(frame), expected)
 

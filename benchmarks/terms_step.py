@@ -1,0 +1,65 @@
+"""A training step with training-only terms over one without; the recipes take turns, batch by batch.
+
+    python benchmarks/terms_step.py --data DIR [--recipes baseline rcs cms cgdet] [--steps 20] [--threads 1] [--json F]
+        [key=value ...]
+
+Real batches of config/recipes/, prepared beforehand (of the first two of them nothing is timed); medians of the same
+batches, as ratios to the first recipe's, so that other load on the machine meets all of them alike. The batches are
+the last recipe's: it has the RGB that any of them needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from cgdet_core.config import load_recipe
+from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.sources import load_sources
+from cgdet_core.distill.terms import teacher_of
+from cgdet_core.training.state import RunState
+
+RECIPES = ("baseline", "rcs", "cms", "cgdet")  # or start start_guided start_dikd
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=20, metavar="N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="F")
+    arguments, settings = parser.parse_known_args()
+    torch.set_num_threads(arguments.threads)
+    settings += ["synthetic.frames=0", "train.term_gradients_every_batches=0"]
+    recipes = {name: load_recipe(Path(f"config/recipes/{name}.yaml"), settings) for name in arguments.recipes}
+    reference, last = arguments.recipes[0], recipes[arguments.recipes[-1]]
+    sources, _ = load_sources(last, arguments.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    runs = {name: RunState(each, device, teacher=teacher_of(each, arguments.data)) for name, each in recipes.items()}
+    batches = TrainingBatches(sources, last)
+    spent: dict[str, list[float]] = {name: [] for name in recipes}
+    for number in range(arguments.steps + 2):
+        batch = batches[number]
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run.step(batch)
+            spent[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[2:]) for name, values in spent.items()}
+    figures = {
+        name: {"step_ms": 1000 * value, f"over_{reference}": value / medians[reference]}
+        for name, value in medians.items()
+    }
+    for name, row in figures.items():
+        print(f"{name:10} {row['step_ms']:8.1f} ms  {row[f'over_{reference}']:.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""OpenVINO on the CPU: fp32, bf16, and int8 where the file was quantised."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends.base import OpenedModel, RawOutput, cache_folder, cpu_precision, need, usable_cores
+from cgdet_core.runtime.model_file import parse_description, read_description
+from cgdet_core.types import FloatArray
+
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+_EXECUTED: Final = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+
+_log = logging.getLogger("cgdet")
+
+
+class OpenVinoBackend:
+    """A network compiled by OpenVINO for this machine's CPU."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, compiled: Any) -> None:
+        """compiled: an openvino.CompiledModel of one input and two outputs, class logits first."""
+        self.compiled = compiled
+        self._request = compiled.create_infer_request()
+        self.precision = executed_precision(compiled)
+
+    def infer(self, canvas: FloatArray) -> RawOutput:
+        """See Backend."""
+        results = self._request.infer([canvas[None, None]], share_inputs=True, share_outputs=True)
+        return RawOutput(np.asarray(results[0]), np.asarray(results[1]))
+
+
+def open_openvino(path: Path, precision: str, threads: int) -> OpenedModel:
+    """The model file at `path` in OpenVINO; precision: auto, fp32, bf16 or int8. InputError where it is refused."""
+    if path.suffix == ".safetensors":
+        from cgdet_core.runtime.export import openvino_network
+
+        _log.info("%s is converted for OpenVINO now; `cgdet export` writes an .onnx that starts at once", path)
+        description, network = read_description(path), openvino_network(path)
+    else:
+        network = read_network(path)
+        description = parse_description(path, metadata_of(network))
+    description.check_precision(path, precision)
+    arithmetic = precision if precision in _HINTS else cpu_precision()
+    backend = OpenVinoBackend(compile_network(network, arithmetic, threads))
+    return OpenedModel(backend, description.info, description.model_sha256)
+
+
+@cache
+def core() -> Any:
+    """The process' one openvino.Core, which is never let go.
+
+    Each Core sets up a stack for signal handlers (for AMX), and puts back at its end the one that it
+    found. Of two whose lives overlap, the later puts back the freed stack of the earlier, and the next
+    signal, a Ctrl-C, is a segmentation fault (OpenVINO 2026.4).
+    """
+    return need("openvino", "backend openvino").Core()
+
+
+def read_network(path: Path) -> Any:
+    """The openvino.Model of an .onnx or .xml; InputError where it is none."""
+    try:
+        return core().read_model(path)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: OpenVINO cannot read it ({reason}): copy or export it again") from None
+
+
+def metadata_of(network: Any) -> dict[str, str]:
+    """The metadata properties of the ONNX file that `network` came from."""
+    known = network.get_rt_info()
+    return {key: value.astype(str) for key, value in known["framework"].items()} if "framework" in known else {}
+
+
+def compile_network(network: Any, precision: str, threads: int) -> Any:
+    """An openvino.CompiledModel; InputError where OpenVINO refuses it.
+
+    precision: fp32 or bf16, of what is not int8 in the network; threads: 0 leaves the choice to OpenVINO.
+    """
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        # Threads that may use every core have to keep apart: unpinned, both often wake on one core, and the
+        # network takes half as long again. Fewer are left free: two processes would pin them to the same cores.
+        "ENABLE_CPU_PINNING": threads == 0 or threads >= usable_cores(),
+    }
+    if threads > 0:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return core().compile_model(network, "CPU", {**settings, "CACHE_DIR": str(cache_folder())})
+    except RuntimeError:
+        pass  # a disk that cannot be written to is no reason: it is compiled at every start then
+    try:
+        return core().compile_model(network, "CPU", settings)
+    except RuntimeError as error:
+        raise InputError(f"backend openvino: {' '.join(str(error).split())[:300]}: use backend torch") from None
+
+
+def executed_precision(compiled: Any) -> str:
+    """The precision that most of the arithmetic runs in, as the compiled network itself says it."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        if facts["layerType"].astype(str) == "Convolution":
+            counts[_EXECUTED.get(facts["runtimePrecision"].astype(str), "unknown")] += 1
+    return counts.most_common(1)[0][0] if counts else "unknown"

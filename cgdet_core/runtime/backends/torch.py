@@ -1,0 +1,114 @@
+"""PyTorch: on the CPU, and on NVIDIA GPUs, where it was never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from cgdet_core.errors import InputError
+from cgdet_core.files import sha256_of
+from cgdet_core.model.blocks import ConvUnit
+from cgdet_core.runtime.backends.base import OpenedModel, RawOutput, cpu_precision
+from cgdet_core.runtime.model_file import load_model
+from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.types import FloatArray
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_WARM_UP_RUNS = 3  # before a capture, as PyTorch's documentation of CUDA graphs has it
+
+
+class RawNetwork(nn.Module):
+    """Picture [1, 1, H, W] -> class_logits float32 [A, C] and box_logits float32 [A, 4 * bins]; see RawOutput."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.detector(picture)
+        return output.class_logits[0].float(), output.box_logits[0].flatten(1).float()
+
+
+class TorchBackend:
+    """The detector with batch norm folded into its convolutions, channels last; on a GPU as one CUDA graph."""
+
+    name = "torch"
+
+    def __init__(self, detector: Detector, device: torch.device, precision: str) -> None:
+        """Takes `detector` over; precision: auto or one of DTYPES."""
+        self.device, self.precision = str(device), choose_precision(precision, device)
+        self._dtype = DTYPES[self.precision]
+        fused = fuse(detector).to(device, self._dtype).to(memory_format=torch.channels_last)
+        self.network = RawNetwork(fused).eval().requires_grad_(False)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            self._capture(device, detector.config.input_height_width_px)
+
+    def infer(self, canvas: FloatArray) -> RawOutput:
+        """See Backend."""
+        with torch.inference_mode():
+            if self._graph is None:
+                outputs = self.network(torch.from_numpy(canvas)[None, None].to(self._dtype))
+            else:
+                self._input.copy_(torch.from_numpy(canvas)[None, None])
+                self._graph.replay()
+                outputs = self._outputs
+            class_logits, box_logits = (output.cpu().numpy() for output in outputs)
+        return RawOutput(class_logits, box_logits)
+
+    def _capture(self, device: torch.device, height_width_px: tuple[int, int]) -> None:
+        """The network on `_input` as a graph that the GPU repeats without the CPU's help."""
+        self._input = torch.zeros(1, 1, *height_width_px, dtype=self._dtype, device=device)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(), torch.cuda.device(device):
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP_RUNS):
+                    self.network(self._input)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            # the node's other threads may use the GPU meanwhile
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                self._outputs = self.network(self._input)
+
+
+def open_torch(path: Path, device: str, precision: str, threads: int) -> OpenedModel:
+    """The .safetensors at `path`; threads: CPU threads, for the whole process, 0 leaves PyTorch its choice."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+    detector, info = load_model(path)
+    return OpenedModel(TorchBackend(detector, torch.device(device), precision), info, sha256_of(path))
+
+
+def choose_device(device: str) -> torch.device:
+    """auto, cpu, cuda or cuda:N -> the torch device; InputError where it is not to be had."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device '{device}' is not supported: use auto, cpu or cuda:N")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device '{device}': torch sees {torch.cuda.device_count()} GPUs: use device auto or cpu")
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """The precision that PyTorch will execute; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32."""
+    if precision == "auto":
+        return "fp16" if device.type == "cuda" else cpu_precision()
+    return precision
+
+
+def fuse(detector: Detector) -> Detector:
+    """The same function with every batch norm folded into its convolution; changes `detector` in place."""
+    for module in detector.modules():
+        if isinstance(module, ConvUnit):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
+    return detector

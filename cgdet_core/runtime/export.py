@@ -1,0 +1,213 @@
+"""A model file for deployment: ONNX by torch.onnx, int8 by NNCF, checked against PyTorch.
+
+PyTorch writes the graph, with the whole network in it, for one picture of the model's input size.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cgdet_core.errors import InputError
+from cgdet_core.files import make_folder
+from cgdet_core.model.blocks import ConvUnit
+from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
+from cgdet_core.runtime.backends.torch import RawNetwork, fuse
+from cgdet_core.runtime.model_file import ModelDescription, load_model
+from cgdet_core.tasks.detection.cells import cells_of
+from cgdet_core.tasks.detection.decode import decode_boxes
+from cgdet_core.types import FloatArray
+
+_NEEDED_BY: Final = "an export"
+_PIXELS: Final = 4  # of a row that become channels
+
+MIN_SCORE: Final = 0.05  # a box counts in the check where the best score of its cell reaches this in PyTorch
+MAX_BOX_PX: Final = 1.0
+MAX_SCORE: Final = 0.001
+# int8 is judged by its accuracy on labelled frames; here only that it is the same network
+INT8_MEDIAN_BOX_PX: Final = 1.0
+INT8_MEDIAN_SCORE: Final = 0.05
+
+
+class WideStem(nn.Module):
+    """The first convolution, of one channel, as one of four: the same sums in a shape that is run faster.
+
+    A 3x3 convolution with stride 2 on a grey picture has one value of each pixel to multiply, and a
+    matrix unit (AMX) takes 32 at a time. Four neighbouring pixels of a row read as the channels of one
+    make it a 3x2 convolution with stride (2, 1) that gives two neighbouring outputs at once; where a
+    pixel has no part in an output its weight is 0. In memory nothing moves: OpenVINO keeps channels last.
+    """
+
+    def __init__(self, stem: ConvUnit) -> None:
+        super().__init__()
+        narrow, bias = stem.conv.weight, stem.conv.bias
+        assert bias is not None
+        self.outputs = len(narrow)
+        wide = torch.zeros(_PIXELS // 2 * self.outputs, _PIXELS, 3, 2)
+        for column in range(_PIXELS // 2):
+            for tap in range(3):
+                pixel = 2 * column + tap - 1  # of the block; -1 is the last one of the block before
+                rows = slice(column * self.outputs, (column + 1) * self.outputs)
+                wide[rows, pixel % _PIXELS, :, int(pixel >= 0)] = narrow[:, 0, :, tap]
+        self.weight, self.bias = nn.Parameter(wide), nn.Parameter(bias.repeat(_PIXELS // 2))
+        self.act = stem.act
+
+    def forward(self, picture: Tensor) -> Tensor:
+        _, _, height, width = picture.shape
+        blocks = picture.reshape(1, height, width // _PIXELS, _PIXELS).permute(0, 3, 1, 2)
+        padded = nn.functional.pad(blocks, (1, 0, 1, 1))
+        both: Tensor = self.act(nn.functional.conv2d(padded, self.weight, self.bias, (2, 1)))
+        rows = both.permute(0, 2, 3, 1).reshape(1, height // 2, width // 2, self.outputs)
+        return rows.permute(0, 3, 1, 2)
+
+
+def network_to_export(model: Path) -> tuple[RawNetwork, Tensor]:
+    """The network of a .safetensors as it is exported, and a picture of its input's size."""
+    detector, info = load_model(model)
+    with torch.no_grad():
+        fuse(detector)
+        detector.backbone.stem = WideStem(detector.backbone.stem)  # type: ignore[assignment]
+    return RawNetwork(detector).eval().requires_grad_(False), torch.zeros(1, 1, *info.input_height_width_px)
+
+
+def openvino_network(model: Path) -> Any:
+    """The openvino.Model of a .safetensors."""
+    network, picture = network_to_export(model)
+    openvino = need("openvino", "backend openvino")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # PyTorch has another tracer, which takes four times as long
+        traced = torch.jit.freeze(torch.jit.trace(network, picture, check_trace=False))  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, input=[(list(picture.shape), np.float32)])
+
+
+def write_export(model: Path, out: Path, description: ModelDescription, calibration: Sequence[FloatArray] = ()) -> None:
+    """Write the .safetensors `model` as an .onnx, or an .xml and its .bin, with `description`.
+
+    calibration: inputs of the network, float32 [H, W], that int8 is scaled by, of an .xml alone; none: the
+    file is fp32. Raises InputError where a library is missing.
+    """
+    onnx = need("onnx", _NEEDED_BY, "train")
+    need("onnxscript", _NEEDED_BY, "train")
+    network, picture = network_to_export(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network, (picture,), dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS)
+        )
+    assert program is not None
+    file = program.model_proto
+    # where in the sources each step stands: a third of a megabyte, with the folders of this machine
+    for node in file.graph.node:
+        node.ClearField("metadata_props")
+    file.graph.ClearField("value_info")
+    onnx.helper.set_model_props(file, description.to_metadata())
+    if out.suffix == ".onnx":
+        onnx.save(file, out)
+        return
+    openvino = need("openvino", "an .xml")
+    from cgdet_core.runtime.backends.openvino import core
+
+    converted = core().read_model(file.SerializeToString())
+    if calibration:
+        converted = _quantised(converted, calibration)
+    openvino.save_model(converted, out, compress_to_fp16=False)
+
+
+def _quantised(network: Any, calibration: Sequence[FloatArray]) -> Any:
+    """An openvino.Model with int8 convolutions, but for the first, which reads the picture, and the last ones.
+
+    Of OpenVINO's model: what NNCF makes of an ONNX model OpenVINO 2026.4 executes wrongly.
+    """
+    nncf = need("nncf", "an int8 export", "train")
+    convolutions = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    weights = {node.get_friendly_name(): node.input_value(1).get_node().get_friendly_name() for node in convolutions}
+    kept = [name for name, weight in weights.items() if "backbone.stem" in weight or weight.endswith(".2.weight")]
+    return nncf.quantize(
+        network,
+        nncf.Dataset(calibration, lambda canvas: [canvas[None, None]]),
+        preset=nncf.QuantizationPreset.MIXED,  # the activations are not symmetric about 0
+        subset_size=len(calibration),
+        ignored_scope=nncf.IgnoredScope(names=kept),
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between two backends, over the cells that count: greatest and median of boxes in pixels and of scores."""
+
+    frames: int
+    boxes: int
+    box_px: float
+    score: float
+    median_box_px: float
+    median_score: float
+
+
+def difference(
+    reference: Backend, other: Backend, canvases: Iterable[FloatArray], height_width_px: tuple[int, int]
+) -> Difference:
+    """Both backends over the same inputs of the network, float32 [H, W]."""
+    cells = cells_of(height_width_px)
+
+    def decoded(output: RawOutput) -> tuple[FloatArray, FloatArray]:
+        scores = np.asarray(1 / (1 + np.exp(-output.class_logits)), np.float32)
+        return scores, decode_boxes(output.box_logits, cells.centres_xy_px, cells.strides_px)
+
+    boxes_px: list[FloatArray] = []
+    scores_apart: list[FloatArray] = []
+    for canvas in canvases:
+        wanted_scores, wanted_boxes = decoded(reference.infer(canvas))
+        found_scores, found_boxes = decoded(other.infer(canvas))
+        counted = wanted_scores.max(1) >= MIN_SCORE
+        boxes_px.append(np.abs(found_boxes - wanted_boxes)[counted].reshape(-1))
+        scores_apart.append(np.abs(found_scores - wanted_scores)[counted].reshape(-1))
+    box_px, score = np.concatenate(boxes_px), np.concatenate(scores_apart)
+    if not len(score):
+        return Difference(len(boxes_px), 0, 0.0, 0.0, 0.0, 0.0)
+    values = (box_px.max(), score.max(), np.median(box_px), np.median(score))
+    return Difference(len(boxes_px), len(box_px) // 4, *(float(value) for value in values))
+
+
+def check_difference(name: Path, precision: str, found: Difference) -> None:
+    """InputError where the export `name`, executed in `precision`, is too far from PyTorch."""
+    if not found.boxes:
+        raise InputError(
+            f"{name}: nothing is seen in the {found.frames} frames of the check: give frames with objects by --frames"
+        )
+    if precision == "int8":
+        limits = ((found.median_box_px, INT8_MEDIAN_BOX_PX, "median px"), (found.median_score, INT8_MEDIAN_SCORE, ""))
+    else:
+        limits = ((found.box_px, MAX_BOX_PX, "px"), (found.score, MAX_SCORE, ""))
+    for (value, limit, unit), what in zip(limits, ("boxes", "scores"), strict=True):
+        if not value <= limit:
+            raise InputError(
+                f"{name}: {what} differ from PyTorch's by {value:.3g} {unit}".rstrip()
+                + f" in {precision}, at most {limit:g} may be: nothing was written"
+            )
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a path of `path`'s name in a folder of its own; on success its files replace those at `path`, else none.
+
+    InputError, with the reason, where the disk refuses.
+    """
+    make_folder(path.parent)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            yield Path(folder) / path.name
+            # the file that names the other one comes last
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+                os.replace(file, path.with_name(file.name))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): choose another place") from None
