@@ -1,4 +1,4 @@
-"""Figures at given thresholds: hits, false alarms, duplicates, misses by height, confusions."""
+"""Figures counted over detections: hits, false alarms, duplicates, misses by height, confusions, calibration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.evaluation.metrics.curves import ScoreCurve
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, FrameMatch
-from cgdet_core.types import IntArray
+from cgdet_core.types import BoolArray, FloatArray, IntArray
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -121,3 +121,51 @@ def confusion_matrix(
             matrix[truth_class, match.class_ids[alarm]] += 1
         np.add.at(matrix[:, class_count], frame.truth.class_ids[free[~taken]], 1)
     return matrix
+
+
+def calibration(
+    matches: Sequence[FrameMatch], class_names: Sequence[str], config: EvaluationConfig
+) -> dict[str, dict[str, Any]]:
+    """Name of each class, and "all" -> whether its scores mean what they say: of those of 0.7, are seven in ten real?
+
+    A detection is right where it takes an object, as in every figure; one that counts neither way is left out. The
+    error is D-ECE over the score alone (Kueppers et al., CVPR workshops 2020): the mean over detections of what their
+    bin's precision and mean score differ by.
+
+    Keys: `error` in [0, 1], None without detections; `detections` that reach `calibration_min_score`; and `bins`, of
+    equal width over [0, 1], those that hold any of these: from, to, detections, mean_score, precision.
+    """
+    scores = np.concatenate([match.scores for match in matches])
+    class_ids = np.concatenate([match.class_ids for match in matches])
+    right = np.concatenate([match.true_positive for match in matches])
+    counts = ~np.concatenate([match.neutral for match in matches])
+    counts &= scores >= np.float32(config.calibration_min_score)
+    figures = {
+        name: _calibration_of(scores[chosen], right[chosen], config.calibration_bins)
+        for name, chosen in ((name, counts & (class_ids == index)) for index, name in enumerate(class_names))
+    }
+    return {**figures, "all": _calibration_of(scores[counts], right[counts], config.calibration_bins)}
+
+
+def _calibration_of(scores: FloatArray, right: BoolArray, bins: int) -> dict[str, Any]:
+    # scores are float32: so are the edges, or 0.9 would lie below 0.9
+    edges = (np.arange(1, bins) / bins).astype(np.float32)
+    places = np.searchsorted(edges, scores, side="right")
+    found = np.bincount(places, minlength=bins)
+    score_sums = np.bincount(places, scores, bins)
+    hits = np.bincount(places, right, bins)
+    total = int(found.sum())
+    return {
+        "error": float(np.abs(hits - score_sums).sum() / total) if total else None,
+        "detections": total,
+        "bins": [
+            {
+                "from": index / bins,
+                "to": (index + 1) / bins,
+                "detections": int(found[index]),
+                "mean_score": float(score_sums[index] / found[index]),
+                "precision": float(hits[index] / found[index]),
+            }
+            for index in np.flatnonzero(found).tolist()
+        ],
+    }

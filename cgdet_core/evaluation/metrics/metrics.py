@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics.calibration import calibration
 from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable
 from cgdet_core.evaluation.metrics.counts import (
+    calibration,
     confusion_matrix,
     duplicates_per_object,
     misses_by_height,
@@ -45,7 +45,7 @@ class Metrics:
     confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
         is there, columns what was found.
     operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
-    calibration: name and "all" -> error of the scores, detections, bins (calibration.calibration).
+    calibration: name and "all" -> error of the scores, detections, bins (counts.calibration).
     curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
     """
 
