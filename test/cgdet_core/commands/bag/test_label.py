@@ -164,7 +164,10 @@ def test_a_run_from_a_bag_in_one_command_which_goes_on_from_the_set_beside_it(
             "input_height_width_px": [64, 96],
         },
         "augment": {"crop_px": 32},
-        "train": {"images": 16, "batch_size": 4, "workers": 0, "device": "cpu", "tensorboard": False},
+        "train": {
+            **{"images": 16, "batch_size": 4, "workers": 0, "device": "cpu"},
+            **{"tensorboard": False, "validate_every_images": 0},
+        },
         "sources": [{"path": "bag", "hold_out_fold": 1}],
     }
     path = tmp_path / "recipe.yaml"
