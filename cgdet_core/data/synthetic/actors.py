@@ -44,7 +44,7 @@ def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
 
 
 class Person:
-    """A random person, dressed for the weather; height_m: from sole to crown, width: 1 of usual build."""
+    """A random person, dressed for the weather."""
 
     def __init__(self, rng: np.random.Generator, climate: Climate) -> None:
         winter, child = climate.air_c < 14, rng.random() < 0.12
@@ -54,8 +54,8 @@ class Person:
             """low, high: the share of the skin's excess over the air that comes through."""
             return Paint(climate.air_c + (skin_c - climate.air_c) * rng.uniform(low, high), _pick(rng, colours))
 
-        self.height_m = float(rng.uniform(1.0, 1.45) if child else np.clip(rng.normal(1.69, 0.09), 1.48, 1.95))
-        self.width = float(rng.uniform(0.9, 1.22))
+        self._height_m = float(rng.uniform(1.0, 1.45) if child else np.clip(rng.normal(1.69, 0.09), 1.48, 1.95))
+        self._width = float(rng.uniform(0.9, 1.22))
         self._face = Paint(skin_c + 0.5, _pick(rng, _SKINS))
         skin = self._face.warmer(-rng.uniform(0.5, 3.5))
         self._hair, self._shoes = clothes(0.3, 0.75, _HAIRS), clothes(0.1, 0.4)
@@ -68,9 +68,11 @@ class Person:
         self._bag = clothes(0.05, 0.3) if rng.random() < 0.35 else None
         self._coat = rng.random() < (0.35 if winter else 0.15)
 
-    def standing(self, phase: float, stride: float) -> Body:
-        """On its feet. phase: of the step, and stride: how far a leg swings, in radians."""
-        h, w, body = self.height_m, self.width, Body(PERSON, texture_k=1.2)
+    def walking(self, phase: float, speed_m_s: float, t: float) -> Body:
+        """On its feet at time t, in strides of 0.84 body heights a turn; phase: of the step at time 0, in radians."""
+        h, w, body = self._height_m, self._width, Body(PERSON, texture_k=1.2)
+        stride = 0.34 + 0.06 * abs(speed_m_s) if speed_m_s else 0.05  # how far a leg swings, in radians
+        phase += abs(speed_m_s) * t / (0.84 * h) * 2 * math.pi
         hip, shoulder = 0.515 * h, 0.815 * h
         hands: list[Point] = []
         for side, turn in ((-1.0, phase), (1.0, phase + math.pi)):
@@ -87,7 +89,7 @@ class Person:
 
     def riding(self, bicycle: Bicycle, phase: float) -> Body:
         """On a bicycle; phase: of the cranks, in radians. The person is part 0, the bicycle part 1."""
-        h, body = self.height_m, Body(PERSON, BICYCLE, texture_k=1.2)
+        h, body = self._height_m, Body(PERSON, BICYCLE, texture_k=1.2)
         hips, shoulders = (0.0, 0.98, -0.24), (0.0, 0.98 + 0.29 * h, -0.24 + 0.1 * h)
         for side, turn in ((-1.0, phase), (1.0, phase + math.pi)):
             foot = (side * 0.11, 0.33 + 0.17 * math.sin(turn), -0.08 + 0.17 * math.cos(turn))
@@ -99,7 +101,7 @@ class Person:
 
     def _add_upper_body(self, body: Body, hips: Point, shoulders: Point, hands: list[Point]) -> None:
         """Trunk, bag, arms and head; hips, shoulders: their middles."""
-        h, w = self.height_m, self.width
+        h, w = self._height_m, self._width
         (_, hu, hf), (_, su, sf) = hips, shoulders
         trunk = [(side * 0.045 * h * w, hu + 0.01 * h, hf) for side in (-1, 1)]
         trunk += [(side * 0.06 * h * w, su - 0.045 * h, sf) for side in (-1, 1)]
@@ -119,9 +121,9 @@ class Person:
         body.hull([(0, su + 0.01 * h, sf), chin, brow], (0.034 * h, 0.04 * h, 0.04 * h), self._face)
 
     def _add_leg(self, body: Body, hip: Point, foot: Point) -> None:
-        h, toes = self.height_m, (foot[0] * 1.1, foot[1] - 0.012 * self.height_m, foot[2] + 0.075 * self.height_m)
+        h, toes = self._height_m, (foot[0] * 1.1, foot[1] - 0.012 * self._height_m, foot[2] + 0.075 * self._height_m)
         knee = _joint(hip, foot, 0.25 * h, 0.245 * h, 1.0)
-        body.hull([hip, knee], (0.053 * h * self.width, 0.037 * h), self._legs)
+        body.hull([hip, knee], (0.053 * h * self._width, 0.037 * h), self._legs)
         body.hull([knee, foot], (0.037 * h, 0.024 * h), self._legs)
         body.hull([foot, toes], (0.026 * h, 0.02 * h), self._shoes)
 

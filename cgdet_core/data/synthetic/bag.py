@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import BagConfig, SyntheticConfig
@@ -61,9 +62,8 @@ def make_synthetic_bag(
         for index, (sample, focal_px) in enumerate(shown):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
             _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
-            cameras = [(config.thermal_topic, config.thermal_frame_id)]
-            cameras += [(config.rgb_topic, config.rgb_frame_id)] if config.with_rgb else []
-            for topic, frame_id in cameras:
+            cameras = ((config.thermal_topic, config.thermal_frame_id), (config.rgb_topic, config.rgb_frame_id))
+            for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
                 info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
                 bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
     return frames
@@ -114,11 +114,8 @@ def _write_sample(
     if sample.rgb is not None and with_rgb:
         data = encode_jpeg(sample.rgb, config.jpeg_quality)
         bag.compressed_image(f"{config.rgb_topic}/compressed", data, "jpeg", stamp_ns, config.rgb_frame_id)
-    if sample.truth is None:
-        return
-    labelled = sample.truth.labelled
-    names = (
-        None if labelled is None else tuple(name for name, known in zip(class_names, labelled, strict=True) if known)
-    )
-    info = FrameInfo(sample.name, sample.light, sample.scene, names)
-    bag.truth(config.truth_topic, sample.truth, class_names, stamp_ns, config.thermal_frame_id, info)
+    if sample.truth is not None:
+        known = sample.truth.labelled
+        names = None if known is None else tuple(np.array(class_names)[known].tolist())
+        info = FrameInfo(sample.name, sample.light, sample.scene, names)
+        bag.truth(config.truth_topic, sample.truth, class_names, stamp_ns, config.thermal_frame_id, info)

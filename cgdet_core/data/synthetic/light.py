@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import SyntheticConfig
-from cgdet_core.data.synthetic.painter import SUPERSAMPLING, Painter
+from cgdet_core.data.synthetic.painter import SUPERSAMPLING, Painting
 from cgdet_core.data.synthetic.shapes import Camera, Colour, Placed
 
 Picture = NDArray[np.float32]
@@ -90,29 +90,29 @@ class Lighting:
         self.climate = climate
         self._noise = noise_tile(seed)
 
-    def resolve(self, painter: Painter, bodies: Sequence[Placed]) -> tuple[Picture, Picture]:
+    def resolve(self, painting: Painting, bodies: Sequence[Placed]) -> tuple[Picture, Picture]:
         """Degrees Celsius [H, W] and light [3, H, W] (1 is white) of a painted picture.
 
         bodies: what was painted after skyline and ground (bodies 0 and 1).
         """
-        climate, camera, primitives = self.climate, painter.camera, painter.primitives
-        kelvin, colour, sky_share = self._average(painter)
+        climate, camera, primitives = self.climate, painting.camera, painting.primitives
+        kelvin, colour, sky_share = self._average(painting)
         height, width = camera.height_width_px
 
         def full(picture: Picture) -> Picture:
             return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
 
         # what changes slowly over a surface is found at every other pixel
-        coarse = painter.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING].astype(np.intp)
-        x, y, z = _places(painter, np.take(painter.body == 1, coarse))
-        index = painter.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp)
+        coarse = painting.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING].astype(np.intp)
+        x, y, z = _places(painting, np.take(painting.body == 1, coarse))
+        index = painting.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp)
         if climate.night:
             seen = full(_from_above(self._lamplight(camera, bodies), x, z, _LIGHT_CELL_M))
             seen[np.take(primitives["glows"], index)] = 1
             colour *= np.moveaxis(seen, 2, 0)
         elif climate.sun:
             shadow = full(_from_above(self._shadows(camera, bodies), x, z, _SHADOW_CELL_M))
-            shadow *= np.take(painter.body == 1, index)
+            shadow *= np.take(painting.body == 1, index)
             sunlight = climate.sunlight * climate.to_sun[1]
             for plane, share in zip(colour, sunlight / (climate.ambient + sunlight), strict=True):
                 plane *= 1 - shadow * np.float32(share)
@@ -121,7 +121,7 @@ class Lighting:
         # the grain of surfaces, which sticks to them: over any plane of the street two of its metres change (u, v)
         origins = np.array([(0.0, 0.0)] * 3 + [tuple(body.origin_m[[0, 2]]) for body in bodies])
         origins[1:, 1] -= camera.position_m[2]
-        across, along = ((origins[painter.body + 1] / _CELL_M) % _TILE_CELLS).T.astype(np.float32)
+        across, along = ((origins[painting.body + 1] / _CELL_M) % _TILE_CELLS).T.astype(np.float32)
         u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - np.take(across, coarse)
         v = (z + y) / np.float32(_CELL_M) - np.take(along, coarse)
         u, v = (w - np.floor(w / np.float32(_TILE_CELLS)) * np.float32(_TILE_CELLS) for w in (u, v))
@@ -136,10 +136,10 @@ class Lighting:
         self._sky(kelvin, colour, sky_share, camera)
         return kelvin, colour
 
-    def _average(self, painter: Painter) -> tuple[Picture, Picture, Picture]:
+    def _average(self, painting: Painting) -> tuple[Picture, Picture, Picture]:
         """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; nothing's share."""
-        climate, primitives = self.climate, painter.primitives
-        height, width = painter.camera.height_width_px
+        climate, primitives = self.climate, painting.primitives
+        height, width = painting.camera.height_width_px
         normal, colour = primitives["normal"], primitives["colour"]
         flat = np.abs(normal).sum(axis=1) > 0
         lit = np.where(flat, np.maximum(0, normal @ climate.to_sun), 0.4)
@@ -154,9 +154,9 @@ class Lighting:
         codes[:, 0] = np.clip((degrees - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
         codes[:, 1:] = np.clip(colour * 32768, 0, 65535)
         codes[0] = 0
-        coded = np.take(codes.view(np.uint64)[:, 0], painter.index.astype(np.intp)).view(np.uint16)
-        mean = cv2.resize(coded.reshape(*painter.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
-        nothing = (painter.index == 0).view(np.uint8) * np.uint8(4)
+        coded = np.take(codes.view(np.uint64)[:, 0], painting.index.astype(np.intp)).view(np.uint16)
+        mean = cv2.resize(coded.reshape(*painting.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
+        nothing = (painting.index == 0).view(np.uint8) * np.uint8(4)
         share = cv2.resize(nothing, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 4
         coded_kelvin, *coded_colour = cv2.split(mean)
         kelvin = coded_kelvin * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
@@ -208,10 +208,10 @@ def _from_above(plan: Picture, x: Picture, z: Picture, cell_m: float) -> Picture
     return np.asarray(cv2.remap(plan, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _places(painter: Painter, ground: NDArray[np.bool_]) -> tuple[Picture, Picture, Picture]:
+def _places(painting: Painting, ground: NDArray[np.bool_]) -> tuple[Picture, Picture, Picture]:
     """x, y and how far ahead of the camera along the road, in metres, is what every other pixel sees."""
-    camera, step = painter.camera, 2 * SUPERSAMPLING
-    nearness = painter.nearness[1::step, 1::step]
+    camera, step = painting.camera, 2 * SUPERSAMPLING
+    nearness = painting.nearness[1::step, 1::step]
     (height, width), (right, below, forward) = nearness.shape, camera.rotation
     across = ((np.arange(width) * step + 1.5) / SUPERSAMPLING - camera.centre_px[0]) / camera.focal_px
     down = (((np.arange(height) * step + 1.5) / SUPERSAMPLING - camera.centre_px[1]) / camera.focal_px)[:, None]

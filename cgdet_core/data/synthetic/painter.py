@@ -8,6 +8,7 @@ picture and boxes agree to the pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -29,106 +30,96 @@ _BIAS = 1e-4  # a later primitive of a body is nearer by so much
 _MIN_VISIBLE, _MIN_INSIDE, _MIN_HEIGHT_PX = 0.25, 0.12, 8.0
 
 
-class Painter:
-    """index: uint16 [2H, 2W], the primitive seen there, 0 nothing; nearness: float32 [2H, 2W], 1 / depth in metres of
-    the tested ones, 0 elsewhere; primitives: of all bodies, the first is nothing; body: [P] of which body each is."""
+@dataclass(frozen=True)
+class Painting:
+    """index: uint16 [2H, 2W], the primitive seen there, 0 nothing; nearness: float32 [2H, 2W], 1 / depth in metres, 0
+    on the backdrop; primitives: of all bodies, the first is nothing; body: [P] of which body each is, -1 none; truth:
+    boxes round the visible pixels of every labelled object that shows any."""
 
-    def __init__(self, camera: Camera) -> None:
-        self.camera = camera
-        size = (camera.height_width_px[0] * SUPERSAMPLING, camera.height_width_px[1] * SUPERSAMPLING)
-        self.index: NDArray[np.uint16] = np.zeros(size, np.uint16)
-        self._scratch: NDArray[np.float32] = np.zeros(size, np.float32)
-        self.nearness: NDArray[np.float32] = np.zeros(size, np.float32)
-        self.primitives: NDArray[Any] = np.zeros(1, PRIMITIVE)
-        self.body: NDArray[np.int32] = np.full(1, -1, np.int32)
-        self._owner: NDArray[np.int64] = np.zeros(1, np.int64)  # per primitive the number of its object, 0 none
-        self._labels: list[int] = [-1]
-        self._bounds: list[Array] = [np.zeros(4)]  # per object, as if it were not cut by the frame
-        self._covered: list[int] = [0]  # per object, sub-pixels of the frame that it covers by itself
-        self._rows, self._columns = np.arange(size[0], dtype=np.float32)[:, None], np.arange(size[1], dtype=np.float32)
+    camera: Camera
+    index: NDArray[np.uint16]
+    nearness: NDArray[np.float32]
+    primitives: NDArray[Any]
+    body: NDArray[np.int64]
+    truth: GroundTruth
 
-    def paint(self, bodies: Sequence[Placed], tested: bool = True) -> None:
-        """Paints bodies; without `tested` in the order given, behind all that follows."""
-        primitives = np.concatenate([body.primitives for body in bodies])
-        points = np.concatenate([body.points_m for body in bodies])
-        counts = [len(body.primitives) for body in bodies]
-        of_body = np.repeat(np.arange(len(bodies), dtype=np.int32), counts)
-        first = len(self._labels) + np.cumsum([0] + [len(body.labels) for body in bodies[:-1]])
-        owner = np.where(primitives["part"] < 0, 0, first[of_body] + primitives["part"])
-        within = np.concatenate([np.arange(count) for count in counts])
-        starts = np.cumsum(primitives["points"]) - primitives["points"]
-        # what is seen of a surface faces the camera
-        towards = ((self.camera.position_m - points[starts, :3]) * primitives["normal"]).sum(axis=1)
-        primitives["normal"] *= np.where(towards < 0, -1.0, 1.0)[:, None]
-        number = len(self.primitives)
-        self.primitives = np.concatenate([self.primitives, primitives])
-        self.body = np.concatenate([self.body, self.body.max() + 1 + of_body])
-        self._owner = np.concatenate([self._owner, owner])
-        self._labels += [label for body in bodies for label in body.labels]
 
-        seen = np.column_stack([(points[:, :3] - self.camera.position_m) @ self.camera.rotation.T, points[:, 3]])
-        outlines = _outlines(self.camera, seen, primitives, starts, 1 + _BIAS * within)
-        for place, outline in outlines.items():
-            if not tested:
-                outline.fill(self.index, number + place)
-            elif outline.shown:
-                self._paint_one(outline, number + place)
-        for thing in range(len(self._bounds), len(self._labels)):
-            self._measure([outlines[place] for place in np.flatnonzero(owner == thing).tolist() if place in outlines])
+def paint(camera: Camera, backdrop: Sequence[Placed], bodies: Sequence[Placed]) -> Painting:
+    """The picture of bodies; what is of the backdrop lies in the order given behind all of them."""
+    bodies = [*backdrop, *bodies]
+    counts = [len(body.primitives) for body in bodies]
+    primitives = np.concatenate([body.primitives for body in bodies])
+    points = np.concatenate([body.points_m for body in bodies])
+    of_body = np.repeat(np.arange(len(bodies)), counts)
+    within = np.concatenate([np.arange(count) for count in counts])
+    starts = np.cumsum(primitives["points"]) - primitives["points"]
+    # what is seen of a surface faces the camera
+    towards = ((camera.position_m - points[starts, :3]) * primitives["normal"]).sum(axis=1)
+    primitives["normal"] *= np.where(towards < 0, -1.0, 1.0)[:, None]
+    seen = np.column_stack([(points[:, :3] - camera.position_m) @ camera.rotation.T, points[:, 3]])
+    outlines = _outlines(camera, seen, primitives, starts, 1 + _BIAS * within)
 
-    def _paint_one(self, outline: _Outline, number: int) -> None:
+    size = (camera.height_width_px[0] * SUPERSAMPLING, camera.height_width_px[1] * SUPERSAMPLING)
+    index, nearness, scratch = np.zeros(size, np.uint16), np.zeros(size, np.float32), np.zeros(size, np.float32)
+    rows, columns = np.arange(size[0], dtype=np.float32)[:, None], np.arange(size[1], dtype=np.float32)
+    for place, outline in outlines.items():
         x0, y0, x1, y1 = outline.box
-        nearness, before = self._scratch[y0:y1, x0:x1], self.nearness[y0:y1, x0:x1]
-        base, across, down, most = outline.plane
-        if across == down == 0:
-            outline.fill(self._scratch, base)
-        else:
-            outline.fill(self._scratch, 1)
-            plane = self._columns[x0:x1] * np.float32(across) + np.float32(base) + self._rows[y0:y1] * np.float32(down)
-            nearness *= np.minimum(plane, np.float32(most), out=plane)
-        nearer = before < nearness
-        np.maximum(before, nearness, out=before)
-        self.index[y0:y1, x0:x1][nearer] = number
-        nearness[...] = 0
+        if of_body[place] < len(backdrop):
+            outline.fill(index, place + 1)
+        elif outline.shown:
+            mine, before = scratch[y0:y1, x0:x1], nearness[y0:y1, x0:x1]
+            base, across, down, most = outline.plane
+            if across == down == 0:
+                outline.fill(scratch, base)
+            else:
+                outline.fill(scratch, 1)
+                plane = columns[x0:x1] * np.float32(across) + np.float32(base) + rows[y0:y1] * np.float32(down)
+                mine *= np.minimum(plane, np.float32(most), out=plane)
+            nearer = before < mine
+            np.maximum(before, mine, out=before)
+            index[y0:y1, x0:x1][nearer] = place + 1
+            mine[...] = 0
 
-    def _measure(self, outlines: list[_Outline]) -> None:
-        """Where the next object lies and what it covers by itself."""
-        bounds = np.array([outline.bounds for outline in outlines]).reshape(-1, 4)
-        low, high = bounds[:, :2].min(axis=0, initial=1e9), bounds[:, 2:].max(axis=0, initial=-1e9)
-        self._bounds.append(np.concatenate([low, high]))
-        for outline in outlines:
+    first = np.cumsum([0] + [len(body.labels) for body in bodies[:-1]])
+    owner = np.where(primitives["part"] < 0, -1, first[of_body] + primitives["part"])
+    truth = _truth([label for body in bodies for label in body.labels], outlines, owner, index, scratch)
+    nothing = np.zeros(1, PRIMITIVE)
+    return Painting(camera, index, nearness, np.append(nothing, primitives), np.append(-1, of_body), truth)
+
+
+def _truth(
+    labels: Sequence[int],
+    outlines: dict[int, _Outline],
+    owner: NDArray[np.int64],
+    index: NDArray[np.uint16],
+    scratch: Any,
+) -> GroundTruth:
+    """labels: the class ids of the objects; owner: which of them each primitive belongs to; scratch: zeros [2H, 2W]."""
+    boxes, class_ids, ignore = [], [], []
+    (height, width), owner_of = index.shape, np.append(-1, owner)
+    for number, label in enumerate(labels):
+        own = [outlines[place] for place in np.flatnonzero(owner == number).tolist() if place in outlines]
+        bounds = np.array([outline.bounds for outline in own]).reshape(-1, 4)
+        around = np.append(bounds[:, :2].min(axis=0, initial=1e9), bounds[:, 2:].max(axis=0, initial=-1e9)) + _MARGIN
+        x0, y0, x1, y1 = np.clip(around, 0, (width, height, width, height)).astype(int).tolist()
+        visible = owner_of[index[y0:y1, x0:x1].astype(np.intp)] == number
+        if not visible.any():
+            continue
+        for outline in own:
             if outline.shown:
-                outline.fill(self._scratch, 1)
-        x0, y0, x1, y1 = self._box(len(self._bounds) - 1)
-        covered = self._scratch[y0:y1, x0:x1]
-        self._covered.append(int(np.count_nonzero(covered)))
+                outline.fill(scratch, 1)
+        covered = scratch[y0:y1, x0:x1]
+        hidden = np.count_nonzero(visible) < _MIN_VISIBLE * np.count_nonzero(covered)
         covered[...] = 0
-
-    def _box(self, number: int) -> list[int]:
-        """Where within the picture an object may have painted: x from, y from, x to, y to."""
-        height, width = self.index.shape
-        box = np.clip(self._bounds[number] + _MARGIN, 0, (width, height, width, height)).astype(int)
-        return [int(side) for side in box]
-
-    def truth(self) -> GroundTruth:
-        """Boxes round the visible pixels of every labelled object that shows any."""
-        boxes, class_ids, ignore = [], [], []
-        for number in range(1, len(self._labels)):
-            x0, y0, x1, y1 = self._box(number)
-            mine = np.take(self._owner, self.index[y0:y1, x0:x1].astype(np.intp)) == number
-            if not mine.any():
-                continue
-            rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
-            box = np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1])
-            left, top, right, bottom = self._bounds[number] + _MARGIN
-            inside = (x1 - x0) * (y1 - y0) / ((right - left) * (bottom - top))
-            hidden = np.count_nonzero(mine) < _MIN_VISIBLE * self._covered[number] or inside < _MIN_INSIDE
-            boxes.append(box / SUPERSAMPLING)
-            class_ids.append(self._labels[number])
-            ignore.append(hidden or box[3] - box[1] < _MIN_HEIGHT_PX * SUPERSAMPLING)
-        if not boxes:
-            return GroundTruth.empty()
-        return GroundTruth(np.array(boxes, np.float32), np.array(class_ids, np.int64), np.array(ignore, np.bool_))
+        cut = (x1 - x0) * (y1 - y0) < _MIN_INSIDE * np.prod(around[2:] - around[:2])
+        rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+        box = np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1]) / SUPERSAMPLING
+        boxes.append(box)
+        class_ids.append(label)
+        ignore.append(hidden or cut or box[3] - box[1] < _MIN_HEIGHT_PX)
+    if not boxes:
+        return GroundTruth.empty()
+    return GroundTruth(np.array(boxes, np.float32), np.array(class_ids, np.int64), np.array(ignore, np.bool_))
 
 
 class _Outline(NamedTuple):

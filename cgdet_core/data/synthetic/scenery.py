@@ -18,17 +18,13 @@ _WALLS: tuple[Colour, ...] = (
 
 
 def skyline(rng: np.random.Generator, climate: Climate, height: float) -> Body:
-    """Roofs and tree tops, too far to come nearer; height: 1 the usual one."""
-    body = Body()
-    haze = 0.45 * climate.horizon_colour / (1.0 if climate.night else climate.ambient[1])
-    for colour, width, tallest, kelvin in (
-        ((0.2, 0.26, 0.17), 4, 8, climate.foliage_c),
-        ((0.24,) * 3, 30, 20, climate.wall_c),
-    ):
-        paint = Paint(kelvin, tuple(0.55 * np.array(colour) + haze))
-        for x in np.arange(-330, 330, 0.7 * width):
-            half, top = 0.5 * width * rng.uniform(0.6, 1.4), tallest * height * rng.uniform(0.2, 1) ** 2
-            body.face([(x - half, 0, 390), (x + half, 0, 390), (x + half, top, 390), (x - half, top, 390)], paint)
+    """Tree tops and roofs, too far to come nearer; height: 1 the usual one."""
+    body, haze = Body(), 0.45 * climate.horizon_colour / (1.0 if climate.night else climate.ambient[1])
+    trees, roofs = (Paint(climate.foliage_c, tuple(haze + tone)) for tone in ((0.11, 0.14, 0.09), (0.13, 0.13, 0.13)))
+    for x in np.arange(-330, 330, 2.8).tolist():
+        paint, half, top = (trees, 2.5, 8.0) if rng.random() < 0.9 else (roofs.warmer(rng.normal(0, 0.5)), 15.0, 18.0)
+        half, top = half * rng.uniform(0.6, 1.4), height * top * rng.uniform(0.2, 1) ** 2
+        body.face([(x - half, 0, 390), (x + half, 0, 390), (x + half, top, 390), (x - half, top, 390)], paint)
     return body
 
 

@@ -20,50 +20,38 @@ class ThermalSensor:
         self._config, self._air_c = config, air_c
         rng = np.random.default_rng([seed, 3])
         height, width = config.height_width_px
-        self._kelvin_per_count = float(rng.uniform(0.01, 0.04))
-        self._noise_k = float(rng.uniform(0.03, 0.10))
-        self._blur_px = float(rng.uniform(0.5, 1.0))
-        self._offset_counts = float(rng.uniform(7000, 30000))
+        self._kelvin_per_count, self._offset_counts = float(rng.uniform(0.01, 0.04)), float(rng.uniform(7000, 30000))
+        self._blur_px, self._noise_k = float(rng.uniform(0.5, 1.0)), float(rng.uniform(0.03, 0.10))
         self._drift_k, self._drift_phase = float(rng.uniform(0.1, 0.8)), float(rng.uniform(0, 6.28))
-        noise_k = self._noise_k
-        columns = rng.normal(0, noise_k * 0.8, width) + np.cumsum(rng.normal(0, noise_k * 0.08, width))
-        rows = rng.normal(0, noise_k * 0.25, height)[:, None]
-        pattern = columns - columns.mean() + rows + rng.normal(0, noise_k * 0.5, (height, width))
+        # columns, rows and pixels that differ, and the lens's shading
         y, x = (np.arange(height) / height - 0.5)[:, None], np.arange(width) / width - 0.5
-        self._pattern_k = (pattern + float(rng.uniform(-1.6, 0.6)) * (x * x + y * y)).astype(np.float32)
-        dead = int(rng.integers(0, 6))
-        self._dead = (rng.integers(0, height, dead), rng.integers(0, width, dead))
-        self._dead_k = rng.choice([-12.0, 12.0], dead)
-        # the 8-bit output: share of the pixels cut at each end, how equalised, its brightest code and its curve. Many
-        # cameras cut the sky and leave the street dark
-        cut = rng.uniform(0.1, 2.0) if rng.random() < 0.5 else rng.uniform(2.0, 25.0)
-        self._agc_cut = (float(cut), float(rng.uniform(98.5, 99.95)))
+        pattern = rng.normal(0, 0.8, width) + rng.normal(0, 0.25, (height, 1)) + rng.normal(0, 0.5, (height, width))
+        self._pattern_k = (self._noise_k * pattern + rng.uniform(-1.6, 0.6) * (x * x + y * y)).astype(np.float32)
+        dead = rng.random((height, width)) < rng.uniform(0, 2e-5)
+        self._pattern_k[dead] += rng.choice([-12.0, 12.0], int(dead.sum()))
+        # the 8-bit output: the percentiles it runs between (many cameras cut the sky and leave the street dark), how
+        # equalised it is, its brightest code and its curve
+        self._agc_cut = (float(rng.choice([rng.uniform(0.1, 2), rng.uniform(2, 25)])), float(rng.uniform(98.5, 99.95)))
         self._agc_plateau = float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)]))
         self._agc_top, self._agc_gamma = float(rng.uniform(120, 255)), float(rng.uniform(0.8, 1.9))
 
     def expose(self, temperatures_c: NDArray[np.float32], t: float, rng: np.random.Generator) -> ImageArray:
         """float32 [H, W] degrees Celsius -> uint16 counts, or uint8 after gain control."""
         kelvin: Any = (temperatures_c - np.float32(self._air_c)) * np.float32(self._config.thermal_contrast)
-        kelvin = cv2.GaussianBlur(kelvin, (0, 0), self._blur_px)
-        kelvin += self._pattern_k
+        kelvin = cv2.GaussianBlur(kelvin, (0, 0), self._blur_px) + self._pattern_k
         kelvin += rng.standard_normal(kelvin.shape, dtype=np.float32) * np.float32(self._noise_k)
-        kelvin[self._dead] = self._dead_k
         kelvin += np.float32(self._drift_k * math.sin(0.05 * t + self._drift_phase))
         if self._config.bit_depth == 16:
             counts = kelvin * np.float32(1 / self._kelvin_per_count) + np.float32(self._offset_counts)
             return np.asarray(np.clip(np.rint(counts), 0, 65535), dtype=np.uint16)
-        return self._gain_control(kelvin)
-
-    def _gain_control(self, kelvin: NDArray[Any]) -> ImageArray:
-        sample = np.sort(kelvin[::4, ::4].reshape(-1))
-        low, high = (float(sample[int(cut / 100 * (len(sample) - 1))]) for cut in self._agc_cut)
+        low, high = (float(value) for value in np.percentile(kelvin[::4, ::4], self._agc_cut))
         high = max(high, low + 12 * self._noise_k)
-        unit = np.clip((kelvin - low) / (high - low), 0, 1)
-        table = np.linspace(0, 1, 1024) ** self._agc_gamma
-        ranks = np.searchsorted(sample, low + (high - low) * np.linspace(0, 1, 1024)) / len(sample)
-        table = (1 - self._agc_plateau) * table + self._agc_plateau * ranks
-        codes = np.rint(table * self._agc_top).clip(0, 255).astype(np.uint8)
-        return np.asarray(codes[(unit * 1023).astype(np.int32)])
+        steps = np.linspace(0, 1, 1024)
+        ranks = np.searchsorted(np.sort(kelvin[::4, ::4].reshape(-1)), low + (high - low) * steps)
+        equalised = ranks / kelvin[::4, ::4].size
+        table = (1 - self._agc_plateau) * steps**self._agc_gamma + self._agc_plateau * equalised
+        codes = np.rint(table * self._agc_top).astype(np.uint8)
+        return np.asarray(codes[(np.clip((kelvin - low) / (high - low), 0, 1) * 1023).astype(np.int32)])
 
 
 def expose_rgb(light: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:

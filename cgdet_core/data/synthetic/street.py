@@ -18,7 +18,7 @@ from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic import scenery
 from cgdet_core.data.synthetic.actors import Bicycle, Person, car
 from cgdet_core.data.synthetic.light import Climate, Lighting, Picture
-from cgdet_core.data.synthetic.painter import Painter
+from cgdet_core.data.synthetic.painter import Painting, paint
 from cgdet_core.data.synthetic.sensor import ThermalSensor, expose_rgb
 from cgdet_core.data.synthetic.shapes import Body, Camera, Placed
 from cgdet_core.types import Frame, Sample
@@ -79,25 +79,23 @@ class SyntheticStreet:
         if index < 0:
             raise ValueError(f"the index of a frame is 0 or more, not {index}")
         t, night = index / self.config.frames_per_second, self.climate.night
-        kelvin, light, painter = self.render(t)
+        kelvin, light, painting = self.render(t)
         rng = np.random.default_rng([self.seed, 4, index])
         return Sample(
             name=f"street-{self.seed}/{index:06d}",
             frame=Frame(self._sensor.expose(kelvin, t, rng), round(t * 1e9), "thermal"),
-            truth=painter.truth(),
+            truth=painting.truth,
             rgb=expose_rgb(light, night, rng),
             light="night" if night else "day",
             scene=f"street-{self.seed}",
         )
 
-    def render(self, t: float) -> tuple[Picture, Picture, Painter]:
+    def render(self, t: float) -> tuple[Picture, Picture, Painting]:
         """Degrees Celsius [H, W], light [3, H, W] and the painted picture at time t."""
         camera, bodies = self.camera(t), self.bodies(t)
-        z, painter = float(camera.position_m[2]), Painter(camera)
-        painter.paint([self._far.moved(z), self._ground.moved(z // _BLOCK_M * _BLOCK_M)], tested=False)
-        if bodies:
-            painter.paint(bodies)
-        return (*self._lighting.resolve(painter, bodies), painter)
+        z = float(camera.position_m[2])
+        painting = paint(camera, [self._far.moved(z), self._ground.moved(z // _BLOCK_M * _BLOCK_M)], bodies)
+        return (*self._lighting.resolve(painting, bodies), painting)
 
     def camera(self, t: float) -> Camera:
         """The camera at time t in seconds."""
@@ -163,23 +161,19 @@ class SyntheticStreet:
         x_m, z_m = x_m + float(rng.uniform(-0.25, 0.25)) * self._walk_m, z_m + float(rng.uniform(2, 7))
         for k in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
             x, z = x_m + 0.6 * k + float(rng.uniform(-0.1, 0.1)), z_m + float(rng.uniform(-0.5, 0.5))
-            heading = math.pi * (speed < 0) + float(rng.normal(0, 0.12))
-            person, phase = Person(rng, self.climate), float(rng.uniform(0, 6.28))
-            yield functools.partial(self._walking, person, x, z, speed, heading, phase)
+            person, phase, turn = Person(rng, self.climate), float(rng.uniform(0, 6.28)), float(rng.normal(0, 0.12))
+            yield functools.partial(self._walking, person, x, z, speed, turn, phase)
 
-    def _walking(
-        self, person: Person, x: float, z: float, speed: float, heading: float, phase: float, t: float
-    ) -> Placed:
-        # strides of 0.84 body heights per turn
-        steps, stride = abs(speed) / (0.84 * person.height_m) * 2 * math.pi, 0.34 + 0.06 * abs(speed)
-        return self._placed(person.standing(phase + steps * t, stride), x, z + speed * t, heading)
+    def _walking(self, person: Person, x: float, z: float, speed: float, turn: float, phase: float, t: float) -> Placed:
+        body = person.walking(phase, speed, t)
+        return self._placed(body, x, z + speed * t, turn + math.pi * (speed < 0))
 
     def _crossing(self, person: Person, z: float, speed: float, phase: float, t: float) -> Placed:
         """To and fro across the road."""
         edge = self._road_m + 0.5 * self._walk_m
         lap = (speed * t + phase) % (4 * edge)
         x, heading = (lap - edge, 0.5 * math.pi) if lap < 2 * edge else (3 * edge - lap, -0.5 * math.pi)
-        return self._placed(person.standing(speed * t / (0.84 * person.height_m) * 2 * math.pi, 0.45), x, z, heading)
+        return self._placed(person.walking(phase, speed, t), x, z, heading)
 
     def _rider(self, rng: np.random.Generator, x_m: float, speed: float, z_m: float) -> Iterator[Thing]:
         person, bicycle = Person(rng, self.climate), Bicycle(rng, self.climate)
@@ -200,7 +194,10 @@ class SyntheticStreet:
 
     def _block(self, rng: np.random.Generator, x_m: float, speed: float, z0: float) -> Iterator[Thing]:
         """12 m of street: house fronts, and what stands there."""
-        climate, config, block = self.climate, self.config, round(z0 / _BLOCK_M)
+        climate, block = self.climate, round(z0 / _BLOCK_M)
+        config, share = self.config, _BLOCK_M / 100
+        persons, bicycles = config.persons_per_100m * share, config.bicycles_per_100m * share * self._bikes_stand
+        parked = config.cars_per_100m * share / 2 * (0.3 + 1.2 * self._parking)
 
         def still(body: Body, x: float, z: float, heading: float = 0.0) -> Thing:
             placed = self._placed(body, x, z, heading)
@@ -228,7 +225,6 @@ class SyntheticStreet:
             for _ in range(int(rng.poisson(self._things))):
                 yield still(scenery.furniture(rng, climate), side * on_walk(), along())
 
-            parked = config.cars_per_100m * _BLOCK_M / 100 / 2 * (0.3 + 1.2 * self._parking)
             for k in range(min(int(rng.poisson(parked)), 2)):
                 x, z = side * (self._road_m + (-1.0 if self._road_m > 5 else 0.7)), z0 + (k + 0.5) * _BLOCK_M / 2
                 heading = math.pi * (side != self._drive)
@@ -236,28 +232,18 @@ class SyntheticStreet:
                     x, heading = side * (self._front_m + 2.6), float(rng.choice([-0.5, 0.5])) * math.pi
                 yield still(car(rng, climate, driving=False), x, z, heading + float(rng.normal(0, 0.05)))
 
-            standing = config.bicycles_per_100m * self._bikes_stand * _BLOCK_M / 100 / 2
-            if rng.random() < 0.6 * standing:
-                x, z, heading = (
-                    side * on_walk(0.4, 0.8),
-                    z0 + float(rng.uniform(0, 8)),
-                    float(rng.choice([-1.5, 0, 1.5])),
-                )
+            if rng.random() < 0.3 * bicycles:
+                x, z, heading = side * on_walk(0.4, 0.8), along(), float(rng.choice([-1.5, 0, 1.5]))
                 for k in range(int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1]))):
-                    bicycle, at = Bicycle(rng, climate), (x, z + 0.75 * k) if heading else (x + side * 0.6 * k, z)
-                    yield still(bicycle.parked(float(rng.normal(0, 0.3))), *at, heading + float(rng.normal(0, 0.15)))
-
-            for _ in range(int(rng.poisson(0.12 * config.persons_per_100m * _BLOCK_M / 100))):
-                x, z, count = side * on_walk(), along(), int(rng.choice([1, 2, 3, 5], p=[0.6, 0.25, 0.1, 0.05]))
-                for k in range(count):  # several stand in a ring
-                    turn, radius = (
-                        (float(rng.uniform(0, 6.28)), 0.0) if count == 1 else (6.28 * k / count, 0.3 + 0.14 * count)
-                    )
-                    at = (x + radius * math.sin(turn), z + radius * math.cos(turn))
-                    yield still(
-                        Person(rng, climate).standing(0.0, 0.05), *at, turn + math.pi + float(rng.normal(0, 0.4))
-                    )
-        if rng.random() < 0.12 * config.persons_per_100m * _BLOCK_M / 100:
+                    at = (x, z + 0.75 * k) if heading else (x + side * 0.6 * k, z)
+                    bicycle = Bicycle(rng, climate).parked(float(rng.normal(0, 0.3)))
+                    yield still(bicycle, *at, heading + float(rng.normal(0, 0.15)))
+            for _ in range(int(rng.poisson(0.12 * persons))):
+                x, z = side * on_walk(), along()
+                for k in range(int(rng.choice([1, 2, 3, 5], p=[0.6, 0.25, 0.1, 0.05]))):
+                    at = (x + 0.5 * k % 1.1, z + 0.4 * k)
+                    yield still(Person(rng, climate).walking(0.0, 0.0, 0.0), *at, float(rng.uniform(0, 6.28)))
+        if rng.random() < 0.12 * persons:
             pace, phase = float(rng.uniform(1.0, 1.7)), float(rng.uniform(0, 30))
             yield functools.partial(self._crossing, Person(rng, climate), along(), pace, phase)
 

@@ -104,8 +104,8 @@ def test_at_night_persons_are_warmer_than_what_surrounds_them() -> None:
 
 def test_a_clear_sky_is_colder_than_the_street_and_a_driven_car_has_warm_tyres() -> None:
     street = SyntheticStreet(4, with_light("night", cars_per_100m=40.0))
-    heat, _, painter = street.render(0.0)
-    nothing = painter.index[::2, ::2] == 0
+    heat, _, painting = street.render(0.0)
+    nothing = painting.index[::2, ::2] == 0
     assert nothing.sum() > 500
     assert np.median(heat[nothing]) < np.median(heat[~nothing]) - 1
     parts = np.concatenate([body.primitives for body in street.bodies(0.0) if CAR in body.labels])
@@ -129,11 +129,11 @@ def test_by_day_shadows_lie_on_the_ground_and_by_night_lamps_light_it() -> None:
     for light, sign in (("day", -1), ("night", 1)):
         streets = (SyntheticStreet(seed, with_light(light)) for seed in range(30))
         street = next(s for s in streets if (s.climate.sun > 0.5 or light == "night") and s.bodies(0.0))
-        _, seen, painter = street.render(0.0)
-        assert painter.body.max() > 1
+        _, seen, painting = street.render(0.0)
+        assert painting.body.max() > 1
         bodies = street.bodies(0.0)
-        _, bare = street._lighting.resolve(painter, [body.moved(-1e4) for body in bodies])
-        ground = painter.body[painter.index[::2, ::2]] == 1
+        _, bare = street._lighting.resolve(painting, [body.moved(-1e4) for body in bodies])
+        ground = painting.body[painting.index[::2, ::2]] == 1
         change = (seen - bare).mean(axis=0)[ground]
         assert (np.sign(change[np.abs(change) > 0.02]) == sign).mean() > 0.9, light
         assert np.abs(change).max() > 0.05
