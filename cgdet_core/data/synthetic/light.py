@@ -103,16 +103,16 @@ class Lighting:
             return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
 
         # what changes slowly over a surface is found at every other pixel
-        coarse = painting.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING].astype(np.intp)
-        x, y, z = _places(painting, np.take(painting.body == 1, coarse))
-        index = painting.index[::SUPERSAMPLING, ::SUPERSAMPLING].astype(np.intp)
+        coarse = painting.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING]
+        x, y, z = _places(painting, (painting.body == 1)[coarse])
+        index = painting.index[::SUPERSAMPLING, ::SUPERSAMPLING]
         if climate.night:
             seen = full(_from_above(self._lamplight(camera, bodies), x, z, _LIGHT_CELL_M))
-            seen[np.take(primitives["glows"], index)] = 1
-            colour *= np.moveaxis(seen, 2, 0)
+            seen[primitives["glows"][index]] = 1
+            colour *= np.ascontiguousarray(np.moveaxis(seen, 2, 0))
         elif climate.sun:
             shadow = full(_from_above(self._shadows(camera, bodies), x, z, _SHADOW_CELL_M))
-            shadow *= np.take(painting.body == 1, index)
+            shadow *= (painting.body == 1)[index]
             sunlight = climate.sunlight * climate.to_sun[1]
             for plane, share in zip(colour, sunlight / (climate.ambient + sunlight), strict=True):
                 plane *= 1 - shadow * np.float32(share)
@@ -122,11 +122,11 @@ class Lighting:
         origins = np.array([(0.0, 0.0)] * 3 + [tuple(body.origin_m[[0, 2]]) for body in bodies])
         origins[1:, 1] -= camera.position_m[2]
         across, along = ((origins[painting.body + 1] / _CELL_M) % _TILE_CELLS).T.astype(np.float32)
-        u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - np.take(across, coarse)
-        v = (z + y) / np.float32(_CELL_M) - np.take(along, coarse)
+        u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - across[coarse]
+        v = (z + y) / np.float32(_CELL_M) - along[coarse]
         u, v = (w - np.floor(w / np.float32(_TILE_CELLS)) * np.float32(_TILE_CELLS) for w in (u, v))
         grain = cv2.remap(self._noise, u, v, cv2.INTER_LINEAR) / (1 + (z / np.float32(20)) ** 2)
-        grain = full(grain) * np.take(primitives["texture_k"].astype(np.float32), index)
+        grain = full(grain) * primitives["texture_k"].astype(np.float32)[index]
         kelvin += grain * np.float32(climate.texture)
         haze = full(1 - np.exp(z * np.float32(-1 / 700))) * (1 - sky_share)
         kelvin += haze * (np.float32(climate.air_c) - kelvin)
@@ -154,13 +154,12 @@ class Lighting:
         codes[:, 0] = np.clip((degrees - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
         codes[:, 1:] = np.clip(colour * 32768, 0, 65535)
         codes[0] = 0
-        coded = np.take(codes.view(np.uint64)[:, 0], painting.index.astype(np.intp)).view(np.uint16)
+        coded = codes.view(np.uint64)[:, 0][painting.index].view(np.uint16)
         mean = cv2.resize(coded.reshape(*painting.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
         nothing = (painting.index == 0).view(np.uint8) * np.uint8(4)
         share = cv2.resize(nothing, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 4
-        coded_kelvin, *coded_colour = cv2.split(mean)
-        kelvin = coded_kelvin * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
-        return kelvin, np.stack([plane * np.float32(1 / 32768) for plane in coded_colour]), share
+        kelvin = mean[..., 0] * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
+        return kelvin, np.stack([mean[..., k] * np.float32(1 / 32768) for k in (1, 2, 3)]), share
 
     def _sky(self, kelvin: Picture, colour: Picture, share: Picture, camera: Camera) -> None:
         climate, (height, width) = self.climate, share.shape

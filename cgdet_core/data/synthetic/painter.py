@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.synthetic.shapes import CLUMP, FACE, HULL, LOOPS, PRIMITIVE, STROKE, Array, Camera, Placed
+from cgdet_core.data.synthetic.shapes import FACE, HULL, LOOPS, PRIMITIVE, STROKE, Array, Camera, Placed
 from cgdet_core.types import GroundTruth
 
 SUPERSAMPLING = 2
@@ -102,7 +102,7 @@ def _truth(
         bounds = np.array([outline.bounds for outline in own]).reshape(-1, 4)
         around = np.append(bounds[:, :2].min(axis=0, initial=1e9), bounds[:, 2:].max(axis=0, initial=-1e9)) + _MARGIN
         x0, y0, x1, y1 = np.clip(around, 0, (width, height, width, height)).astype(int).tolist()
-        visible = owner_of[index[y0:y1, x0:x1].astype(np.intp)] == number
+        visible = owner_of[index[y0:y1, x0:x1]] == number
         if not visible.any():
             continue
         for outline in own:
@@ -142,7 +142,7 @@ class _Outline(NamedTuple):
     def fill(self, picture: NDArray[Any], value: float) -> None:
         if self.kind == STROKE:
             cv2.polylines(picture, self.contours, False, value, max(1, self.thick), cv2.LINE_8, _SHIFT)
-        elif self.kind in (LOOPS, CLUMP):
+        elif self.kind == LOOPS:
             cv2.fillPoly(picture, self.contours, value, cv2.LINE_8, _SHIFT)
         else:
             cv2.fillConvexPoly(picture, self.contours[0], value, cv2.LINE_8, _SHIFT)
@@ -189,7 +189,7 @@ def _outlines(
         if kind == HULL:
             contours = [cv2.convexHull(rounds[ball : ball + size].reshape(-1, 2))]
             ball += size
-        elif kind in (LOOPS, CLUMP):
+        elif kind == LOOPS:
             contours = list(contours[0].reshape(-1, corners, 2))
         found[place] = _Outline(kind, contours, width_px, tuple(box), tuple(bound), tuple(plane))
     return found

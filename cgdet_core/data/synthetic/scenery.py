@@ -97,24 +97,20 @@ def tree(rng: np.random.Generator, climate: Climate) -> Body:
     height, radius, fork = float(rng.uniform(6, 13)), float(rng.uniform(0.10, 0.30)), float(rng.uniform(2.0, 4.0))
     trunk = Paint(climate.trunk_c + rng.normal(0, 0.5), (0.34, 0.28, 0.22))
     body.hull([(0, 0, 0), (0, fork, 0)], (radius, radius * 0.72), trunk)
+    leaf = Paint(climate.foliage_c, (0.45, 0.32, 0.12) if climate.autumn and rng.random() < 0.6 else (0.20, 0.33, 0.14))
     for turn in rng.uniform(0, 6.28, 5):
         out = float(rng.uniform(0.6, 2.2))
         tip = np.array([out * math.cos(turn), rng.uniform(fork + 1, height), out * math.sin(turn)])
         body.hull([(0, fork - 0.1, 0), tip], (radius * 0.5, radius * 0.15), trunk.warmer(-0.4))
-        for _ in range(5 if climate.bare else 0):
-            root = tip * rng.uniform(0.5, 1) + (0, fork * 0.2, 0)
-            body.stroke([root + k * rng.normal((0, 0.4, 0), 0.5, 3) for k in range(3)], 0.015, trunk.warmer(-0.8))
-    if not climate.bare:
-        leaf = Paint(
-            climate.foliage_c, (0.45, 0.32, 0.12) if climate.autumn and rng.random() < 0.6 else (0.20, 0.33, 0.14)
-        )
-        for _ in range(7):  # clumps of one tone each: a ball, and small quadrilaterals thrown about it
-            spread = rng.normal(0, 1, 3).clip(-1.7, 1.7) * (1.1, (height - fork) / 4.5, 1.1)
-            centre, ball = spread + np.array([0, (fork + height) / 2 + 0.8, 0]), float(rng.uniform(0.4, 0.7))
-            paint = leaf.warmer(rng.normal(0, 0.4), float(rng.uniform(0.6, 1.25)))
-            body.hull([centre], ball, paint.warmer(0.15, 0.8))
-            middles, (a, b) = centre + rng.normal(0, 0.2 + 0.75 * ball, (26, 1, 3)), rng.normal(0, 0.11, (2, 26, 1, 3))
-            body.loops(np.concatenate([middles + a, middles + b, middles - a, middles - b], axis=1), paint, flat=False)
+        tone = leaf.warmer(rng.normal(0, 0.4), float(rng.uniform(0.6, 1.25)))
+        for _ in range(3):
+            root = tip * rng.uniform(0.7, 1) + (0, 0.1 * fork, 0)
+            if climate.bare:
+                body.stroke(list(root + rng.normal(0, 0.4, (3, 3)).cumsum(axis=0)), 0.015, trunk.warmer(-0.8))
+            else:
+                body.stroke(
+                    list(root + rng.normal(0, 0.5, (14, 3))), 0.08, tone.warmer(0, float(rng.uniform(0.8, 1.2)))
+                )
     return body
 
 

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
 
-FACE, LOOPS, CLUMP, HULL, STROKE = range(5)
+FACE, LOOPS, HULL, STROKE = range(4)
 # corners: of each loop; points: so many of the body's are the primitive's
 PRIMITIVE = np.dtype(
     [("kind", "i4"), ("corners", "i4"), ("points", "i4"), ("temperature_c", "f8"), ("colour", "f8", 3),
@@ -101,9 +101,9 @@ class Body:
         """A flat convex polygon."""
         self._add(FACE, points, 0.0, len(points), paint)
 
-    def loops(self, loops: Any, paint: Paint, flat: bool = True) -> None:
-        """Polygons [L, corners, 3] of one plane, or not `flat` about one place; overlaps cancel."""
-        self._add(LOOPS if flat else CLUMP, [point for loop in loops for point in loop], 0.0, len(loops[0]), paint)
+    def loops(self, loops: Any, paint: Paint) -> None:
+        """Polygons [L, corners, 3] of one plane; overlaps cancel."""
+        self._add(LOOPS, [point for loop in loops for point in loop], 0.0, len(loops[0]), paint)
 
     def hull(self, points: Sequence[Any], radii: float | Sequence[float], paint: Paint) -> None:
         """The convex hull of balls: one is a head, two a limb, four a trunk."""
