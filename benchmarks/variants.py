@@ -20,7 +20,7 @@ from cgdet_core.config import ModelConfig
 from cgdet_core.errors import CgdetError, InputError, print_error
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
-from cgdet_core.evaluation.selection import set_to_choose_on
+from cgdet_core.evaluation.selection import refuse_test_split, select_frames
 from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.tasks.detection.head import Detector
@@ -44,8 +44,9 @@ def main() -> int:
                 predictor = Predictor(path, "cpu", arguments.precision, threads=1)
                 predictor.warm_up()
                 names = predictor.info.class_names
-                frames, _ = set_to_choose_on(arguments.run, arguments.data, names)
-                run = run_offline(predictor, frames, len(frames))
+                refuse_test_split(arguments.data)
+                frames = select_frames(arguments.data, names, arguments.run)
+                run = run_offline(predictor, frames.samples, frames.count)
                 figures = evaluate(run.frames, names)
                 p50_ms = run.ms_per_image()["p50"]
                 first_ms = first_ms or p50_ms

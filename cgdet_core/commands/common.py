@@ -169,7 +169,7 @@ def check_measuring_arguments(arguments: argparse.Namespace) -> None:
     """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`, `--json`,
     `--report`."""
     from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.offline import check_data
+    from cgdet_core.evaluation.selection import check_data
 
     parse_class_map(arguments.class_map)
     check_data(arguments.data)

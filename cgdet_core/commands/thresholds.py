@@ -47,9 +47,9 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import check_data, run_offline
+    from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
-    from cgdet_core.evaluation.selection import refuse_test_split
+    from cgdet_core.evaluation.selection import check_data, refuse_test_split
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import default_model_path, read_info
 

@@ -83,22 +83,10 @@ class Comparison:
         return f"{text}. Of so few an interval is too narrow: {more}" if self.few_blocks else text
 
     def to_json(self) -> dict[str, Any]:
-        def plain(group: dict[str, Difference]) -> dict[str, Any]:
-            return {name: asdict(difference) for name, difference in group.items()}
-
-        return {
-            "verdict": self.verdict,
-            "words": self.words(),
-            "images": self.images,
-            "blocks": self.blocks,
-            "few_blocks": self.few_blocks,
-            "resamples": self.settings.resamples,
-            "seed": self.settings.seed,
-            "interval": self.settings.interval,
-            "overall": plain(self.overall),
-            "per_class": {name: plain(group) for name, group in self.per_class.items()},
-            "by_light": {name: plain(group) for name, group in self.by_light.items()},
-        }
+        """Its fields, the draws' settings and the verdict."""
+        settings = self.settings.model_dump(include={"resamples", "seed", "interval"})
+        fields = {name: value for name, value in asdict(self).items() if name != "settings"}
+        return {"verdict": self.verdict, "words": self.words(), **settings, **fields}
 
 
 def comparison_rows(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

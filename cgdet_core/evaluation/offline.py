@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.config import EvaluationConfig, PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
 from cgdet_core.runtime.predictor import Predictor, percentiles
@@ -33,16 +32,13 @@ class OfflineRun:
         sample: Sample,
         telemetry_rows: int = 0,
         postprocess: PostprocessConfig | None = None,
-        thermal: ThermalConfig | None = None,
     ) -> None:
-        """What the predictor finds in one frame; a frame without labels is only counted.
-
-        postprocess, thermal: as `Predictor.predict` has them.
-        """
+        """What the predictor finds in one frame, thresholds as in `Predictor.predict`; one without labels is only
+        counted."""
         if sample.truth is None:
             self.unlabelled += 1
             return
-        detections = predictor.predict(sample.frame.image, telemetry_rows, postprocess, thermal)
+        detections = predictor.predict(sample.frame.image, telemetry_rows, postprocess)
         for stage, latency_ms in predictor.last_stage_ms.items():
             self.stage_ms.setdefault(stage, []).append(latency_ms)
         size = sample.frame.height_width_px
@@ -59,12 +55,6 @@ class OfflineRun:
     def ms_per_image(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to detections."""
         return percentiles(self.stage_ms["total"])
-
-
-def check_data(data: Path) -> None:
-    """Raise InputError where there is nothing at `data`."""
-    if not data.exists():
-        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
 
 
 def run_offline(

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdet_core.data.sets.coco import CocoSet, load_coco
+from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.offline import check_data
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
@@ -45,6 +44,12 @@ class Selection:
         return warnings
 
 
+def check_data(data: Path) -> None:
+    """Raise InputError where there is nothing at `data`."""
+    if not data.exists():
+        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
+
+
 def select_frames(
     data: Path,
     class_names: tuple[str, ...],
@@ -54,43 +59,28 @@ def select_frames(
     class_map: Mapping[str, str] | None = None,
     losses: list[str] | None = None,
 ) -> Selection:
-    """The frames of a COCO JSON (a .json file) or of a bag (anything else); or, with a run, those that it held out.
+    """The frames of a COCO JSON (a .json file) or of a bag (anything else); or, with a run, those that its recipe held
+    out, `data` being the folder that its paths start from. InputError where there are no such frames.
 
-    data: with a run, the folder that its recipe's paths start from. losses: what of a damaged MCAP was not read is
-    added to it at the end. InputError where there are no such frames.
+    losses: what of a damaged MCAP was not read is added to it at the end.
     """
-    if run is None:
-        check_data(data)
-        folds: dict[str, int | None] = {set_name(data): None}
-        if data.suffix != ".json":
-            from cgdet_core.data.bags.frames import read_labelled_frames
-
-            samples = read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, need_labels=True)
-            return Selection(samples, None, folds)
+    check_data(data)
+    whole = {"/".join(data.resolve().parts[-2:]): None}  # a set by its folder and name, wherever it lies
+    if run is not None:
+        if topic or truth_topic or class_map:
+            raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
+        return _held_out_of_run(run, data, class_names)
+    if data.suffix == ".json":
         if topic or truth_topic:
             raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
         coco = load_coco(data, class_names, class_map)
-        return Selection(coco, len(coco), folds, coco.warnings)
-    if topic or truth_topic or class_map:
-        raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
-    coco, folds = _held_out_of_run(run, data, class_names)
-    return Selection(coco, len(coco), folds)
+        return Selection(coco, len(coco), whole, coco.warnings)
+    from cgdet_core.data.bags.frames import read_labelled_frames
+
+    return Selection(read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, True), None, whole)
 
 
-def set_to_choose_on(
-    run: Path | None, data: Path, class_names: tuple[str, ...]
-) -> tuple[CocoSet, Mapping[str, int | None]]:
-    """What a run held out, or without one the COCO set `data`; and its folds, as `Selection` has them.
-
-    InputError for a test split, which nothing may be chosen on.
-    """
-    if run is not None:
-        return _held_out_of_run(run, data, class_names)
-    refuse_test_split(data)
-    return load_coco(data, class_names), {set_name(data): None}
-
-
-def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> tuple[CocoSet, dict[str, int | None]]:
+def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Selection:
     from cgdet_core.config import load_recipe
     from cgdet_core.data.feed.sources import load_held_out
 
@@ -105,7 +95,7 @@ def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> tup
     coco = load_held_out(recipe, data, run)
     if coco is None:
         raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
-    return coco, recipe.held_out_folds
+    return Selection(coco, len(coco), recipe.held_out_folds)
 
 
 def describe_folds(folds: Mapping[str, int | None]) -> str:
@@ -118,8 +108,3 @@ def refuse_test_split(data: Path) -> None:
     choosing."""
     if "test" in re.split(r"[^a-z]+", data.stem.lower()):
         raise InputError(f"{data}: is a test split, which nothing may be chosen on: give frames held out of training")
-
-
-def set_name(data: Path) -> str:
-    """A set by its folder and name, wherever it lies."""
-    return "/".join(data.resolve().parts[-2:])

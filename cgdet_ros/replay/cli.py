@@ -18,10 +18,10 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import CgdetError, InputError, print_warnings_plainly
-from cgdet_core.evaluation.offline import check_data
 from cgdet_core.evaluation.replay import Replay
 from cgdet_core.evaluation.replay_output import check_output, played_summary, with_letters, write_results
 from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
+from cgdet_core.evaluation.selection import check_data
 from cgdet_core.files import check_can_write
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import NodeConfig

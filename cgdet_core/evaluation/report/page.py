@@ -56,7 +56,7 @@ class Gallery:
 class Part:
     """One model on the page. Several have a `name` each, which heads it.
 
-    metrics: the accuracy, and `note` what it is over; None: there are no labels. replay: metrics.json of a replay, with
+    metrics: the accuracy; None: there are no labels. replay: metrics.json of a replay, with
     `steps`, name of a figure -> its values from offline to live, `latency`, and `video`, a file name beside the page.
     facts: what ran on what.
     """
@@ -64,7 +64,6 @@ class Part:
     name: str = ""
     tiles: Sequence[KeyFigure] = ()
     metrics: Metrics | None = None
-    note: str = ""
     replay: Mapping[str, Any] | None = None
     steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     video: str | None = None
@@ -76,7 +75,8 @@ class Part:
 @dataclass(frozen=True)
 class ComparisonPart:
     """Two models beside each other: their names, further rows of a table (name, A, B), both metrics for the curves, and
-    frames where they differ. figures: the JSON of a Comparison; None: there is nothing to compare by."""
+    frames where they differ. figures: the JSON of a Comparison; None: there is nothing to compare by. replays:
+    metrics.json of both."""
 
     figures: Mapping[str, Any] | None
     names: tuple[str, str]
@@ -84,6 +84,7 @@ class ComparisonPart:
     metrics: tuple[Metrics, Metrics] | None = None
     note: str = ""
     galleries: Sequence[Gallery] = ()
+    replays: Sequence[Mapping[str, Any]] = ()
 
 
 def write_page(

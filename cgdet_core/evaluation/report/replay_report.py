@@ -27,10 +27,8 @@ from cgdet_core.evaluation.report.page import (
     SAMPLES_NOTE,
     ComparisonPart,
     Gallery,
-    KeyFigure,
     Part,
     Picture,
-    fraction,
     write_page,
 )
 from cgdet_core.evaluation.report.plots import LatencyTrace
@@ -176,13 +174,7 @@ def unexplained(anomalies: Mapping[str, int]) -> dict[str, int]:
 
 
 def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], drawn: DrawnReplay, pace: str) -> Part:
-    replay, note = measured.replay, ""
-    if "accuracy_over" in document:
-        over = document["accuracy_over"]
-        note = (
-            f"Of what the node answered: {over['frames']} labelled frames of {over['of']} sent, detections from score "
-            f"{over['least_score']:g}."
-        )
+    replay = measured.replay
     executed = {
         key.replace("_", " "): replay.node[key]
         for key in ("model", "model_sha256", "device", "precision", "backend")
@@ -190,9 +182,7 @@ def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], draw
     }
     return Part(
         name=name,
-        tiles=_tiles(document),
         metrics=measured.metrics,
-        note=note,
         replay=document,
         steps=_step_rows(document["offline"]["steps"]) if document["offline"] else {},
         video=drawn.video,
@@ -207,26 +197,6 @@ def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], draw
             "pace": pace,
         },
     )
-
-
-def _tiles(document: Mapping[str, Any]) -> list[KeyFigure]:
-    frames, times, offline = document["frames"], document["latency_ms"], document["offline"]
-    tiles = [KeyFigure("Answered", f"{frames['answered']} of {frames['sent']}", note=f"{document['dropped']} dropped")]
-    if times is not None:
-        note = f"p95 {times['p95']:.1f} ms, p99 {times['p99']:.1f} ms; publish to detections received"
-        tiles.append(KeyFigure("Latency p50", f"{times['p50']:.1f}", "ms", note))
-    if offline and offline["steps"]:
-        first, last = (fraction(offline["steps"][place]["map50"]) for place in (0, -1))
-        note = f"over {offline['labelled_frames']} labelled frames; offline {first}"
-        tiles.append(KeyFigure("mAP50 live", last, note=note))
-    elif "map50" in document:
-        note = f"over {document['frames_evaluated']} frames that were answered"
-        tiles.append(KeyFigure("mAP50", fraction(document["map50"]), note=note))
-    if offline:
-        answers = offline["answers"]
-        note = "of the answers are what the predictor gives offline"
-        tiles.append(KeyFigure("As offline", f"{answers['same']} of {answers['compared']}", note=note))
-    return tiles
 
 
 def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -260,20 +230,9 @@ def _latency_trace(replay: Replay) -> LatencyTrace:
 def _comparison(
     measured: Sequence[MeasuredReplay], documents: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None
 ) -> ComparisonPart:
-    def row(name: str, values: Sequence[str]) -> tuple[str, str, str]:
-        return name, values[0], values[1]
-
-    table = [row("frames answered", [f"{one['frames']['answered']} of {one['frames']['sent']}" for one in documents])]
-    for rank in ("p50", "p95"):
-        times = [one["latency_ms"] or {} for one in documents]
-        table.append(row(f"latency {rank}, ms", [fraction(of_model.get(rank), 1) for of_model in times]))
-    steps = [one["offline"]["steps"] if one["offline"] else [] for one in documents]
-    if all(steps):
-        table.append(row("mAP50 live", [fraction(of_model[-1]["map50"]) for of_model in steps]))
-        table.append(row("mAP50 offline", [fraction(of_model[0]["map50"]) for of_model in steps]))
     a, b = (str(document["node"].get("model", "")) for document in documents)
     if comparison is None:
-        return ComparisonPart(None, (a, b), table, None, "No labels: nothing is said about accuracy.")
+        return ComparisonPart(None, (a, b), note="No labels: nothing is said about accuracy.", replays=documents)
     names = measured[0].replay.class_names
     stamps_ns, *frames = common_frames(measured)
     differing = DifferingFrames.of(frames[0], frames[1], WORST_FRAMES, names)
@@ -285,7 +244,7 @@ def _comparison(
         pictures[place] = (first, second)
     note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
     metrics = evaluate(frames[0], names), evaluate(frames[1], names)
-    return ComparisonPart(comparison, (a, b), table, metrics, note, differing.galleries(pictures))
+    return ComparisonPart(comparison, (a, b), (), metrics, note, differing.galleries(pictures), documents)
 
 
 def _command(measured: Sequence[MeasuredReplay]) -> str:

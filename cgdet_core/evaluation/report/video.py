@@ -33,15 +33,10 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, height_width_px: tuple[int, int], frames_per_second: float) -> None:
-        height, width = height_width_px
-        if height < 1 or width < 1 or not 0 < frames_per_second <= 1000:
-            raise ValueError(f"no video has {width}x{height} pixels at {frames_per_second} frames per second")
         self._path = Path(path)
-        if self._path.suffix != ".webm":
-            raise InputError(f"{path}: a video is written as WebM: give a name that ends in .webm")
         if not os.access(self._path.parent, os.W_OK):
             raise InputError(f"{path}: its folder is missing or cannot be written to: create it or give another")
-        self._height_width_px = (height, width)
+        self._height_width_px = height_width_px
         self._temporary = self._path.with_name(f".{self._path.stem}.{os.getpid()}.webm")
         self._writer = self._open(frames_per_second)
         self.frames = 0

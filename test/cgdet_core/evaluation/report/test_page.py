@@ -98,14 +98,19 @@ def replay_document(metrics: Metrics | None) -> dict[str, Any]:
     ranks = {"p50": 10.0, "p95": 20.0, "p99": 30.0}
     answers = {"compared": 10, "same": 9, "different": 1, "different_stamps_ns": [17], "greatest_box_px": 3.5}
     return {
-        "frames": {**dict.fromkeys(COUNTS, 0), "in_bag": 11, "answered": 10, "overtaken": None},
+        "frames": {**dict.fromkeys(COUNTS, 0), "in_bag": 11, "sent": 11, "answered": 10, "overtaken": None},
+        "dropped": 1,
+        "accuracy_over": {"frames": 9, "of": 11, "least_score": 0.2},
         "latency_ms": ranks,
         "held_ms": ranks,
         "lockstep": False,
         "stages_ms": {"infer": ranks},
         "offline": {
             "stages_ms": {"infer": ranks},
-            "steps": [{"step": name} for name in ("offline", "thresholds", "drops", "live")] if metrics else [],
+            "labelled_frames": 9,
+            "steps": [{"step": name, "map50": 0.5} for name in ("offline", "thresholds", "drops", "live")]
+            if metrics
+            else [],
             "answers": {**answers, "greatest_score": 0.2, "within_box_px": 0.5, "within_score": 0.01},
         },
     }
@@ -150,6 +155,7 @@ def two_models(path: Path, metrics: Metrics) -> str:
         (metrics, metrics),
         "Over every frame.",
         [Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])],
+        [replay_document(metrics)] * 2,
     )
     write_page(path, "Two models", parts, comparison=comparison)
     return path.read_text(encoding="utf-8")
@@ -250,7 +256,6 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
         full_part(metrics),
         name=NASTY,
         tiles=[KeyFigure(NASTY, NASTY, NASTY, NASTY)],
-        note=NASTY,
         steps={NASTY: [0.5, 0.5]},
         video=f'"{NASTY}.webm',
         galleries=[Gallery(NASTY, [picture], NASTY)],

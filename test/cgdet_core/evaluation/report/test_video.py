@@ -87,10 +87,9 @@ def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
         video.write(np.zeros((64, 65, 3), np.uint8))
 
 
-@pytest.mark.parametrize(("name", "words"), [("run.mp4", "ends in .webm"), ("nowhere/run.webm", "folder")])
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        VideoWriter(tmp_path / name, (64, 64), 10)
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere/run\.webm"):
+        VideoWriter(tmp_path / "nowhere" / "run.webm", (64, 64), 10)
 
 
 def test_an_opencv_without_the_encoder_is_named_with_the_remedy(
