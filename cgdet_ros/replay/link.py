@@ -13,10 +13,9 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -27,18 +26,14 @@ from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import arguments_for_logging
+from cgdet_ros.node.qos import quality_of_service
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
 
 DETECTOR_NAME = "thermal_detector"
 # reliable on both ends, so that a frame without an answer is one that the node did not take
-IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE)
-ANSWER_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=ReliabilityPolicy.RELIABLE)
-INFO_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+IMAGE_QOS = quality_of_service(depth=10)
+ANSWER_QOS = quality_of_service(depth=1000)
+INFO_QOS = quality_of_service(depth=1, latched=True)
 _POLL_S = 0.02
 Answer = tuple[float, Detection2DArray]  # monotonic time of arrival, and the message
 STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
@@ -66,7 +61,7 @@ class ReplayLink:
         self._change_state = self._node.create_client(ChangeState, f"{self._detector}/change_state")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -74,12 +69,6 @@ class ReplayLink:
         self._executor.shutdown(timeout_sec=2)
         self._thread.join(timeout=2)
         self._node.destroy_node()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     def _on_answer(self, message: Detection2DArray) -> None:
         now_s = time.monotonic()

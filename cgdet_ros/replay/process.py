@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from cgdet_core.errors import InputError, RunError
 
@@ -24,6 +23,7 @@ _KEPT_LINES = 60
 _LAST_DOMAIN = 101
 _GREATEST_DOMAIN = 232  # its ports are the last below 65536
 _KEPT_TROUBLES = 5
+_TROUBLES = ("WARN", "ERROR", "FATAL")
 # of Fast DDS 2 (Humble to Jazzy) and 3
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
@@ -35,8 +35,7 @@ def find_executable(named: str | None = None) -> Path:
     Raises InputError where there is none.
     """
     if named is not None:
-        found = shutil.which(named)
-        if found is None:
+        if (found := shutil.which(named)) is None:
             raise InputError(f"{named}: is no executable: give the node's, or leave out --detector")
         return Path(found)
     for candidate in _candidates():
@@ -57,9 +56,7 @@ def _candidates() -> Iterator[Path]:
     for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
         if prefix:
             yield Path(prefix) / "lib" / "cgdet_ros" / EXECUTABLES[1]
-    on_path = shutil.which(EXECUTABLES[0])
-    if on_path:
-        yield Path(on_path)
+    yield Path(shutil.which(EXECUTABLES[0]) or "")
 
 
 def isolate() -> int:
@@ -145,9 +142,7 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _read(self) -> None:
@@ -155,7 +150,7 @@ class NodeProcess:
         for line in self._process.stdout:
             self._lines.append(line.rstrip())
             match = _LOG_PREFIX.match(line.rstrip())
-            if match and match["level"] in ("WARN", "ERROR", "FATAL"):
+            if match and match["level"] in _TROUBLES:
                 self._troubles.append(f"{match['level']}: {match['text']}")
             if self._echo:
                 print(f"node: {line.rstrip()}", file=sys.stderr)
