@@ -64,23 +64,22 @@ class Comparison:
     def words(self) -> str:
         """The verdict as a sentence or two."""
         figure = self.overall[HEADLINE]
-        assert figure.difference is not None  # there are objects
         blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
         says = {"better": "B is better than A", "worse": "B is worse than A"}.get(self.verdict, "No difference shown")
         if self.few_blocks:
             says = f"Too little to tell, {blocks} of frames"
         text = f"{says}: mAP {figure.difference:+.4f}"
-        more = (
-            f"give frames of {self.settings.few_blocks} scenes or more (an image's scene in the JSON; without it 50 "
-            "frame numbers are one block)"
+        if figure.low is not None:
+            text += (
+                f", {self.settings.interval * 100:g} % interval {figure.low:+.4f} to {figure.high:+.4f}, B better in "
+                f"{figure.b_better_share:.1%} of {figure.resamples} resamples of {blocks} ({self.images} frames)"
+            )
+        if not self.few_blocks:
+            return text
+        return (
+            f"{text}. An interval of so few is too narrow: give frames of {self.settings.few_blocks} scenes or more "
+            "(an image's scene in the JSON; without it 50 frame numbers are one block)"
         )
-        if figure.low is None or figure.high is None:
-            return f"{text}, which says nothing of other scenes: {more}"
-        text += (
-            f", {self.settings.interval * 100:g} % interval {figure.low:+.4f} to {figure.high:+.4f}, B better in "
-            f"{figure.b_better_share or 0:.1%} of {figure.resamples} resamples of {blocks} ({self.images} frames)"
-        )
-        return f"{text}. Of so few an interval is too narrow: {more}" if self.few_blocks else text
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, the draws' settings and the verdict."""

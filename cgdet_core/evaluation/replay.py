@@ -8,9 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, read_raw_images
 from cgdet_core.errors import InputError
-from cgdet_core.types import Detections, ImageArray
+from cgdet_core.types import NANOSECONDS, Detections, ImageArray
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,13 @@ class Replay:
         if self.node_exit_code != 0:
             return f"the node did not end in order (exit code {self.node_exit_code}): {reason}"
         return None
+
+    @property
+    def rate_hz(self) -> float:
+        """At which the frames were recorded, by the middle one of their periods; 1 to 60, for a video."""
+        steps_s = np.diff([frame.stamp_ns for frame in self.frames]) / NANOSECONDS
+        steps_s = steps_s[steps_s > 0]
+        return float(np.clip(1 / np.median(steps_s), 1.0, 60.0)) if len(steps_s) else 30.0
 
     def held_ms(self) -> list[tuple[ReplayedFrame, float]]:
         """For each answer but the last: its frame, and the age that its picture had reached when the next answer came,

@@ -23,7 +23,7 @@ from cgdet_core.evaluation.replay_results import (
     rounded_percentiles,
 )
 from cgdet_core.evaluation.report.page import fraction
-from cgdet_core.evaluation.report.replay_report import draw_replay, unexplained, write_replay_report
+from cgdet_core.evaluation.report.replay_report import draw_replay, write_replay_report
 from cgdet_core.files import make_folder, write_text
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ def write_results(
         write_text(folder / "metrics.json", json.dumps(whole, indent=2) + "\n")
         if bag_writer is not None:
             write_detections_bag(bag_writer, [of_model.replay for of_model in measured])
-    said = [
-        measured_summary(document, of_model.replay.node_log)
-        for document, of_model in zip(documents, measured, strict=True)
-    ]
-    lines = with_letters(said)
+    lines = with_letters([measured_summary(document) for document in documents])
     if comparison is not None:
         lines.append(comparison["words"])
     lines += [f"  {out / name}" for name in RESULT_NAMES if (out / name).exists()]
@@ -140,7 +136,7 @@ def played_summary(replay: Replay) -> list[str]:
     return lines
 
 
-def measured_summary(document: Mapping[str, Any], node_log: Sequence[str] = ()) -> list[str]:
+def measured_summary(document: Mapping[str, Any]) -> list[str]:
     """What was measured afterwards, in a few lines."""
     lines = ["no labels to measure accuracy against"]
     if "map50" in document:
@@ -156,8 +152,4 @@ def measured_summary(document: Mapping[str, Any], node_log: Sequence[str] = ()) 
             lines.append(f"mAP50 of every labelled frame, from offline to live: {steps}")
         answers = offline["answers"]
         lines.append(f"{answers['same']} of {answers['compared']} answers are what the predictor gives offline")
-    odd = [f"{count} {name.replace('_', ' ')}" for name, count in unexplained(document["anomalies"]).items()]
-    if odd:
-        lines.append("odd: " + ", ".join(odd))
-    lines += [f"warning: {warning}" for warning in document["warnings"]]
-    return lines + [f"node: {line}" for line in node_log]
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]

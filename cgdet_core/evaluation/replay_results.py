@@ -128,7 +128,16 @@ def _warnings(replay: Replay) -> list[str]:
         )
     if not accounts.consistent:
         lines.append(f"bag, replay and node do not count the same frames: {accounts.to_json()}")
-    return lines
+    late_ms = percentiles(replay.late_ms)["p95"] if replay.late_ms else 0.0
+    if late_ms > 500 / replay.rate_hz / replay.rate:  # half a period
+        lines.append(f"this machine was too busy to publish in time (p95 {late_ms:.0f} ms late): latencies are uneven")
+    told = ("repeated_stamps_in_bag", "images_not_sendable")
+    lines += [
+        f"{count} {name.replace('_', ' ')}" for name, count in replay.anomalies.items() if count and name not in told
+    ]
+    if replay.node.get("last_error"):
+        lines.append(f"the node's last error: {replay.node['last_error']}")
+    return lines + [f"the node's log: {line}" for line in replay.node_log]
 
 
 def common_frames(

@@ -40,8 +40,6 @@ SAMPLE_FRAMES = 6
 WORST_FRAMES = 4
 # a node that publishes scores below this is measured, not looked at: its pictures show the likely detections alone
 _MEASURING_THRESHOLD = 0.05
-_VIDEO_RATE_RANGE_HZ = (1.0, 60.0)
-_VIDEO_RATE_HZ = 30.0  # where the stamps say none
 
 
 @dataclass
@@ -83,7 +81,7 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
             if writer is None:
                 size = picture.shape[0], picture.shape[1]
                 try:
-                    writer = stack.enter_context(VideoWriter(video, size, video_rate_hz(replay)))
+                    writer = stack.enter_context(VideoWriter(video, size, replay.rate_hz))
                 except InputError as error:
                     drawn.warnings.append(f"no video: {error}")
                     continue
@@ -108,14 +106,6 @@ def _sample_stamps(replay: Replay) -> set[int]:
     return {chosen[place].stamp_ns for place in subsample(len(chosen), SAMPLE_FRAMES)} if chosen else set()
 
 
-def video_rate_hz(replay: Replay) -> float:
-    """The rate at which the frames were recorded, by the middle one of their periods."""
-    steps_s = np.diff([frame.stamp_ns for frame in replay.frames]) / 1e9
-    steps_s = steps_s[steps_s > 0]
-    rate_hz = 1 / float(np.median(steps_s)) if len(steps_s) else _VIDEO_RATE_HZ
-    return float(np.clip(rate_hz, *_VIDEO_RATE_RANGE_HZ))
-
-
 def _marked_as_dropped(picture: RgbArray) -> RgbArray:
     marked = np.ascontiguousarray(picture)
     scale = marked.shape[0] / 512
@@ -136,9 +126,10 @@ def write_replay_report(
     """documents: metrics.json of each model; comparison: that of two."""
     replay, several = measured[0].replay, len(measured) > 1
     pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
-    warnings, parts = [], []
+    warnings: list[str] = []
+    parts = []
     for letter, of_model, document, pictures in zip("AB", measured, documents, drawn, strict=False):
-        lines = [*_warnings(of_model.replay, document), *pictures.warnings]
+        lines = [*document["warnings"], *pictures.warnings]
         warnings += [f"{letter}: {line}" for line in lines] if several else lines
         name = f"Model {letter}: {Path(document['node'].get('model', '')).name}" if several else ""
         parts.append(_part(name, of_model, document, pictures, pace))
@@ -151,26 +142,6 @@ def write_replay_report(
         comparison=_comparison(measured, documents, comparison) if several else None,
         command=_command(measured),
     )
-
-
-def _warnings(replay: Replay, document: Mapping[str, Any]) -> list[str]:
-    lines = list(document["warnings"])
-    late = document["published_late_ms"]
-    if late is not None and late["p95"] > 500 / video_rate_hz(replay) / replay.rate:
-        lines.append(
-            f"This machine was too busy to publish in time (p95 {late['p95']:.0f} ms late): latencies are of a "
-            "stream that was not even."
-        )
-    lines += [f"{count} {name.replace('_', ' ')}." for name, count in unexplained(replay.anomalies).items()]
-    if replay.node.get("last_error"):
-        lines.append(f"The node's last error: {replay.node['last_error']}")
-    return lines + [f"The node's log: {line}" for line in replay.node_log]
-
-
-def unexplained(anomalies: Mapping[str, int]) -> dict[str, int]:
-    """Those that happened and of which no warning speaks."""
-    explained = ("repeated_stamps_in_bag", "images_not_sendable")
-    return {name: count for name, count in anomalies.items() if count and name not in explained}
 
 
 def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], drawn: DrawnReplay, pace: str) -> Part:
