@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.runtime.backends.torch import fuse
+from cgdet_core.model.blocks import fuse
 from cgdet_core.tasks.detection.head import Detector
 
 HEIGHT_WIDTH_PX = (512, 640)

@@ -1,62 +1,68 @@
-"""How long a training step takes: forward, loss, backward, optimiser; images a second without the data.
+"""How long a training step takes without its data; recipes with training-only terms and one without take turns.
 
-    python benchmarks/training_step.py [--threads 1] [--precision bf16] [--crop 320] [--batch 16] [--compile]
+    python benchmarks/training_step.py --data DIR [--recipes baseline rcs cms cgdet] [--steps 20] [--threads 1]
+        [--json F] [key=value ...]
 
-Random crops with three boxes each; median of ten steps after two. Run it on a machine that does nothing else.
+Real batches of config/recipes/, prepared beforehand (of the first two of them nothing is timed); medians of the same
+batches, as ratios to the first recipe's, so that other load on the machine meets all of them alike. The batches are
+the last recipe's: it has the RGB that any of them needs.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
 import statistics
 import time
+from pathlib import Path
 
 import torch
 
-from cgdet_core.config import LossConfig, ModelConfig
-from cgdet_core.tasks.detection.head import Detector
-from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.tasks.detection.targets import DetectionTargets
+from cgdet_core.config import load_recipe
+from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.sources import load_sources
+from cgdet_core.distill.terms import teacher_of
+from cgdet_core.training.state import RunState
+
+RECIPES = ("baseline", "rcs", "cms", "cgdet")  # or start start_guided start_dikd
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--crop", type=int, default=320)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--compile", action="store_true", help="through torch.compile")
-    arguments = parser.parse_args()
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=20, metavar="N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="F")
+    arguments, settings = parser.parse_known_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    detector = Detector(ModelConfig()).to(memory_format=torch.channels_last).train()
-    network = torch.compile(detector) if arguments.compile else detector
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-4)
-    images = torch.rand(arguments.batch, 1, arguments.crop, arguments.crop).to(memory_format=torch.channels_last)
-    boxes = torch.tensor([[20.0, 20, 60, 90], [100, 100, 130, 180], [200, 50, 260, 90]]).repeat(arguments.batch, 1, 1)
-    present = torch.ones(arguments.batch, 3, dtype=torch.bool)
-    targets = DetectionTargets(boxes, torch.tensor([[0, 1, 2]] * arguments.batch), present, ~present, present)
-    stages_ms: list[list[float]] = []
-    for _ in range(12):
-        moments = [time.perf_counter()]
-        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
-            output = network(images)
-        moments.append(time.perf_counter())
-        loss = detection_loss(output, targets, LossConfig()).total
-        moments.append(time.perf_counter())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        moments.append(time.perf_counter())
-        torch.nn.utils.clip_grad_norm_(detector.parameters(), 10.0)
-        optimizer.step()
-        moments.append(time.perf_counter())
-        stages_ms.append([(end - start) * 1e3 for start, end in itertools.pairwise(moments)])
-    steps_ms = stages_ms[2:]
-    for name, values in zip(("forward", "loss", "backward", "optimiser"), zip(*steps_ms, strict=True), strict=True):
-        print(f"{name:10s} {statistics.median(values):6.1f} ms")
-    total = statistics.median(sum(values) for values in steps_ms)
-    print(f"{'total':10s} {total:6.1f} ms: {arguments.batch / total * 1e3:.1f} images/s")
+    settings += ["synthetic.frames=0", "train.term_gradients_every_batches=0"]
+    recipes = {name: load_recipe(Path(f"config/recipes/{name}.yaml"), settings) for name in arguments.recipes}
+    reference, last = arguments.recipes[0], recipes[arguments.recipes[-1]]
+    sources, _ = load_sources(last, arguments.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    runs = {name: RunState(each, device, teacher=teacher_of(each, arguments.data)) for name, each in recipes.items()}
+    batches = TrainingBatches(sources, last)
+    spent: dict[str, list[float]] = {name: [] for name in recipes}
+    for number in range(arguments.steps + 2):
+        batch = batches[number]
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run.step(batch)
+            spent[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[2:]) for name, values in spent.items()}
+    figures = {
+        name: {
+            "step_ms": 1000 * value,
+            "images_per_second": recipes[name].train.batch_size / value,
+            f"over_{reference}": value / medians[reference],
+        }
+        for name, value in medians.items()
+    }
+    for name, (step_ms, rate, over) in ((name, row.values()) for name, row in figures.items()):
+        print(f"{name:10} {step_ms:8.1f} ms {rate:6.1f} images/s {over:.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

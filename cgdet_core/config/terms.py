@@ -10,7 +10,7 @@ from cgdet_core.config.settings import Fraction, Settings
 
 
 class TeacherConfig(Settings):
-    """The frozen RGB teacher (training/teachers.py)."""
+    """The frozen RGB teacher (distill/teachers)."""
 
     kind: Literal["yolox", "detector", "torchvision"] = Field(
         "yolox",
@@ -67,7 +67,7 @@ class LossConfig(Settings):
 
 
 class TapConfig(Settings):
-    """When a training-only term is on, and where it taps the student (training/extra_terms.py)."""
+    """When a training-only term is on, and where it taps the student (distill/terms.py)."""
 
     warmup_images: int = Field(0, ge=0, description="training crops over which the weight rises linearly from 0")
     off_fraction: Fraction = Field(0.0, description="last share of the run, which goes without the term")
@@ -107,7 +107,7 @@ class TermConfig(TapConfig):
 
 
 class ContrastConfig(TermConfig):
-    """RCS: supervised contrast of regions (training/contrast.py). The paper gives none of these values."""
+    """RCS: supervised contrast of regions (distill/contrast.py). The paper gives none of these values."""
 
     hidden: int = Field(128, ge=1, le=4096, description="width of the projection's hidden layer")
     dimensions: int = Field(64, ge=2, le=4096, description="of an embedding")
@@ -116,7 +116,7 @@ class ContrastConfig(TermConfig):
 
 
 class GuidanceConfig(TermConfig):
-    """CMG: cross-modal guidance by a frozen RGB teacher (training/guidance.py)."""
+    """CMG: cross-modal guidance by a frozen RGB teacher (distill/guidance.py)."""
 
     teacher: TeacherConfig = TeacherConfig()
     region: Literal["boxes", "whole"] = Field("boxes", description="compared over labelled boxes, or over whole maps")
@@ -136,7 +136,7 @@ class GuidanceConfig(TermConfig):
 
 
 class InjectionConfig(TapConfig):
-    """DIKD: dual injection, by the teacher of guidance (training/injection.py). Each part is a term of its own."""
+    """DIKD: dual injection, by the teacher of guidance (distill/injection.py). Each part is a term of its own."""
 
     forward_weight: float = Field(
         0.0, ge=0, description="factor on the forward part, the teacher's maps in the student's head; 0: it is off"

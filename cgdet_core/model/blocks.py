@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cgdet_core.config import Activation, BlockKind
 
+_Network = TypeVar("_Network", bound=nn.Module)
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "hard_swish": nn.Hardswish, "relu": nn.ReLU}
 
 
@@ -24,6 +29,16 @@ class ConvUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(self.conv(x)))
         return out
+
+
+def fuse(network: _Network) -> _Network:
+    """The same function with every batch norm folded into the convolution before it; changes `network` in place."""
+    for module in network.modules():
+        for (of_convolution, convolution), (of_norm, norm) in pairwise(list(module.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, of_convolution, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, of_norm, nn.Identity())
+    return network
 
 
 def set_activation(network: nn.Module, activation: Activation) -> None:

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder
-from cgdet_core.model.blocks import ConvUnit
+from cgdet_core.model.blocks import ConvUnit, fuse
 from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
-from cgdet_core.runtime.backends.torch import RawNetwork, fuse
+from cgdet_core.runtime.backends.torch import RawNetwork
 from cgdet_core.runtime.model_file import ModelDescription, load_model
 from cgdet_core.tasks.detection.cells import cells_of
 from cgdet_core.tasks.detection.decode import decode_boxes

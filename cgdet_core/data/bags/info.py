@@ -126,37 +126,27 @@ class BagInfo:
                 lines.append(f"regions to ignore: {_counts(self.ignored)}")
             if self.light:
                 lines.append(f"light: {_counts(self.light)}")
-        if self.losses:
-            lines += [f"DAMAGED: {loss}" for loss in self.losses]
+        lines += [f"DAMAGED: {loss}" for loss in self.losses]
         return "\n".join(line.rstrip() for line in lines)
 
 
-def bag_info(
-    path: Path | str,
-    image_topic: str | None = None,
-    truth_topic: str | None = None,
-    progress: bool = False,
-) -> BagInfo:
-    """Reads the whole bag, streamed. InputError for a missing or damaged bag and for a topic that it lacks."""
+def bag_info(path: Path | str, progress: bool = False) -> BagInfo:
+    """Reads the whole bag, streamed. InputError for a missing bag, and for a damaged one that is no MCAP."""
     with BagReader(path) as bag:
         info = BagInfo(str(bag.path), bag.storage, bag.size_bytes)
-        info.image_topic, info.image_topic_reason = _choice(choose_image_topic, bag, image_topic)
-        info.truth_topic, info.truth_topic_reason = _choice(choose_truth_topic, bag, truth_topic)
+        try:
+            info.image_topic = choose_image_topic(bag)
+        except InputError as error:
+            info.image_topic_reason = str(error).removeprefix(f"{bag.path}: ")
+        try:
+            info.truth_topic = choose_truth_topic(bag)
+        except InputError as error:
+            info.truth_topic_reason = str(error).removeprefix(f"{bag.path}: ")
         _scan(bag, info, progress)
         info.duration_s = bag.duration_ns / NANOSECONDS
         info.messages = sum(topic.count for topic in info.topics)
         info.losses = bag.losses
     return info
-
-
-def _choice(choose: Any, bag: BagReader, topic: str | None) -> tuple[str | None, str | None]:
-    """The topic, or why none can be chosen; a topic that was named must be there."""
-    if topic is not None:
-        return choose(bag, topic), None
-    try:
-        return choose(bag), None
-    except InputError as error:
-        return None, str(error).removeprefix(f"{bag.path}: ")
 
 
 def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:

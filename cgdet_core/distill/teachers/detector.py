@@ -13,8 +13,7 @@ from cgdet_core import thermal
 from cgdet_core.config import TeacherConfig, ThermalConfig
 from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
-from cgdet_core.model import STRIDES
-from cgdet_core.runtime.backends.torch import fuse
+from cgdet_core.model.blocks import fuse
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
@@ -23,7 +22,7 @@ from cgdet_core.tasks.task import TeacherOutput
 
 class DetectorTeacher(Teacher):
     def __init__(self, network: Detector, classes: ClassTable, tone: ThermalConfig) -> None:
-        super().__init__(fuse(network.eval()), dict(zip(STRIDES, network.config.widths[2:], strict=True)))
+        super().__init__(fuse(network.eval()), network.channels)
         self._detector = network
         self._classes = classes
         self.knows = classes.knows

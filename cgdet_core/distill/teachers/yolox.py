@@ -13,9 +13,10 @@ from torch import Tensor
 from cgdet_core.config import TeacherConfig
 from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table, named_classes
-from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, fuse, keep_classes
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, keep_classes
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
+from cgdet_core.model.blocks import fuse
 from cgdet_core.model.weights import fitting_state, read_weights
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 from cgdet_core.tasks.task import TeacherOutput

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cgdet_core.model import STRIDES
 
@@ -106,14 +105,6 @@ class YoloxStem(nn.Module):
         corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
         out: Tensor = self.conv(torch.cat(corners, dim=1))
         return out
-
-
-def fuse(network: nn.Module) -> None:
-    """The same function with every unit's batch norm folded into its convolution; changes `network` in place."""
-    for module in network.modules():
-        if isinstance(module, YoloxUnit):
-            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -230,13 +221,13 @@ class YoloxHead(nn.Module):
         for level, stride in enumerate(STRIDES):
             stem = self.stems[level](maps[level])
             of_box = self.reg_convs[level](stem)
-            boxes.append(decode_boxes(self.reg_preds[level](of_box), stride))
+            boxes.append(yolox_boxes(self.reg_preds[level](of_box), stride))
             objectness.append(self.obj_preds[level](of_box).flatten(1))
             classes.append(self.cls_preds[level](self.cls_convs[level](stem)).flatten(2).transpose(1, 2))
         return torch.cat(boxes, dim=1), torch.cat(objectness, dim=1), torch.cat(classes, dim=1)
 
 
-def decode_boxes(values: Tensor, stride: int) -> Tensor:
+def yolox_boxes(values: Tensor, stride: int) -> Tensor:
     """[B, 4, h, w], of one level -> boxes xyxy float32 [B, h * w, 4] in pixels.
 
     The four are the centre's offset from the cell's corner in cells, and the logarithm of width and

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
-from cgdet_core.model.blocks import ConvUnit
+from cgdet_core.model.blocks import fuse
 from cgdet_core.runtime.backends.base import OpenedModel, RawOutput, cpu_precision
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks.detection.head import Detector
@@ -103,12 +102,3 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         return "fp16" if device.type == "cuda" else cpu_precision()
     return precision
-
-
-def fuse(detector: Detector) -> Detector:
-    """The same function with every batch norm folded into its convolution; changes `detector` in place."""
-    for module in detector.modules():
-        if isinstance(module, ConvUnit):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-    return detector

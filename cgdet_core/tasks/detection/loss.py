@@ -84,15 +84,7 @@ def class_and_box_terms(
 
     class_logits: float32 [B, A, C]; boxes: xyxy float32 [B, A, 4] in pixels; centres_xy_px: float32 [A, 2].
     """
-    assignment = assign(
-        class_logits.detach(),
-        boxes.detach(),
-        centres_xy_px,
-        targets.boxes_xyxy_px,
-        targets.class_ids,
-        targets.objects,
-        config.assigner,
-    )
+    assignment = assign(class_logits.detach(), boxes.detach(), centres_xy_px, targets, config.assigner)
     if cells is not None:
         assignment = replace(
             assignment, positive=assignment.positive & cells, target_score=assignment.target_score * cells
@@ -125,11 +117,9 @@ def _counted(centres_xy_px: Tensor, targets: DetectionTargets, assignment: Assig
     regions to ignore and that answer for no object of it.
     """
     classes = targets.labelled.shape[1]
-    centres = centres_xy_px[None, None]
-    boxes = targets.boxes_xyxy_px[:, :, None]
-    inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1) & targets.ignored[
-        :, :, None
-    ]  # [B, M, A]
+    centres, boxes = centres_xy_px[None, None], targets.boxes_xyxy_px[:, :, None]
+    inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(-1)  # [B, M, A]
+    inside &= targets.ignored[:, :, None]
     of_class = functional.one_hot(targets.class_ids, classes).to(torch.float32)  # [B, M, C]
     covered = torch.einsum("bma,bmc->bac", inside.to(torch.float32), of_class) > 0
     answered = functional.one_hot(class_of_cell, classes).bool() & assignment.positive[:, :, None]
@@ -168,24 +158,22 @@ def assign(
     class_logits: Tensor,
     boxes_xyxy_px: Tensor,
     centres_xy_px: Tensor,
-    gt_boxes_xyxy_px: Tensor,
-    gt_class_ids: Tensor,
-    objects: Tensor,
+    targets: DetectionTargets,
     config: AssignerConfig,
 ) -> Assignment:
     """Assign cells to objects (TOOD, Feng et al. 2021, section 3.2) by t = score^alpha * IoU^beta.
 
-    class_logits [B, A, C], boxes_xyxy_px [B, A, 4] and centres_xy_px [A, 2] are the predictions;
-    gt_boxes_xyxy_px [B, M, 4], gt_class_ids [B, M] and objects [B, M] (bool; padding and regions to
-    ignore are False) the labels. Of the cells whose centre lies in a box the top_k by t, of those
-    with t > 0, answer for it; a cell that two objects want goes to the one it overlaps more. A cell's
-    target score is t, scaled so that an object's best cell gets that object's best IoU.
+    class_logits [B, A, C], boxes_xyxy_px [B, A, 4] and centres_xy_px [A, 2] are the predictions. Of the cells whose
+    centre lies in an object's box the top_k by t, of those with t > 0, answer for it; a cell that two objects want goes
+    to the one it overlaps more. A cell's target score is t, scaled so that an object's best cell gets that object's
+    best IoU.
     """
     cells = class_logits.shape[1]
-    inside = centres_inside(centres_xy_px, gt_boxes_xyxy_px, config.min_side_px) & objects[:, :, None]  # [B, M, A]
+    objects = targets.objects[:, :, None]
+    inside = centres_inside(centres_xy_px, targets.boxes_xyxy_px, config.min_side_px) & objects  # [B, M, A]
     scores = class_logits.sigmoid().transpose(1, 2)
-    scores = scores.gather(1, gt_class_ids[:, :, None].expand(-1, -1, cells))  # [B, M, A]
-    iou = iou_torch(gt_boxes_xyxy_px[:, :, None], boxes_xyxy_px[:, None]).clamp(min=0)
+    scores = scores.gather(1, targets.class_ids[:, :, None].expand(-1, -1, cells))  # [B, M, A]
+    iou = iou_torch(targets.boxes_xyxy_px[:, :, None], boxes_xyxy_px[:, None]).clamp(min=0)
     iou = torch.where(inside, iou, torch.zeros_like(iou))
     alignment = scores.pow(config.alpha) * iou.pow(config.beta)
 

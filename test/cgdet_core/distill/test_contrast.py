@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cgdet_core.config import ContrastConfig
@@ -82,22 +80,6 @@ def test_the_loss_is_that_of_loops_over_boxes(temperature: float, earlier: int) 
     assert alone > 0
 
 
-def test_three_boxes_by_hand() -> None:
-    z = torch.tensor([[1.0, 0], [0, 1], [-1, 0]], dtype=torch.float64)
-    # box 0 meets its partner at 0 and the stranger at -1/t; box 1 both at 0; box 2 has no partner and does not count
-    expected = (math.log(1 + math.exp(-2)) + math.log(2)) / 2
-    assert contrast(z, [4, 4, 1], 0.5).item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_partners_and_strangers_of_earlier_batches_by_hand() -> None:
-    z = torch.tensor([[1.0, 0], [0, 1]], dtype=torch.float64)
-    others = np.array([[1.0, 0], [0, 1], [-1, 0]])
-    # box 0 (class 0): partners at 1 and -1; strangers at 0 and 0. Box 1 (class 2): nobody of its class
-    denominator = math.log(math.e + 2 + 1 / math.e)
-    expected = ((denominator - 1) + (denominator + 1)) / 2
-    assert contrast(z, [0, 2], 1.0, others, np.array([0, 1, 0])).item() == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize("earlier", [0, 6])
 def test_the_gradient_is_that_of_finite_differences(earlier: int) -> None:
     step = 1e-6
@@ -142,13 +124,6 @@ def test_where_nobody_has_a_partner_the_loss_is_zero_and_so_is_its_gradient(
     assert loss.item() == 0
     assert z.grad is not None
     assert (z.grad == 0).all()
-
-
-def test_one_box_learns_from_the_queue_alone() -> None:
-    z, class_ids, others, other_ids = random_vectors(1, 1, 8)
-    expected = plain_contrast(z, class_ids, 0.4, others, other_ids)
-    assert expected > 0
-    assert contrast(z, class_ids, 0.4, others, other_ids).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.1, 100.0])
@@ -380,16 +355,6 @@ def test_a_batch_that_gives_nothing_is_zero_and_attached_to_every_map_and_parame
         assert (module.queue.class_ids >= 0).sum() == batch.objects.sum()
 
 
-def test_boxes_of_one_class_are_only_drawn_together() -> None:
-    module, batch = new_module().train(), random_batch(3)
-    batch.class_ids[:] = 1
-    slopes = slopes_of(3)
-    vectors, ids = plain_embeddings(module, slopes, batch)
-    loss = module.value(maps_of(slopes)[1], regions_of(batch))
-    assert loss.item() == pytest.approx(plain_contrast(vectors, ids, 0.3, NO_VECTORS, NO_IDS), rel=1e-4)
-    assert loss.item() >= math.log(len(ids) - 1) - 1e-6
-
-
 def test_every_parameter_has_a_gradient_also_of_a_level_without_boxes() -> None:
     module, batch = new_module().train(), random_batch(0)
     batch.boxes_xyxy_px[..., 2:] = batch.boxes_xyxy_px[..., :2] + 20
@@ -456,47 +421,3 @@ def test_only_training_fills_the_queue_and_nothing_flows_back_through_it() -> No
     # the queue of its time is still at hand
     first.backward()
     assert all(leaf.grad is not None for leaf in first_leaves.values())
-
-
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path: Path) -> None:
-    def steps(module: RegionContrast, seeds: range) -> list[Tensor]:
-        values = []
-        for seed in seeds:
-            module.zero_grad()
-            loss = module.value(maps_of(slopes_of(seed))[1], regions_of(random_batch(seed)))
-            loss.backward()
-            values += [loss.detach(), *(p.grad.clone() for p in module.parameters() if p.grad is not None)]
-            with torch.no_grad():
-                for parameter in module.parameters():
-                    parameter -= 0.1 * (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-        return [*values, *module.state_dict().values()]
-
-    # while the queue fills and once it is full
-    for done in (1, 4):
-        whole = new_module(queue=25).train()
-        steps(whole, range(done))
-        save_file(whole.state_dict(), tmp_path / "state.safetensors")
-        torch.manual_seed(9)
-        resumed = RegionContrast(whole.config, CHANNELS).train()
-        resumed.load_state_dict(load_file(tmp_path / "state.safetensors"))
-        assert {"queue.vectors", "queue.class_ids"} < resumed.state_dict().keys()
-        ours, theirs = (steps(module, range(done, done + 3)) for module in (whole, resumed))
-        assert len(ours) == len(theirs) > 30
-        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
-
-
-def test_the_term_learns_to_tell_classes_apart() -> None:
-    module, slopes, batch = new_module().train(), slopes_of(0), random_batch(0)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.02)
-    losses = []
-    for _ in range(150):
-        loss = module.value(maps_of(slopes)[1], regions_of(batch))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
-    found = module.embed(maps_of(slopes)[1], regions_of(batch))
-    alike, class_ids = found @ found.T, regions_of(batch).class_ids
-    same = class_ids[:, None] == class_ids
-    assert alike[same].min() > alike[~same].max()

@@ -52,16 +52,6 @@ def test_the_networks_output_and_gradient_are_the_same_to_the_bit() -> None:
     assert all(torch.equal(one, other) for one, other in zip(plain, tapped_too, strict=True))
 
 
-def test_a_tapped_map_is_part_of_the_graph() -> None:
-    detector, images = detector_and_images()
-    with Taps(detector, LAYERS[:1], "layers") as taps:
-        detector(images)
-        taps.take()[LAYERS[0]].square().sum().backward()
-    gradients = [p.grad for p in detector.backbone.parameters()]
-    assert all(gradient is not None for gradient in gradients[:5])
-    assert all(p.grad is None for p in detector.head.parameters())
-
-
 def test_what_was_taken_is_forgotten_and_the_latest_pass_counts() -> None:
     detector, images = detector_and_images()
     detector.eval()
@@ -88,14 +78,6 @@ def test_hooks_are_removed_at_the_end_also_after_an_error() -> None:
     with pytest.raises(KeyError), Taps(detector, LAYERS, "layers"):
         raise KeyError("something")
     assert hooks_of(detector) == 0
-
-
-def test_a_name_given_twice_is_tapped_once() -> None:
-    detector, images = detector_and_images()
-    with Taps(detector, ("neck.up_to_16", "neck.up_to_16"), "layers") as taps:
-        assert hooks_of(detector) == 1
-        detector(images)
-        assert list(taps.take()) == ["neck.up_to_16"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.distill.teachers.yolox import load_yolox
-from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, YoloxStem, decode_boxes, fuse, keep_classes
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, YoloxStem, yolox_boxes
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
+from cgdet_core.model.blocks import fuse
 
 torch.set_num_threads(1)
 
@@ -138,7 +137,7 @@ def test_maps_and_outputs_agree_with_the_published_structure_computed_plainly(ch
     boxes, objectness, classes = plain.outputs(maps)
     torch.testing.assert_close(got.objectness_logits, rows(objectness)[..., 0], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(got.class_logits, rows(classes), rtol=1e-6, atol=1e-9)
-    expected = torch.cat([decode_boxes(level, 8 << number) for number, level in enumerate(boxes)], 1)
+    expected = torch.cat([yolox_boxes(level, 8 << number) for number, level in enumerate(boxes)], 1)
     torch.testing.assert_close(got.boxes_xyxy_px, expected, rtol=1e-3, atol=1e-2)
 
 
@@ -161,7 +160,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(
 def test_boxes_are_decoded_as_computed_by_hand() -> None:
     values = torch.zeros(1, 4, 2, 3)
     values[0, :, 1, 2] = torch.tensor([0.5, -0.25, math.log(2), math.log(0.5)])
-    boxes = decode_boxes(values, 16)
+    boxes = yolox_boxes(values, 16)
     assert boxes.shape == (1, 6, 4)
     # cell (row 0, column 0), no offset, one cell wide: centred on the cell's corner
     assert boxes[0, 0].tolist() == [-8, -8, 8, 8]
@@ -169,10 +168,6 @@ def test_boxes_are_decoded_as_computed_by_hand() -> None:
     assert boxes[0, 1].tolist() == [8, -8, 24, 8]
     # row 1, column 2: centre (2.5, 0.75) * 16 = (40, 12), 32 wide, 8 high
     assert boxes[0, 5].tolist() == pytest.approx([24, 8, 56, 16])
-
-
-def test_an_untrained_networks_boxes_do_not_overflow() -> None:
-    assert decode_boxes(torch.full((1, 4, 1, 1), 500.0), 32).isfinite().all()
 
 
 def test_the_stem_takes_the_four_pixels_down_the_left_column_first() -> None:
@@ -193,15 +188,6 @@ def test_a_fused_network_is_the_same_function() -> None:
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
     torch.testing.assert_close(after.boxes_xyxy_px, before.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(after.class_logits, before.class_logits, rtol=1e-3, atol=1e-3)
-
-
-def test_classes_kept_come_in_the_order_asked_for() -> None:
-    network, images = alive(SMALL), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    before = network(images).class_logits
-    keep_classes(network, (3, 0))
-    after = network(images).class_logits
-    assert network.shape.classes == 2
-    torch.testing.assert_close(after, before[..., [3, 0]], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [SMALL, YoloxShape(6, 2, False, 80)], ids=["channelwise", "deeper"])
@@ -242,14 +228,10 @@ def not_finite(tensor: Tensor) -> Tensor:
     ("damage", "named"),
     [
         (without("backbone.backbone.stem.conv.conv.weight"), "has no weights backbone.backbone.stem.conv.conv.weight"),
-        (without("head.cls_preds.0.weight"), "has no weights head.cls_preds.0.weight"),
         (without("backbone.C3_p4.conv2.bn.bias"), "lacks tensors backbone.C3_p4.conv2.bn.bias"),
         (lambda state: state.update(extra=torch.zeros(1)), "has unknown tensors extra"),
         (changed("head.obj_preds.1.weight", lambda t: t[:, :8]), "obj_preds.1.weight is [1, 8, 1, 1], YOLOX with 4"),
-        (changed("head.cls_preds.2.bias", lambda t: t[:4]), "head.cls_preds.2.bias is [4]"),
-        (changed("head.cls_preds.0.weight", lambda t: t[:0]), "has no weights head.cls_preds.0.weight"),
         (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :, 0, 0]), "has no weights"),
-        (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :3]), "is [4, 3, 3, 3]"),
         (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "values that are not finite"),
         (changed("backbone.backbone.dark2.0.pconv.conv.weight", lambda t: t.int()), "holds torch.int32, not weights"),
     ],
@@ -268,7 +250,9 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_works(tmp_path: Path) -> None:
+def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "yolox_small.pth"
     torch.save({"model": alive(SMALL).state_dict(), "start_epoch": 300}, path)
     with pytest.raises(InputError, match="is a pickle") as refusal:
@@ -276,19 +260,9 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_
     message = str(refusal.value)
     assert "\n" not in message
     code = message.partition('python -c "')[2].rpartition('"')[0]
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # as python -c does
     assert load_yolox(tmp_path / "yolox_small.safetensors").shape == SMALL
-
-
-def test_a_header_whose_length_reads_like_a_pickles_first_bytes_is_no_pickle(tmp_path: Path) -> None:
-    path = tmp_path / "long.safetensors"
-    for length in (0x0280, 0x4B50):  # as bytes: 80 02, and PK
-        state: State = {"backbone.backbone.stem.conv.conv.weight": torch.zeros(1)}
-        write_tensors(path, state, {"note": ""})
-        write_tensors(path, state, {"note": "x" * (length - int.from_bytes(path.read_bytes()[:8], "little"))})
-        assert path.read_bytes()[:2] == length.to_bytes(2, "little")
-        with pytest.raises(InputError, match="has no weights"):
-            load_yolox(path)
 
 
 @pytest.mark.parametrize("name", ["hidden.safetensors", "bare.safetensors", "named.pth"])

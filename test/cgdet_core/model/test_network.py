@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.blocks import ConvUnit, PooledContext
+from cgdet_core.model.blocks import PooledContext
 from cgdet_core.tasks.detection.head import Detector
 
 torch.set_num_threads(1)
@@ -228,16 +228,6 @@ def test_a_batch_gives_what_single_frames_give() -> None:
             torch.testing.assert_close(together.box_logits[index], alone.box_logits[0], atol=1e-5, rtol=1e-5)
 
 
-def test_memory_layout_changes_nothing() -> None:
-    detector = fill(Detector(SMALL))
-    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        rows = detector(images)
-        channels = detector.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(rows.class_logits, channels.class_logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(rows.box_logits, channels.box_logits, atol=1e-4, rtol=1e-4)
-
-
 def test_before_training_every_class_is_seen_with_a_chance_of_a_hundredth() -> None:
     torch.manual_seed(0)
     detector = Detector(SMALL).eval()
@@ -246,11 +236,6 @@ def test_before_training_every_class_is_seen_with_a_chance_of_a_hundredth() -> N
     with torch.no_grad():
         scores = detector(torch.rand(1, 1, 64, 64)).class_logits.sigmoid()
     assert 0.001 < scores.mean() < 0.05
-
-
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, 6), (3, 1, 6), (3, 2, 3)])
-def test_a_unit_keeps_the_size_but_for_its_stride(kernel: int, stride: int, size: int) -> None:
-    assert ConvUnit(2, 5, kernel, stride)(torch.rand(1, 2, 6, 6)).shape == (1, 5, size, size)
 
 
 @pytest.mark.parametrize("config", [SMALL, MIXED], ids=["pair", "mixed"])

@@ -14,8 +14,9 @@ import torch
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
+from cgdet_core.model.blocks import fuse
 from cgdet_core.runtime.backends.base import cpu_precision
-from cgdet_core.runtime.backends.torch import TorchBackend, choose_device, choose_precision, fuse
+from cgdet_core.runtime.backends.torch import TorchBackend, choose_device, choose_precision
 from cgdet_core.runtime.model_file import load_model, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections

@@ -22,5 +22,5 @@ torch.set_num_threads(1)
 def unwatched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny run, without validation or curves, never interrupted; to be read only."""
     out = tmp_path_factory.mktemp("unwatched") / "run"
-    train(changed(tensorboard=False, checkpoint_seconds=1000.0), sources(), out, progress=False)
+    train(changed(tensorboard=False), sources(), out, progress=False)
     return out

@@ -16,7 +16,7 @@ import pytest
 import torch
 from forked import forked
 from safetensors.torch import load_file
-from tiny_run import RECIPE, acting_sources, changed, check_same_run, refusal, sources
+from tiny_run import RECIPE, SAVES_EACH_BATCH, acting_sources, changed, check_same_run, refusal, sources
 
 from cgdet_core.errors import RunError
 from cgdet_core.training.checkpoint import RunStopped, load_checkpoint, save_checkpoint
@@ -28,7 +28,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_its_last_checkpoint_
 ) -> None:
     with ExitStack() as until_refused:
         fills_up = acting_sources(12, lambda: until_refused.enter_context(full_disk(20_000)))
-        message = refusal(RECIPE, fills_up, tmp_path)
+        message = refusal(changed(**SAVES_EACH_BATCH), fills_up, tmp_path)
     assert str(tmp_path / "checkpoint.safetensors") in message
     assert "cannot be written" in message
     assert not list(tmp_path.glob(".*partial"))
@@ -43,7 +43,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_res
     with ExitStack() as until_refused:
         # batch 20 is logged before it is saved
         fills_up = acting_sources(19, lambda: until_refused.enter_context(full_disk(100)))
-        message = refusal(RECIPE, fills_up, tmp_path, kind=RunError)
+        message = refusal(changed(**SAVES_EACH_BATCH), fills_up, tmp_path, kind=RunError)
     assert str(tmp_path / "log.jsonl") in message
     assert "--resume" in message
     assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 19
@@ -52,7 +52,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_res
 
 
 def test_the_batch_of_a_loss_that_explodes_is_drawn_and_named(tmp_path: Path) -> None:
-    wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0, checkpoint_seconds=1000)
+    wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0)
     message = refusal(wild, sources(), tmp_path, kind=RunError)
     assert "not finite at batch" in message
     assert str(tmp_path / "bad_batch.jpg") in message
@@ -89,7 +89,7 @@ def slow_run(out: Path, workers: int) -> int:
     warnings.filterwarnings("ignore", "This DataLoader will create")
     slow = [replace(source, frames=Slow(source.frames)) for source in sources()]
     try:
-        train(changed(workers=workers, checkpoint_seconds=1000.0), slow, out, progress=False)
+        train(changed(workers=workers), slow, out, progress=False)
     except RunStopped as stopped:
         print(stopped)
         return stopped.exit_code
@@ -138,7 +138,7 @@ def test_who_asks_while_it_is_decided_what_to_save_is_answered_only_once_the_sta
 
     monkeypatch.setattr(time, "monotonic", clock)
     with pytest.raises(RunStopped) as stopped:
-        train(changed(checkpoint_seconds=1000.0), sources(), tmp_path, progress=False)
+        train(RECIPE, sources(), tmp_path, progress=False)
     assert asked
     assert "after batch 2 of 27" in str(stopped.value)
     assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 2
@@ -154,7 +154,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_ends_as_the_uninterrupted_one(
     process = os.fork()
     if process == 0:
         try:
-            train(RECIPE, sources(), tmp_path, progress=False)
+            train(changed(**SAVES_EACH_BATCH), sources(), tmp_path, progress=False)
         finally:
             os._exit(0)
     wait_for(tmp_path / "checkpoint.safetensors")

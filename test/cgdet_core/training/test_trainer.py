@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
+from tiny_run import (
+    RECIPE,
+    SAVES_EACH_BATCH,
+    acting_sources,
+    changed,
+    check_same_run,
+    interrupt,
+    log_of,
+    refusal,
+    sources,
+)
 
 from cgdet_core.config import load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
@@ -102,7 +112,7 @@ def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None
 def train_to(batches: int, out: Path) -> Checkpoint:
     """The same run, interrupted after `batches`."""
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, acting_sources(batches, interrupt), out, progress=False)
+        train(changed(**SAVES_EACH_BATCH), acting_sources(batches, interrupt), out, progress=False)
     checkpoint = load_checkpoint(out / "checkpoint.safetensors")
     assert checkpoint.batches_done == batches
     # the model of a run under way is the average, not the weights that are being learned

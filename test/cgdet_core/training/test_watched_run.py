@@ -12,7 +12,17 @@ import cv2
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_run import RECIPE, acting_sources, changed, check_same_run, interrupt, log_of, refusal, sources
+from tiny_run import (
+    RECIPE,
+    SAVES_EACH_BATCH,
+    acting_sources,
+    changed,
+    check_same_run,
+    interrupt,
+    log_of,
+    refusal,
+    sources,
+)
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.sets.coco import CocoSet, load_coco
@@ -72,8 +82,9 @@ def test_the_last_validation_is_what_evaluating_the_model_on_these_frames_gives(
 def test_a_validated_run_that_is_killed_and_resumed_validates_at_the_same_batches_once(
     unwatched: Path, held_out: CocoSet, tmp_path: Path, stopped_before: int
 ) -> None:
+    eager = changed(validate_every_images=20, validate_frames=3, **SAVES_EACH_BATCH)
     with pytest.raises(KeyboardInterrupt):
-        train(VALIDATED, acting_sources(stopped_before, interrupt), tmp_path, progress=False, held_out=held_out)
+        train(eager, acting_sources(stopped_before, interrupt), tmp_path, progress=False, held_out=held_out)
     # as a kill in the middle of the validation leaves it
     log = tmp_path / "log.jsonl"
     log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"batch": 10}' not in line))

@@ -35,12 +35,15 @@ RECIPE = Recipe(
         workers=0,
         device="cpu",
         warmup_images=10,
-        checkpoint_seconds=1e-6,
+        checkpoint_seconds=1000,
         seed=1,
         weight_decay=2.0,
         gradient_clip=2.0,
     ),
 )
+
+
+SAVES_EACH_BATCH = {"checkpoint_seconds": 1e-6}
 
 
 def changed(**settings: Any) -> Recipe:
