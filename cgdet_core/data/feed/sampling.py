@@ -61,19 +61,8 @@ def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
                 f"{coco.path}: labelled_classes names '{name}', which no category of the file gives: leave it out, or "
                 "map a category to it (class_map)"
             )
-    labelled = np.isin(coco.class_names, list(labelled_classes))
-    records = []
-    for record in coco.records:
-        truth = record.truth
-        kept = labelled[truth.class_ids]
-        known_here = labelled if truth.labelled is None else labelled & truth.labelled
-        restricted = GroundTruth(
-            truth.boxes_xyxy_px[kept],
-            truth.class_ids[kept],
-            truth.ignore[kept],
-            None if known_here.all() else known_here,
-        )
-        records.append(replace(record, truth=restricted))
+    left = [name if name in labelled_classes else "" for name in coco.class_names]
+    records = (replace(each, truth=in_classes(each.truth, left, coco.class_names)) for each in coco.records)
     return replace(coco, records=tuple(records))
 
 

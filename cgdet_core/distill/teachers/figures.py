@@ -21,7 +21,8 @@ from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.detection.decode import best_first, suppress
-from cgdet_core.tasks.detection.targets import Predictions, collate, regions_of, seen_scores
+from cgdet_core.tasks.detection.targets import Predictions, regions_of, seen_scores
+from cgdet_core.tasks.detection.task import collate
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.types import Detections, FloatArray, ImageArray
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cgdet_core.boxes import area_xyxy, clip_xyxy, iou_torch
-from cgdet_core.config import AugmentConfig
-from cgdet_core.tasks.task import Placement, Regions, Rows, Targets
+from cgdet_core.boxes import iou_torch
+from cgdet_core.tasks.task import Regions, Rows, Targets
 from cgdet_core.types import GroundTruth
 
 SEEN_IOU: Final = 0.5
-MIN_SIDE_PX: Final = 2.0  # a box that is left thinner than this in a crop shows nothing to learn
 
 
 @dataclass(frozen=True)
@@ -63,35 +59,6 @@ class CellPredictions(Rows):
 
     boxes_xyxy_px: Tensor
     class_logits: Tensor
-
-
-def collate(truths: Sequence[GroundTruth], classes: int) -> DetectionTargets:
-    """Labels of crops -> padded."""
-    shape = len(truths), max(1, *map(len, truths))
-    boxes, class_ids = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.int64)
-    objects, ignored = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    labelled = np.ones((len(truths), classes), np.bool_)
-    for row, truth in enumerate(truths):
-        count = len(truth)
-        boxes[row, :count] = truth.boxes_xyxy_px
-        class_ids[row, :count] = truth.class_ids
-        objects[row, :count] = ~truth.ignore
-        ignored[row, :count] = truth.ignore
-        if truth.labelled is not None:
-            labelled[row] = truth.labelled
-    return DetectionTargets(*map(torch.from_numpy, (boxes, class_ids, objects, ignored, labelled)))
-
-
-def crop_truth(truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
-    """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
-    boxes = placement.boxes(truth.boxes_xyxy_px)
-    cut = clip_xyxy(boxes, *placement.size_px)
-    whole = area_xyxy(boxes)
-    share = np.divide(area_xyxy(cut), whole, out=np.zeros_like(whole), where=whole > 0)
-    sides = np.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
-    present = (sides > 0.5) & (share > 0)
-    ignore = truth.ignore | (share < config.min_visible) | (sides < MIN_SIDE_PX)
-    return GroundTruth(cut[present], truth.class_ids[present], ignore[present], truth.labelled)
 
 
 def regions_of(targets: DetectionTargets) -> Regions:

@@ -13,7 +13,7 @@ from cgdet_core.config import LossConfig, ModelConfig, PostprocessConfig, Therma
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.tasks.detection.targets import collate
+from cgdet_core.tasks.detection.task import collate
 from cgdet_core.types import GroundTruth
 
 torch.set_num_threads(1)

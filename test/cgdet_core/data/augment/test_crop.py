@@ -11,7 +11,7 @@ from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
 from cgdet_core.data.augment import crop as cropping
 from cgdet_core.data.augment.crop import Crop
-from cgdet_core.tasks.detection.targets import MIN_SIDE_PX, crop_truth
+from cgdet_core.tasks.detection.task import MIN_SIDE_PX, crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 

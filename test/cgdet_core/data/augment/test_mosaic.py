@@ -13,7 +13,7 @@ from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.head import HeadOutput
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.tasks.detection.targets import collate
+from cgdet_core.tasks.detection.task import collate
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 

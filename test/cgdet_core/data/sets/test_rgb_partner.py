@@ -16,7 +16,7 @@ from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
 from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
-from cgdet_core.tasks.detection.targets import crop_truth
+from cgdet_core.tasks.detection.task import crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import BoolArray, GroundTruth
 

@@ -12,7 +12,7 @@ from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig
 from cgdet_core.data.augment.crop import Crop
 from cgdet_core.data.feed.dataset import TrainingBatches, stack
 from cgdet_core.data.feed.sources import CachedFrame, Source
-from cgdet_core.tasks.detection.targets import collate
+from cgdet_core.tasks.detection.task import collate
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.types import GroundTruth
 
