@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -46,25 +46,19 @@ def make_synthetic_bag(
         raise InputError(f"seed {seed} is negative: give 0 or more")
     frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
 
-    def samples() -> Iterator[tuple[Sample, float]]:
-        for scene, first in enumerate(range(0, frames, per_scene)):
-            light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
-            scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
-            rendered = SyntheticStreet(
-                scene_seed, street.model_copy(update={"light": light, "frames_per_second": rate})
-            )
-            focal_px = rendered.camera(0.0).focal_px
-            for index in range(min(per_scene, frames - first)):
-                yield rendered.sample(index), focal_px
-
     with BagWriter(out, config.storage, overwrite) as bag:
-        shown = tqdm(samples(), total=frames, unit="frame", disable=None if progress else True)
-        for index, (sample, focal_px) in enumerate(shown):
-            stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
+        for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
+            scene, frame = divmod(index, per_scene)
+            if frame == 0:
+                light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
+                scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
+                settings = street.model_copy(update={"light": light, "frames_per_second": rate})
+                rendered = SyntheticStreet(scene_seed, settings)
+            sample, stamp_ns = rendered.sample(frame), config.start_stamp_ns + round(index * NANOSECONDS / rate)
             _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
             cameras = ((config.thermal_topic, config.thermal_frame_id), (config.rgb_topic, config.rgb_frame_id))
             for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
-                info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
+                info_topic, focal_px = topic.rsplit("/", 1)[0] + "/camera_info", rendered.camera(0.0).focal_px
                 bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
     return frames
 

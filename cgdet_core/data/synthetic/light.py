@@ -174,14 +174,15 @@ class Lighting:
             plane += share * (np.float32(zenith) * (1 - low) + np.float32(horizon) * low)
 
     def _lamplight(self, camera: Camera, bodies: Sequence[Placed]) -> Picture:
-        """Skylight, the own headlights and what glows: [Z, X, 3] factors on colours by night, from above."""
+        """Skylight, own headlights, street lamps and lit houses: [Z, X, 3] factors on colours by night, from above."""
         climate = self.climate
         x = np.arange(-_MAP_HALF_M, _MAP_HALF_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2
         ahead = (np.arange(0, _MAP_LENGTH_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2)[:, None]
         width = 1.2 + 0.22 * ahead
         beam = climate.headlights * np.exp(-(((x - camera.position_m[0]) / width) ** 2)) / (1 + (ahead / 14) ** 2)
         pool = np.zeros_like(beam)
-        for lamp in (body.origin_m - camera.position_m for body in bodies if body.primitives["glows"].any()):
+        glowing = (body for body in bodies if not body.labels and body.primitives["glows"].any())
+        for lamp in (body.origin_m - camera.position_m for body in glowing):
             away2 = (x - lamp[0] - camera.position_m[0]) ** 2 + (ahead - lamp[2]) ** 2
             pool += 0.45 / (1 + away2 / 22.0) ** 1.5
         light = climate.ambient + beam[..., None] * (1.0, 0.95, 0.85) + pool[..., None] * climate.lamp

@@ -123,7 +123,9 @@ def lamp(rng: np.random.Generator, climate: Climate, towards: float) -> Body:
         bulb = Paint(climate.air_c + rng.uniform(8, 45), climate.lamp, glows=True)
     body.hull([(0, 0, 0), (0, height, 0)], (0.08, 0.05), metal)
     body.stroke([(0, height, 0), (arm, height + 0.2, 0)], 0.04, metal)
-    body.hull([(arm - 0.2, height + 0.2, 0), (arm + 0.2, height + 0.2, 0)], float(rng.uniform(0.07, 0.15)), bulb)
+    body.hull(
+        [(arm - 0.2, height + 0.2, -0.05), (arm + 0.2, height + 0.2, -0.05)], float(rng.uniform(0.07, 0.15)), bulb
+    )
     return body
 
 
