@@ -60,14 +60,18 @@ class NodeConfig(Settings):
     model's own, which its file carries."""
 
     model: str = Field(
-        "", description="model file (.safetensors), or an export of it (.onnx, .xml, .engine); empty: the shipped one"
+        "",
+        description="model file (.onnx, .xml, or .safetensors, which is converted when it is loaded); empty: the "
+        "shipped one",
     )
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
         "auto", description="arithmetic of the network; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32"
     )
     backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
-        "auto", description="what runs the network; auto: torch on a GPU, openvino on a CPU where it is installed"
+        "auto",
+        description="what runs the network; auto: openvino on a CPU where it is installed; on a GPU torch, of an .onnx "
+        "onnxruntime",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the arithmetic; 0: the backend chooses")
     score_threshold: float = Field(

@@ -22,7 +22,7 @@ ARGUMENTS = [
     argument("namespace", "", "namespace of the node and of its topics"),
     argument("name", "thermal_detector", "name of the node"),
     argument("params_file", "", "parameter file (YAML) for this node or /**; empty: the shipped config/detector.yaml"),
-    argument("model", "", "model file (.safetensors, or an export); empty: as in the parameter file"),
+    argument("model", "", "model file (.onnx, .xml or .safetensors); empty: as in the parameter file"),
     argument("device", "", "auto, cpu, cuda or cuda:N; empty: as in the parameter file, which is auto"),
     argument("threads", "", "CPU threads of the arithmetic, 0: the backend chooses; empty: as in the parameter file"),
     argument("detections", "detections", "topic of the answers (vision_msgs/Detection2DArray)"),

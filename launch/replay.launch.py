@@ -38,7 +38,7 @@ ARGUMENTS = [
         "ros2bag: `ros2 bag play` with its clock as simulated time, to look at",
         ("cgdet", "ros2bag"),
     ),
-    argument("model", "", "model file (.safetensors, or an export); empty: the shipped one"),
+    argument("model", "", "model file (.onnx, .xml or .safetensors); empty: the shipped one"),
     argument("device", "", "auto, cpu, cuda or cuda:N; empty: auto"),
     argument("params_file", "", "parameter file (YAML) of the node; player:=ros2bag only"),
     argument("rate", "1.0", "speed; 1: real time; 0, not with ros2bag: each frame after the answer to the one before"),

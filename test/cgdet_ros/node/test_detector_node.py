@@ -350,7 +350,7 @@ def test_label_info_reaches_late_subscribers_and_comes_again_with_another_thresh
     assert (first.threshold, second.threshold) == pytest.approx((0.3, 0.5))
     (info,) = client.newest(VisionInfo, f"{client.namespace}/vision_info", 1)
     assert info.database_location == topic
-    assert "tiny.safetensors" in info.method
+    assert "tiny.onnx" in info.method
 
 
 def test_what_was_not_foreseen_about_a_parameter_or_a_report_does_not_end_the_node(

@@ -25,7 +25,7 @@ TO = {  # the state that a transition leads to, from the states in which it is p
 def test_requests_in_any_order_are_done_or_refused_and_every_image_is_accounted_for(
     seed: int, start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
-    node = start_detector(autostart=False, backend="torch", diagnostics__period_s=0.05)
+    node = start_detector(autostart=False, diagnostics__period_s=0.05)
     ended = threading.Event()
 
     def send() -> None:
