@@ -20,10 +20,11 @@ from cgdet_core.types import GroundTruth, Sample
 
 SMALL = SyntheticConfig(height_width_px=(256, 320))
 FINGERPRINT_OF_FRAME_5 = """
-import sys
-sys.path.insert(0, {folder!r})
-from test_street import SMALL, SyntheticStreet, fingerprint
-print(fingerprint(SyntheticStreet(7, SMALL).sample(5)))
+import hashlib
+from cgdet_core.config import SyntheticConfig
+from cgdet_core.data.synthetic.street import SyntheticStreet
+s = SyntheticStreet(7, SyntheticConfig(height_width_px=(256, 320))).sample(5)
+print(hashlib.sha256(s.frame.image.tobytes() + s.rgb.tobytes() + s.truth.boxes_xyxy_px.tobytes()).hexdigest())
 """
 
 
@@ -51,9 +52,8 @@ def test_a_frame_is_the_same_in_any_order_and_in_another_process() -> None:
     seen = {index: fingerprint(street.sample(index)) for index in (31, 5, 0)}
     assert {index: fingerprint(SyntheticStreet(7, SMALL).sample(index)) for index in (0, 5, 31)} == seen
     assert len(set(seen.values())) == 3
-    script = FINGERPRINT_OF_FRAME_5.format(folder=os.path.dirname(__file__))
-    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    command, environment = [sys.executable, "-c", FINGERPRINT_OF_FRAME_5], {**os.environ, "PYTHONHASHSEED": "12345"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == seen[5]
 
 
@@ -115,9 +115,10 @@ def test_a_clear_sky_is_colder_than_the_street_and_a_driven_car_has_warm_tyres()
 
 def test_temperatures_are_those_of_a_street() -> None:
     # a pixel at the horizon sees kilometres of ground: nothing there may run away
-    for seed in (1013, 1037, 3, 4):
+    for seed in (1013, 1037, 3):
+        street = SyntheticStreet(seed, SMALL)
         for t in (2.0, 2719.3, 1e5):
-            heat, light, _ = SyntheticStreet(seed, SMALL).render(t)
+            heat, light, _ = street.render(t)
             assert np.isfinite(heat).all()
             assert heat.min() > -60
             assert heat.max() < 120
