@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
@@ -133,6 +133,9 @@ class Task(Protocol):
 
     def network(self) -> Network:
         """Untrained, its weights drawn from torch's generator."""
+
+    def tensors_by_class(self, names: Iterable[str]) -> list[str]:
+        """Of the network's tensors, by name, those with a row for each class."""
 
     def crop(self, truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
         """The labels of a frame in a crop of it."""

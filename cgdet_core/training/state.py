@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,14 +18,13 @@ from cgdet_core.files import sha256_of
 from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import ModelInfo, load_model
 from cgdet_core.tasks import task_of
-from cgdet_core.tasks.task import TrainingBatch
+from cgdet_core.tasks.task import Task, TrainingBatch
 from cgdet_core.training.checkpoint import Checkpoint, save_checkpoint
 from cgdet_core.training.distributed import data_parallel
 from cgdet_core.world import total, world_size
 
-# of a start: what holds no weights, and what is of classes
+# a start may have others of these
 _HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
-_OF_CLASSES = re.compile(r"head\.class_branches\.\d+\.2\.(weight|bias)")
 
 
 class NotFiniteError(RunError):
@@ -48,15 +46,16 @@ class RunState:
         self.batches_done = 0
         self.stop_asked = False
         self.init: str | None = None
-        self.detector = task_of(recipe).network().to(device).to(memory_format=torch.channels_last)
+        self._task = task_of(recipe)
+        self.network = self._task.network().to(device).to(memory_format=torch.channels_last)
         if world_size() > 1 and device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(self.detector)  # type: ignore[no-untyped-call]
-        self.average = WeightAverage(self.detector, recipe.train.ema_decay)
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+        self.average = WeightAverage(self.network, recipe.train.ema_decay)
         if teacher is not None:
             teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
-        self.extra = TrainingTerms(recipe, self.detector, teacher).to(device)
-        self._loss = data_parallel(_Loss(recipe, self.detector, self.extra), device)
-        trained = [*self.detector.parameters(), *self.extra.parameters()]
+        self.extra = TrainingTerms(recipe, self.network, teacher).to(device)
+        self._loss = data_parallel(_Loss(recipe, self._task, self.network, self.extra), device)
+        trained = [*self.network.parameters(), *self.extra.parameters()]
         # weight decay is for the matrices: shrinking norms and biases only distorts them
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.train.weight_decay},
@@ -77,20 +76,20 @@ class RunState:
         rate = learning_rate(images_done, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.detector.train()
-        detection, extra = self._loss(batch.to(self.device), images_done)
-        terms = detection | extra
+        self.network.train()
+        of_task, extra = self._loss(batch.to(self.device), images_done)
+        terms = of_task | extra
         every = config.term_gradients_every_batches
         norms: dict[str, float] = {}
         if extra and every and (self.batches_done + 1) % every == 0:
-            norms = gradient_norms({"detection": sum(detection.values())} | extra, self.detector.backbone)
+            norms = gradient_norms({self._task.name: sum(of_task.values())} | extra, self.network.backbone)
         self.optimizer.zero_grad(set_to_none=True)
         own = list(self.extra.parameters())
         # what has no part in this batch gets a gradient of 0 and is stepped like the rest
         loss = torch.stack(list(terms.values())).sum() + 0 * sum(parameter.sum() for parameter in own)
         # gradients are averaged over processes, whose losses are shares that add up
         (loss * world_size()).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         torch.nn.utils.clip_grad_norm_(own, config.gradient_clip)
         shares = torch.stack([*terms.values(), loss.new_tensor(float(stop_asked))]).detach()
         # all in one transfer: a GPU is waited for once
@@ -102,14 +101,14 @@ class RunState:
                 said = ", ".join(f"{name} {term:.3g}" for name, term in values.items())
                 raise NotFiniteError(f"the {what} is not finite at batch {self.batches_done} ({said})")
         self.optimizer.step()
-        self.average.update(self.detector)
+        self.average.update(self.network)
         self.batches_done += 1
         of_terms = {f"gradient_{name}": value for name, value in norms.items()}
         return {"learning_rate": rate, **values, "gradient_norm": gradient_norm, **of_terms}
 
     def save(self, path: Path) -> None:
-        tensors = {f"weights.{name}": value for name, value in self.detector.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.detector.state_dict().items()}
+        tensors = {f"weights.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.network.state_dict().items()}
         tensors |= {f"extra.{name}": value for name, value in self.extra.state_dict().items()}
         for name, parameter in self._trained():
             for kind, value in self.optimizer.state[parameter].items():
@@ -118,13 +117,13 @@ class RunState:
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """Go on from a checkpoint of this recipe; InputError, naming `path`, where its tensors are others."""
-        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay, checkpoint.batches_done)
+        self.average = WeightAverage(self.network, self.recipe.train.ema_decay, checkpoint.batches_done)
         self.batches_done = checkpoint.batches_done
         self.init = checkpoint.init
         moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in ("step", "exp_avg", "exp_avg_sq")}
         try:
-            self.detector.load_state_dict(checkpoint.part("weights"))
-            self.average.detector.load_state_dict(checkpoint.part("average"))
+            self.network.load_state_dict(checkpoint.part("weights"))
+            self.average.network.load_state_dict(checkpoint.part("average"))
             self.extra.load_state_dict(checkpoint.part("extra"))
             for name, parameter in self._trained():
                 self.optimizer.state[parameter] = {
@@ -141,20 +140,21 @@ class RunState:
         start, info = load_model(init)
         check_same_network(info, self.recipe.model, init)
         tensors = dict(start.state_dict())
-        fresh = self.detector.state_dict()
-        for name in filter(_OF_CLASSES.fullmatch, fresh):
-            rows = fresh[name].clone()
-            for row, class_name in enumerate(self.recipe.model.class_names):
-                if class_name in info.class_names:
-                    rows[row] = tensors[name][info.class_names.index(class_name)]
-            tensors[name] = rows
-        self.detector.load_state_dict(tensors)
+        fresh = self.network.state_dict()
+        known = {name: row for row, name in enumerate(info.class_names)}
+        for name in self._task.tensors_by_class(fresh):
+            rows = [
+                tensors[name][known[class_name]] if class_name in known else own
+                for class_name, own in zip(self.recipe.model.class_names, fresh[name], strict=True)
+            ]
+            tensors[name] = torch.stack(rows)
+        self.network.load_state_dict(tensors)
         self.init = f"{init.name} sha256:{sha256_of(init)}"
-        self.average = WeightAverage(self.detector, self.recipe.train.ema_decay)
+        self.average = WeightAverage(self.network, self.recipe.train.ema_decay)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All that the optimiser steps, by name."""
-        yield from self.detector.named_parameters()
+        yield from self.network.named_parameters()
         for name, parameter in self.extra.named_parameters():
             yield f"extra.{name}", parameter
 
@@ -162,10 +162,10 @@ class RunState:
 class _Loss(nn.Module):
     """All that is trained, as one module: a batch to the terms of the task's loss and the training terms, by name."""
 
-    def __init__(self, recipe: Recipe, network: Network, extra: TrainingTerms) -> None:
+    def __init__(self, recipe: Recipe, task: Task, network: Network, extra: TrainingTerms) -> None:
         super().__init__()
         self._precision = recipe.train.precision
-        self._task = task_of(recipe)
+        self._task = task
         self.network = network
         self.extra = extra
 
@@ -183,17 +183,17 @@ class WeightAverage:
     average <- d average + (1 - d) weights; d = decay (1 - exp(-updates / 200)) lets it start near the weights.
     """
 
-    def __init__(self, detector: Network, decay: float, updates: int = 0) -> None:
-        self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
+    def __init__(self, network: Network, decay: float, updates: int = 0) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
         self._updates = updates
 
     @torch.no_grad()
-    def update(self, detector: Network) -> None:
+    def update(self, network: Network) -> None:
         self._updates += 1
         decay = self._decay * (1 - math.exp(-self._updates / 200))
-        current = detector.state_dict()
-        for name, average in self.detector.state_dict().items():
+        current = network.state_dict()
+        for name, average in self.network.state_dict().items():
             if average.dtype.is_floating_point:
                 average.lerp_(current[name], 1 - decay)
             else:

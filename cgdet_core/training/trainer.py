@@ -77,7 +77,7 @@ def train(
 
     def keep() -> None:
         run.save(checkpoint_path)
-        save_model(model_path, run.average.detector, description)
+        save_model(model_path, run.average.network, description)
 
     with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,9 @@ class DetectionTask:
 
     def network(self) -> Detector:
         return Detector(self.recipe.model)
+
+    def tensors_by_class(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if re.fullmatch(r"head\.class_branches\.\d+\.2\.(weight|bias)", name)]
 
     def crop(self, truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
         return crop_truth(truth, placement, config)

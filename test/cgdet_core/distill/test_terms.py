@@ -134,7 +134,7 @@ def test_runs_with_and_without_terms_start_alike(folder: Path) -> None:
     plain, _ = state(recipe(), folder)
     both, _ = state(recipe(contrast=RCS, guidance=CMS, injection=DIKD), folder)
     for (name, ours), theirs in zip(
-        both.detector.state_dict().items(), plain.detector.state_dict().values(), strict=True
+        both.network.state_dict().items(), plain.network.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs), name
 
@@ -147,7 +147,7 @@ def test_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
         figures = late.step(batch(number))
         assert list(terms_of(figures)) == ["class", "box", "distribution"]
         plain.step(batch(number))
-    for ours, theirs in zip(late.detector.parameters(), plain.detector.parameters(), strict=True):
+    for ours, theirs in zip(late.network.parameters(), plain.network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -171,7 +171,7 @@ def test_a_step_adds_the_terms_by_their_weights_and_teaches_student_and_projecti
         assert twice[name] == pytest.approx(2 * figures[name], rel=1e-5)
     moved = [name for name, value in run.extra.named_parameters() if not torch.equal(value, before[name])]
     assert {name.split(".")[0] for name in moved} == {"contrast", "guidance", "injection"}
-    assert not torch.equal(run.detector.backbone.stem.conv.weight, plain.detector.backbone.stem.conv.weight)
+    assert not torch.equal(run.network.backbone.stem.conv.weight, plain.network.backbone.stem.conv.weight)
     for name, value in teacher.network.state_dict().items():
         assert torch.equal(value, of_teacher[name]), name
     assert all(value.grad is None and not value.requires_grad for value in teacher.network.parameters())
@@ -196,7 +196,7 @@ def test_a_batch_without_rgb_boxes_or_a_second_class_is_fine(folder: Path, odd: 
             assert figures["cms"] == figures["dikd_forward"] == figures["dikd_reverse"] == 0
         if not odd.get("with_boxes", True):
             assert figures["rcs"] == 0
-    assert all(bool(value.isfinite().all()) for value in run.detector.parameters())
+    assert all(bool(value.isfinite().all()) for value in run.network.parameters())
 
 
 @pytest.mark.parametrize("learns", [{"guidance": CMS}, {"guidance": CMS, "injection": DIKD}])
@@ -255,7 +255,7 @@ def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: P
 def test_a_part_of_weight_0_owns_nothing_and_taps_nothing(folder: Path) -> None:
     teacher = {"guidance": CMS | {"weight": 0.0}}
     forward, _ = state(recipe(**teacher, injection={"forward_weight": 1.0, "sure_score": 0.0}), folder)
-    assert not any(module._forward_hooks for module in forward.detector.modules())
+    assert not any(module._forward_hooks for module in forward.network.modules())
     assert {name.split(".")[1] for name in forward.extra.state_dict()} == {"into_student"}
     assert list(terms_of(forward.step(batch())))[3:] == ["dikd_forward"]
     reverse, _ = state(recipe(**teacher, injection={"reverse_weight": 1.0}), folder)
@@ -269,12 +269,12 @@ def test_the_heads_statistics_are_those_of_a_run_without_injection(folder: Path)
     plain, _ = state(recipe(), folder)
     for run in (injected, plain):
         run.step(batch())
-    buffers = dict(plain.detector.named_buffers())
-    for name, value in injected.detector.named_buffers():
+    buffers = dict(plain.network.named_buffers())
+    for name, value in injected.network.named_buffers():
         assert torch.equal(value, buffers[name]), name
     assert int(buffers["head.class_branches.0.0.norm.num_batches_tracked"]) == 1
     last = "head.class_branches.0.2.weight"
-    assert not torch.equal(injected.detector.get_parameter(last), plain.detector.get_parameter(last))
+    assert not torch.equal(injected.network.get_parameter(last), plain.network.get_parameter(last))
 
 
 def test_injection_that_decayed_to_0_changes_no_step(folder: Path) -> None:
@@ -298,12 +298,12 @@ def test_a_thermal_teacher_that_cannot_be_is_refused(wrong: dict[str, Any]) -> N
 
 def test_half_a_batch_with_rgb_is_guided_as_that_half_alone(folder: Path) -> None:
     run, _ = state(recipe(guidance=CMS), folder)
-    run.detector.eval()
+    run.network.eval()
     half = batch(rgb="half")
     alone = half.map(lambda value: value[:2])
     values = []
     for each in (half, alone):
-        run.detector(each.images)
+        run.network(each.images)
         values.append(run.extra(each, 0)["cms"].item())
     assert values[0] == pytest.approx(values[1], rel=1e-5)
     assert values[0] > 0
@@ -319,7 +319,7 @@ def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(folder: Path, tmp_pat
             first, _ = state(with_terms, folder)
             first.restore(load_checkpoint(tmp_path / "checkpoint.safetensors"), tmp_path / "checkpoint.safetensors")
         assert whole.step(batch(number)) == first.step(batch(number))
-    for part in ("detector", "extra"):
+    for part in ("network", "extra"):
         ours, theirs = getattr(whole, part).state_dict(), getattr(first, part).state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -329,15 +329,15 @@ def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(folder: Path, tmp_pat
 def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Path, tmp_path: Path) -> None:
     run, _ = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     run.step(batch())
-    save_model(tmp_path / "model.safetensors", run.average.detector, ModelInfo(model=MODEL))
+    save_model(tmp_path / "model.safetensors", run.average.network, ModelInfo(model=MODEL))
     inferred = {name for name in Detector(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
     assert load_file(tmp_path / "model.safetensors").keys() == inferred
-    assert not any(module._forward_hooks for module in run.average.detector.modules())
+    assert not any(module._forward_hooks for module in run.average.network.modules())
     run.save(tmp_path / "checkpoint.safetensors")
     kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert {name.split(".")[0] for name in kept.part("extra")} == {"contrast", "guidance", "injection"}
     # what the optimiser and the checkpoint know of the teacher: nothing
-    known = sum(value.numel() for value in [*run.detector.parameters(), *run.extra.parameters()])
+    known = sum(value.numel() for value in [*run.network.parameters(), *run.extra.parameters()])
     assert sum(value.numel() for group in run.optimizer.param_groups for value in group["params"]) == known
 
 

@@ -103,7 +103,7 @@ def test_two_processes_learn_alike_from_all_terms_and_about_what_one_learns(
     class Kept(trainer.RunState):
         def step(self, *arguments, **more):  # type: ignore[no-untyped-def]
             figures = super().step(*arguments, **more)
-            tensors = {**dict(self.detector.named_parameters()), **self.extra.state_dict()}
+            tensors = {**dict(self.network.named_parameters()), **self.extra.state_dict()}
             if self.batches_done == 3:
                 save_file({n: t.detach().contiguous() for n, t in tensors.items()}, tmp_path / f"{os.getpid()}.weights")
             return figures

@@ -100,7 +100,7 @@ def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None
                 parameter.sub_(rate * (first / (1 - 0.9 ** (number + 1))) / (unbiased.sqrt() + 1e-8))
         average.update(detector)
     run = train_to(steps, tmp_path)
-    for prefix, reference in (("weights", detector), ("average", average.detector)):
+    for prefix, reference in (("weights", detector), ("average", average.network)):
         for name, expected in reference.state_dict().items():
             # Adam makes much of rounding where a gradient is next to nothing: compared with how far it went
             went = (expected.double() - start[name].double()).abs().mean()
