@@ -82,14 +82,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--node", action="store_true", help="start the node too")
     parser.add_argument("--only", choices=[" ".join(run) for run in RUNS], help="this backend in this precision")
-    parser.add_argument("--model", type=Path, default=default_model_path())
+    parser.add_argument("--model", type=Path, default=default_model_path(), help="with its .safetensors beside it")
     arguments = parser.parse_args()
-    model = arguments.model.resolve()
     nothing = Path(os.devnull) / "none"
     print("| backend | cache | import s | load s | warm-up s | RSS MB | peak MB | node: launch to active s |")
     print("|---|---|---|---|---|---|---|---|")
     for backend, precision in [tuple(arguments.only.split())] if arguments.only else RUNS:
-        kinds = ("-",) if backend == "torch" else ("cold", "warm", "not writable")
+        model = arguments.model.with_suffix(".safetensors" if backend == "torch" else ".onnx").resolve()
+        kinds = ("cold", "warm", "not writable") if backend == "openvino" else ("-",)
         for kind in kinds:
             rows, active = [], []
             with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,8 @@
 
     .venv/bin/python tools/release_model.py runs/first/model.safetensors models/detector.safetensors FIGURES.json...
 
-The figures must be of that very file. Its weights stay as they are; its hash changes, since the figures are in it.
+The figures must be of that very file. Its weights stay as they are; its hash changes, since the figures are in it. Its
+export, which is deployed, is written beside it.
 """
 
 import json
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 from cgdet_core.files import sha256_of
-from cgdet_core.runtime.model_file import load_model, save_model
+from cgdet_core.runtime.export import write_export
+from cgdet_core.runtime.model_file import load_model, read_description, save_model
 
 KEPT = ("map50", "map", "map75", "images", "device", "precision", "backend", "input")
 
@@ -31,6 +33,7 @@ def main(words: list[str]) -> int:
             )
         scores["/".join(Path(figures["data"]).parts[-2:])] = {key: figures[key] for key in KEPT}
     save_model(target, detector, info.model_copy(update={"scores": scores}))
+    write_export(target, target.with_suffix(".onnx"), read_description(target))
     print(f"{target}: {target.stat().st_size} bytes, {len(scores)} data sets of figures")
     return 0
 
