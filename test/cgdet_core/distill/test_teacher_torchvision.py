@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def picture() -> Tensor:
     return torch.from_numpy(blocks.repeat(16, 2).repeat(16, 3))
 
 
+@cache
 def torchvision_teacher(name: str, **changes: Any) -> TorchvisionTeacher:
     folder = changes.pop("folder", Path())
     config = TeacherConfig.model_validate({"kind": "torchvision", "name": name, "random_weights": True, **changes})

@@ -294,7 +294,7 @@ def test_the_maps_defaults_serve_a_student_without_cars(folder: Path) -> None:
         ({"path": "none.safetensors"}, "none.safetensors: the file is missing"),
         ({"path": "own.safetensors"}, "has no weights backbone.backbone.stem.conv.conv.weight"),
         ({"class_names": NAMES}, "tells 80 classes, its class_names are 3"),
-        ({"kind": "detector"}, "is a safetensors file, but not a cgdet model"),
+        ({"kind": "detector"}, "yolox.safetensors: is no cgdet model"),
         ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "states its own classes"),
         ({"kind": "torchvision", "name": "yolo"}, "torchvision has no detector 'yolo': give fasterrcnn_resnet50_fpn,"),
         ({"kind": "torchvision", "path": ""}, "fasterrcnn_resnet50_fpn_v2 has no weights: give the teacher a path"),
