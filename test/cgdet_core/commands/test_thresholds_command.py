@@ -55,7 +55,9 @@ def chosen(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, obje
 
 def test_no_other_threshold_serves_these_frames_better(streets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = chosen(capsys, "--data", streets)
-    result = run_offline(Predictor(default_model_path(), "cpu", "fp32", backend="torch"), load_coco(streets))
+    result = run_offline(
+        Predictor(default_model_path(".safetensors"), "cpu", "fp32", backend="torch"), load_coco(streets)
+    )
     of_person = found["per_class"]["person"]  # type: ignore[index]
     assert of_person["threshold"] == found["thresholds"]["person"]  # type: ignore[index]
 
@@ -82,10 +84,10 @@ def test_a_copy_of_the_model_has_the_thresholds_and_says_what_they_were_chosen_o
     streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "tuned.safetensors"
-    before = default_model_path().read_bytes()
+    before = default_model_path(".safetensors").read_bytes()
     found = chosen(capsys, "--data", streets, "--write", out)
-    assert default_model_path().read_bytes() == before
-    (detector, info), (original, of_original) = load_model(out), load_model(default_model_path())
+    assert default_model_path(".safetensors").read_bytes() == before
+    (detector, info), (original, of_original) = load_model(out), load_model(default_model_path(".safetensors"))
     assert info.postprocess.class_thresholds == found["thresholds"]
     assert info.training["operating_point"]["frames"] == 4
     assert info.training["operating_point"]["model_sha256"] == found["model_sha256"]
@@ -100,7 +102,7 @@ def test_the_thresholds_of_one_model_may_go_into_another(
     streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, out = tmp_path / "other.safetensors", tmp_path / "out.safetensors"
-    detector, info = load_model(default_model_path())
+    detector, info = load_model(default_model_path(".safetensors"))
     save_model(other, detector, info.model_copy(update={"scores": {}}))
     found = chosen(capsys, "--data", streets, "--into", other, "--write", out)
     assert read_info(out).postprocess.class_thresholds == found["thresholds"]
@@ -118,7 +120,7 @@ def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
         "train: {images: 2, batch_size: 2, workers: 0, threads: 1, device: cpu, tensorboard: false}\n"
         "augment: {crop_px: 64}\nsources: [{path: streets.json, hold_out_fold: 1}]\n"
     )
-    run, shipped = tmp_path / "run", str(default_model_path())
+    run, shipped = tmp_path / "run", str(default_model_path(".safetensors"))
     words = ["train", str(tmp_path / "recipe.yaml"), "--data", str(folder), "--out", str(run), "--init", shipped]
     assert main(words) == 0
     held_out = json.loads((run / "held_out.json").read_text())
@@ -141,7 +143,7 @@ def test_models_are_measured_by_what_a_run_held_out(
     folder, run, figures = str(streets.parent), tmp_path / "run", tmp_path / "figures.json"
     run.mkdir()
     (run / "recipe.yaml").write_text("sources: [{path: streets.json, hold_out_fold: 2}]\n")
-    (run / "model.safetensors").write_bytes(default_model_path().read_bytes())
+    (run / "model.safetensors").write_bytes(default_model_path(".safetensors").read_bytes())
     # the frame of the third block, as a set of its own
     document = json.loads(streets.read_text())
     document["images"] = [image for image in document["images"] if image["file_name"] == "00100.png"]
@@ -176,9 +178,9 @@ def test_what_cannot_be_chosen_on_or_written_is_one_line(
     test_split = streets.with_name("street_test.json")
     test_split.write_bytes(streets.read_bytes())
     assert "test split" in refusal(capsys, "thresholds", "--data", test_split)
-    assert "--write" in refusal(capsys, "thresholds", "--data", streets, "--into", default_model_path())
+    assert "--write" in refusal(capsys, "thresholds", "--data", streets, "--into", default_model_path(".safetensors"))
     (tmp_path / "recipe.yaml").write_text("sources: [{path: streets.json}]\n")
-    words = ["--run", tmp_path, "--data", streets.parent, "--model", default_model_path()]
+    words = ["--run", tmp_path, "--data", streets.parent, "--model", default_model_path(".safetensors")]
     assert "held no frames out" in refusal(capsys, "thresholds", *words)
     assert "--topic" in refusal(capsys, "thresholds", *words, "--topic", "/thermal")
     assert "nowhere" in refusal(

@@ -235,13 +235,7 @@ def test_the_first_convolution_as_one_of_four_channels_gives_the_same_sums(model
             torch.testing.assert_close(WideStem(stem)(picture), stem(picture), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kinds", "activation"),
-    [(("pair", "partial", "wide", "pair"), "silu"), (("wide",) * 4, "relu"), (("partial",) * 4, "hard_swish")],
-)
-def test_every_kind_of_block_and_activation_can_be_exported(
-    tmp_path: Path, kinds: tuple[str, ...], activation: str
-) -> None:
+def test_every_kind_of_block_can_be_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = ModelConfig(
         widths=(8, 16, 16, 32, 32),
@@ -249,8 +243,8 @@ def test_every_kind_of_block_and_activation_can_be_exported(
         head_width=16,
         class_branch="light",
         input_height_width_px=(64, 64),
-        blocks=kinds,  # type: ignore[arg-type]
-        activation=activation,  # type: ignore[arg-type]
+        blocks=("pair", "partial", "wide", "pair"),
+        activation="hard_swish",
     )
     detector = Detector(config).eval()
     for module in detector.modules():
