@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```|(?<=\n\n)((?:    [^\n]*\n)+)", re.D
 _INLINE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 # a placeholder, or what `cgdet export` makes
-_NOT_THERE = re.compile(r"[…<{]|\.(onnx|bin|engine|torchscript)$")
+_NOT_THERE = re.compile(r"[…<{]|\.(onnx|xml|bin)$")
 _FOLDERS = ("benchmarks", "cgdet_core", "cgdet_ros", "config", "docs", "interfaces", "launch", "models")
 _FOLDERS += ("requirements", "rviz", "test", "tools")
 
@@ -122,7 +122,9 @@ def test_files_that_are_named_are_there(page: str) -> None:
 def test_settings_that_are_named_exist(page: str) -> None:
     sections = "|".join(Recipe.model_fields)
     for word in _INLINE.findall(page_text(page)[1]):
-        if not re.fullmatch(rf"(?:{sections})\.[\w.*]+(?:=\S*)?", word) or word.endswith((".py", ".safetensors")):
+        if not re.fullmatch(rf"(?:{sections})\.[\w.*]+(?:=\S*)?", word) or word.endswith(
+            (".py", ".safetensors", ".onnx")
+        ):
             continue
         if word.startswith("thermal.") and hasattr(thermal, word.removeprefix("thermal.")):
             continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,21 @@ from cgdet_core.runtime.backends.base import usable_cores
 
 
 def machine_facts(device: str = "cpu") -> dict[str, Any]:
-    """cpu: model name; cores: those that this process may use; python, torch: versions; gpu: where `device` is one."""
-    import torch
+    """cpu: model name; cores: those that this process may use; python and libraries: versions; gpu: where `device` is one.
 
+    Of libraries those that are installed, none of which is imported.
+    """
     facts: dict[str, Any] = {
         "cpu": cpu_name(),
         "cores": usable_cores(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
     }
+    for name in ("torch", "openvino", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
     if device.startswith("cuda"):
+        import torch
+
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
 
