@@ -12,10 +12,8 @@ from cgdet_core.runtime.backends.base import usable_cores
 
 
 def machine_facts(device: str = "cpu") -> dict[str, Any]:
-    """cpu: model name; cores: those that this process may use; python and libraries: versions; gpu: where `device` is one.
-
-    Of libraries those that are installed, none of which is imported.
-    """
+    """cpu: model name; cores: those that this process may use; versions of python and of the libraries that are
+    installed, none of which is imported; gpu: where `device` is one."""
     facts: dict[str, Any] = {
         "cpu": cpu_name(),
         "cores": usable_cores(),
