@@ -1,6 +1,6 @@
 """Images at ten times the rate that the node can answer, for ten minutes: the age of its answers, and its memory.
 
-    python benchmarks/node_flood.py [--seconds 600] [--factor 10] [--size 512 640] [--model F] [--json F]
+    python benchmarks/node_flood.py [--seconds 600] [--factor 10] [--model F] [--json F]
 
 The rate is found first, frame by frame. An answer's age: from just before its image is published to its arrival. It
 meets two inferences at most, the one under way when its image came and its own.
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from node_under_test import Held, NodeUnderTest, arguments_parser, frames, stamp_of, stamped, write_json
+from node_under_test import Held, NodeUnderTest, arguments_parser, frames, held_by, stamp_of, stamped, write_json
 
 from cgdet_core.runtime.predictor import percentiles
 
@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--factor", type=float, default=10.0)
     arguments = parser.parse_args()
     with NodeUnderTest(model=arguments.model) as node:
-        messages = frames(*arguments.size)
-        node.connected(node.images)
+        messages = frames()
+        node.connected()
         alone_s = np.array([ask(node, message) for message in messages * 14][10:])
         rate_hz = arguments.factor / float(np.median(alone_s))
         print(f"alone: {1e3 * np.median(alone_s):.1f} ms; flood of {rate_hz:.0f} Hz", flush=True)
@@ -86,10 +86,10 @@ def flood(
         node.images.publish(stamped(messages[len(sent_s) % len(messages)], stamp_ns))
         if now_s >= look_s:
             look_s += 5.0
-            held.append(node.held())
+            held.append(held_by(node.pid))
         time.sleep(max(0.0, 1 / rate_hz - (time.monotonic() - now_s)))
     time.sleep(2.0)
-    return sent_s, [*held, node.held()]
+    return sent_s, [*held, held_by(node.pid)]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from node_under_test import NodeUnderTest, arguments_parser, stamped, write_json
+from node_under_test import NodeUnderTest, arguments_parser, frames, stamp_of, stamped, write_json
 
-from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.machine import machine_facts
 from cgdet_core.runtime.predictor import percentiles
 
@@ -58,25 +57,19 @@ def serve(times_file: Path, ros_arguments: list[str]) -> None:
 
 
 def run(count: int, rate_hz: float, model: Path | None, parameters: list[str], folder: Path) -> dict[str, Any]:
-    from std_msgs.msg import Header
-
-    from cgdet_ros.node.messages import image_to_message
-
     times_file, executable = folder / "calls.json", folder / "node.sh"
     executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" --serve "{times_file}" "$@"\n')
     executable.chmod(0o755)
     times: list[tuple[float, float, float]] = []
     with NodeUnderTest(*parameters, model=model, executable=executable) as node:
-        frames = [image_to_message(Header(frame_id="thermal"), frame, "mono16") for frame in street_frames((512, 640))]
-        node.connected(node.images)
+        messages = frames()
+        node.connected()
         while len(times) < count + WARM_UP_FRAMES:
-            message = stamped(frames[len(times) % len(frames)], time.time_ns())
+            message = stamped(messages[len(times) % len(messages)], time.time_ns())
             start_s = time.monotonic()
             node.images.publish(message)
             sent_s = time.monotonic()
-            arrived_s = node.answer_to(
-                message.header.stamp.sec * 10**9 + message.header.stamp.nanosec, ANSWER_TIMEOUT_S
-            )
+            arrived_s = node.answer_to(stamp_of(message), ANSWER_TIMEOUT_S)
             if arrived_s is None:
                 raise SystemExit(f"no answer within {ANSWER_TIMEOUT_S:.0f} s")
             times.append((start_s, sent_s, arrived_s))
@@ -106,7 +99,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         serve(Path(sys.argv[2]), sys.argv[3:])
         return
-    parser = arguments_parser(__doc__, sized=False)
+    parser = arguments_parser(__doc__)
     parser.add_argument("--frames", type=int, default=300, metavar="N")
     parser.add_argument("--rate", type=float, default=10.0, metavar="HZ")
     arguments, parameters = parser.parse_known_args()

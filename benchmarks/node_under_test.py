@@ -7,21 +7,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from cgdet_ros.replay.process import NodeProcess, find_executable, isolate, share_memory_for_large_frames
 
 NAMESPACE = "/under_test"
-# A machine may stand still for a while. DDS participants that do not hear of each other for 20 s forget each other, and
-# an answer that is under way then; a node that does not answer at all is told of after the longer time.
-PATIENCE_S = 600.0
-RESEND_S = 30.0
+PATIENCE_S = 60.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -45,11 +39,9 @@ def held_by(pid: int) -> Held:
     )
 
 
-def arguments_parser(description: str | None, sized: bool = True) -> argparse.ArgumentParser:
-    """With what these benchmarks have in common: --model, --json and, where the size of frames is free, --size."""
+def arguments_parser(description: str | None) -> argparse.ArgumentParser:
+    """With what these benchmarks have in common: --model and --json."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if sized:
-        parser.add_argument("--size", type=int, nargs=2, default=(512, 640), metavar=("H", "W"))
     parser.add_argument("--model", type=Path)
     parser.add_argument("--json", type=Path)
     return parser
@@ -79,8 +71,6 @@ class NodeUnderTest:
             self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
         self.report: dict[str, str] = {}
-        self.status = (0, "")
-        self._clients: dict[str, Any] = {}
         self.kept = threading.Condition()
 
     def __enter__(self) -> NodeUnderTest:
@@ -88,7 +78,7 @@ class NodeUnderTest:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
-        from sensor_msgs.msg import CompressedImage, Image
+        from sensor_msgs.msg import Image
         from vision_msgs.msg import Detection2DArray
 
         rclpy.init(args=[])
@@ -97,7 +87,6 @@ class NodeUnderTest:
         self.node = rclpy.create_node("tester", namespace=NAMESPACE)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.images = self.node.create_publisher(Image, "image", qos)
-        self.compressed = self.node.create_publisher(CompressedImage, "image/compressed", qos)
         self.node.create_subscription(Detection2DArray, "detections", self._on_answer, 100)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
         self._executor = SingleThreadedExecutor()
@@ -128,68 +117,34 @@ class NodeUnderTest:
         for status in message.status:
             if status.name == f"{NAMESPACE}/thermal_detector":
                 self.report = {value.key: value.value for value in status.values}
-                self.status = (int.from_bytes(status.level, "little"), status.message)
 
-    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
-        """Wait for `condition`; SystemExit where it does not come."""
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
+    def connected(self) -> None:
+        """Wait until images arrive and answers are heard; SystemExit where that does not come."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not (self.images.get_subscription_count() and self.node.count_publishers(f"{NAMESPACE}/detections")):
             self.process.check()
             if time.monotonic() > deadline_s:
-                raise SystemExit(f"{what} did not happen within {timeout_s:.0f} s: {self.process.last_words()}")
+                raise SystemExit(f"the node takes no images: {self.process.last_words()}")
             time.sleep(0.002)
-
-    def connected(self, publisher: Any) -> None:
-        """Wait until images arrive and answers are heard."""
-        self.until(lambda: publisher.get_subscription_count() > 0, "the subscription to the images")
-        self.until(lambda: self.node.count_publishers(f"{NAMESPACE}/detections") > 0, "the publisher of answers")
         time.sleep(0.5)
 
     def answer_to(self, stamp_ns: int, timeout_s: float) -> float | None:
-        """The time of arrival of the answer to `stamp_ns`; None where there is none in time."""
-
-        def found() -> float | None:
-            for arrived_s, message in reversed(self.answers):
-                if stamp_of(message) == stamp_ns:
-                    return arrived_s
-            return None
-
+        """The time of arrival of the answer to the image sent last; None where there is none in time."""
         with self.kept:
-            self.kept.wait_for(lambda: found() is not None, timeout_s)
-            return found()
-
-    def call(self, service_type: Any, name: str, request: Any) -> Any:
-        """The answer of a service of the node; asked again where none comes, so that it may have been done twice."""
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(service_type, f"{NAMESPACE}/thermal_detector/{name}")
-        self.until(self._clients[name].service_is_ready, f"service {name}")
-        while True:
-            future = self._clients[name].call_async(request)
-            deadline_s = time.monotonic() + RESEND_S
-            self.until(lambda: future.done() or time.monotonic() > deadline_s, f"the answer of {name}")  # noqa: B023
-            if future.done():
-                return future.result()
-            self._clients[name].remove_pending_request(future)
-
-    def held(self) -> Held:
-        """What the node's process holds now."""
-        return held_by(self.pid)
+            answered = self.kept.wait_for(
+                lambda: bool(self.answers) and stamp_of(self.answers[-1][1]) == stamp_ns, timeout_s
+            )
+            return self.answers[-1][0] if answered else None
 
 
-def frames(height: int, width: int, count: int = 8) -> list[Any]:
-    """sensor_msgs/Image messages, mono16, each another noisy scene with a warm body."""
+def frames() -> list[Any]:
+    """sensor_msgs/Image messages, mono16, of 640x512 street scenes."""
     from std_msgs.msg import Header
 
+    from cgdet_core.evaluation.benchmark import street_frames
     from cgdet_ros.node.messages import image_to_message
 
-    generator = np.random.default_rng(5)
-    made = []
-    for number in range(count):
-        counts = generator.normal(21000, 25, (height, width))
-        left = width // 4 + number * width // 32
-        counts[height // 3 : height // 3 * 2, left : left + width // 12] += 800
-        made.append(image_to_message(Header(frame_id="thermal"), counts.astype(np.uint16), "mono16"))
-    return made
+    return [image_to_message(Header(frame_id="thermal"), frame, "mono16") for frame in street_frames((512, 640))]
 
 
 def stamped(message: Any, stamp_ns: int) -> Any:

@@ -238,7 +238,6 @@ def test_cleanup_leaves_nobody_who_holds_the_model(
 
 
 def test_lives_leave_nothing_behind(start_detector: Any, client: Any, image_message: Any, scene: Any) -> None:
-    """benchmarks/node_cycles.py does so a thousand times, with the memory looked at too."""
     node = start_detector(autostart=False)
 
     def live() -> tuple[int, ...]:
