@@ -101,8 +101,14 @@ def pip_install(what: str, *words: str | Path) -> None:
 
 def answer_of(python: str | Path, code: str) -> str | None:
     """What a line of Python prints there; None where it fails."""
+    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
-        [str(python), "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [str(python), "-c", code],
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -186,11 +192,12 @@ def install(ros: str | None, with_tests: bool) -> None:
     if ros is None and shutil.which("cmake") is None:
         words.append("cmake>=3.22,<4")
     pip_install("installing torch, ROS 2 and the other libraries: 6 GB, two to ten minutes", *words)
-    if (
-        answer_of(PYTHON, "import torch, torchvision; torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)")
-        is None
-    ):
-        raise SetupError("torch and torchvision do not fit each other: remove .venv, run make again")
+    # importing also keeps their bytecode, which PYTHONDONTWRITEBYTECODE would have every process make anew
+    libraries = "cv2, matplotlib.pyplot, openvino, pycocotools.cocoeval, rosbags.highlevel, torch, torchvision"
+    tools = ", onnxscript, nncf, pytest, torch.utils.tensorboard" if with_tests else ""
+    works = "torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)"
+    if answer_of(PYTHON, f"import {libraries}{tools}; {works}") is None:
+        raise SetupError("the libraries do not fit each other: remove .venv, run make again")
     if ros is None:
         build_messages()
     pip_install("installing cgdet, editable", "--no-deps", "--no-build-isolation", "-e", ROOT)
