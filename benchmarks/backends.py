@@ -20,8 +20,7 @@ import numpy as np
 
 from cgdet_core import thermal
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.evaluation.benchmark import street_frames
-from cgdet_core.evaluation.machine import machine_facts
+from cgdet_core.evaluation.benchmark import machine_facts, street_frames
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.backends.base import cpu_precision, is_installed

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from node_under_test import NodeUnderTest, arguments_parser, frames, stamp_of, stamped, write_json
 
-from cgdet_core.evaluation.machine import machine_facts
+from cgdet_core.evaluation.benchmark import machine_facts
 from cgdet_core.runtime.predictor import percentiles
 
 WARM_UP_FRAMES = 20

@@ -27,8 +27,7 @@ import numpy as np
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.benchmark import street_frames
-from cgdet_core.evaluation.machine import machine_facts
+from cgdet_core.evaluation.benchmark import machine_facts, street_frames
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.thermal import normalise

@@ -53,8 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     from tqdm import tqdm
 
-    from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
-    from cgdet_core.evaluation.machine import machine_facts
+    from cgdet_core.evaluation.benchmark import machine_facts, street_frames, time_in_turns
     from cgdet_core.runtime.predictor import Predictor
 
     predictors = [

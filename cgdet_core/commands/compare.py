@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         class_names=names,
     )
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
-    comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings, progress=True)
+    comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings)
     figures = {
         **comparison.to_json(),
         "ms_ratio": result.ms_ratio(),

@@ -107,23 +107,17 @@ def compare(
     class_names: Sequence[str],
     settings: CompareConfig | None = None,
     config: EvaluationConfig | None = None,
-    progress: bool = False,
 ) -> Comparison:
     """B against A. frames_a, frames_b: the same labelled frames in one order; blocks: the block of each.
 
     Raises InputError for classes that are none; the frames must hold an object (metrics.evaluate checks it).
     """
     settings, config = settings or CompareConfig(), config or EvaluationConfig()
-    if [frame.name for frame in frames_a] != [frame.name for frame in frames_b] or len(blocks) != len(frames_a):
-        raise ValueError("both models must have been given the same frames, each with its block")
     a, b = (_Figures(list(frames), class_names, config) for frames in (frames_a, frames_b))
     once = np.ones(len(blocks), np.int64)
     keys, whole_a, whole_b = a.keys, a.of(once), b.of(once)
     draws = tqdm(
-        frame_weights(blocks, settings.resamples, settings.seed),
-        "resampling",
-        settings.resamples,
-        disable=None if progress else True,
+        frame_weights(blocks, settings.resamples, settings.seed), "resampling", settings.resamples, disable=None
     )
     drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
     count = len(set(blocks))

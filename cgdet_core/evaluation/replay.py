@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +156,6 @@ class Replay:
         steps_s = np.diff([frame.stamp_ns for frame in self.frames]) / NANOSECONDS
         steps_s = steps_s[steps_s > 0]
         return float(np.clip(1 / np.median(steps_s), 1.0, 60.0)) if len(steps_s) else 30.0
-
-    def held_ms(self) -> list[tuple[ReplayedFrame, float]]:
-        """For each answer but the last: its frame, and the age that its picture had reached when the next answer came,
-        the oldest that whoever listens had to go by."""
-
-        def received_s(frame: ReplayedFrame) -> float:
-            return frame.sent_s + (frame.latency_ms or 0) / 1e3
-
-        in_order = sorted(self.answered, key=received_s)
-        return [(frame, (received_s(following) - frame.sent_s) * 1e3) for frame, following in pairwise(in_order)]
 
     def pictures(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, ImageArray]]:
         """Stamp and pixels of frames that were sent, read from the bag again, in its order; those that cannot be

@@ -20,11 +20,11 @@ from cgdet_core.evaluation.replay_results import (
     detections_document,
     frames_table,
     metrics_document,
-    rounded_percentiles,
 )
 from cgdet_core.evaluation.report.page import fraction
 from cgdet_core.evaluation.report.replay_report import draw_replay, write_replay_report
 from cgdet_core.files import make_folder, write_text
+from cgdet_core.runtime.predictor import percentiles
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.write import BagWriter
@@ -118,35 +118,27 @@ def with_letters(said: Sequence[Sequence[str]]) -> list[str]:
 
 
 def played_summary(replay: Replay) -> list[str]:
-    """What is known as soon as the bag was played, in a few lines."""
-    accounts, times = replay.accounts, rounded_percentiles([frame.latency_ms or 0.0 for frame in replay.answered])
-    objects = sum(len(frame.detections or ()) for frame in replay.answered)
-    lines = [
-        f"{accounts.sent} frames sent, {accounts.answered} answered, {accounts.unanswered} dropped; "
-        f"{objects} objects detected"
-    ]
+    """What is known as soon as the bag was played."""
+    accounts, node = replay.accounts, replay.node
     causes = [f"{count} {name.replace('_', ' ')}" for name, count in accounts.causes().items() if count]
-    if causes:
-        lines.append("dropped: " + ", ".join(causes))
-    if times is not None:
-        p50, p95, p99 = (f"{value:.1f}" for value in times.values())
-        lines.append(f"publish to detections received: p50 {p50} ms, p95 {p95}, p99 {p99}")
-    node = replay.node
-    lines.append(f"node: {node.get('model')} on {node.get('device')}, {node.get('precision')}")
-    return lines
+    line = f"{accounts.sent} frames sent, {accounts.answered} answered, {accounts.unanswered} dropped"
+    lines = [f"{line}: {', '.join(causes)}" if causes else line]
+    if replay.answered:
+        times = percentiles([frame.latency_ms or 0.0 for frame in replay.answered])
+        lines.append(
+            "publish to detections received: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
+        )
+    return [*lines, f"node: {node.get('model')} on {node.get('device')}, {node.get('precision')}"]
 
 
 def measured_summary(document: Mapping[str, Any]) -> list[str]:
-    """What was measured afterwards, in a few lines."""
+    """What was measured afterwards."""
     lines = ["no labels to measure accuracy against"]
     if "map50" in document:
-        lines = [
-            f"mAP50 {fraction(document['map50'])}, mAP {fraction(document['map'])} over the "
-            f"{document['frames_evaluated']} labelled frames that were answered, of {document['frames_sent']} sent, "
-            f"at score >= {document['score_threshold']}"
-        ]
-    offline = document["offline"]
-    if offline is not None:
+        over = f"{document['frames_evaluated']} labelled frames that were answered, of {document['frames_sent']} sent"
+        figures = f"mAP50 {fraction(document['map50'])}, mAP {fraction(document['map'])}"
+        lines = [f"{figures} over the {over}, at score >= {document['score_threshold']}"]
+    if (offline := document["offline"]) is not None:
         if offline["steps"]:
             steps = ", ".join(f"{step['step']} {fraction(step['map50'])}" for step in offline["steps"])
             lines.append(f"mAP50 of every labelled frame, from offline to live: {steps}")

@@ -105,23 +105,21 @@ def _have_objects(frames: Iterable[EvaluatedFrame]) -> bool:
 
 
 def _warnings(replay: Replay) -> list[str]:
-    accounts, lines = replay.accounts, []
-    if replay.failure is not None:
-        lines.append(replay.failure)
+    """What the run itself gives to be said."""
+    accounts, anomalies = replay.accounts, dict(replay.anomalies)
+    lines = [] if replay.failure is None else [replay.failure]
     if replay.interrupted:
         lines.append(f"interrupted: {accounts.not_played} of {accounts.in_bag} frames were not played")
     lines += replay.warnings
-    if accounts.repeated_stamps:
-        total = accounts.repeated_stamps + accounts.sent + accounts.not_sendable
+    if repeated := anomalies.pop("repeated_stamps_in_bag", 0):
         lines.append(
-            f"{accounts.repeated_stamps} of {total} frames were left out, as their header stamps repeat those of "
-            "others: answers to them could not be told apart; let the recorder stamp every image"
+            f"{repeated} of {accounts.in_bag - accounts.not_played} frames were left out, as their header stamps "
+            "repeat those of others: answers to them could not be told apart; let the recorder stamp every image"
         )
-    if replay.not_sendable:
-        more = f" (and {len(replay.not_sendable) - 1} more)" if len(replay.not_sendable) > 1 else ""
-        lines.append(f"{len(replay.not_sendable)} images could not be sent: {replay.not_sendable[0]}{more}")
+    if not_sendable := anomalies.pop("images_not_sendable", 0):
+        lines.append(f"{not_sendable} images could not be sent, the first: {replay.not_sendable[0]}")
     labels = replay.labels.truth
-    if labels and replay.frames and not any(frame.stamp_ns in labels for frame in replay.frames):
+    if labels and not any(frame.stamp_ns in labels for frame in replay.frames):
         lines.append(
             f"no accuracy: none of the {len(labels)} labelled stamps of {replay.truth_topic} is the header stamp of a "
             f"frame of {replay.topic} that was sent: name the topic of its labels with --truth-topic"
@@ -131,10 +129,7 @@ def _warnings(replay: Replay) -> list[str]:
     late_ms = percentiles(replay.late_ms)["p95"] if replay.late_ms else 0.0
     if late_ms > 500 / replay.rate_hz / replay.rate:  # half a period
         lines.append(f"this machine was too busy to publish in time (p95 {late_ms:.0f} ms late): latencies are uneven")
-    told = ("repeated_stamps_in_bag", "images_not_sendable")
-    lines += [
-        f"{count} {name.replace('_', ' ')}" for name, count in replay.anomalies.items() if count and name not in told
-    ]
+    lines += [f"{count} {name.replace('_', ' ')}" for name, count in anomalies.items() if count]
     if replay.node.get("last_error"):
         lines.append(f"the node's last error: {replay.node['last_error']}")
     return lines + [f"the node's log: {line}" for line in replay.node_log]
@@ -183,9 +178,8 @@ def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
         "frames": replay.accounts.to_json(),
         "interrupted": replay.interrupted,
         "seconds": round(replay.frames[-1].sent_s - replay.frames[0].sent_s, 3),
-        "latency_ms": rounded_percentiles([frame.latency_ms or 0.0 for frame in replay.answered]),
-        "held_ms": rounded_percentiles([age_ms for _, age_ms in replay.held_ms()]),
-        "published_late_ms": rounded_percentiles(replay.late_ms),
+        "latency_ms": _percentiles([frame.latency_ms or 0.0 for frame in replay.answered]),
+        "published_late_ms": _percentiles(replay.late_ms),
         "stages_ms": replay.stages_ms,
         "objects_detected": sum(len(frame.detections or ()) for frame in replay.answered),
         "score_threshold": replay.threshold,
@@ -214,7 +208,7 @@ def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict
     return {
         **offline.executed,
         "frames": len(offline.detections),
-        "stages_ms": {stage: rounded_percentiles(times) for stage, times in offline.stage_ms.items()},
+        "stages_ms": {stage: _percentiles(times) for stage, times in offline.stage_ms.items()},
         "labelled_frames": len(measured.live),
         "steps": [step_to_json(name, metrics) for name, metrics in measured.steps.items()],
         "answers": {
@@ -230,7 +224,7 @@ def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict
     }
 
 
-def rounded_percentiles(values: Sequence[float]) -> dict[str, float] | None:
+def _percentiles(values: Sequence[float]) -> dict[str, float] | None:
     """p50, p95 and p99; None of nothing."""
     return {name: round(value, 3) for name, value in percentiles(values).items()} if values else None
 
@@ -255,28 +249,22 @@ def detections_document(replay: Replay) -> list[dict[str, Any]]:
 def frames_table(measured: MeasuredReplay) -> str:
     """frames.csv: a line for every frame that was sent; what there is not is empty.
 
-    bag_s: recorded, from the first frame on; sent_s: published, likewise; latency_ms: until the answer
-    was there; answered, offline: how many detections; same: whether these agree, with the greatest
-    differences of a side of a box and of a score.
+    sent_s: published, from the first frame on; latency_ms: until the answer was there; answered, offline: how many
+    detections; same: whether these agree.
     """
     text = io.StringIO()
-    names = "stamp_ns bag_s sent_s latency_ms answered offline same box_difference_px score_difference"
-    writer = csv.DictWriter(text, names.split(), lineterminator="\n")
+    writer = csv.DictWriter(
+        text, ["stamp_ns", "sent_s", "latency_ms", "answered", "offline", "same"], lineterminator="\n"
+    )
     writer.writeheader()
-    for frame in measured.replay.frames:
-        row: dict[str, object] = {
-            "stamp_ns": frame.stamp_ns,
-            "bag_s": f"{frame.bag_s:.6f}",
-            "sent_s": f"{frame.sent_s - measured.replay.frames[0].sent_s:.6f}",
-        }
+    frames, offline = measured.replay.frames, measured.offline
+    for frame in frames:
+        row: dict[str, object] = {"stamp_ns": frame.stamp_ns, "sent_s": f"{frame.sent_s - frames[0].sent_s:.6f}"}
         if frame.detections is not None:
             row |= {"latency_ms": f"{frame.latency_ms:.3f}", "answered": len(frame.detections)}
-        expected = None if measured.offline is None else measured.offline.published(frame.stamp_ns)
-        if expected is not None:
+        if offline is not None and (expected := offline.published(frame.stamp_ns)) is not None:
             row["offline"] = len(expected)
-        item = measured.agreements.get(frame.stamp_ns)
-        if item is not None:
-            row |= {"same": int(item.same), "box_difference_px": f"{item.box_px:.4f}"}
-            row["score_difference"] = f"{item.score:.6f}"
+        if frame.stamp_ns in measured.agreements:
+            row["same"] = int(measured.agreements[frame.stamp_ns].same)
         writer.writerow(row)
     return text.getvalue()

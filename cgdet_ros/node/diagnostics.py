@@ -209,7 +209,7 @@ def _of_the_images(situation: Situation, log: FrameLog, outcome: Outcome) -> Ite
         line = f"no image on {topic} for {missing_s:.0f} s {heard}"
     if 0 < limits.image_error_s < missing_s:
         yield ERROR, line
-    elif none_yet or 0 < limits.image_timeout_s < missing_s:
+    elif limits.image_timeout_s > 0 and (none_yet or limits.image_timeout_s < missing_s):
         yield WARN, line
     elif frames.refused or frames.failed:
         lost = f"{frames.refused} frames refused and {frames.failed} failed since the last report"

@@ -24,7 +24,6 @@ _LAST_DOMAIN = 101
 _GREATEST_DOMAIN = 232  # its ports are the last below 65536
 _KEPT_TROUBLES = 5
 _TROUBLES = ("WARN", "ERROR", "FATAL")
-_NO_TROUBLE = "no image yet"  # the node is up before the first one is sent
 # of Fast DDS 2 (Humble to Jazzy) and 3
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
@@ -151,7 +150,7 @@ class NodeProcess:
         for line in self._process.stdout:
             self._lines.append(line.rstrip())
             match = _LOG_PREFIX.match(line.rstrip())
-            if match and match["level"] in _TROUBLES and not match["text"].startswith(_NO_TROUBLE):
+            if match and match["level"] in _TROUBLES:
                 self._troubles.append(f"{match['level']}: {match['text']}")
             if self._echo:
                 print(f"node: {line.rstrip()}", file=sys.stderr)

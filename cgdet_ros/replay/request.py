@@ -74,7 +74,7 @@ class ReplayRequest:
     def node_arguments(self, model: Path | None, namespace: str, image_topic: str) -> list[str]:
         """The ROS arguments of the node's process."""
         # that images are waited for is the replay's business; who wants it told gives another
-        given = ["diagnostics.image_timeout_s:=0.0", *self.parameters]
+        given = ["diagnostics.image_timeout_s:=0.0", "diagnostics.image_error_s:=0.0", *self.parameters]
         if model is not None:
             given.append(f"model:={_yaml_text(str(model.absolute()))}")
         if self.device is not None:

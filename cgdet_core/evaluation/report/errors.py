@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.drawing import OUTLINE_COLOUR, Colour, Corners, LabelPlaces, RgbArray, box_corners, to_rgb
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame, threshold_array
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
 from cgdet_core.evaluation.report.page import Gallery, Picture
 from cgdet_core.types import CLASS_NAMES, ImageArray
 
@@ -62,16 +62,17 @@ def _count(number: int, name: str) -> str:
 def frame_errors(
     frames: Iterable[EvaluatedFrame],
     class_names: Sequence[str] = CLASS_NAMES,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: NDArray[np.float64] | None = None,
 ) -> list[FrameErrors]:
-    """The errors of each frame at `thresholds` (else the configured operating score), in the frames' order."""
+    """The errors of each frame, in their order. thresholds: as in `draw_errors`."""
     config = EvaluationConfig()
-    operating = threshold_array(thresholds, class_names, config.operating_score)
+    if thresholds is None:
+        thresholds = np.full(len(class_names), config.operating_score)
     errors = []
     for index, frame in enumerate(frames):
         match = match_frame(frame, len(class_names), config)
-        above = match.above(operating)
-        found = int(np.count_nonzero(match.found(operating)))
+        above = match.above(thresholds)
+        found = int(np.count_nonzero(match.found(thresholds)))
         duplicates = int(np.count_nonzero(above & match.duplicate))
         missed = int(np.count_nonzero(match.counted)) - found
         false_alarms = int(np.count_nonzero(above & match.false_alarm)) - duplicates
@@ -79,77 +80,71 @@ def frame_errors(
     return errors
 
 
-@dataclass(frozen=True)
 class WorstFrames:
-    """Frames to look at first. kinds: "missed", "false_alarms", "duplicates" -> those with the most, worst first;
-    places: all of them in the frames given."""
+    """Frames to look at first. kinds: "missed", "false_alarms", "duplicates" -> those with the most, worst first.
 
-    kinds: dict[str, list[FrameErrors]]
-
-    @classmethod
-    def of(cls, errors: Sequence[FrameErrors], most: int) -> WorstFrames:
-        """At most `most` of each kind; frames without an error of a kind are not among it."""
-
-        def worst(kind: str) -> list[FrameErrors]:
-            chosen = [item for item in errors if getattr(item, kind)]
-            return sorted(chosen, key=lambda item: (-getattr(item, kind), -item.total, item.index))[:most]
-
-        return cls({kind: worst(kind) for kind in _TITLES})
-
-    @property
-    def places(self) -> set[int]:
-        return {item.index for items in self.kinds.values() for item in items}
-
-    def galleries(self, pictures: Mapping[int, RgbArray]) -> list[Gallery]:
-        """pictures: place -> the frame as `draw_errors` draws it. A place without a picture is passed over."""
-        return [
-            Gallery(
-                _TITLES[kind], [Picture(pictures[i.index], i.caption) for i in items if i.index in pictures], _LEGEND
-            )
-            for kind, items in self.kinds.items()
-        ]
-
-
-@dataclass(frozen=True)
-class DifferingFrames:
-    """Frames in which two models differ most, greatest difference first: where B has more errors than A, and fewer.
-
-    a, b: the errors of every frame.
+    frames, class_names, thresholds: as in `frame_errors`; most: how many of each kind.
     """
 
-    worse: list[int]
-    better: list[int]
-    a: list[FrameErrors]
-    b: list[FrameErrors]
+    def __init__(
+        self,
+        frames: Sequence[EvaluatedFrame],
+        class_names: Sequence[str],
+        most: int,
+        thresholds: NDArray[np.float64] | None = None,
+    ) -> None:
+        self._frames, self._names, self._thresholds = frames, class_names, thresholds
+        self._pictures: dict[int, RgbArray] = {}
+        errors = frame_errors(frames, class_names, thresholds)
+        self.kinds: dict[str, list[FrameErrors]] = {}
+        for kind in _TITLES:
+            wrong = [item for item in errors if getattr(item, kind)]
+            wrong.sort(key=lambda item: (-getattr(item, kind), -item.total, item.index))
+            self.kinds[kind] = wrong[:most]
+        self.places = {item.index for items in self.kinds.values() for item in items}
 
-    @classmethod
-    def of(
-        cls, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], most: int, class_names: Sequence[str]
-    ) -> DifferingFrames:
-        """At most `most` of each."""
-        of_a, of_b = frame_errors(a, class_names), frame_errors(b, class_names)
-        more = [item_b.total - item_a.total for item_a, item_b in zip(of_a, of_b, strict=True)]
+    def draw(self, place: int, image: ImageArray) -> None:
+        """Keep the picture of the frame at `place`, where it is one of the worst."""
+        if place in self.places:
+            self._pictures[place] = draw_errors(image, self._frames[place], self._names, self._thresholds)
+
+    def galleries(self) -> list[Gallery]:
+        """Of what was drawn."""
+        galleries = []
+        for kind, items in self.kinds.items():
+            drawn = [Picture(self._pictures[i.index], i.caption) for i in items if i.index in self._pictures]
+            galleries.append(Gallery(_TITLES[kind], drawn, _LEGEND))
+        return galleries
+
+
+class DifferingFrames:
+    """Frames in which two models differ most, greatest difference first: where B has more errors than A (`worse`), and
+    fewer (`better`), at most `most` of each."""
+
+    def __init__(
+        self, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str], most: int
+    ) -> None:
+        self._frames, self._names = (a, b), class_names
+        self._errors = frame_errors(a, class_names), frame_errors(b, class_names)
+        self._pictures: dict[int, list[Picture]] = {}
+        more = [of_b.total - of_a.total for of_a, of_b in zip(*self._errors, strict=True)]
         order = sorted(range(len(more)), key=lambda place: (-abs(more[place]), place))
-        worse, better = ([i for i in order if sign * more[i] > 0][:most] for sign in (1, -1))
-        return cls(worse, better, of_a, of_b)
+        self.worse, self.better = ([i for i in order if sign * more[i] > 0][:most] for sign in (1, -1))
+        self.places = {*self.worse, *self.better}
 
-    @property
-    def places(self) -> set[int]:
-        return {*self.worse, *self.better}
+    def draw(self, place: int, image: ImageArray) -> None:
+        """Keep the pictures of the frame at `place` with either model's errors, where it is one of those."""
+        if place in self.places:
+            self._pictures[place] = [
+                Picture(draw_errors(image, frames[place], self._names), f"{letter}, {errors[place].caption}")
+                for letter, frames, errors in zip("AB", self._frames, self._errors, strict=True)
+            ]
 
-    def galleries(self, pictures: Mapping[int, tuple[RgbArray, RgbArray]]) -> list[Gallery]:
-        """pictures: place -> the frame with A's and with B's errors. A place without pictures is passed over."""
-
-        def pairs(places: Sequence[int]) -> list[Picture]:
-            drawn = []
-            for place in places:
-                for letter, errors, picture in zip("AB", (self.a, self.b), pictures.get(place, ()), strict=False):
-                    drawn.append(Picture(picture, f"{letter}, {errors[place].caption}"))
-            return drawn
-
+    def galleries(self) -> list[Gallery]:
+        """Of what was drawn, in pairs."""
         return [
-            Gallery("Where B is worse than A", pairs(self.worse), _LEGEND),
-            Gallery("Where B is better than A", pairs(self.better), _LEGEND),
+            Gallery(f"Where B is {name} than A", [each for i in places for each in self._pictures.get(i, ())], _LEGEND)
+            for name, places in (("worse", self.worse), ("better", self.better))
         ]
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.drawing import draw
 from cgdet_core.evaluation.metrics.matching import above_thresholds, threshold_array
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.metrics.paired import PairedRun
 from cgdet_core.evaluation.offline import OfflineRun
-from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames, draw_errors, frame_errors
+from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames
 from cgdet_core.evaluation.report.page import (
     SAMPLES_NOTE,
     ComparisonPart,
@@ -44,23 +44,21 @@ def write_offline_report(
     """
     names = list(thresholds)
     floor = threshold_array(thresholds, names, 0.0)
-    worst = WorstFrames.of(frame_errors(run.frames, names, thresholds), WORST_FRAMES)
+    worst = WorstFrames(run.frames, names, WORST_FRAMES, floor)
     drawn: list[Picture] = []
-    errors: dict[int, RgbArray] = {}
     chosen = subsample(len(run.frames), SAMPLE_FRAMES)
     for index, sample in _labelled(samples):
         frame = run.frames[index]
         if index in chosen:
             detections = above_thresholds(frame.detections, floor)
             drawn.append(Picture(draw(sample.frame.image, detections, names, sample.truth, scale=2), frame.name))
-        if index in worst.places:
-            errors[index] = draw_errors(sample.frame.image, frame, names, floor)
+        worst.draw(index, sample.frame.image)
     tiles = accuracy_tiles(metrics)
     if run.stage_ms:
         latency_ms = run.ms_per_image()
         note = f"p95 {latency_ms['p95']:.1f} ms"
         tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
-    galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries(errors)]
+    galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
     part = Part(tiles=tiles, metrics=metrics, galleries=galleries, facts=facts)
     write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every frame, offline", command=command)
 
@@ -76,13 +74,9 @@ def write_compare_report(
     """Write the page to `path`. samples: the very frames of `run`, read again for their pixels; figures: the JSON of
     the command; names: of the two models."""
     class_names = list(figures["per_class"])
-    differing = DifferingFrames.of(run.a.frames, run.b.frames, WORST_FRAMES, class_names)
-    pictures: dict[int, tuple[RgbArray, RgbArray]] = {}
+    differing = DifferingFrames(run.a.frames, run.b.frames, class_names, WORST_FRAMES)
     for place, sample in _labelled(samples):
-        if place in differing.places:
-            frames = run.a.frames[place], run.b.frames[place]
-            a, b = (draw_errors(sample.frame.image, frame, class_names) for frame in frames)
-            pictures[place] = (a, b)
+        differing.draw(place, sample.frame.image)
     metrics = evaluate(run.a.frames, class_names), evaluate(run.b.frames, class_names)
     a, b = (figures["models"][letter] for letter in "ab")
     device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
@@ -96,7 +90,7 @@ def write_compare_report(
         ],
         metrics,
         f"Over {figures['images']} labelled frames, every one offline.",
-        differing.galleries(pictures),
+        differing.galleries(),
     )
     parts = [
         Part(

@@ -15,6 +15,7 @@ import numpy as np
 from cgdet_core.drawing import RgbArray, class_colour_hex
 from cgdet_core.evaluation.compare import comparison_rows
 from cgdet_core.evaluation.metrics.metrics import Metrics
+from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report import plots
 from cgdet_core.files import write_text
 
@@ -56,8 +57,8 @@ class Gallery:
 class Part:
     """One model on the page. Several have a `name` each, which heads it.
 
-    metrics: the accuracy; None: there are no labels. replay: metrics.json of a replay, with
-    `steps`, name of a figure -> its values from offline to live, `latency`, and `video`, a file name beside the page.
+    metrics: the accuracy; None: there are no labels. replay: metrics.json of a replay, with `frames`, those sent,
+    `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside the page.
     facts: what ran on what.
     """
 
@@ -67,7 +68,7 @@ class Part:
     replay: Mapping[str, Any] | None = None
     steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     video: str | None = None
-    latency: plots.LatencyTrace | None = None
+    frames: Sequence[ReplayedFrame] = ()
     galleries: Sequence[Gallery] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
 
@@ -144,12 +145,11 @@ def accuracy_tiles(metrics: Metrics) -> list[KeyFigure]:
 def _with_plots(part: Part, prefix: str) -> dict[str, Any]:
     """prefix: keeps the ids in its plots apart from those of other parts."""
     drawn = {}
-    if part.latency is not None and len(part.latency.latency_ms):
-        drawn["latency"] = plots.latency_over_time(part.latency, prefix)
+    if any(frame.latency_ms is not None for frame in part.frames):
+        drawn["latency"] = plots.latency_over_time(part.frames, prefix)
     if part.metrics is not None:
         drawn["precision_recall"] = plots.precision_recall([("", part.metrics)], prefix)
         drawn["misses"] = plots.misses_by_height(part.metrics, prefix)
-        drawn["reliability"] = plots.reliability(part.metrics, prefix)
     return {**vars(part), "plots": drawn}
 
 

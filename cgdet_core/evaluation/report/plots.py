@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from markupsafe import Markup
 
 from cgdet_core.drawing import class_colour_hex
 from cgdet_core.evaluation.metrics.metrics import Metrics
+from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.runtime.predictor import percentiles
-from cgdet_core.types import FloatArray
 
 # what all plots have in common, here and in a run's picture; keyed as matplotlib wants it, whose stubs spell out all
 PLOT_STYLE: dict[Any, Any] = {
@@ -93,27 +92,6 @@ def misses_by_height(metrics: Metrics, prefix: str = "") -> Markup:
     return _svg(f"{prefix}misses", (4.7, 3.6), plot)
 
 
-def reliability(metrics: Metrics, prefix: str = "") -> Markup:
-    """Share of the detections that are right over their mean score, bin by bin; the diagonal is what scores promise."""
-
-    def plot(figure: Any) -> None:
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
-        for class_id, name in enumerate(metrics.curves):
-            bins = metrics.calibration[name]["bins"]
-            scores, precisions = [item["mean_score"] for item in bins], [item["precision"] for item in bins]
-            if bins:
-                axes.plot(scores, precisions, "o-", color=class_colour_hex(class_id), label=name, markersize=4)
-        axes.set_xlim(0, 1.01)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("score")
-        axes.set_ylabel("share that is right")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper left")
-
-    return _svg(f"{prefix}reliability", (4.7, 3.6), plot)
-
-
 def differences(figures: Mapping[str, Mapping[str, Any]]) -> Markup:
     """B - A with its interval, a line for each; figures: name -> the JSON of a Difference that has an interval."""
 
@@ -132,48 +110,29 @@ def differences(figures: Mapping[str, Mapping[str, Any]]) -> Markup:
     return _svg("differences", (9.6, 0.9 + 0.27 * len(figures)), plot)
 
 
-@dataclass(frozen=True)
-class LatencyTrace:
-    """When the answers of a replay came, in seconds of the recording.
-
-    sent_s, latency_ms: float [N], of each frame that was answered; dropped_s: float [D], of those that were not;
-    held_s, held_ms: float [K, 2], the age of the newest answer's picture from when the answer came to when the next
-    one did: times and ages at both ends.
-    """
-
-    sent_s: FloatArray
-    latency_ms: FloatArray
-    dropped_s: FloatArray
-    held_s: FloatArray
-    held_ms: FloatArray
-
-
-def latency_over_time(trace: LatencyTrace, prefix: str = "") -> Markup:
-    """Latency of each frame at its time, the age of the newest answer, median and 95th percentile, drops below."""
+def latency_over_time(frames: Sequence[ReplayedFrame], prefix: str = "") -> Markup:
+    """Latency of each answered frame at its time in the recording, median and 95th percentile, drops below."""
 
     def plot(figure: Any) -> None:
         axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(6, 1))
-        many = len(trace.sent_s) > _MANY_POINTS
+        many = len(frames) > _MANY_POINTS
+        answered = [(frame.bag_s, frame.latency_ms) for frame in frames if frame.latency_ms is not None]
+        dropped_s = [frame.bag_s for frame in frames if frame.latency_ms is None]
+        sent_s, latency_ms = np.array(answered, np.float64).T
         points: dict[str, Any] = {"color": _BLUE, "alpha": 0.8, "rasterized": many, "label": "latency of a frame"}
-        if len(trace.held_s):
-            lines = [np.append(ends, ends[:, 1:], 1) for ends in (trace.held_s, trace.held_ms)]
-            lines[1][:, 2] = np.nan  # no line from one answer to the next
-            label = "age of the newest answer"
-            axes.plot(*(ends.ravel() for ends in lines), color=_GREY, linewidth=0.8, rasterized=many, label=label)
-        axes.plot(trace.sent_s, trace.latency_ms, ".", markersize=3.5, **points)
-        levels = percentiles(trace.latency_ms, (50, 95))
+        axes.plot(sent_s, latency_ms, ".", markersize=3.5, **points)
+        levels = percentiles(latency_ms, (50, 95))
         for (name, level), dashes in zip(levels.items(), ("-", "--"), strict=True):
             axes.axhline(level, color=_INK, linewidth=1, linestyle=dashes, label=f"{name} {level:.1f} ms")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("ms")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
-        strip.vlines(trace.dropped_s, 0, 1, color=_RED, linewidth=1.2, rasterized=len(trace.dropped_s) > _MANY_POINTS)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        strip.vlines(dropped_s, 0, 1, color=_RED, linewidth=1.2, rasterized=many)
         strip.set_ylim(0, 1)
         strip.set_yticks([])
         strip.spines["left"].set_visible(False)
         strip.grid(False)
-        count = len(trace.dropped_s)
-        strip.set_ylabel(f"{count or 'none'}\ndropped", rotation=0, ha="right", va="center")
+        strip.set_ylabel(f"{len(dropped_s) or 'none'}\ndropped", rotation=0, ha="right", va="center")
         strip.set_xlabel("time in the recording, s")
 
     return _svg(f"{prefix}latency", (9.6, 3.4), plot)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from tqdm import tqdm
 
 from cgdet_core.config import EvaluationConfig
 from cgdet_core.drawing import RgbArray, draw
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
-from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames, draw_errors, frame_errors
+from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames
 from cgdet_core.evaluation.report.page import (
     SAMPLES_NOTE,
     ComparisonPart,
@@ -31,7 +30,6 @@ from cgdet_core.evaluation.report.page import (
     Picture,
     write_page,
 )
-from cgdet_core.evaluation.report.plots import LatencyTrace
 from cgdet_core.evaluation.report.video import VideoWriter
 from cgdet_core.subsample import subsample
 from cgdet_core.types import Detections
@@ -42,56 +40,42 @@ WORST_FRAMES = 4
 _MEASURING_THRESHOLD = 0.05
 
 
-@dataclass
+@dataclass(frozen=True)
 class DrawnReplay:
     """galleries: sample frames and the worst of each kind; video: file name, None where there is none, for the reason
     in `warnings`."""
 
-    galleries: list[Gallery] = field(default_factory=list)
-    video: str | None = None
-    warnings: list[str] = field(default_factory=list)
+    galleries: list[Gallery]
+    video: str | None
+    warnings: list[str]
 
 
 def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
     """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst of each kind."""
-    replay, drawn, names = measured.replay, DrawnReplay(), measured.replay.class_names
-    stamps_ns = list(measured.answered)
-    worst = WorstFrames.of(frame_errors(measured.answered.values(), names), WORST_FRAMES)
-    wrong = {stamps_ns[place]: place for place in worst.places}
+    replay, names = measured.replay, measured.replay.class_names
+    places = {stamp_ns: place for place, stamp_ns in enumerate(measured.answered)}
+    worst = WorstFrames(list(measured.answered.values()), names, WORST_FRAMES)
     frames = {frame.stamp_ns: frame for frame in replay.frames}
     chosen = _sample_stamps(replay)
     samples: list[Picture] = []
-    errors: dict[int, RgbArray] = {}
-    with ExitStack() as stack:
-        writer: VideoWriter | None = None
-        size = (0, 0)
-        images = replay.pictures(frames)
-        for stamp_ns, image in tqdm(images, "drawing", len(frames), unit="frame", disable=None):
+    with nullcontext() if video is None else VideoWriter(video, replay.rate_hz) as writer:
+        for stamp_ns, image in tqdm(replay.pictures(frames), "drawing", len(frames), unit="frame", disable=None):
             frame = frames[stamp_ns]
-            if stamp_ns in wrong:
-                errors[wrong[stamp_ns]] = draw_errors(image, measured.answered[stamp_ns], names)
-            if video is None and stamp_ns not in chosen:
+            worst.draw(places.get(stamp_ns, -1), image)
+            if writer is None and stamp_ns not in chosen:
                 continue
             picture = draw(image, _drawn_detections(frame, replay), names, replay.labels.truth.get(stamp_ns))
             if stamp_ns in chosen:
                 said = f"{len(frame.detections or ())} detections after {frame.latency_ms:.1f} ms"
                 samples.append(Picture(picture, f"{frame.bag_s:.2f} s: {said}"))
-            if video is None or drawn.warnings:
-                continue
-            if writer is None:
-                size = picture.shape[0], picture.shape[1]
-                try:
-                    writer = stack.enter_context(VideoWriter(video, size, replay.rate_hz))
-                except InputError as error:
-                    drawn.warnings.append(f"no video: {error}")
-                    continue
-            if picture.shape[:2] != size:
-                picture = np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-            writer.write(picture if frame.detections is not None else _marked_as_dropped(picture))
-    if video is not None and writer is not None:
-        drawn.video = video.name
-    drawn.galleries = [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries(errors)]
-    return drawn
+            if writer is not None:
+                writer.write(picture if frame.detections is not None else _marked_as_dropped(picture))
+    failure = None if writer is None else writer.failure
+    return DrawnReplay(
+        [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries()],
+        video.name if video is not None and video.exists() else None,
+        [] if failure is None else [f"no video: {failure}"],
+    )
 
 
 def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
@@ -157,7 +141,7 @@ def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], draw
         replay=document,
         steps=_step_rows(document["offline"]["steps"]) if document["offline"] else {},
         video=drawn.video,
-        latency=_latency_trace(replay),
+        frames=replay.frames,
         galleries=drawn.galleries,
         facts={
             "bag": replay.bag,
@@ -183,21 +167,6 @@ def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     return {name: values for name, values in known.items() if values and len(values) == len(steps)}
 
 
-def _latency_trace(replay: Replay) -> LatencyTrace:
-    """Over the time of the recording."""
-    answered = replay.answered
-    held = [] if replay.lockstep else replay.held_ms()
-    came_s = np.array([frame.bag_s for frame, _ in held], np.float32)[:, None]
-    ages_ms = np.array([[frame.latency_ms, age_ms] for frame, age_ms in held], np.float32).reshape(-1, 2)
-    return LatencyTrace(
-        np.array([frame.bag_s for frame in answered], np.float32),
-        np.array([frame.latency_ms for frame in answered], np.float32),
-        np.array([frame.bag_s for frame in replay.frames if frame.detections is None], np.float32),
-        came_s + ages_ms * (replay.rate / 1e3),  # milliseconds on the clock are so many seconds of the recording
-        ages_ms,
-    )
-
-
 def _comparison(
     measured: Sequence[MeasuredReplay], documents: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None
 ) -> ComparisonPart:
@@ -206,16 +175,13 @@ def _comparison(
         return ComparisonPart(None, (a, b), note="No labels: nothing is said about accuracy.", replays=documents)
     names = measured[0].replay.class_names
     stamps_ns, *frames = common_frames(measured)
-    differing = DifferingFrames.of(frames[0], frames[1], WORST_FRAMES, names)
+    differing = DifferingFrames(frames[0], frames[1], names, WORST_FRAMES)
     places = {stamps_ns[place]: place for place in differing.places}
-    pictures: dict[int, tuple[RgbArray, RgbArray]] = {}
     for stamp_ns, image in measured[0].replay.pictures(places):
-        place = places[stamp_ns]
-        first, second = (draw_errors(image, of_model[place], names) for of_model in frames)
-        pictures[place] = (first, second)
+        differing.draw(places[stamp_ns], image)
     note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
     metrics = evaluate(frames[0], names), evaluate(frames[1], names)
-    return ComparisonPart(comparison, (a, b), (), metrics, note, differing.galleries(pictures), documents)
+    return ComparisonPart(comparison, (a, b), (), metrics, note, differing.galleries(), documents)
 
 
 def _command(measured: Sequence[MeasuredReplay]) -> str:

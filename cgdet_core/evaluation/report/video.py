@@ -1,8 +1,7 @@
-"""Annotated frames as a video that every browser plays: VP8 (or VP9) in WebM.
+"""Annotated frames as a video that every browser plays: VP8 in WebM.
 
-The encoder is libvpx (BSD licence), which the wheels of OpenCV carry; they hold no H.264 encoder, and
-no browser plays MJPEG. An OpenCV without it is reported in one line, so that a report can be written
-without a video.
+The encoder is libvpx (BSD licence), which the wheels of OpenCV carry; they hold no H.264 encoder, and no browser plays
+MJPEG.
 """
 
 from __future__ import annotations
@@ -17,57 +16,52 @@ import cv2
 import numpy as np
 
 from cgdet_core.drawing import RgbArray
-from cgdet_core.errors import InputError
 
-CODECS = ("VP80", "VP90")  # VP8 first: VP9 takes five times as long here for half the bytes
+CODEC = "VP80"
 
 
 class VideoWriter:
-    """Writes frames one after another to `path`, a .webm file; a context manager. Where the block is left with an
-    error, or without a frame, there is no file.
+    """Writes frames one after another to `path`, a .webm file of the first one's size; a context manager.
 
-    height_width_px: of every frame; frames_per_second: what it is played at.
-    Raises InputError where the folder cannot be written to or this OpenCV encodes neither codec.
+    Where the block is left with an error, or without a frame, there is no file. failure: why there is none though
+    frames were written; a report goes without its video then.
     """
 
-    def __init__(self, path: Path, height_width_px: tuple[int, int], frames_per_second: float) -> None:
-        if not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path}: its folder is missing or cannot be written to: create it or give another")
-        self._path, self._height_width_px, self.frames = path, height_width_px, 0
-        # VP8 codes pairs of rows and columns: an odd last one would be lost
-        self._odd = tuple(side % 2 for side in height_width_px)
-        size = tuple(side + odd for side, odd in zip(height_width_px, self._odd, strict=True))
-        with _silent_stderr():
-            for codec in CODECS:
-                fourcc = cv2.VideoWriter.fourcc(*codec)
-                self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, frames_per_second, size[::-1])
-                if self._writer.isOpened():
-                    return
-        path.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: this OpenCV ({cv2.__version__}) encodes neither VP8 nor VP9: "
-            "pip install opencv-python-headless, or go without a video"
-        )
+    def __init__(self, path: Path, frames_per_second: float) -> None:
+        self._path, self._frames_per_second = path, frames_per_second
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self.failure: str | None = None
 
     def write(self, rgb: RgbArray) -> None:
         """Append a frame, uint8 [H, W, 3] in RGB order."""
-        if rgb.shape != (*self._height_width_px, 3) or rgb.dtype != np.uint8:
-            raise ValueError(f"a frame of shape {list(rgb.shape)} and type {rgb.dtype} does not fit the video")
-        below, beside = self._odd
+        if self._writer is None:
+            # VP8 codes pairs of rows and columns: an odd last one would be lost
+            self._size = rgb.shape[1] + rgb.shape[1] % 2, rgb.shape[0] + rgb.shape[0] % 2
+            with _silent_stderr():
+                fourcc = cv2.VideoWriter.fourcc(*CODEC)
+                self._writer = cv2.VideoWriter(
+                    str(self._path), cv2.CAP_FFMPEG, fourcc, self._frames_per_second, self._size
+                )
+            if not self._writer.isOpened():
+                self.failure = f"this OpenCV ({cv2.__version__}) cannot write VP8: pip install opencv-python-headless"
+        width, height = self._size
+        if abs(rgb.shape[1] - width) > 1 or abs(rgb.shape[0] - height) > 1:
+            rgb = np.asarray(cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        below, beside = height - rgb.shape[0], width - rgb.shape[1]
         self._writer.write(cv2.copyMakeBorder(rgb[:, :, ::-1], 0, below, 0, beside, cv2.BORDER_REPLICATE))
-        self.frames += 1
 
     def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._writer.release()
-        # the encoder does not tell of a full disk
-        plays = kind is None and self.frames > 0 and _plays(self._path)
-        if not plays:
+        if self._writer is not None:
+            self._writer.release()
+            # the encoder does not tell of a full disk
+            if self.failure is None and not _plays(self._path):
+                self.failure = "it could not be written: is the disk full?"
+        if kind is not None or self.failure is not None:
             self._path.unlink(missing_ok=True)
-        if kind is None and self.frames and not plays:
-            raise InputError(f"{self._path}: the video could not be written: is the disk full?")
 
 
 def _plays(path: Path) -> bool:

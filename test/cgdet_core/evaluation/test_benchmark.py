@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
-from cgdet_core.evaluation.machine import cpu_name, machine_facts
+from cgdet_core.evaluation.benchmark import cpu_name, machine_facts, street_frames, time_in_turns
 from cgdet_core.types import Detections
 
 

@@ -128,9 +128,6 @@ def test_live_and_offline_are_measured_over_the_same_labelled_frames(bag: Path) 
     assert (document["frames_sent"], document["detections_received"], document["dropped"]) == (6, 5, 1)
     assert document["dropped_stamps_ns"] == [START_NS + 4 * PERIOD_NS]
     assert document["latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0}
-    # an answer is looked at until the next one is there, once two periods later
-    assert document["held_ms"]["p50"] == pytest.approx(130)
-    assert document["held_ms"]["p99"] > 200
     assert document["map50"] == pytest.approx(1.0)
     assert document["accuracy_over"] == {"frames": 5, "of": 6, "least_score": 0.2}
     offline = document["offline"]
@@ -164,7 +161,7 @@ def test_an_answer_that_differs_is_named_in_document_and_table(bag: Path) -> Non
         ({"interrupted": True}, "interrupted"),
         ({"ended": "the node ended by itself"}, "5 frames were answered before"),
         ({"node_exit_code": 7}, "exit code 7"),
-        ({"not_sendable": ("stamp 7: cut", "stamp 8: cut")}, "stamp 7: cut"),
+        ({"not_sendable": ("stamp 7: cut",), "anomalies": {"images_not_sendable": 1}}, "stamp 7: cut"),
         ({"labels": StampedLabels("x", {1: GroundTruth.empty()}, {}, {})}, "--truth-topic"),
         ({"warnings": ("noticed before",)}, "noticed before"),
         ({"accounts": accounts(counted(received=101))}, "do not count the same frames"),
@@ -184,8 +181,7 @@ def test_a_replay_of_which_nothing_was_answered_has_failed_for_the_node_s_reason
     assert "the node gave no reason" in replay.failure
     assert "no device" in str(replace(replay, node_log=("ERROR: no device",)).failure)
     assert replay_of(bag).failure is None
-    document = metrics_document(measure_replay(replay, None))
-    assert (document["latency_ms"], document["held_ms"]) == (None, None)
+    assert metrics_document(measure_replay(replay, None))["latency_ms"] is None
 
 
 def test_two_replays_are_compared_offline_or_by_what_both_answered(bag: Path) -> None:

@@ -87,7 +87,9 @@ def test_no_image_yet_becomes_an_error_after_its_time_and_says_who_publishes() -
     ):
         situation = replace(SITUATION, active_s=active_s, image_publishers=publishers)
         assert finding(report(FrameLog(), situation=situation)) == expected
-    assert report(FrameLog(), situation=replace(SITUATION, active_s=99.0), image_error_s=0.0).level == WARN
+    late = replace(SITUATION, active_s=99.0)
+    assert report(FrameLog(), situation=late, image_error_s=0.0).level == WARN
+    assert report(FrameLog(), situation=late, image_error_s=0.0, image_timeout_s=0.0).level == OK
 
 
 def test_times_are_judged_by_their_p95_once_there_are_ten() -> None:

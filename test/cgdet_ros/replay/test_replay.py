@@ -341,7 +341,6 @@ def test_frames_that_a_slow_node_drops_are_named_by_their_cause_and_cost_what_th
     steps = [step["map50"] for step in figures["offline"]["steps"]]
     assert steps[0] >= steps[1] > steps[2]
     assert steps[2] == pytest.approx(steps[3], abs=1e-6)
-    assert figures["held_ms"]["p50"] > 170
     lines = list(csv.DictReader((out / "frames.csv").read_text().splitlines()))
     dropped = [int(line["stamp_ns"]) for line in lines if line["answered"] == ""]
     assert dropped == figures["dropped_stamps_ns"]

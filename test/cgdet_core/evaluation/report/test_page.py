@@ -15,6 +15,7 @@ import pytest
 
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report.page import (
     ComparisonPart,
     Gallery,
@@ -24,7 +25,6 @@ from cgdet_core.evaluation.report.page import (
     accuracy_tiles,
     write_page,
 )
-from cgdet_core.evaluation.report.plots import LatencyTrace
 from cgdet_core.types import Detections, GroundTruth
 
 COUNTS = ("in_bag", "not_played", "repeated_stamps", "not_sendable", "answered", "overtaken", "lost_before_node")
@@ -102,7 +102,6 @@ def replay_document(metrics: Metrics | None) -> dict[str, Any]:
         "dropped": 1,
         "accuracy_over": {"frames": 9, "of": 11, "least_score": 0.2},
         "latency_ms": ranks,
-        "held_ms": ranks,
         "lockstep": False,
         "stages_ms": {"infer": ranks},
         "offline": {
@@ -114,6 +113,12 @@ def replay_document(metrics: Metrics | None) -> dict[str, Any]:
             "answers": {**answers, "greatest_score": 0.2, "within_box_px": 0.5, "within_score": 0.01},
         },
     }
+
+
+def sent(latency_ms: np.ndarray) -> list[ReplayedFrame]:
+    """A frame a second, the last without an answer."""
+    frames = [ReplayedFrame(i, (64, 96), float(i), float(i), latency_ms=ms) for i, ms in enumerate(latency_ms)]
+    return [*frames, ReplayedFrame(len(frames), (64, 96), float(len(frames)), 0.0)]
 
 
 def full_page(path: Path, metrics: Metrics) -> str:
@@ -133,13 +138,7 @@ def full_part(metrics: Metrics, *images: np.ndarray) -> Part:
         replay=replay_document(metrics),
         steps={"mAP50": [0.7, 0.65, 0.45, 0.45], "person AP50": [0.8, 0.75, 0.55, 0.55]},
         video="run of the night.webm",
-        latency=LatencyTrace(
-            np.arange(10.0),
-            np.linspace(10, 20, 10),
-            np.array([3.5]),
-            np.array([[0.1, 0.2], [0.2, 0.3]]),
-            np.array([[10.0, 110], [11, 111]]),
-        ),
+        frames=sent(np.linspace(10, 20, 10)),
         galleries=[*galleries, Gallery("Frames with the most duplicates", [])],
         facts={"Model": "detector.safetensors"},
     )
@@ -193,8 +192,8 @@ def test_the_page_shows_what_it_was_given(html: str, metrics: Metrics) -> None:
     words = page.words()
     for part in ("Replay of street.mcap", "No video.", f"{metrics.map50:.3f}", "frame 1", "cmd x", "night", "nothing"):
         assert part in words
-    # latency, precision over recall, misses, reliability
-    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    # latency, precision over recall, misses
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3
     assert "unknown: the node ended" in words  # of the count that there is not
 
 
@@ -273,10 +272,8 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
 
 
 def test_many_points_do_not_make_a_page_that_no_browser_opens(tmp_path: Path, metrics: Metrics) -> None:
-    no_ages = np.zeros((0, 2))
-    times, latency_ms = np.arange(50_000.0), np.random.default_rng(1).gamma(9, 2, 50_000)
-    trace = LatencyTrace(times, latency_ms, np.zeros(0), no_ages, no_ages)
-    write_page(tmp_path / "x.html", "long", [replace(full_part(metrics), latency=trace)])
+    latency_ms = np.random.default_rng(1).gamma(9, 2, 50_000)
+    write_page(tmp_path / "x.html", "long", [replace(full_part(metrics), frames=sent(latency_ms))])
     assert (tmp_path / "x.html").stat().st_size < 1_000_000
 
 
