@@ -72,8 +72,6 @@ class RegisterConfig(Settings):
     tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: by tolerance_periods")
     identity: bool = Field(False, description="the pictures are registered already")
     extrinsic: Path | None = Field(None, description="how the cameras are mounted: with CameraInfos, no estimate")
-    thermal_info_topic: str | None = Field(None, description="with extrinsic; default: camera_info beside the images")
-    rgb_info_topic: str | None = Field(None, description="with extrinsic; default: camera_info beside the images")
     max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
     min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
     min_correlation: Fraction = Field(0.4, description="of the motion in both streams; below, the offset is refused")
@@ -92,12 +90,6 @@ class RegisterConfig(Settings):
         0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
     )
     warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
-
-    @model_validator(mode="after")
-    def _infos_with_extrinsic(self) -> RegisterConfig:
-        if self.extrinsic is None and (self.thermal_info_topic or self.rgb_info_topic):
-            raise ValueError("thermal_info_topic and rgb_info_topic go with extrinsic")
-        return self
 
     @field_validator("rgb_view_range")
     @classmethod

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 
 # what `register_bag` is asked for, as RegisterConfig names it
-_ASKED = (
-    *("thermal_topic", "rgb_topic", "start_s", "seconds", "offset_s", "tolerance_s"),
-    *("identity", "extrinsic", "thermal_info_topic", "rgb_info_topic"),
-)
+_ASKED = ("thermal_topic", "rgb_topic", "start_s", "seconds", "offset_s", "tolerance_s", "identity", "extrinsic")
 
 
 def add(subparsers: Subparsers) -> None:
@@ -51,8 +48,6 @@ def add(subparsers: Subparsers) -> None:
         metavar="F",
         help="homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m",
     )
-    parser.add_argument("--thermal-info-topic", metavar="T", help="(default: camera_info beside the images)")
-    parser.add_argument("--rgb-info-topic", metavar="T", help="(default: camera_info beside the images)")
     add_json_argument(parser)
     parser.add_argument(
         "settings", nargs="*", default=[], metavar="key=value", help="settings of the search, such as max_offset_s=5"

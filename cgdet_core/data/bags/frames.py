@@ -170,7 +170,7 @@ def load_stamped_labels(
     truth: dict[int, GroundTruth] = {}
     infos: dict[int, FrameInfo] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for image, of_image in labelled_images(document, path, tuple(class_names), dict(class_map or {})):
+    for image, of_image, _ in labelled_images(document, path, tuple(class_names), dict(class_map or {})):
         stamp_ns = _stamp(image, path)
         if stamp_ns in truth:
             raise InputError(f"{path}: two images have the stamp {stamp_ns} ns: keep one of them")

@@ -55,9 +55,9 @@ def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignme
     """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
     few = pairs[:: max(1, len(pairs) // _COARSE_PAIRS)]
     # what looks best before tilt is let in need not be best with it
-    refined = [_refine(few, candidate.homography, _LEVELS[:-1]) for candidate in search(few, config)]
+    refined = [_refine(few, candidate, _LEVELS[:-1]) for candidate in search(few, config)]
     middle = _Level(few, _LEVELS[-2][0])
-    homography = refine_from(pairs, max(refined, key=middle.score))
+    homography = _refine(pairs, max(refined, key=middle.score), _LEVELS[1:])
     halves = [_refine(pairs[half::2], homography, (_FINEST,)) for half in (0, 1)]
     thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
     level = _Level(pairs, _LEVELS[-1][0])
@@ -71,11 +71,6 @@ def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignme
         contrast=1 - max(0.0, max(around)) / score if score > 0 else 0.0,
         spread_px=corner_distance_px(halves[0], halves[1], thermal_px),
     )
-
-
-def refine_from(pairs: Sequence[tuple[Grey, Grey]], homography: Matrix) -> Matrix:
-    """float64 [3, 3]: the homography that `align` ends at where its search gives this one."""
-    return _refine(pairs, homography, _LEVELS[1:])
 
 
 def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: tuple[int, int]) -> float:
@@ -97,8 +92,7 @@ def _refine(
     for width_px, reach_px, freedom, rounds in levels:
         level = _Level(pairs, width_px)
         for _ in range(rounds):
-            correction = level.correction(homography, reach_px, freedom)
-            homography = correction @ homography
+            homography = level.correction(homography, reach_px, freedom) @ homography
     return homography
 
 

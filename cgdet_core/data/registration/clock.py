@@ -111,15 +111,10 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     Of every lag the five motion channels are correlated over the windows that both streams cover; the best lag is
     refined to a millisecond, and by a parabola beyond.
     """
-    for name, motion in (("thermal", thermal), ("RGB", rgb)):
-        if len(motion.begin_s) < config.min_intervals:
-            raise _untold(
-                f"the {name} stream has {len(motion.begin_s)} intervals between frames, not {config.min_intervals}"
-            )
+    least = min(len(thermal.begin_s), len(rgb.begin_s))
+    if least < config.min_intervals:
+        raise _untold(f"a stream has {least} intervals between frames, not {config.min_intervals}")
     origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
-    shared_s = min(thermal.end_s[-1], rgb.end_s[-1] + origin_s) - max(thermal.begin_s[0], rgb.begin_s[0] + origin_s)
-    if shared_s <= 0:
-        raise _untold(f"the two streams share no time, {-shared_s:.1f} s lie between them")
     agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
     step_s = agreement.window_s / 3
     half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
@@ -130,7 +125,7 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     if correlation < config.min_correlation:
         raise _untold(
             f"the two streams' motion agrees by {correlation:.2f} at best, {config.min_correlation} is needed (little "
-            "motion, or none that both see)"
+            "motion, none that both see, or no time that they share)"
         )
     low, high = _lobe(scores, best)
     others = np.concatenate([scores[:low], scores[high + 1 :]])

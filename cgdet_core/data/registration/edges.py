@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -51,25 +50,16 @@ def resized(grey: Grey, height_width_px: tuple[int, int]) -> Grey:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """homography: RGB pixel -> thermal pixel, outer corners. score: the fields' correlation, -1 to 1."""
-
-    homography: Matrix
-    score: float
-
-
-def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[Candidate]:
-    """The best candidates, best first: every scale and turn is tried, and every shift of each by Fourier.
-
-    pairs: thermal and RGB pictures float32 in [0, 1].
+def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[Matrix]:
+    """The best homographies, RGB pixel -> thermal pixel (outer corners), by the correlation of the edge fields: every
+    scale and turn is tried, and every shift of each by Fourier. pairs: thermal and RGB, float32 in [0, 1].
     """
     rgbs = [rgb for _, rgb in pairs]
     rgb_height, rgb_width = rgbs[0].shape
     canvas = _Canvas([thermal for thermal, _ in pairs])
     low, high = config.rgb_view_range
     steps = max(1, round(np.log(high / low) / np.log(1.08)))
-    found: list[Candidate] = []
+    found: list[tuple[float, Matrix]] = []
     for wider in np.geomspace(low, high, steps + 1):
         width_px = wider * _WIDTH_PX
         small = (max(8, round(width_px * rgb_height / rgb_width)), max(8, round(width_px)))
@@ -82,9 +72,9 @@ def search(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> list[C
             placed[:2, 2] += _CANVAS_PX[1] / 2 - small[1] / 2, _CANVAS_PX[0] / 2 - small[0] / 2
             shift, score = canvas.best_shift(shrunk, placed)
             homography = np.linalg.inv(canvas.to_small) @ shift @ placed @ to_shrunk
-            found.append(Candidate(np.asarray(homography, np.float64), score))
-    found.sort(key=lambda candidate: -candidate.score)
-    return found[: config.candidates]
+            found.append((score, np.asarray(homography, np.float64)))
+    found.sort(key=lambda candidate: -candidate[0])
+    return [homography for _, homography in found[: config.candidates]]
 
 
 class _Canvas:

@@ -9,16 +9,14 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from cgdet_core.config import Settings, read_mapping, settings_from_mapping
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import CAMERA_INFO
-from cgdet_core.data.registration.homography import Matrix
+from cgdet_core.data.registration.homography import Matrix, Row
 from cgdet_core.errors import InputError
-
-Row = tuple[float, float, float]
 
 _LENSES = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
 _GRID = 24
@@ -58,30 +56,19 @@ class Extrinsic(Settings):
     """How the cameras are mounted: a point in the RGB camera's frame (x right, y down, z ahead, metres) times
     `rotation` plus `translation_m` is the point in the thermal camera's frame."""
 
-    rotation: tuple[Row, Row, Row] | None = Field(None, description="matrix, rows")
-    rotation_xyzw: tuple[float, float, float, float] | None = Field(None, description="quaternion, in place of it")
+    rotation: tuple[Row, Row, Row] = Field(description="matrix, rows")
     translation_m: Row = (0.0, 0.0, 0.0)
     plane_distance_m: Annotated[float, Field(gt=0)] | None = Field(
         None, description="what lies at this distance ahead of the RGB camera meets exactly; without it, what is far"
     )
 
-    @model_validator(mode="after")
-    def _one_rotation(self) -> Extrinsic:
-        if (self.rotation is None) == (self.rotation_xyzw is None):
-            raise ValueError("give either rotation (matrix) or rotation_xyzw (quaternion)")
-        matrix = self.rotation_matrix()
+    @field_validator("rotation")
+    @classmethod
+    def _is_a_rotation(cls, rows: tuple[Row, Row, Row]) -> tuple[Row, Row, Row]:
+        matrix = np.array(rows)
         if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3) or np.linalg.det(matrix) < 0:
             raise ValueError("the rotation is none: its rows must be of length 1 and at right angles, right-handed")
-        return self
-
-    def rotation_matrix(self) -> Matrix:
-        """float64 [3, 3]."""
-        if self.rotation is not None:
-            return np.array(self.rotation, np.float64)
-        *axis, w = self.rotation_xyzw or (0.0, 0.0, 0.0, 1.0)
-        x, y, z = axis
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        return np.asarray(np.eye(3) + 2 * (w * cross + cross @ cross), np.float64)
+        return rows
 
 
 def load_extrinsic(path: Path) -> Extrinsic:
@@ -89,18 +76,19 @@ def load_extrinsic(path: Path) -> Extrinsic:
     return settings_from_mapping(Extrinsic, read_mapping(path, "rotation and translation_m"), str(path))
 
 
-def camera_of(bag: BagReader, image_topic: str, info_topic: str | None = None) -> CalibratedCamera:
-    """The camera of an image topic, from the first CameraInfo of `info_topic`, else of camera_info beside it.
+def camera_of(bag: BagReader, image_topic: str) -> CalibratedCamera:
+    """The camera of an image topic, from the first CameraInfo of the topic camera_info beside it.
 
     Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError for a
     topic that is missing or of another type, a camera that is not calibrated, and a lens model that is not known.
     """
     words = image_topic.split("/")
     folder = words[:-2] if words[-1] in ("compressed", "compressedDepth") else words[:-1]
-    topic = info_topic or "/".join([*folder, "camera_info"])
-    if bag.topic(topic).type != CAMERA_INFO or not bag.topics[topic].count:
-        raise InputError(f"{bag.path}: '{topic}' holds no {CAMERA_INFO}: name the topic of {image_topic}'s camera")
-    message: Any = next(iter(bag.messages([topic]))).message
+    topic = "/".join([*folder, "camera_info"])
+    item = next(iter(bag.messages([topic])), None) if bag.topic(topic).type == CAMERA_INFO else None
+    if item is None:
+        raise InputError(f"{bag.path}: '{topic}' holds no {CAMERA_INFO} of {image_topic}: leave --extrinsic out")
+    message: Any = item.message
     with expected_fields(CAMERA_INFO, f"topic '{topic}'"):
         # ROS 1 writes the fields' names in capitals
         fields = {name: getattr(message, name, getattr(message, name.upper(), None)) for name in ("k", "d", "p")}
@@ -131,7 +119,7 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
     the homography that is nearest to the true mapping is fitted over what both see, and the second value is the mean
     distance that is left; 0 without distortion. InputError where the views do not meet.
     """
-    turned = extrinsic.rotation_matrix()
+    turned: Matrix = np.array(extrinsic.rotation)
     if extrinsic.plane_distance_m is not None:
         turned = turned + np.outer(extrinsic.translation_m, (0, 0, 1 / extrinsic.plane_distance_m))
     shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])

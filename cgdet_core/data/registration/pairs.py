@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,35 +61,14 @@ class PairedBag:
         """Of the thermal frames that `frames` gives."""
         return self.thermal_stamps_ns[:: self.every][: self.limit]
 
-    def taken(self, number: int) -> bool:
-        """Whether thermal frame `number` is one of those that `frames` gives."""
-        return number % self.every == 0 and number // self.every < len(self)
-
     def frames(self) -> Iterator[PairedFrame]:
-        """The thermal frames that are taken, in the order in which they were recorded.
-
-        Nothing is decoded, and of the RGB frames no more is held than lies between two partners.
-        """
+        """The thermal frames that are taken, in the order in which they were recorded, nothing decoded."""
+        numbers = range(0, len(self.thermal_stamps_ns), self.every)[: self.limit]
         pairs = self.pairs
         rgb_of = {} if pairs is None else dict(zip(pairs.thermal_index, pairs.rgb_index, strict=True))
-        rgb_of = {thermal: rgb for thermal, rgb in rgb_of.items() if self.taken(thermal)}
-        wanted = set(rgb_of.values())
-        held: dict[int, RawImage] = {}
-        with BagReader(self.path) as thermal_bag, BagReader(self.path) as rgb_bag:
-            rgb_images = enumerate(raw_images(rgb_bag, self.rgb_topic)) if self.rgb_topic and wanted else iter(())
-            given = 0
-            for number, thermal in enumerate(raw_images(thermal_bag, self.thermal_topic)):
-                if not self.taken(number):
-                    continue
-                partner = rgb_of.get(number)
-                while partner is not None and partner not in held:
-                    place, image = next(rgb_images)
-                    if place in wanted:
-                        held[place] = image
-                yield PairedFrame(number, thermal, None if partner is None else held.pop(partner))
-                given += 1
-                if given == len(self):
-                    return
+        return paired_frames(
+            self.path, self.thermal_topic, self.rgb_topic, {each: rgb_of.get(each) for each in numbers}
+        )
 
     def thermal_frame(self, frame: PairedFrame) -> Frame:
         """Decoded; InputError names bag, topic and stamp of a malformed one, or one of another size than registered."""
@@ -129,6 +108,32 @@ class PairedBag:
             data = frame.rgb.data.tobytes()
             return ".png" if data.startswith(b"\x89PNG") else ".jpg", data
         return ".jpg", encode_jpeg(pixels, REGISTERED_JPEG_QUALITY)
+
+
+def paired_frames(
+    path: Path, thermal_topic: str, rgb_topic: str | None, rgb_of: Mapping[int, int | None]
+) -> Iterator[PairedFrame]:
+    """The thermal frames at the places that `rgb_of` names, each with the RGB frame at the place it gives.
+
+    Both are recorded in their own order: of the RGB frames no more is held than lies between two partners.
+    """
+    wanted = set(rgb_of.values()) - {None}
+    left = len(rgb_of)
+    held: dict[int, RawImage] = {}
+    with BagReader(path) as thermal_bag, BagReader(path) as rgb_bag:
+        rgb_images = enumerate(raw_images(rgb_bag, rgb_topic)) if rgb_topic and wanted else iter(())
+        for number, thermal in enumerate(raw_images(thermal_bag, thermal_topic)):
+            if number not in rgb_of:
+                continue
+            partner = rgb_of[number]
+            while partner is not None and partner not in held:
+                place, image = next(rgb_images)
+                if place in wanted:
+                    held[place] = image
+            yield PairedFrame(number, thermal, None if partner is None else held.pop(partner))
+            left -= 1
+            if not left:
+                return
 
 
 def open_paired(

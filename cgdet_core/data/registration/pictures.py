@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cgdet_core.config import RegisterConfig, ThermalConfig
-from cgdet_core.data.bags.images import RawImage, decode_frame, raw_image
+from cgdet_core.data.bags.images import decode_frame, raw_image
 from cgdet_core.data.bags.pairing import Pairs
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.registration.edges import Grey, edge_field
 from cgdet_core.data.registration.homography import Registration
-from cgdet_core.data.registration.motion import Motion, MotionMeter
+from cgdet_core.data.registration.motion import MotionMeter
+from cgdet_core.data.registration.pairs import paired_frames
 from cgdet_core.errors import InputError
 from cgdet_core.subsample import subsample
 from cgdet_core.thermal import normalise, to_grey
@@ -31,9 +33,11 @@ _SHOWN_EDGE = 0.55
 
 @dataclass
 class Stream:
-    """One camera's images in a bag, in the order of record times; latencies: of the recording behind the stamps."""
+    """One camera's images within the time looked at, in the order of record times; passed_over: images before it;
+    latencies: of the recording behind the stamps."""
 
     topic: str
+    passed_over: int = 0
     stamps_ns: list[int] = field(default_factory=list)
     latencies_ns: list[int] = field(default_factory=list)
     undecodable: int = 0
@@ -56,9 +60,18 @@ def read_streams(
     thermal, rgb = Stream(thermal_topic), Stream(rgb_topic)
     streams = {stream.topic: stream for stream in (thermal, rgb)}
     total = sum(bag.topics[topic].count for topic in streams)
-    images = _images(bag, tuple(streams), config)
-    for image in tqdm(images, "motion", total, unit="frame", disable=None if progress else True):
-        stream = streams[image.topic]
+    first_ns: int | None = None
+    messages = bag.messages(tuple(streams))
+    for item in tqdm(messages, "motion", total, unit="frame", disable=None if progress else True):
+        stream = streams[item.topic]
+        first_ns = item.record_time_ns if first_ns is None else first_ns
+        since_s = (item.record_time_ns - first_ns) / NANOSECONDS
+        if since_s < config.start_s:
+            stream.passed_over += 1
+            continue
+        if config.seconds is not None and since_s >= config.start_s + config.seconds:
+            break
+        image = raw_image(item.message, item.type, item.topic, item.record_time_ns)
         stream.stamps_ns.append(image.stamp_ns)
         stream.latencies_ns.append(image.record_time_ns - image.stamp_ns)
         if config.offset_s is None:
@@ -76,88 +89,34 @@ def read_streams(
     return thermal, rgb
 
 
-def _images(bag: BagReader, topics: Sequence[str], config: RegisterConfig) -> Iterator[RawImage]:
-    """The images of several topics within the time looked at, in order of record times, nothing decoded."""
-    first_ns: int | None = None
-    for item in bag.messages(topics):
-        first_ns = item.record_time_ns if first_ns is None else first_ns
-        since_s = (item.record_time_ns - first_ns) / NANOSECONDS
-        if config.seconds is not None and since_s >= config.start_s + config.seconds:
-            return
-        if since_s >= config.start_s:
-            yield raw_image(item.message, item.type, item.topic, item.record_time_ns)
-
-
 def choose_pictures(
-    bag: BagReader,
-    streams: tuple[Stream, Stream],
-    pairs: Pairs,
-    motion: Motion | None,
-    config: RegisterConfig,
-    progress: bool,
+    path: Path, streams: tuple[Stream, Stream], pairs: Pairs, count: int, progress: bool
 ) -> list[PicturePair]:
-    """Up to `config.pairs` pairs spread over the time.
-
-    Of every stretch of time three pairs are tried and the best is kept: both pictures full of edges, and little
-    motion between the moments of the two. Stretches that show much less than the best one, such as RGB by night, are
-    left out. InputError where no pair can be decoded.
+    """Up to `count` pairs spread over the time: of every stretch of it three are tried, and the one is kept of which
+    both pictures are fullest of edges. Stretches that show much less than the best one, such as RGB by night, are left
+    out. InputError where no pair can be decoded.
     """
-    tried = subsample(len(pairs), _TRIED_PER_PAIR * config.pairs)
+    thermal, rgb = streams
+    tried = subsample(len(pairs), _TRIED_PER_PAIR * count)
+    places = [thermal.passed_over + pairs.thermal_index[place] for place in tried]
+    stretch_of = {place: number * count // len(tried) for number, place in enumerate(places)}
+    rgb_of = {place: rgb.passed_over + pairs.rgb_index[pair] for place, pair in zip(places, tried, strict=True)}
+    frames = paired_frames(path, thermal.topic, rgb.topic, rgb_of)
     best: dict[int, PicturePair] = {}
-    for number, thermal, rgb in _decoded(bag, streams, pairs, tried, config, progress):
-        moved_px = 0.0 if motion is None else _moved_px(streams, pairs, tried[number], motion, thermal.shape[1])
-        worth = min(_texture(thermal), _texture(rgb)) * float(np.exp(-moved_px))
-        stretch = number * config.pairs // len(tried)
-        if stretch not in best or worth > best[stretch].worth:
-            colour = rgb if rgb.ndim == 3 else np.repeat(to_grey(rgb)[:, :, None], 3, axis=2)
-            best[stretch] = PicturePair(thermal, np.asarray(colour, np.uint8), worth)
-    if not best:
-        raise InputError(f"{bag.path}: none of the pairs tried can be decoded: record Image, or JPEG or PNG")
-    most = max(pair.worth for pair in best.values())
-    return [pair for _, pair in sorted(best.items()) if pair.worth >= _LEAST_TEXTURE * most]
-
-
-def _decoded(
-    bag: BagReader,
-    streams: tuple[Stream, Stream],
-    pairs: Pairs,
-    places: Sequence[int],
-    config: RegisterConfig,
-    progress: bool,
-) -> Iterator[tuple[int, ImageArray, ImageArray]]:
-    """Number, thermal frame and RGB picture of the pairs at `places`, as soon as both were read."""
-    thermal_topic, rgb_topic = (stream.topic for stream in streams)
-    numbers = {(thermal_topic, pairs.thermal_index[place]): number for number, place in enumerate(places)}
-    numbers |= {(rgb_topic, pairs.rgb_index[place]): number for number, place in enumerate(places)}
-    waiting: dict[int, ImageArray] = {}
-    counts = {thermal_topic: -1, rgb_topic: -1}
-    total = sum(len(stream.stamps_ns) for stream in streams)
-    images = _images(bag, tuple(counts), config)
-    for image in tqdm(images, "pictures", total, unit="frame", disable=None if progress else True):
-        counts[image.topic] += 1
-        number = numbers.get((image.topic, counts[image.topic]), -1)
-        if number < 0:
-            continue
+    for frame in tqdm(frames, "pictures", len(places), unit="pair", disable=None if progress else True):
+        assert frame.rgb is not None
         try:
-            pixels = decode_frame(image, bag.path).image
+            pixels, colour = (decode_frame(image, path).image for image in (frame.thermal, frame.rgb))
         except InputError:  # counted in the first pass
             continue
-        if number not in waiting:
-            waiting[number] = pixels
-        else:
-            first = waiting.pop(number)
-            yield (number, first, pixels) if image.topic == rgb_topic else (number, pixels, first)
-
-
-def _moved_px(streams: tuple[Stream, Stream], pairs: Pairs, place: int, motion: Motion, width_px: int) -> float:
-    """How far the picture moved between the moments of a pair's two frames."""
-    if not len(motion.begin_s):
-        return 0.0
-    thermal_ns = streams[0].stamps_ns[pairs.thermal_index[place]]
-    rgb_ns = streams[1].stamps_ns[pairs.rgb_index[place]] + pairs.offset_ns
-    near = int(np.abs(motion.begin_s - (thermal_ns - motion.origin_ns) / NANOSECONDS).argmin())
-    speed = float(np.nan_to_num(np.hypot(motion.rates[near, 0], motion.rates[near, 1])))
-    return speed * width_px * abs(thermal_ns - rgb_ns) / NANOSECONDS
+        worth, stretch = min(_texture(pixels), _texture(colour)), stretch_of[frame.number]
+        if stretch not in best or worth > best[stretch].worth:
+            colour = colour if colour.ndim == 3 else np.repeat(to_grey(colour)[:, :, None], 3, axis=2)
+            best[stretch] = PicturePair(pixels, np.asarray(colour, np.uint8), worth)
+    if not best:
+        raise InputError(f"{path}: none of the pairs tried can be decoded: record Image, or JPEG or PNG")
+    most = max(pair.worth for pair in best.values())
+    return [pair for _, pair in sorted(best.items()) if pair.worth >= _LEAST_TEXTURE * most]
 
 
 def _texture(image: ImageArray) -> float:

@@ -51,14 +51,13 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
             for stream in streams
             if stream.undecodable
         ]
-        clock = motion = alignment = None
+        clock = alignment = None
         quality: dict[str, float] = {}
         if config.offset_s is None:
             # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess
             guess_ns = int(np.median(rgb.latencies_ns)) - int(np.median(thermal.latencies_ns))
-            motion = thermal.meter.motion()
             try:
-                clock = estimate_offset(motion, rgb.meter.motion(), config, guess_ns)
+                clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config, guess_ns)
             except InputError as error:
                 raise InputError(f"{bag.path}: {error}") from None
             quality |= {
@@ -76,8 +75,8 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
                 "may drift apart, or there is little motion"
             )
         how: How = "identity" if config.identity else "estimated" if config.extrinsic is None else "camera_info"
-        wanted = config if how == "estimated" else config.model_copy(update={"pairs": _PAIRS_TO_SHOW})
-        chosen = choose_pictures(bag, streams, pairs, motion, wanted, progress)
+        count = config.pairs if how == "estimated" else _PAIRS_TO_SHOW
+        chosen = choose_pictures(bag.path, streams, pairs, count, progress)
         thermal_px, rgb_px = _sizes(bag, chosen)
         if how == "identity":
             if thermal_px != rgb_px:
@@ -136,9 +135,8 @@ def _from_cameras(
 ) -> tuple[Matrix, float]:
     assert config.extrinsic is not None
     cameras = []
-    infos = config.thermal_info_topic, config.rgb_info_topic
-    for topic, info_topic, size in zip(topics, infos, sizes, strict=True):
-        camera = camera_of(bag, topic, info_topic)
+    for topic, size in zip(topics, sizes, strict=True):
+        camera = camera_of(bag, topic)
         if camera.height_width_px != size:
             raise InputError(
                 f"{bag.path}: the CameraInfo of {topic} is of {_size(camera.height_width_px)} pixels, its images are "

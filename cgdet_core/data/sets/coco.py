@@ -22,7 +22,6 @@ from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Frame, 
 class CocoRecord:
     """One image of a set and its labels, not yet read."""
 
-    image_id: int | str
     file_name: str
     path: Path
     height_width_px: tuple[int, int]
@@ -52,16 +51,14 @@ class CocoSet:
         """Sample `index` with its image read; with_rgb reads the partner too, where the set names one."""
         record = self.records[index]
         image = read_image(record.path)
-        rgb_path = self.rgb_path(index) if with_rgb else None
         if image.shape[:2] != record.height_width_px:
             height, width = record.height_width_px
             raise InputError(
                 f"{record.path}: is {image.shape[1]}x{image.shape[0]} pixels, {self.path.name} says {width}x{height}"
             )
+        rgb_path = self.rgb_path(index) if with_rgb else None
         rgb = None if rgb_path is None else read_image(rgb_path)
-        return Sample(
-            record.file_name, Frame(image), truth=record.truth, rgb=rgb, light=record.light, scene=record.scene
-        )
+        return Sample(record.file_name, Frame(image), record.truth, rgb, record.light, record.scene)
 
     def rgb_path(self, index: int) -> Path | None:
         """Of the picture of sample `index`'s RGB partner, None where none is named; InputError where it is missing."""
@@ -89,10 +86,10 @@ def load_coco(
     if not document.images:
         raise InputError(f"{path}: lists no image")
     names = tuple(class_names)
-    records = tuple(
-        _record(path, image, truth) for image, truth in labelled_images(document, path, names, class_map or {})
-    )
-    return CocoSet(path, names, records, tuple(f"{path}: {line}" for line in _warnings(document, records)))
+    labelled = list(labelled_images(document, path, names, class_map or {}))
+    records = tuple(_record(path, image, truth) for image, truth, _ in labelled)
+    warnings = _warnings(records, [off_frame for _, _, off_frame in labelled])
+    return CocoSet(path, names, records, tuple(f"{path}: {line}" for line in warnings))
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -108,11 +105,9 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
 
 def labelled_images(
     document: CocoDocument, path: Path, names: tuple[str, ...], class_map: Mapping[str, str]
-) -> Iterator[tuple[CocoImage, GroundTruth]]:
-    """Every entry of `images` of a COCO document, with its labels as `load_coco` reads them; no file is looked for.
-
-    path: of the document, for messages; names and class_map: as `load_coco` has them.
-    """
+) -> Iterator[tuple[CocoImage, GroundTruth, int]]:
+    """Every entry of `images` of a COCO document, its labels as `load_coco` reads them, and how many boxes were left
+    out for having no area within the frame. path: of the document, for messages; no file is looked for."""
     targets = {category.id: class_map.get(category.name, category.name) for category in document.categories}
     known = (*names, IGNORE, BACKGROUND)
     for target in class_map.values():
@@ -141,25 +136,21 @@ def labelled_images(
                     f"{', '.join(names)}"
                 )
             labelled_here = labelled & np.isin(names, image.labelled)
-        boxes, class_ids, ignore = [], [], []
-        for annotation in annotations[image.id]:
-            target = targets[annotation.category_id]
-            for class_id, name in enumerate(names):
-                if target in (IGNORE, name):
-                    boxes.append(annotation.bbox)
-                    class_ids.append(class_id)
-                    ignore.append(target == IGNORE or annotation.iscrowd)
-        clipped = clip_xyxy(xywh_to_xyxy(np.array(boxes, np.float32)), *image.height_width_px)
-        kept = area_xyxy(clipped) > 0
-        yield (
-            image,
-            GroundTruth(
-                clipped[kept],
-                np.array(class_ids, np.int64)[kept],
-                np.array(ignore, np.bool_)[kept],
-                None if labelled_here.all() else labelled_here,
-            ),
+        mine = annotations[image.id]
+        boxes = xywh_to_xyxy(np.array([annotation.bbox for annotation in mine], np.float32))
+        clipped = clip_xyxy(boxes, *image.height_width_px)
+        shown = area_xyxy(clipped) > 0
+        rows = [
+            (place, class_id, targets[mine[place].category_id] == IGNORE or mine[place].iscrowd)
+            for place in np.flatnonzero(shown)
+            for class_id, name in enumerate(names)
+            if targets[mine[place].category_id] in (IGNORE, name)
+        ]
+        places, class_ids, ignore = np.array(rows, np.int64).reshape(-1, 3).T
+        truth = GroundTruth(
+            clipped[places], class_ids, ignore.astype(np.bool_), None if labelled_here.all() else labelled_here
         )
+        yield image, truth, int((~shown).sum())
 
 
 def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
@@ -170,7 +161,6 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
         )
     rgb, valid = image.rgb_file_name, image.rgb_valid_file_name
     return CocoRecord(
-        image_id=image.id,
         file_name=image.file_name,
         path=image_path,
         height_width_px=image.height_width_px,
@@ -182,34 +172,24 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
     )
 
 
-def _warnings(document: CocoDocument, records: Sequence[CocoRecord]) -> list[str]:
+def _warnings(records: Sequence[CocoRecord], off_frame: Sequence[int]) -> list[str]:
     """What is odd and yet no error: told, since it changes figures without a word otherwise."""
     lines = []
-    off = _off_their_frame(document)
-    if off:
-        lines.append(f"{len(off)} boxes without an area within the frame are left out (the first in {off[0]})")
-    repeated = [(record.file_name, number) for record in records if (number := _repeated(record.truth))]
-    if repeated:
+    names = [record.file_name for record in records]
+    first = next((name for name, number in zip(names, off_frame, strict=True) if number), None)
+    if first is not None:
+        lines.append(f"{sum(off_frame)} boxes without an area within the frame are left out (the first in {first})")
+    repeated = [_repeated(record.truth) for record in records]
+    first = next((name for name, number in zip(names, repeated, strict=True) if number), None)
+    if first is not None:
         lines.append(
-            f"{sum(number for _, number in repeated)} boxes of the same class in the same place as another one (the "
-            f"first in {repeated[0][0]}): each counts as an object that nothing can find, take it out"
+            f"{sum(repeated)} boxes of the same class in the same place as another one (the first in {first}): "
+            "each counts as an object that nothing can find, take it out"
         )
-    listed = [name for name, times in Counter(record.file_name for record in records).items() if times > 1]
+    listed = [name for name, times in Counter(names).items() if times > 1]
     if listed:
         lines.append(f"{len(listed)} files are listed more than once (the first is {listed[0]}): list each once")
     return lines
-
-
-def _off_their_frame(document: CocoDocument) -> list[str]:
-    """The file names of such boxes' images."""
-    if not document.annotations:
-        return []
-    images = {image.id: image for image in document.images}
-    of_boxes = [images[annotation.image_id] for annotation in document.annotations]
-    boxes = xywh_to_xyxy(np.array([annotation.bbox for annotation in document.annotations], np.float32))
-    height, width = np.array([image.height_width_px for image in of_boxes], np.float32).T
-    sides = np.minimum(boxes[:, 2:], np.stack([width, height], 1)) - np.maximum(boxes[:, :2], 0)
-    return [of_boxes[place].file_name for place in np.flatnonzero((sides <= 0).any(1))]
 
 
 def _repeated(truth: GroundTruth) -> int:

@@ -84,7 +84,15 @@ def read_coco(path: Path) -> CocoDocument:
 
 def read_document(path: Path, kind: type[Document]) -> Document:
     """As `read_coco`, of a kind with a publisher's own keys."""
-    document = _validated(path, kind)
+    try:
+        document = kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
+        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {first['msg']}{found}: give a COCO JSON file") from None
     image_ids, category_ids = (_ids(path, entries) for entries in (document.images, document.categories))
     for number, annotation in enumerate(document.annotations):
         if annotation.image_id not in image_ids or annotation.category_id not in category_ids:
@@ -93,18 +101,6 @@ def read_document(path: Path, kind: type[Document]) -> Document:
                 f"{annotation.category_id!r}, which are not both listed: correct it or take it out"
             )
     return document
-
-
-def _validated(path: Path, kind: type[Document]) -> Document:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
-        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {first['msg']}{found}: give a COCO JSON file") from None
 
 
 def _ids(path: Path, entries: Sequence[CocoImage | CocoCategory]) -> set[int | str]:

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
-from cgdet_core.images import decode_image, read_encoded
+from cgdet_core.images import decode_image, encode_jpeg, read_encoded
 from cgdet_core.types import BoolArray
 
 RgbArray = NDArray[np.uint8]
@@ -91,9 +90,8 @@ def read_partner(
 
 def rendered_partner(rgb: NDArray[np.uint8], name: str) -> RgbPartner:
     """The partner of a rendered frame from its pixels uint8 [H, W, 3], as a camera's JPEG would hold it."""
-    pixels = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, _RENDERED_JPEG_QUALITY))
-    return RgbPartner(np.asarray(encoded, np.uint8), Path(name), (rgb.shape[0], rgb.shape[1]))
+    encoded = np.frombuffer(encode_jpeg(rgb, _RENDERED_JPEG_QUALITY), np.uint8)
+    return RgbPartner(encoded, Path(name), (rgb.shape[0], rgb.shape[1]))
 
 
 def shuffled(

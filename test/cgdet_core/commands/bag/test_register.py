@@ -99,7 +99,7 @@ def with_camera_infos(path: Path) -> Path:
 def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded = with_camera_infos(tmp_path / "bag")
     mount = tmp_path / "mount.yaml"
-    mount.write_text(yaml.safe_dump({"rotation_xyzw": [0, 0, 0, 1], "translation_m": [0.2, 0, 0]}))
+    mount.write_text(yaml.safe_dump({"rotation": np.eye(3).tolist(), "translation_m": [0.2, 0, 0]}))
     out = tmp_path / "r.yaml"
     assert register(recorded, "--out", out, "--extrinsic", mount, "--offset", 0.02) == 0
     assert "CameraInfos" in capsys.readouterr().out
@@ -119,7 +119,6 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--rgb-info-topic", "/x"], "extrinsic"),
         (["--start", "-1"], "start_s"),
         (["--seconds", "0"], "seconds"),
         (["--offset", "nan"], "offset_s"),
@@ -170,9 +169,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     [
         ({"translation_m": [0, 0, 0]}, "rotation"),
         ({"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}, "rotation"),
-        ({"rotation_xyzw": [0, 0, 0, 1], "rotate": 1}, "rotate"),
-        ({"rotation_xyzw": [0, 1, 0, 0]}, "extrinsic"),
-        ({"rotation_xyzw": [0, 0, 0, 1], "plane_distance_m": 0}, "plane_distance_m"),
+        ({"rotation": np.eye(3).tolist(), "rotate": 1}, "rotate"),
+        ({"rotation": np.diag([-1, 1, -1]).tolist()}, "extrinsic"),
+        ({"rotation": np.eye(3).tolist(), "plane_distance_m": 0}, "plane_distance_m"),
     ],
 )
 def test_an_extrinsic_that_is_none_is_named(

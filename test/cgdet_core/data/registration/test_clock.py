@@ -47,12 +47,12 @@ def test_the_offset_is_found_to_a_few_milliseconds_at_any_two_rates(
     assert found.spread_ms < 10
 
 
-def test_a_guess_moves_the_search_to_clocks_that_are_hours_apart() -> None:
+def test_a_guess_or_a_wider_search_finds_clocks_that_are_far_apart() -> None:
     thermal, rgb = stream(20, 0.0), stream(20, 7200.25)
     found = estimate_offset(thermal, rgb, RegisterConfig(), guess_ns=7_200_000_000_000)
     assert abs(found.offset_ns / 1e9 - 7200.25) < 0.005
-    with pytest.raises(InputError, match="7185"):
-        estimate_offset(thermal, rgb, RegisterConfig())
+    found = estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=5.0))
+    assert abs(found.offset_ns / 1e9 - 3.0) < 0.005
 
 
 def test_one_channel_that_both_see_is_enough() -> None:
@@ -64,38 +64,35 @@ def test_one_channel_that_both_see_is_enough() -> None:
     assert abs(found.offset_ns / 1e9 - 0.3) < 0.005
 
 
-def unrelated(rate_hz: float, amount: float, seed: int) -> Motion:
-    rates = amount * np.random.default_rng(seed).standard_normal((300, len(CHANNELS)))
-    begin = np.arange(300) / rate_hz
-    return Motion(begin, begin + 1 / rate_hz, rates, 0)
+def of_rates(rates: np.ndarray) -> Motion:
+    begin = np.arange(len(rates)) / 20
+    return Motion(begin, begin + 1 / 20, rates, 0)
 
 
-@pytest.mark.parametrize("amount", [0.0, 1.0])
-def test_no_motion_or_noise_alone_is_refused(amount: float) -> None:
+def noise(amount: float, seed: int) -> Motion:
+    return of_rates(amount * np.random.default_rng(seed).standard_normal((300, len(CHANNELS))))
+
+
+def wave(offset_s: float) -> Motion:
+    place = np.sin(2 * np.pi * 2.0 * (np.arange(300) / 20 + 0.025 + offset_s))
+    return of_rates(np.repeat(place[:, None], len(CHANNELS), axis=1))
+
+
+@pytest.mark.parametrize(
+    ("thermal", "rgb"),
+    [
+        (noise(0.0, 1), noise(0.0, 2)),
+        (noise(1.0, 1), noise(1.0, 2)),
+        (wave(0.0), wave(0.1)),
+        (stream(20, 0.0), stream(20, 0.0, seconds=1.0)),
+        (stream(20, 0.0), stream(20, 7200.25)),
+        (stream(20, 0.0), stream(20, 3.0)),
+    ],
+    ids=["still", "noise", "repeats itself", "short", "no shared time", "beyond the search"],
+)
+def test_an_offset_that_cannot_be_told_is_refused(thermal: Motion, rgb: Motion) -> None:
     with pytest.raises(InputError, match="--offset"):
-        estimate_offset(unrelated(20, amount, 1), unrelated(20, amount, 2), RegisterConfig())
-
-
-def test_motion_that_repeats_itself_is_refused() -> None:
-    def wave(offset_s: float) -> Motion:
-        begin = np.arange(300) / 20
-        rates = np.repeat(np.sin(2 * np.pi * 2.0 * (begin + 0.025 + offset_s))[:, None], len(CHANNELS), axis=1)
-        return Motion(begin, begin + 1 / 20, rates, 0)
-
-    with pytest.raises(InputError, match="repeats itself"):
-        estimate_offset(wave(0.0), wave(0.1), RegisterConfig())
-
-
-def test_an_offset_beyond_the_search_is_not_guessed() -> None:
-    with pytest.raises(InputError, match=r"3\.00 s"):
-        estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=1.0))
-    found = estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=5.0))
-    assert abs(found.offset_ns / 1e9 - 3.0) < 0.005
-
-
-def test_a_short_stream_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="RGB stream has 19"):
-        estimate_offset(stream(20, 0.0), stream(20, 0.0, seconds=1.0), RegisterConfig())
+        estimate_offset(thermal, rgb, RegisterConfig())
 
 
 def test_a_shift_a_zoom_and_a_turn_are_measured() -> None:
@@ -115,12 +112,10 @@ def test_a_flat_picture_has_change_but_no_direction() -> None:
     assert moved[4] == pytest.approx(2 / 40)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_gain_and_bit_depth_do_not_matter_to_motion(bits: int) -> None:
+def test_gain_and_bit_depth_do_not_matter_to_motion() -> None:
     thermal, _ = shapes(3)
-    wide = thermal.astype(np.uint16) * 40 + 9000 if bits == 16 else thermal // 2
-    difference = np.abs(small_picture(wide).astype(int) - small_picture(thermal).astype(int))
-    assert difference.max() <= 2
+    for image in (thermal.astype(np.uint16) * 40 + 9000, thermal // 2):
+        assert np.abs(small_picture(image).astype(int) - small_picture(thermal).astype(int)).max() <= 2
 
 
 def test_intervals_over_a_gap_or_a_jump_of_the_clock_are_left_out() -> None:

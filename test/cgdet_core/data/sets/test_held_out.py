@@ -14,7 +14,7 @@ from cgdet_core.types import GroundTruth
 
 
 def a_record(name: str, scene: str | None = None) -> CocoRecord:
-    return CocoRecord(0, name, Path(name), (1, 1), GroundTruth.empty(), None, None, scene)
+    return CocoRecord(name, Path(name), (1, 1), GroundTruth.empty(), None, None, scene)
 
 
 def names(records: Sequence[CocoRecord]) -> list[str]:
