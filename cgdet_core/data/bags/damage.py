@@ -20,12 +20,8 @@ from cgdet_core.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from mcap.records import Channel, Message, Schema
-    from rosbags.interfaces import Connection, TopicInfo
+    from rosbags.interfaces import Connection
 
-_INDEX_KEYS = {
-    *("version", "storage_identifier", "relative_file_paths", "topics_with_message_count"),
-    *("message_count", "starting_time", "duration"),
-}
 _DETAIL_CHARACTERS = 160
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
 _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
@@ -112,8 +108,8 @@ def check_index(folder: Path) -> object:
     except (OSError, yaml.YAMLError, ValueError, RecursionError):  # no file, not YAML, not text, nested too deep
         document = None
     index = document.get("rosbag2_bagfile_information") if isinstance(document, dict) else None
-    if isinstance(index, dict) and index.keys() >= _INDEX_KEYS and isinstance(index["relative_file_paths"], list):
-        return index["message_count"]
+    if isinstance(index, dict) and isinstance(index.get("relative_file_paths"), list):
+        return index.get("message_count")
     raise DamagedBag(
         f"{path}: is missing or damaged, not the index of a rosbag2 (recording cut short?): run "
         f"`ros2 bag reindex {folder}`, or give a storage file in it"
@@ -151,15 +147,15 @@ def remedy(path: Path) -> str:
     again = "copy or record it again"
     if path.is_dir():
         again += f", and where a file is missing `ros2 bag reindex {path.name}`"
-    file = path if path.is_file() else next(iter(sorted(path.glob("*.db3"))), path)
-    if file.suffix == ".bag" and file.is_file():
-        return f"`rosbag reindex {file.name}` makes a whole bag of what can be read; or {again}"
-    if file.suffix == ".db3" and file.is_file():
-        return (
-            f"`sqlite3 {file.name} .recover | sqlite3 new.db3` makes a new bag of what can be read (docs/bags.md, "
-            f"where it makes none); or {again}"
-        )
-    return f"`mcap recover` may make a new bag of what can be read; or {again}"
+        path = next(iter(sorted(path.glob("*.db3"))), path)
+    command = "`mcap recover` may make"
+    if path.suffix == ".bag" and path.is_file():
+        command = f"`rosbag reindex {path.name}` makes"
+    elif path.suffix == ".db3":
+        # not every build of sqlite3 has .recover; .dump may leave the last images torn
+        recover, dump = f"sqlite3 {path.name} .recover", f"sqlite3 {path.name} .dump | sed s/^ROLLBACK/COMMIT/"
+        command = f"`{recover} | sqlite3 new.db3`, or `{dump} | sqlite3 new.db3` where it fails, makes"
+    return f"{command} a new bag of what can be read; or {again}"
 
 
 class CutMcap:
@@ -175,7 +171,6 @@ class CutMcap:
         self.path = path
         self.files = sorted(found, key=lambda file: [int(part) for part in re.findall(r"\d+", file.name)])
         self.connections: list[Connection] = []
-        self.topics: dict[str, TopicInfo] = {}  # in the order of names, as rosbags has them
         self.losses: list[str] = []
         self.message_count = 0
         self.duration = 0
@@ -207,11 +202,6 @@ class CutMcap:
             definition = interfaces.MessageDefinition(form, schema.data.decode(errors="replace"))
             extra = interfaces.ConnectionExtRosbag2("cdr", [])
             self.connections.append(interfaces.Connection(number, *key, definition, "", count, extra, self))
-        for name in sorted({topic for topic, _ in counts}):
-            alike = [connection for connection in self.connections if connection.topic == name]
-            count = sum(connection.msgcount for connection in alike)
-            message_type = alike[0].msgtype if len(alike) == 1 else None
-            self.topics[name] = interfaces.TopicInfo(message_type, alike[0].msgdef, count, alike)
 
     def close(self) -> None:
         """Files are open only while they are read."""

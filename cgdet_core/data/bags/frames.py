@@ -21,6 +21,7 @@ from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import (
     FRAME_INFO_SUFFIX,
     FrameInfo,
+    arrays_by_stamp,
     frame_info_from_message,
     truth_from_message,
 )
@@ -142,13 +143,10 @@ def bag_labels(
     if topic is None:
         return NO_LABELS
     mapping = dict(class_map or {})
-    truth: dict[int, GroundTruth] = {}
-    for item in bag.messages([topic]):
-        stamp_ns = item.stamp_ns
-        where = f"{bag.path}: {topic}, labels of stamp {stamp_ns} ns"
-        if stamp_ns in truth:
-            raise InputError(f"{where}: there are several: give a topic with one array per image")
-        truth[stamp_ns] = truth_from_message(item.message, class_names, mapping, where)
+    truth = {
+        stamp_ns: truth_from_message(message, class_names, mapping, where)
+        for stamp_ns, message, where in arrays_by_stamp(bag, topic)
+    }
     infos: dict[int, FrameInfo] = {}
     beside = bag.topics.get(topic + FRAME_INFO_SUFFIX)
     if beside is not None and beside.type == FRAME_INFO:

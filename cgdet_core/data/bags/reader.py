@@ -120,7 +120,11 @@ class BagReader:
                 self._lose(f"{error}; {reader.message_count}{promised} messages are read without index")
         self._reader = reader
         self._stack.callback(reader.close)
-        self.topics = {name: BagTopic(name, info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
+        for name in sorted({connection.topic for connection in reader.connections}):
+            alike = [connection for connection in reader.connections if connection.topic == name]
+            types = {connection.msgtype for connection in alike}
+            count = sum(connection.msgcount for connection in alike)
+            self.topics[name] = BagTopic(name, types.pop() if len(types) == 1 else "", count)
         self.duration_ns = max(0, reader.duration) if reader.message_count else 0
         return self
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import numpy as np
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_truth_topic
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
@@ -76,6 +77,17 @@ def truth_message(truth: GroundTruth, class_names: Sequence[str], stamp_ns: int,
     return types["vision_msgs/msg/Detection2DArray"](header=header(stamp_ns, frame_id), detections=detections)
 
 
+def arrays_by_stamp(bag: BagReader, topic: str) -> Iterator[tuple[int, Any, str]]:
+    """(header stamp in ns, message, where it stands) of every Detection2DArray; InputError for two of one stamp."""
+    seen: set[int] = set()
+    for item in bag.messages([topic]):
+        where = f"{bag.path}: {topic}, labels of stamp {item.stamp_ns} ns"
+        if item.stamp_ns in seen:
+            raise InputError(f"{where}: there are several: give a topic with one array per image")
+        seen.add(item.stamp_ns)
+        yield item.stamp_ns, item.message, where
+
+
 def truth_from_message(
     message: Any, class_names: Sequence[str], class_map: Mapping[str, str], where: str
 ) -> GroundTruth:
@@ -85,16 +97,12 @@ def truth_from_message(
     upright box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
     `class_names` nor the number of one, a label without a class, and a box that is none.
     """
-    boxes: list[Box] = []
-    class_ids: list[int] = []
-    ignored: list[bool] = []
-    with expected_fields(DETECTIONS, where):
-        labels = [(_box_cxcywh(each.bbox, where), _best(each, where)[0]) for each in message.detections]
-    for box, text in labels:
-        for class_id, ignore in _classes(text, class_names, class_map, where):
-            boxes.append(box)
-            class_ids.append(class_id)
-            ignored.append(ignore)
+    labels = [
+        (box, class_id, ignore)
+        for text, _, box in _rows(message, where)
+        for class_id, ignore in _classes(text, class_names, class_map, where)
+    ]
+    boxes, class_ids, ignored = zip(*labels, strict=True) if labels else ((), (), ())
     return GroundTruth(
         cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(class_ids, np.int64), np.array(ignored, np.bool_)
     )
@@ -107,42 +115,36 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
     Raises InputError for a bag or topic that is none, another class, a box or score that is none, and two arrays of
     one stamp.
     """
-    found: dict[int, Detections] = {}
     with BagReader(path) as bag:
         names = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
-        if topic is not None and bag.topic(topic).type != DETECTIONS:
-            raise InputError(f"{path}: topic '{topic}' is of type {bag.topics[topic].type}: give a {DETECTIONS}")
         if topic is None and len(names) != 1:
             there = f"several topics of detections: name one of {', '.join(names)}" if names else f"no {DETECTIONS}"
             raise InputError(f"{path}: holds {there}")
-        chosen = topic or names[0]
-        for item in bag.messages([chosen]):
-            where = f"{path}: {chosen}, detections of stamp {item.stamp_ns} ns"
-            if item.stamp_ns in found:
-                raise InputError(f"{where}: there are several: give a topic with one array per image")
-            with expected_fields(DETECTIONS, where):
-                found[item.stamp_ns] = _detections(item.message, class_names, where)
-    return found
+        chosen = choose_truth_topic(bag, topic or names[0]) or names[0]
+        return {
+            stamp_ns: _detections(message, class_names, where)
+            for stamp_ns, message, where in arrays_by_stamp(bag, chosen)
+        }
 
 
 def _detections(message: Any, class_names: Sequence[str], where: str) -> Detections:
-    numbers = {str(number): number for number in range(len(class_names))}
-    numbers.update({name: number for number, name in enumerate(class_names)})
-    rows: list[tuple[float, int, Box]] = []
-    for detection in message.detections:
-        text, score = _best(detection, where)
-        if text not in numbers:
+    rows = sorted(_rows(message, where), key=lambda row: -row[1])  # stable: equal scores keep their order
+    numbers = [_class_number(text, class_names) for text, _, _ in rows]
+    for (text, score, _), number in zip(rows, numbers, strict=True):
+        if number is None:
             raise InputError(f"{where}: class '{text}' is none of {', '.join(class_names)}")
         if not 0 <= score <= 1:
             raise InputError(f"{where}: a detection has the score {score}")
-        rows.append((score, numbers[text], _box_cxcywh(detection.bbox, where)))
-    rows.sort(key=lambda row: -row[0])  # stable: equal scores keep their order
-    boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
+    boxes, scores = [row[2] for row in rows], [row[1] for row in rows]
     return Detections(
-        cxcywh_to_xyxy(boxes),
-        np.array([score for score, _, _ in rows], np.float32),
-        np.array([number for _, number, _ in rows], np.int64),
+        cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(scores, np.float32), np.array(numbers, np.int64)
     )
+
+
+def _rows(message: Any, where: str) -> list[tuple[str, float, Box]]:
+    """class_id and score of the best hypothesis, and the box, of everything in a Detection2DArray."""
+    with expected_fields(DETECTIONS, where):
+        return [(*_best(each, where), _box_cxcywh(each.bbox, where)) for each in message.detections]
 
 
 def _box_cxcywh(box: Any, where: str) -> Box:
@@ -188,10 +190,9 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
     name = class_map.get(rest, rest) if ignore else mapped
     if name == BACKGROUND:
         return []
-    if name in class_names:
-        return [(list(class_names).index(name), ignore)]
-    if name.isascii() and name.isdigit() and int(name) < len(class_names):
-        return [(int(name), ignore)]
+    number = _class_number(name, class_names)
+    if number is not None:
+        return [(number, ignore)]
     word = rest if ignore else text
     if word in class_map:
         where = f"--class-map {shlex.quote(word)}={shlex.quote(class_map[word])}"
@@ -201,15 +202,19 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
     )
 
 
+def _class_number(text: str, class_names: Sequence[str]) -> int | None:
+    """Of a class given by its name or its number."""
+    if text in class_names:
+        return list(class_names).index(text)
+    return int(text) if text.isascii() and text.isdigit() and int(text) < len(class_names) else None
+
+
 def frame_info_message(info: FrameInfo, stamp_ns: int, frame_id: str) -> Any:
     """A diagnostic_msgs/DiagnosticArray with what is known of a frame."""
     types = typestore().types
     values = {**vars(info), "labelled": None if info.labelled is None else ",".join(info.labelled)}
-    pairs = [
-        types["diagnostic_msgs/msg/KeyValue"](key=key, value=value)
-        for key, value in values.items()
-        if value is not None
-    ]
+    key_value = types["diagnostic_msgs/msg/KeyValue"]
+    pairs = [key_value(key=key, value=value) for key, value in values.items() if value is not None]
     status = types["diagnostic_msgs/msg/DiagnosticStatus"](
         level=0, name=_STATUS_NAME, message="", hardware_id="", values=pairs
     )
