@@ -57,10 +57,8 @@ def area_xyxy(boxes_xyxy: FloatArray) -> FloatArray:
 
 def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     """Intersection over union of every box of a [N, 4] with every box of b [M, 4]: [N, M] in [0, 1]."""
-    a = np.asarray(a_xyxy, dtype=np.float32).reshape(-1, 4)
-    b = np.asarray(b_xyxy, dtype=np.float32).reshape(-1, 4)
-    inter = intersection_matrix(a, b)
-    union = area_xyxy(a)[:, None] + area_xyxy(b)[None, :] - inter
+    inter = intersection_matrix(a_xyxy, b_xyxy)
+    union = area_xyxy(a_xyxy)[:, None] + area_xyxy(b_xyxy)[None, :] - inter
     iou: FloatArray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
     return iou
 

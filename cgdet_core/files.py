@@ -122,24 +122,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a .safetensors file whole or not at all."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as partial:
-        try:
-            save_file(stored, partial, metadata=dict(metadata))
-        except SafetensorError as error:
-            # a full disk is told as an error of the format
-            raise OSError(str(error)) from None
-        # safetensors makes its files readable to their owner alone; a model is installed for every user
-        partial.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+        # safetensors' own files are readable to their owner alone, and it tells a full disk as an error of the format
+        partial.write_bytes(save(stored, metadata=dict(metadata)))
 
 
 def sha256_of(path: Path) -> str:

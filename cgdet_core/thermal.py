@@ -87,11 +87,8 @@ def cut_telemetry(image: ImageArray, telemetry_rows: int) -> tuple[ImageArray, i
     """
     if abs(telemetry_rows) >= image.shape[0]:
         raise InputError(f"telemetry_rows {telemetry_rows} leave nothing of {image.shape[0]} rows")
-    if telemetry_rows > 0:
-        return image[:-telemetry_rows], 0
-    if telemetry_rows < 0:
-        return image[-telemetry_rows:], -telemetry_rows
-    return image, 0
+    top, bottom = max(0, -telemetry_rows), max(0, telemetry_rows)
+    return image[top : image.shape[0] - bottom], top
 
 
 def to_grey(image: ImageArray) -> ImageArray:
@@ -186,7 +183,7 @@ class Letterbox:
     def to_frame(self, boxes_xyxy_px: FloatArray) -> FloatArray:
         """Boxes in pixels of the input -> boxes in pixels of the frame, cut to it."""
         scales = np.array(self.scales_xy * 2, np.float32)
-        boxes: FloatArray = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4) / scales
+        boxes: FloatArray = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4) / scales
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, self.width_px)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, self.height_px)
         return boxes

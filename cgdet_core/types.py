@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,12 @@ def class_places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
     return np.array([wanted.index(name) if name in wanted else -1 for name in names], np.int64)
 
 
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    array = array.view()
-    array.flags.writeable = False
-    return array
+def _keep(instance: object, **arrays: NDArray[Any]) -> None:
+    """Sets fields of a frozen instance to views that cannot be written."""
+    for name, array in arrays.items():
+        view = array.view()
+        view.flags.writeable = False
+        object.__setattr__(instance, name, view)
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,7 @@ class Detections:
             raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids do not match")
         if len(scores) and not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
             raise ValueError("detections hold a value that is not finite")
-        object.__setattr__(self, "boxes_xyxy_px", _readonly(boxes))
-        object.__setattr__(self, "scores", _readonly(scores))
-        object.__setattr__(self, "class_ids", _readonly(class_ids))
+        _keep(self, boxes_xyxy_px=boxes, scores=scores, class_ids=class_ids)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -101,11 +101,9 @@ class GroundTruth:
             raise ValueError(f"{len(boxes)} boxes, {len(class_ids)} class ids and {len(ignore)} flags do not match")
         if len(boxes) and not np.isfinite(boxes).all():
             raise ValueError("a ground-truth box is not finite")
-        object.__setattr__(self, "boxes_xyxy_px", _readonly(boxes))
-        object.__setattr__(self, "class_ids", _readonly(class_ids))
-        object.__setattr__(self, "ignore", _readonly(ignore))
+        _keep(self, boxes_xyxy_px=boxes, class_ids=class_ids, ignore=ignore)
         if self.labelled is not None:
-            object.__setattr__(self, "labelled", _readonly(np.asarray(self.labelled, dtype=np.bool_).reshape(-1)))
+            _keep(self, labelled=np.asarray(self.labelled, dtype=np.bool_).reshape(-1))
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -129,7 +127,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         check_image(self.image)
-        object.__setattr__(self, "image", _readonly(self.image))
+        _keep(self, image=self.image)
 
     @property
     def height_width_px(self) -> tuple[int, int]:
@@ -152,7 +150,6 @@ class Sample:
     rgb: ImageArray | None = None
     light: str | None = None
     scene: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def check_image(image: ImageArray) -> None:

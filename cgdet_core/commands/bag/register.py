@@ -124,14 +124,7 @@ def _document(found: Registered) -> dict[str, Any]:
         "pairs": len(pairs),
         "median_difference_ms": pairs.median_difference_ms,
         **{
-            name: {
-                "frames": stream.count,
-                "left_over": stream.count - len(pairs),
-                "rate_hz": stream.rate_hz,
-                "dropped": stream.dropped,
-                "repeated_stamps": stream.repeated,
-                "stamps_backwards": stream.backwards,
-            }
+            name: {"left_over": stream.frames - len(pairs), **vars(stream)}
             for name, stream in (("thermal", pairs.thermal), ("rgb", pairs.rgb))
         },
         "quality": dict(registration.quality),

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS
 
 _GAP_PERIODS = 1.5  # a longer gap between two frames has lost some
@@ -19,15 +17,15 @@ class StreamTiming:
     """The stamps of one stream, ordered: rate_hz of the median period, 0 of fewer than two stamps.
 
     dropped: frames missing in the gaps of more than 1.5 median periods, each rounded to whole periods; only to be
-    trusted where the camera keeps its pace. repeated: frames that bear a stamp seen before, of which only the first
-    is paired. backwards: stamps that lie before the one recorded ahead of them.
+    trusted where the camera keeps its pace. repeated_stamps: frames that bear a stamp seen before, of which only the
+    first is paired. stamps_backwards: stamps that lie before the one recorded ahead of them.
     """
 
-    count: int
+    frames: int
     rate_hz: float
     dropped: int
-    repeated: int
-    backwards: int
+    repeated_stamps: int
+    stamps_backwards: int
 
     @property
     def period_ns(self) -> int:
@@ -61,10 +59,10 @@ class Pairs:
             f"(tolerance {self.tolerance_ns / 1e6:.1f} ms)"
         ]
         for name, stream in (("thermal", self.thermal), ("RGB", self.rgb)):
-            words = [f"{stream.count - len(self)} left over", f"{stream.rate_hz:.2f} Hz", f"{stream.dropped} dropped"]
-            words += [f"{stream.repeated} repeat a stamp"] if stream.repeated else []
-            words += [f"the clock jumps back {stream.backwards} times"] if stream.backwards else []
-            lines.append(f"{name:8} {stream.count} frames: {', '.join(words)}")
+            words = [f"{stream.frames - len(self)} left over", f"{stream.rate_hz:.2f} Hz", f"{stream.dropped} dropped"]
+            words += [f"{stream.repeated_stamps} repeat a stamp"] if stream.repeated_stamps else []
+            words += [f"the clock jumps back {stream.stamps_backwards} times"] if stream.stamps_backwards else []
+            lines.append(f"{name:8} {stream.frames} frames: {', '.join(words)}")
         return "\n".join(lines)
 
 
@@ -76,11 +74,11 @@ def stream_timing(stamps_ns: Sequence[int]) -> StreamTiming:
     period = float(np.median(gaps)) if len(gaps) else 0.0
     lost = np.rint(gaps[gaps > _GAP_PERIODS * period] / period) - 1 if period else np.zeros(0)
     return StreamTiming(
-        count=len(stamps),
+        frames=len(stamps),
         rate_hz=NANOSECONDS / period if period else 0.0,
         dropped=int(lost.sum()),
-        repeated=len(stamps) - len(ordered),
-        backwards=int((np.diff(stamps) < 0).sum()),
+        repeated_stamps=len(stamps) - len(ordered),
+        stamps_backwards=int((np.diff(stamps) < 0).sum()),
     )
 
 
@@ -93,13 +91,12 @@ def pair_stamps(
     streams laid on one clock, two frames may pair where no other frame lies between them; of those the nearest go
     first, at equal distance the earlier. So pairs never cross, and no frame is passed over for one that is farther.
     Stamps that jump back are ordered first; of frames with equal stamps the first is paired, the others are left
-    over. InputError for a tolerance below 0.
+    over.
     """
-    if tolerance_ns < 0:
-        raise InputError(f"a tolerance of {tolerance_ns} ns pairs nothing: give 0 or more")
     thermal = np.asarray(thermal_stamps_ns, np.int64).reshape(-1)
     rgb = np.asarray(rgb_stamps_ns, np.int64).reshape(-1) + np.int64(offset_ns)
-    thermal_places, rgb_places = _first_of_each(thermal), _first_of_each(rgb)
+    # of every stamp the place of the first frame, in the order of the stamps
+    thermal_places, rgb_places = (np.unique(stamps, return_index=True)[1] for stamps in (thermal, rgb))
     places = np.concatenate([thermal_places, rgb_places])
     is_rgb = np.repeat([False, True], [len(thermal_places), len(rgb_places)])
     stamps = np.concatenate([thermal[thermal_places], rgb[rgb_places]])
@@ -126,8 +123,3 @@ def pair_stamps(
         rgb=stream_timing(rgb_stamps_ns),
         median_difference_ms=float(np.median(gaps[firsts])) / 1e6 if len(firsts) else 0.0,
     )
-
-
-def _first_of_each(stamps_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of the first frame of every stamp, in the order of the stamps."""
-    return np.unique(stamps_ns, return_index=True)[1].astype(np.int64)

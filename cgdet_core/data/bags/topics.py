@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,50 +43,53 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
         if not bag.topics[topic].count:
             raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
         return topic
-    ranked: dict[str, tuple[int, int, int]] = {}
+    ranked: dict[str, tuple[int, ...]] = {}
     passed_over: list[str] = []
     for name in names:
-        rank = _thermal_rank(bag, name) if bag.topics[name].count else "0 messages"
-        if isinstance(rank, str):
-            passed_over.append(f"{name} ({rank})")
+        pixels = _pixels(bag, name) if bag.topics[name].count else "0 messages"
+        if isinstance(pixels, str):
+            passed_over.append(f"{name} ({pixels})")
         else:
-            ranked[name] = rank
-    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
-    if passed_over and not best:
+            grey, is_16_bit = pixels
+            ranked[name] = _thermal_name(_words(name)), grey + is_16_bit, bag.topics[name].type == IMAGE
+    if passed_over and not ranked:
         raise InputError(
             f"{bag.path}: none of its image topics holds images that cgdet reads: {', '.join(passed_over)}: "
             f"record one of the encodings {', '.join(ENCODINGS)}, or JPEG or PNG"
         )
-    if not best:
+    best = _best(bag, ranked, "thermal")
+    if best is None:
         raise InputError(f"{bag.path}: has no image topic, it holds {bag.listing()}: give a bag with {IMAGE}")
-    if len(best) > 1:
-        raise InputError(f"{bag.path}: several image topics may be the thermal one: name one of {_listing(bag, best)}")
-    return best[0]
+    return best
 
 
-def _thermal_rank(bag: BagReader, name: str) -> tuple[int, int, int] | str:
-    """How likely the topic is the thermal one, by its name and first image; or why its images cannot be read."""
+def _pixels(bag: BagReader, name: str) -> tuple[bool, bool] | str:
+    """Whether the topic's first image is grey, and of 16 bits; or why its images cannot be read."""
     image = first_image(bag, name)
-    words = _words(name)
-    by_name = 2
-    if _any(_DRAWN_WORD, words):
-        by_name = 0
-    elif _any(_THERMAL_WORD, words):
-        by_name = 3
-    elif _any(_COLOUR_WORD, words):
-        by_name = 1
     if image.compressed_format is None:
         if image.encoding not in ENCODINGS:
             return f"encoding {image.encoding[:_LISTED_CHARACTERS]!r}"
         kind, channels = ENCODINGS[image.encoding]
-        grey_16_bit, grey = kind == "u2", channels == 1
-    else:
-        try:
-            pixels = image.decode()
-        except InputError:  # a format that cgdet does not read is no candidate, as an encoding is none
-            return f"compressed as {image.compressed_format[:_LISTED_CHARACTERS]!r}, cannot be decoded"
-        grey_16_bit, grey = pixels.dtype == np.uint16, pixels.ndim == 2
-    return by_name, 2 if grey_16_bit else int(grey), int(image.compressed_format is None)
+        return channels == 1, kind == "u2"
+    try:
+        pixels = image.decode()
+    except InputError:  # a format that cgdet does not read is no candidate, as an encoding is none
+        return f"compressed as {image.compressed_format[:_LISTED_CHARACTERS]!r}, cannot be decoded"
+    return pixels.ndim == 2, pixels.dtype == np.uint16
+
+
+def _thermal_name(words: Sequence[str]) -> int:
+    """How likely a topic of this name is the thermal one."""
+    ranks = ((_DRAWN_WORD, 0), (_THERMAL_WORD, 3), (_COLOUR_WORD, 1))
+    return next((rank for pattern, rank in ranks if _any(pattern, words)), 2)
+
+
+def _best(bag: BagReader, ranked: Mapping[str, tuple[int, ...]], what: str) -> str | None:
+    """The topic of the highest rank, None without any; InputError where several have it."""
+    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
+    if len(best) > 1:
+        raise InputError(f"{bag.path}: several image topics may be the {what} one: name one of {_listing(bag, best)}")
+    return best[0] if best else None
 
 
 def _listing(bag: BagReader, names: Sequence[str]) -> str:
@@ -112,24 +115,14 @@ def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = Non
         if topic == thermal_topic:
             raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
         return choose_image_topic(bag, topic)
-    ranked: dict[str, tuple[int, int]] = {}
+    ranked: dict[str, tuple[int, ...]] = {}
     for name in image_topics(bag):
         words = _words(name)
-        if name == thermal_topic or not bag.topics[name].count or _any(_DRAWN_WORD, words):
-            continue
-        if _in_colour(bag, name):
-            ranked[name] = (int(_any(_COLOUR_WORD, words)), int(bag.topics[name].type == IMAGE))
-    best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
-    if len(best) > 1:
-        raise InputError(f"{bag.path}: several image topics may be the RGB one: name one of {_listing(bag, best)}")
-    return best[0] if best else None
-
-
-def _in_colour(bag: BagReader, name: str) -> bool:
-    try:
-        return first_image(bag, name).decode().ndim == 3
-    except InputError:  # an encoding that cgdet does not read
-        return False
+        if name != thermal_topic and bag.topics[name].count and not _any(_DRAWN_WORD, words):
+            pixels = _pixels(bag, name)
+            if not isinstance(pixels, str) and not pixels[0]:
+                ranked[name] = _any(_COLOUR_WORD, words), bag.topics[name].type == IMAGE
+    return _best(bag, ranked, "RGB")
 
 
 def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:

@@ -57,7 +57,7 @@ def test_pairs_rates_and_drops_are_told(drive: tuple[Path, Pan, Registered]) -> 
     assert found.pairs.thermal.rate_hz == pytest.approx(15, rel=0.02)
     assert found.pairs.rgb.rate_hz == pytest.approx(20, rel=0.02)
     assert found.pairs.thermal.dropped > 5
-    assert len(found.pairs) > 0.7 * found.pairs.thermal.count
+    assert len(found.pairs) > 0.7 * found.pairs.thermal.frames
     assert found.pairs.median_difference_ms < 25
 
 
@@ -73,7 +73,7 @@ def test_a_known_offset_is_kept(drive: tuple[Path, Pan, Registered]) -> None:
     assert found.registration.offset_ns == 437_000_000
     assert found.registration.tolerance_ns == 9_000_000
     assert found.clock is None
-    assert found.pairs.thermal.count < 50
+    assert found.pairs.thermal.frames < 50
 
 
 def test_the_preview_shows_rgb_in_the_thermal_frame(drive: tuple[Path, Pan, Registered]) -> None:
