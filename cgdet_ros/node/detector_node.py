@@ -79,9 +79,6 @@ class DetectorNode(GuardedNode):
         self._publish_info()
         if self._enabled:
             self._listen()
-        topics = [image_topic(self, transport) for transport in TYPE_NAMES]
-        for name in parameters.idle_qos_overrides(self, topics):
-            self.get_logger().warning(f"parameter '{name}' overrides nothing of this node: look at topic and policy")
         doing = "detecting" if self._enabled else "paused by ~/enable, else detecting"
         self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
         return result
@@ -198,7 +195,9 @@ class DetectorNode(GuardedNode):
         """For /diagnostics."""
         transport = self._config.image_transport
         topic = image_topic(self, transport)
-        unheard = self._input.unheard() if self._input is not None else []
+        unheard = self._pipeline.outputs.unheard() if self._pipeline is not None else []
+        if self._input is not None:
+            unheard = [*self._input.unheard(), *unheard]
         return Situation(
             state=self.state,
             image_topic=topic,
@@ -207,7 +206,7 @@ class DetectorNode(GuardedNode):
             enabled=self._enabled,
             active_s=time.monotonic() - self._active_since_s,
             simulated_clock=bool(getattr(self.get_clock(), "ros_time_is_active", False)),
-            unheard=[*unheard, *(self._pipeline.outputs.deaf() if self._pipeline is not None else [])],
+            unheard=unheard,
             facts=self._facts(),
             limits=self._config.diagnostics,
         )

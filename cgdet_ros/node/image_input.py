@@ -14,7 +14,7 @@ from cgdet_core.images import decode_compressed
 from cgdet_core.types import ImageArray
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
-from cgdet_ros.node.qos import overridable, publishers_elsewhere, quality_of_service, unheard_publishers
+from cgdet_ros.node.qos import mismatches, overridable, publishers_elsewhere, quality_of_service
 
 COMPRESSED_SUFFIX = "/compressed"  # image_transport's convention, behind the remapped name
 _NAMED_TOPICS = 5
@@ -71,17 +71,14 @@ class ImageInput:
 
     def unheard(self) -> list[str]:
         """Who publishes images that do not arrive here, and why."""
-        wanted = TYPE_NAMES[self._transport]
-        lines = unheard_publishers(self._node, self.topic, wanted)
         if self._node.count_publishers(self.topic):
-            return lines
+            return mismatches(self._node, self.topic)
         other = "raw" if self._transport == "compressed" else "compressed"
         other_topic = image_topic(self._node, other)
         if self._node.count_publishers(other_topic):
             return [f"images come on {other_topic} only: set image_transport to {other}"]
-        others = publishers_elsewhere(self._node, self.topic, wanted)
-        more = ", ..." if len(others) > _NAMED_TOPICS else ""
-        return [f"images are published on {', '.join(others[:_NAMED_TOPICS])}{more}"] if others else []
+        others = publishers_elsewhere(self._node, self.topic, TYPE_NAMES[self._transport])
+        return [f"images are published on {', '.join(others[:_NAMED_TOPICS])}"] if others else []
 
 
 def image_topic(node: Any, transport: str) -> str:

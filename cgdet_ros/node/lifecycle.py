@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -118,8 +115,7 @@ def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, a
         try:
             # what follows --ros-args is ROS's, which raises RuntimeError
             parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else remove_ros_args(arguments))
-            for_logging, warning = arguments_for_logging(arguments)
-            rclpy.init(args=for_logging)
+            warning = init_ros(arguments)
             node = node_type()
             if warning:
                 node.get_logger().warning(warning)
@@ -146,30 +142,20 @@ def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, a
 
 
 def _on_ctrl_c(number: int, _: Any) -> None:
-    """`ros2 launch` sends a SIGINT for the Ctrl-C that the terminal has sent to all its processes as well: the second
-    would interrupt what the first began, so it is passed over; a third ends the process at once."""
-
-    def third(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    signal.signal(number, lambda number, _: signal.signal(number, third))
+    """Once: for a Ctrl-C, which the terminal sends to all processes, `ros2 launch` sends a second SIGINT, which would
+    interrupt what the first began."""
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def arguments_for_logging(arguments: list[str] | None) -> tuple[list[str], str]:
-    """What rclpy.init is to be given in place of `arguments` (None: the process'), and a warning, if any.
-
-    rcl ends a process whose log folder it cannot write, and a vehicle's home may be read-only; without a log file the
-    log goes to the console and to /rosout all the same.
-    """
-    given = list(sys.argv if arguments is None else arguments)
-    home = Path(os.environ.get("ROS_HOME") or "~/.ros")
-    folder = Path(os.environ.get("ROS_LOG_DIR") or home / "log").expanduser()  # as rcl chooses it
+def init_ros(arguments: list[str] | None, **options: Any) -> str:
+    """rclpy.init with `arguments` (None: the process'), without a log file where none can be written: a vehicle's home
+    may be read-only, and the log goes to the console and to /rosout all the same. A warning of it, or nothing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        warning = f"no log file: {folder}: {error.strerror}: name another folder by ROS_LOG_DIR"
-        return [*given, "--ros-args", "--disable-external-lib-logs"], warning
-    return given, ""
+        rclpy.init(args=arguments, **options)
+    except RuntimeError as error:
+        given = sys.argv if arguments is None else arguments
+        rclpy.try_shutdown()  # what is no matter of the log fails again
+        rclpy.init(args=[*given, "--ros-args", "--disable-external-lib-logs"], **options)
+        return f"no log file: {one_line(error)}: name another folder by ROS_LOG_DIR"
+    return ""

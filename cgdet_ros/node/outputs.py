@@ -20,7 +20,7 @@ from cgdet_ros.config import OverlayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.node.detection_bytes import DetectionWriter
 from cgdet_ros.node.image_input import COMPRESSED_SUFFIX
-from cgdet_ros.node.qos import deaf_subscribers, overridable, quality_of_service
+from cgdet_ros.node.qos import mismatches, overridable, quality_of_service
 
 # letters of the least readable size are then a sixtieth of the picture's height
 _READABLE_ROWS = 480
@@ -89,9 +89,9 @@ class Outputs:
             data = array.array("B", jpeg.tobytes())
             self._overlay_jpeg.publish(CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data))
 
-    def deaf(self) -> list[str]:
+    def unheard(self) -> list[str]:
         """Who subscribes and cannot hear it, and why."""
-        return [line for each in self._publishers for line in deaf_subscribers(self._node, each.topic_name)]
+        return [line for each in self._publishers for line in mismatches(self._node, each.topic_name)]
 
 
 def diagnostics_publisher(node: Any) -> Any:

@@ -20,7 +20,6 @@ from rclpy.parameter import Parameter
 from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
 from cgdet_core.errors import InputError
 from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
-from cgdet_ros.node.qos import OVERRIDABLE
 
 # what may change while the node runs; all else is fixed from configure to cleanup
 LIVE = (
@@ -32,8 +31,7 @@ LIVE = (
     *(f"diagnostics.{name}" for name in DiagnosticsConfig.model_fields if name != "period_s"),
 )
 READ_ONLY = ("autostart", "diagnostics.period_s")
-_QOS_PREFIX = "qos_overrides."
-_OF_ROS = (_QOS_PREFIX, "use_sim_time", "start_type_description_service")
+_OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 
 # by the words of a JSON schema, a list's by those of its items
 _TYPES = {
@@ -123,22 +121,6 @@ def _overrides(node: Node) -> Mapping[str, Parameter]:
 def unknown_overrides(node: Node) -> list[str]:
     """Names that the node was started with and that are none of its parameters: misspelt, as a rule."""
     return sorted(name for name in _overrides(node) if not (node.has_parameter(name) or name.startswith(_OF_ROS)))
-
-
-def idle_qos_overrides(node: Node, image_topics: Iterable[str]) -> list[str]:
-    """Overrides of quality of service that the node was started with and that, active, it has no use for.
-
-    Those for a policy of `image_topics`, of which it takes one, may be for the other; those for /clock hold with
-    use_sim_time only.
-    """
-    policies = [kind.name.lower() for kind in OVERRIDABLE]
-    possible = tuple(f"{_QOS_PREFIX}{topic}.subscription.{policy}" for topic in image_topics for policy in policies)
-    return sorted(
-        name
-        for name in _overrides(node)
-        if name.startswith(_QOS_PREFIX)
-        and not (node.has_parameter(name) or name in possible or name.startswith(f"{_QOS_PREFIX}/clock."))
-    )
 
 
 def check_name(name: str) -> None:

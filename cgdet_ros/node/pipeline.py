@@ -29,7 +29,7 @@ _GPU_NAME = re.compile(r"cuda(:\d+)?")
 
 
 class Inference:
-    """A predictor, with the settings that parameters give it, over one stream of frames. For one thread.
+    """A warm predictor, with the settings that parameters give it, over one stream of frames. For one thread.
 
     Raises InputError for a model or settings that are none, and what the device raises.
     """
@@ -46,6 +46,7 @@ class Inference:
         self._telemetry_rows = config.telemetry_rows
         smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
         self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
+        self.predictor.warm_up()
 
     def postprocess_of(self, config: NodeConfig) -> PostprocessConfig:
         """Thresholds and the like; InputError for those of classes that the model does not know."""
@@ -128,22 +129,20 @@ class Pipeline:
     def _load(self, config: NodeConfig) -> None:
         try:
             self.inference = Inference(config)
-            self.inference.predictor.warm_up()
         except Exception as error:
             # with `auto` a GPU is taken where there is one: what is foreseen is then not about the GPU
             automatic = config.device == "auto" and not isinstance(error, InputError)
             if not (config.cpu_fallback and (automatic or _GPU_NAME.fullmatch(config.device))):
                 raise
-            try:
-                self._use_cpu(error, config)
-            except Exception:
-                raise error from None  # the CPU does not help: the first reason is the one to tell
+            self._fall_back(error, config)
 
-    def _use_cpu(self, error: Exception, config: NodeConfig) -> None:
-        """In place of the GPU that raised `error`. Where that fails too, all stays as it was."""
+    def _fall_back(self, error: Exception, config: NodeConfig) -> None:
+        """To the CPU, from the GPU that raised `error`; that is raised again where the CPU does not help."""
         # a precision or backend of the GPU gives way to what is automatic on a CPU
-        inference = Inference(config.model_copy(update={"device": "cpu", "precision": "auto", "backend": "auto"}))
-        inference.predictor.warm_up()
+        try:
+            inference = Inference(config.model_copy(update={"device": "cpu", "precision": "auto", "backend": "auto"}))
+        except Exception:
+            raise error from None
         self.inference, self.fallback = inference, one_line(error)
         _release_device_memory()
         self._node.get_logger().warning(
@@ -158,11 +157,9 @@ class Pipeline:
         try:
             detections = inference.predict(frame.image, stamp_ns, live.postprocess)
         except Exception as error:
-            self._on_failed(frame, error)
-            on_gpu = inference.predictor.device != "cpu" and not isinstance(error, InputError)
-            if on_gpu and live.config.cpu_fallback and self._node.context.ok():
+            if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)
-            return
+            raise
         self.outputs.publish_detections(frame.header, detections, live.class_ids)
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, inference.predictor.last_stage_ms)
         # the frame is answered: what fails from here on changes nothing of it, and is not the GPU's
@@ -196,16 +193,6 @@ class Pipeline:
         self._node.get_logger().error(
             f"a frame of {frame.topic} failed ({count} so far): {one_line(error)}", **LOG_THROTTLE
         )
-
-    def _fall_back(self, error: Exception, config: NodeConfig) -> None:
-        try:
-            self._use_cpu(error, config)
-        except Exception as second:  # the next frame that fails tries again
-            self._log.error(one_line(second))
-            self._node.get_logger().error(f"the CPU cannot take the GPU's place: {one_line(second)}")
-            return
-        if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
-            self._log.overtaken()
 
 
 def _release_device_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from rclpy.qos import (
@@ -42,15 +43,23 @@ def _check_depth(profile: QoSProfile) -> QosCallbackResult:
     return result
 
 
-def unheard_publishers(node: Any, topic: str, wanted_type: str) -> list[str]:
-    """A line for each publisher of `topic` that `node`'s subscription to `wanted_type` there cannot hear."""
-    own = _of_node(node, node.get_subscriptions_info_by_topic(topic))
-    lines = []
-    for info in node.get_publishers_info_by_topic(topic):
-        if info.topic_type != wanted_type:
-            lines.append(f"{_name_of(info)} publishes {info.topic_type} on {topic}, {wanted_type} is wanted")
-        elif own is not None and (reason := _incompatible(info, own)):
-            lines.append(f"{_name_of(info)} offers an incompatible quality of service on {topic}: {reason}")
+def mismatches(node: Any, topic: str) -> list[str]:
+    """A line for each publisher or subscriber of `topic` that a type or a quality of service keeps apart from `node`'s
+    own end there."""
+    own_name, lines = node.get_fully_qualified_name(), []
+    subscribers = node.get_subscriptions_info_by_topic(topic)
+    for publisher, subscriber in itertools.product(node.get_publishers_info_by_topic(topic), subscribers):
+        names = _name_of(publisher), _name_of(subscriber)
+        if names.count(own_name) != 1:
+            continue
+        other, own = (publisher, subscriber) if names[1] == own_name else (subscriber, publisher)
+        if other.topic_type != own.topic_type:
+            lines.append(f"{_name_of(other)} has {other.topic_type} on {topic}, where {own.topic_type} is wanted")
+            continue
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
+        if compatibility == QoSCompatibility.ERROR:
+            why = reason.strip("; ").replace("ERROR: ", "").replace(";", ", ")
+            lines.append(f"{_name_of(other)} has an incompatible quality of service on {topic}: {why}")
     return lines
 
 
@@ -62,29 +71,6 @@ def publishers_elsewhere(node: Any, topic: str, wanted_type: str) -> list[str]:
         for name, types in sorted(node.get_topic_names_and_types())
         if wanted_type in types and name not in (topic, *own) and node.count_publishers(name)
     ]
-
-
-def deaf_subscribers(node: Any, topic: str) -> list[str]:
-    """A line for each subscription to `topic` that cannot hear `node`'s publisher there."""
-    own = _of_node(node, node.get_publishers_info_by_topic(topic))
-    return [
-        f"{_name_of(info)} asks for an incompatible quality of service on {topic}: {reason}"
-        for info in node.get_subscriptions_info_by_topic(topic)
-        if own is not None and info.topic_type == own.topic_type and (reason := _incompatible(own, info))
-    ]
-
-
-def _of_node(node: Any, infos: list[Any]) -> Any:
-    """The first endpoint of `node`. As the graph has it: a local profile writes an endless time in other numbers."""
-    return next((info for info in infos if _name_of(info) == node.get_fully_qualified_name()), None)
-
-
-def _incompatible(offered: Any, wanted: Any) -> str:
-    """Why, or nothing."""
-    compatibility, reason = qos_check_compatible(offered.qos_profile, wanted.qos_profile)
-    if compatibility != QoSCompatibility.ERROR:
-        return ""
-    return ", ".join(part.strip().removeprefix("ERROR: ") for part in reason.split(";") if part.strip())
 
 
 def _name_of(info: Any) -> str:

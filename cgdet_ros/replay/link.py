@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -25,7 +24,7 @@ from cgdet_core.types import stamp_to_ns
 from cgdet_ros.config import NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
-from cgdet_ros.node.lifecycle import arguments_for_logging
+from cgdet_ros.node.lifecycle import init_ros
 from cgdet_ros.node.qos import quality_of_service
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
 
@@ -227,5 +226,4 @@ def start_ros() -> None:
     from rclpy.signals import SignalHandlerOptions
 
     share_memory_for_large_frames()
-    for_logging, _ = arguments_for_logging([])
-    rclpy.init(args=for_logging, signal_handler_options=SignalHandlerOptions.NO)
+    init_ros([], signal_handler_options=SignalHandlerOptions.NO)

@@ -26,7 +26,6 @@ def answer_offline(replay: Replay, settings: NodeConfig, interruption: Interrupt
     executed = {name: replay.node[name] for name in ("model", *_EXECUTED) if name in replay.node}
     inference = Inference(settings.model_copy(update=executed))
     predictor = inference.predictor
-    predictor.warm_up()
     own = inference.postprocess
     thresholds = np.array([own.threshold_of(name) for name in predictor.info.class_names], np.float64)
     floor = own.at_score(min(EvaluationConfig().min_score, *thresholds))

@@ -142,13 +142,7 @@ class Client:
 
     def counts_of(self, detector: Any) -> Any:
         """Its counts, once it has done all with the frames that it has: an answer is heard before it is counted."""
-        worker = detector._pipeline.worker
-
-        def idle() -> bool:
-            with worker._changed:
-                return not worker._busy and worker._waiting is None
-
-        self.until(idle, "the end of the work")
+        detector._pipeline.worker._thread.submit(lambda: None).result(TIMEOUT_S)
         return detector._log.counts
 
     def call(self, service_type: Any, name: str, request: Any) -> Any:

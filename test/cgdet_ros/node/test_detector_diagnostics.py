@@ -44,7 +44,7 @@ def test_a_publisher_whose_quality_of_service_does_not_fit_is_named_with_the_pol
     assert client.transition("activate")
     level, message, values = client.report(lambda level, message, values: bool(values["unheard"]), "the mismatch")
     expected = (
-        f"{client.namespace}/client offers an incompatible quality of service on {topic}: "
+        f"{client.namespace}/client has an incompatible quality of service on {topic}: "
         "Best effort publisher and reliable subscription"
     )
     assert values["unheard"] == expected
@@ -60,7 +60,7 @@ def test_a_subscriber_that_cannot_hear_the_detections_is_named(start_detector: A
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     deaf = client.node.create_subscription(Detection2DArray, "detections", lambda message: None, qos)
     _, message, values = client.report(lambda level, message, values: bool(values["unheard"]), "the mismatch")
-    assert values["unheard"].startswith(f"{client.namespace}/client asks for an incompatible quality of service on")
+    assert values["unheard"].startswith(f"{client.namespace}/client has an incompatible quality of service on")
     assert "transient local" in values["unheard"].lower()
     assert values["unheard"] in message
     client.node.destroy_subscription(deaf)
@@ -70,7 +70,7 @@ def test_a_subscriber_that_cannot_hear_the_detections_is_named(start_detector: A
 def test_images_of_another_type_or_on_the_other_topic_are_named_with_the_remedy(
     start_detector: Any, client: Any
 ) -> None:
-    from sensor_msgs.msg import CompressedImage
+    from sensor_msgs.msg import CompressedImage, Image
 
     base = client.namespace
     client.node.destroy_publisher(client.images)
@@ -85,12 +85,15 @@ def test_images_of_another_type_or_on_the_other_topic_are_named_with_the_remedy(
         "the other topic",
     )
     client.node.destroy_publisher(compressed)
+    elsewhere = client.node.create_publisher(Image, "elsewhere", 1)
+    client.report(lambda level, message, values: f"{base}/elsewhere" in values["unheard"], "another topic")
+    client.node.destroy_publisher(elsewhere)
     with another_participant(base) as node:
         node.create_publisher(CompressedImage, "image", 1)
         client.report(
             lambda level, message, values: (
-                values["unheard"] == f"{base}/another publishes sensor_msgs/msg/CompressedImage on {base}/image, "
-                "sensor_msgs/msg/Image is wanted"
+                values["unheard"] == f"{base}/another has sensor_msgs/msg/CompressedImage on {base}/image, "
+                "where sensor_msgs/msg/Image is wanted"
             ),
             "the wrong type",
         )

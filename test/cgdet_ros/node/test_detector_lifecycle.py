@@ -122,7 +122,7 @@ def test_a_shutdown_from_every_state_frees_everything(state: str, start_detector
     assert node._pipeline is None
     client.until(lambda: client.node.count_publishers(f"{client.namespace}/detections") == 0, "the end of publishers")
     assert client.images.get_subscription_count() == 0
-    assert not any(thread.name == "detector" for thread in threading.enumerate())
+    assert not any(thread.name.startswith("detector") for thread in threading.enumerate())
 
 
 def test_an_override_of_quality_of_service_that_is_none_fails_with_its_reason(start_detector: Any, client: Any) -> None:
@@ -194,8 +194,7 @@ def test_a_gpu_that_fails_while_it_runs_costs_its_frame_and_the_next_is_answered
     gpu_that_fails(node)
     lost = image_message(scene, "mono16")
     client.send(lost)
-    pipeline = node._pipeline
-    client.until(lambda: pipeline.fallback != "" and not pipeline.worker._busy, "the fallback")
+    client.until(lambda: node._log.counts.failed == 1, "the failure")
     answer = client.ask(image_message(scene, "mono16"))
     assert len(answer.detections) == 3
     for found, before in zip(answer.detections, expected, strict=False):

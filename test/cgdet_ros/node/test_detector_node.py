@@ -26,7 +26,6 @@ from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.thermal import to_grey
 from cgdet_ros.node import pipeline
 from cgdet_ros.node.detector_node import DetectorNode
-from cgdet_ros.node.parameters import idle_qos_overrides
 
 EVERYTHING = {"score_threshold": 0.0001, "max_detections": 20}
 
@@ -465,31 +464,6 @@ def started(client: Any, model: Path, overrides: dict[str, Any]) -> DetectorNode
     node = DetectorNode(namespace=client.namespace, parameter_overrides=parameters)
     node.start()
     return node
-
-
-def test_an_override_of_quality_of_service_that_overrides_nothing_is_named(client: Any, tiny_model: Path) -> None:
-    base = client.namespace
-    good = {
-        f"{base}/image.subscription.depth": 3,
-        f"{base}/image/compressed.subscription.reliability": "reliable",
-        f"{base}/detections.publisher.history": "keep_last",
-        "/clock.subscription.depth": 2,
-    }
-    idle = {
-        "/image.subscription.depth": 3,  # not the full name
-        "/parameter_events.publisher.depth": 10,  # rclpy's own, which it does not let override
-        f"{base}/image.subscription.deadline": 5,
-        f"{base}/image.publisher.depth": 3,
-        f"{base}/image/compressed.subscription.relyability": "reliable",
-        f"{base}/detections.publisher.reliabilty": "best_effort",
-    }
-    node = started(client, tiny_model, good | idle)
-    try:
-        assert node.state == "active"
-        found = idle_qos_overrides(node, [f"{base}/image", f"{base}/image/compressed"])
-        assert found == sorted(f"qos_overrides.{name}" for name in idle)
-    finally:
-        node.close()
 
 
 @pytest.mark.parametrize("depth", [0, -1])
