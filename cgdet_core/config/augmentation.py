@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from cgdet_core.config.settings import Fraction, Settings
+
+
+def _ascending(least: float, most: float) -> AfterValidator:
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if not least <= value[0] <= value[1] <= most:
+            raise ValueError(f"{list(value)} must be two numbers from {least:g} to {most:g}, the lower first")
+        return value
+
+    return AfterValidator(check)
+
+
+_Positive = Annotated[tuple[float, float], _ascending(0.1, 1000)]
+_Shares = Annotated[tuple[float, float], _ascending(0.05, 1)]
+_Levels = Annotated[tuple[float, float], _ascending(2, 1024)]
+_Places = Annotated[tuple[float, float], _ascending(0.1, 0.9)]
+_Factors = Annotated[tuple[float, float], _ascending(0.05, 20)]
+_Offsets = Annotated[tuple[float, float], _ascending(-1, 1)]
 
 
 class SensorConfig(Settings):
@@ -22,24 +41,24 @@ class SensorConfig(Settings):
     curve_probability: Fraction = Field(0.3, description="a smooth random monotone tone curve")
     curve_max: float = Field(0.7, ge=0, le=3, description="standard deviation of its log slope, at most")
     sigmoid_probability: Fraction = Field(0.12, description="an S-shaped tone curve")
-    sigmoid_range: tuple[float, float] = Field((2.0, 6.0), description="its steepness; below 1 it is nearly straight")
+    sigmoid_range: _Positive = Field((2.0, 6.0), description="its steepness; below 1 it is nearly straight")
     saturation_probability: Fraction = Field(0.2, description="both ends of the crop's range saturated")
     saturation_max: float = Field(0.08, ge=0, le=0.45, description="share of its pixels at either end, at most")
 
     equalise_probability: Fraction = Field(0.15, description="plateau-limited histogram equalisation of the crop")
-    plateau_range: tuple[float, float] = Field((1.5, 10.0), description="its plateau, in mean counts of a filled bin")
+    plateau_range: _Positive = Field((1.5, 10.0), description="its plateau, in mean counts of a filled bin")
     clahe_probability: Fraction = Field(0.12, description="equalisation by tiles, of limited contrast (CLAHE)")
-    clahe_clip_range: tuple[float, float] = Field((1.0, 3.0), description="its clip limit, in mean counts of a bin")
-    clahe_tile_range_px: tuple[float, float] = Field((40.0, 160.0), description="side of its tiles")
+    clahe_clip_range: _Positive = Field((1.0, 3.0), description="its clip limit, in mean counts of a bin")
+    clahe_tile_range_px: _Positive = Field((40.0, 160.0), description="side of its tiles")
     detail_probability: Fraction = Field(0.15, description="detail amplified and base compressed, which makes halos")
-    detail_gain_range: tuple[float, float] = Field((1.2, 3.0), description="factor on the detail")
-    detail_radius_range_px: tuple[float, float] = Field((4.0, 16.0), description="half the width of the base's window")
-    base_gain_range: tuple[float, float] = Field((0.5, 1.0), description="factor on the base's contrast")
+    detail_gain_range: _Positive = Field((1.2, 3.0), description="factor on the detail")
+    detail_radius_range_px: _Positive = Field((4.0, 16.0), description="half the width of the base's window")
+    base_gain_range: _Shares = Field((0.5, 1.0), description="factor on the base's contrast")
 
     motion_blur_probability: Fraction = 0.06
-    motion_blur_range_px: tuple[float, float] = Field((2.0, 6.0), description="length of the motion")
+    motion_blur_range_px: _Positive = Field((2.0, 6.0), description="length of the motion")
     resolution_probability: Fraction = Field(0.15, description="crops shrunk and enlarged again")
-    resolution_range: tuple[float, float] = Field((0.45, 0.9), description="share of the resolution that is left")
+    resolution_range: _Shares = Field((0.45, 0.9), description="share of the resolution that is left")
     shading_probability: Fraction = Field(0.2, description="vignetting, and a smooth offset: a warm corner, a slope")
     shading_max: float = Field(0.2, ge=0, le=1, description="its amplitude, at most")
     stripes_probability: Fraction = Field(0.15, description="fixed pattern: stripes by columns, rows or both")
@@ -51,46 +70,16 @@ class SensorConfig(Settings):
     dead_lines_probability: Fraction = Field(0.05, description="rows or columns stuck at some value")
     dead_lines_max: int = Field(2, ge=1, le=100, description="how many, at most")
     quantise_probability: Fraction = Field(0.08, description="few levels, as of a flat scene in 8 bits")
-    levels_range: tuple[float, float] = Field((16.0, 96.0), description="how many levels are left")
+    levels_range: _Levels = Field((16.0, 96.0), description="how many levels are left")
     jpeg_probability: Fraction = 0.2
-    jpeg_quality_range: tuple[float, float] = (30.0, 90.0)
-
-    @field_validator(
-        "sigmoid_range",
-        "plateau_range",
-        "clahe_clip_range",
-        "clahe_tile_range_px",
-        "detail_gain_range",
-        "detail_radius_range_px",
-        "motion_blur_range_px",
-        "jpeg_quality_range",
-    )
-    @classmethod
-    def _positive_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0.1 <= value[0] <= value[1] <= 1000:
-            raise ValueError(f"{list(value)} must be two numbers from 0.1 to 1000, the lower first")
-        return value
-
-    @field_validator("resolution_range", "base_gain_range")
-    @classmethod
-    def _shares_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0.05 <= value[0] <= value[1] <= 1:
-            raise ValueError(f"{list(value)} must be two numbers from 0.05 to 1, the lower first")
-        return value
-
-    @field_validator("levels_range")
-    @classmethod
-    def _levels_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 2 <= value[0] <= value[1] <= 1024:
-            raise ValueError(f"{list(value)} must be two numbers from 2 to 1024, the lower first")
-        return value
+    jpeg_quality_range: _Positive = (30.0, 90.0)
 
 
 class AugmentConfig(Settings):
     """What a training crop goes through (data/augment/, data/feed/sampling.py)."""
 
     crop_px: int = Field(320, ge=32, multiple_of=32, description="side of the square training crop")
-    scale_range: tuple[float, float] = Field((0.7, 1.5), description="log-uniform zoom of the crop; 1 is native scale")
+    scale_range: _Factors = Field((0.7, 1.5), description="log-uniform zoom of the crop; 1 is native scale")
     flip_probability: Fraction = 0.5
     object_centre_probability: Fraction = Field(
         0.8, description="crops that are laid over an object, of frames with any"
@@ -106,14 +95,12 @@ class AugmentConfig(Settings):
         "(repeat factors); 0: every frame is as likely",
     )
     mosaic_probability: Fraction = Field(0.5, description="training pictures made of four crops; 0 disables them")
-    mosaic_centre_range: tuple[float, float] = Field(
-        (0.3, 0.7), description="where the four meet, in shares of the picture's side"
-    )
+    mosaic_centre_range: _Places = Field((0.3, 0.7), description="where the four meet, in shares of the picture's side")
     mosaic_off_fraction: Fraction = Field(0.15, description="last share of the run, which has no mosaics")
     tone_probability: Fraction = Field(0.8, description="frames that get a random tone curve (gamma, gain, offset)")
-    gamma_range: tuple[float, float] = (0.4, 1.8)
-    gain_range: tuple[float, float] = (0.6, 1.4)
-    offset_range: tuple[float, float] = Field((-0.06, 0.15), description="most frames are dark: less is taken away")
+    gamma_range: _Factors = (0.4, 1.8)
+    gain_range: _Factors = (0.6, 1.4)
+    offset_range: _Offsets = Field((-0.06, 0.15), description="most frames are dark: less is taken away")
     tone_lost_max: Fraction = Field(
         0.2, description="curves that drive a larger share of the crop's pixels to black or white are halved"
     )
@@ -125,24 +112,3 @@ class AugmentConfig(Settings):
     blur_probability: Fraction = 0.15
     min_visible: Fraction = Field(0.3, description="a box of which less is left in the crop becomes a region to ignore")
     sensor: SensorConfig = SensorConfig()
-
-    @field_validator("mosaic_centre_range")
-    @classmethod
-    def _within_the_picture(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0.1 <= value[0] <= value[1] <= 0.9:
-            raise ValueError(f"{list(value)} must be two numbers from 0.1 to 0.9, the lower first")
-        return value
-
-    @field_validator("scale_range", "gamma_range", "gain_range")
-    @classmethod
-    def _factors_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0.05 <= value[0] <= value[1] <= 20:
-            raise ValueError(f"{list(value)} must be two numbers from 0.05 to 20, the lower first")
-        return value
-
-    @field_validator("offset_range")
-    @classmethod
-    def _offsets_ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not -1 <= value[0] <= value[1] <= 1:
-            raise ValueError(f"{list(value)} must be two numbers from -1 to 1, the lower first")
-        return value

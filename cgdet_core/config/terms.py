@@ -67,16 +67,12 @@ class LossConfig(Settings):
 
 
 class TapConfig(Settings):
-    """When a training-only term is on, and where it taps the student (distill/terms.py)."""
+    """When a training-only term is on (distill/lesson.py)."""
 
     warmup_images: int = Field(0, ge=0, description="training crops over which the weight rises linearly from 0")
     off_fraction: Fraction = Field(0.0, description="last share of the run, which goes without the term")
     decay: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="how the weight falls to 0 from the first crop to the last share; constant: not at all"
-    )
-    student_layers: tuple[str, str, str] = Field(
-        ("neck.down_to_8", "neck.up_to_16", "neck.up_to_32"),
-        description="modules of the detector whose outputs are tapped, at strides 8, 16, 32",
     )
 
 
@@ -125,7 +121,6 @@ class GuidanceConfig(TermConfig):
     object_weight: Literal["seen", "equal"] = Field(
         "seen", description="seen: an object counts by what the teacher sees of it; equal: every object alike"
     )
-    mask_rgb: bool = Field(True, description="places without valid RGB take no part")
     shuffle_rgb: bool = Field(False, description="control: each frame gets the RGB of another one of its source")
 
     @model_validator(mode="after")

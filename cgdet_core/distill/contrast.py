@@ -86,7 +86,7 @@ class RegionContrast(Term):
         self.queue = EmbeddingQueue(config.queue, config.dimensions)
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
-        return {"rcs": self.config.weight * share * self.value(lesson.student(self.config), lesson.regions)}
+        return {"rcs": self.config.weight * share * self.value(lesson.student, lesson.regions)}
 
     def value(self, maps: Mapping[int, Tensor], regions: Regions) -> Tensor:
         """The unweighted term, a float32 scalar; while it trains, the batch's embeddings then join the queue.

@@ -12,7 +12,7 @@ features get a gradient like any other tensor; who calls detaches them. Values a
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,14 +24,8 @@ from cgdet_core.world import total
 EPS = 1e-6
 
 
-class Distance(Protocol):
-    """One of the four, settings filled in."""
-
-    def __call__(self, student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor: ...
-
-
-def distance_of(config: GuidanceConfig) -> Distance:
-    """The distance that a recipe names."""
+def distance_of(config: GuidanceConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The distance that a recipe names: (student, teacher, weights) -> value."""
     if config.distance == "cwd":
         return lambda student, teacher, weights: cwd(student, teacher, weights, config.temperature)
     return {"pkd": pkd, "cosine": cosine, "mse": mse}[config.distance]

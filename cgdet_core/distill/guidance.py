@@ -12,7 +12,6 @@ from cgdet_core.config import GuidanceConfig
 from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.lesson import Lesson, Term
 from cgdet_core.distill.taps import adapters, levels, pool
-from cgdet_core.errors import InputError
 from cgdet_core.tasks.task import Regions, Task, TeacherOutput, valid_cells
 from cgdet_core.world import total
 
@@ -29,8 +28,7 @@ class _Places:
 class Guidance(Term):
     """The guidance term (DESIGN section 3), with its adapters, 1x1 convolutions to the teacher's channels.
 
-    student_channels, teacher_channels: stride -> channels of the tapped maps and of the teacher's. Raises
-    InputError where the teacher has no map at a stride in use.
+    student_channels, teacher_channels: stride -> channels of the maps of either.
     """
 
     def __init__(
@@ -41,12 +39,6 @@ class Guidance(Term):
         task: Task,
     ) -> None:
         super().__init__()
-        lacking = [stride for stride in config.strides if stride not in teacher_channels]
-        if lacking:
-            raise InputError(
-                f"guidance.strides = {list(config.strides)}: the teacher has no map at stride {lacking[0]}: "
-                f"give strides among {sorted(teacher_channels)}, or another guidance.teacher"
-            )
         self.config: GuidanceConfig = config
         self._task = task
         self.adapters = adapters(student_channels, teacher_channels, config.strides)
@@ -54,9 +46,8 @@ class Guidance(Term):
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
         valid = lesson.batch.rgb_valid
-        if valid is None:
-            raise ValueError("guidance needs batches with RGB")
-        value = self.value(lesson.student(self.config), lesson.teacher_output, valid, lesson.regions)
+        assert valid is not None
+        value = self.value(lesson.student, lesson.teacher_output, valid, lesson.regions)
         return {"cms": self.config.weight * share * value}
 
     def value(
@@ -77,21 +68,12 @@ class Guidance(Term):
         partner, beside others that have one, do not weaken what those teach.
 
         Where processes share a batch, divisors and statistics are the whole batch's: values and gradients add up.
-        Raises InputError where a map of the teacher is of another size than the student's: its places would be
-        others.
         """
         strides: tuple[int, ...] = self.config.strides
-        for stride in strides:
-            ours, theirs = student[stride].shape[2:], output.maps[stride].shape[2:]
-            if ours != theirs:
-                raise InputError(
-                    f"guidance: at stride {stride} the teacher's map is {list(theirs)} cells and the student's "
-                    f"{list(ours)}: give another guidance.teacher, or leave the stride out of guidance.strides"
-                )
         with torch.autocast(rgb_valid.device.type, enabled=False):
             student = {stride: student[stride].float() for stride in strides}
             teacher = {stride: output.maps[stride].detach().float() for stride in strides}
-            valid = {stride: self._valid_cells(rgb_valid, stride) for stride in strides}
+            valid = {stride: valid_cells(rgb_valid, stride) for stride in strides}
             if self.config.object_weight == "seen":
                 object_weights = self._task.seen(output.predictions, regions).detach().float()
             else:
@@ -103,15 +85,6 @@ class Guidance(Term):
                 adapted = self.adapters[str(stride)](places.student)
                 value = value + self._distance(adapted.flatten(2), places.teacher.flatten(2), places.weights)
             return value
-
-    def _valid_cells(self, rgb_valid: Tensor, stride: int) -> Tensor:
-        """[B, S, S] -> float [B, 1, S / stride, S / stride]: 1 where all pixels of a cell show valid RGB, else 0.
-
-        Without the mask: all cells of an image that has any.
-        """
-        if not self.config.mask_rgb:
-            rgb_valid = rgb_valid.flatten(1).any(1)[:, None, None].expand_as(rgb_valid)
-        return valid_cells(rgb_valid, stride)
 
     def _over_boxes(
         self,

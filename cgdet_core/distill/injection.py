@@ -25,20 +25,12 @@ from cgdet_core.tasks.task import InjectionLosses, Task, TeacherOutput
 class Injection(Term):
     """Both parts, with their adapters, 1x1 convolutions to the channels that the other's head takes.
 
-    student_channels: stride -> channels of the tapped maps, empty without the reverse part; network: the student.
-    Raises InputError for a teacher that cannot do its part.
+    network: the student. Raises InputError for a teacher that cannot do its part.
     """
 
     _known: Tensor  # bool [C], which of the student's classes the teacher knows; [0] where it is not asked
 
-    def __init__(
-        self,
-        config: InjectionConfig,
-        student_channels: Mapping[int, int],
-        network: Network,
-        teacher: Teacher,
-        task: Task,
-    ) -> None:
+    def __init__(self, config: InjectionConfig, network: Network, teacher: Teacher, task: Task) -> None:
         super().__init__()
         self.config: InjectionConfig = config
         self._task = task
@@ -51,7 +43,7 @@ class Injection(Term):
         self.register_buffer("_known", torch.tensor(teacher.knows or (), dtype=torch.bool), persistent=False)
         theirs = teacher.channels
         self.into_student = adapters(theirs, network.channels, STRIDES) if config.forward_weight else None
-        self.into_teacher = adapters(student_channels, theirs, STRIDES) if config.reverse_weight else None
+        self.into_teacher = adapters(network.channels, theirs, STRIDES) if config.reverse_weight else None
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
         rows, batch, theirs = lesson.with_rgb
@@ -60,7 +52,7 @@ class Injection(Term):
         if weight := self.config.forward_weight * share:
             terms["dikd_forward"] = weight * self.forward_part(theirs, losses)
         if weight := self.config.reverse_weight * share:
-            student = {stride: maps[rows] for stride, maps in lesson.student(self.config).items()}
+            student = {stride: maps[rows] for stride, maps in lesson.student.items()}
             terms["dikd_reverse"] = weight * self.reverse_part(student, lesson.teacher, losses)
         return terms
 

@@ -7,42 +7,35 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import TapConfig, TermConfig
+from cgdet_core.config import TapConfig
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.model import STRIDES
 from cgdet_core.tasks.task import Regions, TeacherOutput, TrainingBatch
-
-T = TypeVar("T")
 
 
 class Lesson:
     """The student's maps, the batch and what the teacher makes of it, looked at once for all terms that ask.
 
-    batch: rgb_valid is where the teacher saw anything; regions: of its labels; maps: of the tapped modules, by name;
-    by_heat: the teacher looks at the thermal crops, all of them, in place of RGB.
+    batch: rgb_valid is where the teacher saw anything; regions: of its labels; student: stride 8, 16, 32 ->
+    [B, C, H / stride, W / stride], what the head takes; by_heat: the teacher looks at the thermal crops, all of them,
+    in place of RGB.
     """
 
     def __init__(
         self,
         batch: TrainingBatch,
         regions: Regions,
-        maps: Mapping[str, Tensor],
+        student: Mapping[int, Tensor],
         teacher: Teacher | None,
         by_heat: bool = False,
     ) -> None:
         if by_heat:
             batch = replace(batch, rgb_valid=torch.ones_like(batch.images[:, 0], dtype=torch.bool))
-        self.batch, self.regions = batch, regions
-        self._maps, self._teacher, self._by_heat = maps, teacher, by_heat
-
-    def student(self, config: TapConfig) -> dict[int, Tensor]:
-        """stride -> [B, C, H / stride, W / stride], of the modules that the term taps."""
-        return at_strides(config, self._maps)
+        self.batch, self.regions, self.student = batch, regions, student
+        self._teacher, self._by_heat = teacher, by_heat
 
     @property
     def teacher(self) -> Teacher:
@@ -95,10 +88,3 @@ def in_time(config: TapConfig, images_done: int, images: int) -> float:
     done = images_done / end
     fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.decay]
     return rise * fall
-
-
-def at_strides(config: TapConfig, by_name: Mapping[str, T]) -> dict[int, T]:
-    """What is known of each tapped module, by the stride of its map, of those in use."""
-    layers = dict(zip(STRIDES, config.student_layers, strict=True))
-    strides = config.strides if isinstance(config, TermConfig) else STRIDES
-    return {stride: by_name[layers[stride]] for stride in strides}

@@ -1,22 +1,19 @@
-"""The training-only terms beside the task's loss: which a recipe has, what they tap, when they are on.
+"""The training-only terms beside the task's loss: which a recipe has, and when they are on.
 
 A network knows nothing of them, nor they of its task but what tasks/task.py says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import Recipe, TapConfig
+from cgdet_core.config import Recipe
 from cgdet_core.distill.contrast import RegionContrast
 from cgdet_core.distill.guidance import Guidance
 from cgdet_core.distill.injection import Injection
-from cgdet_core.distill.lesson import Lesson, Term, at_strides, in_time
-from cgdet_core.distill.taps import Taps
+from cgdet_core.distill.lesson import Lesson, Term, in_time
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
@@ -24,8 +21,6 @@ from cgdet_core.model import STRIDES
 from cgdet_core.model.network import Network
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import TrainingBatch
-
-_SIDE_PX = 64  # of the picture that the tapped maps are measured with
 
 
 def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
@@ -44,7 +39,7 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
 class TrainingTerms(nn.Module):
     """The terms that have a weight in the recipe; a module whose parameters are the terms' own.
 
-    network: tapped from here on, until `remove`; teacher: needed where the recipe uses one.
+    network: the maps that its head takes are read by a hook from here on; teacher: needed where the recipe uses one.
     """
 
     def __init__(self, recipe: Recipe, network: Network, teacher: Teacher | None = None) -> None:
@@ -54,55 +49,31 @@ class TrainingTerms(nn.Module):
         self._recipe = recipe
         self._task = task_of(recipe)
         self.teacher = teacher  # no nn.Module: it is neither trained nor kept
-        contrast, guidance, injection = recipe.contrast, recipe.guidance, recipe.injection
-        tapping: list[TapConfig] = [config for config in (contrast, guidance) if config.weight]
-        if injection.reverse_weight:
-            tapping.append(injection)
-        names = [name for config in tapping for name in config.student_layers]
-        self._taps = Taps(network, names, "student_layers")
-        channels = _channels(network, self._taps, tapping) if names else {}
         terms: dict[str, Term] = {}
-        if contrast.weight:
-            terms["contrast"] = RegionContrast(contrast, at_strides(contrast, channels))
-        if guidance.weight and teacher is not None:
-            terms["guidance"] = Guidance(guidance, at_strides(guidance, channels), teacher.channels, self._task)
-        if injection.on and teacher is not None:
-            tapped = at_strides(injection, channels) if injection.reverse_weight else {}
-            terms["injection"] = Injection(injection, tapped, network, teacher, self._task)
+        if recipe.contrast.weight:
+            terms["contrast"] = RegionContrast(recipe.contrast, network.channels)
+        if recipe.guidance.weight and teacher is not None:
+            terms["guidance"] = Guidance(recipe.guidance, network.channels, teacher.channels, self._task)
+        if recipe.injection.on and teacher is not None:
+            terms["injection"] = Injection(recipe.injection, network, teacher, self._task)
         self.terms = list(terms.values())
         for name, term in terms.items():
             self.add_module(name, term)
+        self._maps: dict[int, Tensor] = {}
+        if terms:
+            network.neck.register_forward_hook(self._keep_maps)
+
+    def _keep_maps(self, _neck: nn.Module, _inputs: object, maps: tuple[Tensor, ...]) -> None:
+        self._maps = dict(zip(STRIDES, maps, strict=True))
 
     def forward(self, batch: TrainingBatch, images_done: int) -> dict[str, Tensor]:
         """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse), of the forward pass just done; those that are
         off now are left out."""
         by_heat = self._recipe.guidance.teacher.sees == "thermal" and self.teacher is not None
-        lesson = Lesson(batch, self._task.regions(batch.targets), self._taps.take(), self.teacher, by_heat)
+        maps, self._maps = self._maps, {}
+        lesson = Lesson(batch, self._task.regions(batch.targets), maps, self.teacher, by_heat)
         values: dict[str, Tensor] = {}
         for term in self.terms:
             if share := in_time(term.config, images_done, self._recipe.train.images):
                 values |= term(lesson, share)
         return values
-
-    def remove(self) -> None:
-        """Untap the network."""
-        self._taps.remove()
-
-
-def _channels(network: Network, taps: Taps, configs: Iterable[TapConfig]) -> dict[str, int]:
-    """Channels of the tapped maps, seen in a forward pass that changes nothing; InputError for a wrong stride."""
-    training = network.training
-    first = next(network.parameters())
-    with torch.no_grad():
-        network.eval()(first.new_zeros(1, 1, _SIDE_PX, _SIDE_PX))
-        network.train(training)
-    maps = taps.take()
-    for config in configs:
-        for stride, found in at_strides(config, maps).items():
-            if found.ndim != 4 or found.shape[-1] != _SIDE_PX // stride:
-                name = config.student_layers[STRIDES.index(stride)]
-                raise InputError(
-                    f"student_layers: '{name}' stands for stride {stride} and puts out {list(found.shape)} "
-                    f"for {_SIDE_PX} x {_SIDE_PX} px: name modules at strides 8, 16, 32 in this order"
-                )
-    return {name: value.shape[1] for name, value in maps.items()}

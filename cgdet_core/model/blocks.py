@@ -49,11 +49,11 @@ def set_activation(network: nn.Module, activation: Activation) -> None:
 
 
 class ChannelwiseUnit(nn.Module):
-    """A convolution per channel and a 1x1 mixing one (Howard et al. 2017, section 3.1), each a ConvUnit."""
+    """A 3x3 convolution per channel and a 1x1 mixing one (Howard et al. 2017, section 3.1), each a ConvUnit."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.spread = ConvUnit(inputs, inputs, kernel, groups=inputs)
+        self.spread = ConvUnit(inputs, inputs, 3, stride, groups=inputs)
         self.mix = ConvUnit(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,34 +45,18 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or convert it again") from None
 
 
-def fitting_state(path: Path, tensors: Mapping[str, Tensor], network: nn.Module, what: str) -> dict[str, Tensor]:
-    """The state for `network` (which may lie on the meta device), float32, out of the tensors of `path`.
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Give `network` (which may lie on the meta device) the tensors of `path`, in float32.
 
-    Batch norm's counters of batches, which matter to no inference, may be absent. Raises InputError
-    for tensors that are missing, unknown, misshapen, of whole numbers or not finite; `what` names
-    the network there.
+    Batch norm's counters of batches, which matter to no inference, may be absent. Raises InputError for tensors that
+    are missing, unknown, misshapen or not finite; `what` names the network there.
     """
-    expected = {name: tensor for name, tensor in network.state_dict().items() if not _counter(name)}
-    found = {name: tensor for name, tensor in tensors.items() if not _counter(name)}
-    for names, verb in ((expected.keys() - found.keys(), "lacks"), (found.keys() - expected.keys(), "has unknown")):
-        if names:
-            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-            raise InputError(f"{path}: {verb} tensors {shown}: give a checkpoint of {what}")
-    state = {name: torch.zeros((), dtype=torch.int64) for name in network.state_dict() if _counter(name)}
-    for name, tensor in expected.items():
-        value = found[name]
-        if value.shape != tensor.shape:
-            raise InputError(
-                f"{path}: tensor {name} is {list(value.shape)}, {what} asks for {list(tensor.shape)}: "
-                f"give a checkpoint of {what}"
-            )
-        if not value.is_floating_point():
-            raise InputError(f"{path}: tensor {name} holds {value.dtype}, not weights: convert the file again")
+    state = {name: value if name.endswith("num_batches_tracked") else value.float() for name, value in tensors.items()}
+    for name, value in state.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: tensor {name} holds values that are not finite: convert or copy the file again")
-        state[name] = value.float()
-    return state
-
-
-def _counter(name: str) -> bool:
-    return name.endswith("num_batches_tracked")
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:400]
+        raise InputError(f"{path}: give a checkpoint of {what}: {said}") from None

@@ -22,7 +22,7 @@ from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
-from cgdet_core.model.weights import fitting_state, read_weights
+from cgdet_core.model.weights import load_weights, read_weights
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
@@ -132,7 +132,7 @@ def torchvision_teacher(config: TeacherConfig, class_names: Sequence[str], folde
     if not config.random_weights:
         path = folder / config.path if config.path else Path(published.url.rsplit("/", 1)[1])
         tensors = read_weights(path) if config.path else _downloaded(published, name, config)
-        network.load_state_dict(fitting_state(path, tensors, network, f"{name} of {len(categories)} classes"))
+        load_weights(network, tensors, path, f"{name} of {len(categories)} classes")
         if name in EPSILON_0 and not config.class_names:
             for module in network.modules():
                 if isinstance(module, nn.BatchNorm2d):

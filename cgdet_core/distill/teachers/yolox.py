@@ -13,11 +13,11 @@ from torch import Tensor
 from cgdet_core.config import TeacherConfig
 from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table, named_classes
-from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape, keep_classes
+from cgdet_core.distill.teachers.yolox_network import RENAMED, Yolox, YoloxShape, keep_classes
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import fuse
-from cgdet_core.model.weights import fitting_state, read_weights
+from cgdet_core.model.weights import load_weights, read_weights
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
@@ -87,13 +87,19 @@ def load_yolox(path: Path) -> Yolox:
     Raises InputError, in one line that names the file, for a pickle, a file that is missing or cut,
     another network, and tensors that are missing, misshapen or not finite.
     """
-    tensors = read_weights(path, "['model']")
+    tensors = {_renamed(name): value for name, value in read_weights(path, "['model']").items()}
     shape = yolox_shape(tensors, path)
     with torch.device("meta"):
         network = Yolox(shape)
     kind = f"YOLOX with {shape.width} channels in the stem and {shape.depth} bottlenecks in dark2"
-    network.load_state_dict(fitting_state(path, tensors, network, kind), assign=True)
+    load_weights(network, tensors, path, kind)
     return network.eval()
+
+
+def _renamed(name: str) -> str:
+    for published, ours in RENAMED.items():
+        name = name.replace(published, ours)
+    return name
 
 
 def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
@@ -107,6 +113,6 @@ def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
     return YoloxShape(
         width=tensors[_STEM].shape[0],
         depth=sum(1 for name in tensors if _BOTTLENECK.fullmatch(name)),
-        channelwise="backbone.backbone.dark2.0.dconv.conv.weight" in tensors,
+        channelwise="backbone.backbone.dark2.0.spread.conv.weight" in tensors,
         classes=tensors[_CLASSES].shape[0],
     )

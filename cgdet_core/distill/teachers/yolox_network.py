@@ -1,49 +1,33 @@
 """YOLOX (Ge et al. 2021) of the CSP kind: an RGB detector that teaches. Never part of what drives.
 
-The structure is the one published, and the parameters have the names of an official checkpoint, which
-is why attributes here are called `dark3`, `C3_p4` or `reg_preds`.
+The structure is the one published, and the parameters have the names of an official checkpoint, which is why attributes
+here are called `dark3`, `C3_p4` or `reg_preds`; those within the blocks that the student has too are RENAMED.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from cgdet_core.model import STRIDES
+from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit, PooledContext
 
-
-class YoloxUnit(nn.Module):
-    """Convolution, batch norm, SiLU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
-        self.act = nn.SiLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.act(self.bn(self.conv(x)))
-        return out
-
-
-class YoloxChannelwiseUnit(nn.Module):
-    """A 3x3 convolution per channel, then a 1x1 that mixes them."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.dconv = YoloxUnit(inputs, inputs, 3, stride, groups=inputs)
-        self.pconv = YoloxUnit(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.pconv(self.dconv(x))
-        return out
+# part of a tensor's name in a checkpoint -> here
+RENAMED: Final = {
+    ".bn.": ".norm.",
+    ".dconv.": ".spread.",
+    ".pconv.": ".mix.",
+    ".dark5.1.conv1.": ".dark5.1.enter.",
+    ".dark5.1.conv2.": ".dark5.1.leave.",
+}
 
 
 def unit3x3(channelwise: bool, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-    return YoloxChannelwiseUnit(inputs, outputs, stride) if channelwise else YoloxUnit(inputs, outputs, 3, stride)
+    return (ChannelwiseUnit if channelwise else ConvUnit)(inputs, outputs, stride=stride)
 
 
 class YoloxBottleneck(nn.Module):
@@ -51,7 +35,7 @@ class YoloxBottleneck(nn.Module):
 
     def __init__(self, channels: int, shortcut: bool, channelwise: bool) -> None:
         super().__init__()
-        self.conv1 = YoloxUnit(channels, channels)
+        self.conv1 = ConvUnit(channels, channels, 1)
         self.conv2 = unit3x3(channelwise, channels, channels)
         self.shortcut = shortcut
 
@@ -66,30 +50,13 @@ class YoloxCrossStage(nn.Module):
     def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool, channelwise: bool) -> None:
         super().__init__()
         half = outputs // 2
-        self.conv1 = YoloxUnit(inputs, half)
-        self.conv2 = YoloxUnit(inputs, half)
+        self.conv1 = ConvUnit(inputs, half, 1)
+        self.conv2 = ConvUnit(inputs, half, 1)
         self.m = nn.Sequential(*(YoloxBottleneck(half, shortcut, channelwise) for _ in range(depth)))
-        self.conv3 = YoloxUnit(2 * half, outputs)
+        self.conv3 = ConvUnit(2 * half, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv3(torch.cat((self.m(self.conv1(x)), self.conv2(x)), dim=1))
-        return out
-
-
-class YoloxPooledContext(nn.Module):
-    """Maxima over 5, 9 and 13 cells: a 5x5 maximum once, twice and three times."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = YoloxUnit(channels, channels // 2)
-        self.conv2 = YoloxUnit(2 * channels, channels)
-        self.pool = nn.MaxPool2d(5, stride=1, padding=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = [self.conv1(x)]
-        for _ in range(3):
-            parts.append(self.pool(parts[-1]))
-        out: Tensor = self.conv2(torch.cat(parts, dim=1))
         return out
 
 
@@ -98,7 +65,7 @@ class YoloxStem(nn.Module):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.conv = YoloxUnit(12, outputs, 3)
+        self.conv = ConvUnit(12, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         # the published order of the four pixels: down the left column, then down the right one
@@ -157,7 +124,7 @@ class YoloxBackbone(nn.Module):
         self.dark4 = nn.Sequential(*stage(4 * width, 3 * depth))
         self.dark5 = nn.Sequential(
             unit3x3(channelwise, 8 * width, 16 * width, 2),
-            YoloxPooledContext(16 * width),
+            PooledContext(16 * width),
             YoloxCrossStage(16 * width, 16 * width, depth, False, channelwise),
         )
 
@@ -179,9 +146,9 @@ class Pyramid(nn.Module):
 
         self.backbone = YoloxBackbone(shape)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.lateral_conv0 = YoloxUnit(large, middle)
+        self.lateral_conv0 = ConvUnit(large, middle, 1)
         self.C3_p4 = mix(2 * middle, middle)
-        self.reduce_conv1 = YoloxUnit(middle, small)
+        self.reduce_conv1 = ConvUnit(middle, small, 1)
         self.C3_p3 = mix(2 * small, small)
         self.bu_conv2 = unit3x3(shape.channelwise, small, small, 2)
         self.C3_n3 = mix(2 * small, middle)
@@ -208,7 +175,7 @@ class YoloxHead(nn.Module):
         def branch() -> nn.Module:
             return nn.Sequential(*(unit3x3(shape.channelwise, width, width) for _ in range(2)))
 
-        self.stems = nn.ModuleList(YoloxUnit(channels, width) for channels in shape.neck_channels)
+        self.stems = nn.ModuleList(ConvUnit(channels, width, 1) for channels in shape.neck_channels)
         self.cls_convs = nn.ModuleList(branch() for _ in STRIDES)
         self.reg_convs = nn.ModuleList(branch() for _ in STRIDES)
         self.cls_preds = nn.ModuleList(nn.Conv2d(width, shape.classes, 1) for _ in STRIDES)

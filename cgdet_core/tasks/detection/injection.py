@@ -72,11 +72,14 @@ class DetectionInjection:
         def against_labels() -> Tensor:
             sure = self.with_rgb & (self.seen >= self._config.sure_score)
             cells = self.cells & sure.any(1)[:, None]
-            loss = detection_loss(output, self._only(sure), self._loss, cells).total
+            terms = detection_loss(output, self._only(sure), self._loss, cells)
+            loss = terms["class"] + terms["box"] + terms["distribution"]
             counts = total(torch.stack((sure.sum(), self.with_rgb.sum())).float())
             return loss * (counts[0] / counts[1].clamp(min=1))
 
         def against_teacher() -> Tensor:
+            # boxes are decoded here, after those of the other loss: in which order gradients are added shows in their
+            # last bit
             return self.disagreement(output.class_logits.float(), output.boxes_xyxy_px())
 
         return _mixed(against_labels, against_teacher, teacher_share)

@@ -16,23 +16,6 @@ from cgdet_core.world import total
 
 
 @dataclass(frozen=True)
-class DetectionLoss:
-    """Weighted terms, scalars; `total` is what is minimised."""
-
-    class_term: Tensor
-    box_term: Tensor
-    distribution_term: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        return self.class_term + self.box_term + self.distribution_term
-
-    def terms(self) -> dict[str, Tensor]:
-        """By name, as the log has them."""
-        return {"class": self.class_term, "box": self.box_term, "distribution": self.distribution_term}
-
-
-@dataclass(frozen=True)
 class Positives:
     """The P cells that answer for an object, and what their terms are divided by.
 
@@ -49,8 +32,10 @@ class Positives:
 
 def detection_loss(
     output: HeadOutput, targets: DetectionTargets, config: LossConfig, cells: Tensor | None = None
-) -> DetectionLoss:
-    """Each term is a sum over cells divided by the sum of all target scores of the batch, at least 1.
+) -> dict[str, Tensor]:
+    """The weighted terms class, box and distribution, scalars, whose sum is minimised.
+
+    Each is a sum over cells divided by the sum of all target scores of the batch, at least 1.
 
     Where processes share a batch, the divisor is the whole batch's, so that the processes' losses
     add up to the loss of the batch, and their gradients to its gradient.
@@ -69,7 +54,7 @@ def detection_loss(
     distances = torch.cat((centres - gt_boxes[:, :2], gt_boxes[:, 2:] - centres), dim=1) / strides[:, None]
     distribution = _distribution_loss(box_logits, distances)
     distribution_term = (distribution * positives.weight).sum() / positives.normaliser
-    return DetectionLoss(class_term, box_term, config.distribution_weight * distribution_term)
+    return {"class": class_term, "box": box_term, "distribution": config.distribution_weight * distribution_term}
 
 
 def class_and_box_terms(

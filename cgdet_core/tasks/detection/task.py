@@ -49,7 +49,7 @@ class DetectionTask:
         return collate(truths, len(self.recipe.model.class_names))
 
     def loss(self, output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
-        return detection_loss(output, targets, self.recipe.loss).terms()
+        return detection_loss(output, targets, self.recipe.loss)
 
     def regions(self, targets: DetectionTargets) -> Regions:
         return regions_of(targets)

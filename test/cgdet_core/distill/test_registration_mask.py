@@ -29,8 +29,9 @@ REGISTRATION = Registration(
 )
 
 
-def loss(beyond: int, mask_rgb: bool, config: GuidanceConfig) -> tuple[float, Tensor]:
-    """The guidance loss and its gradient on the student's finest map; `beyond` fills what has no RGB."""
+def loss(beyond: int, config: GuidanceConfig, masked: bool = True) -> tuple[float, Tensor]:
+    """The guidance loss and its gradient on the student's finest map; `beyond` fills what has no RGB; not masked: all
+    of it is said to be valid."""
     rng = np.random.default_rng(1)
     rgb = cv2.GaussianBlur(rng.integers(0, 256, (SIZE - 20, SIZE, 3), dtype=np.uint8), (0, 0), 3)
     warped, valid = REGISTRATION.warp(np.asarray(rgb, np.uint8))
@@ -43,13 +44,12 @@ def loss(beyond: int, mask_rgb: bool, config: GuidanceConfig) -> tuple[float, Te
     # a teacher that sees of each cell what lies in it, and a student that sees nothing of RGB
     maps = {stride: functional.avg_pool2d(shown.float() / 255, stride) for stride in STRIDES}
     torch.manual_seed(0)
-    config = config.model_copy(update={"mask_rgb": mask_rgb})
     guidance = Guidance(config, dict.fromkeys(STRIDES, 4), dict.fromkeys(STRIDES, 3), DetectionTask(Recipe()))
     student = {stride: torch.randn(1, 4, SIZE // stride, SIZE // stride, requires_grad=True) for stride in STRIDES}
     boxes = torch.tensor(BOXES)
     regions = Regions(torch.cat((torch.zeros(len(BOXES), 1), boxes), dim=1), torch.zeros(len(BOXES), dtype=torch.int64))
     seen = TeacherOutput(maps, Predictions(boxes[None], torch.tensor([[[0.9, 0.0, 0.0]] * len(BOXES)])))
-    value = guidance.value(student, seen, torch.from_numpy(crop_valid)[None], regions)
+    value = guidance.value(student, seen, torch.from_numpy(crop_valid | (not masked))[None], regions)
     value.backward()
     gradient = student[8].grad
     assert gradient is not None
@@ -59,17 +59,17 @@ def loss(beyond: int, mask_rgb: bool, config: GuidanceConfig) -> tuple[float, Te
 @pytest.mark.parametrize("region", ["boxes", "whole"])
 def test_what_lies_outside_the_rgb_view_changes_nothing(region: str) -> None:
     config = GuidanceConfig.model_validate({"region": region, "distance": "mse", "object_weight": "equal"})
-    black, gradient = loss(0, True, config)
-    white, other = loss(255, True, config)
+    black, gradient = loss(0, config)
+    white, other = loss(255, config)
     assert black == white > 0
     assert torch.equal(gradient, other)
-    # and where the mask is not asked for it does change: the test sees what it says
-    assert loss(0, False, config)[0] != pytest.approx(loss(255, False, config)[0], rel=1e-3)
+    # and without the mask it does change: the test sees what it says
+    assert loss(0, config, masked=False)[0] != pytest.approx(loss(255, config, masked=False)[0], rel=1e-3)
 
 
 def test_cells_without_rgb_teach_nothing() -> None:
     config = GuidanceConfig.model_validate({"region": "whole", "distance": "mse", "object_weight": "equal"})
-    _, gradient = loss(0, True, config)
+    _, gradient = loss(0, config)
     _, valid = REGISTRATION.warp(np.zeros((SIZE - 20, SIZE, 3), np.uint8))
     whole_cells = torch.from_numpy(valid.reshape(SIZE // 8, 8, SIZE // 8, 8).all((1, 3)))
     taught = gradient[0].abs().sum(0) > 0

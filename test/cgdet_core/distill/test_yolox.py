@@ -42,6 +42,22 @@ def alive(shape: YoloxShape) -> Yolox:
     return network.eval().requires_grad_(False)
 
 
+def published(network: Yolox) -> State:
+    """Its state under the names of an official checkpoint."""
+    state = {}
+    for name, tensor in network.state_dict().items():
+        for ours, theirs in (
+            ("norm", "bn"),
+            ("spread", "dconv"),
+            ("mix", "pconv"),
+            ("enter", "conv1"),
+            ("leave", "conv2"),
+        ):
+            name = name.replace(f".{ours}.", f".{theirs}.")
+        state[name] = tensor
+    return state
+
+
 class Plainly:
     """The network again, as functions over a checkpoint's tensors."""
 
@@ -119,7 +135,7 @@ def rows(levels: list[Tensor]) -> Tensor:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "yolox_small.safetensors"
-    write_tensors(path, alive(SMALL).state_dict(), {})
+    write_tensors(path, published(alive(SMALL)), {})
     return path
 
 
@@ -129,7 +145,7 @@ def test_maps_and_outputs_agree_with_the_published_structure_computed_plainly(ch
     network = alive(YoloxShape(4, 2, channelwise, 5)).double()
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     got = network(images)
-    plain = Plainly(network.state_dict())
+    plain = Plainly(published(network))
     maps = plain.maps(images)
     for number, (mine, theirs) in enumerate(zip(got.maps, maps, strict=True)):
         assert mine.shape == (2, 16 << number, 8 >> number, 12 >> number)
@@ -192,18 +208,18 @@ def test_a_fused_network_is_the_same_function() -> None:
 
 @pytest.mark.parametrize("shape", [SMALL, YoloxShape(6, 2, False, 80)], ids=["channelwise", "deeper"])
 def test_a_checkpoint_tells_its_shape_and_its_tensors_are_taken_as_they_are(shape: YoloxShape, tmp_path: Path) -> None:
-    saved = alive(shape).state_dict()
+    saved = published(alive(shape))
     write_tensors(tmp_path / "y.safetensors", saved, {})
     network = load_yolox(tmp_path / "y.safetensors")
     assert network.shape == shape
     assert not network.training
-    loaded = network.state_dict()
+    loaded = published(network)
     assert loaded.keys() == saved.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items() if "tracked" not in name)
 
 
 def test_half_precision_and_absent_batch_counters_are_read(tmp_path: Path) -> None:
-    state = {name: tensor.half() for name, tensor in alive(SMALL).state_dict().items() if "tracked" not in name}
+    state = {name: tensor.half() for name, tensor in published(alive(SMALL)).items() if "tracked" not in name}
     write_tensors(tmp_path / "y.safetensors", state, {})
     network = load_yolox(tmp_path / "y.safetensors")
     assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
@@ -227,19 +243,18 @@ def not_finite(tensor: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (without("backbone.backbone.stem.conv.conv.weight"), "has no weights backbone.backbone.stem.conv.conv.weight"),
-        (without("backbone.C3_p4.conv2.bn.bias"), "lacks tensors backbone.C3_p4.conv2.bn.bias"),
-        (lambda state: state.update(extra=torch.zeros(1)), "has unknown tensors extra"),
-        (changed("head.obj_preds.1.weight", lambda t: t[:, :8]), "obj_preds.1.weight is [1, 8, 1, 1], YOLOX with 4"),
-        (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :, 0, 0]), "has no weights"),
-        (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "values that are not finite"),
-        (changed("backbone.backbone.dark2.0.pconv.conv.weight", lambda t: t.int()), "holds torch.int32, not weights"),
+        (without("backbone.backbone.stem.conv.conv.weight"), "backbone.backbone.stem.conv.conv.weight"),
+        (without("backbone.C3_p4.conv2.bn.bias"), "backbone.C3_p4.conv2.norm.bias"),
+        (lambda state: state.update(extra=torch.zeros(1)), "extra"),
+        (changed("head.obj_preds.1.weight", lambda t: t[:, :8]), "head.obj_preds.1.weight"),
+        (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :, 0, 0]), "stem.conv.conv.weight"),
+        (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "dark2.0.mix.conv.weight"),
     ],
-)  # fmt: skip
-def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
+)
+def test_a_file_that_is_no_checkpoint_is_refused_with_the_tensors_name(
     damage: Callable[[State], None], named: str, tmp_path: Path
 ) -> None:
-    state = dict(alive(SMALL).state_dict())
+    state = published(alive(SMALL))
     damage(state)
     path = tmp_path / "odd.safetensors"
     write_tensors(path, state, {})
@@ -254,7 +269,7 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "yolox_small.pth"
-    torch.save({"model": alive(SMALL).state_dict(), "start_epoch": 300}, path)
+    torch.save({"model": published(alive(SMALL)), "start_epoch": 300}, path)
     with pytest.raises(InputError, match="is a pickle") as refusal:
         load_yolox(path)
     message = str(refusal.value)

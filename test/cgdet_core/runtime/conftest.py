@@ -59,7 +59,7 @@ def learn() -> Detector:
             frames.append(thermal.normalise(frame, ThermalConfig()))
             truths.append(truth)
         images = torch.from_numpy(np.stack(frames))[:, None]
-        loss = detection_loss(detector(images), collate(truths, 2), LossConfig()).total
+        loss = sum(detection_loss(detector(images), collate(truths, 2), LossConfig()).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

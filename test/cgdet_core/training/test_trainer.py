@@ -84,7 +84,7 @@ def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None
         rate = learning_rate(2 * number, RECIPE.train)
         detector.zero_grad()
         images = batches[number].images.to(memory_format=torch.channels_last)
-        detection_loss(detector(images), batches[number].targets, RECIPE.loss).total.backward()
+        sum(detection_loss(detector(images), batches[number].targets, RECIPE.loss).values()).backward()
         norm = sum(float(p.grad.square().sum()) for p in detector.parameters() if p.grad is not None) ** 0.5
         with torch.no_grad():
             for name, parameter in detector.named_parameters():
