@@ -12,7 +12,7 @@ import numpy as np
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import messages
-from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Outcome, one_line
+from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Frames, one_line
 from cgdet_ros.node.outputs import diagnostics_publisher
 
 OK, WARN, ERROR = 0, 1, 2
@@ -106,7 +106,7 @@ class Reporter:
         """Once, now."""
         try:
             situation = self._look()
-            status = describe(situation, self._log)
+            status = describe(situation, self._log.report())
             stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
             device = situation.facts.get("device", "none")
             self._publisher.publish(
@@ -131,77 +131,69 @@ class Reporter:
                 self._node.get_logger().warning(status.message)
 
 
-def describe(situation: Situation, log: FrameLog) -> Status:
+def describe(situation: Situation, frames: Frames) -> Status:
     """The node's status: the worst finding decides the level, all are in the message, worst first."""
-    rates_hz, outcome, times, (ages_ms, no_age) = log.rates_hz(), log.outcome(), log.times_ms(), log.ages_ms()
     values = {
         **situation.facts,
         "state": situation.state,
         "image_topic": situation.image_topic,
         "image_type": situation.image_type,
         "image_publishers": str(situation.image_publishers),
-        "image_kind": log.image_kind,
+        "image_kind": frames.image_kind,
         "unheard": "; ".join(situation.unheard),
-        **{name: str(count) for name, count in asdict(log.counts).items()},
-        **{f"{name}_ms": _summary(milliseconds) for name, milliseconds in times.items() if milliseconds},
+        **{name: str(count) for name, count in asdict(frames.counts).items()},
+        **{f"{name}_ms": _summary(milliseconds) for name, milliseconds in frames.times_ms.items()},
         "clock": "simulated" if situation.simulated_clock else "system",
-        "last_error": log.last_error,
+        "last_error": frames.last_error,
     }
-    if rates_hz is not None:
-        values |= {"input_rate_hz": f"{rates_hz[0]:.2f}", "output_rate_hz": f"{rates_hz[1]:.2f}"}
-    if ages_ms or no_age:
-        values["stamp_to_publish_ms"] = _summary(ages_ms) if ages_ms else no_age
-    input_hz = None if rates_hz is None else rates_hz[0]
-    findings = list(_findings(situation, log, outcome, input_hz, times["receive_to_publish"], ages_ms))
-    findings.sort(key=lambda finding: -finding[0])  # stable: the first of a level stays first
+    if frames.rates_hz is not None:
+        values |= {
+            name: f"{hz:.2f}" for name, hz in zip(("input_rate_hz", "output_rate_hz"), frames.rates_hz, strict=True)
+        }
+    if frames.ages_ms or frames.no_age:
+        values["stamp_to_publish_ms"] = frames.no_age or _summary(frames.ages_ms)
+    findings = sorted(_findings(situation, frames), key=lambda finding: -finding[0])  # the first of a level stays first
     message = "; ".join(text for _, text in findings) or "detecting"
     return Status(findings[0][0] if findings else OK, message, {key: values[key] for key in KEYS if key in values})
 
 
-def _findings(
-    situation: Situation,
-    log: FrameLog,
-    outcome: Outcome,
-    input_hz: float | None,
-    answer_ms: Sequence[float],
-    ages_ms: Sequence[float],
-) -> Iterator[tuple[int, str]]:
+def _findings(situation: Situation, frames: Frames) -> Iterator[tuple[int, str]]:
     """Level and text of whatever is not as it should be."""
-    limits, frames = situation.limits, outcome.changes
+    limits, changes = situation.limits, frames.changes
     if situation.state != "active":
-        failed = situation.state == "unconfigured" and log.last_error
-        yield (ERROR, log.last_error) if failed else (WARN, situation.state)
+        failed = situation.state == "unconfigured" and frames.last_error
+        yield (ERROR, frames.last_error) if failed else (WARN, situation.state)
         return
     if "fallback" in situation.facts:
         yield WARN, f"the GPU failed, the CPU is in its place: {situation.facts['fallback']}"
     if not situation.enabled:
         yield WARN, "paused by ~/enable"
         return
-    yield from _of_the_images(situation, log, outcome)
+    yield from _of_the_images(situation, frames)
     yield from ((WARN, line) for line in situation.unheard)
-    if input_hz is not None and situation.active_s >= limits.image_timeout_s:
+    if frames.rates_hz is not None and situation.active_s >= limits.image_timeout_s:
         for level, least_hz in ((ERROR, limits.rate_error_hz), (WARN, limits.rate_warn_hz)):
-            if input_hz < least_hz:  # never below 0, which is off
-                yield level, f"images come at {input_hz:.1f} Hz, fewer than {least_hz:g} Hz"
+            if frames.rates_hz[0] < least_hz:  # never below 0, which is off
+                yield level, f"images come at {frames.rates_hz[0]:.1f} Hz, fewer than {least_hz:g} Hz"
                 break
+    answer_ms = frames.times_ms.get("receive_to_publish", [])
     yield from _above(answer_ms, limits.latency_warn_ms, limits.latency_error_ms, "receive-to-publish")
-    yield from _above(ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
-    share = frames.overtaken / max(1, frames.received)
+    yield from _above(frames.ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
+    share = changes.overtaken / max(1, changes.received)
     if 0 < limits.dropped_warn < share:
         yield WARN, f"{share:.0%} of the images were overtaken by newer ones"
-    if 0 < limits.frozen_frames <= outcome.frozen_run:
-        yield WARN, f"frozen: the last {outcome.frozen_run} frames repeat their picture (the camera's shutter?)"
-    if frames.flat_frames:
-        yield WARN, f"flat: {frames.flat_frames} frames without tones since the last report (the camera's shutter?)"
-    if frames.gain_jumps:
-        yield WARN, f"the camera's gain jumped {frames.gain_jumps} times since the last report"
+    if 0 < limits.frozen_frames <= frames.frozen_run:
+        yield WARN, f"frozen: the last {frames.frozen_run} frames repeat their picture (the camera's shutter?)"
+    if changes.flat_frames:
+        yield WARN, f"flat: {changes.flat_frames} frames without tones since the last report (the camera's shutter?)"
+    if changes.gain_jumps:
+        yield WARN, f"the camera's gain jumped {changes.gain_jumps} times since the last report"
 
 
-def _of_the_images(situation: Situation, log: FrameLog, outcome: Outcome) -> Iterator[tuple[int, str]]:
-    limits, frames, topic = situation.limits, outcome.changes, situation.image_topic
-    count = situation.image_publishers
+def _of_the_images(situation: Situation, frames: Frames) -> Iterator[tuple[int, str]]:
+    limits, changes, topic, count = situation.limits, frames.changes, situation.image_topic, situation.image_publishers
     heard = f"({count} publisher{'s' * (count != 1)})" if count else "(nobody publishes there)"
-    missing_s = log.seconds_without_image()
+    missing_s = frames.imageless_s
     none_yet = missing_s is None or missing_s > situation.active_s
     if missing_s is None or none_yet:
         missing_s, line = situation.active_s, f"no image yet on {topic} {heard}"
@@ -211,11 +203,11 @@ def _of_the_images(situation: Situation, log: FrameLog, outcome: Outcome) -> Ite
         yield ERROR, line
     elif limits.image_timeout_s > 0 and (none_yet or limits.image_timeout_s < missing_s):
         yield WARN, line
-    elif frames.refused or frames.failed:
-        lost = f"{frames.refused} frames refused and {frames.failed} failed since the last report"
-        yield WARN if frames.answered else ERROR, f"{lost}, {frames.answered} answered: {log.last_error}"
-    elif 0 < limits.image_timeout_s < outcome.unanswered_s:
-        yield ERROR, f"no frame answered for {outcome.unanswered_s:.0f} s, though images come"
+    elif changes.refused or changes.failed:
+        lost = f"{changes.refused} frames refused and {changes.failed} failed since the last report"
+        yield WARN if changes.answered else ERROR, f"{lost}, {changes.answered} answered: {frames.last_error}"
+    elif 0 < limits.image_timeout_s < frames.unanswered_s:
+        yield ERROR, f"no frame answered for {frames.unanswered_s:.0f} s, though images come"
 
 
 def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) -> Iterator[tuple[int, str]]:

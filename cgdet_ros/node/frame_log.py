@@ -6,8 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from rclpy.clock import Clock, ClockType
 
@@ -22,8 +22,8 @@ LOG_THROTTLE: dict[str, Any] = {"throttle_duration_sec": 5.0, "throttle_time_sou
 _WINDOW_FRAMES = 256  # of the times that are summed up
 _RATE_WINDOW_S = 2.0
 _MAX_ERROR_LENGTH = 300  # a message may quote what was sent, at any length
-AHEAD_NS = 50_000_000  # a stamp so far in the future is of another clock, not of a rough one
-BEHIND_NS = 10_000_000_000  # nothing that this node does takes so long
+_AHEAD_NS = 50_000_000  # a stamp so far in the future is of another clock, not of a rough one
+_BEHIND_NS = 10_000_000_000  # nothing that this node does takes so long
 
 
 @dataclass
@@ -49,39 +49,46 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of the frames since the report before, or, where none came to an end since, before that one.
+class Frames:
+    """What a report is made of.
 
-    frozen_run: the last frames that repeat their picture; unanswered_s: seconds since the first frame without outcome.
+    changes: counts since the report before, or, where no frame came to an end since, before that one; rates_hz: of
+    images and answers, over two seconds or more, None at first; times_ms: of the last frames, receive_to_publish and
+    every stage of the predictor; ages_ms: from stamp to answer, no_age: why there are none; frozen_run: the last frames
+    that repeat their picture; unanswered_s: since the first frame without outcome; imageless_s: since the last image,
+    None where there never was one.
     """
 
+    counts: Counts
     changes: Counts
+    rates_hz: tuple[float, float] | None
+    times_ms: dict[str, list[float]]
+    ages_ms: list[float]
+    no_age: str
     frozen_run: int
     unanswered_s: float
+    imageless_s: float | None
+    image_kind: str
+    last_error: str
 
 
-@dataclass
 class FrameLog:
     """Written by the subscription and the worker, read by the diagnostics timer; safe between threads."""
 
-    counts: Counts = field(default_factory=Counts)
-    last_error: str = ""
-    image_kind: str = ""
-    _last_image_s: float | None = None
-    _unanswered_since_s: float | None = None
-    _answer_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
-    _stage_ms: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
-    _ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW_FRAMES))
-    _no_age: str = ""
-    _clock_ns: int | None = None
-    _stamp_ns: int | None = None
-    _reports: deque[tuple[float, int, int]] = field(default_factory=deque)
-    _counts_before: Counts = field(default_factory=Counts)
-    _changes: Counts = field(default_factory=Counts)
-    _frozen_run: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    # of a frame
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.last_error = self.image_kind = ""
+        self._last_image_s: float | None = None
+        self._unanswered_since_s: float | None = None
+        self._times_ms: deque[dict[str, float]] = deque(maxlen=_WINDOW_FRAMES)
+        self._ages_ms: deque[float] = deque(maxlen=_WINDOW_FRAMES)
+        self._no_age = ""
+        self._clock_ns: int | None = None
+        self._stamp_ns: int | None = None
+        self._reports: deque[tuple[float, int, int]] = deque()  # time, received, answered
+        self._counts_before, self._changes = Counts(), Counts()
+        self._frozen_run = 0
+        self._lock = threading.Lock()
 
     def received(self) -> None:
         with self._lock:
@@ -94,32 +101,25 @@ class FrameLog:
         with self._lock:
             self.counts.overtaken += 1
 
-    def refused(self, reason: str) -> int:
-        """Count it; how many were refused so far."""
+    def lost(self, how: Literal["refused", "failed"], reason: str) -> int:
+        """Count it; how many so far."""
         with self._lock:
-            self.counts.refused += 1
+            count = getattr(self.counts, how) + 1
+            setattr(self.counts, how, count)
             self.last_error, self._unanswered_since_s = reason[:_MAX_ERROR_LENGTH], None
-            return self.counts.refused
-
-    def failed(self, reason: str) -> int:
-        """Count it; how many failed so far."""
-        with self._lock:
-            self.counts.failed += 1
-            self.last_error, self._unanswered_since_s = reason[:_MAX_ERROR_LENGTH], None
-            return self.counts.failed
+            return int(count)
 
     def answered(self, receive_to_publish_ms: float, stage_ms: Mapping[str, float]) -> None:
         with self._lock:
             self.counts.answered += 1
             self._unanswered_since_s = None
-            self._answer_ms.append(receive_to_publish_ms)
-            self._stage_ms.append(dict(stage_ms))
+            self._times_ms.append({"receive_to_publish": receive_to_publish_ms, **stage_ms})
 
     def aged(self, stamp_ns: int, clock_ns: int) -> None:
         """The frame of `stamp_ns` was answered at `clock_ns` of the node's ROS clock, which reads 0 before it is set.
 
-        Ages before and after a jump back, of that clock or of the stamps, are never in one window. An age outside
-        -AHEAD_NS..BEHIND_NS tells of two clocks, not of time: it is named, not averaged.
+        Ages before and after a jump back, of that clock or of the stamps, are never in one window. An age that tells of
+        two clocks, not of time, is named, not averaged.
         """
         with self._lock:
             clock_back = self._clock_ns is not None and clock_ns < self._clock_ns
@@ -130,7 +130,7 @@ class FrameLog:
             self._no_age = ""
             if clock_ns == 0:
                 self._no_age = "no time has come on /clock yet"
-            elif not -AHEAD_NS <= age_ns <= BEHIND_NS:
+            elif not -_AHEAD_NS <= age_ns <= _BEHIND_NS:
                 where = "behind" if age_ns > 0 else "ahead of"
                 self._no_age = f"stamps of another clock: {abs(age_ns) / 1e9:.1f} s {where} this node's, not averaged"
             if clock_back or stamp_back or self._no_age:
@@ -153,8 +153,6 @@ class FrameLog:
             self.counts.resolution_changes += 1
             return before
 
-    # of the stream
-
     def error(self, reason: str) -> None:
         with self._lock:
             self.last_error = reason[:_MAX_ERROR_LENGTH]
@@ -163,52 +161,42 @@ class FrameLog:
         """What follows is another stream: nobody waits for what is in work, rates, runs and ages start anew."""
         with self._lock:
             self._unanswered_since_s = self._stamp_ns = None
-            self._frozen_run = 0
-            self._no_age = ""
+            self._frozen_run, self._no_age = 0, ""
             self._ages_ms.clear()
             self._reports.clear()
 
-    # for the report
-
-    def seconds_without_image(self) -> float | None:
-        """None where there never was one."""
+    def report(self) -> Frames:
+        """What has become of the frames, since the call before where it is a matter of change."""
         with self._lock:
-            return None if self._last_image_s is None else time.monotonic() - self._last_image_s
-
-    def outcome(self) -> Outcome:
-        """Since the call before. Images may come more slowly than reports: a refusal is not mended by a pause."""
-        with self._lock:
-            now, before = asdict(self.counts), asdict(self._counts_before)
-            changes = Counts(**{name: count - before[name] for name, count in now.items()})
+            now_s, before = time.monotonic(), asdict(self._counts_before)
+            counts = self._counts_before = replace(self.counts)
+            changes = Counts(**{name: count - before[name] for name, count in asdict(counts).items()})
+            # images may come more slowly than reports: a refusal is not mended by a pause
             if changes.answered or changes.refused or changes.failed:
                 self._changes = changes
-            self._counts_before = replace(self.counts)
-            since_s = self._unanswered_since_s
-            return Outcome(self._changes, self._frozen_run, 0.0 if since_s is None else time.monotonic() - since_s)
+            return Frames(
+                counts=counts,
+                changes=self._changes,
+                rates_hz=self._rates_hz(now_s),
+                times_ms={name: [each[name] for each in self._times_ms] for name in (self._times_ms or [{}])[-1]},
+                ages_ms=list(self._ages_ms),
+                no_age=self._no_age,
+                frozen_run=self._frozen_run,
+                unanswered_s=now_s - (self._unanswered_since_s or now_s),
+                imageless_s=None if self._last_image_s is None else now_s - self._last_image_s,
+                image_kind=self.image_kind,
+                last_error=self.last_error,
+            )
 
-    def rates_hz(self) -> tuple[float, float] | None:
-        """Images and answers a second over the calls of the last seconds; None at the first, also after `forget`."""
-        with self._lock:
-            now = (time.monotonic(), self.counts.received, self.counts.answered)
-            while len(self._reports) > 1 and now[0] - self._reports[1][0] >= _RATE_WINDOW_S:
-                self._reports.popleft()
-            self._reports.append(now)
-            then = self._reports[0]
-            seconds = now[0] - then[0]
-            return ((now[1] - then[1]) / seconds, (now[2] - then[2]) / seconds) if seconds > 0 else None
-
-    def times_ms(self) -> dict[str, list[float]]:
-        """Of the last frames: receive_to_publish, and every stage of the predictor."""
-        with self._lock:
-            times = {"receive_to_publish": list(self._answer_ms)}
-            for stage in self._stage_ms[-1] if self._stage_ms else ():
-                times[stage] = [stages[stage] for stages in self._stage_ms if stage in stages]
-            return times
-
-    def ages_ms(self) -> tuple[list[float], str]:
-        """From stamp to answer of the last frames, and why there are none where there could be."""
-        with self._lock:
-            return list(self._ages_ms), self._no_age
+    def _rates_hz(self, now_s: float) -> tuple[float, float] | None:
+        while len(self._reports) > 1 and now_s - self._reports[1][0] >= _RATE_WINDOW_S:
+            self._reports.popleft()
+        self._reports.append((now_s, self.counts.received, self.counts.answered))
+        then_s, received, answered = self._reports[0]
+        seconds = now_s - then_s
+        if seconds <= 0:
+            return None
+        return (self.counts.received - received) / seconds, (self.counts.answered - answered) / seconds
 
 
 def one_line(error: Exception) -> str:

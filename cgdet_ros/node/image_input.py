@@ -63,7 +63,7 @@ class ImageInput:
             else:
                 image, encoding = messages.image_from_message(message), message.encoding
         except Exception as error:  # whatever a message holds, it does not end the node
-            count, line = self._log.refused(one_line(error)), one_line(error)
+            count, line = self._log.lost("refused", one_line(error)), one_line(error)
             self._node.get_logger().warning(f"image on {self.topic} refused ({count} so far): {line}", **LOG_THROTTLE)
             return
         kind = f"{image.shape[1]}x{image.shape[0]} {encoding}"

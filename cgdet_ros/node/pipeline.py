@@ -189,7 +189,7 @@ class Pipeline:
         """The frame is lost."""
         if not self._node.context.ok():  # the process is ending, with this frame in work
             return
-        count = self._log.failed(one_line(error))
+        count = self._log.lost("failed", one_line(error))
         self._node.get_logger().error(
             f"a frame of {frame.topic} failed ({count} so far): {one_line(error)}", **LOG_THROTTLE
         )

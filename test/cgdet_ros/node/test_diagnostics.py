@@ -16,7 +16,7 @@ SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, 
 
 
 def report(log: FrameLog, situation: Situation = SITUATION, **limits: float) -> Status:
-    return describe(replace(situation, limits=DiagnosticsConfig.model_validate(limits)), log)
+    return describe(replace(situation, limits=DiagnosticsConfig.model_validate(limits)), log.report())
 
 
 def answer(log: FrameLog) -> None:
@@ -26,12 +26,12 @@ def answer(log: FrameLog) -> None:
 
 def refuse(log: FrameLog) -> None:
     log.received()
-    log.refused("encoding 'yuv422' is not supported")
+    log.lost("refused", "encoding 'yuv422' is not supported")
 
 
 def fail(log: FrameLog) -> None:
     log.received()
-    log.failed("RuntimeError: out of memory")
+    log.lost("failed", "RuntimeError: out of memory")
 
 
 @pytest.mark.parametrize(("lose", "reason"), [(refuse, "encoding 'yuv422'"), (fail, "out of memory")])
@@ -217,7 +217,8 @@ class LoggedNode:
 
 
 def test_the_log_says_once_what_has_changed_for_two_reports() -> None:
-    node, log = LoggedNode(), FrameLog(image_kind="8x8 mono8")
+    node, log = LoggedNode(), FrameLog()
+    log.image_kind = "8x8 mono8"
     reporter = Reporter.__new__(Reporter)
     reporter._node, reporter._log, reporter._last, reporter._told = node, log, "", ""
     missing = Status(WARN, "no image on /flir_1/image for 3 s (1 publisher)", {})
