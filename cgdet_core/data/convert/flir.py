@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, read_list, root_of
 from cgdet_core.data.convert.voc import read_voc
 from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, Side, read_document
-from cgdet_core.errors import InputError
 
 _MARK = "_PreviewData"
 _PUBLISHED = "thermal_annotations.json"
@@ -41,7 +40,7 @@ def flir_v1(part: Part) -> Iterator[LabelledImage]:
     Two layouts go about. With Pascal VOC labels:
 
         [align/]JPEGImages/FLIR_00002_PreviewData.jpeg  [align/]JPEGImages/FLIR_00002_RGB.jpg
-        [align/]Annotations/FLIR_00002_PreviewData.xml  [align/][ImageSets/Main/]align_{train,validation}.txt
+        [align/]Annotations/FLIR_00002_PreviewData.xml  [align/]align_{train,validation}.txt
 
     (AnnotatedImages holds pictures with boxes drawn into them, which are never read.) With COCO labels:
 
@@ -50,62 +49,40 @@ def flir_v1(part: Part) -> Iterator[LabelledImage]:
     where an image is named by file_name_IR and file_name_RGB, or by file_name in both folders. FLIR ADAS 1.3 as
     published ({train,val}/thermal_annotations.json) is read too; its RGB is not aligned and not named.
     """
-    words = ("train",) if part.split == "train" else ("val", "validation")
-    for word in words:
-        for name in (f"annotations/{word}.json", f"{word}.json", f"{word}/{_PUBLISHED}"):
-            if (part.folder / name).is_file():
-                return _v1_of_coco(part.folder / name, words)
+    word = "train" if part.split == "train" else "val"
+    if (part.folder / word / _PUBLISHED).is_file():
+        return _v1_published(part.folder / word / _PUBLISHED)
+    if (part.folder / "annotations" / f"{word}.json").is_file():
+        return _v1_of_coco(part.folder, word)
     return _v1_of_voc(part.folder, part.split)
 
 
 def _v1_of_voc(folder: Path, split: str) -> Iterator[LabelledImage]:
-    root = root_of(folder, ("JPEGImages", "Annotations"), _REMEDY_V1)
-    lights = {light: _stems(root, f"align_{split}_{light}.txt") or () for light in ("day", "night")}
-    stems = _stems(root, f"align_{split}.txt")
-    if stems is None:
-        raise InputError(f"{root}: holds no align_{split}.txt: {_REMEDY_V1}")
-    for stem in stems:
+    root = root_of(folder, ("JPEGImages", "Annotations", f"align_{split}.txt"), _REMEDY_V1)
+    by_light = {light: root / f"align_{split}_{light}.txt" for light in ("day", "night")}
+    lights = {stem: light for light, path in by_light.items() if path.is_file() for stem in _stems(path)}
+    for stem in _stems(root / f"align_{split}.txt"):
         path = root / "JPEGImages" / f"{stem}{_MARK}.jpeg"
         labels = read_voc(root / "Annotations" / f"{stem}{_MARK}.xml")
-        light = next((light for light, found in lights.items() if stem in found), None)
-        yield LabelledImage(path, labels, path.with_name(f"{stem}_RGB.jpg"), light)
+        yield LabelledImage(path, labels, path.with_name(f"{stem}_RGB.jpg"), lights.get(stem))
 
 
-def _stems(root: Path, name: str) -> list[str] | None:
-    """FLIR_00002 and so on, of a list that may name them with or without _PreviewData; None without the list."""
-    for path in (root / name, root / "ImageSets" / "Main" / name):
-        if path.is_file():
-            return [Path(line.split()[0]).stem.removesuffix(_MARK) for line in read_list(path)]
-    return None
+def _stems(path: Path) -> list[str]:
+    """FLIR_00002 and so on, of a list that may name them with or without _PreviewData."""
+    return [Path(line.split()[0]).stem.removesuffix(_MARK) for line in read_list(path)]
 
 
-def _v1_of_coco(path: Path, words: Sequence[str]) -> Iterator[LabelledImage]:
-    published = path.name == _PUBLISHED
-    root = path.parent.parent if published or path.parent.name == "annotations" else path.parent
-    thermal_folders = _folders(root, words, ("thermal", "infrared", "ir", "lwir"))
-    rgb_folders = _folders(root, words, ("RGB", "rgb", "visible", "vis"))
+def _v1_of_coco(folder: Path, word: str) -> Iterator[LabelledImage]:
+    for image, labels in _of_json(folder / "annotations" / f"{word}.json"):
+        name = image.file_name_IR or image.file_name
+        yield LabelledImage(
+            folder / f"{word}_thermal" / name, labels, folder / f"{word}_RGB" / (image.file_name_RGB or name)
+        )
+
+
+def _v1_published(path: Path) -> Iterator[LabelledImage]:
     for image, labels in _of_json(path):
-        name = image.file_name if published else image.file_name_IR or image.file_name
-        thermal = _first(name, [path.parent, *thermal_folders])
-        if not name or thermal is None:
-            raise InputError(f"{thermal_folders[0] / name}: is missing, {path.name} names it: {_REMEDY_V1}")
-        # by its own name, by FLIR's, or by the same name in a folder of RGB
-        stem = thermal.stem.removesuffix(_MARK)
-        names = [image.file_name_RGB] if image.file_name_RGB else [thermal.name, f"{stem}_RGB.jpg", f"{stem}.jpg"]
-        found = (_first(name, [*rgb_folders, thermal.parent], thermal) for name in names)
-        yield LabelledImage(thermal, labels, None if published else next(filter(None, found), None))
-
-
-def _folders(root: Path, words: Sequence[str], kinds: Sequence[str]) -> list[Path]:
-    """Where images of a kind may lie, those that are there."""
-    names = [
-        name for word in words for kind in kinds for name in (f"{word}_{kind}", f"{kind}/{word}", f"{word}/{kind}")
-    ]
-    return [root / name for name in names if (root / name).is_dir()] + [root / "JPEGImages", root]
-
-
-def _first(name: str, folders: Sequence[Path], but: Path | None = None) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file() and folder / name != but), None)
+        yield LabelledImage(path.parent / image.file_name, labels)
 
 
 def flir_v2(part: Part) -> Iterator[LabelledImage]:

@@ -83,11 +83,8 @@ class Summary:
     def to_text(self) -> str:
         parts = [f"{self.images} images, {self.pairs} with RGB"]
         for name, counts in (("objects", self.objects), ("regions to ignore", self.ignored), ("dropped", self.dropped)):
-            if counts or name == "objects":
-                parts.append(f"{name}: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
-        if self.empty:
-            parts.append(f"boxes without area, dropped: {self.empty}")
-        return "; ".join(parts)
+            parts.append(f"{name}: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
+        return "; ".join([*parts, f"boxes without area, dropped: {self.empty}"])
 
 
 def write_coco_set(
