@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.errors import CgdetError, InputError, print_error
@@ -108,7 +107,7 @@ def failures(predictor: Predictor, limits: NDArray[np.float64], source: str, sam
     run = OfflineRun()
     run.add(predictor, sample)
     (frame,) = run.frames
-    match, truth = match_frame(frame, len(limits), EvaluationConfig()), frame.truth
+    match, truth = match_frame(frame, len(limits)), frame.truth
     heights_px = truth.boxes_xyxy_px[:, 3] - truth.boxes_xyxy_px[:, 1]
     detected = match.scores, match.class_ids, match.boxes_xyxy_px
     lists = (

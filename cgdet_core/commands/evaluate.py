@@ -99,8 +99,8 @@ def _match_recorded(
     arguments: argparse.Namespace, losses: list[str]
 ) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
     """Recorded detections by header stamp; a labelled frame without an array is one in which nothing was found."""
-    from cgdet_core.config import EvaluationConfig
     from cgdet_core.data.bags.truth import read_detections
+    from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
     from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.runtime.model_file import read_info
@@ -135,7 +135,7 @@ def _match_recorded(
         "frames_with_detections": answered,
         "frames_without_detections": len(run.frames) - answered,
     }
-    return run, dict.fromkeys(names, EvaluationConfig().operating_score), facts
+    return run, dict.fromkeys(names, OPERATING_SCORE), facts
 
 
 def summary(figures: dict[str, Any]) -> str:

@@ -45,16 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from cgdet_core.commands.evaluate import summary
-    from cgdet_core.config import (
-        EvaluationConfig,
-        PostprocessConfig,
-        TeacherConfig,
-        settings_from_mapping,
-        settings_from_words,
-    )
+    from cgdet_core.config import PostprocessConfig, TeacherConfig, settings_from_mapping, settings_from_words
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
+    from cgdet_core.evaluation.metrics.matching import MIN_SCORE
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.backends.torch import DTYPES, choose_device
@@ -67,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
     words = [f"path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
-    floor = {"nms_iou": arguments.nms_iou, "score_threshold": EvaluationConfig().min_score}
+    floor = {"nms_iou": arguments.nms_iou, "score_threshold": MIN_SCORE}
     postprocess = settings_from_mapping(PostprocessConfig, floor, "--nms-iou")
     data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
     if arguments.threads:

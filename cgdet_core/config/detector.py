@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -105,33 +104,6 @@ class PostprocessConfig(Settings):
     def at_score(self, score: float) -> PostprocessConfig:
         """The same with one threshold for all classes."""
         return self.model_copy(update={"score_threshold": score, "class_thresholds": {}})
-
-
-class EvaluationConfig(Settings):
-    """How detections are measured against labels (evaluation/)."""
-
-    min_score: Fraction = Field(0.001, description="detections below it are left out of every figure")
-    max_detections: int = Field(100, ge=1, description="per frame and class, of the average precision (COCO's maxDets)")
-    match_iou: Fraction = Field(
-        0.5, gt=0, description="overlap that makes a match in every figure but the average precision"
-    )
-    operating_score: Fraction = Field(
-        0.25, description="score from which a detection counts as one where no threshold was chosen for its class"
-    )
-    calibration_min_score: Fraction = Field(
-        0.1, description="detections from this score on count in the calibration: many that nobody uses would drown it"
-    )
-    calibration_bins: int = Field(10, ge=1, le=1000, description="of equal width, of the calibration of scores")
-    height_bins_px: tuple[float, ...] = Field(
-        (0, 16, 24, 32, 48, 64, 96, 128, 256), min_length=1, description="lower ends of the bins of box height"
-    )
-
-    @field_validator("height_bins_px")
-    @classmethod
-    def _ascending_bins(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(low >= high for low, high in pairwise(value)):
-            raise ValueError(f"{list(value)} must ascend")
-        return value
 
 
 class CompareConfig(Settings):

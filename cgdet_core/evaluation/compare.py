@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cgdet_core.config import CompareConfig, EvaluationConfig
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, check_frames, match_frame
+from cgdet_core.config import CompareConfig
+from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFrame, check_frames, match_frame
 from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
 from cgdet_core.types import IntArray
 
@@ -106,14 +106,13 @@ def compare(
     blocks: Sequence[Hashable],
     class_names: Sequence[str],
     settings: CompareConfig | None = None,
-    config: EvaluationConfig | None = None,
 ) -> Comparison:
     """B against A. frames_a, frames_b: the same labelled frames in one order; blocks: the block of each.
 
     Raises InputError for classes that are none; the frames must hold an object (metrics.evaluate checks it).
     """
-    settings, config = settings or CompareConfig(), config or EvaluationConfig()
-    a, b = (_Figures(list(frames), class_names, config) for frames in (frames_a, frames_b))
+    settings = settings or CompareConfig()
+    a, b = (_Figures(list(frames), class_names) for frames in (frames_a, frames_b))
     once = np.ones(len(blocks), np.int64)
     keys, whole_a, whole_b = a.keys, a.of(once), b.of(once)
     draws = tqdm(
@@ -153,15 +152,15 @@ def frame_weights(blocks: Sequence[Hashable], resamples: int, seed: int) -> Iter
 class _Figures:
     """The figures of one model as a vector, `keys` naming its entries; NaN where nothing is to be found."""
 
-    def __init__(self, frames: list[EvaluatedFrame], class_names: Sequence[str], config: EvaluationConfig) -> None:
+    def __init__(self, frames: list[EvaluatedFrame], class_names: Sequence[str]) -> None:
         check_frames(frames, class_names)
         count = len(class_names)
-        self._ap = WeightedAp(frames, count, config)
+        self._ap = WeightedAp(frames, count)
         self._truths = self._ap.truths
         self._duplicates = np.zeros((len(frames), count), np.int64)
-        floor = np.full(count, config.operating_score)
+        floor = np.full(count, OPERATING_SCORE)
         for index, frame in enumerate(frames):
-            match = match_frame(frame, count, config)
+            match = match_frame(frame, count)
             extra = match.class_ids[match.duplicate & match.above(floor)]
             self._duplicates[index] = np.bincount(extra, minlength=count)
         self.lights = sorted({frame.light for frame in frames if frame.light is not None})

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig, PostprocessConfig
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE, EvaluatedFrame
 from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.types import Sample
 
@@ -61,7 +61,6 @@ def run_offline(
     predictor: Predictor,
     samples: Iterable[Sample],
     count: int | None = None,
-    config: EvaluationConfig | None = None,
     progress: bool = True,
     telemetry_rows: int = 0,
 ) -> OfflineRun:
@@ -70,7 +69,7 @@ def run_offline(
     Raises InputError where no frame has labels.
     """
     run = OfflineRun()
-    floor = predictor.postprocess.at_score((config or EvaluationConfig()).min_score)
+    floor = predictor.postprocess.at_score(MIN_SCORE)
     for sample in tqdm(samples, "evaluating", count, unit="frame", disable=None if progress else True):
         run.add(predictor, sample, telemetry_rows, floor)
     run.check_labelled()

@@ -23,7 +23,7 @@ from cgdet_core.evaluation.live import (
     step_to_json,
 )
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.metrics.paired import block_of_bag
+from cgdet_core.evaluation.metrics.paired import block_of
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Detections
@@ -151,7 +151,7 @@ def compare_replays(measured: Sequence[MeasuredReplay]) -> dict[str, Any] | None
         return None
     replay = measured[0].replay
     infos = (replay.labels.infos.get(stamp_ns, FrameInfo()) for stamp_ns in stamps_ns)
-    blocks = [block_of_bag(info.scene, place) for place, info in enumerate(infos)]
+    blocks = [block_of(info.scene, place) for place, info in enumerate(infos)]
     offline = all(of_model.offline is not None for of_model in measured)
     over = "every frame, offline" if offline else "frames that both answered"
     return {**compare(a, b, blocks, replay.class_names).to_json(), "over": over}

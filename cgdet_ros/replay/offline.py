@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.live import OfflineAnswers
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import Replay
 from cgdet_core.types import Detections
 from cgdet_ros.config import NodeConfig
@@ -28,7 +28,7 @@ def answer_offline(replay: Replay, settings: NodeConfig, interruption: Interrupt
     predictor = inference.predictor
     own = inference.postprocess
     thresholds = np.array([own.threshold_of(name) for name in predictor.info.class_names], np.float64)
-    floor = own.at_score(min(EvaluationConfig().min_score, *thresholds))
+    floor = own.at_score(min(MIN_SCORE, *thresholds))
     detections: dict[int, Detections] = {}
     stage_ms: dict[str, list[float]] = {}
     pictures = replay.pictures(frame.stamp_ns for frame in replay.frames)

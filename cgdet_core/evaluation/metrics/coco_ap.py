@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import xyxy_to_xywh
-from cgdet_core.config import EvaluationConfig
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, ignore_regions, labelled_classes
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE, EvaluatedFrame, ignore_regions, labelled_classes
 from cgdet_core.types import BoolArray
 
 SIZES = ("all", "small", "medium", "large")  # COCO's: sides of 32 and 96 px divide them
+_MAX_DETECTIONS = 100  # of a frame and class, as COCO takes them
 
 PrecisionTable = NDArray[np.float64]  # [10 IoUs, 101 recalls, C classes, 4 SIZES]; -1 where nothing is to be found
 
@@ -29,15 +29,15 @@ PrecisionTable = NDArray[np.float64]  # [10 IoUs, 101 recalls, C classes, 4 SIZE
 class CocoTable:
     """The matches of all frames, ready to be accumulated over any part of them."""
 
-    def __init__(self, frames: Sequence[EvaluatedFrame], class_count: int, config: EvaluationConfig) -> None:
+    def __init__(self, frames: Sequence[EvaluatedFrame], class_count: int) -> None:
         from pycocotools.cocoeval import COCOeval
 
         self._eval = COCOeval(iouType="bbox")
         params = self._eval.params
         params.imgIds = list(range(len(frames)))
         params.catIds = list(range(class_count))
-        params.maxDets = [config.max_detections]
-        self._fill(frames, class_count, config)
+        params.maxDets = [_MAX_DETECTIONS]
+        self._fill(frames, class_count)
         # [C][SIZES][frame], None where the class is not labelled
         self._entries: list[list[list[dict[str, Any] | None]]] = [
             [[None] * len(frames) for _ in params.areaRng] for _ in params.catIds
@@ -82,7 +82,7 @@ class CocoTable:
         ]
         return np.array(counts, np.int64).reshape(-1, len(SIZES))
 
-    def _fill(self, frames: Sequence[EvaluatedFrame], class_count: int, config: EvaluationConfig) -> None:
+    def _fill(self, frames: Sequence[EvaluatedFrame], class_count: int) -> None:
         # COCOeval takes an id of 0 for "no match": both kinds count from 1
         truth_id = detection_id = 0
         for index, frame in enumerate(frames):
@@ -95,11 +95,11 @@ class CocoTable:
                     box, ignore = boxes_xywh[i].tolist(), int(crowd[i])
                     entry = {"id": truth_id, "bbox": box, "area": box[2] * box[3], "iscrowd": ignore, "ignore": ignore}
                     self._eval._gts[index, class_id].append(entry)
-            found = frame.detections.above(config.min_score)
+            found = frame.detections.above(MIN_SCORE)
             found_xywh = xyxy_to_xywh(found.boxes_xyxy_px).astype(np.float64)
             for i in np.argsort(-found.scores, kind="stable"):
                 mine = self._eval._dts[index, int(found.class_ids[i])]
-                if len(mine) < config.max_detections:
+                if len(mine) < _MAX_DETECTIONS:
                     detection_id += 1
                     box = found_xywh[i].tolist()
                     score = float(found.scores[i])

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import iou_matrix
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.evaluation.metrics.curves import ScoreCurve
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, FrameMatch
+from cgdet_core.evaluation.metrics.matching import MATCH_IOU, OPERATING_SCORE, EvaluatedFrame, FrameMatch
 from cgdet_core.types import BoolArray, FloatArray, IntArray
+
+HEIGHT_BINS_PX = (0, 16, 24, 32, 48, 64, 96, 128, 256)  # lower ends of the bins of box height
+_CALIBRATION_MIN_SCORE = 0.1  # many detections that nobody uses would drown it
+_CALIBRATION_BINS = 10
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -39,16 +42,14 @@ def operating_figures(curve: ScoreCurve, threshold: float) -> dict[str, Any]:
     }
 
 
-def duplicates_per_object(
-    matches: Sequence[FrameMatch], curves: Mapping[str, ScoreCurve], score: float
-) -> dict[str, float | None]:
+def duplicates_per_object(matches: Sequence[FrameMatch], curves: Mapping[str, ScoreCurve]) -> dict[str, float | None]:
     """Extra detections over an object that another has taken, divided by the objects to be found.
 
-    Counted are detections of at least `score` and of the object's class, after NMS; per class and
+    Counted are detections of at least OPERATING_SCORE and of the object's class, after NMS; per class and
     under "all". None where a class has no objects.
     """
     names = list(curves)
-    floor = np.full(len(names), score)
+    floor = np.full(len(names), OPERATING_SCORE)
     extra = np.zeros(len(names), np.int64)
     for match in matches:
         chosen = match.duplicate & match.above(floor)
@@ -63,7 +64,6 @@ def misses_by_height(
     matches: Sequence[FrameMatch],
     thresholds: NDArray[np.float64],
     class_names: Sequence[str],
-    config: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """For each bin of box height, [from_px, to_px): objects, those missed at `thresholds`, and the rate.
 
@@ -73,7 +73,7 @@ def misses_by_height(
     boxes = np.concatenate([frame.truth.boxes_xyxy_px[match.counted] for frame, match in pairs])
     class_id = np.concatenate([frame.truth.class_ids[match.counted] for frame, match in pairs])
     miss = np.concatenate([~match.found(thresholds)[match.counted] for match in matches])
-    lows = list(config.height_bins_px)
+    lows = HEIGHT_BINS_PX
     bins = np.digitize(boxes[:, 3] - boxes[:, 1], lows) - 1
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -91,18 +91,16 @@ def misses_by_height(
     ]
 
 
-def confusion_matrix(
-    frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch], class_count: int, config: EvaluationConfig
-) -> IntArray:
+def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch], class_count: int) -> IntArray:
     """int64 [C + 1, C + 1]: rows are what is there, columns what was found; the last of each is "nothing".
 
     Of the detections of at least the operating score, those matched within their class fill the
     diagonal. The others, best score first, each take the object of another class that is still
-    free and that they overlap most (IoU of at least `match_iou`): a confusion. What is left over is
+    free and that they overlap most (IoU of at least MATCH_IOU): a confusion. What is left over is
     found in nothing (a false alarm, duplicates included) or a miss. Neutral detections are left out.
     """
     matrix = np.zeros((class_count + 1, class_count + 1), np.int64)
-    floor = np.full(class_count, config.operating_score)
+    floor = np.full(class_count, OPERATING_SCORE)
     for frame, match in zip(frames, matches, strict=True):
         above = match.above(floor)
         hits = np.flatnonzero(above & match.true_positive)
@@ -114,7 +112,7 @@ def confusion_matrix(
         for row, alarm in enumerate(alarms):
             overlaps = np.where(taken, -1.0, iou[row])
             truth_class = class_count
-            if len(free) and overlaps.max() >= config.match_iou:
+            if len(free) and overlaps.max() >= MATCH_IOU:
                 best = int(overlaps.argmax())
                 taken[best] = True
                 truth_class = int(frame.truth.class_ids[free[best]])
@@ -123,31 +121,30 @@ def confusion_matrix(
     return matrix
 
 
-def calibration(
-    matches: Sequence[FrameMatch], class_names: Sequence[str], config: EvaluationConfig
-) -> dict[str, dict[str, Any]]:
+def calibration(matches: Sequence[FrameMatch], class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name of each class, and "all" -> whether its scores mean what they say: of those of 0.7, are seven in ten real?
 
     A detection is right where it takes an object, as in every figure; one that counts neither way is left out. The
     error is D-ECE over the score alone (Kueppers et al., CVPR workshops 2020): the mean over detections of what their
     bin's precision and mean score differ by.
 
-    Keys: `error` in [0, 1], None without detections; `detections` that reach `calibration_min_score`; and `bins`, of
+    Keys: `error` in [0, 1], None without detections; `detections` that reach _CALIBRATION_MIN_SCORE; and `bins`, of
     equal width over [0, 1], those that hold any of these: from, to, detections, mean_score, precision.
     """
     scores = np.concatenate([match.scores for match in matches])
     class_ids = np.concatenate([match.class_ids for match in matches])
     right = np.concatenate([match.true_positive for match in matches])
     counts = ~np.concatenate([match.neutral for match in matches])
-    counts &= scores >= np.float32(config.calibration_min_score)
+    counts &= scores >= np.float32(_CALIBRATION_MIN_SCORE)
     figures = {
-        name: _calibration_of(scores[chosen], right[chosen], config.calibration_bins)
+        name: _calibration_of(scores[chosen], right[chosen])
         for name, chosen in ((name, counts & (class_ids == index)) for index, name in enumerate(class_names))
     }
-    return {**figures, "all": _calibration_of(scores[counts], right[counts], config.calibration_bins)}
+    return {**figures, "all": _calibration_of(scores[counts], right[counts])}
 
 
-def _calibration_of(scores: FloatArray, right: BoolArray, bins: int) -> dict[str, Any]:
+def _calibration_of(scores: FloatArray, right: BoolArray) -> dict[str, Any]:
+    bins = _CALIBRATION_BINS
     # scores are float32: so are the edges, or 0.9 would lie below 0.9
     edges = (np.arange(1, bins) / bins).astype(np.float32)
     places = np.searchsorted(edges, scores, side="right")

@@ -1,8 +1,8 @@
 """Which detection is which object: one greedy pass per frame and class, as COCO defines it.
 
 Detections of a class, best score first, each take the free object of their class they overlap
-most, at an IoU of at least `match_iou`. One that finds none but lies in a region to ignore (the
-intersection over its own area at least `match_iou`) counts neither for nor against. Because the
+most, at an IoU of at least MATCH_IOU. One that finds none but lies in a region to ignore (the
+intersection over its own area at least MATCH_IOU) counts neither for nor against. Because the
 pass goes by score, what it says of the detections above a threshold is what it would say had the
 others never been made: one pass serves every threshold.
 """
@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import area_xyxy, intersection_matrix, iou_matrix
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+
+MIN_SCORE = 0.001  # detections below it are left out of every figure
+MATCH_IOU = 0.5  # overlap that makes a match in every figure but the average precision
+OPERATING_SCORE = 0.25  # from which a detection counts as one where no threshold was chosen for its class
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ def check_frames(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -
                 )
 
 
-def match_frame(frame: EvaluatedFrame, class_count: int, config: EvaluationConfig) -> FrameMatch:
+def match_frame(frame: EvaluatedFrame, class_count: int) -> FrameMatch:
     """What became of the detections of one frame."""
-    kept = frame.detections.above(config.min_score)
+    kept = frame.detections.above(MIN_SCORE)
     order = np.argsort(-kept.scores, kind="stable")
     boxes, scores, class_ids = kept.boxes_xyxy_px[order], kept.scores[order], kept.class_ids[order]
     truth = frame.truth
@@ -129,26 +132,26 @@ def match_frame(frame: EvaluatedFrame, class_count: int, config: EvaluationConfi
         objects = np.flatnonzero(counted & (truth.class_ids == class_id))
         iou = iou_matrix(boxes[mine], truth.boxes_xyxy_px[objects])
         taken = np.zeros(len(objects), np.bool_)
-        for row in np.flatnonzero((iou >= config.match_iou).any(axis=1)):
+        for row in np.flatnonzero((iou >= MATCH_IOU).any(axis=1)):
             free = np.where(taken, -1.0, iou[row])
             best = int(np.argmax(free))
-            if free[best] >= config.match_iou:
+            if free[best] >= MATCH_IOU:
                 taken[best] = True
                 truth_index[mine[row]] = objects[best]
             else:
                 duplicate[mine[row]] = True
         regions = truth.boxes_xyxy_px[ignore_regions(truth, int(class_id), class_count)]
-        inside = _in_a_region(boxes[mine], regions, config.match_iou) & (truth_index[mine] < 0)
+        inside = _in_a_region(boxes[mine], regions) & (truth_index[mine] < 0)
         neutral[mine[inside]] = True
         duplicate[mine[inside]] = False
     return FrameMatch(boxes, scores, class_ids, truth_index, neutral, duplicate, counted)
 
 
-def _in_a_region(boxes: FloatArray, regions: FloatArray, share: float) -> BoolArray:
-    """bool [N]: the boxes of whose own area at least `share` lies in one region."""
+def _in_a_region(boxes: FloatArray, regions: FloatArray) -> BoolArray:
+    """bool [N]: the boxes of whose own area at least MATCH_IOU lies in one region."""
     inside = intersection_matrix(boxes, regions).max(axis=1, initial=0.0)
     area = area_xyxy(boxes)
-    return np.asarray((area > 0) & (inside >= share * area))
+    return np.asarray((area > 0) & (inside >= MATCH_IOU * area))
 
 
 def threshold_array(

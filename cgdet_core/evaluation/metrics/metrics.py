@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable
 from cgdet_core.evaluation.metrics.counts import (
@@ -20,13 +19,18 @@ from cgdet_core.evaluation.metrics.counts import (
     operating_figures,
 )
 from cgdet_core.evaluation.metrics.curves import ScoreCurve, log_average_miss_rate, score_curves
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, check_frames, match_frame, threshold_array
+from cgdet_core.evaluation.metrics.matching import (
+    OPERATING_SCORE,
+    EvaluatedFrame,
+    check_frames,
+    match_frame,
+    threshold_array,
+)
 from cgdet_core.types import CLASS_NAMES, BoolArray
 
 __all__ = ["EvaluatedFrame", "Metrics", "evaluate"]
 
-# what only the caller knows: to_json(extra) fills them
-CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")
+_CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")
 
 
 @dataclass(frozen=True)
@@ -66,36 +70,29 @@ class Metrics:
     curves: dict[str, ScoreCurve] = field(repr=False)
 
     def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The figures for `json.dump`; `extra` adds the caller's keys (params, model_bytes, ms_per_image, ...)."""
+        """The figures for `json.dump`; `extra` adds the caller's keys, of which _CALLERS_KEYS are always there."""
         figures = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "curves"}
-        figures |= dict.fromkeys(CALLERS_KEYS)
-        added = dict(extra or {})
-        taken = sorted(set(added) & set(figures) - set(CALLERS_KEYS))
-        if taken:
-            raise ValueError(f"'{taken[0]}' is a figure of the evaluation, the caller cannot set it")
-        return {**figures, **added}
+        return {**figures, **dict.fromkeys(_CALLERS_KEYS), **(extra or {})}
 
 
 def evaluate(
     frames: Sequence[EvaluatedFrame],
     class_names: Sequence[str] = CLASS_NAMES,
     thresholds: Mapping[str, float] | None = None,
-    config: EvaluationConfig | None = None,
 ) -> Metrics:
     """The figures of `frames`, detections against labels.
 
     thresholds: the operating point, class name -> score, chosen beforehand on held-out frames
-    (`choose_operating_point`); a class without one is measured at the configured operating score.
+    (`choose_thresholds`); a class without one is measured at the configured operating score.
     Raises InputError where there is no frame, no object to be found, or a class that is none.
     """
-    config = config or EvaluationConfig()
     frames = list(frames)
     if not frames:
         raise InputError("no frame to evaluate: give a data set or bag that holds labelled frames")
     check_frames(frames, class_names)
-    operating = threshold_array(thresholds, class_names, config.operating_score)
+    operating = threshold_array(thresholds, class_names, OPERATING_SCORE)
     count = len(class_names)
-    matches = [match_frame(frame, count, config) for frame in frames]
+    matches = [match_frame(frame, count) for frame in frames]
     curves = score_curves(frames, matches, class_names)
     truths = sum(curve.truths for curve in curves.values())
     if truths == 0:
@@ -103,7 +100,7 @@ def evaluate(
             f"none of the {len(frames)} frames holds a labelled {' or '.join(class_names)}: "
             "give a data set or bag with labels of these classes"
         )
-    coco = CocoTable(frames, count, config)
+    coco = CocoTable(frames, count)
     precision = coco.precision()
     size_truths = coco.truths()
     return Metrics(
@@ -121,20 +118,20 @@ def evaluate(
             light: _of_part(coco, np.array([frame.light == light for frame in frames]))
             for light in sorted({frame.light for frame in frames if frame.light is not None})
         },
-        duplicates_per_object=duplicates_per_object(matches, curves, config.operating_score),
+        duplicates_per_object=duplicates_per_object(matches, curves),
         images=len(frames),
         truths=truths,
-        misses_by_height=misses_by_height(frames, matches, operating, class_names, config),
+        misses_by_height=misses_by_height(frames, matches, operating, class_names),
         log_average_miss_rate={name: log_average_miss_rate(curve) for name, curve in curves.items()},
         confusion={
             "names": [*class_names, "nothing"],
-            "score": config.operating_score,
-            "matrix": confusion_matrix(frames, matches, count, config).tolist(),
+            "score": OPERATING_SCORE,
+            "matrix": confusion_matrix(frames, matches, count).tolist(),
         },
         operating_point={
             name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
         },
-        calibration=calibration(matches, class_names, config),
+        calibration=calibration(matches, class_names),
         curves=curves,
     )
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.sets.held_out import BLOCK_FRAMES, block_of_name
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE, EvaluatedFrame
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections, Sample, class_places
@@ -32,21 +31,18 @@ class PairedRun:
         return float(np.median(self.b.stage_ms["total"]) / np.median(self.a.stage_ms["total"]))
 
 
-def block_of(sample: Sample, position: int, from_bag: bool) -> Hashable:
+def block_of(scene: str | None, position: int, file_name: str | None = None) -> Hashable:
     """What a frame shares with the frames of its block.
 
-    Its scene where one is given; else, in a bag, the run of 50 frames that its `position` falls in; in
-    a set of files the block of 50 frame numbers by its name, and a frame without a number is a block alone.
+    Its scene where one is given; else the block of 50 frame numbers by its file's name, where a frame without a number
+    is a block alone; in a bag, without file names, the run of 50 frames that its `position` falls in.
     """
-    if sample.scene is not None or from_bag:
-        return block_of_bag(sample.scene, position)
-    number = block_of_name(sample.name)
-    return ("frame", sample.name) if number is None else ("number", number)
-
-
-def block_of_bag(scene: str | None, position: int) -> Hashable:
-    """`block_of` a bag's frame."""
-    return ("run", position // BLOCK_FRAMES) if scene is None else ("scene", scene)
+    if scene is not None:
+        return "scene", scene
+    if file_name is None:
+        return "run", position // BLOCK_FRAMES
+    number = block_of_name(file_name)
+    return ("frame", file_name) if number is None else ("number", number)
 
 
 def run_paired(
@@ -55,7 +51,6 @@ def run_paired(
     samples: Iterable[Sample],
     count: int | None = None,
     from_bag: bool = False,
-    config: EvaluationConfig | None = None,
     progress: bool = True,
     telemetry_rows: int = 0,
     class_names: Sequence[str] | None = None,
@@ -67,15 +62,14 @@ def run_paired(
     Whose turn is first changes with every frame, so that neither gains from a warm cache or a
     cooler processor. Raises InputError where no frame has labels.
     """
-    config = config or EvaluationConfig()
     run = PairedRun()
     frames = tqdm(samples, "comparing", count, unit="frame", disable=None if progress else True)
     for position, sample in enumerate(frames):
         turns = ((run.a, a), (run.b, b))
         for result, predictor in turns if position % 2 == 0 else turns[::-1]:
-            result.add(predictor, sample, telemetry_rows, predictor.postprocess.at_score(config.min_score))
+            result.add(predictor, sample, telemetry_rows, predictor.postprocess.at_score(MIN_SCORE))
         if sample.truth is not None:
-            run.blocks.append(block_of(sample, position, from_bag))
+            run.blocks.append(block_of(sample.scene, position, None if from_bag else sample.name))
     run.a.check_labelled()
     names = a.info.class_names if class_names is None else tuple(class_names)
     for result, predictor in ((run.a, a), (run.b, b)):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.evaluation.metrics.coco_ap import CocoTable
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.types import BoolArray, IntArray
@@ -46,8 +45,8 @@ class _ClassMatches:
 class WeightedAp:
     """Average precision of `frames` under any weights."""
 
-    def __init__(self, frames: list[EvaluatedFrame], class_count: int, config: EvaluationConfig | None = None) -> None:
-        table = CocoTable(frames, class_count, config or EvaluationConfig())
+    def __init__(self, frames: list[EvaluatedFrame], class_count: int) -> None:
+        table = CocoTable(frames, class_count)
         self._classes = [_class_matches(table, class_id, len(frames)) for class_id in range(class_count)]
 
     @property

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.drawing import OUTLINE_COLOUR, Colour, Corners, LabelPlaces, RgbArray, box_corners, to_rgb
-from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
+from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFrame, match_frame
 from cgdet_core.evaluation.report.page import Gallery, Picture
 from cgdet_core.types import CLASS_NAMES, ImageArray
 
@@ -65,12 +64,11 @@ def frame_errors(
     thresholds: NDArray[np.float64] | None = None,
 ) -> list[FrameErrors]:
     """The errors of each frame, in their order. thresholds: as in `draw_errors`."""
-    config = EvaluationConfig()
     if thresholds is None:
-        thresholds = np.full(len(class_names), config.operating_score)
+        thresholds = np.full(len(class_names), OPERATING_SCORE)
     errors = []
     for index, frame in enumerate(frames):
-        match = match_frame(frame, len(class_names), config)
+        match = match_frame(frame, len(class_names))
         above = match.above(thresholds)
         found = int(np.count_nonzero(match.found(thresholds)))
         duplicates = int(np.count_nonzero(above & match.duplicate))
@@ -156,10 +154,9 @@ def draw_errors(
 ) -> RgbArray:
     """uint8 [H * n, W * n, 3] RGB, n a whole number that makes small frames readable. thresholds: float64 [C], from
     which a detection counts (else the configured operating score)."""
-    config = EvaluationConfig()
     if thresholds is None:
-        thresholds = np.full(len(class_names), config.operating_score)
-    match = match_frame(frame, len(class_names), config)
+        thresholds = np.full(len(class_names), OPERATING_SCORE)
+    match = match_frame(frame, len(class_names))
     found = match.found(thresholds)
     picture = to_rgb(image)
     scale = max(1, round(_LEAST_SIDE_PX / min(picture.shape[:2])))

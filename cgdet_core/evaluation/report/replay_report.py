@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
@@ -81,7 +81,7 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
 def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
     detections = frame.detections or Detections.empty()
     measuring = replay.threshold < _MEASURING_THRESHOLD
-    return detections.above(EvaluationConfig().operating_score) if measuring else detections
+    return detections.above(OPERATING_SCORE) if measuring else detections
 
 
 def _sample_stamps(replay: Replay) -> set[int]:

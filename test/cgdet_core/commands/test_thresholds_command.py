@@ -13,7 +13,6 @@ from refusing import refusal
 
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.cli import main
-from cgdet_core.config import EvaluationConfig
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.evaluation.metrics.matching import match_frame
@@ -61,7 +60,7 @@ def test_no_other_threshold_serves_these_frames_better(streets: Path, capsys: py
     of_person = found["per_class"]["person"]  # type: ignore[index]
     assert of_person["threshold"] == found["thresholds"]["person"]  # type: ignore[index]
 
-    matches = [match_frame(frame, len(CLASS_NAMES), EvaluationConfig()) for frame in result.frames]
+    matches = [match_frame(frame, len(CLASS_NAMES)) for frame in result.frames]
 
     def f1(threshold: float) -> float:
         floor = np.full(len(CLASS_NAMES), threshold)

@@ -211,15 +211,15 @@ def a_sample(name: str, scene: str | None = None, truth: GroundTruth | None = No
 
 def test_blocks_are_scenes_or_fifty_frame_numbers_or_runs_of_a_bag() -> None:
     def in_set(name: str, scene: str | None = None) -> Hashable:
-        return block_of(a_sample(name, scene), 0, from_bag=False)
+        return block_of(scene, 0, name)
 
     assert in_set("thermal/00049D.jpg") == in_set("day/cam7_00003D.jpg") != in_set("thermal/00050D.jpg")
     assert in_set("00049.jpg", "street") == in_set("00999.jpg", "street") != in_set("00049.jpg", "park")
     assert in_set("street.jpg") != in_set("park.jpg")
     assert in_set("a.jpg", "1") != in_set("00050.jpg")  # scene "1" is not block 1
-    in_bag = [block_of(a_sample(f"/thermal@{number}"), number, from_bag=True) for number in range(120)]
+    in_bag = [block_of(None, number) for number in range(120)]
     assert [in_bag.count(block) for block in dict.fromkeys(in_bag)] == [50, 50, 20]
-    assert block_of(a_sample("x", "street"), 3, from_bag=True) == block_of(a_sample("y", "street"), 99, from_bag=True)
+    assert block_of("street", 3) == block_of("street", 99)
 
 
 def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tuple[Path, Path]) -> None:
