@@ -129,12 +129,6 @@ class LabelConfig(Settings):
     flat_deviation: float = Field(
         8.0, ge=0, le=255, description="an RGB picture whose luma deviates less (fog, covered lens, glare) is flat"
     )
-    blind: Literal["unlabelled", "objects"] = Field(
-        "unlabelled",
-        description="frames whose RGB is dark or flat: unlabelled; or objects: what is seen there is an object, and "
-        "all else a region to ignore",
-    )
-
     second_score: Fraction = Field(
         0.15, description="a second opinion's detections from this score on are regions to ignore"
     )

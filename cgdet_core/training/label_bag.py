@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,17 @@ from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.training.pseudo_labels import Blindness, SeenFrame, agreed, blindness, thermal_labels
+from cgdet_core.training.pseudo_labels import SeenFrame, agreed, blindness, thermal_labels
 from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
 
 
 @dataclass(frozen=True)
 class _Observed:
-    """A thermal frame, and what the teacher saw in its RGB frame; seen None: it has none."""
+    """A thermal frame, and what the teacher saw in its RGB frame; seen None: it has none, or shows too little."""
 
     stamp_ns: int
+    reason: str
     seen: SeenFrame | None
-    blind: Blindness | None
     second: Detections
 
 
@@ -41,30 +42,6 @@ class LabelledFrame:
     stamp_ns: int
     truth: GroundTruth | None
     reason: str = ""
-
-
-@dataclass
-class LabelCounts:
-    """What became of a bag's frames: objects by class, regions to ignore of detections, why frames are unlabelled."""
-
-    frames: int = 0
-    labelled: int = 0
-    objects: Counter[str] = field(default_factory=Counter)
-    unlabelled: Counter[str] = field(default_factory=Counter)
-
-    def add(self, frame: LabelledFrame, class_names: Sequence[str]) -> None:
-        self.frames += 1
-        if frame.truth is None:
-            self.unlabelled[frame.reason] += 1
-            return
-        self.labelled += 1
-        self.objects.update(class_names[index] for index in frame.truth.class_ids[~frame.truth.ignore])
-
-    def to_text(self) -> str:
-        objects = ", ".join(f"{count} {name}" for name, count in sorted(self.objects.items())) or "no objects"
-        lines = [f"{self.labelled} of {self.frames} frames labelled: {objects}"]
-        lines += [f"  {count} unlabelled: {reason}" for reason, count in sorted(self.unlabelled.items())]
-        return "\n".join(lines)
 
 
 def label_frames(
@@ -80,28 +57,32 @@ def label_frames(
     second: a thermal detector whose detections, where the teacher sees nothing, become regions to ignore.
     Raises InputError for a damaged bag and frames that cannot be decoded or are of another size.
     """
+    assert bag.registration is not None
     observed = tqdm(
         _observe(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
     )
-    assert bag.registration is not None
+    near_ns = config.agree_seconds * NANOSECONDS
     for frame, neighbours in with_neighbours(observed, config.agree_frames):
-        yield _labelled(frame, neighbours, bag, config, class_names)
+        if frame.reason or frame.seen is None:
+            yield LabelledFrame(frame.stamp_ns, None, frame.reason)
+            continue
+        near = [
+            other.seen
+            for other in neighbours
+            if other.seen is not None and 0 < abs(other.seen.stamp_ns - frame.seen.stamp_ns) <= near_ns
+        ]
+        confirmed = agreed(frame.seen, near, config.agree_iou)
+        truth = thermal_labels(frame.seen.detections, confirmed, bag.registration, bag.valid, config, class_names)
+        yield LabelledFrame(frame.stamp_ns, with_second_opinion(truth, frame.second))
 
 
 def with_neighbours(frames: Iterable[_Observed], reach: int) -> Iterator[tuple[_Observed, list[_Observed]]]:
     """Every frame with those that stand up to `reach` places before and after it."""
-    before: deque[_Observed] = deque(maxlen=reach)
-    waiting: deque[_Observed] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        if len(waiting) > reach:
-            first = waiting.popleft()
-            yield first, [*before, *waiting]
-            before.append(first)
-    while waiting:
-        first = waiting.popleft()
-        yield first, [*before, *waiting]
-        before.append(first)
+    window: deque[_Observed | None] = deque([None] * reach, maxlen=2 * reach + 1)
+    for frame in chain(frames, [None] * reach):
+        window.append(frame)
+        if len(window) == 2 * reach + 1 and (middle := window[reach]) is not None:
+            yield middle, [other for other in window if other is not None and other is not middle]
 
 
 def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predictor | None) -> Iterator[_Observed]:
@@ -109,38 +90,18 @@ def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Pred
     for frame in bag.frames():
         thermal = bag.thermal_frame(frame)
         if frame.rgb is None:
-            yield _Observed(frame.stamp_ns, None, None, Detections.empty())
+            yield _Observed(frame.stamp_ns, "no RGB frame beside it", None, Detections.empty())
             continue
         rgb = bag.rgb_pixels(frame)
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        # in a dark frame, too: what is seen there confirms what its neighbours see
         found = detections_of(teacher.look(padded(rgb)).predictions, 0, floor, (rgb.shape[0], rgb.shape[1]))
         opinion = Detections.empty()
         if second is not None:
             own = second.postprocess.at_score(config.second_score)
             opinion = second.predict(thermal.image, postprocess=own)
-        yield _Observed(frame.stamp_ns, SeenFrame(frame.rgb.stamp_ns, luma, found), blindness(luma, config), opinion)
-
-
-def _labelled(
-    frame: _Observed, neighbours: Sequence[_Observed], bag: PairedBag, config: LabelConfig, class_names: tuple[str, ...]
-) -> LabelledFrame:
-    if frame.seen is None:
-        return LabelledFrame(frame.stamp_ns, None, "no RGB frame beside it")
-    if frame.blind is not None and config.blind == "unlabelled":
-        return LabelledFrame(frame.stamp_ns, None, f"RGB is {frame.blind}")
-    near_ns = config.agree_seconds * NANOSECONDS
-    near = [
-        other.seen
-        for other in neighbours
-        if other.seen is not None and 0 < abs(other.seen.stamp_ns - frame.seen.stamp_ns) <= near_ns
-    ]
-    assert bag.registration is not None
-    confirmed = agreed(frame.seen, near, config.agree_iou)
-    blind = frame.blind is not None
-    truth = thermal_labels(frame.seen.detections, confirmed, bag.registration, bag.valid, blind, config, class_names)
-    if blind and truth.ignore.all():
-        return LabelledFrame(frame.stamp_ns, None, f"RGB is {frame.blind}, nothing sure is seen in it")
-    return LabelledFrame(frame.stamp_ns, with_second_opinion(truth, frame.second))
+        seen = SeenFrame(frame.rgb.stamp_ns, luma, found)
+        yield _Observed(frame.stamp_ns, blindness(luma, config), seen, opinion)
 
 
 def with_second_opinion(truth: GroundTruth, second: Detections) -> GroundTruth:
@@ -161,17 +122,23 @@ def write_labels(
     height_width_px: tuple[int, int],
     class_names: Sequence[str],
     how: dict[str, Any],
-) -> LabelCounts:
-    """Write the JSON of stamped_labels.py, whole or not at all; how: what made the labels, kept under `info`."""
-    counts = LabelCounts()
+) -> str:
+    """Write the JSON of bags/frames.py, whole or not at all; how: what made the labels, kept under `info`.
+
+    Returns lines for the user: objects by class, and why frames are unlabelled.
+    """
     draft = CocoDraft(class_names)
+    objects: Counter[str] = Counter()
     unlabelled: list[dict[str, Any]] = []
     for frame in frames:
-        counts.add(frame, class_names)
         if frame.truth is None:
             unlabelled.append({"stamp_ns": frame.stamp_ns, "reason": frame.reason})
             continue
+        objects.update(class_names[index] for index in frame.truth.class_ids[~frame.truth.ignore])
         draft.add_image(image_entry(str(frame.stamp_ns), height_width_px, stamp_ns=frame.stamp_ns))
         draft.add_truth(frame.truth)
     draft.write(path, **{"info": how, UNLABELLED: unlabelled})
-    return counts
+    labelled, told = len(draft.images), ", ".join(f"{count} {name}" for name, count in sorted(objects.items()))
+    reasons = Counter(frame["reason"] for frame in unlabelled)
+    lines = [f"{labelled} of {labelled + len(unlabelled)} frames labelled: {told or 'no objects'}"]
+    return "\n".join([*lines, *(f"  {count} unlabelled: {reason}" for reason, count in sorted(reasons.items()))])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,17 +19,16 @@ from cgdet_core.config import LabelConfig
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth
 
-Blindness = Literal["dark", "flat"]
 _RIM_PX = 2  # a box that ends where RGB ends may go on beyond
 _PATCH_PX = 32  # a box's patch is compared at this scale, its longer side
 _MIN_LIKENESS = 0.5  # normalised correlation below which a patch is not found again
 
 
-def blindness(luma: NDArray[np.uint8], config: LabelConfig) -> Blindness | None:
-    """Why an RGB picture shows too little to say that nothing is there, luma uint8 [H, W]; None where it does not."""
+def blindness(luma: NDArray[np.uint8], config: LabelConfig) -> str:
+    """Why an RGB picture shows too little to say that nothing is there, luma uint8 [H, W]; "" where it does not."""
     if float(np.median(luma)) < config.dark_median:
-        return "dark"
-    return "flat" if float(luma.std()) < config.flat_deviation else None
+        return "RGB is dark"
+    return "RGB is flat" if float(luma.std()) < config.flat_deviation else ""
 
 
 def thermal_labels(
@@ -38,7 +36,6 @@ def thermal_labels(
     confirmed: BoolArray,
     registration: Registration,
     valid: BoolArray | None,
-    blind: bool,
     config: LabelConfig,
     class_names: tuple[str, ...],
 ) -> GroundTruth:
@@ -46,20 +43,18 @@ def thermal_labels(
 
     detections: in RGB pixels, down to config.ignore_score; confirmed: bool [N], by neighbours; valid: bool [H, W] of
     the thermal frame, None: all of it. An object has its class's threshold, is confirmed and lies where RGB shows it;
-    other detections are regions to ignore. blind: all but the objects is to be ignored.
+    other detections are regions to ignore.
     """
-    height, width = registration.thermal_height_width_px
     boxes = registration.boxes_to_thermal(detections.boxes_xyxy_px)
     visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     thresholds = np.array([config.threshold_of(name) for name in class_names], np.float32)
     sure = visible & confirmed & (detections.scores >= thresholds[detections.class_ids])
-    sure &= visible_share(boxes, valid, (height, width)) >= config.valid_share
+    sure &= visible_share(boxes, valid) >= config.valid_share
     unsure = visible & ~sure
     # a second, less certain box of an object would only take away the background around it
     same = detections.class_ids[:, None] == detections.class_ids[None, sure]
     unsure &= ~((iou_matrix(boxes, boxes[sure]) >= 0.5) & same).any(axis=1)
-    whole = np.array([[0, 0, width, height]], np.float32)
-    unknown = whole if blind else beyond_rgb(valid)
+    unknown = beyond_rgb(valid)
     classes = np.arange(len(class_names))
     return GroundTruth(
         np.concatenate([boxes[sure], boxes[unsure], np.repeat(unknown, len(classes), axis=0)]),
@@ -68,14 +63,14 @@ def thermal_labels(
     )
 
 
-def visible_share(boxes_xyxy_px: FloatArray, valid: BoolArray | None, height_width_px: tuple[int, int]) -> FloatArray:
+def visible_share(boxes_xyxy_px: FloatArray, valid: BoolArray | None) -> FloatArray:
     """float32 [N]: the share of each box, with two pixels around it, where RGB shows the thermal frame.
 
     valid: bool [H, W], None: everywhere. What lies beyond the thermal frame does not count.
     """
     if valid is None:
         return np.ones(len(boxes_xyxy_px), np.float32)
-    height, width = height_width_px
+    height, width = valid.shape
     summed = np.pad(valid.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     grown = clip_xyxy(boxes_xyxy_px + np.array([-_RIM_PX, -_RIM_PX, _RIM_PX, _RIM_PX], np.float32), height, width)
     left, top = np.floor(grown[:, :2]).astype(int).T

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_command, add_device_arguments
+from cgdet_core.commands.common import Subparsers, add_command, add_threads_argument
 from cgdet_core.errors import InputError
 
 
@@ -34,7 +34,8 @@ def add(subparsers: Subparsers) -> None:
         metavar="MODEL",
         help="a thermal model of this project: what it detects and the teacher does not is a region to ignore",
     )
-    add_device_arguments(parser)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_threads_argument(parser)
     parser.add_argument(
         "settings",
         nargs="*",
@@ -51,16 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import LabelConfig, settings_from_words
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.files import check_can_write
-    from cgdet_core.runtime.backends.torch import DTYPES, choose_device
+    from cgdet_core.runtime.backends.torch import choose_device
     from cgdet_core.runtime.predictor import Predictor
     from cgdet_core.training.label_bag import label_frames, write_labels
     from cgdet_core.types import CLASS_NAMES
 
     check_can_write(arguments.out)
     device = choose_device(arguments.device)
-    precision = "fp32" if arguments.precision == "auto" else arguments.precision
-    if precision not in ("fp32", "bf16"):
-        raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
     words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
     words += [f"class_thresholds.{word}" for word in arguments.class_thresholds]
     config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
@@ -77,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(bag.pairs.to_text())
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    teacher = load_teacher(config.teacher, CLASS_NAMES, Path()).to(device, DTYPES[precision])
+    teacher = load_teacher(config.teacher, CLASS_NAMES, Path()).to(device)
     second = None
     if arguments.second_opinion is not None:
         second = Predictor(arguments.second_opinion, arguments.device, threads=arguments.threads, backend="torch")
@@ -90,6 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
         "settings": config.model_dump(mode="json", exclude={"teacher": {"path"}}),
         "second_opinion": None if second is None else f"{second.model_path.name} sha256:{second.model_sha256}",
     }
-    counts = write_labels(arguments.out, frames, bag.registration.thermal_height_width_px, CLASS_NAMES, how)
-    print(f"{counts.to_text()}\nlabels: {arguments.out}")
+    summary = write_labels(arguments.out, frames, bag.registration.thermal_height_width_px, CLASS_NAMES, how)
+    print(f"{summary}\nlabels: {arguments.out}")
     return 0
