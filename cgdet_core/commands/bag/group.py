@@ -61,25 +61,28 @@ def run_make(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
 
     def given(*words: str) -> dict[str, Any]:
-        return {word: value for word in words if (value := getattr(arguments, word)) is not None}
+        values = {word: getattr(arguments, word) for word in words}
+        return {
+            word: value for word, value in values.items() if value is not None and value is not False and value != []
+        }
 
-    of_the_street = given("seed", "seconds", "bit_depth", "light") | ({"with_rgb": False} if arguments.no_rgb else {})
-    words = {"storage": arguments.storage, **given("seconds"), "with_rgb": not arguments.no_rgb}
-    words |= {"frames_per_second": arguments.fps}
+    of_the_street, of_a_set = given("seed", "seconds", "bit_depth", "light", "no_rgb"), given("limit", "class_map")
+    wrong = of_a_set if arguments.coco is None else of_the_street
+    if wrong:
+        named, kind = ", ".join("--" + word.replace("_", "-") for word in wrong), "a COCO set (--coco)"
+        raise InputError(f"{named}: of {kind if arguments.coco is None else 'the synthetic street'}: leave it out")
+    words = {**given("storage", "seconds"), "frames_per_second": arguments.fps, "with_rgb": not arguments.no_rgb}
     config = settings_from_mapping(BagConfig, words, "cgdet bag make")
     if arguments.coco is not None:
-        if of_the_street:
-            raise InputError("--seed, --seconds, --bit-depth, --light and --no-rgb are of the synthetic street")
+        class_map = parse_class_map(arguments.class_map)
         frames = make_coco_bag(
             arguments.out,
             arguments.coco,
             config,
             limit=arguments.limit,
-            class_map=parse_class_map(arguments.class_map),
+            class_map=class_map,
             overwrite=arguments.overwrite,
         )
-    elif arguments.limit is not None or arguments.class_map:
-        raise InputError("--limit and --class-map go with --coco: for the synthetic street give --seconds and --fps")
     else:
         street = settings_from_mapping(SyntheticConfig, given("bit_depth", "light"), "cgdet bag make")
         frames = make_synthetic_bag(

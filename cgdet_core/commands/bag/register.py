@@ -90,14 +90,11 @@ def _write_preview(path: Path, found: Registered) -> None:
 def _lines(found: Registered) -> list[str]:
     registration, clock, alignment = found.registration, found.clock, found.alignment
     lines = [f"thermal  {found.thermal_topic}", f"RGB      {found.rgb_topic}"]
-    offset = f"offset   {registration.offset_ns / 1e6:.1f} ms, added to RGB stamps"
-    if clock is None:
-        lines.append(f"{offset} (given)")
-    else:
-        lines.append(
-            f"{offset} (+- {clock.spread_ms:.1f} ms; motion correlates by {clock.correlation:.2f}, {clock.channel}; "
-            f"confidence {clock.confidence:.2f})"
-        )
+    certainty = "given"
+    if clock is not None:
+        certainty = f"+- {clock.spread_ms:.1f} ms; motion correlates by {clock.correlation:.2f}, {clock.channel}; "
+        certainty += f"confidence {clock.confidence:.2f}"
+    lines.append(f"offset   {registration.offset_ns / 1e6:.1f} ms, added to RGB stamps ({certainty})")
     lines.append(found.pairs.to_text())
     if alignment is not None:
         lines.append(

@@ -103,7 +103,7 @@ class BagReader:
         self._stores: dict[str, Typestore | None] = {}
         self._promised: object = None  # messages by metadata.yaml
         self._stack = ExitStack()
-        self._reader: Rosbag1Reader | Rosbag2Reader | CutMcap | None = None
+        self._reader: Rosbag1Reader | Rosbag2Reader | CutMcap
 
     def __enter__(self) -> BagReader:
         try:
@@ -184,7 +184,6 @@ class BagReader:
         expected = sum(self.topics[name].count for name in {*topics})
         if not expected:
             return
-        assert self._reader is not None
         read, items = 0, iter(self._reader.messages(connections=connections))
         while True:
             try:
@@ -204,8 +203,6 @@ class BagReader:
             yield self._deserialised(*item)
 
     def _connections(self, topics: Collection[str]) -> list[Connection]:
-        if self._reader is None:
-            raise RuntimeError("the bag is not open: use it as a context manager")
         names = {self.topic(name).name for name in topics}
         return [connection for connection in self._reader.connections if connection.topic in names]
 

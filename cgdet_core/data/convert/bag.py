@@ -31,7 +31,7 @@ from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder, replacing_folder, sha256_of
 from cgdet_core.images import encode_png
-from cgdet_core.types import CLASS_NAMES, GroundTruth
+from cgdet_core.types import CLASS_NAMES
 
 SET_NAME = "set.json"
 _VALID_NAME = "rgb_valid.png"
@@ -83,9 +83,12 @@ def extract_bag(
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
         frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
         for place, frame in enumerate(frames):
-            image, (height, width) = _write_pictures(bag, frame, folder, f"{place:06d}")
-            truth = stamped.of_frame(frame.stamp_ns, (height, width))
-            image |= _known(stamped.infos.get(frame.stamp_ns, FrameInfo()), truth, class_names)
+            image = _write_pictures(bag, frame, folder, f"{place:06d}")
+            truth = stamped.of_frame(frame.stamp_ns, (image["height"], image["width"]))
+            info = stamped.infos.get(frame.stamp_ns, FrameInfo())
+            image |= {key: value for key in ("light", "scene") if (value := getattr(info, key)) is not None}
+            if truth is not None and truth.labelled is not None:
+                image["labelled"] = np.array(class_names)[truth.labelled].tolist()
             counts.frames += 1
             counts.with_rgb += "rgb_file_name" in image
             if truth is None:
@@ -99,15 +102,12 @@ def extract_bag(
     return counts
 
 
-def _write_pictures(
-    bag: PairedBag, frame: PairedFrame, folder: Path, name: str
-) -> tuple[dict[str, Any], tuple[int, int]]:
-    """The files of one frame; its entry in the set, and its height and width."""
+def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str) -> dict[str, Any]:
+    """The files of one frame; its entry in the set."""
     thermal = bag.thermal_frame(frame)
-    height, width = thermal.height_width_px
     file_name = f"thermal/{name}.png"
     (folder / file_name).write_bytes(encode_png(thermal.image))
-    image = image_entry(file_name, (height, width), stamp_ns=frame.stamp_ns)
+    image = image_entry(file_name, thermal.height_width_px, stamp_ns=frame.stamp_ns)
     rgb = bag.registered_rgb(frame)
     if rgb is not None:
         suffix, encoded = rgb
@@ -115,15 +115,7 @@ def _write_pictures(
         (folder / image["rgb_file_name"]).write_bytes(encoded)
         if bag.valid is not None:
             image["rgb_valid_file_name"] = _VALID_NAME
-    return image, (height, width)
-
-
-def _known(info: FrameInfo, truth: GroundTruth | None, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """What else is known of a frame, as the set states it."""
-    known: dict[str, Any] = {key: value for key in ("light", "scene") if (value := getattr(info, key)) is not None}
-    if truth is not None and truth.labelled is not None:
-        known["labelled"] = [name for name, there in zip(class_names, truth.labelled, strict=True) if there]
-    return known
+    return image
 
 
 def extracted_once(
@@ -138,7 +130,7 @@ def extracted_once(
     bag = folder / config.path
     labels = str(folder / config.labels) if config.labels is not None and is_json(config.labels) else config.labels
     registration = None if config.registration is None else folder / config.registration
-    files = [path for path in (registration, Path(labels) if is_json(labels) and labels else None) if path is not None]
+    files = [Path(path) for path in (registration, labels if is_json(labels) else None) if path is not None]
     parts = [bag] if bag.is_file() else sorted(path for path in bag.iterdir() if path.is_file())
     identity = {
         "cgdet": __version__,
@@ -150,14 +142,11 @@ def extracted_once(
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     extracted = cache / f"{bag.stem}-{key}"
-    if not (extracted / SET_NAME).is_file():
-        make_folder(cache)
-        with (cache / f".{key}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (extracted / SET_NAME).is_file():
-                found = None if registration is None else load_registration(registration)
-                paired = open_paired(
-                    bag, config.image_topic, config.rgb_topic, found if with_rgb else None, with_rgb, config.every
-                )
-                extract_bag(paired, extracted, labels, class_names, config.class_map, False, progress, need_labels=True)
+    make_folder(cache)
+    with (cache / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (extracted / SET_NAME).is_file():
+            found = load_registration(registration) if registration is not None and with_rgb else None
+            paired = open_paired(bag, config.image_topic, config.rgb_topic, found, with_rgb, config.every)
+            extract_bag(paired, extracted, labels, class_names, config.class_map, False, progress, need_labels=True)
     return extracted / SET_NAME
