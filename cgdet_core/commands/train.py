@@ -18,6 +18,7 @@ from cgdet_core.commands.common import (
     print_or_write_json,
     print_warnings,
 )
+from cgdet_core.commands.evaluate import summary
 
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
@@ -69,12 +70,22 @@ def run(arguments: argparse.Namespace) -> int:
             if leads:
                 print(f"cgdet: {stopped}", file=sys.stderr)
             return stopped.exit_code
-    if leads:
-        figures = None if held_out is None else _set_thresholds(model, recipe, held_out, out)
-        if arguments.json is not None:
-            print_or_write_json(_facts(model, out, figures), arguments.json)
-        if arguments.json != "-":
-            print(_summary(arguments, model, recipe, figures))
+    if not leads:
+        return 0
+    figures = None if held_out is None else _set_thresholds(model, recipe, held_out, out)
+    if arguments.json is not None:
+        print_or_write_json(_facts(model, out) | {"held_out": figures}, arguments.json)
+    if arguments.json == "-":
+        return 0
+    print(f"model: {model}")
+    if figures is None:
+        usual = recipe.postprocess.score_threshold
+        print(f"no frames were held out: its thresholds are {usual} for every class; cgdet thresholds chooses others")
+    else:
+        print(
+            f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:\n{summary(figures)}"
+        )
+        print(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {arguments.data}")
     return 0
 
 
@@ -103,48 +114,25 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
     from cgdet_core.evaluation.selection import describe_folds
-    from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor
 
     predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
     result = run_offline(predictor, held_out, len(held_out))
     thresholds, metrics = choose_thresholds(result.frames, recipe.model.class_names)
     figures = metrics.to_json(measured(predictor, result))
-    write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
-    chosen_on = {
-        "data": describe_folds(recipe.held_out_folds),
-        "frames": len(result.frames),
-        "per_class": figures["operating_point"],
-    }
-    write_thresholds(model, model, thresholds, chosen_on)
+    print_or_write_json(figures, str(out / "held_out.json"))
+    data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
+    write_thresholds(model, model, thresholds, {**data, "per_class": figures["operating_point"]})
     print_warnings(warnings_of_few(metrics))
     return figures
 
 
-def _facts(model: Path, out: Path, held_out: dict[str, Any] | None) -> dict[str, Any]:
+def _facts(model: Path, out: Path) -> dict[str, Any]:
     """For machines: summary.json of the run (absent where it could not be written), and how it ended."""
     from cgdet_core.files import sha256_of
     from cgdet_core.training.watch import read_log
 
-    summary = out / "summary.json"
-    speed = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
-    last = [line for line in read_log(out / "log.jsonl") if "loss" in line][-1:]
-    facts = {"model": str(model), "model_sha256": sha256_of(model), "last": last[0] if last else None}
-    return facts | speed | {"held_out": held_out}
-
-
-def _summary(arguments: argparse.Namespace, model: Path, recipe: Recipe, held_out: dict[str, Any] | None) -> str:
-    from cgdet_core.commands.evaluate import summary
-
-    if held_out is None:
-        usual = recipe.postprocess.score_threshold
-        return (
-            f"model: {model}\nno frames were held out: its thresholds are {usual} for every class, "
-            "until cgdet thresholds chooses them on frames that it never saw"
-        )
-    return (
-        f"model: {model}\n"
-        f"held-out blocks ({arguments.out / 'held_out.json'}), whose best thresholds the model now has:\n"
-        f"{summary(held_out)}\n"
-        f"beside another: cgdet compare OTHER.safetensors {model} --run {arguments.out} --data {arguments.data}"
-    )
+    path = out / "summary.json"
+    speed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    steps = [line for line in read_log(out / "log.jsonl") if "loss" in line]
+    return {"model": str(model), "model_sha256": sha256_of(model), "last": steps[-1] if steps else None} | speed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -80,13 +80,9 @@ def load_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
 
 def check_same_recipe(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
     """What the run is about must be the same; where and how it is computed may change."""
-    there, here = (_flat(essence(each).model_dump(mode="json")) for each in (checkpoint.recipe, recipe))
-    differing = [key for key in here | there if here.get(key) != there.get(key)]
-    if differing:
-        what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} now" for key in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    if said := differences(essence(checkpoint.recipe), essence(recipe)):
         raise InputError(
-            f"{path}: is of another recipe than the one given: {what}{more}. Resume with the run's own recipe.yaml; "
+            f"{path}: is of another recipe than the one given: {said}. Resume with the run's own recipe.yaml; "
             "with other settings begin another run (--out), from this one's weights by --init"
         )
 
@@ -98,12 +94,19 @@ def essence(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=same)})
 
 
-def _flat(value: object, key: str = "") -> dict[str, object]:
-    """Dotted key -> value; a list is one value."""
-    if not isinstance(value, dict):
-        return {key: value}
-    parts = [_flat(below, f"{key}.{name}" if key else name) for name, below in value.items()]
-    return {name: below for part in parts for name, below in part.items()}
+def differences(there: BaseModel, here: BaseModel, section: str = "") -> str:
+    """The settings of a recipe, or of its `section`, that differ, with both values; empty where none does."""
+    return "; ".join(_differing(there.model_dump(mode="json"), here.model_dump(mode="json"), section))
+
+
+def _differing(there: Any, here: Any, key: str) -> Iterator[str]:
+    if there == here:
+        return
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in there | here:
+            yield from _differing(there.get(name), here.get(name), f"{key}.{name}".lstrip("."))
+    else:
+        yield f"{key} is {there} there, {here} now"
 
 
 class RunStopped(Exception):
@@ -118,29 +121,21 @@ class RunStopped(Exception):
 
 
 class StopRequest:
-    """Within it SIGINT and SIGTERM only set `signal_number`; a second one acts as it does elsewhere.
+    """Within it SIGINT and SIGTERM only set `signal_number`; a second one acts as it does elsewhere."""
 
-    Outside the main thread, where Python takes no signals, nothing is changed.
-    """
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-        self._previous: dict[int, Any] = {}
+    signal_number: int | None = None
 
     @property
     def asked(self) -> bool:
         return self.signal_number is not None
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self._previous = {}
+            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal_number = number

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,36 +36,25 @@ class SourceFacts:
         )
 
 
-@dataclass(frozen=True)
-class DataFacts:
-    """All sets, and what is odd about them, a line each."""
+def check_data(
+    sources: Sequence[Source], class_names: Sequence[str], with_rgb: bool = False
+) -> tuple[list[SourceFacts], list[str]]:
+    """The sets in numbers, and what is odd about them, a line each; with_rgb: whether the recipe uses RGB.
 
-    sources: tuple[SourceFacts, ...]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"sources": [asdict(source) for source in self.sources], "warnings": list(self.warnings)}
-
-
-def check_data(sources: Sequence[Source], class_names: Sequence[str], with_rgb: bool = False) -> DataFacts:
-    """The sets in numbers; InputError where none of them holds an object of any class.
-
-    with_rgb: whether the recipe uses RGB.
+    InputError where none of them holds an object of any class.
     """
     weight = sum(source.weight for source in sources)
-    facts = tuple(_facts(source, source.weight / weight, class_names, with_rgb) for source in sources)
-    warnings = [warning for source in sources for warning in source.warnings]
+    facts = [_facts(source, source.weight / weight, class_names, with_rgb) for source in sources]
     missing = [name for name in class_names if not any(source.boxes[name] for source in facts)]
     if len(missing) == len(class_names):
         raise InputError(
             f"none of the {sum(source.frames for source in facts)} training frames holds an object of the classes "
             f"{', '.join(class_names)}: check the sources' labels and class_map"
         )
+    oddities = [warning for source in sources for warning in source.warnings]
     for name in missing:
-        labelled = any(source.boxes[name] is not None for source in facts)
-        why = "no frame holds one" if labelled else "no source labels it"
-        warnings.append(f"class '{name}' will not be learned, {why}: check class_map, or leave it out of the model")
-    return DataFacts(facts, tuple(warnings))
+        oddities.append(f"class '{name}' will not be learned, no frame holds one: check class_map, or leave it out")
+    return facts, oddities
 
 
 def _facts(source: Source, share: float, class_names: Sequence[str], with_rgb: bool) -> SourceFacts:

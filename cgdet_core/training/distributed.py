@@ -15,16 +15,13 @@ from textwrap import shorten
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from cgdet_core.config import TrainConfig
 from cgdet_core.errors import CgdetError, InputError, RunError
 from cgdet_core.runtime.backends.torch import choose_device
 from cgdet_core.world import rank, world_size
 
 # the fastest process waits so long for the slowest, which may read its data from far away
-PATIENCE = timedelta(minutes=30)
+_PATIENCE = timedelta(minutes=30)
 
 
 @contextmanager
@@ -39,7 +36,7 @@ def process_group(device: str) -> Iterator[None]:
         return
     gpus = device in ("auto", "cuda") and torch.cuda.is_available()
     try:
-        dist.init_process_group("nccl" if gpus else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes did not find each other ({shorten(str(error), 120)}): see torchrun") from None
     try:
@@ -57,16 +54,6 @@ def process_group(device: str) -> Iterator[None]:
             "see what it says, then go on with --resume"
         ) from None
     dist.destroy_process_group()
-
-
-def share_of_batch(config: TrainConfig) -> int:
-    """Crops of a batch that one process learns from; InputError where the batch cannot be shared evenly."""
-    if config.batch_size % world_size():
-        raise InputError(
-            f"train.batch_size = {config.batch_size} cannot be shared evenly by {world_size()} processes: "
-            f"give a multiple of {world_size()}"
-        )
-    return config.batch_size // world_size()
 
 
 def process_device(device: str) -> torch.device:
@@ -95,14 +82,6 @@ def share_threads(threads: int) -> None:
         threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]))
     if threads:
         torch.set_num_threads(threads)
-
-
-def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module`, whose gradients are then the mean over all processes, and whose weights are process 0's."""
-    if world_size() == 1:
-        return module
-    device_ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=device_ids)
 
 
 def check_alike(what: str, value: object) -> None:

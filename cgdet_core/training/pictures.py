@@ -91,20 +91,18 @@ def write_run_plot(
 
     steps = [line for line in lines if "loss" in line]
     validations = [line for line in lines if "validation" in line]
-    curves: list[tuple[int, str, list[Mapping[str, Any]], list[float | None], str | None]] = []
-    for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
-        curves.append((0, name, steps, [line.get(name) for line in steps], None))
-    for class_id, name in enumerate(class_names):
-        values = [line["validation"]["per_class"].get(name, {}).get("map50") for line in validations]
-        curves.append((1, name, validations, values, class_colour_hex(class_id)))
     with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}):
         figure = Figure(figsize=(11, 3.6), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, 2, sharex=True)
-        for panel, name, of_curve, values, colour in curves:
-            at = [line["batch"] * batch_size for line in of_curve]
-            panels[panel].plot(at, np.array(values, np.float64), ".-", color=colour, linewidth=1, label=name)
-        for axes, label, top in zip(panels, ("loss", "AP50 on held-out frames"), (None, 1), strict=True):
+        losses, accuracy = figure.subplots(1, 2, sharex=True)
+        crops = [line["batch"] * batch_size for line in steps]
+        for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
+            losses.plot(crops, [line.get(name, np.nan) for line in steps], ".-", linewidth=1, label=name)
+        crops = [line["batch"] * batch_size for line in validations]
+        for class_id, name in enumerate(class_names):
+            values = np.array([line["validation"]["per_class"][name]["map50"] for line in validations], np.float64)
+            accuracy.plot(crops, values, ".-", color=class_colour_hex(class_id), linewidth=1, label=name)
+        for axes, label, top in ((losses, "loss", None), (accuracy, "AP50 on held-out frames", 1)):
             axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, top))
             if axes.lines:
                 axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)

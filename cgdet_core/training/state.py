@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cgdet_core.config import ModelConfig, Recipe, TrainConfig
 from cgdet_core.distill.teachers.base import Teacher
@@ -19,8 +20,7 @@ from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import ModelInfo, load_model
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import Task, TrainingBatch
-from cgdet_core.training.checkpoint import Checkpoint, save_checkpoint
-from cgdet_core.training.distributed import data_parallel
+from cgdet_core.training.checkpoint import Checkpoint, differences, save_checkpoint
 from cgdet_core.world import total, world_size
 
 # a start may have others of these
@@ -54,7 +54,10 @@ class RunState:
         if teacher is not None:
             teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
         self.extra = TrainingTerms(recipe, self.network, teacher).to(device)
-        self._loss = data_parallel(_Loss(recipe, self._task, self.network, self.extra), device)
+        self._loss: nn.Module = _Loss(recipe, self._task, self.network, self.extra)
+        if world_size() > 1:
+            device_ids = [device] if device.type == "cuda" else None
+            self._loss = DistributedDataParallel(self._loss, device_ids=device_ids)
         trained = [*self.network.parameters(), *self.extra.parameters()]
         # weight decay is for the matrices: shrinking norms and biases only distorts them
         groups = [
@@ -226,8 +229,6 @@ def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module) -> dict[str, 
 
 def check_same_network(info: ModelInfo, wanted: ModelConfig, path: Path) -> None:
     """InputError, naming the settings, where a network of `wanted` cannot begin with the weights in `path`."""
-    there, here = info.model.model_dump(mode="json"), wanted.model_dump(mode="json")
-    differing = [key for key in here if key not in _HOLD_NO_WEIGHTS and there[key] != here[key]]
-    if differing:
-        what = "; ".join(f"model.{key} is {there[key]} there, {here[key]} in the recipe" for key in differing)
-        raise InputError(f"{path}: is of another network: {what}. Copy its settings, or train without --init")
+    there, here = info.model, wanted.model_copy(update={name: getattr(info.model, name) for name in _HOLD_NO_WEIGHTS})
+    if said := differences(there, here, "model"):
+        raise InputError(f"{path}: is of another network: {said}. Copy its settings, or train without --init")

@@ -27,8 +27,8 @@ from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
-from cgdet_core.training.data_check import check_data
-from cgdet_core.training.distributed import check_alike, process_device, share_of_batch, share_threads
+from cgdet_core.training.data_check import SourceFacts, check_data
+from cgdet_core.training.distributed import check_alike, process_device, share_threads
 from cgdet_core.training.pictures import SAMPLES, write_samples
 from cgdet_core.training.state import NotFiniteError, RunState, check_same_network
 from cgdet_core.training.watch import RunWatch
@@ -56,7 +56,7 @@ def train(
     SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init)
-    facts = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
+    facts, oddities = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
@@ -64,53 +64,57 @@ def train(
         run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
     elif init is not None:
         run.start_from(init)
-    description = _description(recipe, sources, run.init, teacher)
-    about = {name: value for name, value in description.training.items() if name != "recipe"}
-    check_alike("recipe, data, start or teacher", (essence(recipe), about, run.batches_done, run.device.type))
+    learned_from = {
+        "data": {source.name: len(source.frames) for source in sources},
+        "init": run.init,
+        "teacher": None if teacher is None else teacher.identity,
+    }
+    check_alike("recipe, data, start or teacher", (essence(recipe), learned_from, run.batches_done, run.device.type))
     data = TrainingBatches(sources, recipe, rank(), world_size())
-    total = len(data)
-    batches = _batches(data, recipe.train.workers, run)
+    batches, total = _batches(data, run), len(data)
     if rank():
         _follow(run, batches, out, total)
         return model_path
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-
-    def keep() -> None:
-        run.save(checkpoint_path)
-        save_model(model_path, run.average.network, description)
+    training = {**learned_from, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
+    description = ModelInfo(
+        model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training
+    )
 
     with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
-            watch.before_the_first_step(facts, _first_batches(sources, run))
-            if run.extra.teacher is not None and recipe.uses_rgb and not recipe.guidance.teacher.random_weights:
-                sees = teacher_sees(run.extra.teacher, _first_batches(sources, run), recipe)
-                watch.say(sees.line()) if sees.warning is None else watch.warn(sees.warning)
-        saved_at = time.monotonic()
-        # a run that was ended while it validated does so now
-        if watch.validation_due(run.batches_done):
-            keep()
-            watch.validate(run.batches_done, model_path, stop)
+            _look_before_learning(watch, run, sources, facts, oddities)
+        kept_at = time.monotonic()
         for batch in watch.over(batches):
             figures = _step(run, batch, stop, out)
             watch.stepped(run.batches_done, figures)
-            if run.batches_done == 1:
-                # from here on there is something to go on with, whenever the run is interrupted
-                run.save(checkpoint_path)
             validates = watch.validation_due(run.batches_done)
-            # read once: who asks later is answered after the next batch, once that is kept
-            stopping = run.stop_asked if world_size() > 1 else stop.asked
-            if validates or stopping or time.monotonic() - saved_at > recipe.train.checkpoint_seconds:
-                keep()
-                saved_at = time.monotonic()
+            is_late = time.monotonic() - kept_at > recipe.train.checkpoint_seconds
+            # from the first batch on there is something to go on with, whenever the run is interrupted
+            if validates or is_late or run.stop_asked or run.batches_done in (1, total):
+                # in this order: a checkpoint of the last batch means that the model is there too
+                save_model(model_path, run.average.network, description)
+                run.save(checkpoint_path)
+                kept_at = time.monotonic()
             if validates:
-                watch.validate(run.batches_done, model_path, stop)
-                # other processes are already at the next batch, and are asked with it
-                stopping = stopping or (world_size() == 1 and stop.asked)
-            if stopping:
+                watch.validate(run.batches_done, model_path)
+            if run.stop_asked:
                 raise stop.stopped(checkpoint_path, run.batches_done, total)
-        keep()
         watch.finish()
     return model_path
+
+
+def _look_before_learning(
+    watch: RunWatch, run: RunState, sources: list[Source], facts: list[SourceFacts], oddities: list[str]
+) -> None:
+    """Show what the run will learn from, and what its teacher sees there."""
+    data = TrainingBatches(sources, run.recipe)
+    numbers = range(min(len(data), -(-SAMPLES // run.recipe.train.batch_size)))
+    first = [data[number].to(run.device) for number in numbers]
+    watch.before_the_first_step(facts, oddities, first)
+    if run.extra.teacher is not None and run.recipe.uses_rgb and not run.recipe.guidance.teacher.random_weights:
+        sees = teacher_sees(run.extra.teacher, first, run.recipe)
+        watch.say(sees.line()) if sees.warning is None else watch.warn(sees.warning)
 
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
@@ -123,6 +127,7 @@ def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: i
 
 
 def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> dict[str, float]:
+    """Learn from a batch; what it cannot be learned from is drawn."""
     try:
         return run.step(batch, stop.asked)
     except NotFiniteError as error:
@@ -136,7 +141,10 @@ def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
     """Refuse what `train` would refuse, before any data are read."""
-    share_of_batch(recipe.train)
+    if recipe.train.batch_size % world_size():
+        raise InputError(
+            f"train.batch_size = {recipe.train.batch_size} cannot be shared evenly: give a multiple of {world_size()}"
+        )
     if resume and init is not None:
         raise InputError("--init starts a run and --resume goes on with one: give one of them")
     process_device(recipe.train.device)
@@ -150,15 +158,9 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     check_can_write(checkpoint_path)
 
 
-def _first_batches(sources: list[Source], run: RunState) -> Iterator[TrainingBatch]:
-    """Those whose crops samples.jpg shows."""
-    data = TrainingBatches(sources, run.recipe)
-    size = run.recipe.train.batch_size
-    return (data[number].to(run.device) for number in range(min(len(data), -(-SAMPLES // size))))
-
-
-def _batches(data: TrainingBatches, workers: int, run: RunState) -> Iterator[TrainingBatch]:
+def _batches(data: TrainingBatches, run: RunState) -> Iterator[TrainingBatch]:
     """From the first that is not done on, this process' share of each."""
+    workers = run.recipe.train.workers
     loader = DataLoader(
         data,
         batch_size=None,
@@ -192,13 +194,3 @@ def _start_worker(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # OpenCV's thread pool does not survive a fork
     cv2.setNumThreads(0)
-
-
-def _description(recipe: Recipe, sources: list[Source], init: str | None, teacher: Teacher | None) -> ModelInfo:
-    training = {
-        "data": {source.name: len(source.frames) for source in sources},
-        "init": init,
-        "teacher": None if teacher is None else teacher.identity,
-        "recipe": recipe.model_dump(mode="json", exclude={"model"}),
-    }
-    return ModelInfo(model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training)

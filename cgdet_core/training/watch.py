@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,7 @@ from cgdet_core.errors import CgdetError, RunError
 from cgdet_core.files import write_text
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.task import TrainingBatch
-from cgdet_core.training.checkpoint import StopRequest
-from cgdet_core.training.data_check import DataFacts
+from cgdet_core.training.data_check import SourceFacts
 from cgdet_core.training.pictures import loss_terms, write_run_plot, write_samples
 
 if TYPE_CHECKING:
@@ -49,13 +47,20 @@ class RunWatch:
         self._first = batches_done
         self._total = total
         self._progress = progress
-        self._log = RunLog(out / "log.jsonl", batches_done)
+        self._log_path = out / "log.jsonl"
+        # of a run that is gone on with, batches after its checkpoint are done, and logged, again
+        self._log = [line for line in read_log(self._log_path) if line["batch"] <= batches_done] if batches_done else []
+        write_text(self._log_path, "".join(json.dumps(line) + "\n" for line in self._log))
         self._curves: SummaryWriter | None = None
-        self._draws_curves = recipe.train.tensorboard
-        self._frames = None if held_out is None else frames_to_validate(held_out, recipe.train)
+        if recipe.train.tensorboard:
+            self._attempt(self._open_curves)
+        self._frames = None
+        if held_out is not None and recipe.train.validate_every_images != 0:
+            places = subsample(len(held_out), recipe.train.validate_frames)
+            records = tuple(held_out.records[place] for place in places)
+            self._frames = CocoSet(held_out.path, held_out.class_names, records)
         self._pace, self._lap = Pace(), Pace()
-        self._wait_s = self._handed_out = 0.0
-        self._validation_s = 0.0
+        self._wait_s = self._handed_out = self._validation_s = 0.0
         self._postfix: dict[str, str] = {}
         self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
 
@@ -67,13 +72,15 @@ class RunWatch:
         if self._curves is not None:
             self._attempt(self._curves.close)
 
-    def before_the_first_step(self, facts: DataFacts, batches: Iterable[TrainingBatch]) -> None:
+    def before_the_first_step(
+        self, facts: Sequence[SourceFacts], oddities: Sequence[str], batches: Iterable[TrainingBatch]
+    ) -> None:
         """data.json and samples.jpg of the first batches, and what they say, in short lines."""
-        for source in facts.sources:
+        for source in facts:
             self.say(source.line())
-        for warning in facts.warnings:
-            self.warn(warning)
-        self._attempt(lambda: write_text(self._out / "data.json", json.dumps(facts.to_json(), indent=2) + "\n"))
+        for oddity in oddities:
+            self.warn(oddity)
+        self._write_json("data.json", {"sources": [asdict(source) for source in facts], "warnings": oddities})
         path = self._out / "samples.jpg"
         if self._attempt(lambda: write_samples(path, batches, self._recipe.model.class_names)):
             self.say(f"samples with their boxes: {path}")
@@ -112,35 +119,33 @@ class RunWatch:
             return
         line = {**figures, **self._lap.figures(size)}
         self._lap = Pace()
-        self._log.append({"batch": batches_done, **line})
-        self._draw({f"train/{name}": value for name, value in line.items()}, batches_done)
+        self._write_down({"batch": batches_done, **line})
+        self._draw("train", line, batches_done)
         self._show({name: figures[name] for name in loss_terms(figures)})
 
     def validation_due(self, batches_done: int) -> bool:
-        """Whether the averaged weights are to be measured after this batch, and were not yet."""
-        due = self._frames is not None and validates_after(batches_done, self._recipe.train)
-        return due and not any("validation" in line and line["batch"] == batches_done for line in self._log.lines)
+        """Whether the averaged weights are to be measured after this batch."""
+        return self._frames is not None and validates_after(batches_done, self._recipe.train)
 
-    def validate(self, batches_done: int, model: Path, stop: StopRequest) -> None:
-        """Measure the model file, which holds the average after this batch; nothing where `stop` is asked."""
+    def validate(self, batches_done: int, model: Path) -> None:
+        """Measure the model file, which holds the average after this batch."""
         assert self._frames is not None
         started = time.monotonic()
         self._bar.set_description("validating", refresh=sys.stderr.isatty())
         try:
-            figures = measure(model, self._frames, self._recipe.train.device, stop)
+            figures = measure(model, self._frames, self._recipe.train.device)
         except CgdetError as error:
-            figures = None
             self.warn(f"not validated after batch {batches_done}: {error}")
-        self._bar.set_description("", refresh=False)
-        self._validation_s += time.monotonic() - started
-        if figures is None:
             return
-        self._log.append({"validation": figures, "batch": batches_done})
+        finally:
+            self._bar.set_description("", refresh=False)
+            self._validation_s += time.monotonic() - started
+        self._write_down({"validation": figures, "batch": batches_done})
         found = {"mAP50": figures["map50"], "mAP": figures["map"]}
         found |= {f"AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
         found = {name: value for name, value in found.items() if value is not None}
-        self._draw({f"validation/{name}": value for name, value in found.items()}, batches_done)
-        self._show({name: value for name, value in found.items() if name == "mAP50"})
+        self._draw("validation", found, batches_done)
+        self._show({"mAP50": found["mAP50"]} if "mAP50" in found else {})
         self._plot()
 
     def finish(self) -> None:
@@ -153,7 +158,7 @@ class RunWatch:
         speed = self._pace.figures(config.batch_size)
         seconds = {"waiting_for_data": self._pace.wait_s, "steps": self._pace.step_s, "validation": self._validation_s}
         summary = {"images": self._total * config.batch_size, **speed, "seconds": seconds}
-        self._attempt(lambda: write_text(self._out / "summary.json", json.dumps(summary, indent=2) + "\n"))
+        self._write_json("summary.json", summary)
         share = speed["data_wait_share"]
         more = f": more processes may help (train.workers={config.workers + 1})" if share > WAITING_SHARE else ""
         self.say(
@@ -171,59 +176,46 @@ class RunWatch:
         self._postfix |= {name: f"{value:.3f}" for name, value in values.items()}
         self._bar.set_postfix(self._postfix, refresh=sys.stderr.isatty())
 
-    def _draw(self, values: Mapping[str, float], batches_done: int) -> None:
-        """Points for TensorBoard; those that an earlier process drew after its checkpoint are dropped."""
-
-        def draw() -> None:
-            if self._curves is None:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._curves = SummaryWriter(str(self._out), purge_step=self._first + 1)
-            for name, value in values.items():
-                self._curves.add_scalar(name, value, batches_done)
-            self._curves.flush()
-
+    def _write_down(self, line: dict[str, Any]) -> None:
+        """A line of the log, at once; RunError where the disk refuses."""
         try:
-            self._draws_curves = self._draws_curves and self._attempt(draw)
-        except ImportError:
-            self._draws_curves = False
-            self.warn("no curves for TensorBoard: pip install tensorboard, or train.tensorboard=false")
+            with self._log_path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"{self._log_path}: cannot be written ({error.strerror}): free the disk and --resume"
+            ) from None
+        self._log.append(line)
+
+    def _open_curves(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # points that an earlier process drew after its checkpoint are dropped
+        self._curves = SummaryWriter(str(self._out), purge_step=self._first + 1)
+
+    def _draw(self, kind: str, values: Mapping[str, float], batches_done: int) -> None:
+        """Points for TensorBoard."""
+        if self._curves is not None:
+            for name, value in values.items():
+                self._curves.add_scalar(f"{kind}/{name}", value, batches_done)
+            self._attempt(self._curves.flush)
+
+    def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        self._attempt(lambda: write_text(self._out / name, json.dumps(document, indent=2) + "\n"))
 
     def _plot(self) -> None:
         names, config = self._recipe.model.class_names, self._recipe.train
         path, images = self._out / "run.png", config.images
-        self._attempt(lambda: write_run_plot(path, self._log.lines, names, config.batch_size, images))
+        self._attempt(lambda: write_run_plot(path, self._log, names, config.batch_size, images))
 
     def _attempt(self, write: Callable[[], Any]) -> bool:
-        """Whether it was written; a disk that refuses is a warning, and the run goes on."""
+        """Whether it was written; a disk that refuses or a library that is not there is a warning."""
         try:
             write()
-        except (CgdetError, OSError) as error:
+        except (CgdetError, OSError, ImportError) as error:
             self.warn(f"{error}; the training goes on without it")
             return False
         return True
-
-
-class RunLog:
-    """log.jsonl: a line of JSON with the key `batch` for whatever was measured after that batch.
-
-    Of a run that is gone on with, lines of later batches than `batches_done`, which will be done again,
-    are dropped, and so is what a killed process left of a line.
-    """
-
-    def __init__(self, path: Path, batches_done: int) -> None:
-        self._path = path
-        self.lines = [line for line in read_log(path) if line["batch"] <= batches_done] if batches_done else []
-        write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line at once; RunError where the disk refuses."""
-        try:
-            with self._path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise RunError(f"{self._path}: cannot be written ({error.strerror}): free the disk and --resume") from None
-        self.lines.append(dict(line))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -252,14 +244,6 @@ class Pace:
         return {"images_per_second": self.batches * batch_size / seconds, "data_wait_share": self.wait_s / seconds}
 
 
-def frames_to_validate(held_out: CocoSet, config: TrainConfig) -> CocoSet | None:
-    """A part of the held-out frames, spread evenly, the same each time; None where there is nothing to measure."""
-    records = tuple(held_out.records[place] for place in subsample(len(held_out), config.validate_frames))
-    if config.validate_every_images == 0 or not any((~record.truth.ignore).any() for record in records):
-        return None
-    return CocoSet(held_out.path, held_out.class_names, records)
-
-
 def validates_after(batches_done: int, config: TrainConfig) -> bool:
     """Whether this batch was the one that completed another `validate_every_images`, or the run."""
     size = config.batch_size
@@ -268,8 +252,8 @@ def validates_after(batches_done: int, config: TrainConfig) -> bool:
     return batches_done > 0 and (complete or batches_done == -(-config.images // size))
 
 
-def measure(model: Path, frames: CocoSet, device: str, stop: StopRequest) -> dict[str, Any] | None:
-    """map50, map, images, and map50, map and truths of each class; None where `stop` was asked meanwhile.
+def measure(model: Path, frames: CocoSet, device: str) -> dict[str, Any]:
+    """map50, map, images, and map50, map and truths of each class.
 
     InputError where a frame cannot be read or the network gives no numbers.
     """
@@ -281,9 +265,7 @@ def measure(model: Path, frames: CocoSet, device: str, stop: StopRequest) -> dic
     with torch.random.fork_rng(devices=()):
         # nothing is compiled for a model of a moment, and every machine measures alike
         predictor = Predictor(model, device, "fp32", backend="torch")
-        run = run_offline(predictor, takewhile(lambda _: not stop.asked, frames), len(frames), progress=False)
-    if stop.asked:
-        return None
+        run = run_offline(predictor, frames, len(frames), progress=False)
     metrics = evaluate(run.frames, frames.class_names)
     keys = ("map50", "map", "truths")
     per_class = {name: {key: figures[key] for key in keys} for name, figures in metrics.per_class.items()}

@@ -81,7 +81,7 @@ def plotted(path: Path, lines: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
 def test_the_plot_is_drawn_from_an_empty_log_a_single_line_and_a_class_without_figures(tmp_path: Path) -> None:
     path = tmp_path / "run.png"
     steps = [{"batch": n, "loss": 9.0 / n, "class": 3.0 / n, "learning_rate": 0.1 / n} for n in range(1, 60)]
-    per_class = {"person": {"map50": 0.5}, "car": {"map50": None}}
+    per_class = dict(zip(NAMES, ({"map50": 0.5}, {"map50": None}, {"map50": 0.2}), strict=True))
     validation = {"batch": 30, "validation": {"map50": 0.5, "per_class": per_class}}
     empty, once, long, validated = (plotted(path, lines) for lines in ([], steps[:1], steps, [*steps, validation]))
     half = empty.shape[1] // 2

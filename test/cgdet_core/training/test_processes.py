@@ -21,7 +21,7 @@ from cgdet_core.config import Recipe, TrainConfig, load_recipe
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks.detection.head import Detector
-from cgdet_core.training import distributed, trainer
+from cgdet_core.training import trainer
 from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint
 
 torch.set_num_threads(1)
@@ -168,8 +168,7 @@ def test_other_data_in_one_process_are_refused(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_batch_is_shared_evenly_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(distributed, "world_size", lambda: 4)
-    assert distributed.share_of_batch(TrainConfig(batch_size=12)) == 3
+    monkeypatch.setattr(trainer, "world_size", lambda: 4)
     three = Recipe(train=TrainConfig(batch_size=3, device="cpu"))
     with pytest.raises(InputError, match=r"train\.batch_size"):
         trainer.check_start(three, tmp_path / "run", resume=False, init=None)

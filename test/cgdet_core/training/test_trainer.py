@@ -170,7 +170,7 @@ def test_resuming_with_another_recipe_is_refused(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.iterdir()}
     said = refusal(changed(learning_rate=0.5), sources(), finished, resume=True)
     assert "another recipe" in said
-    assert f"train.learning_rate is {RECIPE.train.learning_rate} there, 0.5 now. " in said
+    assert f"train.learning_rate is {RECIPE.train.learning_rate} there, 0.5 now" in said
     assert "--init" in said
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
@@ -255,7 +255,7 @@ def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) ->
     model = finished / "model.safetensors"
     other = RECIPE.model_copy(update={"model": RECIPE.model.model_copy(update={"bins": 5})})
     said = refusal(other, sources(), tmp_path / "a", init=model)
-    assert f"{model}: is of another network: model.bins is 4 there, 5 in the recipe" in said
+    assert f"{model}: is of another network: model.bins is 4 there, 5 now" in said
     assert "none.safetensors" in refusal(RECIPE, sources(), tmp_path / "b", init=tmp_path / "none.safetensors")
     assert "one of them" in refusal(RECIPE, sources(), finished, resume=True, init=model)
     assert not (tmp_path / "a").exists()
