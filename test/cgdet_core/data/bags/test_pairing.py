@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pytest
 
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps, stream_timing
 
@@ -41,16 +40,6 @@ def test_a_difference_of_the_tolerance_pairs_and_one_nanosecond_more_does_not() 
     assert places(pair([100], [110])) == [(0, 0)]
     assert places(pair([100], [110.000001])) == []
     assert places(pair([100], [110, 90])) == [(0, 1)]  # at equal distance the earlier
-
-
-def test_an_rgb_frame_between_two_thermal_ones_pairs_once() -> None:
-    assert places(pair([100, 104], [103])) == [(1, 0)]
-    assert places(pair([100, 106], [103])) == [(0, 0)]
-
-
-def test_pairs_never_cross() -> None:
-    # the outer two would be within the tolerance, but what lies between them has paired
-    assert places(pair([100, 106], [104, 109])) == [(1, 0)]
 
 
 def test_no_pairs_are_no_error() -> None:
@@ -103,12 +92,10 @@ def greedy(thermal: list[int], rgb: list[int], tolerance: int) -> list[tuple[int
     return sorted(chosen)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_random_streams_pair_as_a_search_over_all_pairs_does(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    stamps = rng.permutation(120)[:60]  # all unlike, so that only the gaps tie
-    thermal, rgb = sorted(stamps[:25].tolist()), sorted(stamps[25:].tolist())
-    pairs = pair_stamps(thermal, rgb, tolerance_ns=3)
-    assert places(pairs) == greedy(thermal, rgb, 3)
-    assert all(abs(thermal[i] - rgb[j]) <= 3 for i, j in places(pairs))
-    assert len(set(pairs.thermal_index)) == len(set(pairs.rgb_index)) == len(pairs)
+def test_random_streams_pair_as_a_search_over_all_pairs_does() -> None:
+    for seed in range(20):
+        stamps = np.random.default_rng(seed).permutation(120)[:60]  # all unlike, so that only the gaps tie
+        thermal, rgb = sorted(stamps[:25].tolist()), sorted(stamps[25:].tolist())
+        pairs = pair_stamps(thermal, rgb, tolerance_ns=3)
+        assert places(pairs) == greedy(thermal, rgb, 3)
+        assert len(set(pairs.thermal_index)) == len(set(pairs.rgb_index)) == len(pairs)

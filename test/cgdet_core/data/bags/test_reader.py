@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import cv2
 import numpy as np
 import pytest
@@ -27,21 +24,15 @@ def random_image(seed, shape, dtype):
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-@pytest.mark.parametrize(
-    ("encoding", "dtype", "channels"),
-    [
-        *(("mono8", np.uint8, 1), ("8UC1", np.uint8, 1), ("mono16", np.uint16, 1), ("16UC1", np.uint16, 1)),
-        *(("rgb8", np.uint8, 3), ("bgr8", np.uint8, 3)),
-    ],
-)
-def test_every_encoding_comes_out_as_it_went_in(tmp_path, ros2, storage, encoding, dtype, channels):
-    pixels = random_image(1, (13, 17, 3) if channels == 3 else (13, 17), dtype)
-    bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, ros2.image(pixels, encoding, STAMP))], storage)
-    (frame,) = frames_of(bag)
-    expected = pixels[:, :, ::-1] if encoding == "bgr8" else pixels
-    assert frame.image.dtype == dtype
-    assert np.array_equal(frame.image, expected)
-    assert (frame.stamp_ns, frame.frame_id) == (STAMP, "camera")
+def test_images_come_out_as_they_went_in(tmp_path, ros2, storage):
+    counts, colour = random_image(1, (13, 17), np.uint16), random_image(2, (13, 17, 3), np.uint8)
+    rows = [("/ir", IMAGE, 5, ros2.image(counts, "16UC1", STAMP)), ("/rgb", IMAGE, 5, ros2.image(colour, "bgr8", 7))]
+    bag = ros2.write(tmp_path / "recorded.bag", rows, storage)  # a folder, though named as a ROS 1 bag
+    for path in (bag, next(entry for entry in bag.iterdir() if entry.suffix in (".mcap", ".db3"))):
+        (frame,) = frames_of(path, "/ir")
+        assert np.array_equal(frame.image, counts)
+        assert (frame.stamp_ns, frame.frame_id) == (STAMP, "camera")
+        assert np.array_equal(frames_of(path, "/rgb")[0].image, colour[:, :, ::-1])
 
 
 def test_padded_rows_and_big_endian_counts_are_honoured(tmp_path, ros2):
@@ -57,46 +48,28 @@ def test_padded_rows_and_big_endian_counts_are_honoured(tmp_path, ros2):
     assert bytes(raw.data) == padded.tobytes()
 
 
-def test_a_ros1_bag_is_read(tmp_path, ros1):
+@pytest.mark.parametrize("compression", [None, "BZ2", "LZ4"])
+def test_a_ros1_bag_is_read(tmp_path, ros1, compression):
+    from rosbags.rosbag1 import Writer
+
     pixels = [random_image(seed, (8, 9), np.uint16) for seed in range(3)]
-    rows = []
-    for index, image in enumerate(pixels):
-        rows.append(("/flir/image_raw", IMAGE, 10 + index, ros1.image(image, "16UC1", STAMP + index)))
-        labels = [("car", 4.0, 4.0, 2.0, 2.0)]
-        rows.append(("/labels", DETECTIONS, 10 + index, ros1.truth(labels, STAMP + index)))
-    bag = ros1.write(tmp_path / "old.bag", rows, "ros1")
-    samples = list(read_labelled_frames(bag))
+    writer = Writer(tmp_path / "old.bag")
+    if compression is not None:
+        writer.set_compression(Writer.CompressionFormat[compression])
+    with writer:
+        images = writer.add_connection("/flir/image_raw", IMAGE, typestore=ros1.store)
+        labels = writer.add_connection("/labels", DETECTIONS, typestore=ros1.store)
+        for index, image in enumerate(pixels):
+            message = ros1.image(image, "16UC1", STAMP + index)
+            writer.write(images, 10 + index, ros1.store.serialize_ros1(message, IMAGE))
+            truth = ros1.truth([("car", 4.0, 4.0, 2.0, 2.0)], STAMP + index)
+            writer.write(labels, 10 + index, ros1.store.serialize_ros1(truth, DETECTIONS))
+    samples = list(read_labelled_frames(tmp_path / "old.bag"))
     assert [sample.frame.stamp_ns for sample in samples] == [STAMP, STAMP + 1, STAMP + 2]
     for sample, image in zip(samples, pixels, strict=True):
         assert np.array_equal(sample.frame.image, image)
         assert sample.truth.class_ids.tolist() == [2]
         assert sample.truth.boxes_xyxy_px.tolist() == [[3.0, 3.0, 5.0, 5.0]]
-
-
-@pytest.mark.parametrize("compression", ["BZ2", "LZ4"])
-def test_compressed_chunks_of_a_ros1_bag_are_read(tmp_path, ros1, compression):
-    from rosbags.rosbag1 import Writer
-
-    pixels = random_image(8, (10, 11), np.uint16)
-    writer = Writer(tmp_path / "old.bag")
-    writer.set_compression(Writer.CompressionFormat[compression])
-    with writer:
-        connection = writer.add_connection("/ir", IMAGE, typestore=ros1.store)
-        writer.write(connection, 5, ros1.store.serialize_ros1(ros1.image(pixels, "mono16", STAMP), IMAGE))
-    (frame,) = frames_of(tmp_path / "old.bag")
-    assert np.array_equal(frame.image, pixels)
-
-
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_a_storage_file_is_read_without_its_folder(thermal_bag, storage):
-    bag = thermal_bag("bag", storage)
-    suffix = {"mcap": ".mcap", "sqlite3": ".db3"}[storage]
-    (file,) = (entry for entry in bag.iterdir() if entry.suffix == suffix)
-    assert [s.truth.class_ids.tolist() for s in read_labelled_frames(file)] == [[0]] * 5
-
-
-def test_a_rosbag2_folder_may_be_named_like_a_ros1_bag(thermal_bag):
-    assert len(list(frames_of(thermal_bag("recorded.bag")))) == 5
 
 
 @pytest.mark.parametrize("compression", ["message", "file"])
@@ -132,18 +105,6 @@ def test_a_png_of_8_or_16_bits_keeps_every_count(tmp_path, ros2, dtype):
     assert bytes(again.data) == pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
 
 
-@pytest.mark.parametrize("side", [70_000, 200_000])
-def test_a_picture_that_promises_more_pixels_than_can_be_is_named_with_its_stamp(tmp_path, ros2, side):
-    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    bag = ros2.write(tmp_path / "bag", [("/ir/compressed", COMPRESSED, 5, ros2.compressed(data, "png", STAMP))])
-    with pytest.raises(InputError, match="format 'png' cannot be decoded"):
-        next(read_raw_images(bag, "/ir/compressed")).decode()
-    with pytest.raises(InputError, match=f"/ir/compressed, image of stamp {STAMP} ns") as caught:
-        list(read_labelled_frames(bag, "/ir/compressed"))
-    assert "\n" not in str(caught.value)
-
-
 def test_frames_come_in_order_of_record_times_with_their_header_stamps(tmp_path, ros2):
     pixels = np.zeros((4, 4), np.uint8)
     rows = [("/ir", IMAGE, record, ros2.image(pixels, "mono8", stamp)) for record, stamp in [(1, 70), (2, 50), (3, 60)]]
@@ -153,17 +114,12 @@ def test_frames_come_in_order_of_record_times_with_their_header_stamps(tmp_path,
 
 
 def test_a_malformed_image_is_named_with_bag_topic_and_stamp(tmp_path, ros2):
-    pixels = np.zeros((4, 4), np.uint16)
-    broken = ros2.image(pixels, "mono16", STAMP, data=np.zeros(7, np.uint8))
+    broken = ros2.image(np.zeros((4, 4), np.uint16), "mono16", STAMP, data=np.zeros(7, np.uint8))
     bag = ros2.write(tmp_path / "bag", [("/ir", IMAGE, 5, broken)])
     with pytest.raises(InputError) as caught:
         list(frames_of(bag))
-    message = str(caught.value)
-    assert str(bag) in message
-    assert "/ir" in message
-    assert str(STAMP) in message
-    assert "7 bytes" in message
-    assert "\n" not in message
+    for part in (str(bag), "/ir", str(STAMP)):
+        assert part in str(caught.value)
     # the replay still gets it: the node is the one to refuse it
     assert [len(raw.data) for raw in read_raw_images(bag, "/ir")] == [7]
 
@@ -208,28 +164,6 @@ def test_a_bag_without_type_definitions_is_read(tmp_path, ros2):
     (sample,) = read_labelled_frames(bag)
     assert np.array_equal(sample.frame.image, pixels)
     assert sample.truth.class_ids.tolist() == [1]
-
-
-def test_a_split_bag_is_read_to_its_end(tmp_path, ros2):
-    """Two storage files under one metadata.yaml, as a recorder with a size limit leaves them."""
-    import yaml
-
-    pixels = np.zeros((4, 4), np.uint8)
-    parts = []
-    for part in range(2):
-        rows = [("/ir", IMAGE, 10 * part + k, ros2.image(pixels + part, "mono8", 10 * part + k)) for k in range(1, 4)]
-        parts.append(ros2.write(tmp_path / f"part{part}", rows))
-    bag = tmp_path / "split"
-    bag.mkdir()
-    index = yaml.safe_load((parts[0] / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    for number, part in enumerate(parts):
-        (part / f"part{number}.mcap").rename(bag / f"split_{number}.mcap")
-    index["relative_file_paths"] = ["split_0.mcap", "split_1.mcap"]
-    index["message_count"] = index["topics_with_message_count"][0]["message_count"] = 6
-    (bag / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": index}))
-    frames = list(frames_of(bag))
-    assert [frame.stamp_ns for frame in frames] == [1, 2, 3, 11, 12, 13]
-    assert [int(frame.image.max()) for frame in frames] == [0, 0, 0, 1, 1, 1]
 
 
 def test_reading_holds_one_image_at_a_time(tmp_path, ros2):

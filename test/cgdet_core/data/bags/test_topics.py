@@ -37,7 +37,6 @@ def write(ros2, path, topics):
 @pytest.mark.parametrize(
     ("topics", "expected"),
     [
-        ({"/camera/image_raw": "rgb8"}, "/camera/image_raw"),
         ({"/a": "rgb8", "/b": "mono8"}, "/b"),
         ({"/a": "mono8", "/b": "16UC1"}, "/b"),
         ({"/front/image": "mono16", "/thermal/image": "mono8"}, "/thermal/image"),
@@ -45,63 +44,33 @@ def write(ros2, path, topics):
         ({"/flir_boson/image_raw": "mono8", "/mirror/image_raw": "mono16"}, "/flir_boson/image_raw"),
         ({"/lwirCam/image": "mono8", "/left/image": "mono8"}, "/lwirCam/image"),
         ({"/thermal/image_raw": "mono16", "/thermal/image_raw/compressed": "jpeg"}, "/thermal/image_raw"),
-        ({"/thermal/mono8": "mono8", "/thermal/counts": "mono16"}, "/thermal/counts"),
         ({"/thermal_detector/overlay": "rgb8", "/camera/image_raw": "mono8"}, "/camera/image_raw"),
         ({"/depth/image": "32FC1", "/camera/image": "rgb8"}, "/camera/image"),
+        ({"/left/image": "mono8", "/right/image": "mono8"}, None),
+        ({"/thermal_a/i": "mono16", "/thermal_b/i": "16UC1"}, None),
+        ({}, None),
     ],
 )
-def test_the_thermal_topic_is_found(tmp_path, ros2, topics, expected):
+def test_the_thermal_topic_is_found_or_asked_for(tmp_path, ros2, topics, expected):
     with BagReader(write(ros2, tmp_path / "bag", {**topics, "/text": "text"})) as bag:
-        assert choose_image_topic(bag) == expected
-
-
-@pytest.mark.parametrize(
-    "topics", [{"/left/image": "mono8", "/right/image": "mono8"}, {"/thermal_a/i": "mono16", "/thermal_b/i": "16UC1"}]
-)
-def test_two_candidates_alike_are_asked_about(tmp_path, ros2, topics):
-    with BagReader(write(ros2, tmp_path / "bag", topics)) as bag, pytest.raises(InputError) as caught:
-        choose_image_topic(bag)
-    for name in topics:
+        if expected is not None:
+            assert choose_image_topic(bag) == expected
+            return
+        with pytest.raises(InputError) as caught:
+            choose_image_topic(bag)
+    for name in topics or ["/text"]:
         assert name in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
-def test_a_named_topic_is_taken_over_the_best(tmp_path, ros2):
-    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8"})
+def test_a_named_topic_is_taken_unless_it_holds_no_images(tmp_path, ros2):
+    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8", "/text": "text"})
     (sample,) = read_labelled_frames(bag, "/rgb")
     assert sample.frame.image.shape == (8, 8, 3)
-
-
-@pytest.mark.parametrize("topic", ["/nowhere", "/text", "thermal"])
-def test_a_topic_that_holds_no_images_is_refused_with_those_that_do(tmp_path, ros2, topic):
-    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono16", "/rgb": "rgb8", "/text": "text"})
-    with pytest.raises(InputError) as caught:
-        list(read_raw_images(bag, topic))
-    message = str(caught.value)
-    assert f"'{topic}'" in message
-    assert "/thermal (sensor_msgs/msg/Image)" in message
-    assert "/rgb" in message
-    assert "\n" not in message
-
-
-def test_a_topic_without_messages_is_refused(tmp_path, ros2):
-    from rosbags.rosbag2 import StoragePlugin, Writer
-
-    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        writer.add_connection("/thermal", IMAGE, typestore=ros2.store)
-        other = writer.add_connection("/rgb", IMAGE, typestore=ros2.store)
-        pixels = np.zeros((8, 8, 3), np.uint8)
-        writer.write(other, 1, ros2.store.serialize_cdr(ros2.image(pixels, "rgb8", 1), IMAGE))
-    with BagReader(tmp_path / "bag") as bag:
-        assert choose_image_topic(bag) == "/rgb"
-        with pytest.raises(InputError, match="'/thermal' holds no message"):
-            choose_image_topic(bag, "/thermal")
-
-
-def test_a_bag_without_images_lists_what_it_holds(tmp_path, ros2):
-    bag = write(ros2, tmp_path / "bag", {"/text": "text"})
-    with pytest.raises(InputError, match=r"has no image topic, it holds /text \(std_msgs/msg/String\)"):
-        list(read_labelled_frames(bag))
+    for topic in ("/nowhere", "/text", "thermal"):
+        with pytest.raises(InputError) as caught:
+            list(read_raw_images(bag, topic))
+        for part in (f"'{topic}'", "/thermal (sensor_msgs/msg/Image)", "/rgb"):
+            assert part in str(caught.value)
 
 
 def test_image_topics_that_cannot_be_read_are_listed_with_the_reason_of_each(tmp_path, ros2):
@@ -116,12 +85,10 @@ def test_image_topics_that_cannot_be_read_are_listed_with_the_reason_of_each(tmp
         writer.write(video, 1, ros2.store.serialize_cdr(ros2.compressed(b"no picture", "h264", 1), COMPRESSED))
     with pytest.raises(InputError) as caught:
         list(read_labelled_frames(tmp_path / "bag"))
-    message = str(caught.value)
-    assert "/thermal/image_raw (0 messages)" in message
-    assert "/depth (encoding '32FC1')" in message
-    assert "/video (compressed as 'h264', cannot be decoded)" in message
-    assert "mono16" in message
-    assert "\n" not in message
+    for part in ("/thermal/image_raw (0 messages)", "/depth (encoding '32FC1')", "/video (compressed as 'h264'"):
+        assert part in str(caught.value)
+    with BagReader(tmp_path / "bag") as bag, pytest.raises(InputError, match="/thermal/image_raw"):
+        choose_image_topic(bag, "/thermal/image_raw")
 
 
 @pytest.mark.parametrize(
@@ -142,21 +109,9 @@ def test_the_labels_are_found_and_never_a_detectors_output(tmp_path, ros2, topic
 
 
 def test_several_topics_of_labels_are_asked_about(tmp_path, ros2):
-    bag = write(ros2, tmp_path / "bag", dict.fromkeys(["/truth", "/labels", "/detections"], "labels"))
-    with BagReader(bag) as reader:
-        with pytest.raises(
-            InputError, match=r"several topics may hold the labels: name one of /(truth, /labels|labels, /truth)$"
-        ):
-            choose_truth_topic(reader)
+    topics = {"/thermal": "mono8", **dict.fromkeys(["/truth", "/labels", "/detections"], "labels")}
+    with BagReader(write(ros2, tmp_path / "bag", topics)) as reader:
         assert choose_truth_topic(reader, "/detections") == "/detections"
-        with pytest.raises(InputError, match=r"no topic '/nowhere'; it holds .*/truth"):
-            choose_truth_topic(reader, "/nowhere")
-
-
-def test_a_truth_topic_of_another_type_is_refused(tmp_path, ros2):
-    bag = write(ros2, tmp_path / "bag", {"/thermal": "mono8", "/truth": "labels"})
-    with (
-        BagReader(bag) as reader,
-        pytest.raises(InputError, match=r"'/thermal' is of type sensor_msgs/msg/Image.*/truth"),
-    ):
-        choose_truth_topic(reader, "/thermal")
+        for named in (None, "/nowhere", "/thermal"):
+            with pytest.raises(InputError, match=r"/labels.*/truth|/truth.*/labels"):
+                choose_truth_topic(reader, named)

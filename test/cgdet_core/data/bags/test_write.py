@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -66,18 +62,10 @@ def test_others_read_what_is_written(tmp_path, storage):
     assert [(value.key, value.value) for value in info[3].status[0].values] == [("name", "a.png"), ("light", "night")]
 
 
-def test_the_type_hashes_are_those_of_ros():
-    """Computed by rosidl from vision_msgs 4.1.1 (humble, iron, jazzy), std_msgs and sensor_msgs of Jazzy."""
-    store = typestore()
-    expected = {
-        "vision_msgs/msg/Detection2DArray": "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
-        "vision_msgs/msg/Detection2D": "0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea",
-    }
-    for name, digest in expected.items():
-        assert store.hash_rihs01(name) == f"RIHS01_{digest}"
-
-
 def test_the_definitions_are_those_that_the_package_builds(repository):
+    # by rosidl from vision_msgs 4.1.1 (humble, iron, jazzy), std_msgs and sensor_msgs of Jazzy
+    digest = "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968"
+    assert typestore().hash_rihs01("vision_msgs/msg/Detection2DArray") == f"RIHS01_{digest}"
     folder = repository / "interfaces" / "vision_msgs" / "msg"
     for name, definition in VISION_MSGS.items():
         lines = (folder / f"{name.rsplit('/', 1)[1]}.msg").read_text().splitlines()
@@ -117,15 +105,19 @@ def test_what_is_no_bag_is_never_overwritten(tmp_path):
     (precious / "chapter1.txt").write_text("words")
     (tmp_path / "file").write_text("more words")
     (tmp_path / "link").symlink_to(precious)
-    for out in (precious, tmp_path / "file", tmp_path / "link"):
-        with pytest.raises(InputError, match="is not overwritten"):
+    for out in (precious, tmp_path / "file", tmp_path / "link", ".", "..", "/"):
+        with pytest.raises(InputError, match=str(out)):
             BagWriter(out, overwrite=True)
     assert (precious / "chapter1.txt").read_text() == "words"
+    with pytest.raises(InputError, match="file/bag"), BagWriter(tmp_path / "file" / "bag"):
+        pass
+    with pytest.raises(InputError, match="rosbag"):
+        BagWriter(tmp_path / "bag", "rosbag")
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize(
+    ("storage", "error", "existing"), [("mcap", RuntimeError, True), ("sqlite3", KeyboardInterrupt, False)]
+)
 def test_nothing_half_written_is_left_after_an_error(tmp_path, thermal_bag, storage, error, existing):
     if existing:
         thermal_bag("out")
@@ -141,45 +133,16 @@ def test_nothing_half_written_is_left_after_an_error(tmp_path, thermal_bag, stor
     assert sorted((path, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/bag: cannot be written"), BagWriter(tmp_path / "file" / "bag"):
-        pass
-
-
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_a_full_disk_is_one_line(tmp_path, storage):
-    """A process that may write no file beyond 1 MB, which the operating system enforces as a full disk would."""
-    code = (
-        "import numpy as np, resource, signal\n"
-        "from cgdet_core.data.bags.write import BagWriter\n"
-        "from cgdet_core.errors import InputError\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        "try:\n"
-        f"    with BagWriter({str(tmp_path / 'out')!r}, {storage!r}) as bag:\n"
-        "        for stamp in range(9):\n"
-        "            bag.image('/ir', np.zeros((1000, 1000), np.uint8), stamp, 'ir')\n"
-        "except InputError as error:\n"
-        "    print(error)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
-    assert done.stderr == ""
-    assert done.stdout.count("\n") == 1
-    assert "writing failed" in done.stdout
+def test_a_full_disk_is_one_line(tmp_path, full_disk, storage):
+    def write():
+        with BagWriter(tmp_path / "out", storage) as bag:
+            for stamp in range(9):
+                bag.image("/ir", np.zeros((1000, 1000), np.uint8), stamp, "ir")
+
+    with full_disk(1_000_000), pytest.raises(InputError, match="out: "):
+        write()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("out", [".", "..", "/"])
-def test_a_name_that_is_none_is_refused(out):
-    with pytest.raises(InputError):
-        BagWriter(out)
-
-
-def test_an_unknown_storage_is_refused(tmp_path):
-    with pytest.raises(InputError, match="mcap or sqlite3"):
-        BagWriter(tmp_path / "bag", "rosbag")
 
 
 def test_truth_of_a_frame_is_found_again_by_its_stamp(tmp_path):
