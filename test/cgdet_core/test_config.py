@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from cgdet_core.config import ModelConfig, PostprocessConfig, Recipe, ThermalConfig, load_recipe, settings_from_mapping
+from cgdet_core.config import PostprocessConfig, Recipe, ThermalConfig, load_recipe, settings_from_mapping
 from cgdet_core.errors import InputError
 
 
@@ -16,12 +15,8 @@ def recipe_of(folder: Path, text: str, *overrides: str) -> Recipe:
     return load_recipe(folder / "recipe.yaml", overrides)
 
 
-def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    assert recipe_of(tmp_path, "") == Recipe()
-    assert recipe_of(tmp_path, "# nothing yet\n") == Recipe()
-
-
 def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    assert recipe_of(tmp_path, "# nothing yet\n") == Recipe()
     recipe = recipe_of(tmp_path, "train: {batch_size: 4}\nmodel: {widths: [8, 16, 24, 32, 40]}\n")
     assert recipe.train.batch_size == 4
     assert recipe.model.widths == (8, 16, 24, 32, 40)
@@ -61,38 +56,27 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     ("text", "key"),
     [
         ("trian: {}", "'trian'"),
-        ("train: {batchsize: 4}", "'train.batchsize'"),
         ("loss: {assigner: {topk: 4}}", "'loss.assigner.topk'"),
         ("sources: [{path: a.json, wieght: 2}]", "'sources.0.wieght'"),
         ("sources: [{weight: 2}]", "'sources.0.path'"),
-        ("train: {batch_size: four}", "'train.batch_size'"),
         ("train: {batch_size: 4.5}", "'train.batch_size'"),
         ('train: {batch_size: "a\\nb"}', "'train.batch_size'"),
         ("train: {batch_size: 0}", "'train.batch_size'"),
         ("train: {precision: fp64}", "'train.precision'"),
-        ("train: {learning_rate: .inf}", "'train.learning_rate'"),
         ("train: {learning_rate: .nan}", "'train.learning_rate'"),
-        ("train: 5", "'train'"),
         ("train:", "'train'"),
         ("1: 2", "'1'"),
         ("model: {widths: [16, 32, 64, 128]}", "'model.widths"),
-        ("model: {widths: [16, 32, 64, 128, 100]}", "'model.widths'"),
         ("model: {widths: [0, 32, 64, 128, 256]}", "'model.widths'"),
         ("model: {depths: [1, -1, 1, 1]}", "'model.depths.1'"),
-        ("model: {class_names: []}", "'model.class_names'"),
         ("model: {class_names: [a, a]}", "'model.class_names'"),
         ("model: {class_names: [a, '']}", "'model.class_names'"),
         ("model: {input_height_width_px: [500, 640]}", "'model.input_height_width_px'"),
-        ("model: {input_height_width_px: [0, 640]}", "'model.input_height_width_px'"),
         ("thermal: {raw_range: [5, 5]}", "'thermal.raw_range'"),
-        ("thermal: {raw_range: [-.inf, 5]}", "'thermal.raw_range.0'"),
         ("thermal: {low_percentile: 50}", "'thermal.low_percentile'"),
         ("augment: {crop_px: 100}", "'augment.crop_px'"),
         ("augment: {scale_range: [2, 1]}", "'augment.scale_range'"),
-        ("augment: {gamma_range: [0, 1]}", "'augment.gamma_range'"),
-        ("augment: {flip_probability: 1.5}", "'augment.flip_probability'"),
         ("postprocess: {class_thresholds: {person: 2}}", "'postprocess.class_thresholds.person'"),
-        ("sources: [{path: a.json, hold_out_fold: 5}]", "'sources.0.hold_out_fold'"),
     ],
 )
 def test_a_wrong_key_or_value_is_one_line_with_file_and_key(tmp_path: Path, text: str, key: str) -> None:
@@ -102,13 +86,6 @@ def test_a_wrong_key_or_value_is_one_line_with_file_and_key(tmp_path: Path, text
     assert message.startswith(str(tmp_path / "recipe.yaml") + ": ")
     assert key in message
     assert "\n" not in message
-
-
-def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        recipe_of(tmp_path, "trian: {}\ntrain: {batch_size: 0}")
-    assert "'trian'" in str(caught.value)
-    assert "'train.batch_size'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +111,10 @@ def test_a_file_that_is_missing_or_no_text_is_one_line(tmp_path: Path) -> None:
     "override",
     [
         "train.batch_size",
-        "=4",
         "train.batch_size.x=4",
         "train.seed=2020-13-45",
         "train.seed=[",
         "sources.0=1",
-        "sources.0.weight=1",
         "sources.path=a.json",
         "sources.-1.weight=1",
     ],
@@ -221,11 +196,6 @@ def test_settings_name_where_they_came_from() -> None:
     assert settings_from_mapping(ThermalConfig, {"raw_range": [1, 2]}, "--thermal").raw_range == (1.0, 2.0)
     with pytest.raises(InputError, match="--thermal: unknown key 'rawrange'"):
         settings_from_mapping(ThermalConfig, {"rawrange": [1, 2]}, "--thermal")
-
-
-def test_settings_cannot_be_changed() -> None:
-    with pytest.raises(ValidationError):
-        ModelConfig().bins = 3  # type: ignore[misc]
 
 
 def test_a_class_has_its_own_threshold_or_the_common_one() -> None:

@@ -12,6 +12,8 @@ import pytest
 from cgdet_core.errors import InputError
 from cgdet_core.images import MAX_PIXELS, decode_compressed, encode_jpeg, encode_png
 
+_DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)
+
 
 def counts() -> np.ndarray:
     return np.random.default_rng(2).normal(21000, 300, (48, 64)).astype(np.uint16)
@@ -47,15 +49,13 @@ def test_colours_come_in_rgb_order_without_their_opacity() -> None:
         np.testing.assert_array_equal(decode_compressed(encoded(pixels, ".png"), "png"), bgra[:, :, 2::-1])
 
 
-def test_a_jpeg_is_grey_or_rgb_of_the_same_size() -> None:
+def test_a_jpeg_is_grey_or_rgb_whatever_the_publisher_called_it() -> None:
     grey = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
     assert np.abs(decode_compressed(encoded(grey, ".jpg"), "jpeg").astype(int) - grey).max() < 8
-    red = np.zeros((48, 64, 3), np.uint8)
-    red[:, :, 2] = 250
-    decoded = decode_compressed(encoded(red, ".jpg"), "bgr8; jpeg compressed bgr8")
-    assert decoded.shape == (48, 64, 3)
-    assert decoded[:, :, 0].min() > 240
-    assert decoded[:, :, 1:].max() < 10
+    red = np.full((48, 64, 3), (250, 0, 0), np.uint8)
+    for data in (encoded(red[:, :, ::-1], ".jpg"), encode_jpeg(red, 95)):
+        for form in ("bgr8; jpeg compressed bgr8", "rgb8; jpeg compressed bgr8"):
+            assert np.abs(decode_compressed(data, form).astype(int) - red).max() < 15
 
 
 def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,67 +69,31 @@ def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest
             decode_compressed(data, "png")
 
 
-@pytest.mark.parametrize("suffix", [".tiff", ".webp", ".bmp"])
-def test_other_formats_are_refused_though_a_decoder_would_take_them(suffix: str) -> None:
-    with pytest.raises(InputError, match="cannot be decoded"):
-        decode_compressed(encoded(counts().astype(np.uint8), suffix), suffix)
-
-
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"hello" * 100, bytes(1000)])
-def test_what_is_no_picture_is_refused_with_the_format_that_it_claims(data: bytes) -> None:
-    with pytest.raises(InputError, match="16UC1; png"):
-        decode_compressed(data, "16UC1; png")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_cut_picture_is_refused(suffix: str) -> None:
-    data = encoded(counts().astype(np.uint8), suffix)
-    for end in range(0, len(data) - 2, 97):
-        with pytest.raises(InputError):
-            decode_compressed(data[:end], suffix)
-
-
-def test_16_bit_colours_are_refused() -> None:
-    colour = np.stack([counts()] * 3, axis=2)
+def test_what_is_no_picture_or_of_another_format_is_refused_with_the_format_that_it_claims() -> None:
+    grey = counts().astype(np.uint8)
+    datas = [(data, "png") for data in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"hello" * 100, bytes(1000))]
+    datas += [(encoded(grey, suffix), suffix) for suffix in (".tiff", ".webp", ".bmp")]
+    datas += [
+        (_DEPTH_HEADER + bytes(range(80)), "16UC1; compressedDepth rvl"),
+        (_DEPTH_HEADER + encode_png(counts()), "32FC1; compressedDepth png"),
+        (b"abc", "16UC1; compressedDepth png"),
+    ]
+    for data, form in datas:
+        with pytest.raises(InputError, match=form):
+            decode_compressed(data, form)
     with pytest.raises(InputError, match="uint16"):
-        decode_compressed(encoded(colour, ".png"), "png")
+        decode_compressed(encoded(np.stack([counts()] * 3, axis=2), ".png"), "png")
 
 
-def test_a_jpeg_is_written_in_rgb_order() -> None:
-    picture = np.zeros((16, 16, 3), np.uint8)
-    picture[..., 2] = 200  # blue
-    decoded = decode_compressed(encode_jpeg(picture, 95), "jpeg")
-    assert decoded[..., 2].min() > 180
-    assert decoded[..., 0].max() < 20
-
-
-@pytest.mark.parametrize("form", ["rgb8; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed bgr8"])
-def test_a_jpeg_is_rgb_whatever_the_publisher_called_it(form: str) -> None:
-    red = np.full((16, 16, 3), (250, 0, 0), np.uint8)
-    decoded = decode_compressed(encode_jpeg(red, 95), form)
-    assert decoded[..., 0].min() > 240
-    assert decoded[..., 1:].max() < 15
-
-
-_DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)
+def test_a_cut_picture_is_refused() -> None:
+    for suffix in (".png", ".jpg"):
+        data = encoded(counts().astype(np.uint8), suffix)
+        for end in range(0, len(data) - 2, 97):
+            with pytest.raises(InputError):
+                decode_compressed(data[:end], suffix)
 
 
 def test_compressed_depth_of_counts_is_read_behind_its_header() -> None:
     counts = np.arange(12 * 17, dtype=np.uint16).reshape(12, 17) * 300
     for form in ("16UC1; compressedDepth", "16UC1; compressedDepth png"):
         assert np.array_equal(decode_compressed(_DEPTH_HEADER + encode_png(counts), form), counts)
-
-
-@pytest.mark.parametrize(
-    ("form", "data"),
-    [
-        ("16UC1; compressedDepth rvl", _DEPTH_HEADER + bytes(range(80))),
-        ("32FC1; compressedDepth png", _DEPTH_HEADER + encode_png(np.zeros((4, 4), np.uint16))),
-        ("16UC1; compressedDepth png", b"abc"),
-        ("h264", bytes(range(100))),
-    ],
-)
-def test_formats_that_are_no_picture_of_counts_are_named(form: str, data: bytes) -> None:
-    with pytest.raises(InputError) as caught:
-        decode_compressed(data, form)
-    assert form in str(caught.value)

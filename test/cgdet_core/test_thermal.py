@@ -40,11 +40,11 @@ def raw_message(encoding: str, big: bool, padding: int, cut_last_padding: bool =
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1", "mono16", "16UC1", "rgb8", "bgr8"])
-@pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("padding", [0, 4, 7])
-@pytest.mark.parametrize("cut_last_padding", [False, True])
+@pytest.mark.parametrize(("big", "padding", "cut_last_padding"), [(False, 0, False), (True, 7, False), (True, 4, True)])
 def test_every_encoding_gives_its_pixels(encoding: str, big: bool, padding: int, cut_last_padding: bool) -> None:
     data, step, expected = raw_message(encoding, big, padding, cut_last_padding)
+    longer = thermal.decode_raw(data + b"telemetry", HEIGHT, WIDTH, step, encoding, big)
+    assert longer.tolist() == expected
     for buffer in (data, bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
         image = thermal.decode_raw(buffer, HEIGHT, WIDTH, step, encoding, big)
         assert image.tolist() == expected
@@ -52,61 +52,35 @@ def test_every_encoding_gives_its_pixels(encoding: str, big: bool, padding: int,
         assert image.dtype.isnative
 
 
-def test_bytes_beyond_the_last_row_are_no_matter() -> None:
-    data, step, expected = raw_message("mono16", False, 2)
-    assert thermal.decode_raw(data + b"telemetry", HEIGHT, WIDTH, step, "mono16").tolist() == expected
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"encoding": "bayer_rggb8"}, "bayer_rggb8"),
-        ({"encoding": "32FC1"}, "32FC1"),
-        ({"encoding": ""}, "encoding ''"),
         ({"height_px": 0}, "5x0"),
         ({"width_px": 0}, "0x3"),
         ({"height_px": -1}, "5x-1"),
         ({"step_bytes": 9}, "step 9"),
-        ({"step_bytes": 0}, "step 0"),
         ({"data": b"\0" * 29}, "29 bytes"),
-        ({"data": b""}, "0 bytes"),
         ({"step_bytes": 11}, "30 bytes"),
-        ({"height_px": 4}, "30 bytes"),
         ({"encoding": "rgb8", "step_bytes": 14}, "step 14"),
     ],
 )
-def test_a_malformed_message_is_refused_in_one_line_that_names_the_fault(changes: dict, words: str) -> None:
-    good = {
-        "data": b"\0" * 30,
-        "height_px": HEIGHT,
-        "width_px": WIDTH,
-        "step_bytes": 10,
-        "encoding": "mono16",
-    }
+def test_a_malformed_message_is_refused_by_its_fault(changes: dict, words: str) -> None:
+    good = {"data": b"\0" * 30, "height_px": HEIGHT, "width_px": WIDTH, "step_bytes": 10, "encoding": "mono16"}
     thermal.decode_raw(**good)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=words):
         thermal.decode_raw(**{**good, **changes})
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_telemetry_is_cut_at_the_end_that_the_sign_names() -> None:
     image = np.arange(20, dtype=np.uint8).reshape(5, 4)
-    cut, above = thermal.cut_telemetry(image, 2)
-    assert cut.tolist() == image.tolist()[:3]
-    assert above == 0
-    cut, above = thermal.cut_telemetry(image, -2)
-    assert cut.tolist() == image.tolist()[2:]
-    assert above == 2
-    cut, above = thermal.cut_telemetry(image, 0)
-    assert cut.tolist() == image.tolist()
-    assert above == 0
-
-
-@pytest.mark.parametrize("rows", [5, -5, 6, -6])
-def test_telemetry_that_leaves_no_picture_is_refused(rows: int) -> None:
-    with pytest.raises(InputError, match=f"telemetry_rows {rows} "):
-        thermal.cut_telemetry(np.zeros((5, 4), np.uint8), rows)
+    for rows, kept, expected_above in ((2, image[:3], 0), (-2, image[2:], 2), (0, image, 0)):
+        cut, above = thermal.cut_telemetry(image, rows)
+        assert cut.tolist() == kept.tolist()
+        assert above == expected_above
+    for rows in (5, -6):
+        with pytest.raises(InputError, match=str(rows)):
+            thermal.cut_telemetry(image, rows)
 
 
 def test_colour_becomes_luma_and_grey_stays() -> None:
@@ -125,17 +99,6 @@ def sorted_percentile(grey: np.ndarray, percent: float) -> int:
     """The smallest count at or below which lie at least `percent` % of the pixels."""
     counts = sorted(grey.reshape(-1).tolist())
     return counts[max(1, math.ceil(len(counts) * percent / 100)) - 1]
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize(("low", "high"), [(0.5, 99.8), (0.0, 100.0), (10.0, 51.0), (49.9, 99.999)])
-@pytest.mark.parametrize("shape", [(64, 80), (7, 9), (17, 1)])
-def test_limits_are_the_percentiles_of_the_sorted_frame(dtype: type, low: float, high: float, shape: tuple) -> None:
-    config = ThermalConfig(low_percentile=low, high_percentile=high, min_span_8bit=0.5, min_span_16bit=0.5)
-    for seed in range(3):
-        grey = np.random.default_rng(seed).integers(3, np.iinfo(dtype).max - 5, shape).astype(dtype)
-        limits = thermal.tone_limits(grey, config)
-        assert (limits.low, limits.high) == (sorted_percentile(grey, low), sorted_percentile(grey, high))
 
 
 def frames_of_all_kinds() -> list[tuple[str, np.ndarray]]:
@@ -159,12 +122,11 @@ def frames_of_all_kinds() -> list[tuple[str, np.ndarray]]:
 
 @pytest.mark.parametrize(("low", "high"), [(0.5, 99.8), (0.0, 100.0), (10.0, 90.0), (49.9, 50.1)])
 def test_normalising_is_bit_for_bit_the_plain_formula(low: float, high: float) -> None:
-    """A histogram of all counts, its cumulative sum, and subtract, divide, clip in float32, step by step."""
+    """Percentiles by sorting, and subtract, divide, clip in float32, step by step."""
     config = ThermalConfig(low_percentile=low, high_percentile=high, min_span_8bit=0.5, min_span_16bit=0.5)
     for name, frame in frames_of_all_kinds():
-        cumulative = np.cumsum(np.bincount(frame.reshape(-1), minlength=65536))
-        ranks = [max(1, math.ceil(frame.size * percent / 100)) for percent in (low, high)]
-        ends = [float(np.argmax(cumulative >= rank)) for rank in ranks]
+        ends: list[float] = [sorted_percentile(frame, low), sorted_percentile(frame, high)]
+        assert thermal.count_percentiles(frame, (low, high)) == tuple(ends), name
         if ends[1] - ends[0] < 0.5:
             ends = [sum(ends) / 2 - 0.25, sum(ends) / 2 + 0.25]
         plain = ((frame.astype(np.float32) - np.float32(ends[0])) / np.float32(ends[1] - ends[0])).clip(0, 1)
@@ -190,13 +152,6 @@ def test_tone_is_linear_between_the_limits_and_cut_beyond() -> None:
     np.testing.assert_allclose(toned, [[0, 0, 0, 0.01, 0.5, 1, 1, 1]], rtol=1e-6)
     toned8 = thermal.apply_tone(np.array([[0, 10, 35, 60, 255]], np.uint8), thermal.ToneLimits(10, 60))
     np.testing.assert_allclose(toned8, [[0, 0, 0.5, 1, 1]], rtol=1e-6)
-
-
-def test_every_count_is_toned_as_the_formula_says() -> None:
-    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    for low, high in ((21000.0, 21400.0), (-31.5, 32.5), (0.0, 65535.0)):
-        expected = np.clip((every.astype(np.float64) - low) / (high - low), 0, 1)
-        np.testing.assert_allclose(thermal.apply_tone(every, thermal.ToneLimits(low, high)), expected, atol=1e-6)
 
 
 def street_with_a_hot_source(dtype: type, share: float, counts: float) -> np.ndarray:
@@ -234,15 +189,6 @@ def test_a_hot_object_on_a_plain_ground_keeps_the_least_span(dtype: type) -> Non
     assert thermal.tone_limits(grey, ThermalConfig(high_percentile=100)) == thermal.ToneLimits(100, 100 + least)
 
 
-def test_the_limit_changes_nothing_where_nothing_is_far_above_the_scene() -> None:
-    rng = np.random.default_rng(6)
-    for frame in (rng.normal(9000, 300, (60, 70)), rng.integers(0, 65536, (60, 70)), np.full((9, 9), 77.0)):
-        grey = frame.astype(np.uint16)
-        assert thermal.tone_limits(grey, ThermalConfig()) == thermal.tone_limits(
-            grey, ThermalConfig(hot_limit_spans=None)
-        )
-
-
 def test_a_fixed_range_is_used_as_it_is_whatever_the_frame_holds() -> None:
     config = ThermalConfig(raw_range=(20000, 30000))
     for value in (0, 21000, 65535):
@@ -264,16 +210,6 @@ def test_a_flat_frame_is_half_grey_and_its_noise_is_not_stretched(dtype: type, s
     np.testing.assert_allclose([toned.min(), toned.max()], [0.5 - 1 / span, 0.5 + 1 / span], atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [0, 255, 65535])
-def test_black_and_saturated_frames_give_finite_values_in_range(value: int) -> None:
-    for dtype in (np.uint8, np.uint16):
-        toned = thermal.normalise(np.full((8, 8), min(value, np.iinfo(dtype).max), dtype), ThermalConfig())
-        assert (toned == 0.5).all()
-    half = np.zeros((8, 8), np.uint16)
-    half[:4] = 65535
-    assert set(np.unique(thermal.normalise(half, ThermalConfig()))) == {0.0, 1.0}
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_cropping_then_toning_is_toning_then_cropping_bit_for_bit(dtype: type) -> None:
     rng = np.random.default_rng(1)
@@ -285,30 +221,13 @@ def test_cropping_then_toning_is_toning_then_cropping_bit_for_bit(dtype: type) -
     assert toned_first.std() > 0.1
 
 
-def test_sixteen_bit_and_eight_bit_of_one_scene_look_alike() -> None:
-    scene = np.random.default_rng(2).normal(0.5, 0.12, (100, 100)).clip(0, 1)
-    eight = thermal.normalise((scene * 255).astype(np.uint8), ThermalConfig())
-    sixteen = thermal.normalise((20000 + scene * 3000).astype(np.uint16), ThermalConfig())
-    assert np.abs(eight - sixteen).max() < 0.02
-
-
-def test_a_frame_of_the_inputs_size_is_the_input() -> None:
-    frame = np.random.default_rng(3).random((64, 96), np.float32)
+@pytest.mark.parametrize("shape", [(64, 96), (60, 96), (64, 50)])
+def test_a_frame_of_the_inputs_width_or_height_keeps_its_scale_and_lies_at_the_top_left(shape: tuple) -> None:
+    frame = np.random.default_rng(4).random(shape, np.float32) + 0.1
     canvas, placed = thermal.letterbox(frame, (64, 96))
-    assert canvas.tobytes() == frame.tobytes()
-    assert placed == thermal.Letterbox((1.0, 1.0), 64, 96)
-
-
-def test_a_frame_of_the_inputs_width_keeps_its_scale_and_lies_at_the_top_left() -> None:
-    frame = np.random.default_rng(4).random((60, 96), np.float32) + 0.1
-    canvas, placed = thermal.letterbox(frame, (64, 96))
-    assert canvas[:60].tobytes() == frame.tobytes()
-    assert (canvas[60:] == 0).all()
-    assert placed.scales_xy == (1.0, 1.0)
-    tall = np.random.default_rng(4).random((64, 50), np.float32) + 0.1
-    canvas, placed = thermal.letterbox(tall, (64, 96))
-    assert (canvas[:, :50] == tall).all()
-    assert (canvas[:, 50:] == 0).all()
+    assert (canvas[: shape[0], : shape[1]] == frame).all()
+    assert (canvas > 0).sum() == frame.size
+    assert placed == thermal.Letterbox((1.0, 1.0), *shape)
 
 
 def test_a_frame_twice_the_input_is_averaged_over_squares_of_four() -> None:
@@ -319,9 +238,7 @@ def test_a_frame_twice_the_input_is_averaged_over_squares_of_four() -> None:
     assert placed.scales_xy == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(
-    "shape", [(64, 96), (128, 192), (200, 100), (100, 200), (48, 60), (97, 131), (32, 48), (30, 96)]
-)
+@pytest.mark.parametrize("shape", [(128, 192), (200, 100), (100, 200), (97, 131), (32, 48)])
 def test_a_bright_object_in_the_input_is_where_the_frame_had_it(shape: tuple[int, int]) -> None:
     height, width = shape
     frame = np.zeros(shape, np.float32)
@@ -349,12 +266,6 @@ def test_boxes_go_into_the_input_and_back_and_are_cut_to_the_frame(scale: float)
     given = np.array([[-20, -30, 1000, 2000]], np.float32)
     assert placed.to_frame(given).tolist() == [[0, 0, 150, 100]]
     assert given.tolist() == [[-20, -30, 1000, 2000]]
-
-
-def test_what_is_not_an_image_is_refused() -> None:
-    for image in (np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8), np.zeros((4, 4, 3), np.uint16)):
-        with pytest.raises(InputError):
-            thermal.normalise(image, ThermalConfig())
 
 
 def test_importing_thermal_needs_no_torch(repository: Path) -> None:
