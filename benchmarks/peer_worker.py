@@ -41,25 +41,20 @@ def main() -> None:
     for module in exported.modules():
         if hasattr(module, "export"):  # the head then gives its boxes and scores as one tensor
             module.export, module.format = True, "openvino"
+    picture = torch.from_numpy(pictures[0])
     with torch.no_grad():
-        exported(
-            torch.from_numpy(pictures[0])
-        )  # its grid of anchors is made in the first call, which is not to be traced
-        converted = openvino.convert_model(exported, example_input=torch.from_numpy(pictures[0]))
+        exported(picture)  # its grid of anchors is made in the first call, which is not to be traced
+        converted = openvino.convert_model(exported, example_input=picture)
     converted.reshape([1, 3, height, width])
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": setup["precision"]}
     if setup["threads"]:
         settings["INFERENCE_NUM_THREADS"] = setup["threads"]
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
     request = compiled.create_infer_request()
-
-    def network_alone(frame: int) -> None:
-        request.infer([pictures[frame]], share_inputs=True, share_outputs=True)
-
-    def predict(frame: int) -> None:
-        yolo.predict(frames[frame], imgsz=(height, width), device="cpu", verbose=False)
-
-    actions = {"network": network_alone, "predict": predict}
+    actions = {
+        "network": lambda frame: request.infer([pictures[frame]], share_inputs=True, share_outputs=True),
+        "predict": lambda frame: yolo.predict(frames[frame], imgsz=(height, width), device="cpu", verbose=False),
+    }
     convolutions = [
         node.get_rt_info()["runtimePrecision"].astype(str)
         for node in compiled.get_runtime_model().get_ordered_ops()

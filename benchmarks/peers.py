@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.config import ThermalConfig
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.benchmark import machine_facts, street_frames
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.predictor import Predictor, percentiles
@@ -43,36 +42,24 @@ WANTED = {NETWORK: 0.8, PREDICT: 0.4}
 class Peer:
     """The worker in its own environment."""
 
-    def __init__(self, python: Path, frames_file: Path, threads: int, precision: str) -> None:
-        try:
-            self._process = subprocess.Popen(
-                [str(python), str(Path(__file__).with_name("peer_worker.py"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        except OSError as error:
-            raise InputError(f"{python}: cannot be started ({error.strerror})") from None
-        self.facts = self._ask({"frames": str(frames_file), "threads": threads, "precision": precision})
+    def __init__(self, python: Path, setup: dict[str, Any]) -> None:
+        words = [str(python), str(Path(__file__).with_name("peer_worker.py"))]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.facts = self.ask(setup)
 
-    def _ask(self, document: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, document: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(document) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise InputError("the peers' process ended: see its words above")
+            raise SystemExit("the peers' process ended: see its words above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def ms(self, action: str, frame: int) -> float:
-        return float(self._ask({"do": action, "frame": frame})["ms"])
-
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(20)
+        self._process.communicate(timeout=20)
 
 
 def main() -> None:
@@ -92,8 +79,10 @@ def main() -> None:
     frames = street_frames((512, 640))
     eight_bit = np.stack([(normalise(frame, ThermalConfig()) * 255).astype(np.uint8) for frame in frames])
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "frames.npy", np.repeat(eight_bit[..., None], 3, axis=3))
-        peer = Peer(arguments.peer_python, Path(folder) / "frames.npy", arguments.threads, arguments.peer_precision)
+        file = Path(folder) / "frames.npy"
+        np.save(file, np.repeat(eight_bit[..., None], 3, axis=3))
+        setup = {"frames": str(file), "threads": arguments.threads, "precision": arguments.peer_precision}
+        peer = Peer(arguments.peer_python, setup)
 
     stages: dict[str, list[float]] = {}
 
@@ -105,8 +94,8 @@ def main() -> None:
 
     turns = {
         OURS: ours,
-        NETWORK: lambda frame: peer.ms("network", frame),
-        PREDICT: lambda frame: peer.ms("predict", frame),
+        NETWORK: lambda frame: peer.ask({"do": "network", "frame": frame})["ms"],
+        PREDICT: lambda frame: peer.ask({"do": "predict", "frame": frame})["ms"],
     }
     spent: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)

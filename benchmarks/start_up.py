@@ -58,7 +58,6 @@ def of_node(model: Path, backend: str, precision: str, cache: str, timeout_s: fl
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
     command = [sys.executable, "-m", "cgdet_ros.node.detector_node", "--ros-args", *words]
     start = time.perf_counter()
-    said: list[str] = []
     environment = os.environ | {"XDG_CACHE_HOME": cache, "ROS_DOMAIN_ID": "77"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -67,14 +66,13 @@ def of_node(model: Path, backend: str, precision: str, cache: str, timeout_s: fl
         patience.start()
         try:
             for line in process.stderr:
-                said.append(line)
                 if "active: detecting on" in line:
                     return time.perf_counter() - start
         finally:
             process.terminate()
             process.wait()
             patience.cancel()
-    raise SystemExit("the node did not become active: " + "".join(said[-5:]))
+    raise SystemExit("the node did not become active")
 
 
 def main() -> None:
@@ -89,20 +87,17 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for backend, precision in [tuple(arguments.only.split())] if arguments.only else RUNS:
         model = arguments.model.with_suffix(".safetensors" if backend == "torch" else ".onnx").resolve()
-        kinds = ("cold", "warm", "not writable") if backend == "openvino" else ("-",)
-        for kind in kinds:
+        for kind in ("cold", "warm", "not writable") if backend == "openvino" else ("-",):
             rows, active = [], []
-            with tempfile.TemporaryDirectory() as folder:
-                cache = str(nothing) if kind == "not writable" else folder
-                if kind == "warm":
-                    of_process(model, backend, precision, cache)
-                for _ in range(arguments.repeats):
+            for _ in range(arguments.repeats):
+                with tempfile.TemporaryDirectory() as folder:
+                    run = model, backend, precision, folder if kind != "not writable" else str(nothing)
+                    if kind == "warm":
+                        of_process(*run)
+                    rows.append(of_process(*run))
                     if kind == "cold":
                         shutil.rmtree(Path(folder) / "cgdet", ignore_errors=True)
-                    rows.append(of_process(model, backend, precision, cache))
-                    if kind == "cold":
-                        shutil.rmtree(Path(folder) / "cgdet", ignore_errors=True)
-                    active.append(of_node(model, backend, precision, cache) if arguments.node else 0.0)
+                    active.append(of_node(*run) if arguments.node else 0.0)
             keys = ("import_s", "load_s", "warm_up_s", "rss_mb", "peak_mb")
             cells = [f"{statistics.median(row[key] for row in rows):.{0 if 'mb' in key else 2}f}" for key in keys]
             node = f"{statistics.median(active):.1f}" if any(active) else "-"
