@@ -16,6 +16,8 @@ from cgdet_core.commands.common import (
 )
 from cgdet_core.errors import InputError
 
+NMS_IOU = 0.65  # with which the published figures of such teachers were measured
+
 
 def add(subparsers: Subparsers) -> None:
     parser = add_command(
@@ -32,7 +34,6 @@ def add(subparsers: Subparsers) -> None:
         help="COCO JSON of RGB pictures, or of thermal frames that name RGB partners, which are looked at then",
     )
     add_class_map_argument(parser)
-    parser.add_argument("--nms-iou", type=float, default=0.65, help="of the detections (default: 0.65)")
     add_json_argument(parser)
     add_device_arguments(parser)
     parser.add_argument(
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from cgdet_core.commands.evaluate import summary
-    from cgdet_core.config import PostprocessConfig, TeacherConfig, settings_from_mapping, settings_from_words
+    from cgdet_core.config import PostprocessConfig, TeacherConfig, settings_from_words
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.backends.torch import DTYPES, choose_device
+    from cgdet_core.runtime.predictor import percentiles
     from cgdet_core.types import CLASS_NAMES
 
     check_json_place(arguments.json)
@@ -62,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
     words = [f"path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
-    floor = {"nms_iou": arguments.nms_iou, "score_threshold": MIN_SCORE}
-    postprocess = settings_from_mapping(PostprocessConfig, floor, "--nms-iou")
+    postprocess = PostprocessConfig(nms_iou=NMS_IOU, score_threshold=MIN_SCORE)
     data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             "teacher": config.model_dump(mode="json"),
             "params": sum(parameter.numel() for parameter in teacher.network.parameters()),
             "model_bytes": path.stat().st_size if path else None,
-            "ms_per_image": result.ms_per_image(),
+            "ms_per_image": percentiles(result.look_ms),
             "device": str(device),
             "precision": precision,
             "seen": result.seen_figures(CLASS_NAMES),

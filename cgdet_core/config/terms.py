@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from cgdet_core.config.settings import Fraction, Settings
 
@@ -23,7 +23,13 @@ class TeacherConfig(Settings):
         "place of RGB",
     )
     path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
-    name: str = Field("fasterrcnn_resnet50_fpn_v2", description="of a torchvision detector")
+    name: Literal[
+        "fasterrcnn_resnet50_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
+        "retinanet_resnet50_fpn",
+        "retinanet_resnet50_fpn_v2",
+        "fcos_resnet50_fpn",
+    ] = Field("fasterrcnn_resnet50_fpn_v2", description="of a torchvision detector")
     download: bool = Field(False, description="allow torchvision to download its COCO weights")
     random_weights: bool = Field(False, description="control: the same network, frozen as it was initialised")
     class_map: dict[str, str] = Field(
@@ -83,23 +89,13 @@ class TermConfig(TapConfig):
     strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
     roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
     small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
-    middle_below_px: float = Field(
-        128.0, gt=0, validate_default=True, description="sqrt(area) below which it belongs to stride 16, else 32"
-    )
+    middle_below_px: float = Field(128.0, gt=0, description="sqrt(area) below which it belongs to stride 16, else 32")
 
-    @field_validator("middle_below_px")
-    @classmethod
-    def _above_small(cls, value: float, info: ValidationInfo) -> float:
-        if value < info.data.get("small_below_px", 0.0):
-            raise ValueError(f"must not be below small_below_px = {info.data['small_below_px']:g}")
-        return value
-
-    @field_validator("strides")
-    @classmethod
-    def _distinct_strides(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)):
-            raise ValueError(f"{list(value)} must ascend, none twice")
-        return value
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.middle_below_px < self.small_below_px or list(self.strides) != sorted(set(self.strides)):
+            raise ValueError("strides, and the bounds small_below_px and middle_below_px, must ascend")
+        return self
 
 
 class ContrastConfig(TermConfig):

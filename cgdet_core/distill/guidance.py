@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,14 +14,9 @@ from cgdet_core.distill.taps import adapters, levels, pool
 from cgdet_core.tasks.task import Regions, Task, TeacherOutput, valid_cells
 from cgdet_core.world import total
 
-
-@dataclass(frozen=True)
-class _Places:
-    """What is compared at one stride: features [N, C, h, w] of N regions, and what each place counts, [N, h * w]."""
-
-    student: Tensor
-    teacher: Tensor
-    weights: Tensor
+# what is compared at one stride: features [N, C, h, w] of N regions of student and teacher, what each place counts
+# [N, h * w], and the number that this is divided by
+_Places = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Guidance(Term):
@@ -81,9 +75,11 @@ class Guidance(Term):
             compare = self._over_boxes if self.config.region == "boxes" else self._over_whole
             value = torch.zeros((), device=rgb_valid.device)
             # every process compares at every stride, also where it has no region: the sums of PKD wait for all
-            for stride, places in compare(student, teacher, valid, regions, object_weights).items():
-                adapted = self.adapters[str(stride)](places.student)
-                value = value + self._distance(adapted.flatten(2), places.teacher.flatten(2), places.weights)
+            compared = compare(student, teacher, valid, regions, object_weights)
+            for stride, (ours, theirs, weights, number) in compared.items():
+                adapted = self.adapters[str(stride)](ours)
+                weights = weights / number.clamp(min=1)
+                value = value + self._distance(adapted.flatten(2), theirs.flatten(2), weights)
             return value
 
     def _over_boxes(
@@ -102,7 +98,7 @@ class Guidance(Term):
         with_rgb = object_weights.new_zeros(())
         for stride, maps in student.items():
             if stride not in ours:
-                found[stride] = _Places(maps[:0], teacher[stride][:0], maps.new_zeros(0, maps[0, 0].numel()))
+                found[stride] = maps[:0], teacher[stride][:0], maps.new_zeros(0, maps[0, 0].numel())
                 continue
             rows = ours[stride][0]
             # a sample counts where each cell that it is interpolated from does
@@ -110,8 +106,9 @@ class Guidance(Term):
             count = places.sum(1, keepdim=True)
             with_rgb = with_rgb + (count > 0).sum()
             weights = object_weights[rows, None] * places / count.clamp(min=1)
-            found[stride] = _Places(ours[stride][1], theirs[stride][1], weights)
-        return _divided(found, dict.fromkeys(found, total(with_rgb)))
+            found[stride] = ours[stride][1], theirs[stride][1], weights
+        number = total(with_rgb)
+        return {stride: (*places, number) for stride, places in found.items()}
 
     def _over_whole(
         self,
@@ -129,8 +126,9 @@ class Guidance(Term):
                 could_count = weights * _best_of_boxes(regions, torch.ones_like(object_weights), maps, stride)
                 weights = weights * _best_of_boxes(regions, object_weights, maps, stride)
             candidates.append(could_count.sum())
-            found[stride] = _Places(maps, teacher[stride], weights / len(student))
-        return _divided(found, dict(zip(found, total(torch.stack(candidates)), strict=True)))
+            found[stride] = maps, teacher[stride], weights / len(student)
+        numbers = total(torch.stack(candidates))
+        return {stride: (*places, number) for (stride, places), number in zip(found.items(), numbers, strict=True)}
 
 
 def _best_of_boxes(regions: Regions, object_weights: Tensor, maps: Tensor, stride: int) -> Tensor:
@@ -144,10 +142,3 @@ def _best_of_boxes(regions: Regions, object_weights: Tensor, maps: Tensor, strid
     weights = (rows[:, :, None] & columns[:, None]).flatten(1) * object_weights[:, None]
     image_index = regions.rois[:, :1].long().expand_as(weights)
     return weights.new_zeros(images, height * width).scatter_reduce(0, image_index, weights, "amax")
-
-
-def _divided(places: Mapping[int, _Places], divisors: Mapping[int, Tensor]) -> dict[int, _Places]:
-    return {
-        stride: _Places(each.student, each.teacher, each.weights / divisors[stride].clamp(min=1))
-        for stride, each in places.items()
-    }

@@ -16,7 +16,6 @@ from cgdet_core.distill.injection import Injection
 from cgdet_core.distill.lesson import Lesson, Term, in_time
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
 from cgdet_core.model.network import Network
 from cgdet_core.tasks import task_of
@@ -27,13 +26,7 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
     """The teacher that a recipe's terms ask for, its file taken from `folder` where its path is relative."""
     if not recipe.uses_teacher:
         return None
-    config = recipe.guidance.teacher
-    if config.path and not (folder / config.path).exists():
-        raise InputError(
-            f"{folder / config.path}: the teacher's file is missing: it is looked for from --data; name yours by "
-            "guidance.teacher.path=F.safetensors (docs/training.md, Teachers: where to have one)"
-        )
-    return load_teacher(config, recipe.model.class_names, folder)
+    return load_teacher(recipe.guidance.teacher, recipe.model.class_names, folder)
 
 
 class TrainingTerms(nn.Module):

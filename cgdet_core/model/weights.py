@@ -21,13 +21,9 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
     "['model']"; only for the line that refuses a pickle. Raises InputError for a file that is
     missing, a pickle, or not whole.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder: give the .safetensors file in it")
     try:
         with path.open("rb") as handle:
             start = handle.read(8)
-    except FileNotFoundError:
-        raise InputError(f"{path}: the file is missing: give a .safetensors file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a .safetensors file") from None
     # .safetensors begin with the length of their header; torch.save writes a zip archive, long ago a bare pickle

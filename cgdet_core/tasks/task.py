@@ -32,14 +32,6 @@ class Rows:
 
         return replace(self, **{field.name: mapped(getattr(self, field.name)) for field in fields(self)})
 
-    def tensors(self) -> dict[str, Tensor]:
-        """By name, all that there are."""
-        found: dict[str, Tensor] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            found |= value.tensors() if isinstance(value, Rows) else {field.name: value} if value is not None else {}
-        return found
-
     def to(self, device: torch.device) -> Self:
         return self.map(lambda value: value.to(device, non_blocking=True))
 

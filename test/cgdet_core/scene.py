@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from two_processes import in_two_processes
 
 from cgdet_core.tasks.detection.targets import DetectionTargets
-from cgdet_core.tasks.task import TrainingBatch
+from cgdet_core.tasks.task import Rows, TrainingBatch
 
 SIZE, STRIDES, IMAGES = 64, (8, 16, 32), 5
 Object = tuple[int, tuple[float, float, float, float], int, float]
@@ -52,6 +53,15 @@ def batch() -> TrainingBatch:
     images = torch.zeros(IMAGES, 1, SIZE, SIZE)
     rgb = torch.zeros(IMAGES, 3, SIZE, SIZE, dtype=torch.uint8)
     return TrainingBatch(images, DetectionTargets(boxes, class_ids, objects, ignored, labelled), rgb, rgb_valid)
+
+
+def tensors_of(rows: Rows) -> dict[str, Tensor]:
+    """By name, all that there are."""
+    found: dict[str, Tensor] = {}
+    for field in fields(rows):
+        value = getattr(rows, field.name)
+        found |= tensors_of(value) if isinstance(value, Rows) else {field.name: value} if value is not None else {}
+    return found
 
 
 def with_rgb(x: float, y: float, stride: int, image: int) -> bool:

@@ -46,20 +46,15 @@ def class_weights(truths: Sequence[GroundTruth], classes: int, balance: float) -
 def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
     """The set with only these classes labelled: boxes of the others leave, as nothing is known of them.
 
-    Raises InputError for a name that is no class, or one that no category of the file gives.
+    Raises InputError for a name that is no class that a category of the file gives.
     """
     known = [record.truth.labelled for record in coco.records]
     of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
     for name in labelled_classes:
-        if name not in coco.class_names:
+        if name not in coco.class_names or not of_file[coco.class_names.index(name)]:
             raise InputError(
-                f"{coco.path}: labelled_classes names '{name}', which is none of the classes "
-                f"{', '.join(coco.class_names)}"
-            )
-        if not of_file[coco.class_names.index(name)]:
-            raise InputError(
-                f"{coco.path}: labelled_classes names '{name}', which no category of the file gives: leave it out, or "
-                "map a category to it (class_map)"
+                f"{coco.path}: labelled_classes names '{name}': give classes among {', '.join(coco.class_names)} that "
+                "a category of the file is, or is mapped to (class_map)"
             )
     left = [name if name in labelled_classes else "" for name in coco.class_names]
     records = (replace(each, truth=in_classes(each.truth, left, coco.class_names)) for each in coco.records)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import Recipe, SourceConfig, SyntheticSourceConfig
+from cgdet_core.config import Recipe, SourceConfig
 from cgdet_core.data.convert.bag import extracted_once
 from cgdet_core.data.feed.sampling import in_classes, restrict_to
 from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
@@ -39,10 +39,6 @@ class CachedFrame:
     truth: GroundTruth
     rgb: RgbPartner | None = None
 
-    def __post_init__(self) -> None:
-        if self.rgb is not None and not isinstance(self.held, Path) and self.rgb.height_width_px != self.held.shape:
-            raise ValueError(f"RGB of {self.rgb.height_width_px} pixels beside a frame of {self.held.shape}")
-
     @property
     def grey(self) -> ImageArray:
         """uint8/uint16 [H, W]."""
@@ -58,20 +54,6 @@ class Source:
     frames: tuple[CachedFrame, ...]
     polarity_free: bool
     warnings: tuple[str, ...] = ()
-
-
-@dataclass
-class _Memory:
-    """What is left of train.cache_mb."""
-
-    left_bytes: int
-
-    def holds(self, size_bytes: int) -> bool:
-        """Whether so much more is held, which is then taken off."""
-        if size_bytes > self.left_bytes:
-            return False
-        self.left_bytes -= size_bytes
-        return True
 
 
 @dataclass(frozen=True)
@@ -95,16 +77,20 @@ def load_sources(
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
     sets = [_open(config, folder, recipe, run, progress) for config in recipe.sources]
-    if recipe.uses_rgb:
-        _check_rgb(sets, recipe.synthetic)
-    memory = _Memory(recipe.train.cache_mb << 20)
+    if recipe.uses_rgb and not (recipe.synthetic.frames and recipe.synthetic.rgb) and not any(map(_has_rgb, sets)):
+        raise InputError(
+            "guidance needs RGB, and none of the sources holds any: give one with registered RGB (rgb_file_name) or "
+            "with grey_rgb, or set guidance.weight and the weights of injection to 0"
+        )
     sources: list[Source] = []
+    left_bytes = recipe.train.cache_mb << 20
     for opened in sets:
         config = opened.config
-        frames = _cache(_pairs(opened.coco, config, recipe), len(opened.coco), config.path, recipe, progress, memory)
+        read = _pairs(opened.coco, config, recipe)
+        frames, left_bytes = _cache(read, len(opened.coco), config.path, recipe, progress, left_bytes)
         sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings))
     if recipe.synthetic.frames:
-        frames = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, memory)
+        frames, _ = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
         sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
@@ -130,7 +116,12 @@ def _held_out(sets: Sequence[_Opened], folder: Path, recipe: Recipe) -> CocoSet 
 
 def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, progress: bool) -> _Opened:
     names = recipe.model.class_names
-    path, class_map = _existing(folder, config.path), config.class_map
+    path, class_map = folder / config.path, config.class_map
+    if not path.exists():
+        raise InputError(
+            f"{path}: there is no such file or folder: the recipe's sources are looked for in the folder that --data "
+            "names; a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
+        )
     if config.is_bag:
         if run is None:
             raise ValueError("a bag is extracted beside a run: name its folder")
@@ -155,40 +146,13 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
     return _Opened(config, replace(coco, records=split.training, warnings=warnings), split.held_out)
 
 
-def _existing(folder: Path, path: str) -> Path:
-    if not (folder / path).exists():
-        raise InputError(
-            f"{folder / path}: there is no such file or folder: the recipe's sources are looked for in the folder that "
-            f"--data names ({folder}); a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
-        )
-    return folder / path
-
-
-def _check_rgb(sets: Sequence[_Opened], synthetic: SyntheticSourceConfig) -> None:
-    found = bool(synthetic.frames and synthetic.rgb)
-    for opened in sets:
-        config, coco = opened.config, opened.coco
-        found = found or _sees_own(config) or (config.rgb != "none" and _named(coco))
-        if config.rgb == "partner" and not _named(coco):
-            raise InputError(
-                f"{coco.path}: the source's rgb is partner, but no training frame "
-                f"{'has an RGB frame beside it' if config.is_bag else 'names an rgb_file_name'}: name them, or choose "
-                "rgb: none"
-            )
-    if not found:
-        names = [opened.config.path for opened in sets] + ["synthetic"] * bool(synthetic.frames)
-        raise InputError(
-            f"guidance needs RGB, and none of the sources {', '.join(names)} holds any: give one with registered RGB "
-            "(rgb_file_name) or with grey_rgb, or set guidance.weight and the weights of injection to 0"
-        )
+def _has_rgb(opened: _Opened) -> bool:
+    config, records = opened.config, opened.coco.records
+    return _sees_own(config) or (config.rgb != "none" and any(record.rgb_path is not None for record in records))
 
 
 def _sees_own(config: SourceConfig) -> bool:
     return config.rgb == "own" or (config.rgb == "auto" and config.grey_rgb)
-
-
-def _named(coco: CocoSet) -> bool:
-    return any(record.rgb_path is not None for record in coco.records)
 
 
 _Read = tuple[Sample, Path | None, RgbPartner | None]  # the path of a frame that can be read again
@@ -229,13 +193,9 @@ def _rendered(recipe: Recipe) -> Iterator[_Read]:
 
 
 def _cache(
-    frames: Iterable[_Read],
-    count: int,
-    name: str,
-    recipe: Recipe,
-    progress: bool,
-    memory: _Memory,
-) -> tuple[CachedFrame, ...]:
+    frames: Iterable[_Read], count: int, name: str, recipe: Recipe, progress: bool, left_bytes: int
+) -> tuple[tuple[CachedFrame, ...], int]:
+    """The frames, in memory as long as there is any left, and what is left then."""
     cached = []
     for sample, path, partner in tqdm(
         frames, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
@@ -245,12 +205,13 @@ def _cache(
         grey = _grey(sample.frame.image)
         limits = tone_limits(grey, recipe.thermal)
         size_bytes = grey.nbytes + (0 if partner is None or partner.encoded is None else partner.encoded.nbytes)
-        if path is None or memory.holds(size_bytes):
+        if path is None or size_bytes <= left_bytes:
+            left_bytes -= 0 if path is None else size_bytes
             cached.append(CachedFrame(grey, limits, sample.truth, partner))
         else:
             reread = None if partner is None else replace(partner, encoded=None)
             cached.append(CachedFrame(path, limits, sample.truth, reread))
-    return tuple(cached)
+    return tuple(cached), left_bytes
 
 
 def _grey(image: ImageArray) -> ImageArray:

@@ -18,7 +18,6 @@ from cgdet_core.distill.lesson import Lesson
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
-from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.detection.decode import best_first, suppress
 from cgdet_core.tasks.detection.targets import Predictions, regions_of, seen_scores
@@ -41,10 +40,6 @@ class TeacherRun:
     frames: list[EvaluatedFrame] = field(default_factory=list)
     seen: list[FloatArray] = field(default_factory=list)
     look_ms: list[float] = field(default_factory=list)
-
-    def ms_per_image(self) -> dict[str, float]:
-        """p50, p95 and p99 of the time of a look."""
-        return percentiles(self.look_ms)
 
     def seen_figures(self, class_names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """ "all" and each light -> class name -> objects, mean (of their scores), clear (share from 0.25 on)."""
@@ -150,9 +145,8 @@ class TeacherSees:
         if self.seen or self.objects < ENOUGH_OBJECTS:
             return None
         return (
-            f"the teacher sees none of the {self.objects} labelled objects that have RGB in the first crops: by night "
-            "that may be; else guidance.teacher.yolox_input or class_map is another, or RGB lies beside its objects "
-            "(samples.jpg): `cgdet teacher` tells"
+            f"{self.line()}: by night that may be; else yolox_input or class_map is another, or RGB lies beside its "
+            "objects (samples.jpg): `cgdet teacher` tells"
         )
 
 

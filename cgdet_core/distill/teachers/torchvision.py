@@ -1,4 +1,4 @@
-"""torchvision's detectors with a pyramid as teachers: Faster R-CNN (and Mask R-CNN's boxes), RetinaNet, FCOS.
+"""torchvision's detectors with a pyramid as teachers: Faster R-CNN, RetinaNet, FCOS.
 
 Their own resizing and their NMS are passed by: pictures are looked at as they are, and every prediction
 is given out. The maps are those of the pyramid at strides 8, 16 and 32.
@@ -6,14 +6,14 @@ is given out. The maps are those of the pyramid at strides 8, 16 and 32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 import torchvision.models.detection as detection
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
@@ -26,25 +26,15 @@ from cgdet_core.model.weights import load_weights, read_weights
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
-KINDS: Final = (detection.FasterRCNN, detection.RetinaNet, detection.FCOS)
-EXAMPLES: Final = (
-    "fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2 or "
-    "fcos_resnet50_fpn"
-)
+CHANNELS: Final = 256  # of every map of the pyramid
 # whose published COCO weights go with a batch norm that adds nothing to the variance (torchvision's overwrite_eps)
-EPSILON_0: Final = (
-    "fasterrcnn_resnet50_fpn",
-    "maskrcnn_resnet50_fpn",
-    "keypointrcnn_resnet50_fpn",
-    "retinanet_resnet50_fpn",
-)
+EPSILON_0: Final = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
 
 
 class TorchvisionTeacher(Teacher):
-    def __init__(self, network: nn.Module, levels: Mapping[int, tuple[str, int]], classes: ClassTable) -> None:
-        super().__init__(network, {stride: channels for stride, (_, channels) in levels.items()})
+    def __init__(self, network: nn.Module, classes: ClassTable) -> None:
+        super().__init__(network, dict.fromkeys(STRIDES, CHANNELS))
         self._net: Any = network
-        self._levels = levels
         self._classes = classes
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Teacher:
@@ -72,7 +62,9 @@ class TorchvisionTeacher(Teacher):
             boxes, scores = self._by_proposals(images, features)
         else:
             boxes, scores = self._by_cells(images, list(features.values()))
-        maps = {stride: features[key] for stride, (key, _) in self._levels.items()}
+        # coarse ones first: of two maps of one cell the finer is meant
+        by_stride = {rgb.shape[-1] // values.shape[-1]: values for values in reversed(features.values())}
+        maps = {stride: by_stride[stride] for stride in STRIDES}
         return TeacherOutput(maps, Predictions(clip_boxes_to_image(boxes, sizes[0]), scores))
 
     def _by_cells(self, images: ImageList, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -116,8 +108,6 @@ class TorchvisionTeacher(Teacher):
 def torchvision_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path) -> TorchvisionTeacher:
     """The detector of that name, with the weights that the settings allow; InputError where it cannot be had."""
     name = config.name
-    if name not in list_models(module=detection):
-        raise InputError(f"torchvision has no detector '{name}': give {EXAMPLES}")
     published = get_model_weights(name).DEFAULT
     categories = ("__background__", *config.class_names) if config.class_names else published.meta["categories"]
     classes = class_table(categories, class_names, config.class_map, name)
@@ -126,9 +116,6 @@ def torchvision_teacher(config: TeacherConfig, class_names: Sequence[str], folde
             f"{name} has no weights: give the teacher a path (its state as .safetensors), or download=true for COCO's"
         )
     network = get_model(name, weights=None, weights_backbone=None, num_classes=len(categories))
-    if not isinstance(network, KINDS):
-        raise InputError(f"{name} is a {type(network).__name__}, not a detector with a pyramid: give {EXAMPLES}")
-    levels = pyramid_levels(network, name)
     if not config.random_weights:
         path = folder / config.path if config.path else Path(published.url.rsplit("/", 1)[1])
         tensors = read_weights(path) if config.path else _downloaded(published, name, config)
@@ -137,22 +124,7 @@ def torchvision_teacher(config: TeacherConfig, class_names: Sequence[str], folde
             for module in network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eps = 0.0
-    return TorchvisionTeacher(network, levels, classes)
-
-
-def pyramid_levels(network: Any, name: str) -> dict[int, tuple[str, int]]:
-    """stride 8, 16, 32 -> key and channels of the backbone's map there; InputError where one is missing."""
-    with torch.no_grad():
-        maps = network.eval().backbone(torch.zeros(1, 3, 128, 128))
-    found: dict[int, tuple[str, int]] = {}
-    for key, value in maps.items():
-        found.setdefault(128 // value.shape[-1], (key, value.shape[1]))
-    if missing := [stride for stride in STRIDES if stride not in found]:
-        raise InputError(
-            f"{name} has maps at strides {', '.join(map(str, found))}, none at {', '.join(map(str, missing))}: "
-            f"give {EXAMPLES}"
-        )
-    return {stride: found[stride] for stride in STRIDES}
+    return TorchvisionTeacher(network, classes)
 
 
 def _downloaded(published: Any, name: str, config: TeacherConfig) -> dict[str, Tensor]:

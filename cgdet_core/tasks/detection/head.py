@@ -50,26 +50,18 @@ class Head(nn.Module):
         self.classes = len(config.class_names)
         self.bins = config.bins
         width = config.head_width
-        unit = ChannelwiseUnit if config.class_branch == "light" else ConvUnit
-        self.class_branches = nn.ModuleList(
-            nn.Sequential(
-                unit(channels, width),
-                unit(width, width),
-                nn.Conv2d(width, self.classes, 1),
+
+        def branches(unit: type[ConvUnit | ChannelwiseUnit], outputs: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.Sequential(unit(channels, width), unit(width, width), nn.Conv2d(width, outputs, 1))
+                for channels in config.widths[2:]
             )
-            for channels in config.widths[2:]
-        )
-        self.box_branches = nn.ModuleList(
-            nn.Sequential(
-                ConvUnit(channels, width),
-                ConvUnit(width, width),
-                nn.Conv2d(width, 4 * self.bins, 1),
-            )
-            for channels in config.widths[2:]
-        )
-        for branch in self.class_branches:
-            assert isinstance(branch, nn.Sequential)
-            nn.init.constant_(_bias(branch[-1]), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+
+        self.class_branches = branches(ChannelwiseUnit if config.class_branch == "light" else ConvUnit, self.classes)
+        self.box_branches = branches(ConvUnit, 4 * self.bins)
+        for level in range(len(STRIDES)):
+            bias = self.class_branches.get_parameter(f"{level}.2.bias")
+            nn.init.constant_(bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> HeadOutput:
         class_logits, box_logits = [], []
@@ -95,25 +87,12 @@ class Detector(Network):
         return out
 
 
-def _bias(layer: nn.Module) -> Tensor:
-    bias = layer.bias
-    assert isinstance(bias, Tensor)
-    return bias
-
-
 def cell_grid(sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Centres float32 [A, 2] in pixels and strides float32 [A] of all cells of maps of `sizes`."""
     centres, strides = [], []
     for (height, width), stride in zip(sizes, STRIDES, strict=True):
-        centres.append(_cell_centres(height, width, stride, device))
+        rows, columns = (torch.arange(count, device=device, dtype=torch.float32) for count in (height, width))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        centres.append((torch.stack((x, y), dim=-1).reshape(-1, 2) + 0.5) * stride)
         strides.append(torch.full((height * width,), float(stride), device=device))
     return torch.cat(centres), torch.cat(strides)
-
-
-def _cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    y, x = torch.meshgrid(
-        torch.arange(height, device=device, dtype=torch.float32),
-        torch.arange(width, device=device, dtype=torch.float32),
-        indexing="ij",
-    )
-    return (torch.stack((x, y), dim=-1).reshape(-1, 2) + 0.5) * stride

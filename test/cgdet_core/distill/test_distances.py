@@ -83,10 +83,12 @@ def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_distance_is_what_its_formula_gives(name: str, seed: int) -> None:
+def test_a_distance_is_what_its_formula_gives_and_the_recipe_names_it(name: str, seed: int) -> None:
     student, teacher, weights = case(seed)
     expected = PLAIN[name](student.numpy(), teacher.numpy(), weights.numpy())
-    assert DISTANCES[name](student, teacher, weights).item() == pytest.approx(expected, rel=1e-5)
+    config = GuidanceConfig.model_validate({"distance": name, "temperature": TEMPERATURE})
+    for distance in (DISTANCES[name], distance_of(config)):
+        assert distance(student, teacher, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 def row(*values: float) -> Tensor:
@@ -205,11 +207,3 @@ def test_features_that_are_all_alike_give_finite_values_and_gradients(name: str,
         assert 0 <= value.item() < 20
         assert gradient.isfinite().all()
         assert gradient.abs().max() <= 2 / math.sqrt(EPS)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_recipe_names_the_distance(name: str) -> None:
-    student, teacher, weights = case()
-    config = GuidanceConfig.model_validate({"distance": name, "temperature": TEMPERATURE})
-    found = distance_of(config)(student, teacher, weights)
-    assert found.item() == DISTANCES[name](student, teacher, weights).item()

@@ -138,38 +138,16 @@ def test_published_weights_that_go_without_an_epsilon_get_none(tmp_path: Path) -
 
 
 def test_a_state_that_does_not_fit_is_refused_in_one_line(fcos_file: Path, tmp_path: Path) -> None:
-    state = load_file(fcos_file)
     lost = "head.regression_head.bbox_reg.bias"
-    # one number each: what is said of a name comes before what is said of a shape
-    write_tensors(tmp_path / "odd.safetensors", {name: torch.zeros(1) for name in state if name != lost}, {})
+    write_tensors(tmp_path / "odd.safetensors", {k: v for k, v in load_file(fcos_file).items() if k != lost}, {})
     for folder, name, changes, named in (
-        (
-            tmp_path,
-            "odd.safetensors",
-            {},
-            lost,
-        ),
-        (fcos_file.parent, fcos_file.name, {"class_names": NAMES}, "fcos_resnet50_fpn of 4 classes"),
-        (fcos_file.parent, "none.safetensors", {}, "the file is missing"),
+        (tmp_path, "odd.safetensors", {}, lost),
+        (fcos_file.parent, fcos_file.name, {"class_names": NAMES}, "of 4 classes"),
     ):
-        with pytest.raises(InputError) as refusal:
+        with pytest.raises(InputError, match=named) as refusal:
             torchvision_teacher("fcos_resnet50_fpn", random_weights=False, path=name, folder=folder, **changes)
-        assert named in str(refusal.value)
         assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "named"),
-    [
-        ("fasterrcnn_mobilenet_v3_large_fpn", "has maps at strides 32, 64, none at 8, 16"),
-        ("ssdlite320_mobilenet_v3_large", "is a SSD, not a detector with a pyramid"),
-        ("resnet50", "torchvision has no detector 'resnet50'"),
-    ],
-)
-def test_a_network_without_the_pyramid_is_refused_with_names_that_have_it(name: str, named: str) -> None:
-    with pytest.raises(InputError, match=named) as refusal:
-        torchvision_teacher(name)
-    assert "give fasterrcnn_resnet50_fpn," in str(refusal.value)
+    (tmp_path / "odd.safetensors").unlink()
 
 
 def test_own_classes_stand_behind_the_background() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from cgdet_core import thermal
 from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
@@ -108,8 +107,6 @@ def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_se
     view = teacher.look(pictures(2))
     if kind == "torchvision":
         assert teacher.knows is None
-        with pytest.raises(ValueError, match="takes no maps"):
-            teacher.predict(view.maps)
         return
     assert teacher.knows == (True, True, True)
     maps = {stride: values.clone().requires_grad_() for stride, values in view.maps.items()}
@@ -120,15 +117,6 @@ def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_se
     found.class_logits.sum().backward()
     assert all(values.grad is not None and bool((values.grad != 0).any()) for values in maps.values())
     assert all(parameter.grad is None for parameter in teacher.network.parameters())
-
-
-def test_a_class_that_a_teacher_does_not_know_has_logits_of_0(folder: Path) -> None:
-    for config in (CONFIGS["yolox"], CONFIGS["detector"]):
-        teacher = load_teacher(config, ("person", "giraffes", "car"), folder)
-        assert teacher.knows == (True, False, True)
-        logits = teacher.predict(teacher.look(pictures(1)).maps).class_logits
-        assert (logits[..., 1] == 0).all()
-        assert (logits[..., [0, 2]] != 0).all()
 
 
 def test_a_batch_gives_what_single_pictures_give(teacher: Teacher) -> None:
@@ -169,26 +157,21 @@ def test_in_bf16_it_sees_nearly_the_same(kind: str, folder: Path) -> None:
         assert torch.corrcoef(torch.stack((rounded.maps[stride].flatten(), values.flatten())))[0, 1] > 0.8
 
 
-def test_loading_leaves_torchs_generator_alone(kind: str, folder: Path) -> None:
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    for random_weights in (False, True):
-        if kind != "torchvision" or random_weights:
-            load_teacher(CONFIGS[kind].model_copy(update={"random_weights": random_weights}), NAMES, folder)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_random_teacher_is_always_the_same_and_has_nothing_of_the_trained_one(kind: str, folder: Path) -> None:
+def test_a_random_teacher_is_always_the_same_has_nothing_of_the_trained_one_and_draws_from_nobody(
+    kind: str, folder: Path
+) -> None:
     config, rgb = CONFIGS[kind].model_copy(update={"random_weights": True}), pictures(2)
-    torch.manual_seed(1)
-    first = load_teacher(config, NAMES, folder)
-    torch.manual_seed(2)
-    second = load_teacher(config, NAMES, folder)
-    assert same(first.look(rgb), second.look(rgb))
-    assert dict(first.channels) == CHANNELS[kind]
+    teachers = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        teachers.append(load_teacher(config, NAMES, folder))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert same(*(each.look(rgb) for each in teachers))
+    assert dict(teachers[0].channels) == CHANNELS[kind]
     if kind != "torchvision":
         trained = load_teacher(CONFIGS[kind], NAMES, folder)
-        ours, theirs = (dict(each.network.named_parameters()) for each in (first, trained))
+        ours, theirs = (dict(each.network.named_parameters()) for each in (teachers[0], trained))
         assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
         assert not any(torch.equal(ours[name], theirs[name]) for name in ours if "weight" in name)
 
@@ -255,16 +238,24 @@ def test_the_own_detector_looks_at_the_grey_picture_that_thermal_makes(folder: P
         torch.testing.assert_close(view.predictions.scores[row], output.class_logits[0].sigmoid(), rtol=1e-3, atol=1e-4)
 
 
-def test_classes_go_by_name_whatever_their_order(folder: Path) -> None:
+@pytest.mark.parametrize("kind", ["yolox", "detector"])
+def test_classes_go_by_name_whatever_their_order_and_one_that_is_not_known_is_never_seen(
+    kind: str, folder: Path
+) -> None:
     rgb = pictures(1)
-    for kind in ("yolox", "detector"):
-        usual = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
-        other = load_teacher(CONFIGS[kind], ("car", "dragon", "person"), folder).look(rgb)
-        torch.testing.assert_close(
-            other.predictions.scores[..., [0, 2]], usual.predictions.scores[..., [2, 0]], rtol=1e-4, atol=1e-6
-        )
-        # one that it does not know it never sees
-        assert (other.predictions.scores[..., 1] == 0).all()
+    usual = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
+    teacher = load_teacher(CONFIGS[kind], ("car", "dragon", "person"), folder)
+    assert teacher.knows == (True, False, True)
+    other = teacher.look(rgb)
+    torch.testing.assert_close(
+        other.predictions.scores[..., [0, 2]], usual.predictions.scores[..., [2, 0]], rtol=1e-4, atol=1e-6
+    )
+    assert (other.predictions.scores[..., 1] == 0).all()
+    logits = teacher.predict(other.maps).class_logits
+    assert (logits[..., 1] == 0).all()
+    assert (logits[..., [0, 2]] != 0).all()
+    # the map's defaults serve a student without cars
+    assert load_teacher(CONFIGS[kind], ("person",), folder).look(rgb).predictions.scores.shape[-1] == 1
 
 
 def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
@@ -276,43 +267,32 @@ def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
     assert class_table(("person", "car"), NAMES, {"car": "bicycle"}, "x").members == ((0,), (1,), ())
 
 
-def test_cocos_names_are_those_that_torchvision_has_in_that_order() -> None:
-    categories = get_model_weights("fcos_resnet50_fpn").DEFAULT.meta["categories"]
-    assert list(COCO_NAMES) == [name for name in categories if name not in ("__background__", "N/A")]
-
-
-def test_the_maps_defaults_serve_a_student_without_cars(folder: Path) -> None:
-    assert load_teacher(CONFIGS["yolox"], ("person",), folder).look(pictures(1)).predictions.scores.shape[-1] == 1
-
-
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"class_map": {"bsu": "car"}}, "class_map names 'bsu', no class of the teacher"),
-        ({"class_map": {"bus": "lorry"}}, "class_map names 'lorry', no class of the student"),
-        ({"path": ""}, "the teacher has no path"),
-        ({"path": "none.safetensors"}, "none.safetensors: the file is missing"),
-        ({"path": "own.safetensors"}, "has no weights backbone.backbone.stem.conv.conv.weight"),
-        ({"class_names": NAMES}, "tells 80 classes, its class_names are 3"),
-        ({"kind": "detector"}, "yolox.safetensors: is no cgdet model"),
-        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "states its own classes"),
-        ({"kind": "torchvision", "name": "yolo"}, "torchvision has no detector 'yolo': give fasterrcnn_resnet50_fpn,"),
-        ({"kind": "torchvision", "path": ""}, "fasterrcnn_resnet50_fpn_v2 has no weights: give the teacher a path"),
+        ({"class_map": {"bsu": "car"}}, "bsu"),
+        ({"class_map": {"bus": "lorry"}}, "lorry"),
+        ({"path": ""}, "path"),
+        ({"path": "none.safetensors"}, "none.safetensors"),
+        ({"path": "own.safetensors"}, "own.safetensors"),
+        ({"class_names": NAMES}, "yolox.safetensors"),
+        ({"kind": "detector"}, "yolox.safetensors"),
+        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "own.safetensors"),
+        ({"kind": "torchvision", "path": ""}, "fasterrcnn_resnet50_fpn_v2"),
     ],
 )
 def test_settings_that_name_no_teacher_are_refused_in_one_line(
     changes: dict[str, object], named: str, folder: Path
 ) -> None:
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError, match=named) as refusal:
         load_teacher(TeacherConfig.model_validate({"path": "yolox.safetensors", **changes}), NAMES, folder)
-    assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_checkpoint_of_other_classes_needs_their_names(tmp_path: Path) -> None:
     write_tensors(tmp_path / "y.safetensors", Yolox(YoloxShape(4, 1, True, 2)).state_dict(), {})
     config = TeacherConfig(path="y.safetensors")
-    with pytest.raises(InputError, match="tells 2 classes, COCO has 80"):
+    with pytest.raises(InputError, match="2 classes"):
         load_teacher(config, NAMES, tmp_path)
     config = config.model_copy(update={"class_names": ("walker", "bicycle")})
     teacher = load_teacher(config, NAMES, tmp_path)

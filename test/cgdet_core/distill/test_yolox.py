@@ -280,30 +280,28 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it_and_that_command_
     assert load_yolox(tmp_path / "yolox_small.safetensors").shape == SMALL
 
 
-@pytest.mark.parametrize("name", ["hidden.safetensors", "bare.safetensors", "named.pth"])
-def test_a_pickle_is_not_even_opened_under_another_name(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [None, 0, 2])
+def test_a_pickle_is_not_even_opened_under_another_name(protocol: int | None, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (tmp_path / "sprung",)
 
-    path = tmp_path / name
-    if name == "hidden.safetensors":
+    path = tmp_path / ("named.pth" if protocol == 0 else "hidden.safetensors")
+    if protocol is None:
         torch.save({"model": Trap()}, path)
-    elif name == "bare.safetensors":
-        path.write_bytes(pickle.dumps({"model": Trap()}, protocol=2))
     else:
-        path.write_bytes(pickle.dumps({"model": Trap()}, protocol=0))
+        path.write_bytes(pickle.dumps({"model": Trap()}, protocol=protocol))
     with pytest.raises(InputError, match="is a pickle"):
         load_yolox(path)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_missing_a_cut_and_a_foreign_file_and_a_folder_are_named(checkpoint: Path, tmp_path: Path) -> None:
-    for path, named in ((tmp_path / "none.safetensors", "is missing"), (tmp_path, "is a folder")):
-        with pytest.raises(InputError, match=named):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(InputError, match=str(path)):
             load_yolox(path)
     data = checkpoint.read_bytes()
     for content in (data[: len(data) // 2], b"", b"hello, this is text"):
         checkpoint.write_bytes(content)
-        with pytest.raises(InputError, match="is not a whole safetensors file"):
+        with pytest.raises(InputError, match=str(checkpoint)):
             load_yolox(checkpoint)

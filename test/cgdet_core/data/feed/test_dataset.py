@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scene import tensors_of
 from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
@@ -31,7 +32,7 @@ def a_source(name: str, weight: float, value: int, frames: int = 3) -> Source:
 
 
 def bytes_of(batch: TrainingBatch) -> list[bytes]:
-    return [value.numpy().tobytes() for value in batch.tensors().values()]
+    return [value.numpy().tobytes() for value in tensors_of(batch).values()]
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +129,10 @@ def test_a_batch_is_padded_and_its_padding_is_neither_object_nor_ignored() -> No
     assert targets.objects.tolist() == [[False] * 3, [True, False, True]]
     assert targets.ignored.tolist() == [[False] * 3, [False, True, False]]
     assert targets.labelled.tolist() == [[True] * 3, [True, False, True]]
-
-
-def test_a_batch_without_any_object_has_one_empty_place() -> None:
-    targets = collate([GroundTruth.empty()], classes=2)
-    assert targets.boxes_xyxy_px.shape == (1, 1, 4)
-    assert not targets.objects.any()
-    assert not targets.ignored.any()
+    # without any object there is one empty place
+    empty = collate([GroundTruth.empty()], classes=2)
+    assert empty.boxes_xyxy_px.shape == (1, 1, 4)
+    assert not (empty.objects | empty.ignored).any()
 
 
 def test_rgb_lies_in_its_own_row_of_the_batch_and_nothing_is_valid_without_any() -> None:
@@ -166,8 +164,8 @@ def test_a_batch_is_moved_with_all_that_it_has(with_rgb: bool) -> None:
     )
     batch = stack([crop, crop], collate([crop.truth] * 2, 3), with_rgb)
     moved = batch.to(torch.device("meta"))
-    assert moved.tensors().keys() == batch.tensors().keys()
-    assert {value.device.type for value in moved.tensors().values()} == {"meta"}
+    assert tensors_of(moved).keys() == tensors_of(batch).keys()
+    assert {value.device.type for value in tensors_of(moved).values()} == {"meta"}
     assert (moved.rgb is None) == (not with_rgb)
     halved = batch.map(lambda value: value[1:])
-    assert [len(value) for value in halved.tensors().values()] == [1] * (8 if with_rgb else 6)
+    assert [len(value) for value in tensors_of(halved).values()] == [1] * (8 if with_rgb else 6)

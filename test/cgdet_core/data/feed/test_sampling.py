@@ -121,16 +121,10 @@ def test_regions_to_ignore_of_labelled_classes_stay(tmp_path: Path) -> None:
     assert truth.ignore.tolist() == [False, True]
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("lorry", r"set\.json: labelled_classes names 'lorry', which is none of the classes person, bicycle, car"),
-        ("bicycle", r"set\.json: labelled_classes names 'bicycle', which no category of the file gives"),
-    ],
-)
-def test_labelled_classes_that_cannot_be_are_refused(tmp_path: Path, name: str, message: str) -> None:
+@pytest.mark.parametrize("name", ["lorry", "bicycle"])
+def test_labelled_classes_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     write_set(tmp_path, ("person", "car"))
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=rf"set\.json: labelled_classes names '{name}'"):
         load(tmp_path, labelled_classes=("person", name))
 
 
@@ -160,5 +154,5 @@ def test_rendered_frames_are_labelled_in_the_recipes_own_classes(names: tuple[st
 
 def test_rendered_frames_of_no_class_at_all_are_refused() -> None:
     recipe = Recipe(model=ModelConfig(class_names=("dog",)), synthetic=SyntheticSourceConfig(frames=3))
-    with pytest.raises(InputError, match=r"rendered frames show person, bicycle, car.*dog: set synthetic\.frames=0"):
+    with pytest.raises(InputError, match=r"synthetic\.frames"):
         load_sources(recipe, Path(), progress=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scene import tensors_of
 
 from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfig, TrainConfig
 from cgdet_core.data.augment.crop import Crop, random_crop
@@ -181,11 +182,11 @@ def test_thermal_batches_are_the_same_to_the_bit_with_guidance_and_without(augme
         assert without.rgb_valid is None
         # not even cut: it takes no time
         assert off.crop(number).rgb is None
-        assert set(without.tensors()) == {"images", "boxes_xyxy_px", "class_ids", "objects", "ignored", "labelled"}
-        assert set(with_rgb.tensors()) == {*without.tensors(), "rgb", "rgb_valid"}
-        for name, value in without.tensors().items():
-            assert value.numpy().tobytes() == with_rgb.tensors()[name].numpy().tobytes(), name
-            assert value.numpy().tobytes() == never.tensors()[name].numpy().tobytes(), name
+        assert set(tensors_of(without)) == {"images", "boxes_xyxy_px", "class_ids", "objects", "ignored", "labelled"}
+        assert set(tensors_of(with_rgb)) == {*tensors_of(without), "rgb", "rgb_valid"}
+        for name, value in tensors_of(without).items():
+            assert value.numpy().tobytes() == tensors_of(with_rgb)[name].numpy().tobytes(), name
+            assert value.numpy().tobytes() == tensors_of(never)[name].numpy().tobytes(), name
 
 
 def test_partners_move_along_a_ring_of_their_size_and_never_stay() -> None:
@@ -260,8 +261,3 @@ def test_a_rendered_picture_is_kept_as_a_camera_would() -> None:
     assert partner.height_width_px == (96, 128)
     assert np.abs(partner.pixels().astype(int) - rgb).mean() < 2
     assert len(partner.encoded) < rgb.nbytes / 4
-
-
-def test_a_frame_takes_no_partner_of_another_size() -> None:
-    with pytest.raises(ValueError, match="beside a frame"):
-        CachedFrame(np.zeros((20, 20), np.uint8), RAW, truth_of(), a_pair((20, 30), 0)[1])
