@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands.common import (
     Subparsers,
     add_command,
     add_json_argument,
-    add_threads_argument,
+    add_model_arguments,
     check_json_place,
-    print_or_write_json,
+    put_out,
+    table,
 )
 from cgdet_core.errors import InputError
 
@@ -33,15 +33,7 @@ def add(subparsers: Subparsers) -> None:
         "The frames are 16-bit ones of synthetic streets, of the model's input size. Several backends or\n"
         "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
     )
-    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--backend", nargs="+", default=["auto"], metavar="B", help="one or more of those of cgdet evaluate"
-    )
-    parser.add_argument(
-        "--precision", nargs="+", default=["auto"], metavar="P", help="one or more of auto, fp32, fp16, bf16, int8"
-    )
-    add_threads_argument(parser)
+    add_model_arguments(parser, several=True)
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="timed frames of each (default: 200)")
     add_json_argument(parser)
     parser.set_defaults(run=run)
@@ -70,9 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         "threads": arguments.threads,
         "machine": machine_facts(predictors[0].device),
     }
-    if arguments.json != "-":
-        _print(rows, measured)
-    print_or_write_json({**rows[0], **measured} if len(rows) == 1 else {"runs": rows, **measured}, arguments.json)
+    document = {**rows[0], **measured} if len(rows) == 1 else {"runs": rows, **measured}
+    put_out(document, arguments.json, _text(rows, measured))
     return 0
 
 
@@ -88,13 +79,11 @@ def _figures(predictor: Predictor, times: StageTimes) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]], measured: dict[str, Any]) -> None:
+def _text(rows: list[dict[str, Any]], measured: dict[str, Any]) -> str:
     machine = measured["machine"]
     where = machine.get("gpu", f"{machine['cpu']}, {machine['cores']} cores")
-    print(f"{measured['model']}: {measured['frames']} frames on {where}; ms, p50 p95 p99")
-    stages = list(rows[0]["stages"])
-    print(f"{'':<28}" + "".join(f"{stage:>24}" for stage in stages))
+    lines: list[tuple[object, ...]] = [("", *(f"{stage} p50 p95 p99" for stage in rows[0]["stages"]))]
     for row in rows:
-        name = f"{row['backend']} {row['device']} {row['precision']}"
-        cells = ("".join(f"{value:8.2f}" for value in row["stages"][stage].values()) for stage in stages)
-        print(f"{name:<28}" + "".join(cells))
+        times = (" ".join(f"{value:7.2f}" for value in ranks.values()) for ranks in row["stages"].values())
+        lines.append((f"{row['backend']} {row['device']} {row['precision']}", *times))
+    return f"{measured['model']}: {measured['frames']} frames on {where}, ms\n{table(lines)}"

@@ -31,61 +31,63 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
     return parser
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """For `load_predictor`; several: backend and precision are lists."""
     parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
-    add_device_arguments(parser)
-    add_backend_argument(parser)
+    add_device_arguments(parser, several)
+    add_backend_argument(parser, several)
 
 
-def add_backend_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--backend", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt (default: auto)"
-    )
+def add_backend_argument(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    _choice(parser, "--backend", "auto, openvino, torch, onnxruntime or tensorrt", several)
 
 
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 or int8 (default: auto)")
+    _choice(parser, "--precision", "auto, fp32, fp16, bf16 or int8", several)
     add_threads_argument(parser)
 
 
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threads",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="CPU threads of the network (default: its own choice)",
-    )
+    threads = "CPU threads of the network (default: its own choice)"
+    parser.add_argument("--threads", type=_count, default=0, metavar="N", help=threads)
+
+
+def _choice(parser: argparse.ArgumentParser, flag: str, choices: str, several: bool) -> None:
+    if several:
+        parser.add_argument(flag, nargs="+", default=["auto"], help=f"one or more of {choices} (default: auto)")
+    else:
+        parser.add_argument(flag, default="auto", help=f"{choices} (default: auto)")
 
 
 def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> None:
+    """For `selected_frames`; of_run: what else than its frames the run gives the command."""
     parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
-    parser.add_argument(
-        "--truth-topic", help="labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
-    )
+    labels = "labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
+    parser.add_argument("--truth-topic", help=labels)
     add_class_map_argument(parser)
+    frames = f"{of_run}the frames that this run's recipe held out; --data is the folder that its paths start from"
+    parser.add_argument("--run", type=Path, metavar="RUN", dest="run_folder", help=frames)
 
 
 def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -> None:
     """For `parse_class_map`; of_what: whose categories, where that is not plain."""
-    parser.add_argument(
-        "--class-map",
-        nargs="+",
-        default=[],
-        metavar="NAME=CLASS",
-        help=f"{of_what}category in the data = class, =ignore or =background, such as truck=car dog=background",
-    )
+    said = f"{of_what}category in the data = class, =ignore or =background, such as truck=car dog=background"
+    parser.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help=said)
+
+
+def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help=f"settings {what}")
 
 
 def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
-    """For `check_json_place` and `print_or_write_json`."""
+    """For `check_json_place` and `put_out`."""
     parser.add_argument("--json", metavar="F", help=f"write {figures} as JSON; '-' prints them")
 
 
@@ -123,17 +125,6 @@ def add_report_argument(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--report", type=Path, metavar="F.html", help=f"write a page with {what}")
 
 
-def add_run_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """For `selected_frames`; more: what else the run gives the command."""
-    parser.add_argument(
-        "--run",
-        type=Path,
-        metavar="RUN",
-        dest="run_folder",
-        help=f"{more}the frames that this run's recipe held out; --data is the folder that its paths start from",
-    )
-
-
 def selected_frames(
     arguments: argparse.Namespace,
     class_names: tuple[str, ...],
@@ -160,9 +151,15 @@ def print_warnings(warnings: Iterable[str]) -> None:
         print(f"cgdet: warning: {warning}", file=sys.stderr)
 
 
-def decimals(value: float | None) -> str:
-    """Three decimals, in a column of them."""
-    return "   - " if value is None else f"{value:.3f}"
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows in columns, the first to the left, the others to the right; floats have three decimals, None is a dash."""
+    cells = [["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = []
+    for first, *others in cells:
+        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join((first.ljust(widths[0]), *right)))
+    return "\n".join(lines)
 
 
 def check_measuring_arguments(arguments: argparse.Namespace) -> None:
@@ -179,15 +176,14 @@ def check_measuring_arguments(arguments: argparse.Namespace) -> None:
 
 
 def check_json_place(path: str | None) -> None:
-    """Raise InputError, before the work is done, where `print_or_write_json` could not write."""
+    """Raise InputError, before the work is done, where `put_out` could not write."""
     if path not in (None, "-"):
         check_can_write(Path(path))
 
 
-def print_or_write_json(document: dict[str, Any], path: str | None) -> None:
-    """Write JSON to a file, or to standard output where `path` is '-'."""
-    text = json.dumps(document, indent=2) + "\n"
-    if path == "-":
-        print(text, end="")
-    elif path is not None:
-        write_text(Path(path), text)
+def put_out(document: dict[str, Any], path: str | None, text: str) -> None:
+    """Write JSON to a file and print the text for a person; where `path` is '-', print the JSON alone."""
+    written = json.dumps(document, indent=2) + "\n"
+    if path not in (None, "-"):
+        write_text(Path(path), written)
+    print(written if path == "-" else text, end="" if path == "-" else "\n")

@@ -15,12 +15,12 @@ from cgdet_core.commands.common import (
     add_device_arguments,
     add_json_argument,
     add_report_argument,
-    add_run_argument,
     check_measuring_arguments,
     load_predictor,
     measured,
-    print_or_write_json,
+    put_out,
     selected_frames,
+    table,
 )
 from cgdet_core.errors import InputError
 
@@ -44,7 +44,6 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--resamples", type=int, metavar="N", help=draws)
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
     add_data_arguments(parser)
-    add_run_argument(parser)
     add_device_arguments(parser)
     add_backend_argument(parser)
     parser.set_defaults(run=run)
@@ -81,9 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         "damage": losses,
         "models": models,
     }
-    if arguments.json != "-":
-        print(_summary(figures))
-    print_or_write_json(figures, arguments.json)
+    put_out(figures, arguments.json, _summary(figures))
     if arguments.report is not None:
         again = selected_frames(arguments, names, again=True).samples
         of_models = str(arguments.a), str(arguments.b)
@@ -126,16 +123,15 @@ def _summary(figures: dict[str, Any]) -> str:
     """The verdict, a table, and the times."""
     from cgdet_core.evaluation.compare import comparison_rows
 
-    lines = [figures["words"], "", f"{'':<32}{'A':>8}{'B':>8}{'B - A':>9}   {'interval':<18} B better in"]
+    rows: list[tuple[object, ...]] = [("", "A", "B", "B - A", "interval", "B better in", "B is")]
     for name, row in comparison_rows(figures).items():
-        interval = "-" if row["low"] is None else f"{row['low']:+.4f} {row['high']:+.4f}"
-        verdict = "" if row["verdict"] == "no difference shown" else f"  {row['verdict']}"
-        values = f"{row['a']:>8.3f}{row['b']:>8.3f}{row['difference']:>+9.4f}"
-        lines.append(f"{name:<32}{values}   {interval:<18} {row['b_better_share']:>6.1%}{verdict}")
+        interval = None if row["low"] is None else f"{row['low']:+.4f} {row['high']:+.4f}"
+        verdict = "" if row["verdict"] == "no difference shown" else row["verdict"]
+        share = f"{row['b_better_share']:.1%}"
+        rows.append((name, row["a"], row["b"], f"{row['difference']:+.4f}", interval, share, verdict))
     a, b = (figures["models"][letter] for letter in "ab")
-    lines += [
-        "",
+    times = (
         f"{a['ms_per_image']['p50']:.1f} ms a frame in A, {b['ms_per_image']['p50']:.1f} in B, measured by turns on "
-        f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}",
-    ]
-    return "\n".join(lines)
+        f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}"
+    )
+    return f"{figures['words']}\n\n{table(rows)}\n\n{times}"

@@ -14,13 +14,12 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_model_arguments,
     add_report_argument,
-    add_run_argument,
     check_measuring_arguments,
-    decimals,
     load_predictor,
     measured,
-    print_or_write_json,
+    put_out,
     selected_frames,
+    table,
 )
 from cgdet_core.errors import InputError
 
@@ -43,8 +42,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--detections", type=Path, metavar="BAG", help=recorded)
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
-    add_data_arguments(parser)
-    add_run_argument(parser, "its model (unless --model names one) on ")
+    add_data_arguments(parser, "its model (unless --model names one) on ")
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -62,9 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = evaluate(result.frames, tuple(thresholds), thresholds)
     facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
     figures = metrics.to_json(facts)
-    if arguments.json != "-":
-        print(summary(figures))
-    print_or_write_json(figures, arguments.json)
+    put_out(figures, arguments.json, summary(figures))
     if arguments.report is not None:
         again = selected_frames(arguments, tuple(thresholds), again=True).samples
         write_offline_report(arguments.report, result, again, metrics, thresholds, facts, arguments.command_line)
@@ -140,27 +136,19 @@ def _match_recorded(
 
 def summary(figures: dict[str, Any]) -> str:
     """A few lines for a person."""
-    lines = [
-        f"{figures['images']} images, {figures['truths']} objects: "
-        f"mAP50 {decimals(figures['map50'])}, mAP {decimals(figures['map'])}, mAP75 {decimals(figures['map75'])}"
-    ]
-    for name, of_class in figures["per_class"].items():
+    of_point = ("threshold", "precision", "recall")
+    rows: list[tuple[object, ...]] = [("", "objects", "mAP50", "mAP", "mAP75", *of_point)]
+    for name, part in {"all": figures, **figures["per_class"], **figures["by_light"]}.items():
         point = figures["operating_point"].get(name, {})
-        lines.append(
-            f"  {name:<8} AP50 {decimals(of_class['map50'])}  AP {decimals(of_class['map'])}  "
-            f"objects {of_class['truths']:>5}  at score {decimals(point.get('threshold'))}: "
-            f"precision {decimals(point.get('precision'))} recall {decimals(point.get('recall'))}"
-        )
-    for light, part in figures["by_light"].items():
-        lines.append(
-            f"  {light:<8} mAP50 {decimals(part['map50'])}  mAP {decimals(part['map'])}  images {part['images']}"
-        )
+        keys = "truths", "map50", "map", "map75"
+        rows.append((name, *(part.get(key) for key in keys), *(point.get(key) for key in of_point)))
+    lines = [f"{figures['images']} images", table(rows)]
     latency_ms = figures["ms_per_image"]
     if latency_ms is None:
-        lines.append(f"  {figures['frames_without_detections']} frames without detections count as empty")
+        lines.append(f"{figures['frames_without_detections']} frames without detections count as empty")
     else:
         lines.append(
-            f"  {latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
+            f"{latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
             f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
         )
     return "\n".join(lines)

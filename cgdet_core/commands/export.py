@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     check_json_place,
-    print_or_write_json,
+    put_out,
 )
 from cgdet_core.errors import InputError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.types import FloatArray
 
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+FORMATS = {".onnx": "onnx", ".xml": "openvino"}
 CALIBRATION_FRAMES = 96
 CHECK_FRAMES = 8
 MAX_LOSS_MAP = 0.005
@@ -37,50 +38,36 @@ def add(subparsers: Subparsers) -> None:
         "  cgdet export --calibration msrs/thermal_train.json --held-out held_out.json",
     )
     parser.add_argument("--model", type=Path, help=".safetensors (default: the shipped models/detector.safetensors)")
-    parser.add_argument(
-        "--format", choices=SUFFIXES, help="default: onnx, which OpenVINO reads too; with --calibration openvino"
-    )
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="COCO.json",
-        help="write int8, scaled by these training frames (labels unused; default: fp32, which OpenVINO runs in bf16)",
-    )
-    parser.add_argument(
-        "--held-out",
-        type=Path,
-        metavar="COCO.json",
-        help=f"labelled frames on which int8 may lose at most {MAX_LOSS_MAP} mAP, or nothing is written",
-    )
+    int8 = "write int8, scaled by these training frames, whose labels are unused (default: fp32)"
+    parser.add_argument("--calibration", type=Path, metavar="COCO.json", help=int8)
+    held_out = f"labelled frames on which int8 may lose at most {MAX_LOSS_MAP} mAP, or nothing is written"
+    parser.add_argument("--held-out", type=Path, metavar="COCO.json", help=held_out)
     add_class_map_argument(parser, "of the labels of --held-out: ")
-    parser.add_argument(
-        "--frames",
-        type=Path,
-        metavar="COCO.json",
-        help=f"frames of the check, {CHECK_FRAMES} of them (default: those of the calibration, or synthetic ones)",
-    )
-    parser.add_argument("--out", type=Path, metavar="F", help="file (default: beside the model)")
+    frames = f"frames of the check, {CHECK_FRAMES} of them (default: those of the calibration, or synthetic ones)"
+    parser.add_argument("--frames", type=Path, metavar="COCO.json", help=frames)
+    out = "an .onnx, or an .xml for OpenVINO alone (default: .onnx beside the model, of int8 .int8.xml)"
+    parser.add_argument("--out", type=Path, metavar="F", help=out)
     add_json_argument(parser, "what was written and the differences found")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
+    from cgdet_core.evaluation.benchmark import street_frames
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.export import beside, write_export
     from cgdet_core.runtime.model_file import ModelDescription, default_model_path, read_description
 
     model = arguments.model or default_model_path(".safetensors")
     int8 = arguments.calibration is not None
-    format_name = arguments.format or ("openvino" if int8 else "onnx")
-    suffix = SUFFIXES[format_name]
-    out = arguments.out or model.with_suffix(f".int8{suffix}" if int8 else suffix)
-    if out.suffix != suffix:
-        raise InputError(f"{out}: an export as {format_name} ends in {suffix}: name it so")
+    out = arguments.out or model.with_suffix(".int8.xml" if int8 else ".onnx")
+    format_name = FORMATS.get(out.suffix)
+    if format_name is None:
+        raise InputError(f"{out}: an export is an {' or an '.join(FORMATS)}: name it so")
     if model.suffix != ".safetensors":
         raise InputError(f"{model}: is an export already: give the .safetensors that it was made from")
     if int8 and format_name == "onnx":
-        raise InputError("--calibration: int8 is written for OpenVINO alone: use --format openvino")
+        raise InputError(f"{out}: int8 is written for OpenVINO alone: give an .xml")
     if arguments.held_out is not None and not int8:
         raise InputError("--held-out judges int8: give frames to scale it by with --calibration, or leave it out")
     check_can_write(out)
@@ -93,7 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
     calibration = _canvases_of(arguments.calibration, info, CALIBRATION_FRAMES) if int8 else []
     frames = arguments.frames or arguments.calibration
-    checked = _synthetic_canvases(info) if frames is None else _canvases_of(frames, info, CHECK_FRAMES)
+    if frames is None:
+        checked = [_canvas(image, info) for image in street_frames((512, 640), CHECK_FRAMES)]
+    else:
+        checked = _canvases_of(frames, info, CHECK_FRAMES)
     description = ModelDescription(
         info,
         of_model.model_sha256,
@@ -105,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures = _check(partial, out, description.precision, model, checked)
         if held_out is not None:
             figures["held_out"] = _check_accuracy(partial, out, model, held_out)
-    files = [out, out.with_suffix(".bin")] if suffix == ".xml" else [out]
+    files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
     document: dict[str, Any] = {
         "file": str(out),
         "bytes": sum(file.stat().st_size for file in files),
@@ -115,11 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
         "model_sha256": description.model_sha256,
         "check": figures,
     }
-    if arguments.json != "-":
-        for name, values in figures.items():
-            print(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in values.items()))
-        print(f"{out} ({document['bytes'] / 1e6:.1f} MB), {format_name} {description.precision}")
-    print_or_write_json(document, arguments.json)
+    lines = [f"{name}: {json.dumps(values)}" for name, values in figures.items()]
+    lines.append(f"{out} ({document['bytes'] / 1e6:.1f} MB), {format_name} {description.precision}")
+    put_out(document, arguments.json, "\n".join(lines))
     return 0
 
 
@@ -136,12 +124,6 @@ def _canvases_of(data: Path, info: ModelInfo, most: int) -> list[FloatArray]:
     class_map = {category.name: IGNORE for category in read_coco(data).categories}
     coco = load_coco(data, info.class_names, class_map)
     return [_canvas(coco.sample(place).frame.image, info) for place in subsample(len(coco), most)]
-
-
-def _synthetic_canvases(info: ModelInfo) -> list[FloatArray]:
-    from cgdet_core.evaluation.benchmark import street_frames
-
-    return [_canvas(image, info) for image in street_frames((512, 640), CHECK_FRAMES)]
 
 
 def _canvas(image: Any, info: ModelInfo) -> FloatArray:
@@ -187,7 +169,3 @@ def _check_accuracy(partial: Path, out: Path, model: Path, held_out: CocoSet) ->
             f"{MAX_LOSS_MAP} less may be: nothing was written; give other frames by --calibration"
         )
     return {"data": held_out.path.name, "map_fp32": figures["fp32"], "map_int8": figures["int8"]}
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,8 +11,9 @@ from cgdet_core.commands.common import (
     add_command,
     add_device_arguments,
     add_json_argument,
+    add_settings_argument,
     check_json_place,
-    print_or_write_json,
+    put_out,
 )
 from cgdet_core.errors import InputError
 
@@ -36,9 +37,7 @@ def add(subparsers: Subparsers) -> None:
     add_class_map_argument(parser)
     add_json_argument(parser)
     add_device_arguments(parser)
-    parser.add_argument(
-        "settings", nargs="*", default=[], metavar="key=value", help="settings of the teacher, such as kind=torchvision"
-    )
+    add_settings_argument(parser, "of the teacher, such as kind=torchvision")
     parser.set_defaults(run=run)
 
 
@@ -85,7 +84,5 @@ def run(arguments: argparse.Namespace) -> int:
             "seen": result.seen_figures(CLASS_NAMES),
         }
     )
-    if arguments.json != "-":
-        print("\n".join((summary(figures), *seen_lines(figures["seen"]))))
-    print_or_write_json(figures, arguments.json)
+    put_out(figures, arguments.json, "\n".join((summary(figures), *seen_lines(figures["seen"]))))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cgdet_core.commands.common import (
     Subparsers,
@@ -12,18 +11,14 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_json_argument,
     add_model_arguments,
-    add_run_argument,
     check_json_place,
-    decimals,
     load_predictor,
-    print_or_write_json,
     print_warnings,
+    put_out,
     selected_frames,
+    table,
 )
 from cgdet_core.errors import InputError
-
-if TYPE_CHECKING:
-    from cgdet_core.evaluation.metrics.metrics import Metrics
 
 
 def add(subparsers: Subparsers) -> None:
@@ -35,8 +30,7 @@ def add(subparsers: Subparsers) -> None:
         "  cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors\n"
         "  cgdet thresholds --run runs/held_out --data DIR --into runs/all/model.safetensors --write out.safetensors",
     )
-    add_data_arguments(parser)
-    add_run_argument(parser, "its model, on ")
+    add_data_arguments(parser, "its model, on ")
     parser.add_argument("--write", type=Path, metavar="F", help="a copy of the model with these thresholds")
     parser.add_argument(
         "--into", type=Path, metavar="MODEL", help="the model to copy, where it is another one of the same recipe"
@@ -84,20 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     print_warnings(warnings_of_few(metrics))
     if arguments.write is not None:
         write_thresholds(arguments.write, target, thresholds, facts)
-    if arguments.json != "-":
-        print(_summary(metrics, selection.describe()))
-        if arguments.write is not None:
-            print(f"written: {arguments.write}")
-    print_or_write_json({"thresholds": thresholds, **facts, "model": str(predictor.model_path)}, arguments.json)
+    keys = "threshold", "precision", "recall", "false_alarms_per_image", "truths"
+    rows = [("", *keys), *((name, *(point[key] for key in keys)) for name, point in metrics.operating_point.items())]
+    text = f"thresholds of best F1 on {facts['data']}, {metrics.images} frames:\n{table(rows)}"
+    if arguments.write is not None:
+        text += f"\nwritten: {arguments.write}"
+    put_out({"thresholds": thresholds, **facts, "model": str(predictor.model_path)}, arguments.json, text)
     return 0
-
-
-def _summary(metrics: Metrics, data: str) -> str:
-    lines = [f"thresholds of best F1 on {data}, {metrics.images} frames:"]
-    for name, point in metrics.operating_point.items():
-        lines.append(
-            f"  {name:<8} {point['threshold']:.3f}  precision {decimals(point['precision'])}  "
-            f"recall {decimals(point['recall'])}  false alarms per image {decimals(point['false_alarms_per_image'])}  "
-            f"objects {point['truths']}"
-        )
-    return "\n".join(lines)

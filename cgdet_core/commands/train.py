@@ -13,10 +13,11 @@ from cgdet_core.commands.common import (
     Subparsers,
     add_command,
     add_json_argument,
+    add_settings_argument,
     check_json_place,
     measured,
-    print_or_write_json,
     print_warnings,
+    put_out,
 )
 from cgdet_core.commands.evaluate import summary
 
@@ -40,7 +41,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
     add_json_argument(parser, "speed, the last loss and the held-out figures")
-    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="settings laid over the recipe's")
+    add_settings_argument(parser, "laid over the recipe's")
     parser.set_defaults(run=run)
 
 
@@ -73,19 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not leads:
         return 0
     figures = None if held_out is None else _set_thresholds(model, recipe, held_out, out)
-    if arguments.json is not None:
-        print_or_write_json(_facts(model, out) | {"held_out": figures}, arguments.json)
-    if arguments.json == "-":
-        return 0
-    print(f"model: {model}")
+    lines = [f"model: {model}"]
     if figures is None:
         usual = recipe.postprocess.score_threshold
-        print(f"no frames were held out: its thresholds are {usual} for every class; cgdet thresholds chooses others")
+        lines.append(f"no frames were held out: its thresholds are {usual} for every class until cgdet thresholds")
     else:
-        print(
-            f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:\n{summary(figures)}"
-        )
-        print(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {arguments.data}")
+        lines.append(f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:")
+        lines.append(summary(figures))
+        lines.append(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {arguments.data}")
+    put_out(_facts(model, out) | {"held_out": figures}, arguments.json, "\n".join(lines))
     return 0
 
 
@@ -114,13 +111,14 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
     from cgdet_core.evaluation.selection import describe_folds
+    from cgdet_core.files import write_text
     from cgdet_core.runtime.predictor import Predictor
 
     predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
     result = run_offline(predictor, held_out, len(held_out))
     thresholds, metrics = choose_thresholds(result.frames, recipe.model.class_names)
     figures = metrics.to_json(measured(predictor, result))
-    print_or_write_json(figures, str(out / "held_out.json"))
+    write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
     write_thresholds(model, model, thresholds, {**data, "per_class": figures["operating_point"]})
     print_warnings(warnings_of_few(metrics))

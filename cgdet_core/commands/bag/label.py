@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_command, add_threads_argument
+from cgdet_core.commands.common import Subparsers, add_command, add_settings_argument, add_threads_argument
 from cgdet_core.errors import InputError
 
 
@@ -20,29 +20,11 @@ def add(subparsers: Subparsers) -> None:
     add_pair_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp")
     parser.add_argument("--teacher", type=Path, metavar="F", help="its weights (the setting teacher.path)")
-    parser.add_argument(
-        "--class-thresholds",
-        nargs="+",
-        default=[],
-        metavar="NAME=SCORE",
-        help="score from which a detection of a class is an object, such as person=0.4 car=0.6 (others: "
-        "score_threshold)",
-    )
-    parser.add_argument(
-        "--second-opinion",
-        type=Path,
-        metavar="MODEL",
-        help="a thermal model of this project: what it detects and the teacher does not is a region to ignore",
-    )
+    second = "a thermal model of this project: what it detects and the teacher does not is a region to ignore"
+    parser.add_argument("--second-opinion", type=Path, metavar="MODEL", help=second)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     add_threads_argument(parser)
-    parser.add_argument(
-        "settings",
-        nargs="*",
-        default=[],
-        metavar="key=value",
-        help="settings of the labelling, such as teacher.kind=torchvision",
-    )
+    add_settings_argument(parser, "of the labelling, such as teacher.kind=torchvision class_thresholds.person=0.4")
     parser.set_defaults(run=run)
 
 
@@ -60,12 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_can_write(arguments.out)
     device = choose_device(arguments.device)
     words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
-    words += [f"class_thresholds.{word}" for word in arguments.class_thresholds]
     config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
     unknown = [name for name in config.class_thresholds if name not in CLASS_NAMES]
     if unknown:
         raise InputError(
-            f"--class-thresholds names '{unknown[0]}', which is none of the classes {', '.join(CLASS_NAMES)}"
+            f"class_thresholds names '{unknown[0]}', which is none of the classes {', '.join(CLASS_NAMES)}"
         )
     if config.teacher.sees != "rgb":
         raise InputError("teacher.sees thermal: a teacher that labels looks at RGB: leave it out")

@@ -10,9 +10,10 @@ from cgdet_core.commands.common import (
     Subparsers,
     add_command,
     add_json_argument,
+    add_settings_argument,
     check_json_place,
-    print_or_write_json,
     print_warnings,
+    put_out,
 )
 from cgdet_core.files import check_can_write, replacing
 
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
     from cgdet_core.data.registration.register import Registered
 
 
-# what `register_bag` is asked for, as RegisterConfig names it
-_ASKED = ("thermal_topic", "rgb_topic", "start_s", "seconds", "offset_s", "tolerance_s", "identity", "extrinsic")
+# what `register_bag` is asked for: the flag, the setting of RegisterConfig, and its help
+_ASKED = (
+    ("--thermal-topic", "thermal_topic", "image topic (default: the most thermal-looking one)"),
+    ("--rgb-topic", "rgb_topic", "image topic (default: the only or best one in colour)"),
+    ("--start", "start_s", "seconds of the bag to leave out"),
+    ("--seconds", "seconds", "of the bag to look at (default: all)"),
+    ("--offset", "offset_s", "known: what is added to RGB stamps, seconds"),
+    ("--tolerance", "tolerance_s", "seconds, of a pair (default: half a period)"),
+    ("--extrinsic", "extrinsic", "homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m"),
+)
 
 
 def add(subparsers: Subparsers) -> None:
@@ -35,23 +44,12 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="registration to write (YAML)")
     parser.add_argument("--preview", type=Path, metavar="F", help="blended picture of three pairs to write (PNG)")
-    parser.add_argument("--thermal-topic", metavar="T", help="image topic (default: the most thermal-looking one)")
-    parser.add_argument("--rgb-topic", metavar="T", help="image topic (default: the only or best one in colour)")
-    parser.add_argument("--start", dest="start_s", metavar="S", help="seconds of the bag to leave out")
-    parser.add_argument("--seconds", metavar="S", help="of the bag to look at (default: all)")
-    parser.add_argument("--offset", dest="offset_s", metavar="S", help="known: what is added to RGB stamps, seconds")
-    parser.add_argument("--tolerance", dest="tolerance_s", metavar="S", help="of a pair (default: half a period)")
     known = parser.add_mutually_exclusive_group()
     known.add_argument("--identity", action="store_true", help="the pictures are registered already")
-    known.add_argument(
-        "--extrinsic",
-        metavar="F",
-        help="homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m",
-    )
+    for flag, setting, said in _ASKED:
+        (known if setting == "extrinsic" else parser).add_argument(flag, dest=setting, metavar="X", help=said)
     add_json_argument(parser)
-    parser.add_argument(
-        "settings", nargs="*", default=[], metavar="key=value", help="settings of the search, such as max_offset_s=5"
-    )
+    add_settings_argument(parser, "of the search, such as max_offset_s=5")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.registration.homography import save_registration
     from cgdet_core.data.registration.register import register_bag
 
-    asked = {name: value for name in _ASKED if (value := getattr(arguments, name)) is not None}
+    asked = {name: value for _, name, _ in _ASKED if (value := getattr(arguments, name)) is not None}
+    asked["identity"] = arguments.identity
     config = settings_from_words(RegisterConfig, arguments.settings, "cgdet bag register", asked)
     check_can_write(arguments.out)
     check_json_place(arguments.json)
@@ -70,10 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.preview is not None:
         _write_preview(arguments.preview, found)
     save_registration(arguments.out, found.registration)
-    if arguments.json != "-":
-        print("\n".join(_lines(found)))
-        print(f"registration: {arguments.out}")
-    print_or_write_json(_document(found), arguments.json)
+    put_out(_document(found), arguments.json, "\n".join([*_lines(found), f"registration: {arguments.out}"]))
     print_warnings(found.warnings)
     return 0
 

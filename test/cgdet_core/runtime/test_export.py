@@ -66,8 +66,8 @@ def test_an_export_lies_beside_its_model_and_runs_without_it(
     model: Path, frames_json: Path, draw_scene: Scene, capsys: pytest.CaptureFixture[str], format_name: str
 ) -> None:
     expected = Predictor(model, "cpu", "fp32", backend="torch")
-    assert command(model, frames_json, "--format", format_name) == 0
     path = model.with_suffix(".onnx" if format_name == "onnx" else ".xml")
+    assert command(model, frames_json, *([] if format_name == "onnx" else ["--out", path])) == 0
     files = {model.name, path.name} | ({"detector.bin"} if format_name == "openvino" else set())
     assert {file.name for file in model.parent.iterdir()} == files
     assert path.stat().st_mode & 0o777 == model.stat().st_mode & 0o777
@@ -147,7 +147,7 @@ def test_a_missing_export_a_folder_and_weights_of_an_export_are_refused(learned_
     ("words", "named"),
     [
         (["--held-out", "F"], "--calibration"),
-        (["--calibration", "F", "--format", "onnx"], "int8"),
+        (["--calibration", "F", "--out", "x.onnx"], "int8"),
         (["--out", "x.bin"], r"x\.bin"),
         (["--model", "detector.onnx"], r"detector\.onnx"),
         (["--calibration", "bag"], "bag"),

@@ -69,7 +69,7 @@ def test_labels_of_a_bag_go_into_a_set_that_training_takes(
     save_registration(tmp_path / "registration.yaml", Registration(matrix, SIZE, SIZE))
     words = ["--registration", tmp_path / "registration.yaml"]
     settings = ["agree_frames=0", "ignore_score=0.001", "score_threshold=0.002"]
-    document = label(bag, weights, tmp_path / "labels.json", *words, *settings, "--class-thresholds", "person=0.9")
+    document = label(bag, weights, tmp_path / "labels.json", *words, *settings, "class_thresholds.person=0.9")
     assert "6 pairs" in capsys.readouterr().out
     assert [image["stamp_ns"] for image in document["images"]] == [START + place * 100_000_000 for place in (0, 2, 4)]
     assert {each["reason"] for each in document["unlabelled_images"]} == {"RGB is dark"}
@@ -90,8 +90,8 @@ def test_labels_of_a_bag_go_into_a_set_that_training_takes(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class-thresholds", "dog=0.5"], "dog"),
-        (["--class-thresholds", "person=2"], "class_thresholds.person"),
+        (["class_thresholds.dog=0.5"], "dog"),
+        (["class_thresholds.person=2"], "class_thresholds.person"),
         (["score=0.5"], "score"),
         (["--registration", "none.yaml"], "none.yaml"),
         (["--rgb-topic", "/lidar"], "/lidar"),
