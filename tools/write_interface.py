@@ -9,6 +9,7 @@ them stand here. A topic or service without words, and words without one, end it
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,66 +50,64 @@ SERVICES = {
 }
 
 
+@dataclass
 class Offer:
-    """What one started node has: name, as its user would write it -> types; and its parameters."""
+    """What the node has: names, as its user would write them, to types and to qualities of service."""
 
-    def __init__(self, node: Any) -> None:
-        who = (node.get_name(), node.get_namespace())
-        self.publishes = self._named(node, node.get_publisher_names_and_types_by_node(*who))
-        self.subscribes = self._named(node, node.get_subscriber_names_and_types_by_node(*who))
-        self.serves = self._named(node, node.get_service_names_and_types_by_node(*who))
-        own = node.get_fully_qualified_name()
-        self.qualities = {}
-        for name in self.publishes:
-            infos = node.get_publishers_info_by_topic(node.resolve_topic_name(name))
-            self.qualities.update((name, _quality(info)) for info in infos if _name_of(info) == own)
-        for name in self.subscribes:
-            infos = node.get_subscriptions_info_by_topic(node.resolve_topic_name(name))
-            self.qualities.update((name, _quality(info)) for info in infos if _name_of(info) == own)
-        # the graph does not tell how long a history is kept
-        for entity in (*node.publishers, *node.subscriptions):
-            name = _relative(node, entity.topic_name)
-            if name in self.qualities:
-                self.qualities[name] += f", depth {entity.qos_profile.depth}"
-
-    @staticmethod
-    def _named(node: Any, found: Iterable[tuple[str, list[str]]]) -> dict[str, str]:
-        return {_relative(node, name): ", ".join(types) for name, types in found}
+    subscribes: dict[str, str] = field(default_factory=dict)
+    publishes: dict[str, str] = field(default_factory=dict)
+    serves: dict[str, str] = field(default_factory=dict)
+    qualities: dict[str, str] = field(default_factory=dict)
+    qos_names: set[str] = field(default_factory=set)
 
 
-def offers() -> tuple[Offer, list[str]]:
-    """Of an active node, raw and compressed taken together; the names of its parameters of quality of service."""
+def offer() -> Offer:
+    """Of an active node, raw and compressed taken together."""
     import rclpy
     from rclpy.parameter import Parameter
 
     from cgdet_ros.node.detector_node import DetectorNode
 
-    context = rclpy.Context()
+    context, found = rclpy.Context(), Offer()
     context.init(args=[])
-    both: list[Offer] = []
-    qos_names: set[str] = set()
     try:
         for transport in ("raw", "compressed"):
             values = {"use_sim_time": True, "device": "cpu", "image_transport": transport}
             overrides = [Parameter(name, value=value) for name, value in values.items()]
             node = DetectorNode(context=context, parameter_overrides=overrides)
             node.start()
-            both.append(Offer(node))
-            qos_names |= set(node.list_parameters(["qos_overrides"], 0).names)
+            _note(node, found)
             node.close()
     finally:
         context.try_shutdown()
-    raw, compressed = both
-    raw.subscribes |= compressed.subscribes
-    raw.qualities |= compressed.qualities
-    return raw, sorted(qos_names)
+    return found
+
+
+def _note(node: Any, found: Offer) -> None:
+    who = (node.get_name(), node.get_namespace())
+    # the graph does not tell how long a history is kept
+    depths = {each.topic_name: f", depth {each.qos_profile.depth}" for each in (*node.publishers, *node.subscriptions)}
+    for into, topics, infos in (
+        (found.publishes, node.get_publisher_names_and_types_by_node(*who), node.get_publishers_info_by_topic),
+        (found.subscribes, node.get_subscriber_names_and_types_by_node(*who), node.get_subscriptions_info_by_topic),
+    ):
+        for topic, types in topics:
+            name = _relative(node, topic)
+            into[name] = ", ".join(types)
+            profile = next(info.qos_profile for info in infos(topic) if (info.node_name, info.node_namespace) == who)
+            policies = (profile.reliability, profile.durability)
+            words = ", ".join(policy.name.lower().replace("_", " ") for policy in policies)
+            found.qualities[name] = words + depths.get(topic, "")
+    for service, types in node.get_service_names_and_types_by_node(*who):
+        found.serves[_relative(node, service)] = ", ".join(types)
+    found.qos_names.update(node.list_parameters(["qos_overrides"], 0).names)
 
 
 def page() -> str:
     """The text of docs/interface.md; SystemExit where words and node do not match."""
     from cgdet_ros.node.diagnostics import KEYS
 
-    offer, qos_names = offers()
+    found = offer()
     lines = [
         "# What the node `thermal_detector` takes and offers",
         "",
@@ -118,17 +117,17 @@ def page() -> str:
         "",
         "## Topics in",
         "",
-        *_topics(TOPICS_IN, offer.subscribes, offer.qualities),
+        *_topics(TOPICS_IN, found.subscribes, found.qualities),
         "",
         "## Topics out",
         "",
-        *_topics(TOPICS_OUT, offer.publishes, offer.qualities),
+        *_topics(TOPICS_OUT, found.publishes, found.qualities),
         "",
         "## Services",
         "",
         "| service | type | |",
         "|---|---|---|",
-        *(f"| `{name}` | {offer.serves[name]} | {words} |" for name, words in _described(SERVICES, offer.serves)),
+        *(f"| `{name}` | {found.serves[name]} | {words} |" for name, words in _described(SERVICES, found.serves)),
         "",
         "## Parameters",
         "",
@@ -142,7 +141,7 @@ def page() -> str:
         "Quality of service by the standard parameters, under the full, remapped name of the topic (policies: "
         "history, depth, reliability, durability):",
         "",
-        *(f"- `{name}.*`" for name in sorted({name.rpartition(".")[0] for name in qos_names})),
+        *(f"- `{name}.*`" for name in sorted({name.rpartition(".")[0] for name in found.qos_names})),
         "",
         "## Values on /diagnostics",
         "",
@@ -187,26 +186,10 @@ def _relative(node: Any, name: str) -> str:
     return name.lstrip("/") if name.lstrip("/") in (*TOPICS_IN, *TOPICS_OUT) else name
 
 
-def _quality(info: Any) -> str:
-    policies = (info.qos_profile.reliability, info.qos_profile.durability)
-    return ", ".join(policy.name.lower().replace("_", " ") for policy in policies)
-
-
-def _name_of(info: Any) -> str:
-    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-
-
-def main() -> int:
-    """Write the page."""
+if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
-    from cgdet_core.files import write_text
     from cgdet_ros.replay.process import isolate
 
     isolate()
-    write_text(PAGE, page())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(page(), encoding="utf-8")
