@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -296,9 +295,3 @@ def scene() -> Any:
     counts = generator.normal(21000, 20, SIZE)
     counts[20:50, 40:56] += 900
     return counts.astype(np.uint16)
-
-
-@pytest.fixture
-def python() -> str:
-    """The interpreter that runs the tests."""
-    return sys.executable

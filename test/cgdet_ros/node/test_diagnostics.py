@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from cgdet_core.runtime.shutter import Sight
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import frame_log
-from cgdet_ros.node.diagnostics import ERROR, KEYS, OK, WARN, Reporter, Situation, Status, describe
+from cgdet_ros.node.diagnostics import ERROR, OK, WARN, Reporter, Situation, Status, describe
 from cgdet_ros.node.frame_log import FrameLog
 
 SITUATION = Situation(state="active", image_topic="/image", image_publishers=1, active_s=1000.0)
@@ -174,18 +173,6 @@ def test_a_paused_node_and_one_that_is_not_active_are_not_blamed_for_missing_ima
     log.error("m.safetensors: model file is missing")
     unconfigured = replace(SITUATION, state="unconfigured")
     assert finding(report(log, situation=unconfigured)) == (ERROR, "m.safetensors: model file is missing")
-
-
-def test_every_key_of_a_report_is_one_of_those_described() -> None:
-    log = FrameLog()
-    log.received()
-    log.answered(1.0, {"preprocess": 1.0, "infer": 2.0, "postprocess": 1.0, "total": 4.0})
-    log.seen(Sight(), "640x512 mono16")
-    facts = dict.fromkeys(("model", "model_sha256", "device", "precision", "backend", "parameters"), "x")
-    log.aged(5, 6)
-    report(log)
-    values = report(log, replace(SITUATION, facts={**facts, "fallback": "CUDA error"})).values
-    assert list(values) == list(KEYS)
 
 
 def test_either_time_without_an_image_may_be_the_shorter_one_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

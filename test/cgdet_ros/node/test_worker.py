@@ -54,30 +54,29 @@ def test_an_error_is_reported_and_the_next_item_is_worked_on() -> None:
     assert errors == ["bad: bad"]
 
 
-def test_what_fails_in_the_preparation_is_raised_at_the_start() -> None:
+def test_the_preparation_runs_in_the_thread_that_works_and_what_fails_there_is_raised() -> None:
+    threads: list[threading.Thread] = []
+    done = threading.Event()
+
+    def process(item: int) -> None:
+        threads.append(threading.current_thread())
+        done.set()
+
+    worker = NewestOnlyWorker[int]("test", process, lambda item, error: None)
+    worker.start(lambda: threads.append(threading.current_thread()))
+    worker.offer(1)
+    assert done.wait(10)
+    worker.stop()
+    assert threads[0] is threads[1] is not threading.current_thread()
+
     def prepare() -> None:
         raise MemoryError("no room")
 
     worker = NewestOnlyWorker[int]("test", lambda item: None, lambda item, error: None)
     with pytest.raises(MemoryError, match="no room"):
         worker.start(prepare)
+    assert worker.offer(1) is False
     worker.stop()
-
-
-def test_the_preparation_runs_in_the_thread_that_works() -> None:
-    threads: list[str] = []
-    done = threading.Event()
-
-    def process(item: int) -> None:
-        threads.append(threading.current_thread().name)
-        done.set()
-
-    worker = NewestOnlyWorker[int]("the-worker", process, lambda item, error: None)
-    worker.start(lambda: threads.append(threading.current_thread().name))
-    worker.offer(1)
-    assert done.wait(10)
-    worker.stop()
-    assert threads == ["the-worker_0", "the-worker_0"]
 
 
 def test_drain_waits_for_the_item_in_work_and_forgets_the_one_that_waits() -> None:
