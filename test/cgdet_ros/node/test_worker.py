@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -115,6 +116,7 @@ def test_an_interrupt_while_the_thread_is_prepared_waits_for_the_thread_and_ends
 
     def interrupt() -> None:
         entered.wait(20)
+        time.sleep(0.2)  # until the start waits
         threading.Timer(0.2, go_on.set).start()
         _thread.interrupt_main()
 
