@@ -39,8 +39,7 @@ class Lesson:
 
     @property
     def teacher(self) -> Teacher:
-        if self._teacher is None:
-            raise ValueError("the term learns from a teacher, and there is none")
+        assert self._teacher is not None
         return self._teacher
 
     @cached_property

@@ -62,8 +62,7 @@ class TrainingBatch(Rows):
 
     def rows_with_rgb(self) -> Tensor:
         """int64 [R], the crops of which any place has RGB."""
-        if self.rgb_valid is None:
-            raise ValueError("a batch with RGB is needed")
+        assert self.rgb_valid is not None
         return self.rgb_valid.flatten(1).any(1).nonzero()[:, 0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -78,6 +79,22 @@ def maps_of(channels: dict[int, int], seed: int) -> dict[int, Tensor]:
 
 def rows_of(maps: dict[int, Tensor], rows: list[int]) -> dict[int, Tensor]:
     return {stride: values.detach()[rows].requires_grad_() for stride, values in maps.items()}
+
+
+def ciou_parts(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    """(overlap, distance term, v) of Zheng et al. 2020: CIoU = overlap - distance term - alpha v."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    overlap = width * height / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height)
+    rho2 = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    c2 = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
+    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
+    return overlap, rho2 / c2, 4 / math.pi**2 * (angles[1] - angles[0]) ** 2
+
+
+def plain_ciou(a: list[float], b: list[float]) -> float:
+    overlap, distance, v = ciou_parts(a, b)
+    return overlap - distance - v * v / (1 - overlap + v)
 
 
 def check_no_gradient(tensors: Iterable[Tensor]) -> None:

@@ -45,8 +45,6 @@ class Teacher(ABC):
 
         Autocast around the call changes nothing.
         """
-        if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[1] != 3 or rgb.shape[2] % 32 or rgb.shape[3] % 32:
-            raise ValueError(f"{rgb.dtype} {list(rgb.shape)} is not uint8 [B, 3, H, W] in multiples of 32")
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
 
@@ -57,7 +55,7 @@ class Teacher(ABC):
             return self._look_at_thermal(images.to(self.device, non_blocking=True))
 
     def _look_at_thermal(self, images: Tensor) -> TeacherOutput:
-        raise ValueError(f"{type(self).__name__} sees no thermal pictures")
+        raise NotImplementedError
 
     def predict(self, maps: Mapping[int, Tensor]) -> Rows:
         """maps: stride 8, 16, 32 -> float [B, C, H / stride, W / stride] in place of its own, with or without a
@@ -68,7 +66,7 @@ class Teacher(ABC):
             return self._predict([self._input(maps[stride]) for stride in STRIDES])
 
     def _predict(self, maps: Sequence[Tensor]) -> Rows:
-        raise ValueError(f"the head of {type(self).__name__} takes no maps")
+        raise NotImplementedError
 
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherOutput: ...

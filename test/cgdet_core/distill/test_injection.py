@@ -21,6 +21,7 @@ from scene import (
     check_shares_add_up,
     check_slopes,
     maps_of,
+    plain_ciou,
     rows_of,
     slots,
     with_rgb,
@@ -137,19 +138,6 @@ def reverse(
     return module.reverse_part({stride: values[rows] for stride, values in maps.items()}, teacher, losses)
 
 
-def ciou(a: list[float], b: list[float]) -> float:
-    """Complete IoU (Zheng et al. 2020)."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    overlap = width * height / (sum(areas) - width * height)
-    rho2 = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
-    c2 = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
-    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
-    v = 4 / math.pi**2 * (angles[1] - angles[0]) ** 2
-    return overlap - rho2 / c2 - v * v / (1 - overlap + v)
-
-
 def divergence(t: float, logit: float) -> float:
     p = 1 / (1 + math.exp(-logit))
     return (t * math.log(t / p) if t else 0) + (1 - t) * math.log((1 - t) / (1 - p))
@@ -179,7 +167,7 @@ def expected_agreement(
             total += LOSS.class_weight * vote * sum(divergence(t, logit) for t, logit, known in both if known)
             if max(theirs) >= sure_score:
                 theirs_box = seen.boxes_xyxy_px[image, cell].tolist()
-                total += LOSS.box_weight * vote * (1 - ciou(boxes[image, cell].tolist(), theirs_box))
+                total += LOSS.box_weight * vote * (1 - plain_ciou(boxes[image, cell].tolist(), theirs_box))
     return total / len(WITH_RGB)
 
 
@@ -310,35 +298,9 @@ def test_a_share_lies_between_labels_and_teacher(share: float) -> None:
         assert mixed == pytest.approx((1 - share) * labelled + share * taught, rel=1e-5)
 
 
-def test_what_the_teacher_sees_less_of_teaches_less() -> None:
-    """Its divisor holds no scores; of objects that it is sure of by day only, none is a label of the dark crop."""
-    day, teacher = view(), teacher_of()
-    dark = with_scores(day, day.predictions.scores / 4)
-    module = injection(teacher, forward_teacher_share=1, reverse_teacher_share=1, sure_score=0)
-    values = []
-    for seen in (day, dark):
-        rows, theirs, losses = taking_part(module, seen)
-        # the same target, so that it is the weight alone that differs
-        losses.theirs = day.predictions.map(lambda values, rows=rows: values[rows])
-        maps = {stride: values[rows] for stride, values in student_maps().items()}
-        values.append([module.forward_part(theirs, losses).item(), module.reverse_part(maps, teacher, losses).item()])
-    assert values[1] == pytest.approx([value / 4 for value in values[0]], rel=1e-4)
-    assert forward(injection(teacher_of(), forward_teacher_share=0), dark).item() == 0
-
-
 def part_of(rows: list[int]) -> tuple[TrainingBatch, TeacherOutput, dict[int, Tensor]]:
     one, seen = (each.map(lambda values: values[rows].detach()) for each in (batch(), view()))
     return one, seen, rows_of(student_maps(), rows)
-
-
-def test_crops_without_rgb_change_nothing() -> None:
-    teacher = teacher_of()
-    module = injection(teacher)
-    values = []
-    for rows in ([0, 1, 2, 3, 4], [0, 1, 3, 4]):
-        one, seen, maps = part_of(rows)
-        values.append((forward(module, seen, one).item(), reverse(module, maps, teacher, seen, one).item()))
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("lack", ["rgb", "boxes", "sight"])

@@ -136,26 +136,6 @@ def test_pooled_features_are_those_of_loops_over_samples(size: int) -> None:
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 
-def test_of_a_linear_map_each_bin_has_the_value_at_its_centre() -> None:
-    """A map that says in each cell where it lies, in pixels, is pooled to where the bins lie."""
-    where = {}
-    for stride in (8, 16, 32):
-        x, y = (torch.arange(n) * stride + stride / 2 for n in (256 // stride, 192 // stride))
-        here = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.full((len(y), len(x)), 7.0)))
-        where[stride] = torch.stack((here, here + 1000))
-    rois = torch.tensor([[0.0, 20, 30, 60, 80], [1, 40, 20, 140, 120], [0, 16, 16, 240, 176]])
-    pooled = pool(where, Regions(rois, torch.tensor([0, 1, 2])), torch.tensor([8, 16, 32]), 5)
-    assert [pooled[stride][0].tolist() for stride in (8, 16, 32)] == [[0], [1], [2]]
-    for row, stride in enumerate((8, 16, 32)):
-        image, left, top, right, bottom = rois[row].tolist()
-        found = pooled[stride][1][0] - 1000 * image
-        centres_x = [left + (k + 0.5) * (right - left) / 5 for k in range(5)]
-        centres_y = [top + (k + 0.5) * (bottom - top) / 5 for k in range(5)]
-        np.testing.assert_allclose(found[0].numpy(), np.tile(centres_x, (5, 1)), atol=1e-3)
-        np.testing.assert_allclose(found[1].numpy(), np.tile(centres_y, (5, 1)).T, atol=1e-3)
-        np.testing.assert_allclose(found[2].numpy(), 7, atol=1e-3)
-
-
 def test_maps_in_half_precision_are_pooled_in_single_also_under_autocast() -> None:
     maps, regions, strides = random_case(3)
     half = {stride: features.detach().bfloat16() for stride, features in maps.items()}

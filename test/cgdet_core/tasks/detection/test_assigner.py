@@ -148,12 +148,6 @@ def test_the_best_cells_target_is_the_best_overlap_however_small(shift: float) -
     assert got.target_score.max().item() == pytest.approx(shared / (800 - shared), rel=1e-3)
 
 
-def test_an_object_that_no_prediction_touches_has_no_cell() -> None:
-    got = assigned(one_object([10.0, 10.0, 30.0, 30.0], [40.0, 40.0, 60.0, 60.0]), AssignerConfig())
-    assert not got.positive.any()
-    assert (got.target_score == 0).all()
-
-
 def test_a_contested_cell_goes_to_the_one_it_overlaps_most_of_those_that_want_it() -> None:
     contested, other = (CENTRES.tolist().index(place) for place in ([28.0, 28.0], [36.0, 36.0]))
     boxes = torch.zeros(1, CELLS, 4)
@@ -172,10 +166,3 @@ def test_a_contested_cell_goes_to_the_one_it_overlaps_most_of_those_that_want_it
     assert got.positive[0].nonzero()[:, 0].tolist() == [contested, other]
     assert got.object_index[0, [contested, other]].tolist() == [2, 0]
     assert got.target_score[0, [contested, other]].tolist() == pytest.approx([14 / 20, 1.0], rel=1e-4)
-
-
-def test_nothing_of_the_assignment_is_differentiated() -> None:
-    case = random_case(1)
-    case["class_logits"].requires_grad_()
-    case["boxes_xyxy_px"].requires_grad_()
-    assert not assigned(case, AssignerConfig()).target_score.requires_grad
