@@ -18,35 +18,33 @@ from forked import forked
 from safetensors.torch import load_file
 from tiny_run import RECIPE, SAVES_EACH_BATCH, acting_sources, changed, check_same_run, refusal, sources
 
-from cgdet_core.errors import RunError
-from cgdet_core.training.checkpoint import RunStopped, load_checkpoint, save_checkpoint
+from cgdet_core.errors import CgdetError, InputError, RunError
+from cgdet_core.training.checkpoint import RunStopped, load_checkpoint
 from cgdet_core.training.trainer import train
 
 
+@pytest.mark.parametrize(
+    # batch 20 is logged before it is saved
+    ("batch", "limit_bytes", "kind", "file"),
+    [(12, 20_000, InputError, "safetensors"), (19, 100, RunError, "log.jsonl")],
+)
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_its_last_checkpoint_whole(
-    unwatched: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+    unwatched: Path,
+    tmp_path: Path,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    batch: int,
+    limit_bytes: int,
+    kind: type[CgdetError],
+    file: str,
 ) -> None:
     with ExitStack() as until_refused:
-        fills_up = acting_sources(12, lambda: until_refused.enter_context(full_disk(20_000)))
-        message = refusal(changed(**SAVES_EACH_BATCH), fills_up, tmp_path)
+        fills_up = acting_sources(batch, lambda: until_refused.enter_context(full_disk(limit_bytes)))
+        message = refusal(changed(**SAVES_EACH_BATCH), fills_up, tmp_path, kind=kind)
     assert str(tmp_path) in message
+    assert file in message
     assert not list(tmp_path.glob(".*partial"))
-    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 12
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == batch
     train(changed(tensorboard=False), sources(), tmp_path, resume=True, progress=False)
-    check_same_run(tmp_path, unwatched)
-
-
-def test_a_log_that_cannot_be_written_ends_the_run_in_one_line_and_it_can_be_resumed(
-    unwatched: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
-) -> None:
-    with ExitStack() as until_refused:
-        # batch 20 is logged before it is saved
-        fills_up = acting_sources(19, lambda: until_refused.enter_context(full_disk(100)))
-        message = refusal(changed(**SAVES_EACH_BATCH), fills_up, tmp_path, kind=RunError)
-    assert str(tmp_path / "log.jsonl") in message
-    assert "--resume" in message
-    assert load_checkpoint(tmp_path / "checkpoint.safetensors").batches_done == 19
-    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
     check_same_run(tmp_path, unwatched)
 
 
@@ -60,18 +58,6 @@ def test_the_batch_of_a_loss_that_explodes_is_drawn_and_named(tmp_path: Path) ->
     checkpoint = load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert checkpoint.batches_done == 1
     assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
-
-
-def test_weights_that_are_no_numbers_end_a_resumed_run_and_leave_the_checkpoint(
-    unwatched: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "checkpoint.safetensors"
-    checkpoint = load_checkpoint(unwatched / "checkpoint.safetensors")
-    checkpoint.tensors["weights.backbone.stem.conv.weight"][:] = torch.nan
-    save_checkpoint(path, replace(checkpoint, batches_done=7, recipe=RECIPE))
-    before = path.read_bytes()
-    assert "not finite at batch 7" in refusal(RECIPE, sources(), tmp_path, kind=RunError, resume=True)
-    assert path.read_bytes() == before
 
 
 class Slow(tuple):  # type: ignore[type-arg]
@@ -144,7 +130,7 @@ def test_who_asks_while_it_is_decided_what_to_save_is_answered_only_once_the_sta
     check_same_run(tmp_path, unwatched)
 
 
-@pytest.mark.parametrize("delay_ms", [0, 2, 11, 47, 90])
+@pytest.mark.parametrize("delay_ms", [0, 11, 47])
 def test_a_kill_at_any_moment_leaves_a_run_that_ends_as_the_uninterrupted_one(
     unwatched: Path, tmp_path: Path, delay_ms: int
 ) -> None:

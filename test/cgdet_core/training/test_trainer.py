@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +60,6 @@ def test_a_run_leaves_what_docs_training_md_lists_and_nothing_else(finished: Pat
         assert line["loss"] == pytest.approx(line["class"] + line["box"] + line["distribution"])
 
 
-def test_no_file_of_a_run_is_a_pickle(finished: Path) -> None:
-    for path in finished.iterdir():
-        data = path.read_bytes()
-        assert not data.startswith((b"PK", b"\x80"))  # what torch.save and pickle write
-        if path.suffix == ".safetensors":
-            header = int.from_bytes(data[:8], "little")
-            assert isinstance(json.loads(data[8 : 8 + header]), dict)
-        elif path.suffix in (".yaml", ".json", ".jsonl"):
-            data.decode("utf-8")
-
-
 def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None:
     steps = 5
     torch.manual_seed(RECIPE.train.seed)
@@ -122,24 +110,16 @@ def train_to(batches: int, out: Path) -> Checkpoint:
     return checkpoint
 
 
-@pytest.mark.parametrize("stopped_after", [1, 23])
+@pytest.mark.parametrize("stopped_after", [1, 15])
 def test_a_stopped_and_resumed_run_ends_as_the_uninterrupted_one(
     finished: Path, tmp_path: Path, stopped_after: int
 ) -> None:
     train_to(stopped_after, tmp_path)
-    # the line that the kill left unfinished
+    # the log of a run that went on after its checkpoint, with the line that a kill left unfinished
     with (tmp_path / "log.jsonl").open("a") as handle:
-        handle.write('{"batch": 24, "learn')
+        handle.write('{"batch": 20, "loss": 9.9}\n{"batch": 24, "learn')
     train(RECIPE, sources(), tmp_path, resume=True, progress=False)
     check_same_run(tmp_path, finished)
-
-
-def test_lines_of_batches_that_are_done_again_are_dropped_from_the_log(finished: Path, tmp_path: Path) -> None:
-    train_to(15, tmp_path)
-    lines = [{"batch": 10, "loss": 1.5}, {"batch": 20, "loss": 9.9}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    train(RECIPE, sources(), tmp_path, resume=True, progress=False)
-    assert log_of(tmp_path) == [lines[0], *log_of(finished)]
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path, tmp_path: Path) -> None:
@@ -158,46 +138,21 @@ def test_the_seed_decides_and_helper_processes_change_nothing(finished: Path, tm
     assert not torch.allclose(other["backbone.stem.conv.weight"], whole["backbone.stem.conv.weight"], atol=0.01)
 
 
-def test_a_folder_in_use_is_refused_and_left_alone(finished: Path) -> None:
+def test_a_folder_in_use_and_another_recipe_are_refused_and_the_run_is_left_alone(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.iterdir()}
-    message = refusal(RECIPE, sources(), finished)
-    assert str(finished) in message
-    assert "--resume" in message
-    assert {path: path.read_bytes() for path in finished.iterdir()} == before
-
-
-def test_resuming_with_another_recipe_is_refused(finished: Path) -> None:
-    before = {path: path.read_bytes() for path in finished.iterdir()}
+    assert str(finished) in refusal(RECIPE, sources(), finished)
     said = refusal(changed(learning_rate=0.5), sources(), finished, resume=True)
-    assert "another recipe" in said
     assert f"train.learning_rate is {RECIPE.train.learning_rate} there, 0.5 now" in said
-    assert "--init" in said
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
-def test_resuming_nothing_or_a_cut_checkpoint_is_refused(finished: Path, tmp_path: Path) -> None:
-    assert "there is no checkpoint" in refusal(RECIPE, sources(), tmp_path, resume=True)
-    data = (finished / "checkpoint.safetensors").read_bytes()
-    (tmp_path / "checkpoint.safetensors").write_bytes(data[: len(data) // 2])
-    assert "not a whole checkpoint" in refusal(RECIPE, sources(), tmp_path, resume=True)
-
-
-@pytest.mark.parametrize("lost", ["weights.backbone.stem.conv.weight", "average.backbone.stem.conv.weight"])
+@pytest.mark.parametrize("lost", ["weights.backbone.stem.conv.weight", "average.backbone", "optimizer.exp_avg."])
 def test_a_checkpoint_of_other_tensors_is_refused(finished: Path, tmp_path: Path, lost: str) -> None:
     checkpoint = load_checkpoint(finished / "checkpoint.safetensors")
-    del checkpoint.tensors[lost]
-    save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
-    message = refusal(RECIPE, sources(), tmp_path, resume=True)
-    assert str(tmp_path / "checkpoint.safetensors") in message
-    assert "tensors" in message
-
-
-def test_a_checkpoint_without_the_optimisers_state_is_refused(finished: Path, tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(finished / "checkpoint.safetensors")
-    for name in [name for name in checkpoint.tensors if name.startswith("optimizer.exp_avg.")]:
+    for name in [name for name in checkpoint.tensors if name.startswith(lost)]:
         del checkpoint.tensors[name]
     save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
-    assert "tensors" in refusal(RECIPE, sources(), tmp_path, resume=True)
+    assert str(tmp_path) in refusal(RECIPE, sources(), tmp_path, resume=True)
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -219,24 +174,13 @@ def test_a_run_starts_from_a_models_weights(finished: Path, tmp_path: Path) -> N
     assert resumed.training["init"] == info.training["init"]
 
 
-def test_a_start_of_another_activation_is_taken_over_and_learns_on_with_the_recipes(
+def test_a_start_of_other_classes_size_and_activation_is_taken_over_and_classes_go_by_name(
     finished: Path, tmp_path: Path
 ) -> None:
-    hard = changed(images=2, learning_rate=1e-9, warmup_images=0, ema_decay=0.0)
-    hard = hard.model_copy(update={"model": hard.model.model_copy(update={"activation": "hard_swish"})})
-    model = train(hard, sources(), tmp_path, init=finished / "model.safetensors", progress=False)
-    before, after = load_file(finished / "model.safetensors"), load_file(model)
-    torch.testing.assert_close(after["neck.shrink_8.conv.weight"], before["neck.shrink_8.conv.weight"])
-    detector, info = load_model(model)
-    assert info.model.activation == "hard_swish"
-    assert isinstance(detector.backbone.stem.act, torch.nn.Hardswish)
-
-
-def test_a_start_of_other_classes_and_size_is_taken_over_and_classes_go_by_name(finished: Path, tmp_path: Path) -> None:
     start = finished / "model.safetensors"
-    names = RECIPE.model.class_names
+    names = ("dog", RECIPE.model.class_names[0], "van", "lamp")
     other = changed(images=2, learning_rate=1e-9, warmup_images=0, ema_decay=0.0)
-    wanted = {"class_names": ("dog", names[0], "van", "lamp"), "input_height_width_px": (96, 32)}
+    wanted = {"class_names": names, "input_height_width_px": (96, 32), "activation": "hard_swish"}
     other = other.model_copy(update={"model": other.model.model_copy(update=wanted)})
     before, after = load_file(start), load_file(train(other, sources(), tmp_path, init=start, progress=False))
     for name, tensor in before.items():
@@ -247,8 +191,9 @@ def test_a_start_of_other_classes_and_size_is_taken_over_and_classes_go_by_name(
                 assert after[name][0].sigmoid().item() == pytest.approx(0.01, rel=1e-4)
         elif "running" not in name:
             torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=1e-5)
-    _, info = load_model(tmp_path / "model.safetensors")
-    assert info.class_names == ("dog", names[0], "van", "lamp")
+    detector, info = load_model(tmp_path / "model.safetensors")
+    assert (info.class_names, info.model.activation) == (names, "hard_swish")
+    assert isinstance(detector.backbone.stem.act, torch.nn.Hardswish)
 
 
 def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) -> None:
