@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
@@ -193,7 +193,7 @@ class CutMcap:
                 read = f"{counts.total() - before} messages are read, up to its last whole chunk"
                 self.losses.append(f"{file}: is damaged or cut short ({self._damage}): {read}")
         if not counts:
-            why = self._damage or "no message"
+            why = self._damage or "no message of ROS 2"
             raise DamagedBag(f"{self.path}: nothing in the bag can be read ({why}): copy or record it again")
         self.message_count, self.duration = counts.total(), times_ns[1] - times_ns[0]
         for number, (key, count) in enumerate(counts.items()):
@@ -216,38 +216,25 @@ class CutMcap:
 
     def _read(self, file: Path) -> Iterator[tuple[Schema, Channel, Message]]:
         """The messages of one file up to the damage, which is noted."""
-        from mcap.records import Channel, DataEnd, Header, Message, Schema
-        from mcap.stream_reader import StreamReader
+        from mcap.reader import NonSeekingReader
 
         self._damage = ""
-        schemas: dict[int, Schema] = {}
-        channels: dict[int, Channel] = {}
         with file.open("rb") as opened:
-            reader = StreamReader(
-                _WholeReads(opened),  # type: ignore[arg-type]
-                validate_crcs=True,
-                record_size_limit=file.stat().st_size,
-            )
-            records = iter(reader.records)
+            stream: Any = _WholeReads(opened)
+            reader = NonSeekingReader(stream, validate_crcs=True, record_size_limit=file.stat().st_size)
+            items = iter(reader.iter_messages(log_time_order=False))
             while True:
                 try:
                     with bag_errors(file):
-                        record = next(records, None)
+                        item = next(items, None)
                 except DamagedBag as error:
                     self._damage = _detail(error.__cause__ or error)
                     return
-                if record is None or isinstance(record, DataEnd):
+                if item is None:
                     return
-                if isinstance(record, Header) and record.profile != "ros2":
-                    raise InputError(f"{file}: is of the profile '{record.profile}', not of ROS 2: record it so")
-                if isinstance(record, Schema):
-                    schemas[record.id] = record
-                elif isinstance(record, Channel):
-                    channels[record.id] = record
-                elif isinstance(record, Message) and record.channel_id in channels:
-                    channel = channels[record.channel_id]
-                    if channel.schema_id in schemas and channel.message_encoding == "cdr":
-                        yield schemas[channel.schema_id], channel, record
+                schema, channel, message = item
+                if schema is not None and channel.message_encoding == "cdr":
+                    yield schema, channel, message
 
 
 class _WholeReads:

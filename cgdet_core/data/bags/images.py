@@ -11,7 +11,7 @@ import numpy as np
 
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import COMPRESSED_IMAGE, IMAGE
+from cgdet_core.data.bags.types import COMPRESSED_IMAGE
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
@@ -42,9 +42,7 @@ class RawImage:
         """uint8/uint16 [H, W], or uint8 [H, W, 3] in RGB order; InputError where it is malformed."""
         if self.compressed_format is not None:
             return decode_compressed(self.data, self.compressed_format)
-        return decode_raw(
-            self.data, self.height_px, self.width_px, self.step_bytes, self.encoding, bool(self.is_bigendian)
-        )
+        return decode_raw(self.data, self.height_px, self.width_px, self.step_bytes, self.encoding, self.is_bigendian)
 
     def uncompressed(self) -> RawImage:
         """The same image as a sensor_msgs/Image would hold it; itself where it is one."""
@@ -74,8 +72,6 @@ def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) 
         if message_type == COMPRESSED_IMAGE:
             form = str(message.format)
             return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
-        if message_type != IMAGE:
-            raise InputError(f"topic '{topic}': messages of type {message_type} are no images: give {IMAGE}")
         height, width, step, big = message.height, message.width, message.step, bool(message.is_bigendian)
         encoding = str(message.encoding)
         return RawImage(topic, record_time_ns, stamp_ns, frame_id, height, width, encoding, step, big, message.data)

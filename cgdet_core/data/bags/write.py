@@ -42,34 +42,30 @@ class BagWriter:
             raise InputError(f"{self.out}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
         check_free(self.out, _INDEX, overwrite)
         self._connections: dict[str, Any] = {}
-        self._stack = ExitStack()
 
     def __enter__(self) -> BagWriter:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self.storage]
         with ExitStack() as stack:
-            self._writer = stack.enter_context(self._opened())
+            folder = stack.enter_context(replacing_folder(self.out, _INDEX, self.overwrite))
+            folder.rmdir()  # rosbags makes it
+            self._writer: Any = Writer(folder, version=_METADATA_VERSION, storage_plugin=plugin)
+            with self._write_errors():
+                self._writer.open()
+            stack.push(self._close)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        from rosbags.rosbag2 import StoragePlugin, Writer
-
-        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self.storage]
-        with replacing_folder(self.out, _INDEX, self.overwrite) as folder:
-            folder.rmdir()  # rosbags makes it
-            writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=plugin)
-            with self._write_errors():
-                writer.open()
-            try:
-                yield writer
-            except BaseException:
-                writer.abort()
-                raise
-            with self._write_errors():
-                writer.close()
+    def _close(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._writer.abort()
+            return
+        with self._write_errors():
+            self._writer.close()
 
     @contextmanager
     def _write_errors(self) -> Iterator[None]:

@@ -38,14 +38,14 @@ _VALID_NAME = "rgb_valid.png"
 _OF_EXTRACTION = {"image_topic", "rgb_topic", "labels", "registration", "every", "class_map"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Extracted:
     """How many frames were written: all, labelled ones, those with RGB; objects: of all labels."""
 
-    frames: int = 0
-    labelled: int = 0
-    with_rgb: int = 0
-    objects: int = 0
+    frames: int
+    labelled: int
+    with_rgb: int
+    objects: int
 
 
 def extract_bag(
@@ -72,7 +72,6 @@ def extract_bag(
             f"{bag.path}: none of its {len(bag)} frames of {bag.thermal_topic} is labelled: label them with "
             "`cgdet bag label` and name its file under the source's labels"
         )
-    counts = Extracted()
     draft = CocoDraft(class_names)
     unlabelled: list[dict[str, Any]] = []
     with replacing_folder(out, SET_NAME, overwrite) as folder:
@@ -89,17 +88,15 @@ def extract_bag(
             image |= {key: value for key in ("light", "scene") if (value := getattr(info, key)) is not None}
             if truth is not None and truth.labelled is not None:
                 image["labelled"] = np.array(class_names)[truth.labelled].tolist()
-            counts.frames += 1
-            counts.with_rgb += "rgb_file_name" in image
             if truth is None:
                 unlabelled.append(image)
                 continue
-            counts.labelled += 1
-            counts.objects += int((~truth.ignore).sum())
             draft.add_image(image)
             draft.add_truth(truth)
         (folder / SET_NAME).write_text(draft.to_json(**{UNLABELLED: unlabelled}), encoding="utf-8")
-    return counts
+    objects = sum(not box["iscrowd"] for box in draft.annotations)
+    with_rgb = sum("rgb_file_name" in image for image in [*draft.images, *unlabelled])
+    return Extracted(len(bag), len(draft.images), with_rgb, objects)
 
 
 def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str) -> dict[str, Any]:
