@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -90,23 +91,21 @@ class DetectorNode(GuardedNode):
 
     @leads_to("unconfigured")
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = super().on_cleanup(state)
-        self._free()
-        return result
+        return self._end(super().on_cleanup, state)
 
     @leads_to("finalized")
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop_listening()
-        result = super().on_shutdown(state)
-        self._free()
-        return result
+        return self._end(super().on_shutdown, state)
 
     @leads_to("unconfigured")
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop_listening()
-        result = super().on_error(state)
-        self._free()
         self.get_logger().error("back to unconfigured")
+        return self._end(super().on_error, state)
+
+    def _end(self, of_base: Callable[[LifecycleState], TransitionCallbackReturn], state: LifecycleState) -> Any:
+        self._stop_listening()
+        result = of_base(state)
+        self._free()
         return result
 
     def on_transition_error(self, transition: str, error: Exception) -> None:
@@ -158,13 +157,11 @@ class DetectorNode(GuardedNode):
         try:
             if self.state == "active":
                 (self._listen if self._enabled else self._stop_listening)()
+            response.success, reason = True, ""
         except Exception as error:  # an override of quality of service that is none, say
-            self._enabled = False
+            self._enabled, response.success, reason = False, False, f": {one_line(error)}"
             self._log.error(one_line(error))
-            response.success, response.message = False, f"paused, {self.state}: {one_line(error)}"
-            return response
-        response.success = True
-        response.message = f"{'enabled' if self._enabled else 'paused'}, {self.state}"
+        response.message = f"{'enabled' if self._enabled else 'paused'}, {self.state}{reason}"
         return response
 
     def _publish_info(self) -> None:

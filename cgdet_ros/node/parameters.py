@@ -102,10 +102,8 @@ def declare_parameters(node: Node) -> NodeConfig:
             if declared.type_ is Parameter.Type.NOT_SET:
                 node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
         except InvalidParameterTypeException:
-            given = _overrides(node).get(spec.name)
-            found = "" if given is None else f" = {given.value!r}, of type {given.type_.name}"
             point = ", with a decimal point" if spec.type is Parameter.Type.DOUBLE else ""
-            raise InputError(f"parameter '{spec.name}'{found}: give it the type {spec.type.name}{point}") from None
+            raise InputError(f"parameter '{spec.name}': give it the type {spec.type.name}{point}") from None
         except InvalidParameterValueException as error:
             reason = str(error).partition("Reason: ")[2].removesuffix(f": {spec.name}") or str(error)
             raise InputError(f"parameter '{spec.name}': {reason}") from None
