@@ -23,6 +23,7 @@ from cgdet_core.evaluation.replay_output import check_output, played_summary, wi
 from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
 from cgdet_core.evaluation.selection import check_data
 from cgdet_core.files import check_can_write
+from cgdet_core.runtime.model_file import read_info
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import NodeConfig
 from cgdet_ros.replay.link import ReplayLink, start_ros
@@ -125,19 +126,13 @@ def find_recording(request: ReplayRequest) -> Recording:
 
 
 def _check_models(models: Sequence[Path]) -> None:
-    """InputError for a file that is missing, and for two models that cannot be compared."""
-    from cgdet_core.runtime.model_file import read_info
-
-    for path in models:
-        if not path.is_file():
-            raise InputError(f"{path}: model file is missing: give a .safetensors file written by cgdet train")
-    if len(models) > 1 and all(path.suffix == ".safetensors" for path in models):
-        a, b = (read_info(path).class_names for path in models)
-        if a != b:
-            raise InputError(
-                f"{models[1]}: knows {', '.join(b)}, {models[0]} knows {', '.join(a)}: "
-                "give two models of the same classes in the same order"
-            )
+    """InputError for a file that is none, and for two models that cannot be compared."""
+    names = [read_info(path).class_names for path in models]
+    if len(set(names)) > 1:
+        raise InputError(
+            f"{models[1]}: knows {', '.join(names[1])}, {models[0]} knows {', '.join(names[0])}: "
+            "give two models of the same classes in the same order"
+        )
 
 
 def _replay_all(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cgdet_core.errors import InputError, RunError
@@ -35,28 +35,26 @@ def find_executable(named: str | None = None) -> Path:
     Raises InputError where there is none.
     """
     if named is not None:
-        if (found := shutil.which(named)) is None:
-            raise InputError(f"{named}: is no executable: give the node's, or leave out --detector")
-        return Path(found)
-    for candidate in _candidates():
-        if candidate.is_file() and os.access(candidate, os.X_OK):
-            return candidate
+        candidates = [named]
+    else:
+        # not resolved: in a virtual environment the interpreter is a link out of it
+        folders = [Path(each).absolute().parent for each in (sys.argv[0], sys.executable)]
+        candidates = [str(folder / EXECUTABLES[folder.name == "cgdet_ros"]) for folder in folders]
+        candidates += [str(prefix / "lib" / "cgdet_ros" / EXECUTABLES[1]) for prefix in _ament_prefixes()]
+        candidates.append(EXECUTABLES[0])
+    for candidate in candidates:
+        if found := shutil.which(candidate):
+            return Path(found)
+    if named is not None:
+        raise InputError(f"{named}: is no executable: give the node's, or leave out --detector")
     raise InputError(
         f"the node's executable {EXECUTABLES[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
         "PATH: run `make setup` or source the workspace's install/setup.sh"
     )
 
 
-def _candidates() -> Iterator[Path]:
-    # not resolved: in a virtual environment the interpreter is a link out of it
-    for folder in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).absolute().parent):
-        yield folder / EXECUTABLES[0]
-        if folder.name == "cgdet_ros":  # lib/cgdet_ros of an ament prefix
-            yield folder / EXECUTABLES[1]
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        if prefix:
-            yield Path(prefix) / "lib" / "cgdet_ros" / EXECUTABLES[1]
-    yield Path(shutil.which(EXECUTABLES[0]) or "")
+def _ament_prefixes() -> list[Path]:
+    return [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
 
 
 def isolate() -> int:
@@ -85,10 +83,8 @@ def share_memory_for_large_frames() -> None:
     """
     if any(name in os.environ for name in _PROFILE_VARIABLES):
         return
-    share = Path("share") / "cgdet_ros"
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    roots = [Path(__file__).resolve().parents[2], *(prefix / share for prefix in (Path(sys.prefix), *prefixes))]
-    for root in roots:
+    installed = (prefix / "share" / "cgdet_ros" for prefix in (Path(sys.prefix), *_ament_prefixes()))
+    for root in (Path(__file__).resolve().parents[2], *installed):
         profile = root / "config" / "fastdds_large_frames.xml"
         if profile.is_file():
             for name in _PROFILE_VARIABLES:

@@ -16,7 +16,7 @@ BOXES = np.array([[0.0, 0, 20, 40], [50, 10, 70, 50], [100, 0, 130, 30]])
 def found(*picks: tuple[int, float, int], shift: float = 0.0) -> Detections:
     """(place in BOXES, score, class) each."""
     boxes = np.array([BOXES[place] + shift for place, _, _ in picks]).reshape(-1, 4)
-    return Detections(boxes, np.array([score for _, score, _ in picks]), np.array([of for _, _, of in picks]))
+    return Detections(boxes, np.array([score for _, score, _ in picks]), np.array([of for _, _, of in picks], int))
 
 
 def test_equal_lists_agree_and_their_greatest_differences_are_told() -> None:
@@ -26,44 +26,25 @@ def test_equal_lists_agree_and_their_greatest_differences_are_told() -> None:
     assert item.score == pytest.approx(0.005, abs=1e-6)
 
 
-def test_near_scores_that_changed_places_still_find_their_partners() -> None:
-    a, b = found((0, 0.801, 0), (1, 0.8, 0)), found((1, 0.803, 0), (0, 0.8, 0))
-    item = agreement(a, b, FLOOR)
-    assert (item.alone_a, item.alone_b, item.box_px) == (0, 0, 0.0)
-
-
 @pytest.mark.parametrize(
-    "other",
+    ("a", "b", "alone"),
     [
-        found((0, 0.9, 1)),  # another class
-        found((0, 0.88, 0)),  # another score
-        found((0, 0.9, 0), shift=0.6),  # another place
-        found((1, 0.9, 0)),
+        (found((0, 0.9, 0)), found((0, 0.9, 1)), (1, 1)),  # another class
+        (found((0, 0.9, 0)), found((0, 0.88, 0)), (1, 1)),  # another score
+        (found((0, 0.9, 0)), found((0, 0.9, 0), shift=0.6), (1, 1)),  # another place
+        (found((0, 0.801, 0), (1, 0.8, 0)), found((1, 0.803, 0), (0, 0.8, 0)), (0, 0)),  # they changed places
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.209, 0)), (0, 0)),  # at the threshold it may be there or not
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.22, 0)), (0, 1)),
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.309, 1)), (0, 0)),  # of the other class, at its own threshold
+        (found((0, 0.9, 0), (0, 0.9, 0)), found((0, 0.9, 0)), (1, 0)),  # one partner at most
+        (found(), found(), (0, 0)),
+        (found(), found((0, 0.9, 0)), (0, 1)),
     ],
 )
-def test_what_differs_by_more_than_the_tolerance_is_alone_on_both_sides(other: Detections) -> None:
-    item = agreement(found((0, 0.9, 0)), other, FLOOR)
-    assert (item.alone_a, item.alone_b, item.same) == (1, 1, False)
-
-
-def test_a_detection_at_the_threshold_may_be_there_or_not() -> None:
-    sure, with_doubtful = found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.209, 0))
-    assert agreement(sure, with_doubtful, FLOOR).same
-    assert not agreement(sure, found((0, 0.9, 0), (1, 0.22, 0)), FLOOR).same
-    # 0.22 is far below the threshold of the other class: it would never have been published
-    assert agreement(sure, found((0, 0.9, 0), (1, 0.309, 1)), FLOOR).same
-
-
-def test_an_empty_answer_agrees_with_nothing_found_and_with_nothing_else() -> None:
-    empty = Detections.empty()
-    assert agreement(empty, empty, FLOOR).same
-    assert agreement(empty, found((0, 0.9, 0)), FLOOR).alone_b == 1
-
-
-def test_each_detection_has_one_partner_at_most() -> None:
-    twice = found((0, 0.9, 0), (0, 0.9, 0))
-    item = agreement(twice, found((0, 0.9, 0)), FLOOR)
-    assert (item.alone_a, item.alone_b) == (1, 0)
+def test_what_differs_by_more_than_the_tolerance_is_alone(a: Detections, b: Detections, alone: tuple[int, int]) -> None:
+    item = agreement(a, b, FLOOR)
+    assert (item.alone_a, item.alone_b) == alone
+    assert item.same == (alone == (0, 0))
 
 
 def frame(name: str, offline: Detections, answer: Detections | None) -> LiveFrame:

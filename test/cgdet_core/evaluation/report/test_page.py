@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report.page import (
@@ -185,6 +184,9 @@ def test_the_page_is_well_formed_and_refers_to_nothing_outside(html: str) -> Non
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
+    # plots take the colour of their text from the page
+    assert "currentColor" in html
+    assert "#010203" not in html
 
 
 def test_the_page_shows_what_it_was_given(html: str, metrics: Metrics) -> None:
@@ -223,11 +225,6 @@ def test_ids_of_the_plots_are_unique_in_the_page_and_all_that_is_referred_to_exi
     ids = [attributes["id"] for _, attributes in Page(html).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
-
-
-def test_plots_take_the_colour_of_their_text_from_the_page(html: str) -> None:
-    assert "currentColor" in html
-    assert "#010203" not in html
 
 
 def test_pictures_are_embedded_and_wide_ones_made_smaller(html: str) -> None:
@@ -275,20 +272,3 @@ def test_many_points_do_not_make_a_page_that_no_browser_opens(tmp_path: Path, me
     latency_ms = np.random.default_rng(1).gamma(9, 2, 50_000)
     write_page(tmp_path / "x.html", "long", [replace(full_part(metrics), frames=sent(latency_ms))])
     assert (tmp_path / "x.html").stat().st_size < 1_000_000
-
-
-def test_the_file_is_replaced_whole_its_folder_made_and_nothing_lies_beside_it(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "report.html"
-    for title in ("old", "new"):
-        write_page(path, title, [])
-        assert f"<title>{title}</title>" in path.read_text(encoding="utf-8")
-        assert [item.name for item in path.parent.iterdir()] == ["report.html"]
-
-
-def test_a_place_that_cannot_hold_the_report_is_named_and_nothing_is_left(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
-    (tmp_path / "taken.html").mkdir()
-    for path in (tmp_path / "file" / "report.html", tmp_path / "taken.html"):
-        with pytest.raises(InputError, match=re.escape(str(path))):
-            write_page(path, "x", [])
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.html"]
