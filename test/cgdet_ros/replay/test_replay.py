@@ -25,7 +25,9 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import IMAGE, header, typestore
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
-from cgdet_core.runtime.model_file import load_model, read_info, save_model
+from cgdet_core.files import sha256_of
+from cgdet_core.runtime.export import write_export
+from cgdet_core.runtime.model_file import ModelDescription, ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import CLASS_NAMES, GroundTruth
@@ -48,9 +50,17 @@ def frames() -> list[Any]:
     return made
 
 
+def exported(path: Path, detector: Detector, info: ModelInfo) -> Path:
+    """As ONNX: node and replay need no PyTorch then, and are up in a second."""
+    source = path.with_suffix(".safetensors")
+    save_model(source, detector, info)
+    write_export(source, path, ModelDescription(read_info(source), sha256_of(source), "fp32", ""))
+    return path
+
+
 @pytest.fixture(scope="module")
 def sure_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with scores from near 0 to near 1."""
+    """The tiny model with scores from near 0 to near 1, as ONNX."""
     detector, info = load_model(tiny_model)
     detector.eval()
     last = [branch[2] for branch in detector.head.class_branches]
@@ -60,9 +70,7 @@ def sure_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         spread = detector(torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(1))).class_logits.std()
         for layer in last:
             layer.weight.mul_(1.5 / spread)
-    path = tmp_path_factory.mktemp("model") / "sure.safetensors"
-    save_model(path, detector, info)
-    return path
+    return exported(tmp_path_factory.mktemp("model") / "sure.onnx", detector, info)
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +179,10 @@ def document_of(out: Path) -> Any:
 
 
 def test_a_bag_in_real_time_gives_figures_video_and_report_and_names_what_is_odd_about_it(
-    plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path
+    plain_bag: Path, detector: Path, sure_model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ("--bag", plain_bag, "--out", out, "--detector", detector, "--model", tiny_model, "--rate", 0.5)
+    words = ("--bag", plain_bag, "--out", out, "--detector", detector, "--model", sure_model, "--rate", 0.5)
     code, said, error = finish(start_replay(*words, "--param", "score_threshold:=0.2"))
     assert code == 0, error
     figures = document_of(out)
@@ -200,7 +208,7 @@ def test_a_bag_in_real_time_gives_figures_video_and_report_and_names_what_is_odd
     assert figures["truth_topic"] is None
     assert "map50" not in figures
     node = figures["node"]
-    assert (node["model"], node["device"], node["exit_code"]) == (str(tiny_model), "cpu", 0)
+    assert (node["model"], node["device"], node["exit_code"]) == (str(sure_model), "cpu", 0)
     assert int(node["received"]) == int(node["answered"]) + int(node["overtaken"])
     assert int(node["answered"]) == figures["detections_received"]
     assert figures["score_threshold"] == 0.2
@@ -229,12 +237,12 @@ def test_two_models_in_lockstep_are_measured_live_and_offline_and_compared(
     frames: list[Any],
     truths: list[GroundTruth],
 ) -> None:
-    out, found_bag, other = tmp_path / "out", tmp_path / "found", tmp_path / "other.safetensors"
+    out, found_bag = tmp_path / "out", tmp_path / "found"
     out.mkdir()
     (out / "annotated.webm").write_bytes(b"the video of another run")
     info = read_info(sure_model)
     torch.manual_seed(8)
-    save_model(other, Detector(info.model), info)
+    other = exported(tmp_path / "other.onnx", Detector(info.model), info)
     words = ("--bag", labelled_bag, "--topic", TOPIC, "--truth-topic", TRUTH, "--lockstep", "--out", out)
     more = ("--detector", detector, "--no-video", "--param", "score_threshold:=0.7", "--limit-frames", 15)
     code, _, error = finish(start_replay(*words, *more, "--model", sure_model, other, "--write-bag", found_bag))
@@ -351,7 +359,7 @@ def test_frames_that_a_slow_node_drops_are_named_by_their_cause_and_cost_what_th
 
 
 def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_is_written(
-    labelled_bag: Path, tiny_model: Path, tmp_path: Path
+    labelled_bag: Path, sure_model: Path, tmp_path: Path
 ) -> None:
     dying = (
         "process, done = Pipeline._process, []\n"
@@ -363,7 +371,7 @@ def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_i
         "Pipeline._process = dying"
     )
     mortal, out = executable(tmp_path / "cgdet-detector", dying), tmp_path / "out"
-    words = ("--bag", labelled_bag, "--out", out, "--detector", mortal, "--model", tiny_model, "--lockstep")
+    words = ("--bag", labelled_bag, "--out", out, "--detector", mortal, "--model", sure_model, "--lockstep")
     code, _, error = finish(start_replay(*words, "--no-video"))
     assert code == 1
     assert "exit code 7" in error
@@ -375,19 +383,18 @@ def test_a_node_that_dies_in_the_middle_fails_the_replay_and_what_was_answered_i
 @pytest.mark.parametrize(
     ("words", "code", "named"),
     [
-        (["--model", "{cut}"], 2, "cut.safetensors: is not a whole safetensors file"),
+        (["--model", "{model}", "--device", "tpu"], 2, "tpu"),
         (["--model", "{model}", "--truth-topic", TRUTH], 2, "class 'rider' is none of"),
         (["--detector", "{broken}"], 1, "(exit code 3): no such device"),
     ],
 )
 def test_what_fails_before_the_first_frame_is_one_line_and_nothing_is_written(
-    *, words: list[str], code: int, named: str, plain_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path
+    *, words: list[str], code: int, named: str, plain_bag: Path, detector: Path, sure_model: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'no such device' >&2\nexit 3\n")
     broken.chmod(0o755)
-    (tmp_path / "cut.safetensors").write_bytes(tiny_model.read_bytes()[:-64])
-    places = {"cut": tmp_path / "cut.safetensors", "broken": broken, "model": tiny_model}
+    places = {"broken": broken, "model": sure_model}
     given = ("--bag", plain_bag, "--out", tmp_path / "out", "--detector", detector, "--write-bag", tmp_path / "found")
     found, _, error = finish(start_replay(*given, *(word.format(**places) for word in words)))
     (line,) = [line for line in error.splitlines() if line.strip()]
@@ -398,12 +405,12 @@ def test_what_fails_before_the_first_frame_is_one_line_and_nothing_is_written(
 
 
 def test_an_interrupted_replay_takes_its_node_with_it_and_writes_what_was_measured(
-    labelled_bag: Path, detector: Path, tiny_model: Path, tmp_path: Path
+    labelled_bag: Path, detector: Path, sure_model: Path, tmp_path: Path
 ) -> None:
     pid_file, wrapper, out = tmp_path / "pid", tmp_path / "cgdet-detector", tmp_path / "out"
     wrapper.write_text(f'#!/bin/sh\necho $$ > {pid_file}\nexec {detector} "$@"\n')
     wrapper.chmod(0o755)
-    words = ("--bag", labelled_bag, "--out", out, "--model", tiny_model, "--detector", wrapper, "--rate", 0.1)
+    words = ("--bag", labelled_bag, "--out", out, "--model", sure_model, "--detector", wrapper, "--rate", 0.1)
     process = start_replay(*words, "--no-video", "--write-bag", tmp_path / "found")
     assert process.stdout is not None
     assert any(line.startswith("playing") for line in process.stdout)
