@@ -131,6 +131,6 @@ def _facts(model: Path, out: Path) -> dict[str, Any]:
     from cgdet_core.training.watch import read_log
 
     path = out / "summary.json"
-    speed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    pace = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     steps = [line for line in read_log(out / "log.jsonl") if "loss" in line]
-    return {"model": str(model), "model_sha256": sha256_of(model), "last": steps[-1] if steps else None} | speed
+    return {"model": str(model), "model_sha256": sha256_of(model), "last": steps[-1] if steps else None} | pace

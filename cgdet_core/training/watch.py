@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,8 @@ class RunWatch:
             places = subsample(len(held_out), recipe.train.validate_frames)
             records = tuple(held_out.records[place] for place in places)
             self._frames = CocoSet(held_out.path, held_out.class_names, records)
-        self._pace, self._lap = Pace(), Pace()
+        self._seconds: list[tuple[float, float]] = []  # of each batch, waiting for it and learning from it
+        self._logged = 0  # of these batches
         self._wait_s = self._handed_out = self._validation_s = 0.0
         self._postfix: dict[str, str] = {}
         self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
@@ -108,17 +109,13 @@ class RunWatch:
 
     def stepped(self, batches_done: int, figures: Mapping[str, float]) -> None:
         """After each step; every LOG_EVERY_BATCHES, and after the last, its figures are written down."""
-        step_s = time.perf_counter() - self._handed_out
-        if batches_done == self._first + WARM_UP_BATCHES + 1:
-            self._pace = Pace()
-        self._pace.add(self._wait_s, step_s)
-        self._lap.add(self._wait_s, step_s)
+        self._seconds.append((self._wait_s, time.perf_counter() - self._handed_out))
         size = self._recipe.train.batch_size
         self._bar.update(size)
         if batches_done % LOG_EVERY_BATCHES and batches_done != self._total:
             return
-        line = {**figures, **self._lap.figures(size)}
-        self._lap = Pace()
+        line = {**figures, **speed(self._seconds[self._logged :], size)}
+        self._logged = len(self._seconds)
         self._write_down({"batch": batches_done, **line})
         self._draw("train", line, batches_done)
         self._show({name: figures[name] for name in loss_terms(figures)})
@@ -152,18 +149,17 @@ class RunWatch:
         """After the last batch: the plot, and the speed in summary.json and in a line."""
         self._bar.close()
         self._plot()
-        if not self._pace.batches:
+        timed = self._seconds[WARM_UP_BATCHES:] or self._seconds
+        if not timed:
             return  # nothing was left to do
         config = self._recipe.train
-        speed = self._pace.figures(config.batch_size)
-        seconds = {"waiting_for_data": self._pace.wait_s, "steps": self._pace.step_s, "validation": self._validation_s}
-        summary = {"images": self._total * config.batch_size, **speed, "seconds": seconds}
-        self._write_json("summary.json", summary)
-        share = speed["data_wait_share"]
+        pace = speed(timed, config.batch_size)
+        waiting, learning = (sum(column) for column in zip(*timed, strict=True))
+        seconds = {"waiting_for_data": waiting, "steps": learning, "validation": self._validation_s}
+        self._write_json("summary.json", {"images": self._total * config.batch_size, **pace, "seconds": seconds})
+        share = pace["data_wait_share"]
         more = f": more processes may help (train.workers={config.workers + 1})" if share > WAITING_SHARE else ""
-        self.say(
-            f"{speed['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data{more}"
-        )
+        self.say(f"{pace['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data{more}")
 
     def say(self, line: str) -> None:
         if self._progress:
@@ -225,23 +221,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-@dataclass
-class Pace:
-    """Batches, and seconds spent waiting for them and learning from them."""
-
-    batches: int = 0
-    wait_s: float = 0.0
-    step_s: float = 0.0
-
-    def add(self, wait_s: float, step_s: float) -> None:
-        self.batches += 1
-        self.wait_s += wait_s
-        self.step_s += step_s
-
-    def figures(self, batch_size: int) -> dict[str, float]:
-        """images_per_second, and data_wait_share: of the time, what the network waited for the next batch."""
-        seconds = max(self.wait_s + self.step_s, 1e-9)
-        return {"images_per_second": self.batches * batch_size / seconds, "data_wait_share": self.wait_s / seconds}
+def speed(seconds: Sequence[tuple[float, float]], batch_size: int) -> dict[str, float]:
+    """Of batches' seconds of waiting and of learning: images_per_second, and data_wait_share, of the time."""
+    waiting, learning = (sum(column) for column in zip(*seconds, strict=True))
+    whole = max(waiting + learning, 1e-9)
+    return {"images_per_second": len(seconds) * batch_size / whole, "data_wait_share": waiting / whole}
 
 
 def validates_after(batches_done: int, config: TrainConfig) -> bool:

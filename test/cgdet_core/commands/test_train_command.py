@@ -32,55 +32,13 @@ def tiny_training(coco: Path, folder: Path, out: Path, images: int, *more: objec
     return ["train", recipe, "--data", coco.parent, "--out", out, *more]
 
 
-def test_train_makes_a_model_that_evaluates_and_settings_may_follow_options(
+def test_train_makes_a_model_that_evaluates_and_says_speed_and_loss_for_machines(
     coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    words = tiny_training(coco, tmp_path, out, 100, "train.images=8")
+    # settings may follow options
+    words = tiny_training(coco, tmp_path, out, 100, "--json", "-", "train.images=8")
     assert main([str(word) for word in words]) == 0
-    assert main(["evaluate", "--data", str(coco), "--model", str(out / "model.safetensors")]) == 0
-    assert "already holds a run" in refusal(capsys, *words)
-    _, info = load_model(out / "model.safetensors")
-    assert info.training["recipe"]["train"]["images"] == 8
-
-
-def test_a_start_that_learned_with_another_activation_is_said(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [str(word) for word in tiny_training(coco, tmp_path, tmp_path / "start", 4)]
-    assert main(words) == 0
-    capsys.readouterr()
-    start = tmp_path / "start" / "model.safetensors"
-    for activation, said in (("hard_swish", True), ("silu", False)):
-        words = tiny_training(coco, tmp_path, tmp_path / activation, 4, "--init", start)
-        assert main([*map(str, words), f"model.activation={activation}"]) == 0
-        line = f"{start} learned with silu, this run has hard_swish: model.activation=silu keeps it"
-        assert (line in capsys.readouterr().err) == said
-
-
-def test_what_slows_a_run_or_makes_it_begin_at_nothing_is_said(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emulated = "this CPU has no bf16 arithmetic"
-    for flags, precision, said in (("avx2", "bf16", True), ("avx2", "fp32", False), ("avx512_bf16", "bf16", False)):
-        monkeypatch.setattr("cgdet_core.runtime.backends.base.cpu_flags", lambda flags=flags: frozenset({flags}))
-        out = tmp_path / f"{flags}_{precision}"
-        words = tiny_training(coco, tmp_path, out, 4, f"train.precision={precision}", "train.device=cpu")
-        assert main([str(word) for word in words]) == 0
-        told = capsys.readouterr()
-        assert (emulated in told.err) == said
-        assert "begins with random weights" in told.err
-        assert "no frames were held out: its thresholds are 0.25 for every class" in told.out
-    words = tiny_training(coco, tmp_path, out, 4, "train.precision=bf16", "train.device=cpu", "--resume")
-    assert main([str(word) for word in words]) == 0
-    assert "random weights" not in capsys.readouterr().err
-
-
-def test_train_writes_speed_loss_and_model_for_machines(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "run"
-    assert main([str(word) for word in tiny_training(coco, tmp_path, out, 8, "--json", "-")]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["model"] == str(out / "model.safetensors")
     assert facts["images"] == 8
@@ -88,10 +46,34 @@ def test_train_writes_speed_loss_and_model_for_machines(
     assert 0 <= facts["data_wait_share"] <= 1
     assert facts["last"]["batch"] == 2
     assert facts["held_out"] is None
+    assert main(["evaluate", "--data", str(coco), "--model", str(out / "model.safetensors"), "--backend", "torch"]) == 0
+    assert str(out) in refusal(capsys, *words)
+    _, info = load_model(out / "model.safetensors")
+    assert info.training["recipe"]["train"]["images"] == 8
     (tmp_path / "file").write_text("in the way")
     words = tiny_training(coco, tmp_path, tmp_path / "other", 8, "--json", tmp_path / "file" / "f.json")
     assert "f.json" in refusal(capsys, *words)
     assert not (tmp_path / "other").exists()
+
+
+def test_what_slows_a_run_or_how_it_begins_is_said(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(name: str, *more: object) -> str:
+        words = tiny_training(coco, tmp_path, tmp_path / name, 4, "train.device=cpu", *more)
+        assert main([str(word) for word in words]) == 0
+        return capsys.readouterr().err
+
+    for flags, precision, emulated in (("avx2", "bf16", True), ("avx2", "fp32", False), ("avx512_bf16", "bf16", False)):
+        monkeypatch.setattr("cgdet_core.runtime.backends.base.cpu_flags", lambda flags=flags: frozenset({flags}))
+        said = told(f"{flags}_{precision}", f"train.precision={precision}")
+        assert ("this CPU has no bf16 arithmetic" in said) == emulated
+        assert "random weights" in said
+    assert "random weights" not in told("avx2_fp32", "train.precision=fp32", "--resume")
+    start = tmp_path / "avx2_fp32" / "model.safetensors"
+    said = told("hard", "--init", start, "model.activation=hard_swish")
+    assert f"{start} learned with silu, this run has hard_swish" in said
+    assert "random weights" not in said
 
 
 def test_ctrl_c_ends_train_with_code_130_and_a_line_that_says_how_to_go_on(
@@ -146,7 +128,7 @@ def test_held_out_blocks_give_figures_and_the_models_thresholds(tmp_path: Path) 
         "model: {widths: [8, 8, 16, 16, 16], depths: [0, 1, 0, 0], neck_depth: 0, head_width: 8,"
         " input_height_width_px: [64, 96]}\n"
         "augment: {crop_px: 64, noise_sigma_max: 0.01, scale_range: [0.9, 1.1], tone_probability: 0}\n"
-        "train: {images: 320, batch_size: 8, workers: 0, threads: 1, learning_rate: 0.02, warmup_images: 40,"
+        "train: {images: 240, batch_size: 8, workers: 0, threads: 1, learning_rate: 0.02, warmup_images: 40,"
         " ema_decay: 0.8, validate_every_images: 0, tensorboard: false}\n"
         "sources: [{path: labels.json, hold_out_fold: 0}]\n"
     )

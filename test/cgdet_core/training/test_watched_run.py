@@ -30,7 +30,7 @@ from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training.trainer import train
-from cgdet_core.training.watch import Pace, validates_after
+from cgdet_core.training.watch import speed, validates_after
 
 VALIDATED = changed(validate_every_images=20, validate_frames=3)
 
@@ -101,10 +101,8 @@ def test_when_a_run_validates() -> None:
 
 
 def test_speed_and_share_follow_from_the_seconds() -> None:
-    pace = Pace()
-    pace.add(wait_s=0.5, step_s=1.5)
-    pace.add(wait_s=0.0, step_s=2.0)
-    assert pace.figures(batch_size=16) == {"images_per_second": pytest.approx(8.0), "data_wait_share": 0.125}
+    seconds = [(0.5, 1.5), (0.0, 2.0)]
+    assert speed(seconds, batch_size=16) == {"images_per_second": pytest.approx(8.0), "data_wait_share": 0.125}
 
 
 def test_samples_and_figures_of_the_data_are_written_before_the_first_step(tmp_path: Path) -> None:
