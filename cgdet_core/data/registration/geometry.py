@@ -76,11 +76,12 @@ def load_extrinsic(path: Path) -> Extrinsic:
     return settings_from_mapping(Extrinsic, read_mapping(path, "rotation and translation_m"), str(path))
 
 
-def camera_of(bag: BagReader, image_topic: str) -> CalibratedCamera:
-    """The camera of an image topic, from the first CameraInfo of the topic camera_info beside it.
+def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]) -> CalibratedCamera:
+    """The camera of an image topic with images of this size, from the first CameraInfo of camera_info beside it.
 
     Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError for a
-    topic that is missing or of another type, a camera that is not calibrated, and a lens model that is not known.
+    topic that is missing or of another type, a camera that is not calibrated, or at another size, and a lens model that
+    is not known.
     """
     words = image_topic.split("/")
     folder = words[:-2] if words[-1] in ("compressed", "compressedDepth") else words[:-1]
@@ -95,6 +96,11 @@ def camera_of(bag: BagReader, image_topic: str) -> CalibratedCamera:
         model, size = str(message.distortion_model), (int(message.height), int(message.width))
         binned = max(int(message.binning_x), int(message.binning_y)) > 1 or message.roi.width or message.roi.height
     where = f"{bag.path}: {topic}"
+    if size != height_width_px:
+        raise InputError(
+            f"{where}: is of {size[1]}x{size[0]} pixels, the images are {height_width_px[1]}x{height_width_px[0]}: "
+            "calibrate at the size that is recorded"
+        )
     if binned:
         raise InputError(f"{where}: pictures that are binned or cut to a region are not supported: use whole ones")
     rectified = any("rect" in word for word in words[len(folder) :])

@@ -46,8 +46,6 @@ class Registration:
         matrix = np.array(self.homography, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
             raise InputError("homography: is not a matrix of 3 by 3 finite numbers: register again")
-        if min(*self.thermal_height_width_px, *self.rgb_height_width_px) < 1:
-            raise InputError("thermal_height_width_px and rgb_height_width_px: give sizes of 1 or more")
         height, width = self.rgb_height_width_px
         middle = float(matrix[2] @ (width / 2, height / 2, 1))
         # the determinant, where the middle's depth is 1 and lengths are counted in picture widths
@@ -105,13 +103,9 @@ class Registration:
         return clip_xyxy(upright, *self.thermal_height_width_px)
 
 
-def identity_registration(
-    height_width_px: tuple[int, int], *, offset_ns: int = 0, tolerance_ns: int = 20_000_000
-) -> Registration:
-    """Of cameras whose pictures are registered already: both of this size."""
-    return Registration(
-        np.eye(3), height_width_px, height_width_px, offset_ns=offset_ns, tolerance_ns=tolerance_ns, how="identity"
-    )
+def identity_registration(height_width_px: tuple[int, int]) -> Registration:
+    """Of cameras whose pictures are registered already: both of this size, of one clock."""
+    return Registration(np.eye(3), height_width_px, height_width_px, how="identity")
 
 
 def from_centres(homography: Matrix) -> Matrix:
@@ -161,13 +155,7 @@ _HEAD = """\
 
 def save_registration(path: Path, registration: Registration) -> None:
     """Write the YAML whole or not at all; what was written reads back as the same numbers."""
-    document = {
-        "how": registration.how,
-        "homography": registration.homography.tolist(),
-        "offset_ns": int(registration.offset_ns),
-        "tolerance_ns": int(registration.tolerance_ns),
-        "thermal_height_width_px": [int(side) for side in registration.thermal_height_width_px],
-        "rgb_height_width_px": [int(side) for side in registration.rgb_height_width_px],
-        "quality": {name: float(value) for name, value in registration.quality.items()},
-    }
+    fields = {name: getattr(registration, name) for name in _RegistrationFile.model_fields}
+    fields["homography"] = tuple(map(tuple, registration.homography.tolist()))
+    document = _RegistrationFile(**fields).model_dump(mode="json")
     write_text(path, _HEAD + yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))

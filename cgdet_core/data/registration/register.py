@@ -80,13 +80,20 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
         thermal_px, rgb_px = _sizes(bag, chosen)
         if how == "identity":
             if thermal_px != rgb_px:
+                (height, width), (rgb_height, rgb_width) = thermal_px, rgb_px
                 raise InputError(
-                    f"{bag.path}: thermal frames are {_size(thermal_px)} pixels, RGB ones {_size(rgb_px)}: registered "
-                    "pictures are of one size, so leave out --identity"
+                    f"{bag.path}: thermal frames are {width}x{height} pixels, RGB ones {rgb_width}x{rgb_height}: "
+                    "registered pictures are of one size, so leave out --identity"
                 )
             homography: Matrix = np.eye(3)
         elif config.extrinsic is not None:
-            homography, left_px = _from_cameras(bag, (thermal_topic, rgb_topic), (thermal_px, rgb_px), config)
+            thermal_lens = camera_of(bag, thermal_topic, thermal_px)
+            rgb_lens = camera_of(bag, rgb_topic, rgb_px)
+            mount = load_extrinsic(config.extrinsic)
+            try:
+                homography, left_px = homography_between(thermal_lens, rgb_lens, mount)
+            except InputError as error:
+                raise InputError(f"{config.extrinsic}: {error}") from None
             quality["distortion_left_px"] = left_px
             if left_px > config.warn_distortion_px:
                 warnings.append(
@@ -130,26 +137,6 @@ def _sizes(bag: BagReader, chosen: list[PicturePair]) -> tuple[tuple[int, int], 
     return (thermal_px[0], thermal_px[1]), (rgb_px[0], rgb_px[1])
 
 
-def _from_cameras(
-    bag: BagReader, topics: tuple[str, str], sizes: tuple[tuple[int, int], tuple[int, int]], config: RegisterConfig
-) -> tuple[Matrix, float]:
-    assert config.extrinsic is not None
-    cameras = []
-    for topic, size in zip(topics, sizes, strict=True):
-        camera = camera_of(bag, topic)
-        if camera.height_width_px != size:
-            raise InputError(
-                f"{bag.path}: the CameraInfo of {topic} is of {_size(camera.height_width_px)} pixels, its images are "
-                f"{_size(size)}: calibrate at the size that is recorded"
-            )
-        cameras.append(camera)
-    mount = load_extrinsic(config.extrinsic)
-    try:
-        return homography_between(cameras[0], cameras[1], mount)
-    except InputError as error:
-        raise InputError(f"{config.extrinsic}: {error}") from None
-
-
 def _check_alignment(bag: BagReader, alignment: Alignment, width_px: int, config: RegisterConfig) -> list[str]:
     """Warnings; InputError for an alignment that is a guess."""
     found = f"score {alignment.score:.3f}, contrast {alignment.contrast:.2f}, spread {alignment.spread_px:.1f} px"
@@ -162,7 +149,3 @@ def _check_alignment(bag: BagReader, alignment: Alignment, width_px: int, config
             "CameraInfos with --extrinsic"
         )
     return [f"the homography is uncertain ({found}): look at the preview"] if 2 * alignment.spread_px > most_px else []
-
-
-def _size(height_width_px: tuple[int, int]) -> str:
-    return f"{height_width_px[1]}x{height_width_px[0]}"

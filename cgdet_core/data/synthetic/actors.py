@@ -224,19 +224,13 @@ def car(rng: np.random.Generator, climate: Climate, driving: bool) -> Body:
     body.loops(pair(0, 0.55, 0.5 * belt, 0.72 * belt, front), dark.warmer(warm * rng.uniform(6, 24) - 0.8))
     body.loops(pair(0.58, 0.88, 0.62 * belt, 0.78 * belt, front), Paint(metal_c + 1 + 7 * lights, white, glows=lights))
     body.loops(pair(0.68, 0.9, 0.68 * belt, 0.9 * belt, back), Paint(metal_c + 0.3 + 2 * lights, red, glows=lights))
-    body.loops(pair(0, 0.85, 0.24, 0.36, back), dark.warmer(1 + 5 * warm))
-    body.loops(pair(0, 0.28, 0.55 * belt, 0.68 * belt, back), Paint(metal_c - 1, (0.8, 0.8, 0.78)))
     body.hull([(0.55 * half, 0.22, back)], 0.06, dark.warmer(1 + warm * rng.uniform(15, 50)))
     return body
 
 
 def _panel(body: Body, corners: list[Point], paint: Paint, glass: Paint | None) -> None:
-    """A face, and a window in it, in whose lower half the warmer cabin is seen."""
+    """A face, and a window in it."""
     body.face(corners, paint)
     if glass is not None:
         points = np.array(corners)
-        window = points.mean(axis=0) + 0.82 * (points - points.mean(axis=0))
-        body.face(window.tolist(), glass)
-        low = window[:, 1] < window[:, 1].mean()
-        window[~low] += 0.6 * (window[low][::-1] - window[~low])
-        body.face(window.tolist(), glass.warmer(1.0))
+        body.face((points.mean(axis=0) + 0.82 * (points - points.mean(axis=0))).tolist(), glass)

@@ -35,10 +35,9 @@ def make_synthetic_bag(
 ) -> int:
     """A paired RGB/thermal bag of the synthetic street with its ground truth; the number of frames.
 
-    Longer than config.seconds_per_scene it goes on in another street: scene k is rendered from seed
-    (seed + k) within the seed's block of 1000, so that the demo's streets stay apart from those of the
-    training. Light "mixed" with several scenes is night and day in turns. The same arguments give the
-    same bag. The pace is `config`'s, not the street's. Raises InputError as BagWriter does.
+    Longer than config.seconds_per_scene it goes on in another street: scene k is rendered from seed (seed + k) within
+    the seed's block of 1000, so that the demo's streets stay apart from those of the training. Light "mixed" with
+    several scenes is night and day in turns. The pace is `config`'s. Raises InputError as BagWriter does.
     """
     config, street = config or BagConfig(), street or SyntheticConfig()
     rate = config.frames_per_second or street.frames_per_second
@@ -92,11 +91,11 @@ def make_coco_bag(
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
             sample = coco.sample(index, with_rgb=True)
             picture = record.rgb_path
-            as_it_is = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
-            _write_sample(bag, config, sample, stamp_ns, coco.class_names, as_it_is is None)
-            if picture is not None and as_it_is is not None:
+            form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
+            _write_sample(bag, config, sample, stamp_ns, coco.class_names, with_rgb=form is None)
+            if picture is not None and form is not None:
                 topic = f"{config.rgb_topic}/compressed"
-                bag.compressed_image(topic, picture.read_bytes(), as_it_is, stamp_ns, config.rgb_frame_id)
+                bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, config.rgb_frame_id)
     return frames
 
 

@@ -45,10 +45,6 @@ def ground(climate: Climate, road_m: float, front_m: float, narrow: bool) -> Bod
     body.face(strip(-road_m, road_m, 0.0), asphalt)
     for side in (-1, 1):
         body.face(strip(side * (road_m - 0.25), side * (road_m - 0.15), 0.0), white)
-        if not narrow:
-            for wheel in (-0.75, 0.75):
-                x = side * 0.42 * road_m + wheel
-                body.face(strip(x - 0.18, x + 0.18, 0.0), asphalt.warmer(0.35, 0.94))
     if not narrow:
         body.loops([strip(-0.07, 0.07, 0.0, z, z + 3.0) for z in range(0, 96, 6)], white)
     return body
@@ -81,13 +77,8 @@ def building(rng: np.random.Generator, climate: Climate, side: float, length: fl
         if panes:
             body.loops(panes, paint)
     if rng.random() < 0.35:
-        body.face(
-            pane(0.4, 2.6, 0.8, length - 1),
-            Paint(wall.temperature_c + rng.uniform(-0.5, 3), (0.85, 0.78, 0.62), glows=climate.night),
-        )
-        body.loops(
-            [pane(0.4, 2.6, a, a + 0.08) for a in np.arange(0.8, length - 1, 1.6).tolist()], wall.warmer(0.5, 0.5)
-        )
+        shop = Paint(wall.temperature_c + rng.uniform(-0.5, 3), (0.85, 0.78, 0.62), glows=climate.night)
+        body.face(pane(0.4, 2.6, 0.8, length - 1), shop)
     return body
 
 
@@ -108,9 +99,8 @@ def tree(rng: np.random.Generator, climate: Climate) -> Body:
             if climate.bare:
                 body.stroke(list(root + rng.normal(0, 0.4, (3, 3)).cumsum(axis=0)), 0.015, trunk.warmer(-0.8))
             else:
-                body.stroke(
-                    list(root + rng.normal(0, 0.5, (14, 3))), 0.08, tone.warmer(0, float(rng.uniform(0.8, 1.2)))
-                )
+                twigs = list(root + rng.normal(0, 0.5, (14, 3)))
+                body.stroke(twigs, 0.08, tone.warmer(0, float(rng.uniform(0.8, 1.2))))
     return body
 
 
@@ -123,9 +113,8 @@ def lamp(rng: np.random.Generator, climate: Climate, towards: float) -> Body:
         bulb = Paint(climate.air_c + rng.uniform(8, 45), climate.lamp, glows=True)
     body.hull([(0, 0, 0), (0, height, 0)], (0.08, 0.05), metal)
     body.stroke([(0, height, 0), (arm, height + 0.2, 0)], 0.04, metal)
-    body.hull(
-        [(arm - 0.2, height + 0.2, -0.05), (arm + 0.2, height + 0.2, -0.05)], float(rng.uniform(0.07, 0.15)), bulb
-    )
+    head = [(arm + x, height + 0.2, -0.05) for x in (-0.2, 0.2)]
+    body.hull(head, float(rng.uniform(0.07, 0.15)), bulb)
     return body
 
 
@@ -141,11 +130,8 @@ def furniture(rng: np.random.Generator, climate: Climate) -> Body:
         body.hull([(0, 0.3, 0), (0, 0.75, 0)], 0.29, base)
     elif kind == 2:
         body.hull([(0, 0, 0), (0, 2 * height, 0)], 0.035, base)
-        for radius, colour in ((0.32, (0.75, 0.1, 0.1)), (0.22, (0.85, 0.85, 0.85))):
-            body.face(
-                list(circle((0, 2 * height, -0.05), (radius, 0, 0), (0, radius, 0))),
-                Paint(climate.air_c, colour, mirror=0.8),
-            )
+        disc = circle((0, 2 * height, -0.05), (0.32, 0, 0), (0, 0.32, 0))
+        body.face(list(disc), Paint(climate.air_c, (0.75, 0.1, 0.1), mirror=0.8))
     else:
         size = 0.4 * height
         coat = Paint(climate.air_c + (34 - climate.air_c) * rng.uniform(0.25, 0.6), base.colour)

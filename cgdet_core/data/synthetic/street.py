@@ -44,8 +44,6 @@ class SyntheticStreet:
     """Street number `seed` (>= 0), seen by a thermal and an RGB camera that share lens and place."""
 
     def __init__(self, seed: int, config: SyntheticConfig | None = None) -> None:
-        if seed < 0:
-            raise ValueError(f"the seed of a street is 0 or more, not {seed}")
         self.seed, self.config = seed, config or SyntheticConfig()
         rng = np.random.default_rng([seed, 0])
         self.climate = Climate(rng, self.config)
@@ -76,8 +74,6 @@ class SyntheticStreet:
         frame: uint16 counts or uint8 [H, W]; rgb: uint8 [H, W, 3]; truth: the tight boxes of what is seen, with
         regions to ignore where an object is hidden, cut or small.
         """
-        if index < 0:
-            raise ValueError(f"the index of a frame is 0 or more, not {index}")
         t, night = index / self.config.frames_per_second, self.climate.night
         kelvin, light, painting = self.render(t)
         rng = np.random.default_rng([self.seed, 4, index])

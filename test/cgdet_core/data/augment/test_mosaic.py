@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from cgdet_core.config import AugmentConfig, LossConfig, Recipe, SensorConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, TrainConfig
 from cgdet_core.data.augment.crop import Crop
 from cgdet_core.data.augment.mosaic import join_truths, mosaic
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
-from cgdet_core.tasks.detection.head import HeadOutput
-from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.tasks.detection.task import collate
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -103,23 +99,6 @@ def test_a_class_unlabelled_in_all_parts_stays_unlabelled() -> None:
     assert joined.ignore.tolist() == [True]
 
 
-def test_the_loss_takes_no_background_from_a_part_that_a_class_is_not_labelled_in() -> None:
-    truths = [truth_of([], [], [True, False, False])] + [truth_of([], []) for _ in range(3)]
-    crop = Crop(np.zeros((64, 64), np.float32), join_truths(REGIONS, truths))
-    targets = collate([crop.truth], classes=3)
-    cells = torch.stack(torch.meshgrid(torch.arange(4.0, 64, 8), torch.arange(4.0, 64, 8), indexing="xy"), -1)
-    centres = cells.reshape(-1, 2)
-    class_logits = torch.zeros(1, len(centres), 3, requires_grad=True)
-    output = HeadOutput(class_logits, torch.zeros(1, len(centres), 4, 16), centres, torch.full((len(centres),), 8.0))
-    sum(detection_loss(output, targets, LossConfig()).values()).backward()  # type: ignore[union-attr]
-    assert class_logits.grad is not None
-    learns = class_logits.grad[0] != 0
-    in_first = ((centres[:, 0] < 40) & (centres[:, 1] < 24))[:, None]
-    expected = ~in_first | torch.tensor([True, False, False])
-    assert in_first.any()
-    assert (learns == expected).all()
-
-
 def source_of_squares(name: str, frames: int, labelled: list[bool] | None = None) -> Source:
     """Frames of 20 px squares: grey 100, square and value 200 + its frame's number."""
     cached = []
@@ -153,15 +132,6 @@ def test_objects_of_a_mosaic_keep_native_scale_and_their_boxes_under_every_cut()
     assert whole > 40
     assert cut > 40
     assert ignored > 10
-
-
-def test_a_mosaic_holds_crops_of_several_frames_and_sources() -> None:
-    recipe = Recipe(augment=PLAIN, train=TrainConfig(images=100))
-    batches = TrainingBatches([source_of_squares("a", 6), source_of_squares("b", 3, [True, False, False])], recipe)
-    crops = [batches.crop(index) for index in range(20)]
-    values = [np.unique(np.rint(crop.image[crop.image > 0.6] * 255)) for crop in crops]
-    assert max(len(each) for each in values) == 4
-    assert any((crop.truth.ignore & (crop.truth.class_ids == 2)).any() for crop in crops)
 
 
 @pytest.mark.parametrize(("probability", "off", "share"), [(0.0, 0.0, 0.0), (1.0, 0.25, 0.75), (0.5, 0.0, 0.5)])

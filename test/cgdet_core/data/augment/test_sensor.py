@@ -116,12 +116,6 @@ def test_noise_is_fresh_white_and_of_the_stated_deviation() -> None:
     assert len(seen) == (np.array(deviations) > 0.02).sum()
 
 
-def test_grain_is_correlated_over_neighbours() -> None:
-    grain = vary(flat(), only("grain", grain_sigma_max=0.05), 1) - 0.5
-    assert np.corrcoef(grain[:, 1:].ravel(), grain[:, :-1].ravel())[0, 1] > 0.5
-    assert abs(np.corrcoef(grain[:, 6:].ravel(), grain[:, :-6].ravel())[0, 1]) < 0.1
-
-
 def test_dead_pixels_are_few_and_dead_lines_are_whole() -> None:
     for seed in range(30):
         stuck = vary(flat(0.37), only("dead_pixels", dead_pixels_max=5), seed) != np.float32(0.37)
@@ -147,16 +141,6 @@ def test_motion_blur_spreads_a_point_along_one_line_of_the_stated_length() -> No
         assert values[0] < 0.4
         angles.append(np.arctan2(vectors[1, 1], vectors[0, 1]) % np.pi)
     assert np.ptp(angles) > 1.5
-
-
-def test_loss_of_resolution_takes_the_fine_and_leaves_the_coarse() -> None:
-    noise = np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
-    image = (0.5 * scene() + 0.5 * noise).astype(np.float32)
-    for seed in range(10):
-        config = only("resolution", resolution_range=(0.5, 0.5))
-        # the mean of four independent values has half their deviation
-        assert vary(noise, config, seed).std() < 0.55 * noise.std()
-        np.testing.assert_allclose(cv2.blur(vary(image, config, seed), (15, 15)), cv2.blur(image, (15, 15)), atol=0.04)
 
 
 def test_few_levels_are_evenly_spaced_from_black_to_white() -> None:
@@ -201,12 +185,6 @@ def test_equalisation_keeps_the_order_and_evens_the_histogram() -> None:
     assert flatness[1] < 0.7 * before
     # the lower the plateau the less is evened
     assert flatness[1] < flatness[0]
-
-
-def test_clahe_raises_contrast_where_there_is_little() -> None:
-    image = (scene() * 0.1 + 0.3).astype(np.float32)
-    varied = vary(image, only("clahe", clahe_clip_range=(3, 3), clahe_tile_range_px=(48, 48)))
-    assert varied.std() > 1.3 * image.std()
 
 
 def test_saturation_cuts_no_more_than_its_share_at_either_end() -> None:

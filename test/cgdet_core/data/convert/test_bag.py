@@ -90,23 +90,6 @@ def test_where_rgb_does_not_reach_is_written_beside(tmp_path, ros2):
     assert (mask == expected).all()
 
 
-def test_labels_of_a_file_take_the_place_of_the_bags_own(tmp_path, ros2):
-    labels = tmp_path / "labels.json"
-    image = {"id": 1, "file_name": "1700000000200000000", "height": 24, "width": 32, "light": "night"}
-    box = {"id": 1, "image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}
-    categories = [{"id": 9, "name": "lorry"}]
-    labels.write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
-    bag = open_paired(street(ros2, tmp_path / "bag"), with_rgb=False)
-    extract_bag(bag, tmp_path / "set", str(labels), class_map={"lorry": "car"}, progress=False)
-    (record,) = load_coco(tmp_path / "set" / "set.json").records
-    assert record.file_name == "thermal/000002.png"
-    assert record.light == "night"
-    assert record.truth.class_ids.tolist() == [2]
-    # persons and bicycles were not labelled
-    assert record.truth.labelled is not None
-    assert record.truth.labelled.tolist() == [False, False, True]
-
-
 def test_after_an_error_nothing_is_left(tmp_path, ros2):
     bag = open_paired(street(ros2, tmp_path / "bag", broken=3))
     with pytest.raises(InputError, match="stamp 1700000000300000000"):

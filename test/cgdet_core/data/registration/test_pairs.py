@@ -9,7 +9,6 @@ import pytest
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.errors import InputError
-from cgdet_core.images import encode_png
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -162,9 +161,3 @@ def test_rgb_is_laid_into_the_thermal_frame_and_its_reach_is_known(tmp_path, ros
     expected = np.zeros(SIZE, np.bool_)
     expected[4:, 10:] = True
     assert (bag.valid == expected).all()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_png_keeps_every_count(dtype):
-    image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (5, 7)).astype(dtype)
-    assert (cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED) == image).all()

@@ -61,12 +61,6 @@ def test_pairs_rates_and_drops_are_told(drive: tuple[Path, Pan, Registered]) -> 
     assert found.pairs.median_difference_ms < 25
 
 
-def test_the_same_pictures_give_the_same_numbers(drive: tuple[Path, Pan, Registered]) -> None:
-    _, _, found = drive
-    again = replace(found.registration, homography=align(grey_pairs(found.chosen), CONFIG).homography)
-    assert np.array_equal(again.homography, found.registration.homography)
-
-
 def test_a_known_offset_is_kept(drive: tuple[Path, Pan, Registered]) -> None:
     bag, _, _ = drive
     found = registered(bag, offset_s=0.437, start_s=1.0, seconds=3.0, tolerance_s=0.009, pairs=4)
@@ -141,10 +135,7 @@ def test_the_edge_field_does_not_mind_which_side_is_brighter() -> None:
     upright[:, 16:], level[16:] = 1, 1
     assert edge_field(upright)[16, 16].real > 0.9
     assert edge_field(level)[16, 16].real < -0.9
-
-
-def test_a_dark_or_flat_picture_has_no_edges() -> None:
-    assert np.abs(edge_field(np.full((64, 64), 0.3, np.float32))).max() == 0
+    assert not edge_field(np.full((64, 64), 0.3, np.float32)).any()
 
 
 def test_a_wide_rgb_view_of_many_pixels_is_found() -> None:

@@ -80,17 +80,6 @@ def test_images_and_labels_come_as_the_file_says(tmp_path: Path) -> None:
     assert (first.frame.image == pixels[1]).all()
 
 
-def test_an_image_without_objects_has_labels_and_none(tmp_path: Path) -> None:
-    sample = load_coco(write_set(tmp_path)).sample(1)
-    assert sample.truth is not None
-    assert len(sample.truth) == 0
-
-
-def test_the_order_of_the_classes_is_the_callers(tmp_path: Path) -> None:
-    coco = load_coco(write_set(tmp_path), class_names=("car", "bicycle", "person"))
-    assert coco.records[0].truth.class_ids.tolist() == [2]
-
-
 def test_categories_are_mapped_to_classes_and_to_regions_to_ignore_of_every_class(tmp_path: Path) -> None:
     path = write_set(
         tmp_path,
@@ -119,30 +108,6 @@ def test_boxes_of_background_leave_and_the_class_is_labelled_by_those_that_stay(
     assert truth.labelled is None
 
 
-def test_a_class_name_may_be_mapped_elsewhere(tmp_path: Path) -> None:
-    truth = load_coco(write_set(tmp_path), class_map={"person": "ignore"}).records[0].truth
-    assert truth.ignore.all()
-    assert truth.labelled is not None
-    assert truth.labelled.tolist() == [False, True, True]
-
-
-def test_classes_without_a_category_are_unlabelled_in_every_frame(tmp_path: Path) -> None:
-    coco = load_coco(write_set(tmp_path, categories=[{"id": 3, "name": "person"}]))
-    for record in coco.records:
-        assert record.truth.labelled is not None
-        assert record.truth.labelled.tolist() == [True, False, False]
-
-
-def test_an_unknown_category_is_named_with_the_remedy(tmp_path: Path) -> None:
-    message = refusal(write_set(tmp_path, categories=[*CATEGORIES, {"id": 11, "name": "tram"}]))
-    assert "'tram'" in message
-    assert "class_map" in message
-
-
-def test_a_map_to_no_class_is_refused(tmp_path: Path) -> None:
-    assert "'lorry'" in refusal(write_set(tmp_path), class_map={"car": "lorry"})
-
-
 def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
     path = write_set(tmp_path)
     (tmp_path / "images" / "2.png").unlink()
@@ -152,30 +117,19 @@ def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        *(({"annotations": [a_label(41, image=image)]}, "annotations[0]") for image in (5, None, [1])),
-        *(({"annotations": [a_label(41, category=category)]}, "annotations[0]") for category in (4, {})),
+        ({"annotations": [a_label(41, image=5)]}, "annotations[0]"),
+        ({"annotations": [a_label(41, category=4)]}, "annotations[0]"),
         *(
             ({"annotations": [a_label(41, box=box)]}, "annotations[0].bbox")
-            for box in (
-                *(None, (1, 2, 3), (1, 2, -3, 4), (1, 2, 3, -4), (1, 2, "3", 4), (1, 2, None, 4), (1, 2, [3], 4)),
-                *((1, 2, float("nan"), 4), (float("inf"), 2, 3, 4), (-1e39, 2, 1e39, 4)),
-            )
+            for box in (None, (1, 2, 3), (1, 2, -3, 4), (1, 2, "3", 4), (1, 2, float("nan"), 4), (-1e39, 2, 1e39, 4))
         ),
         ({"annotations": None}, "annotations"),
-        ({"annotations": [5]}, "annotations[0]"),
         ({"images": {}}, "images"),
-        ({"categories": None}, "categories"),
         ({"images": [], "annotations": []}, "no image"),
-        ({"images": [{"file_name": "images/1.png", "height": 12, "width": 16}], "annotations": []}, "images[0].id"),
         ({"images": [an_image(1), an_image(2, id=1)]}, "id 1"),
         ({"categories": [*CATEGORIES, {"id": 3, "name": "car"}]}, "id 3"),
         ({"images": [{"id": 1, "height": 12, "width": 16}]}, "images[0].file_name"),
-        *(
-            ({"images": [an_image(1, height=side)]}, "images[0].height")
-            for side in (None, 0, float("inf"), float("nan"))
-        ),
-        *(({"images": [an_image(1, width=side)]}, "images[0].width") for side in ("wide", "16", 1e300, 16.5, True)),
-        ({"images": [an_image(1, file_name=["a"])]}, "images[0].file_name"),
+        *(({"images": [an_image(1, width=side)]}, "images[0].width") for side in ("16", 0, float("inf"), 16.5, True)),
         *(({"images": [an_image(1, file_name=name)]}, "missing") for name in ("images", "a" * 5000, "a\0b")),
         ({"images": [an_image(1, rgb_file_name=5)]}, "images[0].rgb_file_name"),
         ({"images": [an_image(1, scene={})]}, "images[0].scene"),
@@ -187,24 +141,14 @@ def test_an_odd_entry_is_one_line_that_names_it(tmp_path: Path, changes: dict[st
     assert named in refusal(write_set(tmp_path, **changes))
 
 
-def test_a_size_written_with_a_decimal_point_is_that_size(tmp_path: Path) -> None:
-    coco = load_coco(write_set(tmp_path, images=[an_image(1, height=12.0, light=None)]))
-    assert coco.records[0].height_width_px == (12, 16)
-    assert coco.records[0].light is None
-
-
-ODD_FILES = [b"", b"{", b"[]", b"\xff\x00", b"5", b"[" * 200_000, b'{"images": ' + b"1" * 5000 + b"}"]
-
-
-@pytest.mark.parametrize("content", ODD_FILES, ids=lambda content: str(content[:6]))
-def test_a_file_that_is_no_set_is_one_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "set.json").write_bytes(content)
-    assert str(tmp_path / "set.json") in refusal(tmp_path / "set.json")
-
-
-def test_a_missing_set_is_one_line(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.json", tmp_path):
-        assert str(path) in refusal(path)
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\x00", b"[" * 200_000, b'{"images": ' + b"1" * 5000 + b"}", None]
+)
+def test_a_file_that_is_no_set_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "set.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert str(path) in refusal(path)
 
 
 def test_an_image_of_another_size_than_stated_is_refused_when_read(tmp_path: Path) -> None:
@@ -243,11 +187,6 @@ def test_grey_pictures_keep_their_depth_and_values(tmp_path: Path, suffix: str, 
     assert (read == image).all()
 
 
-def test_a_picture_named_in_another_alphabet_is_read(tmp_path: Path) -> None:
-    (tmp_path / "ночь.png").write_bytes(cv2.imencode(".png", np.full((2, 3), 7, np.uint8))[1].tobytes())
-    assert read_image(tmp_path / "ночь.png").tolist() == [[7, 7, 7], [7, 7, 7]]
-
-
 def a_png_that_promises(width: int, height: int) -> bytes:
     """The head of a PNG of a size it does not hold."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
@@ -258,11 +197,9 @@ def a_png_that_promises(width: int, height: int) -> bytes:
 PICTURE = np.random.default_rng(2).integers(0, 256, (80, 80), dtype=np.uint8)
 UNREADABLE = {
     "empty.png": b"",
-    "words.png": b"not a picture at all",
     "cut.png": cv2.imencode(".png", PICTURE)[1].tobytes()[:2000],
     "cut.jpg": cv2.imencode(".jpg", PICTURE)[1].tobytes()[:1000],
     "huge.png": a_png_that_promises(70000, 70000),
-    "head.png": a_png_that_promises(10, 10),
 }
 
 
@@ -311,16 +248,6 @@ def test_a_set_that_was_written_is_read_again(tmp_path: Path) -> None:
     assert truth.class_ids.tolist() == [2, 0]
     assert truth.ignore.tolist() == [False, True]
     assert sorted(item.name for item in tmp_path.iterdir()) == ["again.json", "images", "set.json"]
-
-
-def test_a_set_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "taken.json").mkdir()
-    (tmp_path / "file").write_text("no folder")
-    for path in (tmp_path / "taken.json", tmp_path / "file" / "set.json"):
-        with pytest.raises(InputError, match=r"cannot be written|is a folder") as caught:
-            CocoDraft().write(path)
-        assert "\n" not in str(caught.value)
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "taken.json"]
 
 
 def test_an_image_may_name_where_its_rgb_is_valid_and_which_classes_are_labelled(tmp_path: Path) -> None:
