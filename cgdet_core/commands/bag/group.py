@@ -29,7 +29,6 @@ def add(subparsers: Subparsers) -> None:
     )
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
-    make.add_argument("--limit", type=int, help="of a COCO set, only the first so many images (default: all)")
     add_class_map_argument(make)
     make.add_argument("--seed", type=int, help="of the street (default: 0)")
     make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
@@ -66,7 +65,7 @@ def run_make(arguments: argparse.Namespace) -> int:
             word: value for word, value in values.items() if value is not None and value is not False and value != []
         }
 
-    of_the_street, of_a_set = given("seed", "seconds", "bit_depth", "light", "no_rgb"), given("limit", "class_map")
+    of_the_street, of_a_set = given("seed", "seconds", "bit_depth", "light", "no_rgb"), given("class_map")
     wrong = of_a_set if arguments.coco is None else of_the_street
     if wrong:
         named, kind = ", ".join("--" + word.replace("_", "-") for word in wrong), "a COCO set (--coco)"
@@ -79,7 +78,6 @@ def run_make(arguments: argparse.Namespace) -> int:
             arguments.out,
             arguments.coco,
             config,
-            limit=arguments.limit,
             class_map=class_map,
             overwrite=arguments.overwrite,
         )

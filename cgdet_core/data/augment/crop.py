@@ -54,14 +54,9 @@ def random_crop(
     size = height_width_px or (config.crop_px, config.crop_px)
     window = draw_window((grey.shape[0], grey.shape[1]), truth, config, rng, size, class_weights)
     image = np.asarray(window.lay(apply_tone(window.cut(grey), limits)), np.float32)
-    on_frame = window.on_frame(grey.shape[0], grey.shape[1])
-    if on_frame is None:
-        image = vary_camera(image, config, polarity_free, rng)
-    else:
-        # the predictor pads with 0 after normalisation, so the border takes no part in what a camera does
-        framed = np.zeros_like(image)
-        framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
-        image = framed
+    # the predictor pads with 0 after normalisation, so a border off the frame takes no part in what a camera does
+    on_frame = window.on_frame(grey.shape[0], grey.shape[1]) or (slice(None), slice(None))
+    framed = np.zeros_like(image)
+    framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
     visible = crop_truth(truth, window, config)
-    image = np.ascontiguousarray(image, dtype=np.float32)
-    return Crop(image, visible) if partner is None else Crop(image, visible, *partner.crop(window))
+    return Crop(framed, visible) if partner is None else Crop(framed, visible, *partner.crop(window))

@@ -60,9 +60,8 @@ def _optics(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator) -
     if rng.random() < sensor.resolution_probability:
         height, width = image.shape
         share = uniform(sensor.resolution_range, rng)
-        small = cv2.resize(
-            image, (max(1, round(share * width)), max(1, round(share * height))), interpolation=cv2.INTER_AREA
-        )
+        size = max(1, round(share * width)), max(1, round(share * height))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         method = cv2.INTER_NEAREST if rng.random() < 0.15 else cv2.INTER_LINEAR
         image = np.asarray(cv2.resize(small, (width, height), interpolation=method), np.float32)
     return image
@@ -82,11 +81,8 @@ def _motion_kernel(length_px: float, angle: float) -> FloatArray:
 
 
 def _detector(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator) -> bool:
-    """Adds shading, stripes and grain in place; whether there were any.
-
-    Shading and stripes are sums of a function of the row and one of the column, so they cost two
-    vectors.
-    """
+    """Adds shading, stripes (both sums of one vector along the rows and one along the columns) and grain in place;
+    whether there were any."""
     height, width = image.shape
     rows, columns = np.zeros(height, np.float32), np.zeros(width, np.float32)
     striped = rng.random() < sensor.stripes_probability
@@ -103,8 +99,7 @@ def _detector(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator)
         # the optical axis may lie outside of a crop; a vignette darkens or, uncorrected lens warmth, brightens
         axis = rng.uniform(-1, 2, 2).astype(np.float32)
         vignette, slope_y, slope_x = rng.uniform(-1, 1, 3).astype(np.float32) * amplitude
-        y = np.linspace(0, 1, height, dtype=np.float32)
-        x = np.linspace(0, 1, width, dtype=np.float32)
+        y, x = (np.linspace(0, 1, side, dtype=np.float32) for side in (height, width))
         rows += vignette * (y - axis[0]) ** 2 / 2 + slope_y * (y - np.float32(0.5))
         columns += vignette * (x - axis[1]) ** 2 / 2 + slope_x * (x - np.float32(0.5))
         # no more than a part of the range is lost to its mean, which gain control takes away
@@ -135,9 +130,7 @@ def _dead(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator) -> 
 
 
 def _jpeg(image: FloatArray, quality: int) -> FloatArray:
-    done, data = cv2.imencode(".jpg", to_bytes(image), (cv2.IMWRITE_JPEG_QUALITY, min(quality, 100)))
-    if not done:
-        raise RuntimeError(f"OpenCV could not write a JPEG of {image.shape[1]}x{image.shape[0]} pixels")
+    _, data = cv2.imencode(".jpg", to_bytes(image), (cv2.IMWRITE_JPEG_QUALITY, min(quality, 100)))
     return to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8))
 
 

@@ -121,29 +121,20 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     lags = np.arange(-half, half + 1) * step_s
     scores = np.array([agreement.score(lag) for lag in lags])
     best = int(scores.argmax())
-    correlation = agreement.correlations(lags[best]).max()
-    if correlation < config.min_correlation:
-        raise _untold(
-            f"the two streams' motion agrees by {correlation:.2f} at best, {config.min_correlation} is needed (little "
-            "motion, none that both see, or no time that they share)"
-        )
+    correlation = float(agreement.correlations(lags[best]).max())
     low, high = _lobe(scores, best)
     others = np.concatenate([scores[:low], scores[high + 1 :]])
-    confidence = float(1 - others.max(initial=0.0) / scores[best])
-    if confidence < config.min_confidence:
-        raise _untold(
-            f"{1000 * lags[best]:.0f} ms is hardly better than others, confidence {confidence:.2f} of the "
-            f"{config.min_confidence} that is needed (motion repeats itself, or there is little)"
-        )
+    confidence = float(1 - others.max(initial=0.0) / scores[best]) if scores[best] > 0 else 0.0
     agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
     offset_s = _refined(agreement, lags[best], step_s, None)
     without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
     spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
-    period_s = max(_period_s(thermal), _period_s(rgb))
-    if spread_s > period_s / 2:
+    most_s = max(_period_s(thermal), _period_s(rgb)) / 2
+    if correlation < config.min_correlation or confidence < config.min_confidence or spread_s > most_s:
         raise _untold(
-            f"parts of the bag differ by {1000 * spread_s:.0f} ms over it, a frame lasts {1000 * period_s:.0f} ms "
-            "(little motion, or clocks that drift apart)"
+            f"motion agrees by {correlation:.2f}, confidence {confidence:.2f}, parts of the bag differ by "
+            f"{1000 * spread_s:.0f} ms (needed: {config.min_correlation}, {config.min_confidence}, at most "
+            f"{1000 * most_s:.0f} ms)"
         )
     if abs(lags[best]) > config.max_offset_s:
         raise _untold(

@@ -82,21 +82,9 @@ def draw_window(
     # no fewer than 32 px of the frame fill the shorter side
     zoom = min(zoom, max(1.0, min(size_px) / 32))
     height, width = (max(1, round(side / zoom)) for side in size_px)
-    left, top = _place(frame_height_width_px, (height, width), truth, class_weights, config, rng)
-    return Window(left, top, height, width, size_px, rng.random() < config.flip_probability)
-
-
-def _place(
-    frame: tuple[int, int],
-    window: tuple[int, int],
-    truth: GroundTruth,
-    class_weights: FloatArray | None,
-    config: AugmentConfig,
-    rng: np.random.Generator,
-) -> tuple[int, int]:
-    """Left and top of the crop: over an object where the dice say so, up to a tenth of it off the frame."""
-    room = np.array([frame[1] - window[1], frame[0] - window[0]])
-    side = np.array(window[::-1])
+    # over an object where the dice say so, up to a tenth of it off the frame
+    room = np.array([frame_height_width_px[1] - width, frame_height_width_px[0] - height])
+    side = np.array([width, height])
     margin = side // 10
     objects = np.flatnonzero(~truth.ignore)
     if len(objects) and rng.random() < config.object_centre_probability:
@@ -109,5 +97,5 @@ def _place(
         corner = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * side
     else:
         corner = rng.uniform(-margin, np.maximum(room, 0) + margin)
-    left, top = np.clip(corner, np.minimum(-margin, room), np.maximum(room + margin, 0))
-    return int(left), int(top)
+    left, top = np.clip(corner, np.minimum(-margin, room), np.maximum(room + margin, 0)).astype(int).tolist()
+    return Window(left, top, height, width, size_px, rng.random() < config.flip_probability)

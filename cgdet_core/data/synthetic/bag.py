@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,6 @@ def make_coco_bag(
     coco_json: Path | str,
     config: BagConfig | None = None,
     *,
-    limit: int | None = None,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -76,17 +74,13 @@ def make_coco_bag(
 
     Thermal pictures are stored as mono8 or mono16, colour ones as the grey that the detector makes of
     them; labels, names, light and scene as bag_truth says; a registered RGB partner as the very file
-    where it is a JPEG or PNG. limit: only the first so many images. Raises InputError as load_coco and
-    BagWriter do.
+    where it is a JPEG or PNG. Raises InputError as load_coco and BagWriter do.
     """
     config = config or BagConfig()
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
-    if limit is not None and limit < 1:
-        raise InputError(f"limit {limit} leaves no image: give 1 or more")
     with BagWriter(out, config.storage, overwrite) as bag:
         coco = load_coco(Path(coco_json), CLASS_NAMES, class_map)
-        frames = len(coco) if limit is None else min(limit, len(coco))
-        records = tqdm(islice(coco.records, frames), total=frames, unit="image", disable=None if progress else True)
+        records = tqdm(coco.records, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
             sample = coco.sample(index, with_rgb=True)
@@ -96,7 +90,7 @@ def make_coco_bag(
             if picture is not None and form is not None:
                 topic = f"{config.rgb_topic}/compressed"
                 bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, config.rgb_frame_id)
-    return frames
+    return len(coco)
 
 
 def _write_sample(

@@ -160,9 +160,7 @@ def test_sizes_and_lights_agree_with_pycocotools_fed_the_ordinary_way(
     ]
     annotations = [
         {"id": k, "image_id": image, "category_id": kind, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": ignore}
-        for k, (image, kind, ignore, xywh) in enumerate(
-            ((*row, xywh.astype(float).tolist()) for *row, xywh in truths), 1
-        )
+        for k, (image, kind, ignore, xywh) in enumerate(truths, 1)
     ]
     results = [
         {"image_id": number, "category_id": int(class_id), "bbox": xywh.astype(float).tolist(), "score": float(score)}
