@@ -42,7 +42,7 @@ def test_a_set_takes_no_option_of_the_street(
 ) -> None:
     line = refusal(capsys, "bag", "make", "--coco", coco, "--out", tmp_path / "bag", *words)
     assert all(word in line for word in named)
-    assert "--limit" in refusal(capsys, "bag", "make", "--out", tmp_path / "bag", "--limit", 3)
+    assert "--class-map" in refusal(capsys, "bag", "make", "--out", tmp_path / "bag", "--class-map", "a=car")
     assert not (tmp_path / "bag").exists()
 
 
