@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_core.config import PostprocessConfig, Recipe, ThermalConfig, load_recipe, settings_from_mapping
+from cgdet_core.config import PostprocessConfig, Recipe, load_recipe
 from cgdet_core.errors import InputError
 
 
@@ -88,23 +88,18 @@ def test_a_wrong_key_or_value_is_one_line_with_file_and_key(tmp_path: Path, text
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    "text", ["a: [", "\tx: 1", "x: 2020-13-45", "- 1\n- 2", "just words", "!!python/object:os.x {}"]
-)
-def test_a_file_that_is_no_mapping_in_yaml_is_one_line(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError) as caught:
-        recipe_of(tmp_path, text)
-    assert str(tmp_path / "recipe.yaml") in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_missing_or_no_text_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
-    for path in (tmp_path / "none.yaml", tmp_path / "binary", tmp_path):
+def test_a_file_that_is_no_mapping_in_yaml_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    texts = ("a: [", "\tx: 1", "x: 2020-13-45", "- 1\n- 2", "just words", "!!python/object:os.x {}")
+    for content in (*(text.encode() for text in texts), b"\xff\xfe\x00\x80"):
+        path.write_bytes(content)
         with pytest.raises(InputError) as caught:
             load_recipe(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+    for missing in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match=str(missing)):
+            load_recipe(missing)
 
 
 @pytest.mark.parametrize(
@@ -190,12 +185,6 @@ def test_what_is_wrong_in_the_file_is_not_blamed_on_the_words_after_it(tmp_path:
     assert str(caught.value) == f"{tmp_path / 'recipe.yaml'}: unknown key 'train.imagse': did you mean 'train.images'?"
     # what the words mend is no fault
     assert recipe_of(tmp_path, "train: {images: 0}\n", "train.images=3").train.images == 3
-
-
-def test_settings_name_where_they_came_from() -> None:
-    assert settings_from_mapping(ThermalConfig, {"raw_range": [1, 2]}, "--thermal").raw_range == (1.0, 2.0)
-    with pytest.raises(InputError, match="--thermal: unknown key 'rawrange'"):
-        settings_from_mapping(ThermalConfig, {"rawrange": [1, 2]}, "--thermal")
 
 
 def test_a_class_has_its_own_threshold_or_the_common_one() -> None:

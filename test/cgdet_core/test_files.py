@@ -15,25 +15,18 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, replacing, write_tensors, write_text
 
 
-def test_until_it_is_whole_the_old_file_is_seen(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text("old")
-    with replacing(path) as partial:
-        partial.write_text("half")
-        assert path.read_text() == "old"
-        assert partial.parent == path.parent
-        partial.write_text("whole")
-    assert path.read_text() == "whole"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_the_old_file_is_there_until_the_new_one_is_whole_and_after_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="mine"), replacing(path) as partial:  # noqa: PT012
         partial.write_text("half")
         raise RuntimeError("mine")
-    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with replacing(path) as partial:
+        partial.write_text("half")
+        assert path.read_text() == "old"
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -96,12 +96,8 @@ def test_what_lies_around_a_slanted_view_is_covered_wholly() -> None:
     assert (valid | covered).all()
     # what is left of the view is most of it
     assert (~covered).sum() > 0.5 * valid.sum()
-
-
-def test_a_view_of_nothing_and_a_view_of_all() -> None:
     assert beyond_rgb(np.zeros((10, 20), np.bool_)).tolist() == [[0, 0, 20, 10]]
-    assert beyond_rgb(np.ones((10, 20), np.bool_)).tolist() == []
-    assert beyond_rgb(None).tolist() == []
+    assert beyond_rgb(np.ones((10, 20), np.bool_)).tolist() == beyond_rgb(None).tolist() == []
 
 
 def test_dark_and_flat_pictures_are_blind() -> None:
