@@ -168,12 +168,10 @@ def open_paired(
             registration = _as_they_are(bag, thermal, rgb)
     if rgb is None or registration is None:
         return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit)
-    pairs = pair_stamps(
-        stamps[thermal], stamps[rgb], offset_ns=registration.offset_ns, tolerance_ns=registration.tolerance_ns
-    )
-    return PairedBag(
-        path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, valid_rgb(registration), every, limit
-    )
+    timing = {"offset_ns": registration.offset_ns, "tolerance_ns": registration.tolerance_ns}
+    pairs = pair_stamps(stamps[thermal], stamps[rgb], **timing)
+    valid = _valid_rgb(registration)
+    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, valid, every, limit)
 
 
 def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
@@ -186,7 +184,7 @@ def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
     return identity_registration(sizes[0])
 
 
-def valid_rgb(registration: Registration) -> BoolArray | None:
+def _valid_rgb(registration: Registration) -> BoolArray | None:
     """bool [H, W] of the thermal frame, where RGB shows it; None: everywhere."""
     if registration.how == "identity":
         return None

@@ -14,7 +14,7 @@ from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfi
 from cgdet_core.data.augment.crop import Crop, random_crop
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
-from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, rendered_partner, shuffled
+from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, shuffled
 from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.task import crop_truth
@@ -118,23 +118,6 @@ def test_a_window_by_hand_with_its_place_off_the_frame_and_its_flip() -> None:
     assert (~shown).nonzero() == ([0], [0])
 
 
-def test_rgb_is_not_varied_and_draws_nothing_from_the_generator() -> None:
-    grey, partner = a_pair((128, 160), 2)
-    varied = AugmentConfig(crop_px=64, scale_range=PLAIN.scale_range, grey_invert_probability=1)
-    for seed in range(40):
-        rng_with, rng_without = (np.random.default_rng(seed) for _ in range(2))
-        crop = random_crop(grey, RAW, truth_of(), varied, rng_with, crop_truth, True, partner=partner)
-        alone = random_crop(grey, RAW, truth_of(), varied, rng_without, crop_truth, True)
-        assert crop.image.tobytes() == alone.image.tobytes()
-        assert rng_with.random() == rng_without.random()
-        assert alone.rgb is None
-        assert alone.rgb_valid is None
-        plain = random_crop(grey, RAW, truth_of(), PLAIN, np.random.default_rng(seed), crop_truth, partner=partner)
-        assert crop.rgb is not None
-        assert plain.rgb is not None
-        assert (crop.rgb == plain.rgb).all()
-
-
 def source_of(pairs: list[tuple[np.ndarray, RgbPartner | None]], name: str = "a") -> Source:
     frames = tuple(CachedFrame(grey, RAW, truth_of((20, 20, 60, 70)), partner) for grey, partner in pairs)
     return Source(name, 1.0, frames, polarity_free=False)
@@ -203,18 +186,6 @@ def test_partners_move_along_a_ring_of_their_size_and_never_stay() -> None:
     assert len(orders) == 9
 
 
-def test_no_partner_of_many_stays_whatever_the_seed() -> None:
-    partners = [RgbPartner(np.zeros(1, np.uint8), Path(str(k)), (4, 4)) for k in range(5)]
-    followers: Counter[tuple[int, str]] = Counter()
-    for seed in range(400):
-        for place, partner in enumerate(shuffled(partners, "set.json", 0, seed)):
-            assert partner is not None
-            followers[place, partner.path.name] += 1
-    # each of the four others is as likely: 100 times, deviation 8.7
-    assert len(followers) == 20
-    assert all(60 < count < 140 for count in followers.values())
-
-
 def test_a_picture_that_is_alone_of_its_size_cannot_be_shuffled() -> None:
     partners = [a_pair(shape, 0)[1] for shape in ((20, 30), (20, 30), (30, 20))]
     with pytest.raises(InputError, match=r"set\.json: .*20x30") as caught:
@@ -252,12 +223,3 @@ def test_a_file_that_is_no_partner_of_its_frame_is_refused_in_one_line(
         read_partner(path, thermal, (24, 32))
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-
-
-def test_a_rendered_picture_is_kept_as_a_camera_would() -> None:
-    y, x = np.indices((96, 128))
-    rgb = np.stack([x, y, np.full_like(x, 90)], axis=2).astype(np.uint8)
-    partner = rendered_partner(rgb, "street-1/000002")
-    assert partner.height_width_px == (96, 128)
-    assert np.abs(partner.pixels().astype(int) - rgb).mean() < 2
-    assert len(partner.encoded) < rgb.nbytes / 4
