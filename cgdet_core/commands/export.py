@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,20 +135,20 @@ def _check(
     partial: Path, out: Path, precision: str, model: Path, canvases: list[FloatArray]
 ) -> dict[str, dict[str, Any]]:
     """The differences in every library that runs the file here; InputError where one is too great, or there is none."""
-    from cgdet_core.runtime.backends import open_model, usable
-    from cgdet_core.runtime.export import check_difference, difference
+    from cgdet_core.runtime.backends import open_model
+    from cgdet_core.runtime.backends.base import is_installed
+    from cgdet_core.runtime.export import check_parity
 
     names = ["openvino", "onnxruntime"] if out.suffix == ".onnx" else ["openvino"]
-    installed = [name for name in names if usable(name)]
+    installed = [name for name in names if is_installed(name)]
     if not installed:
         raise InputError(f"{out}: is checked before it is written, which needs {' or '.join(names)}: pip install it")
-    reference = open_model(model, "torch", "cpu", "fp32", 0)
+    reference, of_model = open_model(model, "torch", "cpu", "fp32", 0)
     found: dict[str, dict[str, Any]] = {}
     for name in installed:
-        backend = open_model(partial, name, "cpu", precision, 0).backend
-        differing = difference(reference.backend, backend, canvases, reference.info.input_height_width_px)
-        check_difference(out, precision, differing)
-        found[f"{name} {backend.precision}"] = asdict(differing)
+        backend, _ = open_model(partial, name, "cpu", precision, 0)
+        size = of_model.info.input_height_width_px
+        found[f"{name} {backend.precision}"] = check_parity(out, precision, reference, backend, canvases, size)
     return found
 
 

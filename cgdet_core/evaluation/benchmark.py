@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.street import SyntheticStreet
-from cgdet_core.runtime.backends.base import usable_cores
+from cgdet_core.runtime.backends.base import cpu_facts, usable_cores
 from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.types import ImageArray
 
@@ -63,13 +62,11 @@ def time_in_turns(
 
 
 def machine_facts(device: str = "cpu") -> dict[str, Any]:
-    """cpu: model name; cores: those that this process may use; versions of python and of the libraries that are
-    installed, none of which is imported; gpu: where `device` is one."""
-    facts: dict[str, Any] = {
-        "cpu": cpu_name(),
-        "cores": usable_cores(),
-        "python": platform.python_version(),
-    }
+    """cpu: model name; cores: those that this process may use; versions of python and the installed libraries; gpu."""
+    cpu = cpu_facts()
+    # x86 gives a model name; on ARM boards "Model" names the board, if anything
+    name = cpu.get("model name") or cpu.get("Model") or platform.machine()
+    facts: dict[str, Any] = {"cpu": name, "cores": usable_cores(), "python": platform.python_version()}
     for name in ("torch", "openvino", "onnxruntime"):
         with suppress(PackageNotFoundError):
             facts[name] = version(name)
@@ -78,14 +75,3 @@ def machine_facts(device: str = "cpu") -> dict[str, Any]:
 
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
-
-
-def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's name as the kernel tells it, else its architecture."""
-    with suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            # x86 gives a model name; on ARM boards "Model" names the board, if anything
-            if name.strip() in ("model name", "Model") and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine()

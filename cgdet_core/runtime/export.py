@@ -10,7 +10,6 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,19 +23,15 @@ from cgdet_core.model.blocks import ConvUnit, fuse
 from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
 from cgdet_core.runtime.backends.torch import RawNetwork
 from cgdet_core.runtime.model_file import ModelDescription, load_model
-from cgdet_core.tasks.detection.cells import cells_of
-from cgdet_core.tasks.detection.decode import decode_boxes
+from cgdet_core.tasks.detection.decode import cells_of, decode_boxes
 from cgdet_core.types import FloatArray
 
-_NEEDED_BY: Final = "an export"
 _PIXELS: Final = 4  # of a row that become channels
 
 MIN_SCORE: Final = 0.05  # a box counts in the check where the best score of its cell reaches this in PyTorch
-MAX_BOX_PX: Final = 1.0
-MAX_SCORE: Final = 0.001
-# int8 is judged by its accuracy on labelled frames; here only that it is the same network
-INT8_MEDIAN_BOX_PX: Final = 1.0
-INT8_MEDIAN_SCORE: Final = 0.05
+# What boxes, in pixels, and scores may differ by. int8 is judged by its accuracy on labelled frames, here
+# only by its medians: that it is the same network.
+LIMITS: Final = {"fp32": (1.0, 0.001), "int8": (1.0, 0.05)}
 
 
 class WideStem(nn.Module):
@@ -96,8 +91,8 @@ def write_export(model: Path, out: Path, description: ModelDescription, calibrat
     calibration: inputs of the network, float32 [H, W], that int8 is scaled by, of an .xml alone; none: the
     file is fp32. Raises InputError where a library is missing.
     """
-    onnx = need("onnx", _NEEDED_BY, "train")
-    need("onnxscript", _NEEDED_BY, "train")
+    onnx = need("onnx", "an export", "train")
+    need("onnxscript", "an export", "train")
     network, picture = network_to_export(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -141,59 +136,48 @@ def _quantised(network: Any, calibration: Sequence[FloatArray]) -> Any:
     )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Between two backends, over the cells that count: greatest and median of boxes in pixels and of scores."""
+def check_parity(
+    name: Path,
+    precision: str,
+    reference: Backend,
+    other: Backend,
+    canvases: Iterable[FloatArray],
+    height_width_px: tuple[int, int],
+) -> dict[str, float]:
+    """By how much `other`, the export `name`, differs over the same inputs of the network, float32 [H, W].
 
-    frames: int
-    boxes: int
-    box_px: float
-    score: float
-    median_box_px: float
-    median_score: float
-
-
-def difference(
-    reference: Backend, other: Backend, canvases: Iterable[FloatArray], height_width_px: tuple[int, int]
-) -> Difference:
-    """Both backends over the same inputs of the network, float32 [H, W]."""
+    The greatest differences of the boxes that count, box_px, and of their scores; with int8 the medians. Raises
+    InputError where they are beyond LIMITS, and where nothing is seen.
+    """
     cells = cells_of(height_width_px)
 
     def decoded(output: RawOutput) -> tuple[FloatArray, FloatArray]:
-        scores = np.asarray(1 / (1 + np.exp(-output.class_logits)), np.float32)
-        return scores, decode_boxes(output.box_logits, cells.centres_xy_px, cells.strides_px)
+        boxes = decode_boxes(output.box_logits, cells.centres_xy_px, cells.strides_px)
+        return boxes, np.asarray(1 / (1 + np.exp(-output.class_logits)), np.float32)
 
-    boxes_px: list[FloatArray] = []
-    scores_apart: list[FloatArray] = []
+    found = []
     for canvas in canvases:
-        wanted_scores, wanted_boxes = decoded(reference.infer(canvas))
-        found_scores, found_boxes = decoded(other.infer(canvas))
+        wanted_boxes, wanted_scores = decoded(reference.infer(canvas))
+        boxes, scores = decoded(other.infer(canvas))
         counted = wanted_scores.max(1) >= MIN_SCORE
-        boxes_px.append(np.abs(found_boxes - wanted_boxes)[counted].reshape(-1))
-        scores_apart.append(np.abs(found_scores - wanted_scores)[counted].reshape(-1))
-    box_px, score = np.concatenate(boxes_px), np.concatenate(scores_apart)
+        found.append((np.abs(boxes - wanted_boxes)[counted], np.abs(scores - wanted_scores)[counted]))
+    box_px, score = (np.concatenate(apart) for apart in zip(*found, strict=True))
     if not len(score):
-        return Difference(len(boxes_px), 0, 0.0, 0.0, 0.0, 0.0)
-    values = (box_px.max(), score.max(), np.median(box_px), np.median(score))
-    return Difference(len(boxes_px), len(box_px) // 4, *(float(value) for value in values))
-
-
-def check_difference(name: Path, precision: str, found: Difference) -> None:
-    """InputError where the export `name`, executed in `precision`, is too far from PyTorch."""
-    if not found.boxes:
-        raise InputError(
-            f"{name}: nothing is seen in the {found.frames} frames of the check: give frames with objects by --frames"
-        )
-    if precision == "int8":
-        limits = ((found.median_box_px, INT8_MEDIAN_BOX_PX, "median px"), (found.median_score, INT8_MEDIAN_SCORE, ""))
-    else:
-        limits = ((found.box_px, MAX_BOX_PX, "px"), (found.score, MAX_SCORE, ""))
-    for (value, limit, unit), what in zip(limits, ("boxes", "scores"), strict=True):
-        if not value <= limit:
+        raise InputError(f"{name}: nothing is seen in the frames of the check: give frames with objects by --frames")
+    summary = np.median if precision == "int8" else np.max
+    figures = {
+        "frames": len(found),
+        "boxes": len(score),
+        "box_px": float(summary(box_px)),
+        "score": float(summary(score)),
+    }
+    for what, limit in zip(("box_px", "score"), LIMITS[precision], strict=True):
+        if not figures[what] <= limit:
             raise InputError(
-                f"{name}: {what} differ from PyTorch's by {value:.3g} {unit}".rstrip()
-                + f" in {precision}, at most {limit:g} may be: nothing was written"
+                f"{name}: {what} differs from PyTorch's by {figures[what]:.3g} in {precision}, at most {limit:g} may "
+                "be: nothing was written"
             )
+    return figures
 
 
 @contextmanager

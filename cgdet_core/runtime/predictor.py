@@ -11,10 +11,9 @@ import numpy as np
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import open_model, shipped_model
-from cgdet_core.tasks.detection.cells import cells_of
-from cgdet_core.tasks.detection.decode import FoundBoxes
+from cgdet_core.tasks.detection.decode import cells_of
 from cgdet_core.tasks.detection.decode import postprocess as decode
-from cgdet_core.thermal import Letterbox, cut_telemetry, letterbox, normalise
+from cgdet_core.thermal import cut_telemetry, letterbox, normalise
 from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 
 
@@ -32,7 +31,7 @@ class Predictor:
 
     def __init__(
         self,
-        model_path: Path | None = None,
+        model_path: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
         postprocess: PostprocessConfig | None = None,
@@ -41,8 +40,8 @@ class Predictor:
         backend: str = "auto",
     ) -> None:
         self.model_path = Path(model_path or shipped_model(backend, device))
-        opened = open_model(self.model_path, backend, device, precision, threads)
-        self.info, self.model_sha256, self._network = opened.info, opened.model_sha256, opened.backend
+        self._network, description = open_model(self.model_path, backend, device, precision, threads)
+        self.info, self.model_sha256 = description.info, description.model_sha256
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
         self.thermal = thermal or self.info.thermal
         self.last_stage_ms: dict[str, float] = {}
@@ -77,7 +76,15 @@ class Predictor:
         output = self._network.infer(canvas)
         inferred = time.perf_counter()
         found = decode(output.class_logits, output.box_logits, self._cells, config, self.info.class_names)
-        detections = self._in_frame(found, placed, rows_above)
+        if not found.finite:
+            raise InputError(
+                f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
+            )
+        boxes = placed.to_frame(found.boxes_xyxy_px)
+        boxes[:, 1::2] += rows_above
+        # a box in the padding is cut to nothing
+        real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        detections = Detections(boxes[real], found.scores[real], found.class_ids[real])
         end = time.perf_counter()
         self.last_stage_ms = {
             "preprocess": (preprocessed - start) * 1e3,
@@ -87,16 +94,7 @@ class Predictor:
         }
         return detections
 
-    def _in_frame(self, found: FoundBoxes, placed: Letterbox, rows_above: int) -> Detections:
-        if not found.finite:
-            raise InputError(
-                f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
-            )
-        boxes = placed.to_frame(found.boxes_xyxy_px)
-        boxes[:, 1::2] += rows_above
-        # a box in the padding is cut to nothing
-        real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return Detections(boxes[real], found.scores[real], found.class_ids[real])
+    __call__ = predict
 
 
 def check_thresholds(config: PostprocessConfig, class_names: tuple[str, ...]) -> PostprocessConfig:

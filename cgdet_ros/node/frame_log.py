@@ -12,7 +12,7 @@ from typing import Any, Literal
 from rclpy.clock import Clock, ClockType
 
 from cgdet_core.errors import CgdetError
-from cgdet_core.runtime.shutter import Sight
+from cgdet_core.runtime.gain import Sight
 
 # Words for rclpy's logger about trouble that repeats. By the steady clock: with the system's, which is rclpy's default,
 # a clock that is set back would silence the node for as long.
@@ -30,7 +30,7 @@ _BEHIND_NS = 10_000_000_000  # nothing that this node does takes so long
 class Counts:
     """Frames since the node started. received = refused + overtaken + answered + failed + in work.
 
-    Of those answered: frozen_frames, flat_frames and gain_jumps (cgdet_core.runtime.shutter); resolution_changes, those
+    Of those answered: frozen_frames, flat_frames and gain_jumps (cgdet_core.runtime.gain); resolution_changes, those
     of another size or encoding than the one before; stamps and clocks that went back; foreign_stamps, of another clock.
     """
 

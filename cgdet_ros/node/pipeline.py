@@ -14,8 +14,7 @@ from typing import Any
 
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.gain import GainSmoother
-from cgdet_core.runtime.shutter import ShutterWatch
+from cgdet_core.runtime.gain import GainSmoother, ShutterWatch
 from cgdet_core.thermal import cut_telemetry, to_grey
 from cgdet_core.types import Detections, ImageArray, stamp_to_ns
 from cgdet_ros.config import NodeConfig

@@ -7,17 +7,14 @@ provider in fp32, TensorRT in fp16.
 
 from __future__ import annotations
 
-import logging
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import OpenedModel, has_gpu_driver, is_installed, need
-from cgdet_core.runtime.model_file import default_model_path
-
-PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
+from cgdet_core.runtime.backends.base import Backend, check_device_name, has_gpu_driver, is_installed, need
+from cgdet_core.runtime.model_file import ModelDescription, check_is_file, default_model_path
 
 
 @dataclass(frozen=True)
@@ -37,31 +34,17 @@ _LIBRARIES: Final = {
     "onnxruntime": _Library("onnxruntime", (".onnx",), ("fp32",), ("fp32",)),
     "tensorrt": _Library("onnxruntime", (".onnx",), (), ("fp32", "fp16")),
 }
-BACKENDS: Final = ("auto", *_LIBRARIES)
-
-_log = logging.getLogger("cgdet")
 
 
-def open_model(path: Path, backend: str, device: str, precision: str, threads: int) -> OpenedModel:
+def open_model(path: Path, backend: str, device: str, precision: str, threads: int) -> tuple[Backend, ModelDescription]:
     """The model file at `path` in the backend asked for. Raises InputError for what cannot be had.
 
     threads: CPU threads of the network, 0 leaves the library's choice. PyTorch knows one number for the
     whole process, which is set where PyTorch runs the network; other libraries leave it alone.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"backend '{backend}' is unknown: use {', '.join(BACKENDS)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision '{precision}' is unknown: use {', '.join(PRECISIONS)}")
-    readers = [name for name, library in _LIBRARIES.items() if path.suffix in library.reads]
-    if not readers:
-        raise InputError(f"{path}: is no model file: give a .safetensors, .onnx or .xml")
-    if not path.is_file():
-        raise InputError(f"{path}: model file is missing: give one written by cgdet train or cgdet export")
-    if backend not in ("auto", *readers):
-        raise InputError(f"{path}: backend {backend} does not run it: use {' or '.join(readers)}")
+    check_is_file(path)
     device = device_name(device, path.suffix)
-    name = choose_backend(path.suffix, device, precision) if backend == "auto" else backend
-    _check_combination(name, device, precision)
+    name = choose_backend(path, backend, device, precision)
     if name == "torch":
         from cgdet_core.runtime.backends.torch import open_torch
 
@@ -81,19 +64,21 @@ def shipped_model(backend: str = "auto", device: str = "auto") -> Path:
     return default_model_path(".safetensors" if in_torch else ".onnx")
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> Mapping[str, str]:
     """What an .onnx or .xml says of itself, read by whichever library is installed."""
-    if path.suffix == ".xml" or not is_installed("onnxruntime") or is_installed("openvino"):
+    if path.suffix == ".xml" or is_installed("openvino"):
         from cgdet_core.runtime.backends.openvino import metadata_of, read_network
 
         return metadata_of(read_network(path))
     from cgdet_core.runtime.backends.onnxruntime import session_of
 
-    return dict(session_of(path, ["CPUExecutionProvider"], 1).get_modelmeta().custom_metadata_map)
+    found: dict[str, str] = session_of(path, ["CPUExecutionProvider"], 1).get_modelmeta().custom_metadata_map
+    return found
 
 
 def device_name(device: str, suffix: str) -> str:
     """auto, cpu, cuda or cuda:N -> cpu or cuda:N, for a model file of `suffix`; InputError where there is none."""
+    check_device_name(device)
     if device == "cpu" or (device == "auto" and not has_gpu_driver()):
         return "cpu"
     if suffix == ".safetensors":
@@ -104,45 +89,26 @@ def device_name(device: str, suffix: str) -> str:
         on_gpu = suffix == ".onnx" and is_installed("onnxruntime")
         providers = need("onnxruntime", "backend onnxruntime").get_available_providers() if on_gpu else []
         return "cuda:0" if "CUDAExecutionProvider" in providers else "cpu"
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N")
     return device
 
 
-def choose_backend(suffix: str, device: str, precision: str) -> str:
-    """What `auto` is: see the top of this file."""
+def choose_backend(path: Path, backend: str, device: str, precision: str) -> str:
+    """`backend`, or what `auto` is (see the top of this file); InputError where none runs the file at `path` so."""
+    readers = {name: library for name, library in _LIBRARIES.items() if path.suffix in library.reads}
+    if not readers:
+        raise InputError(f"{path}: is no model file: give a .safetensors, .onnx or .xml")
+    if backend not in ("auto", *readers):
+        raise InputError(f"{path}: backend '{backend}' does not run it: use auto or {' or '.join(readers)}")
     able = {
         name: library.on_cpu if device == "cpu" else library.on_gpu
-        for name, library in _LIBRARIES.items()
-        if suffix in library.reads
+        for name, library in readers.items()
+        if backend in ("auto", name)
     }
     fitting = [name for name, executed in able.items() if precision in executed or (executed and precision == "auto")]
-    for name in fitting:
-        if usable(name):
-            return name
-    return next(iter(fitting or able))  # whose absence, or inability, is told with its remedy
-
-
-def usable(name: str) -> bool:
-    """Whether the library of a backend is there and can be imported; one that is broken is told in the log."""
-    if not is_installed(_LIBRARIES[name].module):
-        return False
-    try:
-        need(_LIBRARIES[name].module, f"backend {name}")
-    except InputError as error:
-        _log.warning("%s; going on without it", error)
-        return False
-    return True
-
-
-def _check_combination(name: str, device: str, precision: str) -> None:
-    """InputError where a backend does not run on a device, or not in that precision."""
-    library = _LIBRARIES[name]
-    supported = library.on_cpu if device == "cpu" else library.on_gpu
-    if not supported:
-        other = "openvino, torch or onnxruntime" if device == "cpu" else "torch or onnxruntime"
-        raise InputError(f"backend {name} does not run on device {device}: use backend {other}")
-    if precision != "auto" and precision not in supported:
-        raise InputError(
-            f"precision '{precision}' is not executed by backend {name} on {device}: use auto, {', '.join(supported)}"
-        )
+    if not fitting:
+        there = "; ".join(f"{name} executes {', '.join(executed) or 'nothing'}" for name, executed in able.items())
+        raise InputError(f"{path}: precision '{precision}' is not to be had on {device}: {there}")
+    if backend != "auto":
+        return backend
+    # where none is there, the absence of the first is told with its remedy
+    return next((name for name in fitting if is_installed(_LIBRARIES[name].module)), fitting[0])

@@ -5,24 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.types import FloatArray
 
 INPUT: Final = "image"
 OUTPUTS: Final = ("class_logits", "box_logits")
 
-# Who imports these would have them tell their maker that they were used. A vehicle sends nothing home.
-_TELEMETRY: Final = "openvino_telemetry"
-_NO_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"  # read by ONNX Runtime at its import, from 1.31 on
 # what the drivers of NVIDIA's GPUs, of Jetson's, of WSL and of AMD's put into /dev
 _GPU_NODES: Final = ("nvidia*", "nvgpu*", "nvhost*", "nvmap", "dxg", "kfd")
 
@@ -58,21 +53,9 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class OpenedModel:
-    """A model ready to run; model_sha256 is that of the .safetensors, of an export too."""
-
-    backend: Backend
-    info: ModelInfo
-    model_sha256: str
-
-
 def is_installed(module: str) -> bool:
     """Whether `module` can be found; it is not imported."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+    return importlib.util.find_spec(module) is not None
 
 
 def need(module: str, what: str, requirements: str = "") -> Any:
@@ -80,30 +63,24 @@ def need(module: str, what: str, requirements: str = "") -> Any:
 
     what: who needs it, such as "backend openvino"; requirements: the file in requirements/ with its bounds.
     """
-    os.environ.setdefault(_NO_TELEMETRY, "1")
-    remedy = f"pip install -r requirements/{requirements or module}.txt"
+    # These would tell their makers that they were used. A vehicle sends nothing home: OpenVINO goes without
+    # the package that does it, ONNX Runtime (from 1.31 on) reads the variable.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        with _without(_TELEMETRY):
-            return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = f"{module}, which is not installed" if error.name == module else f"{error.name} for {module}"
-        raise InputError(f"{what} needs {missing}: {remedy}") from None
+        return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{what}: {module} cannot be imported ({reason}): {remedy}") from None
+        raise InputError(
+            f"{what} needs {module}, which cannot be imported ({reason}): "
+            f"pip install -r requirements/{requirements or module}.txt"
+        ) from None
 
 
-@contextmanager
-def _without(module: str) -> Iterator[None]:
-    """As if `module` were not installed, unless it is imported already; who imports it goes without."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[module]
+def check_device_name(device: str) -> None:
+    """InputError where `device` is none of auto, cpu, cuda and cuda:N."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N")
 
 
 def cache_folder() -> Path:
@@ -114,9 +91,7 @@ def cache_folder() -> Path:
 
 def usable_cores() -> int:
     """CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 def has_gpu_driver(dev: Path = Path("/dev")) -> bool:
@@ -126,16 +101,18 @@ def has_gpu_driver(dev: Path = Path("/dev")) -> bool:
 
 def cpu_precision() -> str:
     """What `auto` is on this CPU: bf16 where it has instructions for it (docs/backends.md), else fp32."""
-    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
+    facts = cpu_facts()
+    # x86 and ARM have different words
+    flags = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}
+    return "bf16" if flags & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
 
 
 @cache
-def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What the first CPU can do, in the kernel's words; empty where there is no such file."""
+def cpu_facts(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What the kernel says of the first CPU, in its words; empty where there is no such file."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return frozenset()
-    # "flags" on x86, "Features" on ARM
-    words = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(words, []))
+        return {}
+    parts = (line.partition(":") for line in reversed(lines))
+    return {name.strip(): value.strip() for name, _, value in parts}

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, OpenedModel, RawOutput, cache_folder, need
-from cgdet_core.runtime.model_file import parse_description
+from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, RawOutput, cache_folder, need
+from cgdet_core.runtime.model_file import ModelDescription, parse_description
 from cgdet_core.types import FloatArray
 
 _FATAL_ONLY: Final = 4
@@ -29,7 +29,9 @@ class OnnxRuntimeBackend:
         return RawOutput(np.asarray(class_logits), np.asarray(box_logits))
 
 
-def open_onnxruntime(path: Path, name: str, device: str, precision: str, threads: int) -> OpenedModel:
+def open_onnxruntime(
+    path: Path, name: str, device: str, precision: str, threads: int
+) -> tuple[OnnxRuntimeBackend, ModelDescription]:
     """The .onnx at `path`; name: onnxruntime or tensorrt; device: cpu or cuda:N. InputError where it is refused."""
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
@@ -48,8 +50,7 @@ def open_onnxruntime(path: Path, name: str, device: str, precision: str, threads
     description = parse_description(path, session.get_modelmeta().custom_metadata_map)
     description.check_precision(path, precision)
     executed = "fp16" if name == "tensorrt" and precision != "fp32" else "fp32"
-    backend = OnnxRuntimeBackend(session, name, device, executed)
-    return OpenedModel(backend, description.info, description.model_sha256)
+    return OnnxRuntimeBackend(session, name, device, executed), description
 
 
 def session_of(path: Path, providers: list[Any], threads: int) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import OpenedModel, RawOutput, cache_folder, cpu_precision, need, usable_cores
-from cgdet_core.runtime.model_file import parse_description, read_description
+from cgdet_core.runtime.backends.base import RawOutput, cache_folder, cpu_precision, need, usable_cores
+from cgdet_core.runtime.model_file import ModelDescription, parse_description, read_description
 from cgdet_core.types import FloatArray
 
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
@@ -39,7 +41,7 @@ class OpenVinoBackend:
         return RawOutput(np.asarray(results[0]), np.asarray(results[1]))
 
 
-def open_openvino(path: Path, precision: str, threads: int) -> OpenedModel:
+def open_openvino(path: Path, precision: str, threads: int) -> tuple[OpenVinoBackend, ModelDescription]:
     """The model file at `path` in OpenVINO; precision: auto, fp32, bf16 or int8. InputError where it is refused."""
     if path.suffix == ".safetensors":
         from cgdet_core.runtime.export import openvino_network
@@ -51,8 +53,12 @@ def open_openvino(path: Path, precision: str, threads: int) -> OpenedModel:
         description = parse_description(path, metadata_of(network))
     description.check_precision(path, precision)
     arithmetic = precision if precision in _HINTS else cpu_precision()
-    backend = OpenVinoBackend(compile_network(network, arithmetic, threads))
-    return OpenedModel(backend, description.info, description.model_sha256)
+    compiled = compile_network(network, arithmetic, threads)
+    del network
+    # what was read and is not needed any more would stay with the process: a tenth of a node's memory
+    with suppress(AttributeError):  # a C library that is not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    return OpenVinoBackend(compiled), description
 
 
 @cache
@@ -77,8 +83,7 @@ def read_network(path: Path) -> Any:
 
 def metadata_of(network: Any) -> dict[str, str]:
     """The metadata properties of the ONNX file that `network` came from."""
-    known = network.get_rt_info()
-    return {key: value.astype(str) for key, value in known["framework"].items()} if "framework" in known else {}
+    return {key: value.astype(str) for key, value in dict(network.get_rt_info()).get("framework", {}).items()}
 
 
 def compile_network(network: Any, precision: str, threads: int) -> Any:
@@ -95,14 +100,13 @@ def compile_network(network: Any, precision: str, threads: int) -> Any:
     }
     if threads > 0:
         settings["INFERENCE_NUM_THREADS"] = threads
-    try:
-        return core().compile_model(network, "CPU", {**settings, "CACHE_DIR": str(cache_folder())})
-    except RuntimeError:
-        pass  # a disk that cannot be written to is no reason: it is compiled at every start then
-    try:
-        return core().compile_model(network, "CPU", settings)
-    except RuntimeError as error:
-        raise InputError(f"backend openvino: {' '.join(str(error).split())[:300]}: use backend torch") from None
+    # a disk that cannot be written to is no reason to refuse: it is compiled at every start then
+    for cache_settings in ({"CACHE_DIR": str(cache_folder())}, {}):
+        try:
+            return core().compile_model(network, "CPU", {**settings, **cache_settings})
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+    raise InputError(f"backend openvino: {reason}: use backend torch")
 
 
 def executed_precision(compiled: Any) -> str:

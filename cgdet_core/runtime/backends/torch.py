@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.blocks import fuse
-from cgdet_core.runtime.backends.base import OpenedModel, RawOutput, cpu_precision
-from cgdet_core.runtime.model_file import load_model
+from cgdet_core.runtime.backends.base import RawOutput, check_device_name, cpu_precision
+from cgdet_core.runtime.model_file import ModelDescription, load_model
 from cgdet_core.tasks.detection.head import Detector
 from cgdet_core.types import FloatArray
 
@@ -38,7 +38,9 @@ class TorchBackend:
 
     def __init__(self, detector: Detector, device: torch.device, precision: str) -> None:
         """Takes `detector` over; precision: auto or one of DTYPES."""
-        self.device, self.precision = str(device), choose_precision(precision, device)
+        if precision == "auto":
+            precision = "fp16" if device.type == "cuda" else cpu_precision()
+        self.device, self.precision = str(device), precision
         self._dtype = DTYPES[self.precision]
         fused = fuse(detector).to(device, self._dtype).to(memory_format=torch.channels_last)
         self.network = RawNetwork(fused).eval().requires_grad_(False)
@@ -74,31 +76,20 @@ class TorchBackend:
                 self._outputs = self.network(self._input)
 
 
-def open_torch(path: Path, device: str, precision: str, threads: int) -> OpenedModel:
+def open_torch(path: Path, device: str, precision: str, threads: int) -> tuple[TorchBackend, ModelDescription]:
     """The .safetensors at `path`; threads: CPU threads, for the whole process, 0 leaves PyTorch its choice."""
     if threads > 0:
         torch.set_num_threads(threads)
     detector, info = load_model(path)
-    return OpenedModel(TorchBackend(detector, torch.device(device), precision), info, sha256_of(path))
+    return TorchBackend(detector, torch.device(device), precision), ModelDescription(info, sha256_of(path))
 
 
 def choose_device(device: str) -> torch.device:
     """auto, cpu, cuda or cuda:N -> the torch device; InputError where it is not to be had."""
+    check_device_name(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N") from None
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError(f"device '{device}' is not supported: use auto, cpu or cuda:N")
+    chosen = torch.device(device)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device '{device}': torch sees {torch.cuda.device_count()} GPUs: use device auto or cpu")
     return chosen
-
-
-def choose_precision(precision: str, device: torch.device) -> str:
-    """The precision that PyTorch will execute; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32."""
-    if precision == "auto":
-        return "fp16" if device.type == "cuda" else cpu_precision()
-    return precision

@@ -15,12 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import PostprocessConfig
-from cgdet_core.tasks.detection.cells import Cells
+from cgdet_core.model import STRIDES
 from cgdet_core.types import BoolArray, FloatArray, IntArray
 
 _BLOCK: Final = 128  # candidates that are compared with each other at once
 _ROUNDING: Final = 1e-6  # by which a score in float32 is off at most
 _EXP_LIMIT: Final = np.float32(80)  # exp of more is beyond float32
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells of the head's maps, stride 8 first, row by row.
+
+    centres_xy_px: float32 [A, 2] in pixels of the input; strides_px: float32 [A].
+    """
+
+    centres_xy_px: FloatArray
+    strides_px: FloatArray
+
+
+def cells_of(input_height_width_px: tuple[int, int]) -> Cells:
+    """The cells of an input of this size, a multiple of 32; the same values as head.cell_grid."""
+    centres, strides = [], []
+    for stride in STRIDES:
+        height, width = (side // stride for side in input_height_width_px)
+        rows, columns = np.mgrid[:height, :width].astype(np.float32)
+        centres.append((np.stack((columns, rows), axis=-1).reshape(-1, 2) + np.float32(0.5)) * np.float32(stride))
+        strides.append(np.full(height * width, stride, np.float32))
+    return Cells(np.concatenate(centres), np.concatenate(strides))
 
 
 @dataclass(frozen=True)
@@ -86,7 +108,7 @@ def _logit_below(score: float) -> np.float32:
 def decode_boxes(box_logits: FloatArray, centres_xy_px: FloatArray, strides_px: FloatArray) -> FloatArray:
     """box_logits [N, 4 * bins], centres [N, 2], strides [N] -> boxes xyxy float32 [N, 4] in pixels.
 
-    Each distance is its distribution's mean; see model.head.decode_boxes.
+    Each distance is its distribution's mean, as in head.decode_boxes.
     """
     if not len(box_logits):
         return np.zeros((0, 4), np.float32)

@@ -65,7 +65,7 @@ def test_what_slows_a_run_or_how_it_begins_is_said(
         return capsys.readouterr().err
 
     for flags, precision, emulated in (("avx2", "bf16", True), ("avx2", "fp32", False), ("avx512_bf16", "bf16", False)):
-        monkeypatch.setattr("cgdet_core.runtime.backends.base.cpu_flags", lambda flags=flags: frozenset({flags}))
+        monkeypatch.setattr("cgdet_core.runtime.backends.base.cpu_facts", lambda flags=flags: {"flags": flags})
         said = told(f"{flags}_{precision}", f"train.precision={precision}")
         assert ("this CPU has no bf16 arithmetic" in said) == emulated
         assert "random weights" in said

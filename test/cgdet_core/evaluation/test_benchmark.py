@@ -1,13 +1,11 @@
-"""Turns, what is kept of them, and the name of the machine."""
+"""Turns, and what is kept of them."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.benchmark import cpu_name, machine_facts, street_frames, time_in_turns
+from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
 from cgdet_core.types import Detections
 
 
@@ -44,13 +42,3 @@ def test_frames_are_raw_counts_of_differing_streets(asked: tuple[int, int], give
     frames = street_frames(asked, 3)
     assert [(frame.shape, frame.dtype) for frame in frames] == [(given, np.uint16)] * 3
     assert len({frame.tobytes() for frame in frames}) == 3
-
-
-def test_the_cpu_has_a_name(tmp_path: Path) -> None:
-    x86, board = tmp_path / "x86", tmp_path / "board"
-    x86.write_text("processor\t: 0\nmodel\t\t: 167\nmodel name\t: A Fast One @ 2 GHz\n")
-    board.write_text("processor\t: 0\nFeatures\t: fp asimd\n\nModel\t: Some Board Rev 2\n")
-    assert cpu_name(x86) == "A Fast One @ 2 GHz"
-    assert cpu_name(board) == "Some Board Rev 2"
-    assert cpu_name(tmp_path / "missing")
-    assert machine_facts()["cores"] >= 1

@@ -12,8 +12,7 @@ from torchvision.ops import batched_nms
 
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.tasks.detection import head
-from cgdet_core.tasks.detection.cells import Cells, cells_of, map_sizes
-from cgdet_core.tasks.detection.decode import FoundBoxes, decode_boxes, postprocess, suppress
+from cgdet_core.tasks.detection.decode import Cells, FoundBoxes, cells_of, decode_boxes, postprocess, suppress
 
 NAMES = ("person", "bicycle", "car")
 BINS = 9
@@ -131,7 +130,7 @@ def test_suppression_keeps_what_torchvision_keeps(boxes: int, most: int) -> None
 def test_cells_and_boxes_are_those_of_the_head() -> None:
     generator = torch.Generator().manual_seed(0)
     cells = cells_of((96, 64))
-    centres, strides = head.cell_grid(map_sizes((96, 64)), torch.device("cpu"))
+    centres, strides = head.cell_grid([(12, 8), (6, 4), (3, 2)], torch.device("cpu"))
     assert (cells.centres_xy_px.tobytes(), cells.strides_px.tobytes()) == (
         centres.numpy().tobytes(),
         strides.numpy().tobytes(),
@@ -154,29 +153,6 @@ def test_what_is_no_number_is_told_and_nothing_is_found(odd: float) -> None:
     assert output.found(PostprocessConfig()).scores[:2].tolist() == [1.0, 1.0]
 
 
-def test_nothing_over_its_threshold_is_an_empty_answer() -> None:
-    output = random_output(6)
-    output.class_logits[:] = -30
-    found = output.found(PostprocessConfig())
-    assert found.boxes_xyxy_px.shape == (0, 4)
-    assert found.scores.shape == (0,)
-    assert found.class_ids.shape == (0,)
-
-
-def test_classes_do_not_suppress_each_other() -> None:
-    box = [10.0, 10.0, 30.0, 40.0]
-    found = boxes_at((box, 0, 0.9), (box, 1, 0.8), (box, 0, 0.7)).found(PostprocessConfig())
-    assert found.class_ids.tolist() == [0, 1]
-    assert found.boxes_xyxy_px.tolist() == [box, box]
-
-
-def test_a_cell_may_hold_objects_of_two_classes() -> None:
-    output = boxes_at(([10.0, 10.0, 30.0, 40.0], 0, 0.9))
-    output.class_logits[0, 2] = 1.0
-    found = output.found(PostprocessConfig())
-    assert found.class_ids.tolist() == [0, 2]
-
-
 def test_boxes_beyond_the_frame_do_not_suppress_other_classes() -> None:
     # 641 px further, where a NMS that keeps classes apart by moving them would put the second, is the first
     corner = [541.0, 541.0, 640.0, 640.0]
@@ -185,22 +161,22 @@ def test_boxes_beyond_the_frame_do_not_suppress_other_classes() -> None:
     assert found.boxes_xyxy_px.tolist() == [corner, outside]
 
 
-def test_an_overlap_equal_to_the_limit_is_kept() -> None:
-    first, second = [10.0, 10.0, 30.0, 20.0], [10.0, 10.0, 20.0, 20.0]  # half of it: IoU 0.5 exactly
-    output = boxes_at((first, 0, 0.9), (second, 0, 0.8))
-    kept = output.found(PostprocessConfig(nms_iou=0.5))
-    assert len(kept.scores) == 2
-    gone = output.found(PostprocessConfig(nms_iou=0.49))
-    assert len(gone.scores) == 1
+def test_what_equals_a_limit_is_kept_and_classes_do_not_suppress_each_other() -> None:
+    first, half = [10.0, 10.0, 30.0, 20.0], [10.0, 10.0, 20.0, 20.0]  # IoU 0.5 exactly
+    output = boxes_at((first, 0, 0.9), (half, 0, 0.5), (first, 1, 0.5))
+    output.class_logits[0, 2] = 1.0  # a cell may hold objects of two classes
+    for nms_iou, score, expected in (
+        (0.5, 0.5, [0, 2, 0, 1]),
+        (0.49, 0.5, [0, 2, 1]),
+        (0.5, 0.51, [0, 2]),
+        (0.5, 1, []),
+    ):
+        found = output.found(PostprocessConfig(nms_iou=nms_iou, score_threshold=score))
+        assert found.class_ids.tolist() == expected
+        assert found.boxes_xyxy_px.shape == (len(expected), 4)
 
 
 def test_equal_scores_keep_the_order_of_the_cells() -> None:
     boxes = [[100.0 * k, 10.0, 100.0 * k + 20, 30.0] for k in (3, 1, 4, 0, 5, 2)]
     found = boxes_at(*((box, 0, 0.5) for box in boxes)).found(PostprocessConfig())
     assert found.boxes_xyxy_px.tolist() == boxes
-
-
-def test_a_score_equal_to_the_threshold_passes() -> None:
-    output = boxes_at(([10.0, 10.0, 30.0, 40.0], 0, 0.5))
-    found = output.found(PostprocessConfig(score_threshold=0.5))
-    assert found.scores.tolist() == [0.5]
