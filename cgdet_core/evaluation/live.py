@@ -86,32 +86,27 @@ def _alone(detections: Detections, paired: list[int], thresholds: NDArray[np.flo
     return int(np.count_nonzero(sure))
 
 
-@dataclass(frozen=True)
-class LiveFrame:
-    """A labelled frame. offline: what was found in it offline, down to the evaluation's score floor; answer: what the
-    live detector published about it, None where it published nothing."""
-
-    offline: EvaluatedFrame
-    answer: Detections | None
-
-
 def live_steps(
-    frames: Sequence[LiveFrame], class_names: Sequence[str], thresholds: NDArray[np.float64]
+    offline: Sequence[EvaluatedFrame],
+    answers: Sequence[Detections | None],
+    class_names: Sequence[str],
+    thresholds: NDArray[np.float64],
 ) -> dict[str, Metrics]:
-    """From the offline figures to the live ones, one cause at a time, all over the same `frames`.
+    """From the offline figures to the live ones, one cause at a time, all over the same labelled frames.
+
+    offline: with what was found offline, down to the evaluation's score floor; answers: what the live detector
+    published about each, None where it published nothing.
 
     `offline`, every frame; `thresholds`, without what lies below the live detector's (float64 [C]); `drops`, and
     nothing is found in a frame without an answer; `live`, the answers themselves. The difference between two steps is
     what their cause took. Raises InputError as `evaluate` does.
     """
     empty = Detections.empty()
-    offline = [frame.offline for frame in frames]
     published = [replace(frame, detections=above_thresholds(frame.detections, thresholds)) for frame in offline]
-    undropped = [
-        replace(frame, detections=empty if live.answer is None else frame.detections)
-        for frame, live in zip(published, frames, strict=True)
-    ]
-    answered = [replace(live.offline, detections=live.answer or empty) for live in frames]
+    undropped, answered = [], []
+    for frame, answer in zip(published, answers, strict=True):
+        undropped.append(frame if answer is not None else replace(frame, detections=empty))
+        answered.append(replace(frame, detections=answer or empty))
     chain = {"offline": offline, "thresholds": published, "drops": undropped, "live": answered}
     return {name: evaluate(given, class_names) for name, given in chain.items()}
 

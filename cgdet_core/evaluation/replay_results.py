@@ -16,7 +16,6 @@ from cgdet_core.evaluation.live import (
     SAME_BOX_PX,
     SAME_SCORE,
     Agreement,
-    LiveFrame,
     OfflineAnswers,
     agreement,
     live_steps,
@@ -35,16 +34,16 @@ _NAMED_STAMPS = 20
 class MeasuredReplay:
     """answered: stamp -> the frames that have labels and an answer; metrics: over these; None without labels.
 
-    offline: what the same predictor gives of every frame; None where it was not run. live: stamp -> labelled frames of
-    the offline run; steps: from its figures to the live ones; agreements: stamp -> the answer beside what would have
-    been published offline. warnings: what makes all this less than it seems to be, a sentence each.
+    offline: what the same predictor gives of every frame; None where it was not run. found_offline: stamp -> the
+    labelled frames with it; steps: from its figures to the live ones; agreements: stamp -> the answer beside what
+    would have been published offline. warnings: what makes all this less than it seems to be, a sentence each.
     """
 
     replay: Replay
     answered: Mapping[int, EvaluatedFrame]
     metrics: Metrics | None
     offline: OfflineAnswers | None
-    live: Mapping[int, LiveFrame] = field(default_factory=dict)
+    found_offline: Mapping[int, EvaluatedFrame] = field(default_factory=dict)
     steps: Mapping[str, Metrics] = field(default_factory=dict)
     agreements: Mapping[int, Agreement] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -57,7 +56,7 @@ class MeasuredReplay:
     @property
     def comparable(self) -> Mapping[int, EvaluatedFrame]:
         """Stamp -> what two models are compared by: every labelled frame offline, else those that were answered."""
-        return self.answered if self.offline is None else {stamp: frame.offline for stamp, frame in self.live.items()}
+        return self.answered if self.offline is None else self.found_offline
 
 
 def measure_replay(
@@ -82,21 +81,23 @@ def measure_replay(
         if without_offline is not None:
             warnings.append(f"no offline run to compare with: {without_offline}")
         return MeasuredReplay(replay, answered, metrics, None, warnings=tuple(warnings))
-    live = {
-        frame.stamp_ns: LiveFrame(labelled(frame, offline.detections[frame.stamp_ns]), frame.detections)
+    answers = {frame.stamp_ns: frame.detections for frame in replay.frames}
+    found_offline = {
+        frame.stamp_ns: labelled(frame, offline.detections[frame.stamp_ns])
         for frame in replay.frames
         if frame.stamp_ns in truth and frame.stamp_ns in offline.detections
     }
     steps = {}
-    if _have_objects(frame.offline for frame in live.values()):
-        steps = live_steps(list(live.values()), names, offline.thresholds)
+    if _have_objects(found_offline.values()):
+        live = [answers[stamp_ns] for stamp_ns in found_offline]
+        steps = live_steps(list(found_offline.values()), live, names, offline.thresholds)
     agreements = {}
-    for frame in replay.answered:
-        expected = offline.published(frame.stamp_ns)
-        if expected is not None and frame.detections is not None:
-            agreements[frame.stamp_ns] = agreement(frame.detections, expected, offline.thresholds)
+    for stamp_ns, answer in answers.items():
+        expected = offline.published(stamp_ns)
+        if expected is not None and answer is not None:
+            agreements[stamp_ns] = agreement(answer, expected, offline.thresholds)
     warnings += offline.warnings
-    return MeasuredReplay(replay, answered, metrics, offline, live, steps, agreements, tuple(warnings))
+    return MeasuredReplay(replay, answered, metrics, offline, found_offline, steps, agreements, tuple(warnings))
 
 
 def _have_objects(frames: Iterable[EvaluatedFrame]) -> bool:
@@ -209,7 +210,7 @@ def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict
         **offline.executed,
         "frames": len(offline.detections),
         "stages_ms": {stage: _percentiles(times) for stage, times in offline.stage_ms.items()},
-        "labelled_frames": len(measured.live),
+        "labelled_frames": len(measured.found_offline),
         "steps": [step_to_json(name, metrics) for name, metrics in measured.steps.items()],
         "answers": {
             "compared": len(compared),

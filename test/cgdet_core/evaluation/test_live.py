@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.live import LiveFrame, agreement, live_steps, step_to_json
+from cgdet_core.evaluation.live import agreement, live_steps, step_to_json
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
 from cgdet_core.types import Detections, GroundTruth
 
@@ -47,15 +47,14 @@ def test_what_differs_by_more_than_the_tolerance_is_alone(a: Detections, b: Dete
     assert item.same == (alone == (0, 0))
 
 
-def frame(name: str, offline: Detections, answer: Detections | None) -> LiveFrame:
-    truth = GroundTruth(BOXES[:2], np.array([0, 0]), np.zeros(2, bool))
-    return LiveFrame(EvaluatedFrame(name, offline, truth, (60, 140), "day"), answer)
+def frame(offline: Detections) -> EvaluatedFrame:
+    return EvaluatedFrame("x", offline, GroundTruth(BOXES[:2], np.array([0, 0]), np.zeros(2, bool)), (60, 140), "day")
 
 
 def test_each_step_is_the_evaluation_of_what_is_left_after_its_cause() -> None:
-    whole = found((0, 0.9, 0), (1, 0.1, 0))  # the second lies below the live threshold
-    frames = [frame("a", whole, found((0, 0.9, 0))), frame("b", whole, None), frame("c", whole, Detections.empty())]
-    steps = live_steps(frames, ("person", "car"), FLOOR)
+    whole = frame(found((0, 0.9, 0), (1, 0.1, 0)))  # the second lies below the live threshold
+    answers = [found((0, 0.9, 0)), None, Detections.empty()]
+    steps = live_steps([whole] * 3, answers, ("person", "car"), FLOOR)
     assert list(steps) == ["offline", "thresholds", "drops", "live"]
     # one object each of two in three frames; then one of two; then that in two frames; then that in one
     ap50 = [metrics.map50 for metrics in steps.values()]
@@ -70,8 +69,7 @@ def test_each_step_is_the_evaluation_of_what_is_left_after_its_cause() -> None:
 
 
 def test_a_step_that_takes_nothing_changes_nothing() -> None:
-    sure = found((0, 0.9, 0), (1, 0.8, 0))
-    steps = live_steps([frame("a", sure, sure)], ("person", "car"), FLOOR)
+    sure = frame(found((0, 0.9, 0), (1, 0.8, 0)))
+    steps = live_steps([sure], [sure.detections], ("person", "car"), FLOOR)
     assert len({metrics.map50 for metrics in steps.values()}) == 1
-    alone = evaluate([frame("a", sure, sure).offline], ("person", "car"))
-    assert steps["live"].map == alone.map
+    assert steps["live"].map == evaluate([sure], ("person", "car")).map

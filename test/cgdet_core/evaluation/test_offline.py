@@ -23,7 +23,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     own = PostprocessConfig(score_threshold=0.5, class_thresholds={"car": 0.9})
     save_model(path, Detector(TINY), ModelInfo(model=TINY, postprocess=own))
-    return Predictor(path, device="cpu")
+    return Predictor(path, "cpu", "fp32", backend="torch")
 
 
 def frames(count: int = 3) -> list[np.ndarray]:
