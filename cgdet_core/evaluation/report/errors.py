@@ -49,13 +49,9 @@ class FrameErrors:
 
     @property
     def caption(self) -> str:
-        """For example `00103D: 4 found, 2 missed, 1 false alarm, no duplicate`."""
-        alarms = _count(self.false_alarms, "false alarm"), _count(self.duplicates, "duplicate")
-        return f"{self.name}: {self.found} found, {self.missed or 'no'} missed, {', '.join(alarms)}"
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number or 'no'} {name}{'s' if number > 1 else ''}"
+        """For example `00103D: 4 found, 2 missed, 1 false alarms, 0 duplicates`."""
+        errors = f"{self.missed} missed, {self.false_alarms} false alarms, {self.duplicates} duplicates"
+        return f"{self.name}: {self.found} found, {errors}"
 
 
 def frame_errors(
@@ -88,8 +84,8 @@ class WorstFrames:
         self,
         frames: Sequence[EvaluatedFrame],
         class_names: Sequence[str],
-        most: int,
         thresholds: NDArray[np.float64] | None = None,
+        most: int = 4,
     ) -> None:
         self._frames, self._names, self._thresholds = frames, class_names, thresholds
         self._pictures: dict[int, RgbArray] = {}
@@ -120,7 +116,7 @@ class DifferingFrames:
     fewer (`better`), at most `most` of each."""
 
     def __init__(
-        self, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str], most: int
+        self, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str], most: int = 4
     ) -> None:
         self._frames, self._names = (a, b), class_names
         self._errors = frame_errors(a, class_names), frame_errors(b, class_names)

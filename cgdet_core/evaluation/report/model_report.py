@@ -26,7 +26,6 @@ from cgdet_core.subsample import subsample
 from cgdet_core.types import Sample
 
 SAMPLE_FRAMES = 6
-WORST_FRAMES = 4
 
 
 def write_offline_report(
@@ -44,7 +43,7 @@ def write_offline_report(
     """
     names = list(thresholds)
     floor = threshold_array(thresholds, names, 0.0)
-    worst = WorstFrames(run.frames, names, WORST_FRAMES, floor)
+    worst = WorstFrames(run.frames, names, floor)
     drawn: list[Picture] = []
     chosen = subsample(len(run.frames), SAMPLE_FRAMES)
     for index, sample in _labelled(samples):
@@ -74,7 +73,7 @@ def write_compare_report(
     """Write the page to `path`. samples: the very frames of `run`, read again for their pixels; figures: the JSON of
     the command; names: of the two models."""
     class_names = list(figures["per_class"])
-    differing = DifferingFrames(run.a.frames, run.b.frames, class_names, WORST_FRAMES)
+    differing = DifferingFrames(run.a.frames, run.b.frames, class_names)
     for place, sample in _labelled(samples):
         differing.draw(place, sample.frame.image)
     metrics = evaluate(run.a.frames, class_names), evaluate(run.b.frames, class_names)

@@ -35,7 +35,6 @@ from cgdet_core.subsample import subsample
 from cgdet_core.types import Detections
 
 SAMPLE_FRAMES = 6
-WORST_FRAMES = 4
 # a node that publishes scores below this is measured, not looked at: its pictures show the likely detections alone
 _MEASURING_THRESHOLD = 0.05
 
@@ -54,7 +53,7 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
     """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst of each kind."""
     replay, names = measured.replay, measured.replay.class_names
     places = {stamp_ns: place for place, stamp_ns in enumerate(measured.answered)}
-    worst = WorstFrames(list(measured.answered.values()), names, WORST_FRAMES)
+    worst = WorstFrames(list(measured.answered.values()), names)
     frames = {frame.stamp_ns: frame for frame in replay.frames}
     chosen = _sample_stamps(replay)
     samples: list[Picture] = []
@@ -175,7 +174,7 @@ def _comparison(
         return ComparisonPart(None, (a, b), note="No labels: nothing is said about accuracy.", replays=documents)
     names = measured[0].replay.class_names
     stamps_ns, *frames = common_frames(measured)
-    differing = DifferingFrames(frames[0], frames[1], names, WORST_FRAMES)
+    differing = DifferingFrames(frames[0], frames[1], names)
     places = {stamps_ns[place]: place for place in differing.places}
     for stamp_ns, image in measured[0].replay.pictures(places):
         differing.draw(places[stamp_ns], image)

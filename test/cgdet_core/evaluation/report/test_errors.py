@@ -71,14 +71,14 @@ def test_the_worst_frames_are_chosen_for_each_kind_of_error() -> None:
         frame("double", [OBJECT, [42.0, 60, 122, 200]], [OBJECT]),
         frame("missed once", [], [OBJECT]),
     ]
-    worst = WorstFrames(frames, NAMES, 5)
+    worst = WorstFrames(frames, NAMES)
     assert worst.places == {1, 2, 3, 4}
     assert {kind: [item.name for item in items] for kind, items in worst.kinds.items()} == {
         "missed": ["missed", "missed once"],
         "false_alarms": ["alarm"],
         "duplicates": ["double"],
     }
-    assert [item.name for item in WorstFrames(frames, NAMES, 1).kinds["missed"]] == ["missed"]
+    assert [item.name for item in WorstFrames(frames, NAMES, most=1).kinds["missed"]] == ["missed"]
     for place in (0, 1, 2):
         worst.draw(place, np.zeros((480, 640), np.uint8))
     assert [len(gallery.pictures) for gallery in worst.galleries()] == [1, 1, 0]
@@ -91,14 +91,14 @@ def test_frames_in_which_two_models_differ_are_shown_in_pairs() -> None:
     truth = [OBJECT, OTHER]
     a = [frame(str(i), boxes, truth) for i, boxes in enumerate((good, good, good, bad))]
     b = [frame(str(i), boxes, truth) for i, boxes in enumerate((good, bad, worse, good))]
-    differing = DifferingFrames(a, b, NAMES, 5)
+    differing = DifferingFrames(a, b, NAMES)
     assert (differing.worse, differing.better) == ([2, 1], [3])
     assert differing.places == {1, 2, 3}
     for place in (0, 1, 3):
         differing.draw(place, np.zeros((480, 640), np.uint8))
     worse_in_b, better_in_b = differing.galleries()
     assert [item.caption for item in worse_in_b.pictures] == [
-        "A, 1: 2 found, no missed, no false alarm, no duplicate",
-        "B, 1: 1 found, 1 missed, no false alarm, no duplicate",
+        "A, 1: 2 found, 0 missed, 0 false alarms, 0 duplicates",
+        "B, 1: 1 found, 1 missed, 0 false alarms, 0 duplicates",
     ]
     assert len(better_in_b.pictures) == 2
