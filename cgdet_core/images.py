@@ -46,9 +46,10 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     # here, since it brings urllib and ssl with it: 30 ms of a start that a node of raw images does without
     import imagesize
 
-    width, height = -1, -1
-    if _has_its_end(buffer):
-        width, height = imagesize.get(io.BytesIO(buffer.tobytes()), exif_rotation=False)
+    encoded, width, height = buffer.tobytes(), -1, -1
+    # some decoders fill what a cut picture lacks with grey
+    if any(encoded.startswith(start) and encoded.rfind(end) > 0 for start, end in _ENDS.items()):
+        width, height = imagesize.get(io.BytesIO(encoded), exif_rotation=False)
         if width >= 0 and not 0 < width * height <= MAX_PIXELS:
             raise InputError(f"a compressed image of {width}x{height} pixels is none that cgdet reads")
     try:
@@ -83,12 +84,6 @@ def _encoded(suffix: str, image: ImageArray, settings: list[int]) -> bytes:
     if not written:
         raise InputError(f"an image of shape {list(image.shape)} cannot be encoded: sides may have 65535 pixels")
     return data.tobytes()
-
-
-def _has_its_end(buffer: ImageArray) -> bool:
-    """Some decoders fill what a cut picture lacks with grey."""
-    data = buffer.tobytes()
-    return any(data.startswith(start) and data.rfind(end) > 0 for start, end in _ENDS.items())
 
 
 def read_image(path: Path) -> ImageArray:

@@ -25,7 +25,7 @@ from cgdet_core.data.bags.truth import (
     frame_info_from_message,
     truth_from_message,
 )
-from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO
+from cgdet_core.data.bags.types import FRAME_INFO
 from cgdet_core.data.sets.coco import labelled_images
 from cgdet_core.data.sets.coco_file import CocoImage, read_coco
 from cgdet_core.errors import InputError
@@ -98,11 +98,9 @@ def read_labelled_frames(
         topic = choose_image_topic(bag, image_topic)
         labels = bag_labels(bag, truth_topic, class_names, class_map)
         if need_labels and labels is NO_LABELS:
-            detections = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
-            there = f" ({bag.listing(detections)}: named like a detector's output)" if detections else ""
             raise InputError(
-                f"{bag.path}: has no topic of labels{there}: name one, or a COCO JSON keyed by stamp, with "
-                "--truth-topic; without labels cgdet-replay shows what is found"
+                f"{bag.path}: has no topic that is named as labels are, only {bag.listing()}: name one, or a COCO JSON "
+                "keyed by stamp, with --truth-topic; without labels cgdet-replay shows what is found"
             )
         seen: dict[str, int] = {}
         matched = 0

@@ -88,10 +88,8 @@ class BagReader:
             raise InputError(f"{path}: is not a bag: {_GIVE}")
         if folder and not (self.path / "metadata.yaml").is_file() and not suffixes & _STORAGE_SUFFIXES:
             inner = sorted(entry.parent.name for entry in self.path.glob("*/metadata.yaml"))
-            offer = f"; it holds the bags {', '.join(inner[:5])}: give one of them" if inner else ""
-            raise InputError(
-                f"{path}: is not a bag: a rosbag2 folder holds metadata.yaml and .mcap or .db3 files{offer}"
-            )
+            offer = f"it holds the bags {', '.join(inner[:5])}: give one of them" if inner else _GIVE
+            raise InputError(f"{path}: is not a bag: {offer}")
         if ".db3" in suffixes and any(character in str(path) for character in URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
         self._is_ros1 = not folder and self.path.suffix == ".bag"  # a rosbag2 folder may be named something.bag
@@ -113,7 +111,8 @@ class BagReader:
             if not reader.files:
                 raise
             reader.open()
-            for loss in reader.losses:
+            # where all messages came, the index alone is damaged
+            for loss in reader.losses if reader.message_count != self._promised else ():
                 self._lose(loss)
             promised = f" of {self._promised}" if self._promised is not None else ""
             if promised or not reader.losses:
