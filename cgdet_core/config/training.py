@@ -57,17 +57,13 @@ class SourceConfig(Settings):
         return not self.path.endswith(".json")
 
     @model_validator(mode="after")
-    def _keys_of_bags(self) -> SourceConfig:
+    def _fit_together(self) -> SourceConfig:
         given = [
             key for key in ("image_topic", "rgb_topic", "labels", "registration") if getattr(self, key) is not None
         ]
         given += ["every"] if self.every != 1 else []
         if given and not self.is_bag:
             raise ValueError(f"{given[0]} is of a bag, {self.path} is a COCO JSON: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _own_is_rgb(self) -> SourceConfig:
         if self.rgb == "own" and not self.grey_rgb:
             raise ValueError("rgb: own is of an RGB set, which grey_rgb: true says: leave it out, or choose partner")
         return self

@@ -93,7 +93,10 @@ def load_sources(
         frames, _ = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes)
         sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
-        sources = [_with_shuffled_rgb(source, number, recipe.train.seed) for number, source in enumerate(sources)]
+        for number, source in enumerate(sources):
+            partners = shuffled([frame.rgb for frame in source.frames], source.name, number, recipe.train.seed)
+            moved = (replace(frame, rgb=rgb) for frame, rgb in zip(source.frames, partners, strict=True))
+            sources[number] = replace(source, frames=tuple(moved))
     held_out = _held_out(sets, folder, recipe)
     if held_out is not None and not any((~record.truth.ignore).any() for record in held_out.records):
         raise InputError(
@@ -216,12 +219,6 @@ def _cache(
 
 def _grey(image: ImageArray) -> ImageArray:
     return np.ascontiguousarray(to_grey(image))
-
-
-def _with_shuffled_rgb(source: Source, number: int, seed: int) -> Source:
-    partners = shuffled([frame.rgb for frame in source.frames], source.name, number, seed)
-    frames = (replace(frame, rgb=partner) for frame, partner in zip(source.frames, partners, strict=True))
-    return replace(source, frames=tuple(frames))
 
 
 def progress_interval_s() -> float:

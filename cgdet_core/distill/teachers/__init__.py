@@ -18,33 +18,26 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
     line, for a file that is none of its kind, unknown names, classes that do not fit, and weights that
     are neither given nor allowed to be downloaded.
     """
-    teacher = _load(config, class_names, folder)
-    words: list[str] = [config.kind]
-    if config.kind == "torchvision":
-        words.append(config.name)
-    if config.path:
-        words += [Path(config.path).name, f"sha256:{sha256_of(folder / config.path)}"]
-    if config.random_weights:
-        words.append("never trained")
-    teacher.identity = " ".join(words)
-    return teacher
-
-
-def _load(config: TeacherConfig, class_names: Sequence[str], folder: Path) -> Teacher:
+    path = folder / config.path
     with own_generator():
         if config.kind == "torchvision":
             # the one place that needs torchvision's detectors
             from cgdet_core.distill.teachers.torchvision import torchvision_teacher
 
-            return torchvision_teacher(config, class_names, folder)
-        if not config.path:
+            teacher: Teacher = torchvision_teacher(config, class_names, folder)
+        elif not config.path:
             raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
-        if config.class_names and config.kind == "detector":
-            raise InputError(f"{config.path}: states its own classes: leave the teacher's class_names out")
-        if config.kind == "detector":
+        elif config.kind == "detector":
             from cgdet_core.distill.teachers.detector import detector_teacher
 
-            return detector_teacher(config, class_names, folder / config.path)
-        from cgdet_core.distill.teachers.yolox import yolox_teacher
+            if config.class_names:
+                raise InputError(f"{path}: states its own classes: leave the teacher's class_names out")
+            teacher = detector_teacher(config, class_names, path)
+        else:
+            from cgdet_core.distill.teachers.yolox import yolox_teacher
 
-        return yolox_teacher(config, class_names, folder / config.path)
+            teacher = yolox_teacher(config, class_names, path)
+    words: list[str] = [config.kind, *([config.name] if config.kind == "torchvision" else [])]
+    words += [path.name, f"sha256:{sha256_of(path)}"] if config.path else []
+    teacher.identity = " ".join([*words, *(["never trained"] if config.random_weights else [])])
+    return teacher

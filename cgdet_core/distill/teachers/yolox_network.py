@@ -200,14 +200,10 @@ def yolox_boxes(values: Tensor, stride: int) -> Tensor:
     The four are the centre's offset from the cell's corner in cells, and the logarithm of width and
     height in cells (Ge et al. 2021, section 2.1).
     """
-    height, width = values.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=values.device),
-        torch.arange(width, dtype=torch.float32, device=values.device),
-        indexing="ij",
-    )
+    y, x = (torch.arange(count, dtype=torch.float32, device=values.device) for count in values.shape[-2:])
+    corners = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))))
     values = values.float()
-    centres = (values[:, :2] + torch.stack((x, y))) * stride
+    centres = (values[:, :2] + corners) * stride
     # no trained network comes near the bound, and one that was never trained does not overflow
     halves = values[:, 2:].clamp(max=20).exp() * (stride / 2)
     return torch.cat((centres - halves, centres + halves), dim=1).flatten(2).transpose(1, 2)

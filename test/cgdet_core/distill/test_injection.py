@@ -287,15 +287,13 @@ def test_reverse_against_labels_is_the_class_and_box_term_of_the_classes_that_th
     assert found.item() == pytest.approx(float(sum(expected.values())), rel=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.25, 0.6])
-def test_a_share_lies_between_labels_and_teacher(share: float) -> None:
-    teacher, maps = teacher_of(), student_maps()
-    found = []
-    for each in (0.0, share, 1.0):
-        module = injection(teacher, forward_teacher_share=each, reverse_teacher_share=each)
+def test_a_share_lies_between_labels_and_teacher() -> None:
+    teacher, maps, found = teacher_of(), student_maps(), []
+    for share in (0.0, 0.25, 1.0):
+        module = injection(teacher, forward_teacher_share=share, reverse_teacher_share=share)
         found.append((forward(module).item(), reverse(module, maps, teacher).item()))
     for labelled, mixed, taught in zip(*found, strict=True):
-        assert mixed == pytest.approx((1 - share) * labelled + share * taught, rel=1e-5)
+        assert mixed == pytest.approx(0.75 * labelled + 0.25 * taught, rel=1e-5)
 
 
 def part_of(rows: list[int]) -> tuple[TrainingBatch, TeacherOutput, dict[int, Tensor]]:

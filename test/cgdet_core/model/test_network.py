@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.model.blocks import PooledContext
 from cgdet_core.tasks.detection.head import Detector
 
 torch.set_num_threads(1)
@@ -183,15 +182,3 @@ def test_every_parameter_learns(config: ModelConfig) -> None:
     for name, parameter in detector.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-
-
-def test_the_pooled_context_sees_fields_of_5_9_and_13_cells() -> None:
-    context = PooledContext(4).eval()
-    seen = {}
-    context.leave = torch.nn.Identity()  # type: ignore[assignment]
-    context.enter = torch.nn.Identity()  # type: ignore[assignment]
-    spot = torch.zeros(1, 1, 21, 21)
-    spot[0, 0, 10, 10] = 1
-    for number, field in enumerate(context(spot)[0]):
-        seen[number] = int((field[10] > 0).sum())
-    assert seen == {0: 1, 1: 5, 2: 9, 3: 13}

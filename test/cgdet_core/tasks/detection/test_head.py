@@ -30,21 +30,6 @@ def test_a_box_reaches_from_its_cells_centre_by_the_mean_of_each_sides_distribut
     assert torch.equal(output.boxes_xyxy_px(), boxes)
 
 
-def test_random_boxes_agree_with_plain_python() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 6, 4, 7, generator=generator) * 2
-    centres, strides = torch.rand(6, 2, generator=generator) * 90, torch.tensor([8.0, 8, 16, 16, 32, 32])
-    boxes = decode_boxes(logits, centres, strides)
-    for image in range(2):
-        for cell in range(6):
-            for side in range(4):
-                weights = [math.exp(value) for value in logits[image, cell, side].tolist()]
-                distance = sum(k * weight for k, weight in enumerate(weights)) / sum(weights) * strides[cell].item()
-                sign = -1 if side < 2 else 1
-                expected = centres[cell, side % 2].item() + sign * distance
-                assert boxes[image, cell, side].item() == pytest.approx(expected, abs=1e-3)
-
-
 def test_half_precision_logits_are_decoded_in_single_precision() -> None:
     logits = torch.randn(1, 3, 4, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
     centres, strides = torch.tensor([[600.0, 500.0]] * 3), torch.tensor([32.0] * 3)
