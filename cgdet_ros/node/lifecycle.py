@@ -120,9 +120,7 @@ def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, a
             if warning:
                 node.get_logger().warning(warning)
         except (InputError, ParameterException, RuntimeError) as error:
-            text = " ".join(str(error).split())
-            remedy = ": write names as in -r __ns:=/front -r image:=/flir/image_raw" if "remap rule" in text else ""
-            print(f"{parser.prog}: {text}{remedy}", file=sys.stderr)
+            print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         executor = SingleThreadedExecutor()
         executor.add_node(node)

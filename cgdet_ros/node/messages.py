@@ -18,13 +18,10 @@ from vision_msgs.msg import (
     BoundingBox2D,
     Detection2D,
     Detection2DArray,
-    LabelInfo,
     ObjectHypothesis,
     ObjectHypothesisWithPose,
     Point2D,
     Pose2D,
-    VisionClass,
-    VisionInfo,
 )
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -151,19 +148,6 @@ def detections_from_message(message: Detection2DArray, class_ids: Sequence[str])
 def serialised(message: Any) -> bytes:
     """A message as it goes over the wire and into bags: CDR."""
     return bytes(serialize_message(message))
-
-
-def label_info_message(stamp: Time, class_names: Sequence[str], threshold: float) -> LabelInfo:
-    """The class names by number, from 0, and the lowest score that is published."""
-    classes = [VisionClass(class_id=number, class_name=name) for number, name in enumerate(class_names)]
-    return LabelInfo(header=Header(stamp=stamp), class_map=classes, threshold=float(np.float32(threshold)))
-
-
-def vision_info_message(stamp: Time, method: str, label_topic: str, version: int) -> VisionInfo:
-    """What detects, and where its class names are to be had; `version` grows when another model is configured."""
-    return VisionInfo(
-        header=Header(stamp=stamp), method=method, database_location=label_topic, database_version=version
-    )
 
 
 def diagnostics_message(

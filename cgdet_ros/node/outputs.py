@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
+from vision_msgs.msg import Detection2DArray, LabelInfo, VisionClass, VisionInfo
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.drawing import draw
@@ -70,10 +70,19 @@ class Outputs:
     def publish_info(
         self, stamp: Time, class_names: Sequence[str], threshold: float, method: str, version: int
     ) -> None:
-        """label_info and vision_info, for all who listen now or later."""
-        self._label_info.publish(messages.label_info_message(stamp, class_names, threshold))
-        label_topic = str(self._node.resolve_topic_name("label_info"))
-        self._vision_info.publish(messages.vision_info_message(stamp, method, label_topic, version))
+        """The class names by number, from 0, and the lowest score that is published; what detects (`version` grows when
+        another model is configured); for all who listen now or later."""
+        header = Header(stamp=stamp)
+        classes = [VisionClass(class_id=number, class_name=name) for number, name in enumerate(class_names)]
+        self._label_info.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
+        self._vision_info.publish(
+            VisionInfo(
+                header=header,
+                method=method,
+                database_location=str(self._node.resolve_topic_name("label_info")),
+                database_version=version,
+            )
+        )
 
     @property
     def overlay_is_watched(self) -> bool:

@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +224,6 @@ def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., A
     Keyword arguments are parameters (dots as two underscores); `model` defaults to the tiny one.
     Active and connected on return, where autostart is not turned off.
     """
-    with _detectors(client, tiny_model) as start:
-        yield start
-
-
-@contextmanager
-def _detectors(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
@@ -266,26 +259,30 @@ _stamps = itertools.count(1)
 @pytest.fixture
 def image_message() -> Callable[..., Any]:
     """Makes sensor_msgs/Image messages: pixels [H, W] or [H, W, 3] -> message, each with a new stamp."""
-    return make_image_message
-
-
-def make_image_message(
-    pixels: Any, encoding: str, *, big_endian: bool = False, padding_bytes: int = 0, frame_id: str = "thermal_optical"
-) -> Any:
     from builtin_interfaces.msg import Time
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-    pixels = np.asarray(pixels)
-    stored = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
-    rows = stored.reshape(len(stored), -1).view(np.uint8)
-    padded = np.concatenate([rows, np.full((len(rows), padding_bytes), 0xAB, np.uint8)], axis=1)
-    number = next(_stamps)
-    message = Image(header=Header(stamp=Time(sec=1_700_000_000 + number, nanosec=123_456_789), frame_id=frame_id))
-    message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
-    message.encoding, message.is_bigendian, message.step = encoding, int(big_endian), int(padded.shape[1])
-    message.data = array.array("B", padded.tobytes())
-    return message
+    def make(
+        pixels: Any,
+        encoding: str,
+        *,
+        big_endian: bool = False,
+        padding_bytes: int = 0,
+        frame_id: str = "thermal_optical",
+    ) -> Any:
+        pixels = np.asarray(pixels)
+        stored = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
+        rows = stored.reshape(len(stored), -1).view(np.uint8)
+        padded = np.concatenate([rows, np.full((len(rows), padding_bytes), 0xAB, np.uint8)], axis=1)
+        number = next(_stamps)
+        message = Image(header=Header(stamp=Time(sec=1_700_000_000 + number, nanosec=123_456_789), frame_id=frame_id))
+        message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
+        message.encoding, message.is_bigendian, message.step = encoding, int(big_endian), int(padded.shape[1])
+        message.data = array.array("B", padded.tobytes())
+        return message
+
+    return make
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ def test_a_little_endian_message_is_not_copied(encoding: str, image_message: Cal
     ("change", "named"),
     [
         ({"encoding": "bayer_rggb8"}, "'bayer_rggb8'"),
-        ({"height": 0}, ""),
-        ({"width": 0}, ""),
+        ({"height": 0}, "nothing"),
+        ({"width": 0}, "nothing"),
         ({"step": 19}, "19"),
         ({"height": 7}, "7"),
     ],
