@@ -99,15 +99,6 @@ def test_ctrl_c_ends_train_with_code_130_and_a_line_that_says_how_to_go_on(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_unknown_key_of_a_recipe_is_named(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("train: {imagse: 8}\n")
-    line = refusal(capsys, "train", recipe, "--data", coco.parent, "--out", tmp_path / "run")
-    assert "recipe.yaml" in line
-    assert "train.imagse" in line
-    assert not (tmp_path / "run").exists()
-
-
 def test_held_out_blocks_give_figures_and_the_models_thresholds(tmp_path: Path) -> None:
     """Frames of six blocks of 50 numbers; one block is held out, learned from the five others."""
     images, annotations = [], []
