@@ -158,6 +158,8 @@ class Pipeline:
         except Exception as error:
             if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)
+                if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
+                    self._log.overtaken()
             raise
         self.outputs.publish_detections(frame.header, detections, live.class_ids)
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, inference.predictor.last_stage_ms)

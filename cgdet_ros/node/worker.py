@@ -44,9 +44,13 @@ class NewestOnlyWorker(Generic[T]):
                 self._thread.submit(self._work)
         return overtaken
 
+    def forget(self) -> bool:
+        """Forget what waits; True where something did. Of the methods the one for the worker's own thread."""
+        return self._take() is not None
+
     def drain(self) -> bool:
         """Forget what waits and return once nothing is worked on; True where something waited."""
-        waited = self._take() is not None
+        waited = self.forget()
         self._thread.submit(lambda: None).result()
         return waited
 
