@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,30 @@ def test_what_the_programs_beside_the_packages_import_of_them_is_there(repositor
         for name in node.names:
             there = hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}") is not None
             assert there, f"{program}: from {node.module} import {name.name}"
+
+
+def _modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
+        for package in ("cgdet_core", "cgdet_ros")
+        for path in (REPOSITORY / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def test_no_folder_holds_more_than_twelve_modules() -> None:
+    folders = Counter(path.parent for path in _modules().values())
+    assert {folder.name: count for folder, count in folders.items() if count > 12} == {}
+
+
+def test_no_module_of_fewer_than_sixty_lines_serves_one_other_alone() -> None:
+    modules = _modules()
+    importers: dict[str, set[str]] = {name: set() for name in modules}
+    for path in (path for package in ("cgdet_core", "cgdet_ros") for path in (REPOSITORY / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)):
+                    importers.get(name, set()).add(str(path))
+    small = {name for name, path in modules.items() if len(path.read_text(encoding="utf-8").splitlines()) < 60}
+    small -= {name for name in small if ".commands." in name}  # a file for every subcommand, however short
+    assert sorted(name for name in small if len(importers[name]) == 1) == []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cgdet_core.model.network import Network
-    from cgdet_core.tasks.detection.head import Detector
+    from cgdet_core.tasks.detection.head import DetectionNetwork
 
 EXPORT_SUFFIXES: Final = (".onnx", ".xml")
 
@@ -150,7 +150,7 @@ def _open(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or train it again") from None
 
 
-def load_model(path: Path) -> tuple[Detector, ModelInfo]:
+def load_model(path: Path) -> tuple[DetectionNetwork, ModelInfo]:
     """The detector, in evaluation mode on the CPU in float32, and its description.
 
     Raises InputError for a missing or cut file, an unknown version, tensors other than the description's,
@@ -159,13 +159,13 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
     """
     import torch
 
-    from cgdet_core.tasks.detection.head import Detector
+    from cgdet_core.tasks.detection.head import DetectionNetwork
 
     info = read_info(path)
     if path.suffix in EXPORT_SUFFIXES:
         raise InputError(f"{path}: is an export: give the .safetensors that it was made from")
     with torch.device("meta"):
-        outline = Detector(info.model)
+        outline = DetectionNetwork(info.model)
     if info.parameters != outline.parameter_count():
         raise InputError(f"{path}: its description states {info.parameters} parameters: copy or train it again")
     expected = _stored(outline)
@@ -185,7 +185,7 @@ def load_model(path: Path) -> tuple[Detector, ModelInfo]:
             if not np.isfinite(value).all():
                 raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
             state[name] = torch.from_numpy(value)
-    detector = Detector(info.model)
+    detector = DetectionNetwork(info.model)
     # batch counters are not stored: they matter to no inference
     detector.load_state_dict(state, strict=False)
     return detector.eval(), info

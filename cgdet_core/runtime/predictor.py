@@ -46,13 +46,13 @@ class Predictor:
         self.thermal = thermal or self.info.thermal
         self.last_stage_ms: dict[str, float] = {}
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
-        self._cells = cells_of(self.info.input_height_width_px)
+        self._class_names, self._input_height_width_px = self.info.class_names, self.info.input_height_width_px
+        self._cells = cells_of(self._input_height_width_px)
 
     def warm_up(self, frames: int = 2) -> None:
         """Run `frames` empty frames, so that the first real one is not the slow one."""
-        height, width = self.info.input_height_width_px
         for _ in range(frames):
-            self.predict(np.zeros((height, width), np.uint8))
+            self.predict(np.zeros(self._input_height_width_px, np.uint8))
 
     def predict(
         self,
@@ -71,11 +71,11 @@ class Predictor:
         start = time.perf_counter()
         check_image(image)
         picture, rows_above = cut_telemetry(image, telemetry_rows)
-        canvas, placed = letterbox(normalise(picture, tone), self.info.input_height_width_px)
+        canvas, placed = letterbox(normalise(picture, tone), self._input_height_width_px)
         preprocessed = time.perf_counter()
         output = self._network.infer(canvas)
         inferred = time.perf_counter()
-        found = decode(output.class_logits, output.box_logits, self._cells, config, self.info.class_names)
+        found = decode(output.class_logits, output.box_logits, self._cells, config, self._class_names)
         if not found.finite:
             raise InputError(
                 f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"

@@ -6,31 +6,32 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import rclpy
+from tqdm import tqdm
 
-from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
-from cgdet_core.data.bags.images import first_image
-from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
+from cgdet_core.data.bags.frames import NO_LABELS
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import CgdetError, InputError, print_warnings_plainly
+from cgdet_core.evaluation.live import OfflineAnswers
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import Replay
 from cgdet_core.evaluation.replay_output import check_output, played_summary, with_letters, write_results
 from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
-from cgdet_core.evaluation.selection import check_data
 from cgdet_core.files import check_can_write
 from cgdet_core.runtime.model_file import read_info
-from cgdet_core.thermal import ENCODINGS
+from cgdet_core.types import Detections
 from cgdet_ros.config import NodeConfig
+from cgdet_ros.node.pipeline import Inference
 from cgdet_ros.replay.link import ReplayLink, start_ros
-from cgdet_ros.replay.offline import answer_offline
 from cgdet_ros.replay.play import Interruption, play, read_ahead
 from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
-from cgdet_ros.replay.request import ReplayRequest, parse
+from cgdet_ros.replay.request import Recording, ReplayRequest, find_recording, parse, read_labels
+
+_EXECUTED = ("device", "precision", "backend")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,17 +50,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What is played: images of `topic`, `total` of them, and the topic of the labels, or their COCO JSON. warnings:
-    what was noticed about it."""
-
-    topic: str
-    truth_topic: str | None
-    total: int
-    warnings: tuple[str, ...] = ()
 
 
 def run(request: ReplayRequest) -> int:
@@ -94,35 +84,6 @@ def run(request: ReplayRequest) -> int:
             print(f"cgdet-replay: error: {replay.failure}", file=sys.stderr)
             return 1
     return 0
-
-
-def find_recording(request: ReplayRequest) -> Recording:
-    """What is to be played. InputError for a bag, topic or encoding that is none."""
-    warnings: list[str] = []
-    with BagReader(request.bag) as bag:
-        topic = choose_image_topic(bag, request.topic)
-        truth_topic = request.truth_topic
-        if truth_topic == "none":
-            truth_topic = None
-        elif truth_topic is not None and is_json(truth_topic):
-            check_data(Path(truth_topic))
-        else:
-            try:
-                truth_topic = choose_truth_topic(bag, truth_topic)
-            except InputError as error:
-                if truth_topic is not None:
-                    raise
-                # a topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy
-                warnings.append(f"no accuracy: {error}, with --truth-topic")
-        # an encoding that the node refuses is mostly that of all
-        image = first_image(bag, topic)
-        if image.compressed_format is None and image.encoding not in ENCODINGS:
-            raise InputError(
-                f"{bag.path}: {topic}, image of stamp {image.stamp_ns} ns: encoding '{image.encoding}' is not "
-                f"supported: choose a --topic with one of {', '.join(ENCODINGS)}"
-            )
-        total = min(bag.topics[topic].count, request.limit_frames or sys.maxsize)
-    return Recording(topic, truth_topic, total, tuple(warnings))
 
 
 def _check_models(models: Sequence[Path]) -> None:
@@ -172,7 +133,7 @@ def replay_model(
             link.bring_up(process, config.configure_timeout_s, config.discovery_timeout_s)
             labels = NO_LABELS
             try:
-                labels = _read_labels(request, recording, link.class_names)
+                labels = read_labels(request, recording, link.class_names)
             except InputError as error:
                 if request.truth_topic is not None or request.class_map:
                     raise
@@ -213,14 +174,6 @@ def replay_model(
     return replay, link.settings
 
 
-def _read_labels(request: ReplayRequest, recording: Recording, class_names: tuple[str, ...]) -> StampedLabels:
-    """InputError for labels that are none, or of other classes."""
-    if recording.truth_topic is None:
-        return NO_LABELS
-    with BagReader(request.bag) as bag:
-        return bag_labels(bag, recording.truth_topic, class_names, request.class_map)
-
-
 def _measured(
     replay: Replay, settings: NodeConfig, request: ReplayRequest, interruption: Interruption
 ) -> MeasuredReplay:
@@ -231,6 +184,42 @@ def _measured(
         return measure_replay(replay, answer_offline(replay, settings, interruption))
     except InputError as error:
         return measure_replay(replay, None, str(error))
+
+
+def answer_offline(replay: Replay, settings: NodeConfig, interruption: Interruption) -> OfflineAnswers:
+    """The node's own inference over the frames that were sent: what every frame would have given. The bag is read again
+    for it, so that it takes nothing from the run. Raises InputError where these are not to be had any more,
+    and where the user does not want to wait."""
+    executed = {name: replay.node[name] for name in ("model", *_EXECUTED) if name in replay.node}
+    inference = Inference(settings.model_copy(update=executed))
+    predictor = inference.predictor
+    own = inference.postprocess
+    thresholds = np.array([own.threshold_of(name) for name in predictor.info.class_names], np.float64)
+    floor = own.at_score(min(MIN_SCORE, *thresholds))
+    detections: dict[int, Detections] = {}
+    stage_ms: dict[str, list[float]] = {}
+    pictures = replay.pictures(frame.stamp_ns for frame in replay.frames)
+    for stamp_ns, image in tqdm(pictures, "offline", len(replay.frames), unit="frame", disable=None):
+        if interruption.asked:
+            raise InputError("it was interrupted")
+        try:
+            detections[stamp_ns] = inference.predict(image, stamp_ns, floor)
+        except InputError:  # the node refused it as well
+            continue
+        for stage, latency_ms in predictor.last_stage_ms.items():
+            stage_ms.setdefault(stage, []).append(latency_ms)
+    here = {"device": predictor.device, "precision": predictor.precision, "backend": predictor.backend}
+    warnings = [
+        f"offline ran on {name} {here[name]}, the node on {replay.node.get(name)}"
+        for name in _EXECUTED
+        if here[name] != replay.node.get(name)
+    ]
+    if settings.gain_time_s > 0 and len(replay.answered) < len(replay.frames):
+        warnings.append(
+            f"gain_time_s {settings.gain_time_s:g}: the node's gain follows the frames that it answered, "
+            "offline it follows all: answers may differ for that alone"
+        )
+    return OfflineAnswers(detections, thresholds, stage_ms, here, tuple(warnings))
 
 
 if __name__ == "__main__":

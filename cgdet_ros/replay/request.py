@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgdet_core.config import settings_from_mapping
+from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
+from cgdet_core.data.bags.images import first_image
+from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
+from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay_output import MOST_MODELS
+from cgdet_core.evaluation.selection import check_data
+from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import ReplayConfig
 from cgdet_ros.node.parameters import check_name
 
@@ -177,3 +184,51 @@ def _without_ros_arguments(words: list[str]) -> list[str]:
 def _yaml_text(text: str) -> str:
     """Quoted: ROS reads values as YAML, to which ' #' begins a comment and ': ' a mapping."""
     return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is played: images of `topic`, `total` of them, and the topic of the labels, or their COCO JSON. warnings:
+    what was noticed about it."""
+
+    topic: str
+    truth_topic: str | None
+    total: int
+    warnings: tuple[str, ...] = ()
+
+
+def find_recording(request: ReplayRequest) -> Recording:
+    """What is to be played. InputError for a bag, topic or encoding that is none."""
+    warnings: list[str] = []
+    with BagReader(request.bag) as bag:
+        topic = choose_image_topic(bag, request.topic)
+        truth_topic = request.truth_topic
+        if truth_topic == "none":
+            truth_topic = None
+        elif truth_topic is not None and is_json(truth_topic):
+            check_data(Path(truth_topic))
+        else:
+            try:
+                truth_topic = choose_truth_topic(bag, truth_topic)
+            except InputError as error:
+                if truth_topic is not None:
+                    raise
+                # a topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy
+                warnings.append(f"no accuracy: {error}, with --truth-topic")
+        # an encoding that the node refuses is mostly that of all
+        image = first_image(bag, topic)
+        if image.compressed_format is None and image.encoding not in ENCODINGS:
+            raise InputError(
+                f"{bag.path}: {topic}, image of stamp {image.stamp_ns} ns: encoding '{image.encoding}' is not "
+                f"supported: choose a --topic with one of {', '.join(ENCODINGS)}"
+            )
+        total = min(bag.topics[topic].count, request.limit_frames or sys.maxsize)
+    return Recording(topic, truth_topic, total, tuple(warnings))
+
+
+def read_labels(request: ReplayRequest, recording: Recording, class_names: tuple[str, ...]) -> StampedLabels:
+    """InputError for labels that are none, or of other classes."""
+    if recording.truth_topic is None:
+        return NO_LABELS
+    with BagReader(request.bag) as bag:
+        return bag_labels(bag, recording.truth_topic, class_names, request.class_map)

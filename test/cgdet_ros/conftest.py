@@ -26,13 +26,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from cgdet_core.config import ModelConfig, PostprocessConfig
     from cgdet_core.runtime.model_file import ModelInfo, save_model
-    from cgdet_core.tasks.detection.head import Detector
+    from cgdet_core.tasks.detection.head import DetectionNetwork
 
     torch.manual_seed(3)
     config = ModelConfig(
         widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), neck_depth=0, head_width=8, bins=4, input_height_width_px=SIZE
     )
-    detector = Detector(config)
+    detector = DetectionNetwork(config)
     for parameter in detector.parameters():
         if parameter.ndim == 4:
             torch.nn.init.normal_(parameter, std=1.2 / parameter[0].numel() ** 0.5)

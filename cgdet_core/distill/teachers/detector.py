@@ -15,13 +15,13 @@ from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
 from cgdet_core.distill.teachers.classes import ClassTable, class_table
 from cgdet_core.model.blocks import fuse
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
 
 class DetectorTeacher(Teacher):
-    def __init__(self, network: Detector, classes: ClassTable, tone: ThermalConfig) -> None:
+    def __init__(self, network: DetectionNetwork, classes: ClassTable, tone: ThermalConfig) -> None:
         super().__init__(fuse(network.eval()), network.channels)
         self._detector = network
         self._classes = classes
@@ -56,5 +56,5 @@ def detector_teacher(config: TeacherConfig, class_names: Sequence[str], path: Pa
     network, info = load_model(path)
     classes = class_table(info.class_names, class_names, config.class_map, str(path))
     if config.random_weights:
-        network = untrained(lambda: Detector(info.model), lambda rgb: grey_input(rgb, info.thermal))
+        network = untrained(lambda: DetectionNetwork(info.model), lambda rgb: grey_input(rgb, info.thermal))
     return DetectorTeacher(network, classes, info.thermal)

@@ -73,7 +73,7 @@ def postprocess(
     # a NaN is the least and the greatest, and makes both comparisons false
     if not (class_logits.min() > -np.inf and class_logits.max() < np.inf):
         return FoundBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), False)
-    thresholds = np.array([config.threshold_of(name) for name in class_names])
+    thresholds = np.array([config.class_thresholds.get(name, config.score_threshold) for name in class_names])
     rows, class_ids, scores = candidates(class_logits, thresholds, config.max_candidates)
     boxes = decode_boxes(box_logits[rows], cells.centres_xy_px[rows], cells.strides_px[rows])
     kept = suppress(boxes, class_ids, config.nms_iou, config.max_detections)

@@ -74,7 +74,7 @@ class Head(nn.Module):
         return HeadOutput(torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), centres, strides)
 
 
-class Detector(Network):
+class DetectionNetwork(Network):
     """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> HeadOutput."""
 
     head: Head

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cgdet_core.boxes import area_xyxy, clip_xyxy
 from cgdet_core.config import AugmentConfig, InjectionConfig, Recipe
-from cgdet_core.tasks.detection.head import Detector, HeadOutput
+from cgdet_core.tasks.detection.head import DetectionNetwork, HeadOutput
 from cgdet_core.tasks.detection.injection import DetectionInjection
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.tasks.detection.targets import (
@@ -36,8 +36,8 @@ class DetectionTask:
 
     name = "detection"
 
-    def network(self) -> Detector:
-        return Detector(self.recipe.model)
+    def network(self) -> DetectionNetwork:
+        return DetectionNetwork(self.recipe.model)
 
     def tensors_by_class(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if re.fullmatch(r"head\.class_branches\.\d+\.2\.(weight|bias)", name)]

@@ -16,7 +16,7 @@ from cgdet_core.config import ModelConfig, PostprocessConfig
 from cgdet_core.images import read_image
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 SIZE = (64, 96)
 TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=SIZE)
@@ -37,7 +37,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     paths = []
     for seed, (name, config) in enumerate({"a": TINY, "b": TINY, "animals": animals}.items()):
         torch.manual_seed(seed)
-        detector = Detector(config).eval()
+        detector = DetectionNetwork(config).eval()
         last = [branch[2] for branch in detector.head.class_branches]
         with torch.no_grad():
             for layer in last:

@@ -12,7 +12,7 @@ from refusing import refusal
 from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 STAGES = ["preprocess", "infer", "postprocess", "total"]
 
@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         widths=(8, 8, 8, 8, 8), depths=(0, 0, 0, 0), neck_depth=0, head_width=8, bins=4, input_height_width_px=(64, 96)
     )
     path = tmp_path_factory.mktemp("bench") / "model.safetensors"
-    save_model(path, Detector(config), ModelInfo(model=config))
+    save_model(path, DetectionNetwork(config), ModelInfo(model=config))
     return path
 
 

@@ -12,7 +12,7 @@ from refusing import refusal
 from cgdet_core.cli import main
 from cgdet_core.files import sha256_of
 from cgdet_core.runtime.model_file import load_model, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 
 def test_a_comparison_gives_a_verdict_all_figures_and_a_page(
@@ -102,7 +102,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     a, b, _ = models
     _, info = load_model(a)
     other = info.model.model_copy(update={"class_names": ("cat", "dog", "lorry")})
-    save_model(tmp_path / "other.safetensors", Detector(other), info.model_copy(update={"model": other}))
+    save_model(tmp_path / "other.safetensors", DetectionNetwork(other), info.model_copy(update={"model": other}))
     empty = coco.with_name("empty.json")
     empty.write_text(json.dumps({**json.loads(coco.read_text()), "annotations": []}))
     for words, named in (

@@ -37,7 +37,7 @@ from cgdet_core.distill.teachers.detector import DetectorTeacher
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
-from cgdet_core.tasks.detection.head import Detector, HeadOutput
+from cgdet_core.tasks.detection.head import DetectionNetwork, HeadOutput
 from cgdet_core.tasks.detection.injection import DetectionInjection, bernoulli_divergence
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.tasks.detection.targets import DetectionTargets, Predictions
@@ -92,20 +92,20 @@ def teacher_of(kind: str = "detector", names: tuple[str, ...] = NAMES) -> Teache
         shape = YoloxShape(4, 1, True, len(names))
         return YoloxTeacher(alive(lambda: Yolox(shape), 3), classes, bgr_raw=False)
     config = TEACHER.model_copy(update={"class_names": names})
-    return DetectorTeacher(alive(lambda: Detector(config), 1), classes, ThermalConfig())
+    return DetectorTeacher(alive(lambda: DetectionNetwork(config), 1), classes, ThermalConfig())
 
 
-def student() -> Detector:
+def student() -> DetectionNetwork:
     """In training mode, with running statistics that are not those of any map here."""
-    detector = alive(lambda: Detector(STUDENT), 1)
-    assert isinstance(detector, Detector)
+    detector = alive(lambda: DetectionNetwork(STUDENT), 1)
+    assert isinstance(detector, DetectionNetwork)
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.03
     return detector.train()
 
 
-def injection(teacher: Teacher, network: Detector | None = None, **settings: Any) -> Injection:
+def injection(teacher: Teacher, network: DetectionNetwork | None = None, **settings: Any) -> Injection:
     values = {"forward_weight": 1.0, "reverse_weight": 1.0, **settings}
     network = network or student()
     torch.manual_seed(2)
@@ -271,7 +271,7 @@ def test_reverse_against_labels_is_the_class_and_box_term_of_the_classes_that_th
     teacher = teacher_of("detector", names)
     module, maps = injection(teacher, reverse_teacher_share=0), student_maps()
     assert module.into_teacher is not None
-    assert isinstance(teacher.network, Detector)
+    assert isinstance(teacher.network, DetectionNetwork)
     adapted = [module.into_teacher[str(stride)](maps[stride]) for stride in STRIDES]
     with torch.no_grad():
         output = teacher.network.head(tuple(adapted))

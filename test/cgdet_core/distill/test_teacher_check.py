@@ -17,7 +17,7 @@ from cgdet_core.distill.teachers.figures import TeacherSees, teacher_sees
 from cgdet_core.distill.terms import teacher_of
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.targets import DetectionTargets
 from cgdet_core.tasks.task import TrainingBatch
 
@@ -86,6 +86,6 @@ def test_a_run_says_what_its_teacher_sees_and_where_a_missing_one_was_looked_for
         teacher_of(recipe, tmp_path)
     config = recipe.model
     torch.manual_seed(0)  # an untrained head: every class at a probability of 0.01
-    save_model(tmp_path / "teacher.safetensors", Detector(config), ModelInfo(model=config))
+    save_model(tmp_path / "teacher.safetensors", DetectionNetwork(config), ModelInfo(model=config))
     assert main(words) == 0
     assert "warning: the teacher sees 0 of the" in capsys.readouterr().err

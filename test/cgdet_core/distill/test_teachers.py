@@ -20,7 +20,7 @@ from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.targets import Predictions, seen_scores
 from cgdet_core.tasks.task import Regions, TeacherOutput
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """yolox.safetensors of COCO's classes, and own.safetensors, a model file."""
     folder = tmp_path_factory.mktemp("teachers")
     torch.manual_seed(FRESH)
-    network, detector = Yolox(YoloxShape(4, 1, True, len(COCO_NAMES))), Detector(TINY)
+    network, detector = Yolox(YoloxShape(4, 1, True, len(COCO_NAMES))), DetectionNetwork(TINY)
     rgb = pictures(8, 128, 128).float()
     for images, each in (((rgb - 120) / 58, network), (rgb[:, :1] / 255, detector)):
         for module in each.modules():

@@ -15,7 +15,7 @@ from cgdet_core.distill.lesson import Lesson, in_time
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import TrainingTerms, teacher_of
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.targets import DetectionTargets, regions_of
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import load_checkpoint
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds teacher.safetensors, a detector of random weights."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(3)
-    save_model(folder / "teacher.safetensors", Detector(MODEL), ModelInfo(model=MODEL))
+    save_model(folder / "teacher.safetensors", DetectionNetwork(MODEL), ModelInfo(model=MODEL))
     return folder
 
 
@@ -113,7 +113,7 @@ def test_a_weight_rises_stays_or_decays_and_ends(settings: Any, images_done: int
 
 
 def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> None:
-    detector = Detector(MODEL)
+    detector = DetectionNetwork(MODEL)
     extra = TrainingTerms(recipe(), detector)
     assert not any(module._forward_hooks for module in detector.modules())
     assert list(extra.parameters()) == []
@@ -181,7 +181,7 @@ def test_pictures_are_looked_at_once_and_those_without_rgb_are_not_but_one_where
     run, teacher = state(recipe(**learns), folder)
     assert teacher is not None
     looked_at: list[int] = []
-    assert isinstance(teacher.network, Detector)
+    assert isinstance(teacher.network, DetectionNetwork)
     teacher.network.backbone.register_forward_pre_hook(lambda _module, inputs: looked_at.append(len(inputs[0])))
     for kind in ("all", "half", "none"):
         run.step(batch(rgb=kind))
@@ -192,7 +192,7 @@ def test_pictures_are_looked_at_once_and_those_without_rgb_are_not_but_one_where
 def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -> None:
     wider = MODEL.model_copy(update={"widths": (16, 16, 32, 40, 48)})
     torch.manual_seed(4)
-    network = Detector(wider)
+    network = DetectionNetwork(wider)
     save_model(folder / "wider.safetensors", network, ModelInfo(model=wider))
     thermal = CMS | {"teacher": {"kind": "detector", "sees": "thermal", "path": "wider.safetensors"}}
     with_teacher = recipe(guidance=thermal)
@@ -224,7 +224,7 @@ def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: P
     assert list(terms_of(run.step(batch()))) == ["class", "box", "distribution", "dikd_forward", "dikd_reverse"]
     assert not recipe(guidance=CMS | {"weight": 0.0}).uses_teacher
     with pytest.raises(ValueError, match="there is none"):
-        TrainingTerms(alone, Detector(MODEL))
+        TrainingTerms(alone, DetectionNetwork(MODEL))
 
 
 def test_a_part_of_weight_0_owns_nothing(folder: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Pat
     run, _ = state(recipe(contrast=RCS, guidance=CMS, injection=SURE), folder)
     run.step(batch())
     save_model(tmp_path / "model.safetensors", run.average.network, ModelInfo(model=MODEL))
-    inferred = {name for name in Detector(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
+    inferred = {name for name in DetectionNetwork(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
     assert load_file(tmp_path / "model.safetensors").keys() == inferred
     assert not any(module._forward_hooks for module in run.average.network.modules())
     run.save(tmp_path / "checkpoint.safetensors")
@@ -312,7 +312,7 @@ def test_the_terms_get_the_maps_that_the_head_gets_once_and_the_pass_is_the_same
     results = []
     for tapped in (False, True):
         torch.manual_seed(0)
-        detector = Detector(MODEL)
+        detector = DetectionNetwork(MODEL)
         terms = TrainingTerms(recipe(contrast=RCS) if tapped else recipe(), detector)
         output = detector(batch().images)
         (output.class_logits.sum() + output.box_logits.square().sum()).backward()

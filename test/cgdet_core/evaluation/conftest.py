@@ -9,7 +9,7 @@ import torch
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +20,5 @@ def untrained_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
     for seed in (0, 1):
         torch.manual_seed(seed)
         paths.append(folder / f"model{seed}.safetensors")
-        save_model(paths[-1], Detector(config), ModelInfo(model=config))
+        save_model(paths[-1], DetectionNetwork(config), ModelInfo(model=config))
     return paths[0], paths[1]

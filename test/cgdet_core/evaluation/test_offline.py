@@ -11,7 +11,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.types import Frame, GroundTruth, Sample
 
 TINY = ModelConfig(widths=(8, 8, 16, 16, 16), head_width=8, input_height_width_px=(64, 96))
@@ -22,7 +22,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     own = PostprocessConfig(score_threshold=0.5, class_thresholds={"car": 0.9})
-    save_model(path, Detector(TINY), ModelInfo(model=TINY, postprocess=own))
+    save_model(path, DetectionNetwork(TINY), ModelInfo(model=TINY, postprocess=own))
     return Predictor(path, "cpu", "fp32", backend="torch")
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.config import ModelConfig
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 torch.set_num_threads(1)
 
@@ -28,7 +28,7 @@ ACTIVATIONS = {
 }
 
 
-def fill(detector: Detector, seed: int = 0) -> Detector:
+def fill(detector: DetectionNetwork, seed: int = 0) -> DetectionNetwork:
     """Every weight and statistic another value, so that no two can be confused."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
@@ -131,7 +131,7 @@ class Second:
 
 @pytest.mark.parametrize("config", [SMALL, MIXED, HARD, CUT, FLAT], ids=["pair", "mixed", "hard", "relu", "flat"])
 def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell(config: ModelConfig) -> None:
-    detector = fill(Detector(config))
+    detector = fill(DetectionNetwork(config))
     images = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         output = detector(images)
@@ -156,12 +156,12 @@ def test_the_network_gives_what_a_second_implementation_gives_cell_by_cell(confi
 
 
 def test_the_default_network_has_the_designs_number_of_parameters() -> None:
-    assert 3_050_000 <= Detector(ModelConfig()).parameter_count() <= 3_250_000
+    assert 3_050_000 <= DetectionNetwork(ModelConfig()).parameter_count() <= 3_250_000
 
 
 def test_before_training_every_class_is_seen_with_a_chance_of_a_hundredth() -> None:
     torch.manual_seed(0)
-    detector = Detector(SMALL).eval()
+    detector = DetectionNetwork(SMALL).eval()
     for branch in detector.head.class_branches:
         assert branch[-1].bias.sigmoid().tolist() == pytest.approx([0.01, 0.01])
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_before_training_every_class_is_seen_with_a_chance_of_a_hundredth() -> N
 
 @pytest.mark.parametrize("config", [SMALL, MIXED], ids=["pair", "mixed"])
 def test_every_parameter_learns(config: ModelConfig) -> None:
-    detector = Detector(config).train()
+    detector = DetectionNetwork(config).train()
     output = detector(torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(4)))
     generator = torch.Generator().manual_seed(5)
     probes = [

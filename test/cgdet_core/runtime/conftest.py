@@ -11,7 +11,7 @@ import torch
 from cgdet_core import thermal
 from cgdet_core.config import LossConfig, ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.tasks.detection.task import collate
 from cgdet_core.types import GroundTruth
@@ -44,9 +44,9 @@ def scene(rng: np.random.Generator, scale: int = 1) -> tuple[np.ndarray, GroundT
     return frame.astype(np.uint16), GroundTruth(np.array(boxes), np.array([0, 1]), np.zeros(2, bool))
 
 
-def learn() -> Detector:
+def learn() -> DetectionNetwork:
     torch.manual_seed(0)
-    detector = Detector(CONFIG)
+    detector = DetectionNetwork(CONFIG)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=8e-3)
     rng = np.random.default_rng(0)
     steps = 160

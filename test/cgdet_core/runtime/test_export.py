@@ -23,7 +23,7 @@ from cgdet_core.runtime.backends.base import RawOutput
 from cgdet_core.runtime.export import WideStem, check_parity, write_export
 from cgdet_core.runtime.model_file import ModelInfo, load_model, read_description, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.thermal import normalise
 
 onnx = pytest.importorskip("onnx")
@@ -248,7 +248,7 @@ def test_every_kind_of_block_can_be_exported(tmp_path: Path) -> None:
         blocks=("pair", "partial", "wide", "pair"),
         activation="hard_swish",
     )
-    detector = Detector(config).eval()
+    detector = DetectionNetwork(config).eval()
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.fill_(0.05)  # type: ignore[union-attr]

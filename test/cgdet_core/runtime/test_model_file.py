@@ -20,7 +20,7 @@ from cgdet_core.config import ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime import model_file
 from cgdet_core.runtime.model_file import ModelInfo, default_model_path, load_model, read_info, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 
 
 def refusal(path: Path) -> str:
@@ -46,7 +46,7 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     config = ModelConfig(
         widths=(8, 16, 8, 16, 8), depths=(1, 0, 2, 0), neck_depth=0, head_width=8, bins=3, class_names=("dog", "cat")
     )
-    detector = Detector(config)
+    detector = DetectionNetwork(config)
     for tensor in detector.state_dict().values():
         if tensor.dtype.is_floating_point:
             tensor.uniform_(0.1, 1)

@@ -20,7 +20,7 @@ from cgdet_core.cli import main
 from cgdet_core.config import Recipe, TrainConfig, load_recipe
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.model_file import ModelInfo, save_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.training import trainer
 from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "labels.json").write_text(json.dumps(document))
     torch.manual_seed(7)
     model = load_recipe(place / "recipe.yaml").model
-    save_model(place / "teacher.safetensors", Detector(model), ModelInfo(model=model))
+    save_model(place / "teacher.safetensors", DetectionNetwork(model), ModelInfo(model=model))
     return place
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cgdet_core.config import ModelConfig, TrainConfig
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.training.state import WeightAverage, gradient_norms, learning_rate
 
 CONFIG = TrainConfig(
@@ -43,7 +43,7 @@ def test_a_run_shorter_than_its_warm_up_still_comes_down() -> None:
 
 def test_the_average_follows_its_recursion_for_weights_and_statistics() -> None:
     torch.manual_seed(0)
-    detector = Detector(TINY)
+    detector = DetectionNetwork(TINY)
     average = WeightAverage(detector, decay=0.9)
     names = ("backbone.stem.conv.weight", "backbone.stem.norm.running_mean")
     expected = {name: detector.state_dict()[name].double() for name in names}
@@ -64,7 +64,7 @@ def test_the_average_follows_its_recursion_for_weights_and_statistics() -> None:
 
 
 def test_late_in_a_run_the_average_moves_by_one_minus_decay_and_is_a_network_of_its_own() -> None:
-    detector = Detector(TINY).train()
+    detector = DetectionNetwork(TINY).train()
     average = WeightAverage(detector, decay=0.9, updates=100_000)
     assert not average.network.training
     assert not any(parameter.requires_grad for parameter in average.network.parameters())

@@ -24,7 +24,7 @@ from tiny_run import (
 from cgdet_core.config import load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cgdet_core.training.state import WeightAverage, learning_rate
@@ -63,7 +63,7 @@ def test_a_run_leaves_what_docs_training_md_lists_and_nothing_else(finished: Pat
 def test_a_run_is_the_plain_loop_that_its_parts_describe(tmp_path: Path) -> None:
     steps = 5
     torch.manual_seed(RECIPE.train.seed)
-    detector = Detector(RECIPE.model).train().to(memory_format=torch.channels_last)
+    detector = DetectionNetwork(RECIPE.model).train().to(memory_format=torch.channels_last)
     start = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     average = WeightAverage(detector, RECIPE.train.ema_decay)
     moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in detector.named_parameters()}

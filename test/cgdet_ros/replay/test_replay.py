@@ -29,7 +29,7 @@ from cgdet_core.files import sha256_of
 from cgdet_core.runtime.export import write_export
 from cgdet_core.runtime.model_file import ModelDescription, ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.tasks.detection.head import Detector
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 from cgdet_ros.replay import cli as replay
 
@@ -50,7 +50,7 @@ def frames() -> list[Any]:
     return made
 
 
-def exported(path: Path, detector: Detector, info: ModelInfo) -> Path:
+def exported(path: Path, detector: DetectionNetwork, info: ModelInfo) -> Path:
     """As ONNX: node and replay need no PyTorch then, and are up in a second."""
     source = path.with_suffix(".safetensors")
     save_model(source, detector, info)
@@ -242,7 +242,7 @@ def test_two_models_in_lockstep_are_measured_live_and_offline_and_compared(
     (out / "annotated.webm").write_bytes(b"the video of another run")
     info = read_info(sure_model)
     torch.manual_seed(8)
-    other = exported(tmp_path / "other.onnx", Detector(info.model), info)
+    other = exported(tmp_path / "other.onnx", DetectionNetwork(info.model), info)
     words = ("--bag", labelled_bag, "--topic", TOPIC, "--truth-topic", TRUTH, "--lockstep", "--out", out)
     more = ("--detector", detector, "--no-video", "--param", "score_threshold:=0.7", "--limit-frames", 15)
     code, _, error = finish(start_replay(*words, *more, "--model", sure_model, other, "--write-bag", found_bag))
@@ -491,7 +491,9 @@ def test_what_cannot_be_replayed_is_refused_in_one_line_before_anything_starts(
         other = info.model_copy(update={"model": info.model.model_copy(update={"class_names": ("cat", "dog", "car")})})
         places["other"] = tmp_path / "animals.safetensors"
         save_model(
-            places["other"], Detector(other.model), other.model_copy(update={"postprocess": PostprocessConfig()})
+            places["other"],
+            DetectionNetwork(other.model),
+            other.model_copy(update={"postprocess": PostprocessConfig()}),
         )
     given = [word.format(**places) for word in words]
     if "{odd}" in words:
