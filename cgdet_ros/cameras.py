@@ -68,13 +68,15 @@ def parameters_for(path: Path, node: str) -> dict[str, Any]:
     Raises LaunchError for a file that has no ros__parameters, or none for `node`, which ROS would start without them.
     """
     content = read_yaml(path)
-    sections = list(_sections(content, "")) if isinstance(content, Mapping) else []
+    try:
+        sections = {str(name): dict(entry["ros__parameters"]) for name, entry in dict(content).items()}
+    except (KeyError, TypeError, ValueError):
+        sections = {}
     if not sections:
-        raise LaunchError(f"{path}: no parameter file: under '/**:' it needs 'ros__parameters:', and the values below")
-    fitting = [values for pattern, values in sections if _fits(pattern, node)]
+        raise LaunchError(f"{path}: under '/**:', or a node's full name, it needs 'ros__parameters:', the values below")
+    fitting = [values for pattern, values in sections.items() if _fits(pattern, node)]
     if not fitting:
-        there = ", ".join(pattern for pattern, _ in sections)
-        raise LaunchError(f"{path}: it is for {there}, and the node is {node}: name it so, or /** for every node")
+        raise LaunchError(f"{path}: it is for {', '.join(sections)}, the node is {node}: name it so, or /** for all")
     return {name: value for values in fitting for name, value in flat(values)}
 
 
@@ -84,16 +86,6 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LaunchError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-
-
-def _sections(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Pattern of node names and parameters; namespaces may be written with slashes or as mappings."""
-    for name, value in content.items():
-        if name == "ros__parameters":
-            if prefix and isinstance(value, Mapping):
-                yield prefix, value
-        elif isinstance(value, Mapping):
-            yield from _sections(value, f"{prefix}/{str(name).strip('/')}")
 
 
 def _fits(pattern: str, node: str) -> bool:

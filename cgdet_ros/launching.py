@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, TimerAction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description import LaunchDescription
 from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.ros_adapters import get_ros_node
-from lifecycle_msgs.srv import GetState
 
-from cgdet_ros.cameras import NODE, LaunchError, parameters_for, read_yaml
+from cgdet_ros.cameras import NODE, parameters_for, read_yaml
 
 TRUTHS = ("true", "false", "True", "False")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
@@ -36,30 +32,14 @@ def argument(
 
 
 def description(
-    file: str, arguments: Sequence[DeclareLaunchArgument], processes: Callable[[dict[str, str]], list[Any]]
+    arguments: Sequence[DeclareLaunchArgument], processes: Callable[[dict[str, str]], list[Any]]
 ) -> LaunchDescription:
-    """Of the launch `file`; processes: from the arguments' values to what is started."""
+    """Of a launch file; processes: from the arguments' values to what is started."""
 
     def start(context: Any) -> list[Any]:
-        names = [each.name for each in arguments]
-        _check_words(Path(file).name, context.argv, names)
-        return processes({name: LaunchConfiguration(name).perform(context) for name in names})
+        return processes({each.name: LaunchConfiguration(each.name).perform(context) for each in arguments})
 
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])
-
-
-def _check_words(file: str, given: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse name:=value with a name that is no argument; launch itself would pass over it.
-
-    Only where `file` itself was launched: within another file the words are that file's.
-    """
-    if not any(Path(word).name == file for word in sys.argv):
-        return
-    for name in (word.partition(":=")[0] for word in given if ":=" in word):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise LaunchError(f"{file} has no argument '{name}': {remedy} Parameters of the node go into a params_file")
 
 
 def large_frames(share: Path) -> dict[str, str]:
@@ -94,7 +74,7 @@ def detector(
         parameters=[
             str(_written(f"{full_name.strip('/').replace('/', '_')}.yaml", {"/**": {"ros__parameters": values}}))
         ],
-        remappings=_renamed(topics or {}),
+        remappings=list((topics or {}).items()),
         arguments=["--ros-args", "--log-level", given.get("log_level", "info")],
         additional_env=large_frames(share),
         respawn=is_true(given.get("respawn", "false")),
@@ -109,40 +89,12 @@ def is_true(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _renamed(topics: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(own, other) for own, other in topics.items() if own != other]
-
-
 def _written(name: str, content: Any) -> Path:
     """A YAML file in the launch's log folder."""
     path = Path(launch_config.log_dir) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
-
-
-def once_started(full_name: str, if_active: list[Any], if_not: list[Any]) -> OpaqueFunction:
-    """What follows the start of a node that drives itself to active, whether it got there or not.
-
-    Such a node answers no service before. The events of its transitions are no help: they may be over before the
-    launch hears of the node.
-    """
-    asked: list[Any] = []
-    client: Any = None
-
-    def look(context: Any) -> list[Any]:
-        nonlocal client
-        if context.is_shutdown:
-            return []
-        client = client or get_ros_node(context).create_client(GetState, f"{full_name}/get_state")
-        answer = next((future.result() for future in asked if future.done()), None)
-        if answer is not None:
-            return if_active if answer.current_state.label == "active" else if_not
-        if client.service_is_ready():  # again and again: an answer is lost where its way is not known yet to the node
-            asked.append(client.call_async(GetState.Request()))
-        return [TimerAction(period=0.25, actions=[OpaqueFunction(function=look)])]
-
-    return OpaqueFunction(function=look)
 
 
 def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: bool) -> Node:
@@ -152,7 +104,7 @@ def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: 
         executable="rviz2",
         arguments=["-d", str(config)],
         namespace=namespace,
-        remappings=_renamed(topics),
+        remappings=list(topics.items()),
         parameters=[{"use_sim_time": use_sim_time}],
         output="screen",
     )

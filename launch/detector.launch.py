@@ -56,4 +56,4 @@ def processes(given):
 
 
 def generate_launch_description():
-    return description(__file__, ARGUMENTS, processes)
+    return description(ARGUMENTS, processes)

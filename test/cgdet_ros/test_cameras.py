@@ -66,15 +66,18 @@ def test_sections_are_for_the_nodes_that_rcl_takes_them_for(tmp_path: Path, name
                 parameters_for(path, node)
 
 
-@pytest.mark.parametrize("content", ["a: [", "", "device: cpu", "- 1", "ros__parameters: {device: cpu}"])
+@pytest.mark.parametrize(
+    "content",
+    ["a: [", "", "device: 1", "- 1", "ros__parameters: {device: cpu}", "front: {node: {ros__parameters: {}}}"],
+)
 def test_what_is_no_parameter_file_is_refused_by_name(tmp_path: Path, content: str) -> None:
     with pytest.raises(LaunchError) as caught:
         parameters_for(written(tmp_path / "p.yaml", content), NODE)
     assert str(tmp_path / "p.yaml") in str(caught.value)
 
 
-def test_namespaces_may_be_mappings_and_groups_become_dots(tmp_path: Path) -> None:
-    content = {"front": {"thermal_detector": section(overlay={"scale": 2.0}, device="cpu")}}
+def test_groups_become_dots(tmp_path: Path) -> None:
+    content = {NODE: section(overlay={"scale": 2.0}, device="cpu")}
     assert parameters_for(written(tmp_path / "p.yaml", content), NODE) == {"overlay.scale": 2.0, "device": "cpu"}
 
 
