@@ -121,8 +121,11 @@ def measured(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
     }
 
 
-def add_report_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--report", type=Path, metavar="F.html", help=f"write a page with {what}")
+def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run: str = "") -> None:
+    """For `check_measuring_arguments` and `selected_frames`; report: what is on the page."""
+    add_json_argument(parser)
+    parser.add_argument("--report", type=Path, metavar="F.html", help=f"write a page with {report}")
+    add_data_arguments(parser, of_run)
 
 
 def selected_frames(

@@ -11,10 +11,8 @@ from cgdet_core.commands.common import (
     Subparsers,
     add_backend_argument,
     add_command,
-    add_data_arguments,
     add_device_arguments,
-    add_json_argument,
-    add_report_argument,
+    add_measuring_arguments,
     check_measuring_arguments,
     load_predictor,
     measured,
@@ -38,12 +36,10 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file; of other classes the common ones are compared")
-    add_json_argument(parser)
-    add_report_argument(parser, "the differences and the frames that differ most")
+    add_measuring_arguments(parser, "the differences and the frames that differ most")
     draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
     parser.add_argument("--resamples", type=int, metavar="N", help=draws)
     parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
-    add_data_arguments(parser)
     add_device_arguments(parser)
     add_backend_argument(parser)
     parser.set_defaults(run=run)
@@ -72,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
     comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings)
     figures = {
-        **comparison.to_json(),
+        **comparison,
         "ms_ratio": result.ms_ratio(),
         "data": str(arguments.data),
         "held_out": None if of_run is None else selection.describe(),

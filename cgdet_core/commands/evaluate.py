@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cgdet_core.commands.common import (
     Subparsers,
     add_command,
-    add_data_arguments,
-    add_json_argument,
+    add_measuring_arguments,
     add_model_arguments,
-    add_report_argument,
     check_measuring_arguments,
     load_predictor,
     measured,
@@ -34,15 +32,13 @@ def add(subparsers: Subparsers) -> None:
         "measure a model on a COCO set or a bag, every frame, offline",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
-    add_json_argument(parser)
-    add_report_argument(parser, "plots and the worst frames")
+    add_measuring_arguments(parser, "plots and the worst frames", "its model (unless --model names one) on ")
     recorded = (
         "measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, or the "
         "vehicle's own"
     )
     parser.add_argument("--detections", type=Path, metavar="BAG", help=recorded)
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
-    add_data_arguments(parser, "its model (unless --model names one) on ")
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 

@@ -8,8 +8,7 @@ both models are measured on the same draw (Efron and Tibshirani, "An Introductio
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,76 +19,11 @@ from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFra
 from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
 from cgdet_core.types import IntArray
 
-Verdict = Literal["better", "worse", "no difference shown"]
 Key = tuple[str, str]  # a part of the frames or objects, and a figure of it
-HEADLINE = "map"  # the figure that the verdict is about
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One figure of both models; None where nothing is to be found.
-
-    difference: b - a; low, high: its interval, None where there is one block alone; b_better_share: of the
-    resamples in which the figure is defined, those in which B's is truly better; resamples: how many those are;
-    verdict: of B, where the interval leaves out 0 and the blocks are not few.
-    """
-
-    a: float | None
-    b: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    b_better_share: float | None
-    resamples: int
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`overall`, `per_class` and `by_light`: figure name (map, map50, duplicates_per_object) -> Difference."""
-
-    overall: dict[str, Difference]
-    per_class: dict[str, dict[str, Difference]]
-    by_light: dict[str, dict[str, Difference]]
-    images: int
-    blocks: int
-    few_blocks: bool
-    settings: CompareConfig
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of B by mAP, all classes and frames."""
-        return self.overall[HEADLINE].verdict
-
-    def words(self) -> str:
-        """The verdict as a sentence or two."""
-        figure = self.overall[HEADLINE]
-        blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
-        says = {"better": "B is better than A", "worse": "B is worse than A"}.get(self.verdict, "No difference shown")
-        if self.few_blocks:
-            says = f"Too little to tell, {blocks} of frames"
-        text = f"{says}: mAP {figure.difference:+.4f}"
-        if figure.low is not None:
-            text += (
-                f", {self.settings.interval * 100:g} % interval {figure.low:+.4f} to {figure.high:+.4f}, B better in "
-                f"{figure.b_better_share:.1%} of {figure.resamples} resamples of {blocks} ({self.images} frames)"
-            )
-        if not self.few_blocks:
-            return text
-        return (
-            f"{text}. An interval of so few is too narrow: give frames of {self.settings.few_blocks} scenes or more "
-            "(an image's scene in the JSON; without it 50 frame numbers are one block)"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Its fields, the draws' settings and the verdict."""
-        settings = self.settings.model_dump(include={"resamples", "seed", "interval"})
-        fields = {name: value for name, value in asdict(self).items() if name != "settings"}
-        return {"verdict": self.verdict, "words": self.words(), **settings, **fields}
 
 
 def comparison_rows(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """From the JSON of a Comparison: name for a person -> the JSON of each Difference that is defined."""
+    """From what `compare` returns: name for a person -> each difference that is defined."""
     names = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
     rows = {names[figure]: value for figure, value in figures["overall"].items()}
     for group in ("per_class", "by_light"):
@@ -106,8 +40,14 @@ def compare(
     blocks: Sequence[Hashable],
     class_names: Sequence[str],
     settings: CompareConfig | None = None,
-) -> Comparison:
-    """B against A. frames_a, frames_b: the same labelled frames in one order; blocks: the block of each.
+) -> dict[str, Any]:
+    """B against A, for `json.dump`. frames_a, frames_b: the same labelled frames in one order; blocks: of each.
+
+    `overall`, `per_class` and `by_light` (of each name): figure (map, map50, duplicates_per_object) -> `a` and `b`,
+    None where nothing is to be found; `difference`, b - a; `low` and `high`, its interval, None where there is one
+    block alone; `b_better_share`: of the `resamples` in which the figure is defined, those in which B's is truly
+    better; `verdict`, of B, where the interval leaves out 0 and the blocks are not few. `verdict` and `words` of all:
+    by mAP, all classes and frames.
 
     Raises InputError for classes that are none; the frames must hold an object (metrics.evaluate checks it).
     """
@@ -125,17 +65,39 @@ def compare(
         for i, key in enumerate(keys)
     }
 
-    def part(name: str) -> dict[str, Difference]:
+    def part(name: str) -> dict[str, Any]:
         return {figure: value for (group, figure), value in differences.items() if group == name}
 
-    return Comparison(
-        overall=part("all"),
-        per_class={name: part(f"class {name}") for name in class_names},
-        by_light={light: part(f"light {light}") for light in a.lights},
-        images=len(blocks),
-        blocks=count,
-        few_blocks=count < settings.few_blocks,
-        settings=settings,
+    headline = differences["all", "map"]
+    return {
+        "verdict": headline["verdict"],
+        "words": _words(headline, len(blocks), count, settings),
+        **settings.model_dump(include={"resamples", "seed", "interval"}),
+        "overall": part("all"),
+        "per_class": {name: part(f"class {name}") for name in class_names},
+        "by_light": {light: part(f"light {light}") for light in a.lights},
+        "images": len(blocks),
+        "blocks": count,
+        "few_blocks": count < settings.few_blocks,
+    }
+
+
+def _words(figure: Mapping[str, Any], images: int, count: int, settings: CompareConfig) -> str:
+    """The verdict as a sentence or two."""
+    blocks = "1 block" if count == 1 else f"{count} blocks"
+    says = {"better": "B is better than A", "worse": "B is worse than A"}.get(figure["verdict"], "No difference shown")
+    few = count < settings.few_blocks
+    text = f"{f'Too little to tell, {blocks} of frames' if few else says}: mAP {figure['difference']:+.4f}"
+    if figure["low"] is not None:
+        text += (
+            f", {settings.interval * 100:g} % interval {figure['low']:+.4f} to {figure['high']:+.4f}, B better in "
+            f"{figure['b_better_share']:.1%} of {figure['resamples']} resamples of {blocks} ({images} frames)"
+        )
+    if not few:
+        return text
+    return (
+        f"{text}. An interval of so few is too narrow: give frames of {settings.few_blocks} scenes or more "
+        "(an image's scene in the JSON; without it 50 frame numbers are one block)"
     )
 
 
@@ -193,18 +155,20 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _difference(
     figure: str, a: float, b: float, drawn: NDArray[np.float64], blocks: int, settings: CompareConfig
-) -> Difference:
+) -> dict[str, Any]:
     drawn = drawn[~np.isnan(drawn)]
+    keys = "a", "b", "difference", "low", "high", "b_better_share"
+    found: dict[str, Any] = {**dict.fromkeys(keys), "resamples": 0, "verdict": "no difference shown"}
     if np.isnan(a) or not len(drawn):
-        return Difference(None, None, None, None, None, None, 0, "no difference shown")
+        return found
     sign = -1.0 if figure == "duplicates_per_object" else 1.0
     share = float(np.count_nonzero(sign * drawn > 0) / len(drawn))
+    found |= {"a": a, "b": b, "difference": b - a, "b_better_share": share, "resamples": len(drawn)}
     if blocks == 1:
         # every draw is the one block: an interval of width 0 would claim what nobody knows
-        return Difference(a, b, b - a, None, None, share, len(drawn), "no difference shown")
+        return found
     tail = (1 - settings.interval) / 2 * 100
-    low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
-    verdict: Verdict = "no difference shown"
+    found["low"], found["high"] = low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
     if (low > 0 or high < 0) and blocks >= settings.few_blocks:
-        verdict = "better" if sign * low > 0 else "worse"
-    return Difference(a, b, b - a, low, high, share, len(drawn), verdict)
+        found["verdict"] = "better" if sign * low > 0 else "worse"
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,83 +33,77 @@ class ReplayedFrame:
     answer: bytes | None = None
 
 
-@dataclass(frozen=True)
-class FrameAccounts:
-    """Frames; each of the bag's is in exactly one of the others but `sent` and `unanswered`.
+CAUSES = ("lost_before_node", "overtaken", "refused", "failed", "in_work", "lost_answers")
+
+
+def account_for_frames(
+    in_bag: int, repeated_stamps: int, not_sendable: int, sent: int, answered: int, node: Mapping[str, str]
+) -> dict[str, Any]:
+    """`frames` of metrics.json: each of the bag's is in exactly one of the counts but `sent` and `unanswered`.
 
     in_bag: messages of the image topic, by the bag's index, as many as were to be played.
     repeated_stamps, not_sendable: left out before sending; not_played: the run ended before them.
     sent = answered + unanswered. answered: an answer reached the replay.
-    unanswered = lost_before_node + overtaken + refused + failed + in_work + lost_answers, of which the
-    node counts all but the first and the last; None where it ended and could not say so any more.
+    unanswered = the sum of CAUSES, of which the node counts all but the first and the last; None where it ended and
+    could not say so any more (`node`, its own last report, is empty then).
     lost_before_node: newer ones replaced them in the middleware's queues, before the node took them;
     lost_answers: published by the node, and not received by the replay.
+    consistent: whether bag, replay and node tell the same: every frame is accounted for, and once.
     """
-
-    in_bag: int
-    repeated_stamps: int
-    not_sendable: int
-    not_played: int
-    sent: int
-    answered: int
-    unanswered: int
-    lost_before_node: int | None = None
-    overtaken: int | None = None
-    refused: int | None = None
-    failed: int | None = None
-    in_work: int | None = None
-    lost_answers: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        in_bag: int,
-        repeated_stamps: int,
-        not_sendable: int,
-        sent: int,
-        answered: int,
-        node: Mapping[str, str],
-    ) -> FrameAccounts:
-        """node: its own last report, empty where it has none after the last frame."""
-        causes: dict[str, int] = {}
-        if all(name in node for name in ("received", "refused", "overtaken", "answered", "failed")):
-            lost = {name: int(node[name]) for name in ("overtaken", "refused", "failed")}
-            received, published = int(node["received"]), int(node["answered"])
-            causes = {
-                **lost,
-                "lost_before_node": sent - received,
-                "in_work": received - published - sum(lost.values()),
-                "lost_answers": published - answered,
-            }
-        not_played = in_bag - sent - repeated_stamps - not_sendable
-        return cls(in_bag, repeated_stamps, not_sendable, not_played, sent, answered, sent - answered, **causes)
-
-    def causes(self) -> dict[str, int | None]:
-        """Why frames that were sent have no answer."""
-        names = ("lost_before_node", "overtaken", "refused", "failed", "in_work", "lost_answers")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def consistent(self) -> bool:
-        """Whether bag, replay and node tell the same: every frame is accounted for, and once."""
-        counts = [self.not_played, *(count for count in self.causes().values() if count is not None)]
-        return min(counts) >= 0 and not self.in_work
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "consistent": self.consistent}
+    causes: dict[str, int | None] = dict.fromkeys(CAUSES)
+    not_played = in_bag - sent - repeated_stamps - not_sendable
+    counts = [not_played]
+    if all(name in node for name in ("received", "refused", "overtaken", "answered", "failed")):
+        lost = {name: int(node[name]) for name in ("overtaken", "refused", "failed")}
+        received, published = int(node["received"]), int(node["answered"])
+        of_node = {
+            **lost,
+            "lost_before_node": sent - received,
+            "in_work": received - published - sum(lost.values()),
+            "lost_answers": published - answered,
+        }
+        causes |= of_node
+        counts += of_node.values()
+    return {
+        "in_bag": in_bag,
+        "repeated_stamps": repeated_stamps,
+        "not_sendable": not_sendable,
+        "not_played": not_played,
+        "sent": sent,
+        "answered": answered,
+        "unanswered": sent - answered,
+        **causes,
+        "consistent": min(counts) >= 0 and not causes["in_work"],
+    }
 
 
 @dataclass(frozen=True)
-class Replay:
+class Played:
+    """What came of the play.
+
+    frames: in the order sent; late_ms: how much later than its time each was published; node: what the node said of
+    itself; accounts: of `account_for_frames`; anomalies: name -> count; not_sendable: images of the bag that could not
+    be made a message, each with its reason. ended: why the run is cut short, the node having ended; interrupted: by
+    the user.
+    """
+
+    frames: tuple[ReplayedFrame, ...]
+    late_ms: tuple[float, ...]
+    node: Mapping[str, str]
+    accounts: Mapping[str, Any]
+    anomalies: Mapping[str, int]
+    not_sendable: tuple[str, ...]
+    ended: str | None
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Replay(Played):
     """A finished replay: what was played, how, and what came of it.
 
-    truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
-    each was published; threshold: the lowest score that is published. node: what the node said of itself; stages_ms:
-    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. anomalies: name -> count.
-    not_sendable: images of the bag that could not be made a message, each with its reason. ended: why the run is cut
-    short, the node having ended; interrupted: by the user. warnings: what was noticed before the run. options: further
-    words of the command.
+    truth_topic: of the labels, or their COCO JSON. threshold: the lowest score that is published; stages_ms: the
+    node's stages -> p50, p95, p99; node_log: the last warnings and errors of its log. warnings: what was noticed
+    before the run. options: further words of the command.
     """
 
     bag: Path
@@ -117,17 +111,9 @@ class Replay:
     truth_topic: str | None
     rate: float
     lockstep: bool
-    frames: tuple[ReplayedFrame, ...]
-    late_ms: tuple[float, ...]
     class_names: tuple[str, ...]
     threshold: float
-    node: Mapping[str, str]
     stages_ms: Mapping[str, Mapping[str, float]] | None
-    accounts: FrameAccounts
-    anomalies: Mapping[str, int]
-    not_sendable: tuple[str, ...] = ()
-    ended: str | None = None
-    interrupted: bool = False
     labels: StampedLabels = NO_LABELS
     node_exit_code: int = 0
     node_log: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgdet_core.data.bags.types import DETECTIONS
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.replay import Replay
+from cgdet_core.evaluation.replay import CAUSES, Replay
 from cgdet_core.evaluation.replay_results import (
     MeasuredReplay,
     compare_replays,
@@ -120,8 +120,8 @@ def with_letters(said: Sequence[Sequence[str]]) -> list[str]:
 def played_summary(replay: Replay) -> list[str]:
     """What is known as soon as the bag was played."""
     accounts, node = replay.accounts, replay.node
-    causes = [f"{count} {name.replace('_', ' ')}" for name, count in accounts.causes().items() if count]
-    line = f"{accounts.sent} frames sent, {accounts.answered} answered, {accounts.unanswered} dropped"
+    causes = [f"{accounts[name]} {name.replace('_', ' ')}" for name in CAUSES if accounts[name]]
+    line = f"{accounts['sent']} frames sent, {accounts['answered']} answered, {accounts['unanswered']} dropped"
     lines = [f"{line}: {', '.join(causes)}" if causes else line]
     if replay.answered:
         times = percentiles([frame.latency_ms or 0.0 for frame in replay.answered])

@@ -110,11 +110,11 @@ def _warnings(replay: Replay) -> list[str]:
     accounts, anomalies = replay.accounts, dict(replay.anomalies)
     lines = [] if replay.failure is None else [replay.failure]
     if replay.interrupted:
-        lines.append(f"interrupted: {accounts.not_played} of {accounts.in_bag} frames were not played")
+        lines.append(f"interrupted: {accounts['not_played']} of {accounts['in_bag']} frames were not played")
     lines += replay.warnings
     if repeated := anomalies.pop("repeated_stamps_in_bag", 0):
         lines.append(
-            f"{repeated} of {accounts.in_bag - accounts.not_played} frames were left out, as their header stamps "
+            f"{repeated} of {accounts['in_bag'] - accounts['not_played']} frames were left out, as their header stamps "
             "repeat those of others: answers to them could not be told apart; let the recorder stamp every image"
         )
     if not_sendable := anomalies.pop("images_not_sendable", 0):
@@ -125,8 +125,8 @@ def _warnings(replay: Replay) -> list[str]:
             f"no accuracy: none of the {len(labels)} labelled stamps of {replay.truth_topic} is the header stamp of a "
             f"frame of {replay.topic} that was sent: name the topic of its labels with --truth-topic"
         )
-    if not accounts.consistent:
-        lines.append(f"bag, replay and node do not count the same frames: {accounts.to_json()}")
+    if not accounts["consistent"]:
+        lines.append(f"bag, replay and node do not count the same frames: {accounts}")
     late_ms = percentiles(replay.late_ms)["p95"] if replay.late_ms else 0.0
     if late_ms > 500 / replay.rate_hz / replay.rate:  # half a period
         lines.append(f"this machine was too busy to publish in time (p95 {late_ms:.0f} ms late): latencies are uneven")
@@ -155,7 +155,7 @@ def compare_replays(measured: Sequence[MeasuredReplay]) -> dict[str, Any] | None
     blocks = [block_of(info.scene, place) for place, info in enumerate(infos)]
     offline = all(of_model.offline is not None for of_model in measured)
     over = "every frame, offline" if offline else "frames that both answered"
-    return {**compare(a, b, blocks, replay.class_names).to_json(), "over": over}
+    return {**compare(a, b, blocks, replay.class_names), "over": over}
 
 
 def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
         "detections_received": len(replay.answered),
         "dropped": len(dropped),
         "dropped_stamps_ns": dropped,
-        "frames": replay.accounts.to_json(),
+        "frames": replay.accounts,
         "interrupted": replay.interrupted,
         "seconds": round(replay.frames[-1].sent_s - replay.frames[0].sent_s, 3),
         "latency_ms": _percentiles([frame.latency_ms or 0.0 for frame in replay.answered]),

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.replay import FrameAccounts, ReplayedFrame
+from cgdet_core.evaluation.replay import Played, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
 from cgdet_ros.config import ReplayConfig
 from cgdet_ros.node import messages
@@ -166,20 +166,6 @@ def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[ReadIm
         thread.join()
 
 
-@dataclass(frozen=True)
-class Played:
-    """What came of the play, as `Replay` has it."""
-
-    frames: tuple[ReplayedFrame, ...]
-    late_ms: tuple[float, ...]
-    node: dict[str, str]
-    accounts: FrameAccounts
-    anomalies: dict[str, int]
-    not_sendable: tuple[str, ...]
-    ended: str | None
-    interrupted: bool
-
-
 def play(
     images: Iterator[ReadImage],
     total: int,
@@ -236,7 +222,7 @@ def play(
     report, is_final = link.final_report(timeout_s=0.0 if ended else _FINAL_REPORT_S)
     answers = link.answers()
     frames = tuple(link.with_answer(frame, answers.pop(stamp_ns, None)) for stamp_ns, frame in sent.items())
-    accounts = FrameAccounts.of(
+    accounts = account_for_frames(
         in_bag=total,
         repeated_stamps=repeated_stamps,
         not_sendable=len(not_sendable),

@@ -43,9 +43,12 @@ class CocoTable:
             [[None] * len(frames) for _ in params.areaRng] for _ in params.catIds
         ]
         for index, frame in enumerate(frames):
-            for class_id in np.flatnonzero(labelled_classes(frame.truth, class_count)):
-                for size, entry in enumerate(self._match(index, int(class_id))):
-                    self._entries[class_id][size][index] = entry
+            for class_id in np.flatnonzero(labelled_classes(frame.truth, class_count)).tolist():
+                self._eval.ious[index, class_id] = self._eval.computeIoU(index, class_id)
+                for size, area_px in enumerate(params.areaRng):
+                    self._entries[class_id][size][index] = self._eval.evaluateImg(
+                        index, class_id, area_px, _MAX_DETECTIONS
+                    )
         self._eval._paramsEval = copy.deepcopy(params)
 
     def precision(self, chosen: BoolArray | None = None) -> PrecisionTable:
@@ -104,52 +107,3 @@ class CocoTable:
                     box = found_xywh[i].tolist()
                     score = float(found.scores[i])
                     mine.append({"id": detection_id, "bbox": box, "area": box[2] * box[3], "score": score})
-
-    def _match(self, index: int, class_id: int) -> list[dict[str, Any] | None]:
-        """COCOeval's result for one frame and class at each of SIZES.
-
-        Its matching is plain Python over thresholds, detections and objects. A detection that
-        reaches the lowest threshold with no object can match none, so only the others are handed
-        in, and the rest are put back as the misses they are.
-        """
-        evaluator = self._eval
-        key = (index, class_id)
-        detections = evaluator._dts[key]
-        ious = np.asarray(evaluator.computeIoU(index, class_id))
-        if ious.size == 0:
-            evaluator.ious[key] = []
-            candidates: NDArray[Any] = np.arange(len(detections))
-        else:
-            candidates = np.flatnonzero(ious.max(axis=1) >= evaluator.params.iouThrs[0] - 1e-9)
-            evaluator.ious[key] = ious[candidates]
-            evaluator._dts[key] = [detections[i] for i in candidates]
-        results = []
-        for area_range in evaluator.params.areaRng:
-            entry = evaluator.evaluateImg(index, class_id, area_range, evaluator.params.maxDets[-1])
-            if len(candidates) < len(detections):
-                entry = _put_back(entry, candidates, detections, area_range, len(evaluator.params.iouThrs))
-            results.append(entry)
-        evaluator._dts[key] = detections
-        return results
-
-
-def _put_back(
-    entry: dict[str, Any] | None,
-    candidates: NDArray[np.int64],
-    detections: Sequence[dict[str, Any]],
-    area_range: Sequence[float],
-    threshold_count: int,
-) -> dict[str, Any]:
-    assert entry is not None  # there are objects, or nothing would have been held back
-    matches = np.zeros((threshold_count, len(detections)))
-    matches[:, candidates] = entry["dtMatches"]
-    outside = [not area_range[0] <= detection["area"] <= area_range[1] for detection in detections]
-    ignored = np.repeat(np.array(outside)[None], threshold_count, axis=0)
-    ignored[:, candidates] = entry["dtIgnore"]
-    return {
-        **entry,
-        "dtIds": [detection["id"] for detection in detections],
-        "dtScores": [detection["score"] for detection in detections],
-        "dtMatches": matches,
-        "dtIgnore": ignored,
-    }

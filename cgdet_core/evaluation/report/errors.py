@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cgdet_core.drawing import OUTLINE_COLOUR, Colour, Corners, LabelPlaces, RgbArray, box_corners, to_rgb
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFrame, match_frame
 from cgdet_core.evaluation.report.page import Gallery, Picture
-from cgdet_core.types import CLASS_NAMES, ImageArray
+from cgdet_core.types import ImageArray
 
 # told apart with every common colour blindness, and by their words
 FOUND: Colour = (0, 204, 150)
@@ -29,14 +29,14 @@ _TITLES = {
     "false_alarms": "Frames with the most false alarms",
     "duplicates": "Frames with the most duplicates",
 }
+_MOST_FRAMES = 4  # of a kind
 _LEAST_SIDE_PX = 480  # a smaller frame is drawn larger, so that words fit
 
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """What is wrong with a frame. index: its place in the frames given; false_alarms: without duplicates."""
+    """What is wrong with a frame. false_alarms: without duplicates."""
 
-    index: int
     name: str
     missed: int
     false_alarms: int
@@ -55,103 +55,96 @@ class FrameErrors:
 
 
 def frame_errors(
-    frames: Iterable[EvaluatedFrame],
-    class_names: Sequence[str] = CLASS_NAMES,
-    thresholds: NDArray[np.float64] | None = None,
+    frames: Iterable[EvaluatedFrame], class_names: Sequence[str], thresholds: NDArray[np.float64]
 ) -> list[FrameErrors]:
     """The errors of each frame, in their order. thresholds: as in `draw_errors`."""
-    if thresholds is None:
-        thresholds = np.full(len(class_names), OPERATING_SCORE)
     errors = []
-    for index, frame in enumerate(frames):
+    for frame in frames:
         match = match_frame(frame, len(class_names))
         above = match.above(thresholds)
         found = int(np.count_nonzero(match.found(thresholds)))
         duplicates = int(np.count_nonzero(above & match.duplicate))
         missed = int(np.count_nonzero(match.counted)) - found
         false_alarms = int(np.count_nonzero(above & match.false_alarm)) - duplicates
-        errors.append(FrameErrors(index, frame.name, missed, false_alarms, duplicates, found))
+        errors.append(FrameErrors(frame.name, missed, false_alarms, duplicates, found))
     return errors
 
 
-class WorstFrames:
-    """Frames to look at first. kinds: "missed", "false_alarms", "duplicates" -> those with the most, worst first.
+class ErrorGalleries:
+    """Frames to look at, each drawn with its errors when its image comes by.
 
-    frames, class_names, thresholds: as in `frame_errors`; most: how many of each kind.
+    chosen: title of a gallery -> for each picture the place of its frame among those given, the frame, and a caption.
     """
 
     def __init__(
         self,
-        frames: Sequence[EvaluatedFrame],
+        chosen: Mapping[str, Sequence[tuple[int, EvaluatedFrame, str]]],
         class_names: Sequence[str],
-        thresholds: NDArray[np.float64] | None = None,
-        most: int = 4,
+        thresholds: NDArray[np.float64],
     ) -> None:
-        self._frames, self._names, self._thresholds = frames, class_names, thresholds
-        self._pictures: dict[int, RgbArray] = {}
-        errors = frame_errors(frames, class_names, thresholds)
-        self.kinds: dict[str, list[FrameErrors]] = {}
-        for kind in _TITLES:
-            wrong = [item for item in errors if getattr(item, kind)]
-            wrong.sort(key=lambda item: (-getattr(item, kind), -item.total, item.index))
-            self.kinds[kind] = wrong[:most]
-        self.places = {item.index for items in self.kinds.values() for item in items}
+        self.chosen, self._names, self._thresholds = chosen, class_names, thresholds
+        self._pictures: dict[tuple[int, str], Picture] = {}
+        self.places = {place for items in chosen.values() for place, _, _ in items}
 
     def draw(self, place: int, image: ImageArray) -> None:
-        """Keep the picture of the frame at `place`, where it is one of the worst."""
-        if place in self.places:
-            self._pictures[place] = draw_errors(image, self._frames[place], self._names, self._thresholds)
+        """Keep the pictures of the frame at `place`, where it is one of those."""
+        for shown, frame, caption in (item for items in self.chosen.values() for item in items):
+            if shown == place and (place, caption) not in self._pictures:
+                picture = draw_errors(image, frame, self._names, self._thresholds)
+                self._pictures[place, caption] = Picture(picture, caption)
 
     def galleries(self) -> list[Gallery]:
         """Of what was drawn."""
         galleries = []
-        for kind, items in self.kinds.items():
-            drawn = [Picture(self._pictures[i.index], i.caption) for i in items if i.index in self._pictures]
-            galleries.append(Gallery(_TITLES[kind], drawn, _LEGEND))
+        for title, items in self.chosen.items():
+            keys = [(place, caption) for place, _, caption in items]
+            galleries.append(Gallery(title, [self._pictures[key] for key in keys if key in self._pictures], _LEGEND))
         return galleries
 
 
-class DifferingFrames:
-    """Frames in which two models differ most, greatest difference first: where B has more errors than A (`worse`), and
-    fewer (`better`), at most `most` of each."""
+def worst_frames(
+    frames: Sequence[EvaluatedFrame], class_names: Sequence[str], thresholds: NDArray[np.float64] | None = None
+) -> ErrorGalleries:
+    """Frames with the most errors of each kind, worst first. thresholds: as in `draw_errors` (None: the configured
+    operating score)."""
+    if thresholds is None:
+        thresholds = np.full(len(class_names), OPERATING_SCORE)
+    errors = frame_errors(frames, class_names, thresholds)
+    chosen = {}
+    for kind, title in _TITLES.items():
+        wrong = [place for place, of_frame in enumerate(errors) if getattr(of_frame, kind)]
+        wrong.sort(key=lambda place: (-getattr(errors[place], kind), -errors[place].total, place))
+        chosen[title] = [(place, frames[place], errors[place].caption) for place in wrong[:_MOST_FRAMES]]
+    return ErrorGalleries(chosen, class_names, thresholds)
 
-    def __init__(
-        self, a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str], most: int = 4
-    ) -> None:
-        self._frames, self._names = (a, b), class_names
-        self._errors = frame_errors(a, class_names), frame_errors(b, class_names)
-        self._pictures: dict[int, list[Picture]] = {}
-        more = [of_b.total - of_a.total for of_a, of_b in zip(*self._errors, strict=True)]
-        order = sorted(range(len(more)), key=lambda place: (-abs(more[place]), place))
-        self.worse, self.better = ([i for i in order if sign * more[i] > 0][:most] for sign in (1, -1))
-        self.places = {*self.worse, *self.better}
 
-    def draw(self, place: int, image: ImageArray) -> None:
-        """Keep the pictures of the frame at `place` with either model's errors, where it is one of those."""
-        if place in self.places:
-            self._pictures[place] = [
-                Picture(draw_errors(image, frames[place], self._names), f"{letter}, {errors[place].caption}")
-                for letter, frames, errors in zip("AB", self._frames, self._errors, strict=True)
-            ]
-
-    def galleries(self) -> list[Gallery]:
-        """Of what was drawn, in pairs."""
-        return [
-            Gallery(f"Where B is {name} than A", [each for i in places for each in self._pictures.get(i, ())], _LEGEND)
-            for name, places in (("worse", self.worse), ("better", self.better))
+def differing_frames(
+    a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str]
+) -> ErrorGalleries:
+    """Frames in which two models differ most, in pairs, greatest difference first: B has more errors than A, or fewer,
+    at the configured operating score."""
+    thresholds = np.full(len(class_names), OPERATING_SCORE)
+    errors_a, errors_b = (frame_errors(frames, class_names, thresholds) for frames in (a, b))
+    more = [of_b.total - of_a.total for of_a, of_b in zip(errors_a, errors_b, strict=True)]
+    order = sorted(range(len(more)), key=lambda place: (-abs(more[place]), place))
+    chosen = {}
+    for name, sign in (("worse", 1), ("better", -1)):
+        chosen[f"Where B is {name} than A"] = [
+            (place, frames[place], f"{letter}, {errors[place].caption}")
+            for place in [place for place in order if sign * more[place] > 0][:_MOST_FRAMES]
+            for letter, frames, errors in (("A", a, errors_a), ("B", b, errors_b))
         ]
+    return ErrorGalleries(chosen, class_names, thresholds)
 
 
 def draw_errors(
     image: ImageArray,
     frame: EvaluatedFrame,
     class_names: Sequence[str],
-    thresholds: NDArray[np.float64] | None = None,
+    thresholds: NDArray[np.float64],
 ) -> RgbArray:
     """uint8 [H * n, W * n, 3] RGB, n a whole number that makes small frames readable. thresholds: float64 [C], from
-    which a detection counts (else the configured operating score)."""
-    if thresholds is None:
-        thresholds = np.full(len(class_names), OPERATING_SCORE)
+    which a detection counts."""
     match = match_frame(frame, len(class_names))
     found = match.found(thresholds)
     picture = to_rgb(image)

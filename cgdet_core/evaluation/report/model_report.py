@@ -11,13 +11,11 @@ from cgdet_core.evaluation.metrics.matching import above_thresholds, threshold_a
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.metrics.paired import PairedRun
 from cgdet_core.evaluation.offline import OfflineRun
-from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames
+from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import (
     SAMPLES_NOTE,
-    ComparisonPart,
     Gallery,
     KeyFigure,
-    Part,
     Picture,
     accuracy_tiles,
     write_page,
@@ -43,7 +41,7 @@ def write_offline_report(
     """
     names = list(thresholds)
     floor = threshold_array(thresholds, names, 0.0)
-    worst = WorstFrames(run.frames, names, floor)
+    worst = worst_frames(run.frames, names, floor)
     drawn: list[Picture] = []
     chosen = subsample(len(run.frames), SAMPLE_FRAMES)
     for index, sample in _labelled(samples):
@@ -58,7 +56,7 @@ def write_offline_report(
         note = f"p95 {latency_ms['p95']:.1f} ms"
         tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
     galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
-    part = Part(tiles=tiles, metrics=metrics, galleries=galleries, facts=facts)
+    part = {"tiles": tiles, "metrics": metrics, "galleries": galleries, "facts": facts}
     write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every frame, offline", command=command)
 
 
@@ -73,31 +71,31 @@ def write_compare_report(
     """Write the page to `path`. samples: the very frames of `run`, read again for their pixels; figures: the JSON of
     the command; names: of the two models."""
     class_names = list(figures["per_class"])
-    differing = DifferingFrames(run.a.frames, run.b.frames, class_names)
+    differing = differing_frames(run.a.frames, run.b.frames, class_names)
     for place, sample in _labelled(samples):
         differing.draw(place, sample.frame.image)
     metrics = evaluate(run.a.frames, class_names), evaluate(run.b.frames, class_names)
     a, b = (figures["models"][letter] for letter in "ab")
     device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
-    comparison = ComparisonPart(
-        figures,
-        names,
-        [
+    comparison = {
+        "figures": figures,
+        "names": names,
+        "table": [
             ("ms a frame, p50", f"{a['ms_per_image']['p50']:.1f}", f"{b['ms_per_image']['p50']:.1f}"),
             ("parameters", f"{a['params'] / 1e6:.2f} M", f"{b['params'] / 1e6:.2f} M"),
             ("device", device_a, device_b),
         ],
-        metrics,
-        f"Over {figures['images']} labelled frames, every one offline.",
-        differing.galleries(),
-    )
+        "metrics": metrics,
+        "note": f"Over {figures['images']} labelled frames, every one offline.",
+        "galleries": differing.galleries(),
+    }
     parts = [
-        Part(
-            name=f"Model {letter}: {Path(name).name}",
-            tiles=[*accuracy_tiles(of_model), KeyFigure("Frames", str(of_model.images))],
-            metrics=of_model,
-            facts={"model": name, "model sha256": model["model_sha256"]},
-        )
+        {
+            "name": f"Model {letter}: {Path(name).name}",
+            "tiles": [*accuracy_tiles(of_model), KeyFigure("Frames", str(of_model.images))],
+            "metrics": of_model,
+            "facts": {"model": name, "model sha256": model["model_sha256"]},
+        }
         for letter, name, of_model, model in zip("AB", names, metrics, (a, b), strict=True)
     ]
     write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)

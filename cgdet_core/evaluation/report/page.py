@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from cgdet_core.drawing import RgbArray, class_colour_hex
 from cgdet_core.evaluation.compare import comparison_rows
 from cgdet_core.evaluation.metrics.metrics import Metrics
-from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report import plots
 from cgdet_core.files import write_text
 
@@ -24,6 +23,18 @@ SAMPLES_NOTE = (
 )
 _JPEG_QUALITY = 85
 _MAX_PICTURE_WIDTH_PX = 1280
+_PART: Mapping[str, Any] = {
+    **dict.fromkeys(("name", "video"), ""),
+    **dict.fromkeys(("metrics", "replay")),
+    **dict.fromkeys(("tiles", "frames", "galleries"), ()),
+    "steps": {},
+    "facts": {},
+}
+_COMPARISON: Mapping[str, Any] = {
+    **dict.fromkeys(("figures", "metrics")),
+    **dict.fromkeys(("table", "galleries", "replays"), ()),
+    "note": "",
+}
 
 
 @dataclass(frozen=True)
@@ -53,52 +64,27 @@ class Gallery:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One model on the page. Several have a `name` each, which heads it.
-
-    metrics: the accuracy; None: there are no labels. replay: metrics.json of a replay, with `frames`, those sent,
-    `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside the page.
-    facts: what ran on what.
-    """
-
-    name: str = ""
-    tiles: Sequence[KeyFigure] = ()
-    metrics: Metrics | None = None
-    replay: Mapping[str, Any] | None = None
-    steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    video: str | None = None
-    frames: Sequence[ReplayedFrame] = ()
-    galleries: Sequence[Gallery] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ComparisonPart:
-    """Two models beside each other: their names, further rows of a table (name, A, B), both metrics for the curves, and
-    frames where they differ. figures: the JSON of a Comparison; None: there is nothing to compare by. replays:
-    metrics.json of both."""
-
-    figures: Mapping[str, Any] | None
-    names: tuple[str, str]
-    table: Sequence[tuple[str, str, str]] = ()
-    metrics: tuple[Metrics, Metrics] | None = None
-    note: str = ""
-    galleries: Sequence[Gallery] = ()
-    replays: Sequence[Mapping[str, Any]] = ()
-
-
 def write_page(
     path: Path,
     title: str,
-    parts: Sequence[Part],
+    parts: Sequence[Mapping[str, Any]],
     *,
     subtitle: str = "",
     warnings: Sequence[str] = (),
-    comparison: ComparisonPart | None = None,
+    comparison: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> None:
-    """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses."""
+    """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses.
+
+    parts: of each model what there is of `name`, which heads it where there are several, `tiles` (KeyFigure),
+    `metrics` (Metrics; without them there are no labels), `galleries` (Gallery) and `facts`, what ran on what. Of a
+    replay: `replay`, its metrics.json, `frames`, those sent, `steps`, name of a figure -> its values from offline to
+    live, and `video`, a file name beside the page.
+
+    comparison: two models beside each other: `names`, and what there is of `figures`, what `compare` returns, `table`,
+    further rows (name, A, B), `metrics` of both for the curves, `note`, `galleries`, and `replays`, metrics.json of
+    both.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -116,8 +102,8 @@ def write_page(
         subtitle=subtitle,
         warnings=warnings,
         command=command,
-        parts=[_with_plots(part, f"{chr(ord('a') + number)}-") for number, part in enumerate(parts)],
-        comparison=None if comparison is None else _comparison(comparison),
+        parts=[_with_plots({**_PART, **part}, f"{chr(ord('a') + number)}-") for number, part in enumerate(parts)],
+        comparison=None if comparison is None else _comparison({**_COMPARISON, **comparison}),
     )
     write_text(path, page)
 
@@ -142,27 +128,26 @@ def accuracy_tiles(metrics: Metrics) -> list[KeyFigure]:
     ]
 
 
-def _with_plots(part: Part, prefix: str) -> dict[str, Any]:
+def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """prefix: keeps the ids in its plots apart from those of other parts."""
     drawn = {}
-    if any(frame.latency_ms is not None for frame in part.frames):
-        drawn["latency"] = plots.latency_over_time(part.frames, prefix)
-    if part.metrics is not None:
-        drawn["precision_recall"] = plots.precision_recall([("", part.metrics)], prefix)
-        drawn["misses"] = plots.misses_by_height(part.metrics, prefix)
-    return {**vars(part), "plots": drawn}
+    if any(frame.latency_ms is not None for frame in part["frames"]):
+        drawn["latency"] = plots.latency_over_time(part["frames"], prefix)
+    if part["metrics"] is not None:
+        drawn["precision_recall"] = plots.precision_recall([("", part["metrics"])], prefix)
+        drawn["misses"] = plots.misses_by_height(part["metrics"], prefix)
+    return {**part, "plots": drawn}
 
 
-def _comparison(part: ComparisonPart) -> dict[str, Any]:
-    rows = {} if part.figures is None else comparison_rows(part.figures)
-    drawn: dict[str, object] = {"precision_recall": None, "differences": None}
-    if part.metrics is not None:
-        drawn["precision_recall"] = plots.precision_recall(list(zip("AB", part.metrics, strict=True)), "both-")
+def _comparison(part: Mapping[str, Any]) -> dict[str, Any]:
+    figures, metrics = part["figures"], part["metrics"]
+    rows = {} if figures is None else comparison_rows(figures)
     bounded = {name: value for name, value in rows.items() if value["low"] is not None and "duplicates" not in name}
-    if bounded:
-        drawn["differences"] = plots.differences(bounded)
-    words = "" if part.figures is None else part.figures["words"]
-    return {**vars(part), "rows": rows, "words": words, "plots": drawn}
+    drawn = {
+        "precision_recall": metrics and plots.precision_recall(list(zip("AB", metrics, strict=True)), "both-"),
+        "differences": bounded and plots.differences(bounded),
+    }
+    return {**part, "rows": rows, "words": figures and figures["words"], "plots": drawn}
 
 
 def _embedded(picture: Picture) -> str:

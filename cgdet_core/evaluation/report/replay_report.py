@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,10 @@ from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
-from cgdet_core.evaluation.report.errors import DifferingFrames, WorstFrames
+from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import (
     SAMPLES_NOTE,
-    ComparisonPart,
     Gallery,
-    Part,
     Picture,
     write_page,
 )
@@ -39,21 +36,12 @@ SAMPLE_FRAMES = 6
 _MEASURING_THRESHOLD = 0.05
 
 
-@dataclass(frozen=True)
-class DrawnReplay:
-    """galleries: sample frames and the worst of each kind; video: file name, None where there is none, for the reason
-    in `warnings`."""
-
-    galleries: list[Gallery]
-    video: str | None
-    warnings: list[str]
-
-
-def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
-    """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst of each kind."""
+def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Draw every frame that was sent into `video` (none: no video), and keep samples and the worst of each kind: what
+    the page's part has of them, and a warning where there is no video."""
     replay, names = measured.replay, measured.replay.class_names
     places = {stamp_ns: place for place, stamp_ns in enumerate(measured.answered)}
-    worst = WorstFrames(list(measured.answered.values()), names)
+    worst = worst_frames(list(measured.answered.values()), names)
     frames = {frame.stamp_ns: frame for frame in replay.frames}
     chosen = _sample_stamps(replay)
     samples: list[Picture] = []
@@ -70,11 +58,9 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> DrawnReplay:
             if writer is not None:
                 writer.write(picture if frame.detections is not None else _marked_as_dropped(picture))
     failure = None if writer is None else writer.failure
-    return DrawnReplay(
-        [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries()],
-        video.name if video is not None and video.exists() else None,
-        [] if failure is None else [f"no video: {failure}"],
-    )
+    galleries = [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries()]
+    name = video.name if video is not None and video.exists() else ""
+    return {"galleries": galleries, "video": name}, [] if failure is None else [f"no video: {failure}"]
 
 
 def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
@@ -104,18 +90,18 @@ def write_replay_report(
     measured: Sequence[MeasuredReplay],
     documents: Sequence[Mapping[str, Any]],
     comparison: Mapping[str, Any] | None,
-    drawn: Sequence[DrawnReplay],
+    drawn: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
 ) -> None:
-    """documents: metrics.json of each model; comparison: that of two."""
+    """documents: metrics.json of each model; comparison: that of two; drawn: of `draw_replay`."""
     replay, several = measured[0].replay, len(measured) > 1
     pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
     warnings: list[str] = []
     parts = []
-    for letter, of_model, document, pictures in zip("AB", measured, documents, drawn, strict=False):
-        lines = [*document["warnings"], *pictures.warnings]
+    for letter, of_model, document, (pictures, lost) in zip("AB", measured, documents, drawn, strict=False):
+        lines = [*document["warnings"], *lost]
         warnings += [f"{letter}: {line}" for line in lines] if several else lines
         name = f"Model {letter}: {Path(document['node'].get('model', '')).name}" if several else ""
-        parts.append(_part(name, of_model, document, pictures, pace))
+        parts.append({**_part(of_model, document, pace), **pictures, "name": name})
     write_page(
         path,
         "Two models, replayed through the node" if several else "Replay through the node",
@@ -127,22 +113,19 @@ def write_replay_report(
     )
 
 
-def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], drawn: DrawnReplay, pace: str) -> Part:
+def _part(measured: MeasuredReplay, document: Mapping[str, Any], pace: str) -> dict[str, Any]:
     replay = measured.replay
     executed = {
         key.replace("_", " "): replay.node[key]
         for key in ("model", "model_sha256", "device", "precision", "backend")
         if key in replay.node
     }
-    return Part(
-        name=name,
-        metrics=measured.metrics,
-        replay=document,
-        steps=_step_rows(document["offline"]["steps"]) if document["offline"] else {},
-        video=drawn.video,
-        frames=replay.frames,
-        galleries=drawn.galleries,
-        facts={
+    return {
+        "metrics": measured.metrics,
+        "replay": document,
+        "steps": _step_rows(document["offline"]["steps"]) if document["offline"] else {},
+        "frames": replay.frames,
+        "facts": {
             "bag": replay.bag,
             "topic": replay.topic,
             "labels": replay.truth_topic or "none",
@@ -150,7 +133,7 @@ def _part(name: str, measured: MeasuredReplay, document: Mapping[str, Any], draw
             "score threshold": f"{replay.threshold:g}",
             "pace": pace,
         },
-    )
+    }
 
 
 def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -168,19 +151,19 @@ def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 def _comparison(
     measured: Sequence[MeasuredReplay], documents: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None
-) -> ComparisonPart:
-    a, b = (str(document["node"].get("model", "")) for document in documents)
+) -> dict[str, Any]:
+    part = {"names": [document["node"].get("model", "") for document in documents], "replays": documents}
     if comparison is None:
-        return ComparisonPart(None, (a, b), note="No labels: nothing is said about accuracy.", replays=documents)
+        return {**part, "note": "No labels: nothing is said about accuracy."}
     names = measured[0].replay.class_names
     stamps_ns, *frames = common_frames(measured)
-    differing = DifferingFrames(frames[0], frames[1], names)
+    differing = differing_frames(frames[0], frames[1], names)
     places = {stamps_ns[place]: place for place in differing.places}
     for stamp_ns, image in measured[0].replay.pictures(places):
         differing.draw(places[stamp_ns], image)
     note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
     metrics = evaluate(frames[0], names), evaluate(frames[1], names)
-    return ComparisonPart(comparison, (a, b), (), metrics, note, differing.galleries(), documents)
+    return {**part, "figures": comparison, "metrics": metrics, "note": note, "galleries": differing.galleries()}
 
 
 def _command(measured: Sequence[MeasuredReplay]) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from cgdet_core.config import CompareConfig, PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.compare import Difference, compare, frame_weights
+from cgdet_core.evaluation.compare import compare, frame_weights
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.metrics.paired import block_of, run_paired
 from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
@@ -114,20 +114,20 @@ def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
             if a is not None and b is not None:
                 drawn.setdefault(key, []).append(b - a)
     whole_a, whole_b = get(evaluate(frames_a, NAMES)), get(evaluate(frames_b, NAMES))
-    groups = {"all": result.overall, **result.per_class, **result.by_light}
+    groups = {"all": result["overall"], **result["per_class"], **result["by_light"]}
     shown = {(group, figure): value for group, of_group in groups.items() for figure, value in of_group.items()}
     assert set(shown) == set(drawn)
     assert {"day", "night", "person", "car", "all"} <= {group for group, _ in shown}
     for key, value in shown.items():
         sign = -1 if key[1] == "duplicates_per_object" else 1
-        assert value.a == pytest.approx(whole_a[key], abs=1e-12)
-        assert value.b == pytest.approx(whole_b[key], abs=1e-12)
-        assert value.difference == pytest.approx(whole_b[key] - whole_a[key], abs=1e-12)
-        assert value.low == pytest.approx(plain_percentile(drawn[key], 0.025), abs=1e-12)
-        assert value.high == pytest.approx(plain_percentile(drawn[key], 0.975), abs=1e-12)
-        assert value.b_better_share == sum(sign * draw > 0 for draw in drawn[key]) / len(drawn[key])
-        assert value.resamples == len(drawn[key])
-    assert result.overall["map"].low < result.overall["map"].difference < result.overall["map"].high
+        assert value["a"] == pytest.approx(whole_a[key], abs=1e-12)
+        assert value["b"] == pytest.approx(whole_b[key], abs=1e-12)
+        assert value["difference"] == pytest.approx(whole_b[key] - whole_a[key], abs=1e-12)
+        assert value["low"] == pytest.approx(plain_percentile(drawn[key], 0.025), abs=1e-12)
+        assert value["high"] == pytest.approx(plain_percentile(drawn[key], 0.975), abs=1e-12)
+        assert value["b_better_share"] == sum(sign * draw > 0 for draw in drawn[key]) / len(drawn[key])
+        assert value["resamples"] == len(drawn[key])
+    assert result["overall"]["map"]["low"] < result["overall"]["map"]["difference"] < result["overall"]["map"]["high"]
 
 
 def test_whole_blocks_are_drawn_as_many_as_there_are() -> None:
@@ -146,12 +146,12 @@ def test_whole_blocks_are_drawn_as_many_as_there_are() -> None:
 def test_a_model_compared_with_itself_differs_by_exactly_nothing() -> None:
     frames = detected(truths(20), 0.1)
     result = compare(frames, frames, [number // 3 for number in range(20)], NAMES, CompareConfig(resamples=100))
-    for group in (result.overall, *result.per_class.values(), *result.by_light.values()):
+    for group in (result["overall"], *result["per_class"].values(), *result["by_light"].values()):
         for value in group.values():
-            assert (value.difference, value.low, value.high, value.b_better_share) == (0, 0, 0, 0)
-            assert value.verdict == "no difference shown"
-    assert result.verdict == "no difference shown"
-    assert result.words().startswith("No difference shown: mAP +0.0000")
+            assert (value["difference"], value["low"], value["high"], value["b_better_share"]) == (0, 0, 0, 0)
+            assert value["verdict"] == "no difference shown"
+    assert result["verdict"] == "no difference shown"
+    assert result["words"].startswith("No difference shown: mAP +0.0000")
 
 
 def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse() -> None:
@@ -159,37 +159,37 @@ def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse()
     poor, good = detected(there, 0.2), detected(there, 0.02)
     blocks = [number // 5 for number in range(40)]
     result = compare(poor, good, blocks, NAMES, CompareConfig(resamples=200))
-    assert result.verdict == "better"
-    assert result.overall["map"].b_better_share == 1
-    assert result.by_light["night"]["map"].verdict == result.per_class["person"]["map"].verdict == "better"
+    assert result["verdict"] == "better"
+    assert result["overall"]["map"]["b_better_share"] == 1
+    assert result["by_light"]["night"]["map"]["verdict"] == result["per_class"]["person"]["map"]["verdict"] == "better"
     # more of its detections are near enough an object that another has taken: there, less is better
-    assert result.overall["duplicates_per_object"].difference > 0
-    assert result.overall["duplicates_per_object"].b_better_share < 0.5
-    assert result.words().startswith("B is better than A: mAP +")
-    assert "8 blocks (40 frames)" in result.words()
-    assert "so few" not in result.words()
+    assert result["overall"]["duplicates_per_object"]["difference"] > 0
+    assert result["overall"]["duplicates_per_object"]["b_better_share"] < 0.5
+    assert result["words"].startswith("B is better than A: mAP +")
+    assert "8 blocks (40 frames)" in result["words"]
+    assert "so few" not in result["words"]
     other_way = compare(good, poor, blocks, NAMES, CompareConfig(resamples=200))
-    assert other_way.verdict == "worse"
-    assert other_way.overall["map"].high == pytest.approx(-result.overall["map"].low)
-    assert other_way.to_json()["verdict"] == "worse"
+    assert other_way["verdict"] == "worse"
+    assert other_way["overall"]["map"]["high"] == pytest.approx(-result["overall"]["map"]["low"])
+    assert other_way["verdict"] == "worse"
 
 
 def test_few_blocks_decide_nothing_however_clear_they_are() -> None:
     there = truths(16)
     poor, good = detected(there, 0.2), detected(there, 0.02)
     four = compare(poor, good, [number // 4 for number in range(16)], NAMES, CompareConfig(resamples=100))
-    assert four.overall["map"].low > 0
-    assert {figure.verdict for figure in four.overall.values()} == {"no difference shown"}
-    assert four.words().startswith("Too little to tell, 4 blocks of frames: mAP +")
-    assert "give frames of 6 scenes or more" in four.words()
-    assert four.to_json()["few_blocks"]
+    assert four["overall"]["map"]["low"] > 0
+    assert {figure["verdict"] for figure in four["overall"].values()} == {"no difference shown"}
+    assert four["words"].startswith("Too little to tell, 4 blocks of frames: mAP +")
+    assert "give frames of 6 scenes or more" in four["words"]
+    assert four["few_blocks"]
     six = compare(poor, good, [number % 6 for number in range(16)], NAMES, CompareConfig(resamples=100))
-    assert six.verdict == "better"
+    assert six["verdict"] == "better"
     one = compare(poor, good, [0] * 16, NAMES, CompareConfig(resamples=100))
-    figure: Difference = one.overall["map"]
-    assert (figure.low, figure.high, one.verdict) == (None, None, "no difference shown")
-    assert figure.difference > 0.1
-    assert "1 block" in one.words()
+    figure = one["overall"]["map"]
+    assert (figure["low"], figure["high"], one["verdict"]) == (None, None, "no difference shown")
+    assert figure["difference"] > 0.1
+    assert "1 block" in one["words"]
 
 
 def test_figures_that_a_set_lacks_are_none() -> None:
@@ -199,9 +199,13 @@ def test_figures_that_a_set_lacks_are_none() -> None:
     ]
     found = detected(frames, 0.1)
     result = compare(found, found, list(range(10)), NAMES, CompareConfig(resamples=100))
-    assert result.per_class["car"]["map"] == Difference(None, None, None, None, None, None, 0, "no difference shown")
-    assert result.per_class["person"]["map"].a == result.overall["map"].a
-    assert result.by_light == {}
+    assert result["per_class"]["car"]["map"] == {
+        **dict.fromkeys(("a", "b", "difference", "low", "high", "b_better_share")),
+        "resamples": 0,
+        "verdict": "no difference shown",
+    }
+    assert result["per_class"]["person"]["map"]["a"] == result["overall"]["map"]["a"]
+    assert result["by_light"] == {}
 
 
 def a_sample(name: str, scene: str | None = None, truth: GroundTruth | None = None, seed: int = 0) -> Sample:

@@ -11,10 +11,10 @@ from cgdet_core.evaluation.report.errors import (
     FALSE_ALARM,
     FOUND,
     MISSED,
-    DifferingFrames,
-    WorstFrames,
+    differing_frames,
     draw_errors,
     frame_errors,
+    worst_frames,
 )
 from cgdet_core.types import Detections, GroundTruth
 
@@ -71,14 +71,14 @@ def test_the_worst_frames_are_chosen_for_each_kind_of_error() -> None:
         frame("double", [OBJECT, [42.0, 60, 122, 200]], [OBJECT]),
         frame("missed once", [], [OBJECT]),
     ]
-    worst = WorstFrames(frames, NAMES)
+    worst = worst_frames(frames, NAMES)
     assert worst.places == {1, 2, 3, 4}
-    assert {kind: [item.name for item in items] for kind, items in worst.kinds.items()} == {
-        "missed": ["missed", "missed once"],
-        "false_alarms": ["alarm"],
-        "duplicates": ["double"],
-    }
-    assert [item.name for item in WorstFrames(frames, NAMES, most=1).kinds["missed"]] == ["missed"]
+    assert [[frame.name for _, frame, _ in items] for items in worst.chosen.values()] == [
+        ["missed", "missed once"],
+        ["alarm"],
+        ["double"],
+    ]
+    assert [len(items) for items in worst_frames(frames[1:2] * 5, NAMES).chosen.values()] == [4, 0, 0]
     for place in (0, 1, 2):
         worst.draw(place, np.zeros((480, 640), np.uint8))
     assert [len(gallery.pictures) for gallery in worst.galleries()] == [1, 1, 0]
@@ -91,8 +91,8 @@ def test_frames_in_which_two_models_differ_are_shown_in_pairs() -> None:
     truth = [OBJECT, OTHER]
     a = [frame(str(i), boxes, truth) for i, boxes in enumerate((good, good, good, bad))]
     b = [frame(str(i), boxes, truth) for i, boxes in enumerate((good, bad, worse, good))]
-    differing = DifferingFrames(a, b, NAMES)
-    assert (differing.worse, differing.better) == ([2, 1], [3])
+    differing = differing_frames(a, b, NAMES)
+    assert [[place for place, _, _ in items] for items in differing.chosen.values()] == [[2, 2, 1, 1], [3, 3]]
     assert differing.places == {1, 2, 3}
     for place in (0, 1, 3):
         differing.draw(place, np.zeros((480, 640), np.uint8))

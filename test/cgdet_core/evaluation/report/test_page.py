@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ import pytest
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report.page import (
-    ComparisonPart,
     Gallery,
     KeyFigure,
-    Part,
     Picture,
     accuracy_tiles,
     write_page,
@@ -129,32 +126,34 @@ def full_page(path: Path, metrics: Metrics) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def full_part(metrics: Metrics, *images: np.ndarray) -> Part:
+def full_part(metrics: Metrics, *images: np.ndarray) -> dict[str, Any]:
     galleries = [Gallery("Frames", [Picture(image, f"frame {number}")]) for number, image in enumerate(images)]
-    return Part(
-        tiles=[KeyFigure("Frames sent", "10"), *accuracy_tiles(metrics)],
-        metrics=metrics,
-        replay=replay_document(metrics),
-        steps={"mAP50": [0.7, 0.65, 0.45, 0.45], "person AP50": [0.8, 0.75, 0.55, 0.55]},
-        video="run of the night.webm",
-        frames=sent(np.linspace(10, 20, 10)),
-        galleries=[*galleries, Gallery("Frames with the most duplicates", [])],
-        facts={"Model": "detector.safetensors"},
-    )
+    return {
+        "tiles": [KeyFigure("Frames sent", "10"), *accuracy_tiles(metrics)],
+        "metrics": metrics,
+        "replay": replay_document(metrics),
+        "steps": {"mAP50": [0.7, 0.65, 0.45, 0.45], "person AP50": [0.8, 0.75, 0.55, 0.55]},
+        "video": "run of the night.webm",
+        "frames": sent(np.linspace(10, 20, 10)),
+        "galleries": [*galleries, Gallery("Frames with the most duplicates", [])],
+        "facts": {"Model": "detector.safetensors"},
+    }
 
 
 def two_models(path: Path, metrics: Metrics) -> str:
     image = np.zeros((48, 64, 3), np.uint8)
-    parts = [replace(full_part(metrics, image), name=f"Model {letter}") for letter in "AB"]
-    comparison = ComparisonPart(
-        COMPARISON,
-        ("a.safetensors", "b.safetensors"),
-        [("latency p50, ms", "7.0", "9.0")],
-        (metrics, metrics),
-        "Over every frame.",
-        [Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])],
-        [replay_document(metrics)] * 2,
-    )
+    parts = [{**full_part(metrics, image), "name": f"Model {letter}"} for letter in "AB"]
+    comparison = {
+        "figures": COMPARISON,
+        "names": ("a.safetensors", "b.safetensors"),
+        "table": [("latency p50, ms", "7.0", "9.0")],
+        "metrics": (metrics, metrics),
+        "note": "Over every frame.",
+        "galleries": [
+            Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])
+        ],
+        "replays": [replay_document(metrics)] * 2,
+    }
     write_page(path, "Two models", parts, comparison=comparison)
     return path.read_text(encoding="utf-8")
 
@@ -238,7 +237,7 @@ def test_pictures_are_embedded_and_wide_ones_made_smaller(html: str) -> None:
 
 
 def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
-    write_page(tmp_path / "x.html", "Replay", [Part(tiles=[KeyFigure("Frames sent", "10")])])
+    write_page(tmp_path / "x.html", "Replay", [{"tiles": [KeyFigure("Frames sent", "10")]}])
     words = Page((tmp_path / "x.html").read_text()).words()
     assert "holds no labels" in words
     assert "mAP" not in words
@@ -248,17 +247,23 @@ def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
 def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
     metrics = made_metrics((NASTY, "car"))
     picture = Picture(np.zeros((8, 8, 3), np.uint8), f'" onerror="{NASTY}')
-    part = replace(
-        full_part(metrics),
-        name=NASTY,
-        tiles=[KeyFigure(NASTY, NASTY, NASTY, NASTY)],
-        steps={NASTY: [0.5, 0.5]},
-        video=f'"{NASTY}.webm',
-        galleries=[Gallery(NASTY, [picture], NASTY)],
-        facts={NASTY: NASTY},
-    )
+    part = {
+        **full_part(metrics),
+        "name": NASTY,
+        "tiles": [KeyFigure(NASTY, NASTY, NASTY, NASTY)],
+        "steps": {NASTY: [0.5, 0.5]},
+        "video": f'"{NASTY}.webm',
+        "galleries": [Gallery(NASTY, [picture], NASTY)],
+        "facts": {NASTY: NASTY},
+    }
     difference = {**COMPARISON, "words": NASTY, "per_class": {NASTY: {"map": DIFFERENCE}}}
-    comparison = ComparisonPart(difference, (NASTY, NASTY), [(NASTY, NASTY, NASTY)], (metrics, metrics), NASTY)
+    comparison = {
+        "figures": difference,
+        "names": (NASTY, NASTY),
+        "table": [(NASTY, NASTY, NASTY)],
+        "metrics": (metrics, metrics),
+        "note": NASTY,
+    }
     path = tmp_path / "x.html"
     write_page(path, NASTY, [part], subtitle=NASTY, warnings=[NASTY], comparison=comparison, command=NASTY)
     html = path.read_text(encoding="utf-8")
@@ -270,5 +275,5 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
 
 def test_many_points_do_not_make_a_page_that_no_browser_opens(tmp_path: Path, metrics: Metrics) -> None:
     latency_ms = np.random.default_rng(1).gamma(9, 2, 50_000)
-    write_page(tmp_path / "x.html", "long", [replace(full_part(metrics), frames=sent(latency_ms))])
+    write_page(tmp_path / "x.html", "long", [{**full_part(metrics), "frames": sent(latency_ms)}])
     assert (tmp_path / "x.html").stat().st_size < 1_000_000
