@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="F")
     arguments, settings = parser.parse_known_args()
     torch.set_num_threads(arguments.threads)
-    settings += ["synthetic.frames=0", "train.term_gradients_every_batches=0"]
+    settings += ["synthetic.frames=0"]
     recipes = {name: load_recipe(Path(f"config/recipes/{name}.yaml"), settings) for name in arguments.recipes}
     reference, last = arguments.recipes[0], recipes[arguments.recipes[-1]]
     sources, _ = load_sources(last, arguments.data)

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = evaluate(result.frames, CLASS_NAMES).to_json(
         {
             "data": str(arguments.data),
-            "model": path.name if path else config.name,
+            "model": path.name if path else teacher.identity,
             "model_sha256": sha256_of(path) if path else None,
             "teacher": config.model_dump(mode="json"),
             "params": sum(parameter.numel() for parameter in teacher.network.parameters()),

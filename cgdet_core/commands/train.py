@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_start(recipe, out, resume, init)
         if leads:
             check_json_place(arguments.json)
-            for line in _remarks(recipe, resume, init):
-                print(line, file=sys.stderr)
+            if said := _beginning(recipe, resume, init):
+                print(said, file=sys.stderr)
         teacher = teacher_of(recipe, arguments.data)
         sources, held_out = load_sources(recipe, arguments.data, leads, out)
         try:
@@ -86,24 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _remarks(recipe: Recipe, resume: bool, init: Path | None) -> Iterator[str]:
-    """What somebody should know before the run begins."""
-    from cgdet_core.runtime.backends.base import cpu_precision
+def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
+    """What somebody should know before the run begins, if anything."""
     from cgdet_core.runtime.model_file import read_info
-    from cgdet_core.training.distributed import process_device
 
-    if init is not None:
-        there, here = read_info(init).model, recipe.model
-        if there.activation != here.activation:
-            keeps = f"model.activation={there.activation} keeps it"
-            yield f"{init} learned with {there.activation}, this run has {here.activation}: {keeps}"
-        if new := [name for name in here.class_names if name not in there.class_names]:
-            yield f"{init} knows the classes {', '.join(there.class_names)}: {', '.join(new)} this run learns anew"
-    elif not resume:
-        yield "begins with random weights: --init MODEL begins with a model's"
-    on_cpu = process_device(recipe.train.device).type == "cpu"
-    if on_cpu and recipe.train.precision == "bf16" and cpu_precision() != "bf16":
-        yield "cgdet: warning: this CPU has no bf16 arithmetic and emulates it: train.precision=fp32 is faster by far"
+    if init is None:
+        return "" if resume else "begins with random weights: --init MODEL begins with a model's"
+    known = read_info(init).class_names
+    new = ", ".join(name for name in recipe.model.class_names if name not in known)
+    return f"{init} knows the classes {', '.join(known)}: {new} this run learns anew" if new else ""
 
 
 def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:

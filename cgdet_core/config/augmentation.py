@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.settings import Fraction, Settings, ascending
 
-
-def _ascending(least: float, most: float) -> AfterValidator:
-    def check(value: tuple[float, float]) -> tuple[float, float]:
-        if not least <= value[0] <= value[1] <= most:
-            raise ValueError(f"{list(value)} must be two numbers from {least:g} to {most:g}, the lower first")
-        return value
-
-    return AfterValidator(check)
-
-
-_Positive = Annotated[tuple[float, float], _ascending(0.1, 1000)]
-_Shares = Annotated[tuple[float, float], _ascending(0.05, 1)]
-_Levels = Annotated[tuple[float, float], _ascending(2, 1024)]
-_Places = Annotated[tuple[float, float], _ascending(0.1, 0.9)]
-_Factors = Annotated[tuple[float, float], _ascending(0.05, 20)]
-_Offsets = Annotated[tuple[float, float], _ascending(-1, 1)]
+_Positive = Annotated[tuple[float, float], ascending(0.1, 1000)]
+_Shares = Annotated[tuple[float, float], ascending(0.05, 1)]
+_Levels = Annotated[tuple[float, float], ascending(2, 1024)]
+_Places = Annotated[tuple[float, float], ascending(0.1, 0.9)]
+_Factors = Annotated[tuple[float, float], ascending(0.05, 20)]
+_Offsets = Annotated[tuple[float, float], ascending(-1, 1)]
 
 
 class SensorConfig(Settings):

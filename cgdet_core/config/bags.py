@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.settings import Fraction, Settings, ascending
 from cgdet_core.config.terms import TeacherConfig
+
+_Side = Annotated[int, Field(ge=64, le=2048)]
 
 
 class SyntheticConfig(Settings):
     """The synthetic street (data/synthetic/street.py). Of every range the street's seed chooses one value."""
 
-    height_width_px: tuple[int, int] = Field((512, 640), description="size of both pictures")
+    height_width_px: tuple[_Side, _Side] = Field((512, 640), description="size of both pictures")
     frames_per_second: float = Field(10.0, gt=0, le=1000)
     bit_depth: Literal[8, 16] = Field(16, description="16: raw counts; 8: after the camera's own gain control")
     light: Literal["mixed", "day", "night"] = Field("mixed", description="mixed: the seed decides")
-    air_range_celsius: tuple[float, float] = Field((-5.0, 30.0), description="temperature of the air")
+    air_range_celsius: Annotated[tuple[float, float], ascending(-40, 50)] = Field(
+        (-5.0, 30.0), description="temperature of the air"
+    )
     thermal_contrast: float = Field(
         1.0, gt=0, le=2, description="factor on all differences of temperature; 0.2 is a street in fog"
     )
@@ -26,20 +30,6 @@ class SyntheticConfig(Settings):
     bicycles_per_100m: float = Field(11.0, ge=0, le=100, description="of street, parked and ridden")
     cars_per_100m: float = Field(8.0, ge=0, le=60, description="of street, parked and driving")
     view_distance_m: float = Field(60.0, ge=10, le=300, description="objects stand no farther away")
-
-    @field_validator("height_width_px")
-    @classmethod
-    def _size(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if any(not 64 <= side <= 2048 for side in value):
-            raise ValueError(f"{list(value)} must lie in 64 to 2048")
-        return value
-
-    @field_validator("air_range_celsius")
-    @classmethod
-    def _air(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not -40 <= value[0] <= value[1] <= 50:
-            raise ValueError(f"{list(value)} must ascend within -40 to 50 degrees")
-        return value
 
 
 class BagConfig(Settings):
@@ -79,7 +69,7 @@ class RegisterConfig(Settings):
     tolerance_periods: float = Field(
         0.55, gt=0, le=2, description="greatest difference of a pair, in periods of the faster stream"
     )
-    rgb_view_range: tuple[float, float] = Field(
+    rgb_view_range: Annotated[tuple[float, float], ascending(0.3, 5)] = Field(
         (0.75, 2.2), description="how many times as wide as the thermal view the RGB view may be"
     )
     candidates: int = Field(4, ge=1, le=20, description="first guesses that are worked out")
@@ -90,13 +80,6 @@ class RegisterConfig(Settings):
         0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
     )
     warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
-
-    @field_validator("rgb_view_range")
-    @classmethod
-    def _view(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0.3 <= value[0] <= value[1] <= 5:
-            raise ValueError("must be two numbers from 0.3 to 5, the smaller first")
-        return value
 
 
 class LabelConfig(Settings):

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def ascending(least: float, most: float) -> AfterValidator:
+    """Of a range: two numbers within these bounds, the lower first."""
+
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if not least <= value[0] <= value[1] <= most:
+            raise ValueError(f"{list(value)} must be two numbers from {least:g} to {most:g}, the lower first")
+        return value
+
+    return AfterValidator(check)
 
 
 class Settings(BaseModel):

@@ -15,7 +15,7 @@ class TeacherConfig(Settings):
     kind: Literal["yolox", "detector", "torchvision"] = Field(
         "yolox",
         description="yolox: an official YOLOX checkpoint as .safetensors; detector: a model file of this project; "
-        "torchvision: a detector of torchvision with a pyramid, by name",
+        "torchvision: its FCOS with a ResNet-50 pyramid",
     )
     sees: Literal["rgb", "thermal"] = Field(
         "rgb",
@@ -23,13 +23,6 @@ class TeacherConfig(Settings):
         "place of RGB",
     )
     path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
-    name: Literal[
-        "fasterrcnn_resnet50_fpn",
-        "fasterrcnn_resnet50_fpn_v2",
-        "retinanet_resnet50_fpn",
-        "retinanet_resnet50_fpn_v2",
-        "fcos_resnet50_fpn",
-    ] = Field("fasterrcnn_resnet50_fpn_v2", description="of a torchvision detector")
     download: bool = Field(False, description="allow torchvision to download its COCO weights")
     random_weights: bool = Field(False, description="control: the same network, frozen as it was initialised")
     class_map: dict[str, str] = Field(
@@ -37,7 +30,7 @@ class TeacherConfig(Settings):
         description="the teacher's class name -> class name here, beside those of the same name",
     )
     class_names: tuple[str, ...] = Field(
-        (), description="the teacher's own classes in order, where yolox or torchvision weights are not of COCO's"
+        (), description="the teacher's own classes in order, where yolox weights are not of COCO's"
     )
     yolox_input: Literal["rgb_normalised", "bgr_raw"] = Field(
         "rgb_normalised",

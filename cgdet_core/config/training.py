@@ -18,11 +18,10 @@ class SourceConfig(Settings):
     path: str = Field(description="COCO JSON or bag; relative paths are taken from the folder given with --data")
     weight: float = Field(1.0, gt=0, description="share of the samples, relative to the other sources")
     grey_rgb: bool = Field(False, description="an RGB set, used as grey pictures")
-    rgb: Literal["auto", "partner", "own", "none"] = Field(
-        "auto",
-        description="what an RGB teacher sees, where one guides: partner: the registered picture that the file names "
-        "(rgb_file_name), of the frames that have one; own: a grey_rgb frame's own picture in colour; none: nothing; "
-        "auto: own for grey_rgb, else partner",
+    rgb: bool = Field(
+        True,
+        description="an RGB teacher, where one guides, sees the registered picture that the file names "
+        "(rgb_file_name), of grey_rgb the frame's own in colour; false: nothing",
     )
     class_map: dict[str, str] = Field(
         default_factory=dict,
@@ -64,8 +63,6 @@ class SourceConfig(Settings):
         given += ["every"] if self.every != 1 else []
         if given and not self.is_bag:
             raise ValueError(f"{given[0]} is of a bag, {self.path} is a COCO JSON: leave it out")
-        if self.rgb == "own" and not self.grey_rgb:
-            raise ValueError("rgb: own is of an RGB set, which grey_rgb: true says: leave it out, or choose partner")
         return self
 
 
@@ -112,12 +109,6 @@ class TrainConfig(Settings):
         200, ge=1, description="at most so many held-out frames, spread evenly over all, while it trains"
     )
     tensorboard: bool = Field(True, description="curves for TensorBoard in the run's folder")
-    term_gradients_every_batches: int = Field(
-        100,
-        ge=0,
-        description="where a training-only term is on, the norm of each term's gradient at the backbone goes into the "
-        "log so often (a backward pass each); 0: never",
-    )
 
 
 class Recipe(Settings):

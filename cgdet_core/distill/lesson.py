@@ -46,7 +46,7 @@ class Lesson:
     def teacher_output(self) -> TeacherOutput:
         """Of all crops; those without RGB are not looked at, and have maps of 0 and no score."""
         if self._by_heat:
-            return self.teacher.look_at_thermal(self.batch.images)
+            return self.teacher.look(self.batch.images)
         rgb, rows = self.batch.rgb, self.batch.rows_with_rgb()
         assert rgb is not None
         if len(rows) == len(rgb):

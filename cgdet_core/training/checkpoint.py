@@ -29,7 +29,6 @@ _MAY_CHANGE = (
     "validate_every_images",
     "validate_frames",
     "tensorboard",
-    "term_gradients_every_batches",
 )
 
 

@@ -14,7 +14,7 @@ from cgdet_core.errors import InputError
 @dataclass(frozen=True)
 class SourceFacts:
     """One set. share: of the samples; boxes: objects by class name, None where the set does not label the class;
-    ignored: regions to ignore; median_height_px: of the objects' boxes, in pixels of the frames; frames_with_rgb: None
+    ignored: regions to ignore; median_height_px: of the objects' boxes, in pixels of the frames; frames_with_rgb: 0
     where the recipe uses no RGB."""
 
     name: str
@@ -24,27 +24,25 @@ class SourceFacts:
     boxes: dict[str, int | None]
     ignored: int
     median_height_px: float | None
-    frames_with_rgb: int | None
+    frames_with_rgb: int
 
     def line(self) -> str:
         boxes = ", ".join(f"{name} {'unlabelled' if n is None else n}" for name, n in self.boxes.items())
         height = "" if self.median_height_px is None else f", median height {self.median_height_px:.0f} px"
-        rgb = "" if self.frames_with_rgb is None else f"; {self.frames_with_rgb} frames with RGB"
+        rgb = f"; {self.frames_with_rgb} frames with RGB" if self.frames_with_rgb else ""
         return (
             f"{self.name}: {self.share:.0%} of the samples, {self.frames} frames "
             f"({self.frames_without_objects} without objects): {boxes}; {self.ignored} to ignore{height}{rgb}"
         )
 
 
-def check_data(
-    sources: Sequence[Source], class_names: Sequence[str], with_rgb: bool = False
-) -> tuple[list[SourceFacts], list[str]]:
-    """The sets in numbers, and what is odd about them, a line each; with_rgb: whether the recipe uses RGB.
+def check_data(sources: Sequence[Source], class_names: Sequence[str]) -> tuple[list[SourceFacts], list[str]]:
+    """The sets in numbers, and what is odd about them, a line each.
 
     InputError where none of them holds an object of any class.
     """
     weight = sum(source.weight for source in sources)
-    facts = [_facts(source, source.weight / weight, class_names, with_rgb) for source in sources]
+    facts = [_facts(source, source.weight / weight, class_names) for source in sources]
     missing = [name for name in class_names if not any(source.boxes[name] for source in facts)]
     if len(missing) == len(class_names):
         raise InputError(
@@ -57,7 +55,7 @@ def check_data(
     return facts, oddities
 
 
-def _facts(source: Source, share: float, class_names: Sequence[str], with_rgb: bool) -> SourceFacts:
+def _facts(source: Source, share: float, class_names: Sequence[str]) -> SourceFacts:
     truths = [frame.truth for frame in source.frames]
     class_ids = np.concatenate([truth.class_ids[~truth.ignore] for truth in truths])
     boxes = np.concatenate([truth.boxes_xyxy_px[~truth.ignore] for truth in truths])
@@ -71,5 +69,5 @@ def _facts(source: Source, share: float, class_names: Sequence[str], with_rgb: b
         # a region that is to be ignored for several classes is one region
         ignored=sum(len(np.unique(truth.boxes_xyxy_px[truth.ignore], axis=0)) for truth in truths),
         median_height_px=round(float(np.median(boxes[:, 3] - boxes[:, 1])), 1) if len(boxes) else None,
-        frames_with_rgb=sum(frame.rgb is not None for frame in source.frames) if with_rgb else None,
+        frames_with_rgb=sum(frame.rgb is not None for frame in source.frames),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from cgdet_core.drawing import Colour, RgbArray, class_colour, class_colour_hex
 from cgdet_core.evaluation.report.plots import PLOT_STYLE
 from cgdet_core.files import replacing
+from cgdet_core.images import encode_jpeg
 from cgdet_core.tasks.task import TrainingBatch
 
 SAMPLES = 24
@@ -24,23 +25,19 @@ _IGNORED_COLOUR: Colour = (160, 160, 160)
 _NO_RGB_COLOUR: Colour = (190, 40, 120)  # of no class, and rare in a street
 
 
-def write_samples(
-    path: Path, batches: Iterable[TrainingBatch], class_names: Sequence[str], most: int = SAMPLES
-) -> None:
-    """Write the first crops of `batches`, at most so many, as a JPEG; InputError where the disk refuses."""
-    sheet = contact_sheet(batches, class_names, most)
-    _, data = cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+def write_samples(path: Path, batches: Iterable[TrainingBatch], class_names: Sequence[str]) -> None:
+    """Write the contact sheet as a JPEG; InputError where the disk refuses."""
     with replacing(path) as partial:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(encode_jpeg(contact_sheet(batches, class_names), 90))
 
 
-def contact_sheet(batches: Iterable[TrainingBatch], class_names: Sequence[str], most: int = SAMPLES) -> RgbArray:
+def contact_sheet(batches: Iterable[TrainingBatch], class_names: Sequence[str]) -> RgbArray:
     """uint8 [H, W, 3], RGB: crops in rows under a legend, objects in their class's colour, regions to ignore in grey.
 
     Where the batches have RGB, each crop's stands at its right with the same boxes, in `_NO_RGB_COLOUR` where it is not
     valid. A pixel that is no number is drawn black.
     """
-    tiles = list(islice((tile for batch in batches for tile in _tiles(batch)), most))
+    tiles = list(islice((tile for batch in batches for tile in _tiles(batch)), SAMPLES))
     height, width = tiles[0].shape[:2]
     columns = min(_COLUMNS * height // width, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
@@ -112,5 +109,5 @@ def write_run_plot(
 
 def loss_terms(figures: Iterable[str]) -> list[str]:
     """Of the names that a step's figures have, those of the loss and its terms."""
-    others = ("batch", "learning_rate", "images_per_second", "data_wait_share")
-    return [name for name in figures if name not in others and not name.startswith("gradient_")]
+    others = ("batch", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share")
+    return [name for name in figures if name not in others]

@@ -138,20 +138,16 @@ def _shift(luma_from: NDArray[np.uint8], luma_to: NDArray[np.uint8], box: FloatA
     area_left, area_top = max(0, left - reach_x), max(0, top - reach_y)
     area = luma_to[area_top : bottom + reach_y, area_left : right + reach_x]
     scale = min(1.0, _PATCH_PX / max(reach_x, reach_y))
-    patch = _scaled(luma_from[top:bottom, left:right], scale)
-    likeness = cv2.matchTemplate(_scaled(area, scale), patch, cv2.TM_CCOEFF_NORMED)
+    searched, patch = (
+        cv2.resize(each, [max(1, round(side * scale)) for side in each.shape[::-1]], interpolation=cv2.INTER_AREA)
+        for each in (area, luma_from[top:bottom, left:right])
+    )
+    likeness = cv2.matchTemplate(searched, patch, cv2.TM_CCOEFF_NORMED)
     _, best, _, (x, y) = cv2.minMaxLoc(likeness)
     # a flat patch is like anything and like nothing
     if not _MIN_LIKENESS <= best <= 1.001 or patch.std() < 1:
         return np.zeros(2, np.float32)
     return np.array([x / scale - (left - area_left), y / scale - (top - area_top)], np.float32)
-
-
-def _scaled(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    if scale == 1:
-        return picture
-    height, width = (max(1, round(side * scale)) for side in picture.shape)
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def agreed(frame: SeenFrame, neighbours: Sequence[SeenFrame], min_iou: float) -> BoolArray:

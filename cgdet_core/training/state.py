@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,10 +25,6 @@ from cgdet_core.world import total, world_size
 
 # a start may have others of these
 _HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
-
-
-class NotFiniteError(RunError):
-    """Loss or gradient was no number."""
 
 
 class RunState:
@@ -69,10 +65,9 @@ class RunState:
     def step(self, batch: TrainingBatch, stop_asked: bool = False) -> dict[str, float]:
         """One batch, of which `batch` is this process' share; the figures of the whole batch by name.
 
-        learning_rate; loss and its weighted terms; gradient_norm, of the network's gradient before it was clipped; and,
-        every `term_gradients_every_batches`, gradient_TERM, what each term alone does to the backbone.
-        stop_asked: whether this process was asked to stop. NotFiniteError, with the weights as they were, where loss
-        or gradient is no longer finite.
+        learning_rate; loss and its weighted terms; gradient_norm, of the network's gradient before it was clipped.
+        stop_asked: whether this process was asked to stop. RunError, with the weights as they were, where loss or
+        gradient is no longer finite.
         """
         config = self.recipe.train
         images_done = self.batches_done * config.batch_size
@@ -80,12 +75,7 @@ class RunState:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        of_task, extra = self._loss(batch.to(self.device), images_done)
-        terms = of_task | extra
-        every = config.term_gradients_every_batches
-        norms: dict[str, float] = {}
-        if extra and every and (self.batches_done + 1) % every == 0:
-            norms = gradient_norms({self._task.name: sum(of_task.values())} | extra, self.network.backbone)
+        terms: dict[str, Tensor] = self._loss(batch.to(self.device), images_done)
         self.optimizer.zero_grad(set_to_none=True)
         own = list(self.extra.parameters())
         # what has no part in this batch gets a gradient of 0 and is stepped like the rest
@@ -102,12 +92,14 @@ class RunState:
         for what, value in (("loss", values["loss"]), ("gradient", gradient_norm)):
             if not math.isfinite(value):
                 said = ", ".join(f"{name} {term:.3g}" for name, term in values.items())
-                raise NotFiniteError(f"the {what} is not finite at batch {self.batches_done} ({said})")
+                raise RunError(
+                    f"the {what} is not finite at batch {self.batches_done} ({said}): lower train.learning_rate and "
+                    "train again in another --out"
+                )
         self.optimizer.step()
         self.average.update(self.network)
         self.batches_done += 1
-        of_terms = {f"gradient_{name}": value for name, value in norms.items()}
-        return {"learning_rate": rate, **values, "gradient_norm": gradient_norm, **of_terms}
+        return {"learning_rate": rate, **values, "gradient_norm": gradient_norm}
 
     def save(self, path: Path) -> None:
         tensors = {f"weights.{name}": value for name, value in self.network.state_dict().items()}
@@ -172,12 +164,12 @@ class _Loss(nn.Module):
         self.network = network
         self.extra = extra
 
-    def forward(self, batch: TrainingBatch, images_done: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, batch: TrainingBatch, images_done: int) -> dict[str, Tensor]:
         images = batch.images.to(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             output = self.network(images)
-            extra = self.extra(batch, images_done)
-        return self._task.loss(output, batch.targets), extra
+            extra: dict[str, Tensor] = self.extra(batch, images_done)
+        return self._task.loss(output, batch.targets) | extra
 
 
 class WeightAverage:
@@ -212,19 +204,6 @@ def learning_rate(images_seen: int, config: TrainConfig) -> float:
     progress = min(1.0, (images_seen - warmup) / max(1, config.images - warmup))
     floor = config.final_learning_rate_fraction
     return config.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def gradient_norms(terms: Mapping[str, Tensor], module: nn.Module) -> dict[str, float]:
-    """Norm of each weighted term's own gradient at the parameters of `module`; the graph is kept.
-
-    Each costs a backward pass of its own.
-    """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    norms = {}
-    for name, term in terms.items():
-        gradients = torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True, allow_unused=True)
-        norms[name] = float(total(torch.cat([gradient.flatten() for gradient in gradients])).norm())
-    return norms
 
 
 def check_same_network(info: ModelInfo, wanted: ModelConfig, path: Path) -> None:

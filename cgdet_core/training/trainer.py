@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -21,16 +20,16 @@ from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import Source
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.distill.teachers.figures import teacher_sees
-from cgdet_core.errors import CgdetError, InputError, RunError
+from cgdet_core.distill.teachers.figures import ENOUGH_OBJECTS, teacher_sees
+from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
 from cgdet_core.training.data_check import SourceFacts, check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
-from cgdet_core.training.pictures import SAMPLES, write_samples
-from cgdet_core.training.state import NotFiniteError, RunState, check_same_network
+from cgdet_core.training.pictures import SAMPLES
+from cgdet_core.training.state import RunState, check_same_network
 from cgdet_core.training.watch import RunWatch
 from cgdet_core.world import rank, world_size
 
@@ -56,7 +55,7 @@ def train(
     SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init)
-    facts, oddities = check_data(sources, recipe.model.class_names, recipe.uses_rgb)
+    facts, oddities = check_data(sources, recipe.model.class_names)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
@@ -86,7 +85,7 @@ def train(
             _look_before_learning(watch, run, sources, facts, oddities)
         kept_at = time.monotonic()
         for batch in watch.over(batches):
-            figures = _step(run, batch, stop, out)
+            figures = run.step(batch, stop.asked)
             watch.stepped(run.batches_done, figures)
             validates = watch.validation_due(run.batches_done)
             is_late = time.monotonic() - kept_at > recipe.train.checkpoint_seconds
@@ -113,30 +112,21 @@ def _look_before_learning(
     first = [data[number].to(run.device) for number in numbers]
     watch.before_the_first_step(facts, oddities, first)
     if run.extra.teacher is not None and run.recipe.uses_rgb and not run.recipe.guidance.teacher.random_weights:
-        sees = teacher_sees(run.extra.teacher, first, run.recipe)
-        watch.say(sees.line()) if sees.warning is None else watch.warn(sees.warning)
+        seen, objects = teacher_sees(run.extra.teacher, first, run.recipe)
+        line = f"the teacher sees {seen} of the {objects} labelled objects that have RGB in the first crops"
+        if seen or objects < ENOUGH_OBJECTS:
+            watch.say(line)
+        else:
+            watch.warn(f"{line}: by night that may be; else see samples.jpg, and what `cgdet teacher` tells")
 
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
     """The part of a process that leads nothing: its share of every batch."""
     with StopRequest() as stop:
         for batch in batches:
-            _step(run, batch, stop, out)
+            run.step(batch, stop.asked)
             if run.stop_asked:
                 raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
-
-
-def _step(run: RunState, batch: TrainingBatch, stop: StopRequest, out: Path) -> dict[str, float]:
-    """Learn from a batch; what it cannot be learned from is drawn."""
-    try:
-        return run.step(batch, stop.asked)
-    except NotFiniteError as error:
-        path = out / ("bad_batch.jpg" if rank() == 0 else f"bad_batch_{rank()}.jpg")
-        with suppress(CgdetError):
-            write_samples(path, [batch], run.recipe.model.class_names, len(batch.images))
-        raise RunError(
-            f"{error}: its crops are drawn in {path}; lower train.learning_rate and train again in another --out"
-        ) from None
 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:

@@ -61,7 +61,7 @@ class RunWatch:
             self._frames = CocoSet(held_out.path, held_out.class_names, records)
         self._seconds: list[tuple[float, float]] = []  # of each batch, waiting for it and learning from it
         self._logged = 0  # of these batches
-        self._wait_s = self._handed_out = self._validation_s = 0.0
+        self._wait_s = self._handed_out = 0.0
         self._postfix: dict[str, str] = {}
         self._bar = tqdm(disable=True)  # drawn once there are batches, after the lines that come first
 
@@ -127,7 +127,6 @@ class RunWatch:
     def validate(self, batches_done: int, model: Path) -> None:
         """Measure the model file, which holds the average after this batch."""
         assert self._frames is not None
-        started = time.monotonic()
         self._bar.set_description("validating", refresh=sys.stderr.isatty())
         try:
             figures = measure(model, self._frames, self._recipe.train.device)
@@ -136,7 +135,6 @@ class RunWatch:
             return
         finally:
             self._bar.set_description("", refresh=False)
-            self._validation_s += time.monotonic() - started
         self._write_down({"validation": figures, "batch": batches_done})
         found = {"mAP50": figures["map50"], "mAP": figures["map"]}
         found |= {f"AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
@@ -154,9 +152,7 @@ class RunWatch:
             return  # nothing was left to do
         config = self._recipe.train
         pace = speed(timed, config.batch_size)
-        waiting, learning = (sum(column) for column in zip(*timed, strict=True))
-        seconds = {"waiting_for_data": waiting, "steps": learning, "validation": self._validation_s}
-        self._write_json("summary.json", {"images": self._total * config.batch_size, **pace, "seconds": seconds})
+        self._write_json("summary.json", {"images": self._total * config.batch_size, **pace})
         share = pace["data_wait_share"]
         more = f": more processes may help (train.workers={config.workers + 1})" if share > WAITING_SHARE else ""
         self.say(f"{pace['images_per_second']:.1f} images/s; the network waited {share:.0%} of the time for data{more}")

@@ -128,7 +128,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
     if config.is_bag:
         if run is None:
             raise ValueError("a bag is extracted beside a run: name its folder")
-        with_rgb = recipe.uses_rgb and config.rgb != "none" and not _sees_own(config)
+        with_rgb = recipe.uses_rgb and config.rgb and not config.grey_rgb
         path = extracted_once(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE, progress)
         class_map = {}
     coco = load_coco(path, names, class_map)
@@ -151,11 +151,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
 
 def _has_rgb(opened: _Opened) -> bool:
     config, records = opened.config, opened.coco.records
-    return _sees_own(config) or (config.rgb != "none" and any(record.rgb_path is not None for record in records))
-
-
-def _sees_own(config: SourceConfig) -> bool:
-    return config.rgb == "own" or (config.rgb == "auto" and config.grey_rgb)
+    return config.rgb and (config.grey_rgb or any(record.rgb_path is not None for record in records))
 
 
 _Read = tuple[Sample, Path | None, RgbPartner | None]  # the path of a frame that can be read again
@@ -166,12 +162,12 @@ def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[_Rea
     for index, record in enumerate(coco.records):
         sample = coco.sample(index)
         path = None
-        if recipe.uses_rgb and config.rgb != "none":
-            path = record.path if _sees_own(config) else coco.rgb_path(index)
+        if recipe.uses_rgb and config.rgb:
+            path = record.path if config.grey_rgb else coco.rgb_path(index)
         if path is None:
             yield sample, record.path, None
             continue
-        mask = None if _sees_own(config) else record.rgb_valid_path
+        mask = None if config.grey_rgb else record.rgb_valid_path
         if mask is not None and (mask, record.height_width_px) not in masks:
             masks[mask, record.height_width_px] = read_valid(mask, record.height_width_px)
         valid = None if mask is None else masks[mask, record.height_width_px]

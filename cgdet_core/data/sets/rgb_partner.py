@@ -78,7 +78,7 @@ def read_partner(
     encoded = read_encoded(path)
     pixels = decode_image(encoded, path)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(f"{path}: is not in colour, a teacher needs RGB: give such a picture, or the source rgb: none")
+        raise InputError(f"{path}: is not in colour, a teacher needs RGB: give one, or the source rgb: false")
     height, width = frame_height_width_px
     if pixels.shape[:2] != (height, width):
         raise InputError(
@@ -112,7 +112,7 @@ def shuffled(
         if len(places) == 1:
             raise InputError(
                 f"{source_name}: its only RGB picture of {width}x{height} pixels can be exchanged with no other "
-                "(guidance.shuffle_rgb): leave it out, or give the source rgb: none"
+                "(guidance.shuffle_rgb): leave it out, or give the source rgb: false"
             )
         ring = np.array(places)[rng.permutation(len(places))]
         for place, follower in zip(ring, np.roll(ring, -1), strict=True):

@@ -19,6 +19,8 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
     are neither given nor allowed to be downloaded.
     """
     path = folder / config.path
+    if config.class_names and config.kind != "yolox":
+        raise InputError(f"a teacher of kind {config.kind} states its own classes: leave the teacher's class_names out")
     with own_generator():
         if config.kind == "torchvision":
             # the one place that needs torchvision's detectors
@@ -30,14 +32,12 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
         elif config.kind == "detector":
             from cgdet_core.distill.teachers.detector import detector_teacher
 
-            if config.class_names:
-                raise InputError(f"{path}: states its own classes: leave the teacher's class_names out")
             teacher = detector_teacher(config, class_names, path)
         else:
             from cgdet_core.distill.teachers.yolox import yolox_teacher
 
             teacher = yolox_teacher(config, class_names, path)
-    words: list[str] = [config.kind, *([config.name] if config.kind == "torchvision" else [])]
+    words: list[str] = [config.kind]
     words += [path.name, f"sha256:{sha256_of(path)}"] if config.path else []
     teacher.identity = " ".join([*words, *(["never trained"] if config.random_weights else [])])
     return teacher

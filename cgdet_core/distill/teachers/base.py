@@ -43,19 +43,11 @@ class Teacher(ABC):
     def look(self, rgb: Tensor) -> TeacherOutput:
         """rgb: uint8 [B, 3, H, W] in RGB order, H and W multiples of 32 -> what the teacher makes of it.
 
-        Autocast around the call changes nothing.
+        A detector of this project takes float [B, 1, H, W] in [0, 1] too, as the student gets them. Autocast around the
+        call changes nothing.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
-
-    @torch.no_grad()
-    def look_at_thermal(self, images: Tensor) -> TeacherOutput:
-        """images: float [B, 1, H, W] in [0, 1] as the student gets them; only of teachers that see such."""
-        with torch.autocast(self.device.type, enabled=False):
-            return self._look_at_thermal(images.to(self.device, non_blocking=True))
-
-    def _look_at_thermal(self, images: Tensor) -> TeacherOutput:
-        raise NotImplementedError
 
     def predict(self, maps: Mapping[int, Tensor]) -> Rows:
         """maps: stride 8, 16, 32 -> float [B, C, H / stride, W / stride] in place of its own, with or without a

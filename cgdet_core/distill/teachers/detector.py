@@ -29,10 +29,8 @@ class DetectorTeacher(Teacher):
         self._tone = tone
 
     def _look(self, rgb: Tensor) -> TeacherOutput:
-        return self._look_at_thermal(grey_input(rgb, self._tone).to(self.device))
-
-    def _look_at_thermal(self, images: Tensor) -> TeacherOutput:
-        images = self._input(images)
+        is_thermal = rgb.shape[1] == 1
+        images = self._input(rgb if is_thermal else grey_input(rgb, self._tone).to(self.device))
         maps = self._detector.neck(self._detector.backbone(images))
         output = self._detector.head(maps)
         scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()

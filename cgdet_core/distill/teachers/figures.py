@@ -43,23 +43,16 @@ class TeacherRun:
 
     def seen_figures(self, class_names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """ "all" and each light -> class name -> objects, mean (of their scores), clear (share from 0.25 on)."""
+        class_ids = [frame.truth.class_ids[~frame.truth.ignore] for frame in self.frames]
         lights = sorted({frame.light for frame in self.frames if frame.light is not None})
         figures: dict[str, dict[str, dict[str, Any]]] = {}
         for light in ("all", *lights):
+            of_light = [row for row, frame in enumerate(self.frames) if light in ("all", frame.light)]
             figures[light] = {}
             for class_id, name in enumerate(class_names):
-                scores = np.concatenate(
-                    [
-                        scores[frame.truth.class_ids[~frame.truth.ignore] == class_id]
-                        for frame, scores in zip(self.frames, self.seen, strict=True)
-                        if light in ("all", frame.light)
-                    ]
-                )
-                figures[light][name] = {
-                    "objects": len(scores),
-                    "mean": float(scores.mean()) if len(scores) else None,
-                    "clear": float((scores >= CLEARLY_SEEN).mean()) if len(scores) else None,
-                }
+                scores = np.concatenate([self.seen[row][class_ids[row] == class_id] for row in of_light])
+                mean, clear = (float(each.mean()) if len(scores) else None for each in (scores, scores >= CLEARLY_SEEN))
+                figures[light][name] = {"objects": len(scores), "mean": mean, "clear": clear}
         return figures
 
 
@@ -130,29 +123,11 @@ def seen_lines(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[s
     return lines
 
 
-@dataclass(frozen=True)
-class TeacherSees:
-    """objects: labelled ones in whose middle there is RGB; seen: those that the teacher detects, of their class."""
-
-    seen: int
-    objects: int
-
-    def line(self) -> str:
-        return f"the teacher sees {self.seen} of the {self.objects} labelled objects that have RGB in the first crops"
-
-    @property
-    def warning(self) -> str | None:
-        if self.seen or self.objects < ENOUGH_OBJECTS:
-            return None
-        return (
-            f"{self.line()}: by night that may be; else yolox_input or class_map is another, or RGB lies beside its "
-            "objects (samples.jpg): `cgdet teacher` tells"
-        )
-
-
 @torch.no_grad()
-def teacher_sees(teacher: Teacher, batches: Iterable[TrainingBatch], recipe: Recipe) -> TeacherSees:
-    """batches: with RGB, on the teacher's device; looked at as in training, nothing is drawn from a generator."""
+def teacher_sees(teacher: Teacher, batches: Iterable[TrainingBatch], recipe: Recipe) -> tuple[int, int]:
+    """How many labelled objects the teacher detects, of their class, of how many in whose middle there is RGB.
+
+    batches: with RGB, on the teacher's device; looked at as in training, nothing is drawn from a generator."""
     task, seen, objects = task_of(recipe), 0, 0
     for batch in batches:
         regions = task.regions(batch.targets)
@@ -164,4 +139,4 @@ def teacher_sees(teacher: Teacher, batches: Iterable[TrainingBatch], recipe: Rec
         with_rgb = batch.rgb_valid[regions.rois[:, 0].long(), y, x].bool()
         objects += int(with_rgb.sum())
         seen += int((with_rgb & (task.seen(lesson.teacher_output.predictions, regions) >= CLEARLY_SEEN)).sum())
-    return TeacherSees(seen, objects)
+    return seen, objects

@@ -7,7 +7,7 @@ here are called `dark3`, `C3_p4` or `reg_preds`; those within the blocks that th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -234,5 +234,3 @@ def keep_classes(network: Yolox, class_ids: Sequence[int]) -> None:
         assert layer.bias is not None
         layer.weight = nn.Parameter(layer.weight.detach()[list(class_ids)])
         layer.bias = nn.Parameter(layer.bias.detach()[list(class_ids)])
-        layer.out_channels = len(class_ids)
-    network.shape = replace(network.shape, classes=len(class_ids))

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CONFIGS = {
     "yolox": TeacherConfig(path="yolox.safetensors"),
     "detector": TeacherConfig(kind="detector", path="own.safetensors"),
-    "torchvision": TeacherConfig(kind="torchvision", name="fcos_resnet50_fpn", random_weights=True),
+    "torchvision": TeacherConfig(kind="torchvision", random_weights=True),
 }
 CHANNELS = {
     "yolox": {8: 16, 16: 32, 32: 64},
@@ -281,8 +281,8 @@ def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
         ({"path": "own.safetensors"}, "own.safetensors"),
         ({"class_names": NAMES}, "yolox.safetensors"),
         ({"kind": "detector"}, "yolox.safetensors"),
-        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "own.safetensors"),
-        ({"kind": "torchvision", "path": ""}, "fasterrcnn_resnet50_fpn_v2"),
+        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "class_names"),
+        ({"kind": "torchvision", "path": ""}, "FCOS"),
     ],
 )
 def test_settings_that_name_no_teacher_are_refused_in_one_line(

@@ -48,12 +48,10 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_its_last_checkpoint_
     check_same_run(tmp_path, unwatched)
 
 
-def test_the_batch_of_a_loss_that_explodes_is_drawn_and_named(tmp_path: Path) -> None:
+def test_the_batch_of_a_loss_that_explodes_is_named(tmp_path: Path) -> None:
     wild = changed(learning_rate=1e30, gradient_clip=1e30, warmup_images=0)
     message = refusal(wild, sources(), tmp_path, kind=RunError)
     assert "not finite at batch" in message
-    assert str(tmp_path / "bad_batch.jpg") in message
-    assert (tmp_path / "bad_batch.jpg").exists()
     # what was last kept is of a batch before it, and whole
     checkpoint = load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert checkpoint.batches_done == 1

@@ -17,7 +17,6 @@ from cgdet_core.config import (
     SourceConfig,
     SyntheticSourceConfig,
     TrainConfig,
-    settings_from_mapping,
 )
 from cgdet_core.data.feed.sources import Source, load_sources
 from cgdet_core.data.sets.coco import CocoSet
@@ -126,14 +125,12 @@ def refused(folder: Path, **settings: Any) -> str:
 
 def test_frames_get_the_partner_that_the_file_names_and_only_those(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a", [(24, 32)] * 3, ["x.png", None, "y.jpg"])
-    for rgb in ("auto", "partner"):
-        frames = loaded(tmp_path / "a", rgb=rgb).frames
-        assert frames[1].rgb is None
-        for frame, name in ((frames[0], "x.png"), (frames[2], "y.jpg")):
-            assert frame.rgb is not None
-            assert (frame.rgb.pixels() == read_image(tmp_path / "a" / name)).all()
-            assert frame.rgb.valid is None
-    assert all(frame.rgb is None for frame in loaded(tmp_path / "a", rgb="none", weight=0).frames)
+    frames = loaded(tmp_path / "a").frames
+    assert frames[1].rgb is None
+    for frame, name in ((frames[0], "x.png"), (frames[2], "y.jpg")):
+        assert frame.rgb is not None
+        assert (frame.rgb.pixels() == read_image(tmp_path / "a" / name)).all()
+        assert frame.rgb.valid is None
 
 
 def test_without_guidance_no_partner_is_even_looked_for(tmp_path: Path) -> None:
@@ -152,20 +149,10 @@ def test_without_guidance_no_partner_is_even_looked_for(tmp_path: Path) -> None:
 
 def test_a_grey_rgb_frame_is_partner_of_itself_in_colour(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a", [(24, 32)] * 2, ["x.png", None], rgb=True)
-    for settings in ({}, {"rgb": "own"}):
-        for number, frame in enumerate(loaded(tmp_path / "a", grey_rgb=True, **settings).frames):
-            assert frame.rgb is not None
-            assert (frame.rgb.pixels() == read_image(tmp_path / "a" / f"{number:04d}.png")).all()
-            assert (thermal.to_grey(frame.rgb.pixels()) == frame.grey).all()
-    frames = loaded(tmp_path / "a", grey_rgb=True, rgb="partner").frames
-    assert frames[0].rgb is not None
-    assert frames[0].rgb.path.name == "x.png"
-    assert frames[1].rgb is None
-
-
-def test_own_rgb_of_a_thermal_set_is_refused() -> None:
-    with pytest.raises(InputError, match="rgb"):
-        settings_from_mapping(SourceConfig, {"path": "a", "rgb": "own"}, "recipe")
+    for number, frame in enumerate(loaded(tmp_path / "a", grey_rgb=True).frames):
+        assert frame.rgb is not None
+        assert (frame.rgb.pixels() == read_image(tmp_path / "a" / f"{number:04d}.png")).all()
+        assert (thermal.to_grey(frame.rgb.pixels()) == frame.grey).all()
 
 
 def test_a_partner_that_is_grey_missing_or_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
@@ -184,8 +171,8 @@ def test_a_partner_that_is_grey_missing_or_of_another_size_is_refused_by_name(tm
 def test_guidance_without_any_rgb_is_refused_before_a_frame_is_read(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a", [(24, 32)] * 2, [None, None])
     (tmp_path / "a" / "0000.png").write_bytes(b"damaged")
-    for rgb in ("auto", "none", "partner"):
-        assert "guidance needs RGB" in refused(tmp_path / "a", rgb=rgb)
+    assert "guidance needs RGB" in refused(tmp_path / "a")
+    assert "guidance needs RGB" in refused(tmp_path / "a", rgb=False, grey_rgb=True)
     synthetic = SyntheticSourceConfig(frames=1, rgb=False)
     with pytest.raises(InputError, match="guidance needs RGB"):
         load_sources(Recipe(synthetic=synthetic, guidance=GuidanceConfig(weight=1)), tmp_path, progress=False)
