@@ -1,7 +1,6 @@
 """Who is labelled in the synthetic street: persons, bicycles, riders and cars, of some ten primitives each.
 
-Proportions of persons are the usual ones of drawing anatomy (a body is 7.5 heads high); temperatures follow from the
-air, the skin and how much of the body's heat each piece of clothing lets through.
+A body is 7.5 heads high, as usual in drawing; its temperatures follow from air, skin and what clothing lets through.
 """
 
 from __future__ import annotations
@@ -39,10 +38,6 @@ _CARS = (
 )
 
 
-def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    return colours[int(rng.integers(len(colours)))]
-
-
 class Person:
     """A random person, dressed for the weather."""
 
@@ -52,21 +47,19 @@ class Person:
 
         def clothes(low: float, high: float, colours: tuple[Colour, ...] = _CLOTHES) -> Paint:
             """low, high: the share of the skin's excess over the air that comes through."""
-            return Paint(climate.air_c + (skin_c - climate.air_c) * rng.uniform(low, high), _pick(rng, colours))
+            return Paint(climate.air_c + (skin_c - climate.air_c) * rng.uniform(low, high), tuple(rng.choice(colours)))
 
         self._height_m = float(rng.uniform(1.0, 1.45) if child else np.clip(rng.normal(1.69, 0.09), 1.48, 1.95))
         self._width = float(rng.uniform(0.9, 1.22))
-        self._face = Paint(skin_c + 0.5, _pick(rng, _SKINS))
+        self._face = Paint(skin_c + 0.5, tuple(rng.choice(_SKINS)))
         skin = self._face.warmer(-rng.uniform(0.5, 3.5))
         self._hair, self._shoes = clothes(0.3, 0.75, _HAIRS), clothes(0.1, 0.4)
         self._torso = clothes(0.22, 0.55) if winter else clothes(0.4, 0.85)
         self._legs = clothes(0.3, 0.7) if winter else clothes(0.45, 0.85)
         self._sleeves, self._hands = self._torso.warmer(rng.uniform(-1.5, 0.5), 0.95), skin
         if not winter:
-            self._sleeves = skin if rng.random() < 0.5 else self._sleeves
-            self._legs = skin if rng.random() < 0.35 else self._legs
+            self._sleeves, self._legs = (skin if rng.random() < 0.4 else worn for worn in (self._sleeves, self._legs))
         self._bag = clothes(0.05, 0.3) if rng.random() < 0.35 else None
-        self._coat = rng.random() < (0.35 if winter else 0.15)
 
     def walking(self, phase: float, speed_m_s: float, t: float) -> Body:
         """On its feet at time t, in strides of 0.84 body heights a turn; phase: of the step at time 0, in radians."""
@@ -81,9 +74,6 @@ class Person:
             self._add_leg(body, (side * 0.05 * h * w, hip, 0.0), foot)
             arm = 0.15 - 0.8 * swing
             hands.append((side * 0.14 * h * w, shoulder - (0.03 + 0.31 * math.cos(arm)) * h, 0.31 * h * math.sin(arm)))
-        if self._coat:
-            hem = [(side * 0.045 * h * w, u * h, 0.0) for side in (-1.0, 1.0) for u in (0.34, 0.54)]
-            body.hull(hem, 0.07 * h * w, self._torso.warmer(-0.5))
         self._add_upper_body(body, (0.0, hip, 0.0), (0.0, shoulder, 0.0), hands)
         return body
 
@@ -96,8 +86,7 @@ class Person:
             self._add_leg(body, (side * 0.085, hips[1], hips[2]), foot)
         self._add_upper_body(body, hips, shoulders, [(-0.25, 1.05, 0.26), (0.25, 1.05, 0.26)])
         body.part = 1
-        bicycle.add_to(body)
-        return body
+        return bicycle.add_to(body)
 
     def _add_upper_body(self, body: Body, hips: Point, shoulders: Point, hands: list[Point]) -> None:
         """Trunk, bag, arms and head; hips, shoulders: their middles."""
@@ -111,7 +100,7 @@ class Person:
             body.hull(bag, 0.08 * h, self._bag)
         for side, hand in zip((-1.0, 1.0), hands, strict=True):
             joint = (side * 0.105 * h * w, su - 0.025 * h, sf)
-            elbow = _joint(joint, hand, 0.175 * h, 0.16 * h, -1.0)
+            elbow = _joint(joint, hand, 0.168 * h, -1.0)
             body.hull([joint, elbow], (0.034 * h * w, 0.027 * h), self._sleeves)
             body.hull([elbow, hand], (0.027 * h, 0.021 * h), self._sleeves)
             body.hull([hand], 0.025 * h, self._hands)
@@ -122,20 +111,18 @@ class Person:
 
     def _add_leg(self, body: Body, hip: Point, foot: Point) -> None:
         h, toes = self._height_m, (foot[0] * 1.1, foot[1] - 0.012 * self._height_m, foot[2] + 0.075 * self._height_m)
-        knee = _joint(hip, foot, 0.25 * h, 0.245 * h, 1.0)
+        knee = _joint(hip, foot, 0.248 * h, 1.0)
         body.hull([hip, knee], (0.053 * h * self._width, 0.037 * h), self._legs)
         body.hull([knee, foot], (0.037 * h, 0.024 * h), self._legs)
         body.hull([foot, toes], (0.026 * h, 0.02 * h), self._shoes)
 
 
-def _joint(root: Point, tip: Point, upper: float, lower: float, bend: float) -> Point:
-    """Where two bones from root to tip meet; bend: 1 forward (a knee), -1 backward (an elbow)."""
-    du, df = tip[1] - root[1], tip[2] - root[2]
-    distance = min(math.hypot(du, df), 0.999 * (upper + lower))
-    along = (upper**2 - lower**2 + distance**2) / (2 * distance)
-    out = bend * math.sqrt(max(0.0, upper**2 - along**2))
-    eu, ef = du / distance, df / distance
-    return ((root[0] + tip[0]) / 2, root[1] + along * eu + out * ef, root[2] + along * ef - out * eu)
+def _joint(root: Point, tip: Point, bone_m: float, bend: float) -> Point:
+    """Where two equal bones from root to tip meet; bend: 1 forward (a knee), -1 backward (an elbow)."""
+    (_, du, df), (x, u, f) = np.subtract(tip, root).tolist(), np.add(tip, root).tolist()
+    distance = min(math.hypot(du, df), 2 * bone_m)
+    out = bend * math.sqrt(bone_m**2 - distance**2 / 4) / distance
+    return x / 2, u / 2 + out * df, f / 2 - out * du
 
 
 class Bicycle:
@@ -144,17 +131,11 @@ class Bicycle:
     def __init__(self, rng: np.random.Generator, climate: Climate) -> None:
         self._wheel_m = float(rng.uniform(0.30, 0.36))
         self._tyre = Paint(climate.air_c + rng.normal(0.4, 1.0), (0.07, 0.07, 0.07))
-        self._frame = Paint(climate.air_c + rng.normal(-0.3, 1.2), _pick(rng, _CLOTHES))
-        self._basket, self._step_through = rng.random() < 0.45, rng.random() < 0.45
+        self._frame = Paint(climate.air_c + rng.normal(-0.3, 1.2), tuple(rng.choice(_CLOTHES)))
+        self._step_through = rng.random() < 0.45
 
-    def parked(self, steer: float) -> Body:
-        """Without a rider; steer: how far the front wheel is turned, in radians."""
-        body = Body(BICYCLE, texture_k=0.3)
-        self.add_to(body, steer)
-        return body
-
-    def add_to(self, body: Body, steer: float = 0.0) -> None:
-        """Wheels, frame, handlebar, saddle."""
+    def add_to(self, body: Body, steer: float = 0.0) -> Body:
+        """The body, with wheels, frame, handlebar and saddle; steer: of the front wheel, in radians."""
         w, frame = self._wheel_m, self._frame
         for hub, turn in ((-0.52, 0.0), (0.54, steer)):
             across = np.array([math.sin(turn), 0, math.cos(turn)])
@@ -168,8 +149,7 @@ class Bicycle:
         body.stroke([(0.0, w, 0.54), head, bar], 0.016, frame)
         body.stroke([(-0.26, 1.02, 0.23), (-0.24, 1.02, 0.3), bar, (0.24, 1.02, 0.3), (0.26, 1.02, 0.23)], 0.014, frame)
         body.hull([(0.0, 0.92, -0.36), (0.0, 0.93, -0.16)], (0.07, 0.035), self._tyre.warmer(0.5, 1.5))
-        if self._basket:
-            body.hull([(-0.09, 0.92, 0.56), (0.09, 0.92, 0.56)], 0.13, frame.warmer(-0.4, 0.8))
+        return body
 
 
 def car(rng: np.random.Generator, climate: Climate, driving: bool) -> Body:

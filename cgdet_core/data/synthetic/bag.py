@@ -72,9 +72,8 @@ def make_coco_bag(
 ) -> int:
     """A bag of a COCO set, image after image in the set's order; the number of frames.
 
-    Thermal pictures are stored as mono8 or mono16, colour ones as the grey that the detector makes of
-    them; labels, names, light and scene as bag_truth says; a registered RGB partner as the very file
-    where it is a JPEG or PNG. Raises InputError as load_coco and BagWriter do.
+    Thermal pictures are stored as mono8 or mono16, colour ones as the grey that the detector makes of them; an RGB
+    partner as the very file where it is a JPEG or PNG. Raises InputError as load_coco and BagWriter do.
     """
     config = config or BagConfig()
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
@@ -83,8 +82,7 @@ def make_coco_bag(
         records = tqdm(coco.records, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
             stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
-            sample = coco.sample(index, with_rgb=True)
-            picture = record.rgb_path
+            picture, sample = record.rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
             _write_sample(bag, config, sample, stamp_ns, coco.class_names, with_rgb=form is None)
             if picture is not None and form is not None:

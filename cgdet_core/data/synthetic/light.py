@@ -1,7 +1,7 @@
 """Weather and light of a synthetic street: from the painted picture to temperatures and to what an RGB camera gets.
 
-One model for both. A surface is lit, and heated, by the sun as it is turned towards it, and mirrors the sky as it lies
-level. Maps of the street from above hold what lamps, headlights and cast shadows make of a place.
+A surface is lit, and heated, by the sun as it is turned towards it, and mirrors the sky as it lies level. Maps of the
+street from above hold what lamps, headlights and cast shadows make of a place.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from cgdet_core.data.synthetic.shapes import Camera, Colour, Placed
 
 Picture = NDArray[np.float32]
 
-# temperatures are averaged over sub-pixels as 16-bit codes
-_CODES_PER_K, _CODE_ZERO_C = 200.0, -150.0
 _TILE_CELLS, _CELL_M = 256, 0.05
 _FAR_M = 500.0
 # the maps from above: half their width, their length and their cells in metres
@@ -44,161 +42,133 @@ class Climate:
         # the sky overhead; it warms to the air's temperature towards the horizon within sky_scale radians
         drop = float((2.5 + 24 * (1 - overcast) ** 1.5) * rng.uniform(0.6, 1.1))
         self.sky_c, self.sky_scale = self.air_c - drop, float(rng.uniform(0.2, 0.7))
-        self.cloud_k = float(rng.uniform(0.1, 0.4) * (1 + drop / 8))
         self.road_c = self.air_c + float(rng.uniform(-1.0, 3.5) if self.night else rng.uniform(-1.5, 1.5))
-        self.walk_c = self.road_c + float(rng.normal(-0.2, 0.8))
-        self.grass_c = self.air_c + float(rng.uniform(-2.0, 0.5))
         self.wall_c = self.air_c + float(rng.uniform(-0.5, 3.5) if self.night else rng.uniform(-2.0, 1.5))
-        self.foliage_c = self.air_c + float(rng.uniform(-1.0, 0.8))
-        self.trunk_c = self.air_c + float(rng.uniform(0.0, 3.0))
-        self.texture = float(rng.uniform(0.5, 1.6))
-        # bare trees, green ones, autumn
-        self.bare = bool(self.air_c < rng.uniform(0, 8))
-        self.autumn = bool(self.air_c < 16 and rng.random() < 0.35)
+        self.foliage_c = self.air_c + float(rng.uniform(-1.5, 0.8))
+        self.bare = bool(self.air_c < rng.uniform(0, 8))  # trees
         if self.night:
             dark = rng.uniform(0.02, 0.14)
             self.ambient = dark * rng.uniform((0.8, 0.85, 0.8), (1.1, 1.2, 1.3))
             self.sky_colour, self.horizon_colour = dark * np.array([[0.2, 0.22, 0.32], [1.3, 1.1, 0.9]])
         else:
-            self.ambient = rng.uniform(0.45, 0.7) * np.array([0.95, 1.0, rng.uniform(0.95, 1.15)])
-            self.ambient *= 1.0 if self.sun else 1.3
-            grey = np.full((2, 3), rng.uniform(0.7, 0.95))
+            self.ambient = rng.uniform(0.45, 0.7) * np.array([0.95, 1.0, 1.05]) * (1.0 if self.sun else 1.3)
             clear = np.array([[0.35, 0.55, 0.85], [0.75, 0.83, 0.9]])
-            self.sky_colour, self.horizon_colour = clear if self.sun else grey
+            self.sky_colour, self.horizon_colour = clear if self.sun else np.full((2, 3), 0.83)
         self.sunlight = self.sun * np.array([0.62, 0.57, 0.46])
-        lamps: list[Colour] = [(1.0, 0.72, 0.42), (0.9, 1.0, 0.85), (0.95, 0.97, 1.0)]
-        self.lamp = lamps[int(rng.integers(3))]
+        self.lamp: Colour = (1.0, 0.72, 0.42) if rng.random() < 0.5 else (0.95, 0.97, 1.0)
         self.headlights = float(rng.uniform(0.25, 0.8)) if self.night and rng.random() < 0.75 else 0.0
 
 
 def noise_tile(seed: int) -> Picture:
-    """float32 [257, 257], mean 0, variance 1, with structure from 1 to 32 cells; its edges meet."""
+    """float32 [257, 257], mean 0, variance 1, pink down to 32 cells; its edges meet."""
     rng = np.random.default_rng([seed, 5])
-    tile = np.zeros((_TILE_CELLS, _TILE_CELLS), np.float32)
-    for size, weight in ((256, 0.7), (128, 0.7), (64, 0.6), (32, 0.6), (8, 0.5)):
-        coarse = np.tile(rng.standard_normal((size, size), dtype=np.float32), (2, 2))
-        fine = cv2.resize(coarse, (2 * _TILE_CELLS, 2 * _TILE_CELLS), interpolation=cv2.INTER_CUBIC)
-        middle = slice(_TILE_CELLS // 2, _TILE_CELLS // 2 + _TILE_CELLS)
-        tile += weight * fine[middle, middle]
+    per_cell = np.fft.fftfreq(_TILE_CELLS)
+    spectrum = np.fft.fft2(rng.standard_normal((_TILE_CELLS, _TILE_CELLS)))
+    tile = np.fft.ifft2(spectrum / (np.hypot(per_cell[:, None], per_cell) + 1 / 32)).real
     return np.asarray(np.pad((tile - tile.mean()) / tile.std(), ((0, 1), (0, 1)), mode="wrap"), dtype=np.float32)
 
 
-class Lighting:
-    """Turns one street's painted pictures into what its two cameras receive."""
+def resolve(painting: Painting, bodies: Sequence[Placed], climate: Climate, noise: Picture) -> tuple[Picture, Picture]:
+    """Degrees Celsius [H, W] and light [3, H, W] (1 is white) of a painted picture.
 
-    def __init__(self, climate: Climate, seed: int) -> None:
-        self.climate = climate
-        self._noise = noise_tile(seed)
+    bodies: what was painted after skyline and ground (bodies 0 and 1); noise: the street's `noise_tile`.
+    """
+    camera, primitives = painting.camera, painting.primitives
+    kelvin, colour, sky_share = _average(painting, climate)
+    index = painting.index[::SUPERSAMPLING, ::SUPERSAMPLING]
+    body, x, y, z = painting.body[index], *_places(painting)
+    if climate.night:
+        seen = _from_above(_lamplight(climate, camera, bodies), x, z, _LIGHT_CELL_M)
+        seen[primitives["glows"][index]] = 1
+        colour *= np.moveaxis(seen, 2, 0)
+    elif climate.sun:
+        shadow = _from_above(_shadows(climate, camera, bodies), x, z, _SHADOW_CELL_M) * (body == 1)
+        sunlight = climate.sunlight * climate.to_sun[1]
+        share = np.asarray(sunlight / (climate.ambient + sunlight), np.float32)
+        colour *= 1 - shadow * share[:, None, None]
+        kelvin -= shadow * np.float32(0.3 * climate.heat_k * climate.to_sun[1])
 
-    def resolve(self, painting: Painting, bodies: Sequence[Placed]) -> tuple[Picture, Picture]:
-        """Degrees Celsius [H, W] and light [3, H, W] (1 is white) of a painted picture.
+    # the grain of surfaces, which sticks to them: over any plane of the street two of its metres change (u, v)
+    origins = np.array([(0.0, 0.0)] * 3 + [tuple(each.origin_m[[0, 2]]) for each in bodies])
+    origins[1:, 1] -= camera.position_m[2]
+    across, along = np.moveaxis(((origins / _CELL_M) % _TILE_CELLS).astype(np.float32)[body + 1], 2, 0)
+    u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - across
+    v = (z + y) / np.float32(_CELL_M) - along
+    u, v = u % np.float32(_TILE_CELLS), v % np.float32(_TILE_CELLS)
+    grain: Picture = np.asarray(cv2.remap(noise, u, v, cv2.INTER_LINEAR), np.float32)
+    grain *= primitives["texture_k"].astype(np.float32)[index] / (1 + (z / np.float32(20)) ** 2)
+    kelvin += grain
+    haze = (1 - np.exp(z * np.float32(-1 / 700))) * (1 - sky_share)
+    kelvin += haze * (np.float32(climate.air_c) - kelvin)
+    colour *= (1 + np.float32(0.2) * grain) * (1 - haze)
+    colour += haze * np.asarray(climate.horizon_colour, np.float32)[:, None, None]
+    _add_sky(climate, noise, camera, kelvin, colour, sky_share)
+    return kelvin, colour
 
-        bodies: what was painted after skyline and ground (bodies 0 and 1).
-        """
-        climate, camera, primitives = self.climate, painting.camera, painting.primitives
-        kelvin, colour, sky_share = self._average(painting)
-        height, width = camera.height_width_px
 
-        def full(picture: Picture) -> Picture:
-            return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
+def _average(painting: Painting, climate: Climate) -> tuple[Picture, Picture, Picture]:
+    """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; nothing's share."""
+    primitives, (height, width) = painting.primitives, painting.camera.height_width_px
+    normal, colour = primitives["normal"], primitives["colour"]
+    flat = np.abs(normal).sum(axis=1) > 0
+    lit = np.where(flat, np.maximum(0, normal @ climate.to_sun), 0.4)
+    heat = climate.heat_k * lit * (1 - 0.7 * colour.mean(axis=1))
+    level = np.where(flat, np.clip(normal[:, 1], 0.15, 1), 0.4)
+    degrees = primitives["temperature_c"] + heat + primitives["mirror"] * level * (climate.sky_c - climate.air_c)
+    if not climate.night:
+        sky = np.where(flat, 0.85 + 0.15 * normal[:, 1], 0.9)[:, None]
+        bright = climate.ambient * sky + climate.sunlight * lit[:, None]
+        colour = colour * np.where(primitives["glows"][:, None], 1.0, bright)
+    looks = np.column_stack([degrees, colour]).astype(np.float32)
+    looks[0] = 0
+    mean = cv2.resize(looks[painting.index], (width, height), interpolation=cv2.INTER_AREA)
+    nothing = (painting.index == 0).astype(np.float32)
+    share = np.asarray(cv2.resize(nothing, (width, height), interpolation=cv2.INTER_AREA))
+    temperature, *colours = np.ascontiguousarray(np.moveaxis(mean, 2, 0))
+    return temperature, np.stack(colours), share
 
-        # what changes slowly over a surface is found at every other pixel
-        coarse = painting.index[1 :: 2 * SUPERSAMPLING, 1 :: 2 * SUPERSAMPLING]
-        x, y, z = _places(painting, (painting.body == 1)[coarse])
-        index = painting.index[::SUPERSAMPLING, ::SUPERSAMPLING]
-        if climate.night:
-            seen = full(_from_above(self._lamplight(camera, bodies), x, z, _LIGHT_CELL_M))
-            seen[primitives["glows"][index]] = 1
-            colour *= np.ascontiguousarray(np.moveaxis(seen, 2, 0))
-        elif climate.sun:
-            shadow = full(_from_above(self._shadows(camera, bodies), x, z, _SHADOW_CELL_M))
-            shadow *= (painting.body == 1)[index]
-            sunlight = climate.sunlight * climate.to_sun[1]
-            for plane, share in zip(colour, sunlight / (climate.ambient + sunlight), strict=True):
-                plane *= 1 - shadow * np.float32(share)
-            kelvin -= shadow * np.float32(0.3 * climate.heat_k * climate.to_sun[1])
 
-        # the grain of surfaces, which sticks to them: over any plane of the street two of its metres change (u, v)
-        origins = np.array([(0.0, 0.0)] * 3 + [tuple(body.origin_m[[0, 2]]) for body in bodies])
-        origins[1:, 1] -= camera.position_m[2]
-        across, along = ((origins[painting.body + 1] / _CELL_M) % _TILE_CELLS).T.astype(np.float32)
-        u = (x + np.float32(0.3) * y) / np.float32(_CELL_M) - across[coarse]
-        v = (z + y) / np.float32(_CELL_M) - along[coarse]
-        u, v = (w - np.floor(w / np.float32(_TILE_CELLS)) * np.float32(_TILE_CELLS) for w in (u, v))
-        grain = cv2.remap(self._noise, u, v, cv2.INTER_LINEAR) / (1 + (z / np.float32(20)) ** 2)
-        grain = full(grain) * primitives["texture_k"].astype(np.float32)[index]
-        kelvin += grain * np.float32(climate.texture)
-        haze = full(1 - np.exp(z * np.float32(-1 / 700))) * (1 - sky_share)
-        kelvin += haze * (np.float32(climate.air_c) - kelvin)
-        colour *= (1 + np.float32(0.2) * grain) * (1 - haze)
-        for plane, horizon in zip(colour, climate.horizon_colour, strict=True):
-            plane += haze * np.float32(horizon)
-        self._sky(kelvin, colour, sky_share, camera)
-        return kelvin, colour
+def _add_sky(
+    climate: Climate, noise: Picture, camera: Camera, kelvin: Picture, colour: Picture, share: Picture
+) -> None:
+    height, width = share.shape
+    # by elevation of the row: the camera's roll is small enough to leave out
+    above = (height / 2 - np.arange(height) - 0.5) / camera.focal_px
+    elevation = np.arctan(above) + np.arcsin(camera.rotation[2, 1])
+    low = np.exp(-np.maximum(elevation, 0.0) / climate.sky_scale)[:, None].astype(np.float32)
+    clouds = cv2.resize(noise[:14, :20], (width, height), interpolation=cv2.INTER_CUBIC)
+    sky = np.float32(climate.sky_c) + np.float32(climate.air_c - 1.0 - climate.sky_c) * low
+    kelvin += share * (sky + np.float32(0.6) * clouds)
+    for plane, zenith, horizon in zip(colour, climate.sky_colour, climate.horizon_colour, strict=True):
+        plane += share * (np.float32(zenith) * (1 - low) + np.float32(horizon) * low)
 
-    def _average(self, painting: Painting) -> tuple[Picture, Picture, Picture]:
-        """Temperatures [H, W] and colours [3, H, W] averaged over sub-pixels, 0 where nothing is; nothing's share."""
-        climate, primitives = self.climate, painting.primitives
-        height, width = painting.camera.height_width_px
-        normal, colour = primitives["normal"], primitives["colour"]
-        flat = np.abs(normal).sum(axis=1) > 0
-        lit = np.where(flat, np.maximum(0, normal @ climate.to_sun), 0.4)
-        heat = climate.heat_k * lit * (1 - 0.7 * colour.mean(axis=1))
-        level = np.where(flat, np.clip(normal[:, 1], 0.15, 1), 0.4)
-        degrees = primitives["temperature_c"] + heat + primitives["mirror"] * level * (climate.sky_c - climate.air_c)
-        if not climate.night:
-            sky = np.where(flat, 0.85 + 0.15 * normal[:, 1], 0.9)[:, None]
-            bright = climate.ambient * sky + climate.sunlight * lit[:, None]
-            colour = colour * np.where(primitives["glows"][:, None], 1.0, bright)
-        codes = np.zeros((len(primitives), 4), np.uint16)
-        codes[:, 0] = np.clip((degrees - _CODE_ZERO_C) * _CODES_PER_K, 1, 65535)
-        codes[:, 1:] = np.clip(colour * 32768, 0, 65535)
-        codes[0] = 0
-        coded = codes.view(np.uint64)[:, 0][painting.index].view(np.uint16)
-        mean = cv2.resize(coded.reshape(*painting.index.shape, 4), (width, height), interpolation=cv2.INTER_AREA)
-        nothing = (painting.index == 0).view(np.uint8) * np.uint8(4)
-        share = cv2.resize(nothing, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 4
-        kelvin = mean[..., 0] * np.float32(1 / _CODES_PER_K) + np.float32(_CODE_ZERO_C) * (1 - share)
-        return kelvin, np.stack([mean[..., k] * np.float32(1 / 32768) for k in (1, 2, 3)]), share
 
-    def _sky(self, kelvin: Picture, colour: Picture, share: Picture, camera: Camera) -> None:
-        climate, (height, width) = self.climate, share.shape
-        # by elevation of the row: the camera's roll is small enough to leave out
-        above = (height / 2 - np.arange(height) - 0.5) / camera.focal_px
-        elevation = np.arctan(above) + np.arcsin(camera.rotation[2, 1])
-        low = np.exp(-np.maximum(elevation, 0.0) / climate.sky_scale)[:, None].astype(np.float32)
-        clouds = cv2.resize(self._noise[:14, :20], (width, height), interpolation=cv2.INTER_CUBIC)
-        sky = np.float32(climate.sky_c) + np.float32(climate.air_c - 1.0 - climate.sky_c) * low
-        kelvin += share * (sky + np.float32(climate.cloud_k) * clouds)
-        for plane, zenith, horizon in zip(colour, climate.sky_colour, climate.horizon_colour, strict=True):
-            plane += share * (np.float32(zenith) * (1 - low) + np.float32(horizon) * low)
+def _lamplight(climate: Climate, camera: Camera, bodies: Sequence[Placed]) -> Picture:
+    """Skylight, own headlights, street lamps and lit houses: [Z, X, 3] factors on colours by night, from above."""
+    x = np.arange(-_MAP_HALF_M, _MAP_HALF_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2
+    ahead = (np.arange(0, _MAP_LENGTH_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2)[:, None]
+    width = 1.2 + 0.22 * ahead
+    beam = climate.headlights * np.exp(-(((x - camera.position_m[0]) / width) ** 2)) / (1 + (ahead / 14) ** 2)
+    pool = np.zeros_like(beam)
+    glowing = (body for body in bodies if not body.labels and body.primitives["glows"].any())
+    for lamp in (body.origin_m - camera.position_m for body in glowing):
+        away2 = (x - lamp[0] - camera.position_m[0]) ** 2 + (ahead - lamp[2]) ** 2
+        pool += 0.45 / (1 + away2 / 22.0) ** 1.5
+    light = climate.ambient + beam[..., None] * (1.0, 0.95, 0.85) + pool[..., None] * climate.lamp
+    return np.asarray(light, dtype=np.float32)
 
-    def _lamplight(self, camera: Camera, bodies: Sequence[Placed]) -> Picture:
-        """Skylight, own headlights, street lamps and lit houses: [Z, X, 3] factors on colours by night, from above."""
-        climate = self.climate
-        x = np.arange(-_MAP_HALF_M, _MAP_HALF_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2
-        ahead = (np.arange(0, _MAP_LENGTH_M, _LIGHT_CELL_M) + _LIGHT_CELL_M / 2)[:, None]
-        width = 1.2 + 0.22 * ahead
-        beam = climate.headlights * np.exp(-(((x - camera.position_m[0]) / width) ** 2)) / (1 + (ahead / 14) ** 2)
-        pool = np.zeros_like(beam)
-        glowing = (body for body in bodies if not body.labels and body.primitives["glows"].any())
-        for lamp in (body.origin_m - camera.position_m for body in glowing):
-            away2 = (x - lamp[0] - camera.position_m[0]) ** 2 + (ahead - lamp[2]) ** 2
-            pool += 0.45 / (1 + away2 / 22.0) ** 1.5
-        light = climate.ambient + beam[..., None] * (1.0, 0.95, 0.85) + pool[..., None] * climate.lamp
-        return np.asarray(light, dtype=np.float32)
 
-    def _shadows(self, camera: Camera, bodies: Sequence[Placed]) -> Picture:
-        """1 where the sun does not reach the ground, else 0: [Z, X], from above."""
-        to_sun = self.climate.to_sun
-        canvas = np.zeros((int(_MAP_LENGTH_M / _SHADOW_CELL_M), int(2 * _MAP_HALF_M / _SHADOW_CELL_M)), np.uint8)
-        corner = np.array([-_MAP_HALF_M, camera.position_m[2]])
-        for body in bodies:
-            points = body.points_m
-            along = points[:, [0, 2]] - np.maximum(points[:, 1:2], 0) * (to_sun[[0, 2]] / to_sun[1])
-            cells = ((along - corner) / _SHADOW_CELL_M * 16).clip(-30000, 60000).astype(np.int32)
-            cv2.fillConvexPoly(canvas, cv2.convexHull(cells), 1, cv2.LINE_8, 4)
-        return np.asarray(cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.2))
+def _shadows(climate: Climate, camera: Camera, bodies: Sequence[Placed]) -> Picture:
+    """1 where the sun does not reach the ground, else 0: [Z, X], from above."""
+    to_sun = climate.to_sun
+    canvas = np.zeros((int(_MAP_LENGTH_M / _SHADOW_CELL_M), int(2 * _MAP_HALF_M / _SHADOW_CELL_M)), np.uint8)
+    corner = np.array([-_MAP_HALF_M, camera.position_m[2]])
+    for body in bodies:
+        points = body.points_m
+        along = points[:, [0, 2]] - np.maximum(points[:, 1:2], 0) * (to_sun[[0, 2]] / to_sun[1])
+        cells = ((along - corner) / _SHADOW_CELL_M * 16).clip(-30000, 60000).astype(np.int32)
+        cv2.fillConvexPoly(canvas, cv2.convexHull(cells), 1, cv2.LINE_8, 4)
+    return np.asarray(cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.2))
 
 
 def _from_above(plan: Picture, x: Picture, z: Picture, cell_m: float) -> Picture:
@@ -208,13 +178,13 @@ def _from_above(plan: Picture, x: Picture, z: Picture, cell_m: float) -> Picture
     return np.asarray(cv2.remap(plan, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _places(painting: Painting, ground: NDArray[np.bool_]) -> tuple[Picture, Picture, Picture]:
-    """x, y and how far ahead of the camera along the road, in metres, is what every other pixel sees."""
-    camera, step = painting.camera, 2 * SUPERSAMPLING
-    nearness = painting.nearness[1::step, 1::step]
+def _places(painting: Painting) -> tuple[Picture, Picture, Picture]:
+    """x, y and how far ahead of the camera along the road, in metres, is what every pixel sees."""
+    camera, sub = painting.camera, slice(None, None, SUPERSAMPLING)
+    nearness, ground = painting.nearness[sub, sub], painting.body[painting.index[sub, sub]] == 1
     (height, width), (right, below, forward) = nearness.shape, camera.rotation
-    across = ((np.arange(width) * step + 1.5) / SUPERSAMPLING - camera.centre_px[0]) / camera.focal_px
-    down = (((np.arange(height) * step + 1.5) / SUPERSAMPLING - camera.centre_px[1]) / camera.focal_px)[:, None]
+    across = (np.arange(width) + 0.5 / SUPERSAMPLING - camera.centre_px[0]) / camera.focal_px
+    down = ((np.arange(height) + 0.5 / SUPERSAMPLING - camera.centre_px[1]) / camera.focal_px)[:, None]
     rays = [np.asarray(across * right[k] + (down * below[k] + forward[k]), np.float32) for k in range(3)]
     plane = np.where(ground, rays[1] * np.float32(-1 / camera.position_m[1]), nearness)
     depth = 1 / np.maximum(plane, np.float32(1 / _FAR_M))

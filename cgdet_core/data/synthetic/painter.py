@@ -1,8 +1,7 @@
 """Painting bodies with a depth buffer into one picture of numbers, and the exact boxes of what is seen.
 
-Every primitive gets a number; the picture holds, at twice the camera's resolution, the number that is seen and its
-depth. What a pixel's temperature and colour are and which object owns it are look-ups, so that thermal picture, RGB
-picture and boxes agree to the pixel.
+The picture holds, at twice the camera's resolution, the number of the primitive that is seen and its depth. What is
+temperature, colour and owner of a pixel are look-ups, so that both pictures and the boxes agree to the pixel.
 """
 
 from __future__ import annotations
@@ -83,19 +82,15 @@ def paint(camera: Camera, backdrop: Sequence[Placed], bodies: Sequence[Placed]) 
     first = np.cumsum([0] + [len(body.labels) for body in bodies[:-1]])
     owner = np.where(primitives["part"] < 0, -1, first[of_body] + primitives["part"])
     truth = _truth([label for body in bodies for label in body.labels], outlines, owner, index, scratch)
-    nothing = np.zeros(1, PRIMITIVE)
-    return Painting(camera, index, nearness, np.append(nothing, primitives), np.append(-1, of_body), truth)
+    primitives = np.append(np.zeros(1, PRIMITIVE), primitives)
+    return Painting(camera, index, nearness, primitives, np.append(-1, of_body), truth)
 
 
 def _truth(
-    labels: Sequence[int],
-    outlines: dict[int, _Outline],
-    owner: NDArray[np.int64],
-    index: NDArray[np.uint16],
-    scratch: Any,
+    labels: Sequence[int], outlines: dict[int, _Outline], owner: NDArray[np.int64], index: Any, scratch: Any
 ) -> GroundTruth:
     """labels: the class ids of the objects; owner: which of them each primitive belongs to; scratch: zeros [2H, 2W]."""
-    boxes, class_ids, ignore = [], [], []
+    seen: list[tuple[Array, int, bool]] = []
     (height, width), owner_of = index.shape, np.append(-1, owner)
     for number, label in enumerate(labels):
         own = [outlines[place] for place in np.flatnonzero(owner == number).tolist() if place in outlines]
@@ -114,11 +109,10 @@ def _truth(
         cut = (x1 - x0) * (y1 - y0) < _MIN_INSIDE * np.prod(around[2:] - around[:2])
         rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
         box = np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1]) / SUPERSAMPLING
-        boxes.append(box)
-        class_ids.append(label)
-        ignore.append(hidden or cut or box[3] - box[1] < _MIN_HEIGHT_PX)
-    if not boxes:
+        seen.append((box, label, bool(hidden or cut or box[3] - box[1] < _MIN_HEIGHT_PX)))
+    if not seen:
         return GroundTruth.empty()
+    boxes, class_ids, ignore = zip(*seen, strict=True)
     return GroundTruth(np.array(boxes, np.float32), np.array(class_ids, np.int64), np.array(ignore, np.bool_))
 
 
@@ -173,30 +167,24 @@ def _outlines(
     offset = (normal * seen[starts, :3]).sum(axis=1, keepdims=True)
     steps = np.divide(normal, offset, out=np.zeros_like(normal), where=np.abs(offset) > 1e-9)
     mean, most = np.add.reduceat(near, starts) / sizes, np.maximum.reduceat(near, starts)
-    across, down = steps[:, 0] / focal, steps[:, 1] / focal
-    middle = steps[:, 2] - np.stack([across, down], axis=1) @ (camera.centre_px * SUPERSAMPLING - 0.5)
-    base = np.where(steps.any(axis=1), middle, mean)
-    planes = np.stack([base, across, down, most], axis=1) * bias[keep, None]
-    fixed = _fixed(pixels)
-    balls = np.repeat(kinds == HULL, sizes)
-    rounds = _fixed(pixels[balls][:, None] + radii[balls][:, None] * _ROUND)
-    ball = 0
+    slopes = steps[:, :2] / focal
+    base = np.where(steps.any(axis=1), steps[:, 2] - slopes @ (camera.centre_px * SUPERSAMPLING - 0.5), mean)
+    planes = np.column_stack([base, slopes, most]) * bias[keep, None]
+    fixed, rounds = (
+        np.clip(np.rint(points * (1 << _SHIFT)), -400_000, 400_000).astype(np.int32)
+        for points in (pixels, pixels[:, None] + radii[:, None] * _ROUND)
+    )
     found: dict[int, _Outline] = {}
     rows = zip(keep.tolist(), kinds.tolist(), primitives["corners"][keep].tolist(), starts.tolist(), sizes.tolist(),
                thick.tolist(), boxes.tolist(), bounds.tolist(), planes.tolist(), strict=True)  # fmt: skip
     for place, kind, corners, start, size, width_px, box, bound, plane in rows:
         contours: list[Any] = [fixed[start : start + size]]
         if kind == HULL:
-            contours = [cv2.convexHull(rounds[ball : ball + size].reshape(-1, 2))]
-            ball += size
+            contours = [cv2.convexHull(rounds[start : start + size].reshape(-1, 2))]
         elif kind == LOOPS:
             contours = list(contours[0].reshape(-1, corners, 2))
         found[place] = _Outline(kind, contours, width_px, tuple(box), tuple(bound), tuple(plane))
     return found
-
-
-def _fixed(pixels: Array) -> NDArray[np.int32]:
-    return np.asarray(np.clip(np.rint(pixels * (1 << _SHIFT)), -400_000, 400_000), dtype=np.int32)
 
 
 def _in_front(

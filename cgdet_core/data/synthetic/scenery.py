@@ -28,16 +28,16 @@ def skyline(rng: np.random.Generator, climate: Climate, height: float) -> Body:
     return body
 
 
-def ground(climate: Climate, road_m: float, front_m: float, narrow: bool) -> Body:
+def ground(climate: Climate, road_m: float, front_m: float) -> Body:
     """Grass, pavements, road and its markings, from the begin of a block of the street to where the view ends."""
     body = Body(texture_k=0.35)
 
     def strip(x0: float, x1: float, y: float, near: float = -2.0, end: float = 400.0) -> list[Any]:
         return [(x0, y, near), (x1, y, near), (x1, y, end), (x0, y, end)]
 
-    asphalt, walk = Paint(climate.road_c, (0.27, 0.27, 0.28)), Paint(climate.walk_c, (0.52, 0.50, 0.47))
+    asphalt, walk = Paint(climate.road_c, (0.27, 0.27, 0.28)), Paint(climate.road_c - 0.3, (0.52, 0.50, 0.47))
     white = Paint(climate.road_c - 0.4, (0.8, 0.8, 0.78))
-    body.face(strip(-300, 300, 0.0), Paint(climate.grass_c, (0.25, 0.32, 0.16)))
+    body.face(strip(-300, 300, 0.0), Paint(climate.foliage_c - 0.5, (0.25, 0.32, 0.16)))
     for side in (-1, 1):
         body.face(strip(side * road_m, side * front_m, PAVEMENT_M), walk)
         kerb = [(side * road_m, y, z) for y, z in ((0, -2), (0, 400), (PAVEMENT_M, 400), (PAVEMENT_M, -2))]
@@ -45,17 +45,15 @@ def ground(climate: Climate, road_m: float, front_m: float, narrow: bool) -> Bod
     body.face(strip(-road_m, road_m, 0.0), asphalt)
     for side in (-1, 1):
         body.face(strip(side * (road_m - 0.25), side * (road_m - 0.15), 0.0), white)
-    if not narrow:
-        body.loops([strip(-0.07, 0.07, 0.0, z, z + 3.0) for z in range(0, 96, 6)], white)
+    body.loops([strip(-0.07, 0.07, 0.0, z, z + 3.0) for z in range(0, 96, 6)], white)
     return body
 
 
 def building(rng: np.random.Generator, climate: Climate, side: float, length: float) -> Body:
-    """A house on the side -1 or 1: its front along the road and its end wall towards the camera, with windows, or
-    a shop; glass mirrors the cold sky, some rooms are warm and some lit."""
+    """A house on the side -1 or 1: front and end wall, windows, or a shop; some rooms are warm, some lit."""
     body = Body(texture_k=float(rng.uniform(0.1, 0.4)))
     height = float(rng.uniform(3.5, 9) if rng.random() < 0.5 else rng.uniform(9, 28))
-    wall = Paint(climate.wall_c + rng.normal(0, 0.8), _WALLS[int(rng.integers(len(_WALLS)))])
+    wall = Paint(climate.wall_c + rng.normal(0, 0.8), tuple(rng.choice(_WALLS)))
 
     def pane(low: float, high: float, a: float, b: float) -> list[Any]:
         return [(0.0, low, a), (0.0, low, b), (0.0, high, b), (0.0, high, a)]
@@ -86,21 +84,18 @@ def tree(rng: np.random.Generator, climate: Climate) -> Body:
     """A forked trunk, warmer than the air at night, and a crown of leaves or bare twigs."""
     body = Body(texture_k=0.8)
     height, radius, fork = float(rng.uniform(6, 13)), float(rng.uniform(0.10, 0.30)), float(rng.uniform(2.0, 4.0))
-    trunk = Paint(climate.trunk_c + rng.normal(0, 0.5), (0.34, 0.28, 0.22))
+    trunk = Paint(climate.air_c + rng.normal(1.5, 1.0), (0.34, 0.28, 0.22))
     body.hull([(0, 0, 0), (0, fork, 0)], (radius, radius * 0.72), trunk)
-    leaf = Paint(climate.foliage_c, (0.45, 0.32, 0.12) if climate.autumn and rng.random() < 0.6 else (0.20, 0.33, 0.14))
+    leaf = Paint(climate.foliage_c, (0.20, 0.33, 0.14))
     for turn in rng.uniform(0, 6.28, 5):
         out = float(rng.uniform(0.6, 2.2))
         tip = np.array([out * math.cos(turn), rng.uniform(fork + 1, height), out * math.sin(turn)])
         body.hull([(0, fork - 0.1, 0), tip], (radius * 0.5, radius * 0.15), trunk.warmer(-0.4))
         tone = leaf.warmer(rng.normal(0, 0.4), float(rng.uniform(0.6, 1.25)))
+        twigs, thick_m, paint = (4, 0.015, trunk.warmer(-0.8)) if climate.bare else (14, 0.08, tone)
         for _ in range(3):
             root = tip * rng.uniform(0.7, 1) + (0, 0.1 * fork, 0)
-            if climate.bare:
-                body.stroke(list(root + rng.normal(0, 0.4, (3, 3)).cumsum(axis=0)), 0.015, trunk.warmer(-0.8))
-            else:
-                twigs = list(root + rng.normal(0, 0.5, (14, 3)))
-                body.stroke(twigs, 0.08, tone.warmer(0, float(rng.uniform(0.8, 1.2))))
+            body.stroke(list(root + rng.normal(0, 0.5, (twigs, 3))), thick_m, paint)
     return body
 
 
@@ -108,9 +103,7 @@ def lamp(rng: np.random.Generator, climate: Climate, towards: float) -> Body:
     """A street lamp, hot at night; towards: on which side the road is."""
     body, height, arm = Body(), float(rng.uniform(4.5, 7.0)), towards * float(rng.choice([0.0, 0.8, 1.6]))
     metal = Paint(climate.air_c + rng.uniform(-1, 1.5), (0.35, 0.36, 0.36))
-    bulb = Paint(climate.air_c + 2, (0.7, 0.7, 0.68))
-    if climate.night:
-        bulb = Paint(climate.air_c + rng.uniform(8, 45), climate.lamp, glows=True)
+    bulb = Paint(climate.air_c + (rng.uniform(8, 45) if climate.night else 2), climate.lamp, glows=climate.night)
     body.hull([(0, 0, 0), (0, height, 0)], (0.08, 0.05), metal)
     body.stroke([(0, height, 0), (arm, height + 0.2, 0)], 0.04, metal)
     head = [(arm + x, height + 0.2, -0.05) for x in (-0.2, 0.2)]
@@ -119,16 +112,13 @@ def lamp(rng: np.random.Generator, climate: Climate, towards: float) -> Body:
 
 
 def furniture(rng: np.random.Generator, climate: Climate) -> Body:
-    """Bollards, a bin or a sign: upright things that are no persons; or a dog, which is warm and none."""
-    body, kind = Body(texture_k=0.25), int(rng.integers(4))
-    base = Paint(climate.air_c + rng.normal(0, 1.5), _WALLS[int(rng.integers(len(_WALLS)))])
+    """A bollard or bin, or a sign: upright things that are no persons; or a dog, which is warm and none."""
+    body, kind = Body(texture_k=0.25), int(rng.integers(3))
+    base = Paint(climate.air_c + rng.normal(0, 1.5), tuple(rng.choice(_WALLS)))
     height = float(rng.uniform(0.8, 1.5))
     if kind == 0:
-        for k in range(int(rng.integers(1, 4))):
-            body.hull([(0, 0.1, 1.5 * k), (0, 0.8, 1.5 * k)], 0.09, base)
+        body.hull([(0, 0.3, 0), (0, 0.75, 0)], float(rng.uniform(0.09, 0.29)), base)
     elif kind == 1:
-        body.hull([(0, 0.3, 0), (0, 0.75, 0)], 0.29, base)
-    elif kind == 2:
         body.hull([(0, 0, 0), (0, 2 * height, 0)], 0.035, base)
         disc = circle((0, 2 * height, -0.05), (0.32, 0, 0), (0, 0.32, 0))
         body.face(list(disc), Paint(climate.air_c, (0.75, 0.1, 0.1), mirror=0.8))

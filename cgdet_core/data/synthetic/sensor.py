@@ -23,16 +23,13 @@ class ThermalSensor:
         self._kelvin_per_count, self._offset_counts = float(rng.uniform(0.01, 0.04)), float(rng.uniform(7000, 30000))
         self._blur_px, self._noise_k = float(rng.uniform(0.5, 1.0)), float(rng.uniform(0.03, 0.10))
         self._drift_k, self._drift_phase = float(rng.uniform(0.1, 0.8)), float(rng.uniform(0, 6.28))
-        # columns, rows and pixels that differ, and the lens's shading
         y, x = (np.arange(height) / height - 0.5)[:, None], np.arange(width) / width - 0.5
         pattern = rng.normal(0, 0.8, width) + rng.normal(0, 0.25, (height, 1)) + rng.normal(0, 0.5, (height, width))
         self._pattern_k = (self._noise_k * pattern + rng.uniform(-1.6, 0.6) * (x * x + y * y)).astype(np.float32)
         dead = rng.random((height, width)) < rng.uniform(0, 2e-5)
         self._pattern_k[dead] += rng.choice([-12.0, 12.0], int(dead.sum()))
-        # the 8-bit output: the percentiles it runs between (many cameras cut the sky and leave the street dark), how
-        # equalised it is, its brightest code and its curve
+        # the 8-bit output: its percentiles (many cameras cut the sky and leave the street dark), top code and curve
         self._agc_cut = (float(rng.choice([rng.uniform(0.1, 2), rng.uniform(2, 25)])), float(rng.uniform(98.5, 99.95)))
-        self._agc_plateau = float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)]))
         self._agc_top, self._agc_gamma = float(rng.uniform(120, 255)), float(rng.uniform(0.8, 1.9))
 
     def expose(self, temperatures_c: NDArray[np.float32], t: float, rng: np.random.Generator) -> ImageArray:
@@ -46,12 +43,8 @@ class ThermalSensor:
             return np.asarray(np.clip(np.rint(counts), 0, 65535), dtype=np.uint16)
         low, high = (float(value) for value in np.percentile(kelvin[::4, ::4], self._agc_cut))
         high = max(high, low + 12 * self._noise_k)
-        steps = np.linspace(0, 1, 1024)
-        ranks = np.searchsorted(np.sort(kelvin[::4, ::4].reshape(-1)), low + (high - low) * steps)
-        equalised = ranks / kelvin[::4, ::4].size
-        table = (1 - self._agc_plateau) * steps**self._agc_gamma + self._agc_plateau * equalised
-        codes = np.rint(table * self._agc_top).astype(np.uint8)
-        return np.asarray(codes[(np.clip((kelvin - low) / (high - low), 0, 1) * 1023).astype(np.int32)])
+        shown = np.clip((kelvin - low) / (high - low), 0, 1) ** np.float32(self._agc_gamma)
+        return np.asarray(np.rint(shown * np.float32(self._agc_top)), dtype=np.uint8)
 
 
 def expose_rgb(light: NDArray[np.float32], night: bool, rng: np.random.Generator) -> ImageArray:

@@ -84,11 +84,9 @@ class Placed:
 
 
 class Body:
-    """Primitives in local coordinates. Of those at one depth the later is seen.
-
-    labels: class ids of the labelled objects in it (a ridden bicycle has two). part: which of them what is added next
-    belongs to, -1 none; the primitives of a part follow one another. texture_k: grain of its surface in kelvin.
-    """
+    """Primitives in local coordinates; of those at one depth the later is seen. labels: class ids of the labelled
+    objects in it (a ridden bicycle has two); part: which of them what is added next belongs to, -1 none; texture_k:
+    grain of its surface in kelvin."""
 
     def __init__(self, *labels: int, texture_k: float = 0.0) -> None:
         self.labels, self._texture_k = labels, texture_k
@@ -128,9 +126,8 @@ class Body:
         primitives = np.array(self._primitives, dtype=PRIMITIVE)
         flat = np.flatnonzero(primitives["kind"] <= LOOPS)
         first = (np.cumsum(primitives["points"]) - primitives["points"])[flat]
-        (ax, ay, az), (bx, by, bz) = (points[first + 1] - points[first]).T, (points[first + 2] - points[first]).T
-        normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
-        primitives["normal"][flat] = normal / np.sqrt((normal * normal).sum(axis=1, keepdims=True) + 1e-24)
+        normal = np.cross(points[first + 1] - points[first], points[first + 2] - points[first])
+        primitives["normal"][flat] = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12)
         return Placed(np.column_stack([points, self._radii]), primitives, self.labels, origin)
 
 

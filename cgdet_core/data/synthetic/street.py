@@ -16,14 +16,15 @@ import numpy as np
 
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic import scenery
-from cgdet_core.data.synthetic.actors import Bicycle, Person, car
-from cgdet_core.data.synthetic.light import Climate, Lighting, Picture
+from cgdet_core.data.synthetic.actors import BICYCLE, Bicycle, Person, car
+from cgdet_core.data.synthetic.light import Climate, Picture, noise_tile, resolve
 from cgdet_core.data.synthetic.painter import Painting, paint
 from cgdet_core.data.synthetic.sensor import ThermalSensor, expose_rgb
 from cgdet_core.data.synthetic.shapes import Body, Camera, Placed
 from cgdet_core.types import Frame, Sample
 
 _BLOCK_M = 12.0
+_LAMP_BLOCKS = 3  # from one street lamp to the next
 
 Thing = Callable[[float], Placed]
 """What is on the street at a time in seconds."""
@@ -50,23 +51,18 @@ class SyntheticStreet:
         self._fov_deg, self._eye_m = float(rng.uniform(30, 56)), float(rng.uniform(1.0, 2.2))
         self._angles = np.radians([rng.normal(0, 2.5), rng.uniform(-4.5, 3), rng.normal(0, 0.5)])
         self._drive = 1.0 if rng.random() < 0.6 else -1.0
-        self._narrow = bool(rng.random() < 0.35)
-        self._road_m = float(rng.uniform(2.4, 3.4) if self._narrow else rng.uniform(3.8, 7.0))
-        self._walk_m = float(rng.uniform(1.6, 4.5))
+        self._road_m, self._walk_m = float(rng.uniform(2.8, 7.0)), float(rng.uniform(1.6, 4.5))
         self._front_m = self._road_m + self._walk_m + float(rng.uniform(0.3, 7.0))
         self.speed_m_s = float(rng.choice([0.0, rng.uniform(1.5, 4), rng.uniform(4, 12)], p=[0.3, 0.3, 0.4]))
-        self._shake = float(rng.uniform(0.0005, 0.003)) if self.speed_m_s else 0.0002
         self._start_m = float(rng.uniform(0, 1000))
         self._frontage = rng.dirichlet([1.4, 0.9, 0.8])  # houses, trees, open
-        self._trees, self._things = float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.2, 0.8))
         self._parking, self._bikes_stand = float(rng.uniform(0.0, 1.0)), float(rng.uniform(0.2, 0.9))
-        self._lamp_every = int(rng.integers(2, 5))
         self._far = scenery.skyline(rng, self.climate, float(rng.uniform(0.3, 2.2))).placed(0.0, 0.0)
-        self._ground = scenery.ground(self.climate, self._road_m, self._front_m, self._narrow).placed(0.0, 0.0)
+        self._ground = scenery.ground(self.climate, self._road_m, self._front_m).placed(0.0, 0.0)
         self._streams = self._make_streams(rng)
         self._slot = functools.lru_cache(maxsize=512)(self._make_slot)
         self._sensor = ThermalSensor(seed, self.config, self.climate.air_c)
-        self._lighting = Lighting(self.climate, seed)
+        self._noise = noise_tile(seed)
 
     def sample(self, index: int) -> Sample:
         """Frame number `index` >= 0, at index / frames_per_second seconds, which is its stamp.
@@ -91,13 +87,13 @@ class SyntheticStreet:
         camera, bodies = self.camera(t), self.bodies(t)
         z = float(camera.position_m[2])
         painting = paint(camera, [self._far.moved(z), self._ground.moved(z // _BLOCK_M * _BLOCK_M)], bodies)
-        return (*self._lighting.resolve(painting, bodies), painting)
+        return (*resolve(painting, bodies, self.climate, self._noise), painting)
 
     def camera(self, t: float) -> Camera:
         """The camera at time t in seconds."""
         moves, (yaw, pitch, roll) = self.speed_m_s > 0, self._angles.tolist()
-        bob = self._shake * (math.sin(9.1 * t + self.seed % 7) + 0.6 * math.sin(23.7 * t))
-        x = self._drive * (0.2 if self._narrow else 0.42) * self._road_m + 0.15 * moves * math.sin(0.35 * t)
+        bob = (0.0018 if moves else 0.0002) * (math.sin(9.1 * t + self.seed % 7) + 0.6 * math.sin(23.7 * t))
+        x = self._drive * 0.42 * self._road_m + 0.15 * moves * math.sin(0.35 * t)
         angles = (yaw + 0.01 * moves * math.sin(0.23 * t), pitch + bob, roll)
         place = (x, self._eye_m, self._start_m + self.speed_m_s * t)
         return Camera.looking(place, angles, self._fov_deg, self.config.height_width_px)
@@ -107,20 +103,16 @@ class SyntheticStreet:
         (x, _, z), bodies = self.camera(t).position_m, []
         reach = math.tan(math.radians(self._fov_deg) / 2 + abs(float(self._angles[0])) + 0.02)
         for number, stream in enumerate(self._streams):
-            for thing in (thing for slot in self._slots_in_view(stream, t) for thing in self._slot(number, slot)):
-                body = thing(t)
+            begin, view_m = float(z) - stream.speed_m_s * t, 1.6 * self.config.view_distance_m
+            slots = range(math.floor((begin - 6) / stream.slot_m), math.floor((begin + view_m) / stream.slot_m) + 1)
+            for body in (thing(t) for slot in slots for thing in self._slot(number, slot)):
                 low, high = body.points_m.min(axis=0), body.points_m.max(axis=0)
                 if high[2] < z + 0.8 or (low[0] - 0.5 < x < high[0] + 0.5 and low[2] < z + 1.6):
                     continue  # behind the camera, or in its place
-                aside, view_m = reach * (high[2] - z) + 4, self.config.view_distance_m * (1.0 if body.labels else 1.6)
-                if low[2] - z < view_m and low[0] - x < aside and x - high[0] < aside:
+                aside, far = reach * (high[2] - z) + 4, self.config.view_distance_m if body.labels else view_m
+                if low[2] - z < far and low[0] - x < aside and x - high[0] < aside:
                     bodies.append(body)
         return bodies
-
-    def _slots_in_view(self, stream: Stream, t: float) -> range:
-        z = self._start_m + (self.speed_m_s - stream.speed_m_s) * t
-        far = z + self.config.view_distance_m * (1.0 if stream.speed_m_s else 1.6)
-        return range(math.floor((z - 6) / stream.slot_m), math.floor(far / stream.slot_m) + 1)
 
     def _make_slot(self, number: int, slot: int) -> tuple[Thing, ...]:
         """Who is in a slot of a stream."""
@@ -134,15 +126,12 @@ class SyntheticStreet:
         streams = [Stream(self._block, 0.0, 0.0, _BLOCK_M, 1.0)]
         walkers = 0.5 * config.persons_per_100m * rng.uniform(0.6, 1.4)
         riders = config.bicycles_per_100m * (1 - self._bikes_stand) * rng.uniform(0.7, 1.5)
-        cars = config.cars_per_100m * (1 - 0.75 * self._parking) * rng.uniform(0.4, 1.2) * (not self._narrow)
+        cars = config.cars_per_100m * (1 - 0.75 * self._parking) * rng.uniform(0.4, 1.2)
         for side, direction in ((-1, 1), (-1, -1), (1, 1), (1, -1), (-1, 1), (1, -1)):
-            x = side * (self._road_m + self._walk_m * rng.uniform(0.25, 0.75))
-            if self._narrow and rng.random() < 0.35:
-                x = side * self._road_m * rng.uniform(0.6, 0.9)
+            x = side * (self._road_m + self._walk_m * rng.uniform(-0.1, 0.75))
             streams.append(Stream(self._walkers, x, direction * rng.uniform(0.9, 1.7), 9.0, walkers / 100))
-        for side, direction in ((-1, 1), (1, -1), (-1, -1), (1, 1)):
             x = side * (self._road_m - 0.6 if rng.random() < 0.6 else self._road_m + 0.5 * self._walk_m)
-            streams.append(Stream(self._rider, x, direction * rng.uniform(2.5, 6.0), 14.0, riders * 3.5 / 100))
+            streams.append(Stream(self._rider, x, direction * rng.uniform(2.5, 6.0), 14.0, riders * 2.3 / 100))
         lane = self._drive * 0.42 * self._road_m
         streams.append(Stream(self._driver, lane, self.speed_m_s, 16.0, cars * 8 / 100))
         streams.append(Stream(self._driver, -lane, -rng.uniform(4, 13), 16.0, cars * 8 / 100))
@@ -157,12 +146,13 @@ class SyntheticStreet:
         x_m, z_m = x_m + float(rng.uniform(-0.25, 0.25)) * self._walk_m, z_m + float(rng.uniform(2, 7))
         for k in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
             x, z = x_m + 0.6 * k + float(rng.uniform(-0.1, 0.1)), z_m + float(rng.uniform(-0.5, 0.5))
-            person, phase, turn = Person(rng, self.climate), float(rng.uniform(0, 6.28)), float(rng.normal(0, 0.12))
-            yield functools.partial(self._walking, person, x, z, speed, turn, phase)
+            person, phase = Person(rng, self.climate), float(rng.uniform(0, 6.28))
+            yield functools.partial(self._walking, person, x, z, speed, phase)
 
-    def _walking(self, person: Person, x: float, z: float, speed: float, turn: float, phase: float, t: float) -> Placed:
-        body = person.walking(phase, speed, t)
-        return self._placed(body, x, z + speed * t, turn + math.pi * (speed < 0))
+    def _walking(self, person: Person, x: float, z: float, speed: float, phase: float, t: float) -> Placed:
+        return self._placed(
+            person.walking(phase, speed, t), x, z + speed * t, math.pi * (speed < 0) + 0.03 * (phase - 3)
+        )
 
     def _crossing(self, person: Person, z: float, speed: float, phase: float, t: float) -> Placed:
         """To and fro across the road."""
@@ -174,12 +164,8 @@ class SyntheticStreet:
     def _rider(self, rng: np.random.Generator, x_m: float, speed: float, z_m: float) -> Iterator[Thing]:
         person, bicycle = Person(rng, self.climate), Bicycle(rng, self.climate)
         phase, x, z = (float(value) for value in rng.uniform((0, x_m - 0.3, z_m + 3), (6.28, x_m + 0.3, z_m + 11)))
-
-        def rider(t: float) -> Placed:
-            heading = math.pi * (speed < 0) + 0.04 * math.sin(1.7 * t + phase)
-            return self._placed(person.riding(bicycle, phase + abs(speed) * t * 1.1), x, z + speed * t, heading)
-
-        yield rider
+        heading, cadence = math.pi * (speed < 0), 1.1 * abs(speed)
+        yield lambda t: self._placed(person.riding(bicycle, phase + cadence * t), x, z + speed * t, heading)
 
     def _driver(self, rng: np.random.Generator, x_m: float, speed: float, z_m: float) -> Iterator[Thing]:
         if abs(z_m + 8 - self._start_m) < 12 and speed == self.speed_m_s:
@@ -205,26 +191,24 @@ class SyntheticStreet:
         def on_walk(low: float = 0.1, high: float = 0.9) -> float:
             return self._road_m + self._walk_m * float(rng.uniform(low, high))
 
-        if block % self._lamp_every == 0:
-            side = 1.0 if block // self._lamp_every % 2 else -1.0
+        if block % _LAMP_BLOCKS == 0:
+            side = 1.0 if block // _LAMP_BLOCKS % 2 else -1.0
             yield still(scenery.lamp(rng, climate, -side), side * (self._road_m + 0.35), z0 + 1)
         for side in (-1.0, 1.0):
             kind = int(rng.choice(3, p=self._frontage))
             if kind == 0:
-                gap = float(rng.uniform(0, 2))
-                yield still(scenery.building(rng, climate, side, _BLOCK_M - gap), side * self._front_m, z0 + gap)
+                yield still(scenery.building(rng, climate, side, _BLOCK_M - 1), side * self._front_m, z0 + 1)
             for _ in range(2 if kind == 1 else 0):
-                x = side * (self._front_m + float(rng.uniform(1.0, 9)))
-                yield still(scenery.tree(rng, climate), x, along())
-            if kind != 1 and rng.random() < self._trees:
+                yield still(scenery.tree(rng, climate), side * (self._front_m + float(rng.uniform(1, 9))), along())
+            if kind != 1 and rng.random() < 0.45:
                 yield still(scenery.tree(rng, climate), side * (self._road_m + 0.6), along())
-            for _ in range(int(rng.poisson(self._things))):
+            if rng.random() < 0.4:
                 yield still(scenery.furniture(rng, climate), side * on_walk(), along())
 
             for k in range(min(int(rng.poisson(parked)), 2)):
                 x, z = side * (self._road_m + (-1.0 if self._road_m > 5 else 0.7)), z0 + (k + 0.5) * _BLOCK_M / 2
                 heading = math.pi * (side != self._drive)
-                if kind == 2 or self._narrow:  # across the road, where there is room beside it
+                if kind == 2:  # across the road, where there is room beside it
                     x, heading = side * (self._front_m + 2.6), float(rng.choice([-0.5, 0.5])) * math.pi
                 yield still(car(rng, climate, driving=False), x, z, heading + float(rng.normal(0, 0.05)))
 
@@ -232,7 +216,7 @@ class SyntheticStreet:
                 x, z, heading = side * on_walk(0.4, 0.8), along(), float(rng.choice([-1.5, 0, 1.5]))
                 for k in range(int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1]))):
                     at = (x, z + 0.75 * k) if heading else (x + side * 0.6 * k, z)
-                    bicycle = Bicycle(rng, climate).parked(float(rng.normal(0, 0.3)))
+                    bicycle = Bicycle(rng, climate).add_to(Body(BICYCLE, texture_k=0.3), float(rng.normal(0, 0.3)))
                     yield still(bicycle, *at, heading + float(rng.normal(0, 0.15)))
             for _ in range(int(rng.poisson(0.12 * persons))):
                 x, z = side * on_walk(), along()

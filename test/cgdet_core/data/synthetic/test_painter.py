@@ -29,6 +29,11 @@ def truth_of(*bodies: Placed) -> GroundTruth:
     return paint(CAMERA, [], bodies).truth
 
 
+def looks_of(painting: Painting) -> np.ndarray:
+    """Of every sub-pixel a number that says of which labelled part it is and how warm."""
+    return (painting.primitives["temperature_c"] + 1000.0 * painting.primitives["part"])[painting.index]
+
+
 def boxes_of(truth: GroundTruth, kind: int) -> np.ndarray:
     return truth.boxes_xyxy_px[truth.class_ids == kind]
 
@@ -133,14 +138,14 @@ def test_boxes_are_what_a_frame_loses_when_its_object_is_taken_away(monkeypatch:
                 return street.render(2.0)[2]
 
         everything = painted(bodies)
-        truth, kelvin = everything.truth, everything.primitives["temperature_c"][everything.index]
+        truth = everything.truth
         for body in (body for kind in checked for body in [b for b in bodies if b.labels == (kind,)][:2]):
             # what a car leaves on the road below it is not part of the car
             stays = body.primitives["part"] < 0
             points = np.repeat(stays, body.primitives["points"])
             left = [Placed(body.points_m[points], body.primitives[stays], (), body.origin_m)] if stays.any() else []
             without = painted([other for other in bodies if other is not body] + left)
-            ys, xs = np.nonzero(kelvin != without.primitives["temperature_c"][without.index])
+            ys, xs = np.nonzero(looks_of(everything) != looks_of(without))
             if len(ys):
                 lost = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) / SUPERSAMPLING
                 kind = body.labels[0]

@@ -13,6 +13,7 @@ import pytest
 
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.actors import BICYCLE, CAR, PERSON
+from cgdet_core.data.synthetic.light import resolve
 from cgdet_core.data.synthetic.street import SyntheticStreet, synthetic_training_sample
 from cgdet_core.types import GroundTruth, Sample
 
@@ -131,7 +132,7 @@ def test_by_day_shadows_lie_on_the_ground_and_by_night_lamps_light_it() -> None:
         _, seen, painting = street.render(0.0)
         assert painting.body.max() > 1
         bodies = street.bodies(0.0)
-        _, bare = street._lighting.resolve(painting, [body.moved(-1e4) for body in bodies])
+        _, bare = resolve(painting, [body.moved(-1e4) for body in bodies], street.climate, street._noise)
         ground = painting.body[painting.index[::2, ::2]] == 1
         change = (seen - bare).mean(axis=0)[ground]
         assert (np.sign(change[np.abs(change) > 0.02]) == sign).mean() > 0.9, light
