@@ -21,11 +21,15 @@ TIMEOUT_S = 30.0
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with small, random weights for frames of 64 x 96 pixels; what it finds depends on every pixel."""
+    """A model with small, random weights for frames of 64 x 96 pixels; what it finds depends on every pixel.
+
+    As ONNX, so that a node is up without PyTorch; the .safetensors lies beside it.
+    """
     import torch
 
     from cgdet_core.config import ModelConfig, PostprocessConfig
-    from cgdet_core.runtime.model_file import ModelInfo, save_model
+    from cgdet_core.runtime.export import write_export
+    from cgdet_core.runtime.model_file import ModelInfo, read_description, save_model
     from cgdet_core.tasks.detection.head import DetectionNetwork
 
     torch.manual_seed(3)
@@ -39,7 +43,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     own = PostprocessConfig(score_threshold=0.3, class_thresholds={"car": 0.4}, nms_iou=0.55, max_detections=50)
     save_model(path, detector, ModelInfo(model=config, postprocess=own))
-    return path
+    exported = path.with_suffix(".onnx")
+    write_export(path, exported, read_description(path))
+    return exported
 
 
 @pytest.fixture(scope="module")
