@@ -103,7 +103,7 @@ class Replay(Played):
 
     truth_topic: of the labels, or their COCO JSON. threshold: the lowest score that is published; stages_ms: the
     node's stages -> p50, p95, p99; node_log: the last warnings and errors of its log. warnings: what was noticed
-    before the run. options: further words of the command.
+    before the run. command: what reproduces it.
     """
 
     bag: Path
@@ -118,7 +118,7 @@ class Replay(Played):
     node_exit_code: int = 0
     node_log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def answered(self) -> tuple[ReplayedFrame, ...]:

@@ -23,13 +23,12 @@ from cgdet_core.evaluation.replay_results import (
 )
 from cgdet_core.evaluation.report.page import fraction
 from cgdet_core.evaluation.report.replay_report import draw_replay, write_replay_report
-from cgdet_core.files import make_folder, write_text
+from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import percentiles
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.write import BagWriter
 
-MOST_MODELS = 2
 DETECTIONS_TOPIC = "/detections"
 # of two models those of the second end in _b; metrics.json appears last, so that who finds it finds the others
 _OF_A_MODEL = ("annotated.webm", "detections.json", "frames.csv")
@@ -38,14 +37,6 @@ RESULT_NAMES = (
     *(name.replace(".", f"{suffix}.") for name in _OF_A_MODEL for suffix in ("", "_b")),
     "metrics.json",
 )
-
-
-def check_output(out: Path) -> None:
-    """Make `out` a folder; InputError where it is none, cannot be written to, or a result's name is taken in it."""
-    make_folder(out)
-    for name in RESULT_NAMES:
-        if (out / name).is_dir():
-            raise InputError(f"{out / name}: is a folder where a result belongs: give another --out")
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from cgdet_core.errors import CgdetError, InputError, print_warnings_plainly
 from cgdet_core.evaluation.live import OfflineAnswers
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import Replay
-from cgdet_core.evaluation.replay_output import check_output, played_summary, with_letters, write_results
+from cgdet_core.evaluation.replay_output import played_summary, with_letters, write_results
 from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
-from cgdet_core.files import check_can_write
+from cgdet_core.files import check_can_write, make_folder
 from cgdet_core.runtime.model_file import read_info
 from cgdet_core.types import Detections
 from cgdet_ros.config import NodeConfig
@@ -57,7 +57,7 @@ def run(request: ReplayRequest) -> int:
     recording = find_recording(request)
     _check_models(request.models)
     executable = find_executable(request.detector)
-    check_output(request.out)
+    make_folder(request.out)
     bag_writer = None
     if request.write_bag is not None:
         if request.write_bag.exists():
@@ -169,7 +169,7 @@ def replay_model(
         node_exit_code=exit_code,
         node_log=process.troubles(),
         warnings=tuple(warnings),
-        options=request.options,
+        command=request.command,
     )
     return replay, link.settings
 

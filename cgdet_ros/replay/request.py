@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.replay_output import MOST_MODELS
 from cgdet_core.evaluation.selection import check_data
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import ReplayConfig
@@ -43,9 +43,10 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. models: none (the shipped one),
-    one, or two to be compared; detector: the node's executable, None: the installed one. parameters: of the node, each
-    `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
+    """topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. models: none (the shipped
+    one), one, or two to be compared; detector: the node's executable, None: the installed one. parameters: of the
+    node, each `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
+    command: what asks for this.
     """
 
     bag: Path
@@ -65,18 +66,7 @@ class ReplayRequest:
     offline: bool
     video: bool
     verbose: bool
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The words that decide on the results, beside those that the report knows."""
-        words: list[str] = []
-        for name in ("truth_topic", "device", "limit_frames"):
-            if (value := getattr(self, name)) is not None:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        for parameter in self.parameters:
-            words += ["--param", parameter]
-        class_map = [f"{name}={target}" for name, target in self.class_map.items()]
-        return (*words, "--class-map", *class_map) if class_map else tuple(words)
+    command: str
 
     def node_arguments(self, model: Path | None, namespace: str, image_topic: str) -> list[str]:
         """The ROS arguments of the node's process."""
@@ -140,8 +130,9 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     add("--no-video", action="store_true", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
     # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's
-    given = parser.parse_args(_without_ros_arguments(sys.argv[1:] if words is None else list(words)))
-    if len(given.model) > MOST_MODELS:
+    own = _without_ros_arguments(sys.argv[1:] if words is None else list(words))
+    given = parser.parse_args(own)
+    if len(given.model) > 2:
         parser.error(f"--model: {len(given.model)} models are given: one, or two to compare")
     if given.limit_frames is not None and given.limit_frames < 1:
         parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
@@ -170,6 +161,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
         offline=not given.no_offline,
         video=not given.no_video,
         verbose=given.verbose,
+        command=shlex.join(["cgdet-replay", *own]),
     )
 
 

@@ -49,6 +49,9 @@ class CocoTable:
                     self._entries[class_id][size][index] = self._eval.evaluateImg(
                         index, class_id, area_px, _MAX_DETECTIONS
                     )
+        self._truths = np.array(
+            [[[_objects(entry) for entry in entries] for entries in sizes] for sizes in self._entries], np.int64
+        )
         self._eval._paramsEval = copy.deepcopy(params)
 
     def precision(self, chosen: BoolArray | None = None) -> PrecisionTable:
@@ -72,18 +75,7 @@ class CocoTable:
 
     def truths(self, chosen: BoolArray | None = None) -> NDArray[np.int64]:
         """int64 [C, 4 SIZES]: the objects to be found."""
-        counts = [
-            [
-                sum(
-                    int(np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0))
-                    for index, entry in enumerate(entries)
-                    if entry is not None and (chosen is None or chosen[index])
-                )
-                for entries in sizes
-            ]
-            for sizes in self._entries
-        ]
-        return np.array(counts, np.int64).reshape(-1, len(SIZES))
+        return np.asarray(self._truths[:, :, slice(None) if chosen is None else chosen].sum(axis=2), np.int64)
 
     def _fill(self, frames: Sequence[EvaluatedFrame], class_count: int) -> None:
         # COCOeval takes an id of 0 for "no match": both kinds count from 1
@@ -107,3 +99,7 @@ class CocoTable:
                     box = found_xywh[i].tolist()
                     score = float(found.scores[i])
                     mine.append({"id": detection_id, "bbox": box, "area": box[2] * box[3], "score": score})
+
+
+def _objects(entry: dict[str, Any] | None) -> int:
+    return 0 if entry is None else int(np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0))

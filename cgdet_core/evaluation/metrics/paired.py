@@ -51,7 +51,6 @@ def run_paired(
     samples: Iterable[Sample],
     count: int | None = None,
     from_bag: bool = False,
-    progress: bool = True,
     telemetry_rows: int = 0,
     class_names: Sequence[str] | None = None,
 ) -> PairedRun:
@@ -63,7 +62,7 @@ def run_paired(
     cooler processor. Raises InputError where no frame has labels.
     """
     run = PairedRun()
-    frames = tqdm(samples, "comparing", count, unit="frame", disable=None if progress else True)
+    frames = tqdm(samples, "comparing", count, unit="frame", disable=None)
     for position, sample in enumerate(frames):
         turns = ((run.a, a), (run.b, b))
         for result, predictor in turns if position % 2 == 0 else turns[::-1]:

@@ -5,7 +5,6 @@ The bag is read again for the pictures, so that drawing takes nothing from the r
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,6 @@ from tqdm import tqdm
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
 from cgdet_core.evaluation.metrics.metrics import evaluate
-from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
 from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import (
@@ -43,7 +41,10 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str,
     places = {stamp_ns: place for place, stamp_ns in enumerate(measured.answered)}
     worst = worst_frames(list(measured.answered.values()), names)
     frames = {frame.stamp_ns: frame for frame in replay.frames}
-    chosen = _sample_stamps(replay)
+    least_score = OPERATING_SCORE if replay.threshold < _MEASURING_THRESHOLD else 0.0
+    # samples evenly over the run, of the frames with detections where there are any
+    seen = [frame.stamp_ns for frame in replay.answered if frame.detections] or [f.stamp_ns for f in replay.answered]
+    chosen = {seen[place] for place in subsample(len(seen), SAMPLE_FRAMES)} if seen else set()
     samples: list[Picture] = []
     with nullcontext() if video is None else VideoWriter(video, replay.rate_hz) as writer:
         for stamp_ns, image in tqdm(replay.pictures(frames), "drawing", len(frames), unit="frame", disable=None):
@@ -51,7 +52,8 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str,
             worst.draw(places.get(stamp_ns, -1), image)
             if writer is None and stamp_ns not in chosen:
                 continue
-            picture = draw(image, _drawn_detections(frame, replay), names, replay.labels.truth.get(stamp_ns))
+            shown = (frame.detections or Detections.empty()).above(least_score)
+            picture = draw(image, shown, names, replay.labels.truth.get(stamp_ns))
             if stamp_ns in chosen:
                 said = f"{len(frame.detections or ())} detections after {frame.latency_ms:.1f} ms"
                 samples.append(Picture(picture, f"{frame.bag_s:.2f} s: {said}"))
@@ -61,18 +63,6 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str,
     galleries = [Gallery("Frames", samples, SAMPLES_NOTE), *worst.galleries()]
     name = video.name if video is not None and video.exists() else ""
     return {"galleries": galleries, "video": name}, [] if failure is None else [f"no video: {failure}"]
-
-
-def _drawn_detections(frame: ReplayedFrame, replay: Replay) -> Detections:
-    detections = frame.detections or Detections.empty()
-    measuring = replay.threshold < _MEASURING_THRESHOLD
-    return detections.above(OPERATING_SCORE) if measuring else detections
-
-
-def _sample_stamps(replay: Replay) -> set[int]:
-    """Evenly over the run, of the frames with detections where there are any."""
-    chosen = [frame for frame in replay.answered if len(frame.detections or ())] or list(replay.answered)
-    return {chosen[place].stamp_ns for place in subsample(len(chosen), SAMPLE_FRAMES)} if chosen else set()
 
 
 def _marked_as_dropped(picture: RgbArray) -> RgbArray:
@@ -109,7 +99,7 @@ def write_replay_report(
         subtitle=f"{replay.topic} of {replay.bag.name}, {pace}",
         warnings=warnings,
         comparison=_comparison(measured, documents, comparison) if several else None,
-        command=_command(measured),
+        command=replay.command,
     )
 
 
@@ -164,12 +154,3 @@ def _comparison(
     note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
     metrics = evaluate(frames[0], names), evaluate(frames[1], names)
     return {**part, "figures": comparison, "metrics": metrics, "note": note, "galleries": differing.galleries()}
-
-
-def _command(measured: Sequence[MeasuredReplay]) -> str:
-    replay = measured[0].replay
-    words = ["cgdet-replay", "--bag", str(replay.bag), "--topic", replay.topic]
-    models = [of_model.replay.node["model"] for of_model in measured if "model" in of_model.replay.node]
-    words += ["--model", *models] if models else []
-    words += ["--lockstep"] if replay.lockstep else ["--rate", f"{replay.rate:g}"]
-    return shlex.join([*words, *replay.options])

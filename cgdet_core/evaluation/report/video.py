@@ -43,8 +43,6 @@ class VideoWriter:
                 self._writer = cv2.VideoWriter(
                     str(self._path), cv2.CAP_FFMPEG, fourcc, self._frames_per_second, self._size
                 )
-            if not self._writer.isOpened():
-                self.failure = f"this OpenCV ({cv2.__version__}) cannot write VP8: pip install opencv-python-headless"
         width, height = self._size
         if abs(rgb.shape[1] - width) > 1 or abs(rgb.shape[0] - height) > 1:
             rgb = np.asarray(cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -58,8 +56,8 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
             # the encoder does not tell of a full disk
-            if self.failure is None and not _plays(self._path):
-                self.failure = "it could not be written: is the disk full?"
+            if not _plays(self._path):
+                self.failure = f"it could not be written: is the disk full, or OpenCV {cv2.__version__} without VP8?"
         if kind is not None or self.failure is not None:
             self._path.unlink(missing_ok=True)
 

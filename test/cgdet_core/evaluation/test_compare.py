@@ -93,7 +93,7 @@ def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
     there = truths(8)
     frames_a, frames_b = detected(there, 0.16, seed=1), detected(there, 0.12, seed=2)
     blocks = [number // 2 for number in range(8)]
-    settings = CompareConfig(resamples=100, seed=3)
+    settings = CompareConfig(seed=3).model_copy(update={"resamples": 40})
     result = compare(frames_a, frames_b, blocks, NAMES, settings)
 
     def get(metrics: Metrics) -> dict[tuple[str, str], float | None]:
@@ -107,7 +107,7 @@ def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
         return values
 
     drawn: dict[tuple[str, str], list[float]] = {}
-    for weights in frame_weights(blocks, 100, 3):
+    for weights in frame_weights(blocks, 40, 3):
         values_a, values_b = (get(evaluate(copied(frames, weights), NAMES)) for frames in (frames_a, frames_b))
         for key, a in values_a.items():
             b = values_b[key]
@@ -230,7 +230,7 @@ def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tupl
     a, b = (Predictor(path, "cpu", "fp32", backend="torch") for path in untrained_models)
     labels = [GroundTruth.empty(), None, GroundTruth.empty(), GroundTruth.empty()]
     samples = (a_sample(f"{60 * i}.png", truth=truth, seed=i) for i, truth in enumerate(labels))
-    run = run_paired(a, b, samples, progress=False)
+    run = run_paired(a, b, samples)
     assert [frame.name for frame in run.a.frames] == [frame.name for frame in run.b.frames]
     assert run.blocks == [("number", 0), ("number", 2), ("number", 3)]
     assert run.a.unlabelled == 1
@@ -242,4 +242,4 @@ def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tupl
         np.testing.assert_array_equal(result.frames[1].detections.scores, expected.scores)
     assert run.ms_ratio() > 0
     with pytest.raises(InputError, match="1 frames has labels"):
-        run_paired(a, b, [a_sample("1.png")], progress=False)
+        run_paired(a, b, [a_sample("1.png")])

@@ -151,13 +151,11 @@ def test_a_request_says_all_that_was_asked_for() -> None:
     for words in (["--model", "a", "b"], ["--model", "a", "--model", "b"]):
         assert parse(["--bag", "x", *words]).models == (Path("a"), Path("b"))
     plain = parse(["--bag", "x"])
-    assert (plain.models, plain.lockstep, plain.config.rate, plain.options) == ((), False, 1.0, ())
+    assert (plain.models, plain.lockstep, plain.config.rate, plain.command) == ((), False, 1.0, "cgdet-replay --bag x")
     assert (parse(["--bag", "x", "--rate", "0"]).lockstep, parse(["--bag", "x", "--rate", "3"]).config.rate) == (
         True,
         3.0,
     )
-    words = ["--device", "cpu", "--param", "nms_iou:=0.5", "--class-map", "truck=car"]
-    assert parse(["--bag", "x", *words]).options == tuple(words)
 
 
 def test_the_first_signal_is_noted_one_at_once_is_the_same_and_a_later_one_interrupts(
