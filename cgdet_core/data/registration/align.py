@@ -179,35 +179,26 @@ def _peaks(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Of every block its middle [N, 2] (x, y), the shift [N, 2] (right, down) of its peak, and how sharply the
     correlation falls off it, [N, 2, 2]; nothing at all for a peak at the rim of the search."""
-    rows, columns = _BLOCKS
-    height, width = size_px
-    points, shifts, certainty = [], [], []
-    for row in range(rows):
-        for column in range(columns):
-            surface = cv2.GaussianBlur(surfaces[row, column], (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
-            down, right = (int(place) for place in np.unravel_index(int(surface.argmax()), surface.shape))
-            points.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
-            if not (0 < down < 2 * reach_px and 0 < right < 2 * reach_px):
-                shifts.append((0.0, 0.0))
-                certainty.append(np.zeros((2, 2)))
-                continue
-            around = surface[down - 1 : down + 2, right - 1 : right + 2]
-            slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
-            across = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
-            curve = -np.array(
-                [
-                    [around[1, 2] - 2 * around[1, 1] + around[1, 0], across],
-                    [across, around[2, 1] - 2 * around[1, 1] + around[0, 1]],
-                ]
-            )
-            values, vectors = np.linalg.eigh(curve)
-            values = values.clip(1e-6)
-            offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
-            shifts.append((right - reach_px + offset[0], down - reach_px + offset[1]))
-            # a peak that rises from among others like it says less
-            standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
-            certainty.append(vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2)
-    return np.array(points), np.array(shifts), np.array(certainty)
+    (rows, columns), (height, width) = _BLOCKS, size_px
+    points, shifts, certainty = [], np.zeros((rows * columns, 2)), np.zeros((rows * columns, 2, 2))
+    for block, (row, column) in enumerate(np.ndindex(rows, columns)):
+        points.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
+        surface = cv2.GaussianBlur(surfaces[row, column], (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
+        down, right = divmod(int(surface.argmax()), 2 * reach_px + 1)
+        if not (0 < down < 2 * reach_px and 0 < right < 2 * reach_px):
+            continue
+        around = surface[down - 1 : down + 2, right - 1 : right + 2]
+        slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
+        across = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
+        bends = 2 * around[1, 1] - np.array([around[1, 2] + around[1, 0], around[2, 1] + around[0, 1]])
+        values, vectors = np.linalg.eigh(np.diag(bends) - across * (1 - np.eye(2)))
+        values = values.clip(1e-6)
+        offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
+        shifts[block] = offset + (right - reach_px, down - reach_px)
+        # a peak that rises from among others like it says less
+        standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
+        certainty[block] = vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2
+    return np.array(points), shifts, certainty
 
 
 def _fit_flow(

@@ -170,8 +170,9 @@ def open_paired(
         return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit)
     timing = {"offset_ns": registration.offset_ns, "tolerance_ns": registration.tolerance_ns}
     pairs = pair_stamps(stamps[thermal], stamps[rgb], **timing)
-    valid = _valid_rgb(registration)
-    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, valid, every, limit)
+    _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
+    seen = None if valid.all() else valid
+    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, limit)
 
 
 def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
@@ -182,11 +183,3 @@ def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
             "they are not registered: give --registration (see `cgdet bag register`)"
         )
     return identity_registration(sizes[0])
-
-
-def _valid_rgb(registration: Registration) -> BoolArray | None:
-    """bool [H, W] of the thermal frame, where RGB shows it; None: everywhere."""
-    if registration.how == "identity":
-        return None
-    _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
-    return None if valid.all() else valid

@@ -27,7 +27,6 @@ from cgdet_core.types import NANOSECONDS, ImageArray
 _TRIED_PER_PAIR = 3
 _LEAST_TEXTURE = 0.3  # of the best pair's
 _SMALL_PX = 320
-_TILES = 8  # of the preview's board, across the frame
 _SHOWN_EDGE = 0.55
 
 
@@ -138,21 +137,15 @@ def grey_pairs(pairs: Sequence[PicturePair]) -> list[tuple[Grey, Grey]]:
 
 
 def preview(pairs: Sequence[PicturePair], registration: Registration) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3], RGB: of every pair a row of two pictures of the thermal frame's size, to see whether they meet.
-
-    Left a checkerboard of the thermal frame and the warped RGB picture, right the thermal frame in grey with the RGB
-    picture's edges in red; where there is no RGB, the thermal frame alone.
-    """
+    """uint8 [H, W, 3], RGB: of every pair, one below the other, left the warped RGB picture, right the thermal frame
+    with the RGB picture's edges in red, to see whether they meet."""
     rows = []
     for pair in pairs:
         grey = normalise(pair.thermal, ThermalConfig())
         warped, valid = registration.warp(pair.rgb)
-        picture = np.repeat((np.sqrt(grey) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        y, x = np.indices(grey.shape) // max(8, grey.shape[1] // _TILES)
-        board = np.where((((x + y) % 2 == 1) & valid)[:, :, None], warped, picture)
+        outlined = np.repeat((np.sqrt(grey) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
         luma = cv2.cvtColor(warped, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
         inner = cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1)
-        outlined = picture.copy()
         outlined[(np.abs(edge_field(np.sqrt(luma))) > _SHOWN_EDGE) & (inner > 0)] = (255, 40, 40)
-        rows.append(np.hstack([board, outlined]))
+        rows.append(np.hstack([warped, outlined]))
     return np.asarray(np.vstack(rows), np.uint8)

@@ -75,15 +75,9 @@ def test_the_preview_shows_rgb_in_the_thermal_frame(drive: tuple[Path, Pan, Regi
     picture = preview(found.chosen[:2], found.registration)
     height, width = THERMAL_PX
     assert picture.shape == (2 * height, 2 * width, 3)
-    board, outlined = picture[:height, :width], picture[:height, width:]
-    side = width // 8
-    warped, valid = found.registration.warp(found.chosen[0].rgb)
-    tile = (slice(3 * side, 4 * side), slice(2 * side, 3 * side))  # an odd one of the board
-    assert valid[tile].all()
-    assert np.array_equal(board[tile], warped[tile])
-    even = board[2 * side : 3 * side, 2 * side : 3 * side]
-    assert np.array_equal(even[..., 0], even[..., 2])
-    assert (outlined == (255, 40, 40)).all(2).any()
+    warped, _ = found.registration.warp(found.chosen[0].rgb)
+    assert np.array_equal(picture[:height, :width], warped)
+    assert (picture[:height, width:] == (255, 40, 40)).all(2).any()
 
 
 def refused(bag: Path, **changes: object) -> str:
