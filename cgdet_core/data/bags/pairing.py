@@ -18,14 +18,13 @@ class StreamTiming:
 
     dropped: frames missing in the gaps of more than 1.5 median periods, each rounded to whole periods; only to be
     trusted where the camera keeps its pace. repeated_stamps: frames that bear a stamp seen before, of which only the
-    first is paired. stamps_backwards: stamps that lie before the one recorded ahead of them.
+    first is paired.
     """
 
     frames: int
     rate_hz: float
     dropped: int
     repeated_stamps: int
-    stamps_backwards: int
 
     @property
     def period_ns(self) -> int:
@@ -61,7 +60,6 @@ class Pairs:
         for name, stream in (("thermal", self.thermal), ("RGB", self.rgb)):
             words = [f"{stream.frames - len(self)} left over", f"{stream.rate_hz:.2f} Hz", f"{stream.dropped} dropped"]
             words += [f"{stream.repeated_stamps} repeat a stamp"] if stream.repeated_stamps else []
-            words += [f"the clock jumps back {stream.stamps_backwards} times"] if stream.stamps_backwards else []
             lines.append(f"{name:8} {stream.frames} frames: {', '.join(words)}")
         return "\n".join(lines)
 
@@ -78,7 +76,6 @@ def stream_timing(stamps_ns: Sequence[int]) -> StreamTiming:
         rate_hz=NANOSECONDS / period if period else 0.0,
         dropped=int(lost.sum()),
         repeated_stamps=len(stamps) - len(ordered),
-        stamps_backwards=int((np.diff(stamps) < 0).sum()),
     )
 
 

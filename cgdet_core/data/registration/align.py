@@ -194,7 +194,7 @@ def _peaks(
         values, vectors = np.linalg.eigh(np.diag(bends) - across * (1 - np.eye(2)))
         values = values.clip(1e-6)
         offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
-        shifts[block] = offset + (right - reach_px, down - reach_px)
+        shifts[block] = np.array([right, down]) - reach_px + offset
         # a peak that rises from among others like it says less
         standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
         certainty[block] = vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2
