@@ -123,23 +123,13 @@ def _dark_edge(picture: RgbArray, corners: Corners, line_px: int) -> None:
 
 def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted: bool) -> None:
     """Light and dark dashes, seen on any ground, with gaps that leave a detection's colour visible; or light dots."""
-    left, top, right, bottom = corners
-    dash_px = line_px if dotted else 3 * line_px
-
-    def side(start: tuple[int, int], step: tuple[int, int], length: int) -> None:
-        for offset in range(0, length + 1, dash_px):
-            phase = offset // dash_px % 4
-            light = phase == 0 or (phase == 1 and not dotted)
-            if phase == 3 or (dotted and not light):
-                continue
-            last = min(offset + dash_px - 1, length)
-            ends = [(start[0] + step[0] * at, start[1] + step[1] * at) for at in (offset, last)]
-            cv2.line(picture, ends[0], ends[1], TRUTH_COLOUR if light else OUTLINE_COLOUR, line_px)
-
-    side((left, top), (1, 0), right - left)
-    side((left, bottom), (1, 0), right - left)
-    side((left, top), (0, 1), bottom - top)
-    side((right, top), (0, 1), bottom - top)
+    line = np.zeros(picture.shape[:2], np.uint8)
+    cv2.rectangle(line, corners[:2], corners[2:], 1, line_px)
+    rows, columns = np.nonzero(line)
+    phase = (rows + columns) // (line_px if dotted else 3 * line_px) % 4
+    for colour, phases in ((TRUTH_COLOUR, [0] if dotted else [0, 1]), (OUTLINE_COLOUR, [] if dotted else [2])):
+        drawn = np.isin(phase, phases)
+        picture[rows[drawn], columns[drawn]] = colour
 
 
 class LabelPlaces:

@@ -63,8 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
-    losses: list[str] = []
-    selection = selected_frames(arguments, names, losses, [predictor])
+    selection = selected_frames(arguments, names, predictors=[predictor])
     result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
     thresholds, metrics = choose_thresholds(result.frames, names)
     facts = {

@@ -33,22 +33,15 @@ class SyntheticConfig(Settings):
 
 
 class BagConfig(Settings):
-    """How bags are made (data/synthetic/bag.py): topics, frames and pace."""
+    """How bags are made (data/synthetic/bag.py)."""
 
-    thermal_topic: str = "/thermal/image_raw"
-    rgb_topic: str = Field("/rgb/image_raw", description="with /compressed behind it where it holds JPEG")
-    truth_topic: str = "/ground_truth"
-    thermal_frame_id: str = "thermal_camera"
-    rgb_frame_id: str = "rgb_camera"
     storage: Literal["mcap", "sqlite3"] = "mcap"
     with_rgb: bool = Field(True, description="of a street; of single images a registered partner is always kept")
-    start_stamp_ns: int = Field(1_700_000_000_000_000_000, ge=0, description="stamp of the first frame, nanoseconds")
     frames_per_second: float | None = Field(
         None, ge=1 / 86400, le=1000, description="default: 10 of a street, 5 of single images"
     )
     seconds: float = Field(20.0, gt=0, le=86400, description="length of a street's bag")
     seconds_per_scene: float = Field(10.0, gt=0, description="a longer bag goes on in another street")
-    jpeg_quality: int = Field(90, ge=1, le=100, description="of RGB pictures stored as JPEG")
 
 
 class RegisterConfig(Settings):
@@ -99,18 +92,6 @@ class LabelConfig(Settings):
     )
     agree_seconds: float = Field(
         0.5, gt=0, description="frames farther apart are no neighbours; what has none is taken without a second look"
-    )
-    agree_iou: Fraction = Field(
-        0.3, gt=0, description="overlap with the neighbour's detection, moved as the picture moves"
-    )
-    valid_share: Fraction = Field(
-        0.98, description="of a box, with two pixels around it, that RGB must show; else it is a region to ignore"
-    )
-    dark_median: float = Field(
-        40.0, ge=0, le=255, description="an RGB picture half of whose pixels are darker (luma) is dark"
-    )
-    flat_deviation: float = Field(
-        8.0, ge=0, le=255, description="an RGB picture whose luma deviates less (fog, covered lens, glare) is flat"
     )
     second_score: Fraction = Field(
         0.15, description="a second opinion's detections from this score on are regions to ignore"

@@ -168,23 +168,17 @@ def load_model(path: Path) -> tuple[DetectionNetwork, ModelInfo]:
         outline = DetectionNetwork(info.model)
     if info.parameters != outline.parameter_count():
         raise InputError(f"{path}: its description states {info.parameters} parameters: copy or train it again")
-    expected = _stored(outline)
-    state = {}
+    expected = {(name, "F32", tuple(tensor.shape)) for name, tensor in _stored(outline).items()}
     with _open(path) as handle:
-        others = expected.keys() ^ set(handle.keys())
+        slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+        others = expected ^ {(name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
         if others:
-            raise InputError(f"{path}: its tensors are not those of its description, such as {min(others)}")
-        for name, tensor in expected.items():
-            found = handle.get_slice(name)
-            if found.get_dtype() != "F32" or found.get_shape() != list(tensor.shape):
-                raise InputError(
-                    f"{path}: tensor {name} is {found.get_shape()} {found.get_dtype()}, "
-                    f"its description asks for {list(tensor.shape)} F32"
-                )
-            value = handle.get_tensor(name)
-            if not np.isfinite(value).all():
-                raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
-            state[name] = torch.from_numpy(value)
+            raise InputError(f"{path}: its tensors are not those of its description, such as {min(others)[0]}")
+        values = {name: handle.get_tensor(name) for name in slices}
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
+    state = {name: torch.from_numpy(value) for name, value in values.items()}
     detector = DetectionNetwork(info.model)
     # batch counters are not stored: they matter to no inference
     detector.load_state_dict(state, strict=False)

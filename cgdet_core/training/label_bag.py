@@ -21,7 +21,7 @@ from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.training.pseudo_labels import SeenFrame, agreed, blindness, thermal_labels
+from cgdet_core.training.pseudo_labels import AGREE_IOU, SeenFrame, agreed, blindness, thermal_labels
 from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
 
 
@@ -71,7 +71,7 @@ def label_frames(
             for other in neighbours
             if other.seen is not None and 0 < abs(other.seen.stamp_ns - frame.seen.stamp_ns) <= near_ns
         ]
-        confirmed = agreed(frame.seen, near, config.agree_iou)
+        confirmed = agreed(frame.seen, near, AGREE_IOU)
         truth = thermal_labels(frame.seen.detections, confirmed, bag.registration, bag.valid, config, class_names)
         yield LabelledFrame(frame.stamp_ns, with_second_opinion(truth, frame.second))
 
@@ -101,7 +101,7 @@ def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Pred
             own = second.postprocess.at_score(config.second_score)
             opinion = second.predict(thermal.image, postprocess=own)
         seen = SeenFrame(frame.rgb.stamp_ns, luma, found)
-        yield _Observed(frame.stamp_ns, blindness(luma, config), seen, opinion)
+        yield _Observed(frame.stamp_ns, blindness(luma), seen, opinion)
 
 
 def with_second_opinion(truth: GroundTruth, second: Detections) -> GroundTruth:

@@ -19,16 +19,20 @@ from cgdet_core.config import LabelConfig
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth
 
+AGREE_IOU = 0.3  # overlap with the neighbour's detection, moved as the picture moves
+_VALID_SHARE = 0.98  # of a box, with its rim, that RGB must show; else it is a region to ignore
+_DARK_MEDIAN = 40  # an RGB picture half of whose pixels are darker (luma, of 255) is dark
+_FLAT_DEVIATION = 8  # an RGB picture whose luma deviates less (fog, a covered lens, glare) is flat
 _RIM_PX = 2  # a box that ends where RGB ends may go on beyond
 _PATCH_PX = 32  # a box's patch is compared at this scale, its longer side
 _MIN_LIKENESS = 0.5  # normalised correlation below which a patch is not found again
 
 
-def blindness(luma: NDArray[np.uint8], config: LabelConfig) -> str:
+def blindness(luma: NDArray[np.uint8]) -> str:
     """Why an RGB picture shows too little to say that nothing is there, luma uint8 [H, W]; "" where it does not."""
-    if float(np.median(luma)) < config.dark_median:
+    if float(np.median(luma)) < _DARK_MEDIAN:
         return "RGB is dark"
-    return "RGB is flat" if float(luma.std()) < config.flat_deviation else ""
+    return "RGB is flat" if float(luma.std()) < _FLAT_DEVIATION else ""
 
 
 def thermal_labels(
@@ -49,7 +53,7 @@ def thermal_labels(
     visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     thresholds = np.array([config.threshold_of(name) for name in class_names], np.float32)
     sure = visible & confirmed & (detections.scores >= thresholds[detections.class_ids])
-    sure &= visible_share(boxes, valid) >= config.valid_share
+    sure &= visible_share(boxes, valid) >= _VALID_SHARE
     unsure = visible & ~sure
     # a second, less certain box of an object would only take away the background around it
     same = detections.class_ids[:, None] == detections.class_ids[None, sure]

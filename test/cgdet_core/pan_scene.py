@@ -15,8 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import BagConfig
 from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.data.synthetic.bag import (
+    JPEG_QUALITY,
+    RGB_FRAME_ID,
+    RGB_TOPIC,
+    START_STAMP_NS,
+    THERMAL_FRAME_ID,
+    THERMAL_TOPIC,
+)
 from cgdet_core.images import encode_jpeg
 from cgdet_core.types import NANOSECONDS, ImageArray
 
@@ -86,16 +93,15 @@ def pan_frames(shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan, start_n
 
 def make_pan_bag(out: Path | str, shots: Sequence[tuple[ImageArray, ImageArray]], pan: Pan) -> int:
     """Write the frames as a bag, thermal mono8 and RGB as JPEG; how many there are."""
-    config = BagConfig()
     frames = 0
     with BagWriter(out) as bag:
-        for frame in pan_frames(shots, pan, config.start_stamp_ns):
+        for frame in pan_frames(shots, pan, START_STAMP_NS):
             if frame.kind == "thermal":
-                bag.image(config.thermal_topic, frame.image, frame.stamp_ns, config.thermal_frame_id)
+                bag.image(THERMAL_TOPIC, frame.image, frame.stamp_ns, THERMAL_FRAME_ID)
             else:
-                data = encode_jpeg(frame.image, config.jpeg_quality)
-                topic = f"{config.rgb_topic}/compressed"
-                bag.compressed_image(topic, data, "jpeg", frame.stamp_ns, config.rgb_frame_id)
+                data = encode_jpeg(frame.image, JPEG_QUALITY)
+                topic = f"{RGB_TOPIC}/compressed"
+                bag.compressed_image(topic, data, "jpeg", frame.stamp_ns, RGB_FRAME_ID)
             frames += 1
     return frames
 

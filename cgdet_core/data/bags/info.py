@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -64,10 +63,6 @@ class BagInfo:
     ignored: dict[str, int] = field(default_factory=dict)
     light: dict[str, int] = field(default_factory=dict)
     losses: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it, for json.dumps."""
-        return asdict(self)
 
     def to_text(self) -> str:
         """A few lines for a terminal."""

@@ -78,18 +78,16 @@ class BagReader:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if not self.path.exists():
-            raise InputError(f"{path}: no such bag: {_GIVE}")
         folder = self.path.is_dir()
         self._files = sorted(file for file in self.path.iterdir() if file.is_file()) if folder else [self.path]
         # storage files that are compressed as a whole have a suffix more
         suffixes = {suffix for file in self._files for suffix in file.suffixes[-2:]}
-        if not folder and self.path.suffix not in (*_STORAGE_SUFFIXES, ".bag"):
-            raise InputError(f"{path}: is not a bag: {_GIVE}")
-        if folder and not (self.path / "metadata.yaml").is_file() and not suffixes & _STORAGE_SUFFIXES:
-            inner = sorted(entry.parent.name for entry in self.path.glob("*/metadata.yaml"))
-            offer = f"it holds the bags {', '.join(inner[:5])}: give one of them" if inner else _GIVE
-            raise InputError(f"{path}: is not a bag: {offer}")
+        if folder:
+            is_bag = (self.path / "metadata.yaml").is_file() or bool(suffixes & _STORAGE_SUFFIXES)
+        else:
+            is_bag = self.path.is_file() and self.path.suffix in (*_STORAGE_SUFFIXES, ".bag")
+        if not is_bag:
+            raise InputError(f"{path}: is no bag: {_GIVE}")
         if ".db3" in suffixes and any(character in str(path) for character in URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
         self._is_ros1 = not folder and self.path.suffix == ".bag"  # a rosbag2 folder may be named something.bag

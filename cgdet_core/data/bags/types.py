@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.data.bags.damage import DamagedBag, bag_errors
+from cgdet_core.data.bags.damage import bag_errors
 from cgdet_core.types import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -55,39 +55,19 @@ def typestore() -> Typestore:
 
 
 def embedded_types(connection: Connection, path: Path) -> Typestore | None:
-    """The types of a recorded topic by the definition that the bag at `path` carries, None where it carries none.
+    """The types of a recorded topic by the .msg text that the bag at `path` carries, None where it carries none.
 
-    A definition is one .msg text with those it needs behind it, or IDL texts. DamagedBag for a definition that is none,
-    or that does not match the type hash recorded with it (ROS 2 since Iron).
+    DamagedBag for a text that does not define the type.
     """
     from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     form, text = connection.msgdef
-    message_type = connection.msgtype
-    if form == MessageDefinitionFormat.NONE or (not text.strip() and message_type in typestore().fielddefs):
+    if form != MessageDefinitionFormat.MSG or not text.strip():
         return None  # recorders leave the text empty where they did not find the definition
-    types: dict[str, Any] = {}
     store = get_typestore(Stores.EMPTY)
-    if form == MessageDefinitionFormat.MSG:
-        with bag_errors(path):
-            types = get_types_from_msg(text, message_type)
-    else:
-        for part in text.split("=" * 80 + "\n"):
-            # rosbags parses no preprocessor lines; what they include stands in the other parts
-            lines = [line for line in part.splitlines() if not line.lstrip().startswith(("#", "IDL: "))]
-            if any(line.strip() for line in lines):
-                with bag_errors(path):
-                    types |= get_types_from_idl("\n".join(lines) + "\n")
-    if message_type not in types:
-        raise DamagedBag(f"{path}: the definition of {message_type} in it does not define it: record it again")
     with bag_errors(path):
-        store.register(types)
-        digest = store.hash_rihs01(message_type) if connection.digest.startswith("RIHS01_") else ""
-    if digest and digest != connection.digest:
-        raise DamagedBag(
-            f"{path}: the definition of {message_type} does not match the hash recorded with it: record it again"
-        )
+        store.register(get_types_from_msg(text, connection.msgtype))
     return store
 
 

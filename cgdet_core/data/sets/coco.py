@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os.path
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +87,12 @@ def load_coco(
     names = tuple(class_names)
     labelled = list(labelled_images(document, path, names, class_map or {}))
     records = tuple(_record(path, image, truth) for image, truth, _ in labelled)
-    warnings = _warnings(records, [off_frame for _, _, off_frame in labelled])
-    return CocoSet(path, names, records, tuple(f"{path}: {line}" for line in warnings))
+    off_frame = {image.file_name: boxes for image, _, boxes in labelled if boxes}
+    warnings: tuple[str, ...] = ()
+    if off_frame:
+        what = f"{sum(off_frame.values())} boxes without an area within the frame are left out"
+        warnings = (f"{path}: {what} (the first in {next(iter(off_frame))})",)
+    return CocoSet(path, names, records, warnings)
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -170,30 +173,3 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
         scene=image.scene,
         rgb_valid_path=path.parent / valid if rgb and valid else None,
     )
-
-
-def _warnings(records: Sequence[CocoRecord], off_frame: Sequence[int]) -> list[str]:
-    """What is odd and yet no error: told, since it changes figures without a word otherwise."""
-    lines = []
-    names = [record.file_name for record in records]
-    first = next((name for name, number in zip(names, off_frame, strict=True) if number), None)
-    if first is not None:
-        lines.append(f"{sum(off_frame)} boxes without an area within the frame are left out (the first in {first})")
-    repeated = [_repeated(record.truth) for record in records]
-    first = next((name for name, number in zip(names, repeated, strict=True) if number), None)
-    if first is not None:
-        lines.append(
-            f"{sum(repeated)} boxes of the same class in the same place as another one (the first in {first}): "
-            "each counts as an object that nothing can find, take it out"
-        )
-    listed = [name for name, times in Counter(names).items() if times > 1]
-    if listed:
-        lines.append(f"{len(listed)} files are listed more than once (the first is {listed[0]}): list each once")
-    return lines
-
-
-def _repeated(truth: GroundTruth) -> int:
-    """How many objects are there once more."""
-    objects = ~truth.ignore
-    labels = np.column_stack([truth.class_ids[objects], truth.boxes_xyxy_px[objects]])
-    return len(labels) - len(np.unique(labels, axis=0))

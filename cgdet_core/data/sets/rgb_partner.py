@@ -77,13 +77,11 @@ def read_partner(
     """The partner in file `path`; InputError unless it is RGB and of the frame's size."""
     encoded = read_encoded(path)
     pixels = decode_image(encoded, path)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(f"{path}: is not in colour, a teacher needs RGB: give one, or the source rgb: false")
     height, width = frame_height_width_px
-    if pixels.shape[:2] != (height, width):
+    if pixels.shape != (height, width, 3):
         raise InputError(
-            f"{path}: is {pixels.shape[1]}x{pixels.shape[0]} pixels, its thermal frame {frame_path} {width}x{height}: "
-            "give a picture registered to the frame, or leave out its rgb_file_name"
+            f"{path}: is no RGB picture of {width}x{height} pixels, as its thermal frame {frame_path} has: give one "
+            "registered to the frame, leave out its rgb_file_name, or give the source rgb: false"
         )
     return RgbPartner(encoded, path, (height, width), valid)
 

@@ -18,6 +18,11 @@ from cgdet_core.images import encode_jpeg
 from cgdet_core.thermal import to_grey
 from cgdet_core.types import CLASS_NAMES, NANOSECONDS, Sample
 
+THERMAL_TOPIC, THERMAL_FRAME_ID = "/thermal/image_raw", "thermal_camera"
+RGB_TOPIC, RGB_FRAME_ID = "/rgb/image_raw", "rgb_camera"
+TRUTH_TOPIC = "/ground_truth"
+START_STAMP_NS = 1_700_000_000_000_000_000
+JPEG_QUALITY = 90
 _SEED_BLOCK = 1000
 _COCO_FRAMES_PER_SECOND = 5.0
 _PICTURE_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
@@ -52,9 +57,9 @@ def make_synthetic_bag(
                 scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
                 settings = street.model_copy(update={"light": light, "frames_per_second": rate})
                 rendered = SyntheticStreet(scene_seed, settings)
-            sample, stamp_ns = rendered.sample(frame), config.start_stamp_ns + round(index * NANOSECONDS / rate)
-            _write_sample(bag, config, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
-            cameras = ((config.thermal_topic, config.thermal_frame_id), (config.rgb_topic, config.rgb_frame_id))
+            sample, stamp_ns = rendered.sample(frame), START_STAMP_NS + round(index * NANOSECONDS / rate)
+            _write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
+            cameras = ((THERMAL_TOPIC, THERMAL_FRAME_ID), (RGB_TOPIC, RGB_FRAME_ID))
             for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
                 info_topic, focal_px = topic.rsplit("/", 1)[0] + "/camera_info", rendered.camera(0.0).focal_px
                 bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
@@ -81,26 +86,24 @@ def make_coco_bag(
         coco = load_coco(Path(coco_json), CLASS_NAMES, class_map)
         records = tqdm(coco.records, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
-            stamp_ns = config.start_stamp_ns + round(index * NANOSECONDS / rate)
+            stamp_ns = START_STAMP_NS + round(index * NANOSECONDS / rate)
             picture, sample = record.rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
-            _write_sample(bag, config, sample, stamp_ns, coco.class_names, with_rgb=form is None)
+            _write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)
             if picture is not None and form is not None:
-                topic = f"{config.rgb_topic}/compressed"
-                bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, config.rgb_frame_id)
+                topic = f"{RGB_TOPIC}/compressed"
+                bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, RGB_FRAME_ID)
     return len(coco)
 
 
-def _write_sample(
-    bag: BagWriter, config: BagConfig, sample: Sample, stamp_ns: int, class_names: tuple[str, ...], with_rgb: bool
-) -> None:
+def _write_sample(bag: BagWriter, sample: Sample, stamp_ns: int, class_names: tuple[str, ...], with_rgb: bool) -> None:
     """The thermal image, its labels and, with_rgb, its partner as a JPEG; all of one stamp."""
-    bag.image(config.thermal_topic, to_grey(sample.frame.image), stamp_ns, config.thermal_frame_id)
+    bag.image(THERMAL_TOPIC, to_grey(sample.frame.image), stamp_ns, THERMAL_FRAME_ID)
     if sample.rgb is not None and with_rgb:
-        data = encode_jpeg(sample.rgb, config.jpeg_quality)
-        bag.compressed_image(f"{config.rgb_topic}/compressed", data, "jpeg", stamp_ns, config.rgb_frame_id)
+        data = encode_jpeg(sample.rgb, JPEG_QUALITY)
+        bag.compressed_image(f"{RGB_TOPIC}/compressed", data, "jpeg", stamp_ns, RGB_FRAME_ID)
     if sample.truth is not None:
         known = sample.truth.labelled
         names = None if known is None else tuple(np.array(class_names)[known].tolist())
         info = FrameInfo(sample.name, sample.light, sample.scene, names)
-        bag.truth(config.truth_topic, sample.truth, class_names, stamp_ns, config.thermal_frame_id, info)
+        bag.truth(TRUTH_TOPIC, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)

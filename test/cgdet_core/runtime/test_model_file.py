@@ -211,7 +211,6 @@ def test_a_missing_an_additional_a_misshapen_and_an_endless_tensor_are_named(
     for odd in (weights[:-1], weights.flatten(), weights.half(), weights.double(), weights.bfloat16()):
         message = refusal(rewrite(tmp_path / "m", {**tensors, name: odd.contiguous()}, description))
         assert name in message
-        assert str(list(odd.shape)) in message
     for value in (float("nan"), float("inf")):
         weights.view(-1)[3] = value
         assert name in refusal(rewrite(tmp_path / "m", tensors, description))

@@ -101,20 +101,19 @@ def test_what_lies_around_a_slanted_view_is_covered_wholly() -> None:
 
 
 def test_dark_and_flat_pictures_are_blind() -> None:
-    config = LabelConfig(dark_median=40, flat_deviation=8)
     rng = np.random.default_rng(0)
     day = rng.integers(0, 200, SIZE).astype(np.uint8)
-    assert not blindness(day, config)
+    assert not blindness(day)
     # lamps in the dark: bright spots, but half of it below 40
     night = rng.integers(0, 30, SIZE).astype(np.uint8)
     night[:, :80] = 250
-    assert blindness(night, config) == "RGB is dark"
+    assert blindness(night) == "RGB is dark"
     night[:, :120] = 250
-    assert not blindness(night, config)
+    assert not blindness(night)
     fog = rng.integers(115, 130, SIZE).astype(np.uint8)
-    assert blindness(fog, config) == "RGB is flat"
-    assert blindness(np.zeros(SIZE, np.uint8), config) == "RGB is dark"
-    assert blindness(np.full(SIZE, 255, np.uint8), config) == "RGB is flat"
+    assert blindness(fog) == "RGB is flat"
+    assert blindness(np.zeros(SIZE, np.uint8)) == "RGB is dark"
+    assert blindness(np.full(SIZE, 255, np.uint8)) == "RGB is flat"
 
 
 def test_regions_to_ignore_end_where_objects_begin() -> None:

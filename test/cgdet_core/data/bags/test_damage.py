@@ -102,7 +102,7 @@ def read(path):
     return len(samples), losses
 
 
-def test_what_is_no_bag_is_named_and_the_bags_in_a_folder_offered(tmp_path, thermal_bag, mcap):
+def test_what_is_no_bag_is_named(tmp_path, thermal_bag, mcap):
     refused(tmp_path / "nothing")
     for name in ("picture.png", "a.mcap", "a.db3", "a.bag"):
         for content in (b"", b"no bag at all, whatever its name says" * 10):
@@ -111,8 +111,7 @@ def test_what_is_no_bag_is_named_and_the_bags_in_a_folder_offered(tmp_path, ther
     (tmp_path / "other.mcap").write_bytes(mcap(encoding="ros1"))
     refused(tmp_path / "other.mcap")
     (tmp_path / "bags").mkdir()
-    thermal_bag("bags/inner")
-    assert "inner" in refused(tmp_path / "bags")
+    refused(tmp_path / "bags")
     misread = thermal_bag("bag", "sqlite3").rename(tmp_path / "50%25")
     assert "?#%" in refused(misread)
 
@@ -306,7 +305,7 @@ def test_info_tells_what_of_a_cut_mcap_is_read(tmp_path, mcap):
         info = bag_info(tmp_path / "a.mcap")
     assert (info.messages, info.topics[0].count, info.frames) == (6, 6, 6)
     assert info.duration_s == pytest.approx(0.5)
-    assert len(info.to_json()["losses"]) == 1
+    assert len(info.losses) == 1
     assert "DAMAGED" in info.to_text()
 
 
@@ -334,7 +333,7 @@ def test_an_odd_type_elsewhere_does_not_hide_the_images(tmp_path, ros2, definiti
 
 
 def test_a_definition_with_other_fields_is_refused(tmp_path, ros2):
-    """The bytes are an image's, the definition calls a field otherwise; a hash that fits it says no more."""
+    """The bytes are an image's, the definition calls a field otherwise."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -343,9 +342,8 @@ def test_a_definition_with_other_fields_is_refused(tmp_path, ros2):
     other = get_typestore(Stores.EMPTY)
     other.register(get_types_from_msg(renamed, IMAGE))
     data = ros2.store.serialize_cdr(ros2.image(np.zeros((4, 4), np.uint8), "mono8", 1), IMAGE)
-    for name, digest in [("fitting", other.hash_rihs01(IMAGE)), ("wrong", ros2.store.hash_rihs01(IMAGE))]:
-        with Writer(tmp_path / name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            writer.write(writer.add_connection("/ir", IMAGE, msgdef=renamed, rihs01=digest), 1, data)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/ir", IMAGE, msgdef=renamed, rihs01=other.hash_rihs01(IMAGE))
+        writer.write(connection, 1, data)
     with pytest.raises(InputError, match=r"topic '/ir': is no sensor_msgs/msg/Image that cgdet knows"):
-        list(read_raw_images(tmp_path / "fitting"))
-    assert "does not match the hash" in refused(tmp_path / "wrong")
+        list(read_raw_images(tmp_path / "bag"))

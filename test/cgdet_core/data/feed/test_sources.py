@@ -162,8 +162,8 @@ def test_a_partner_that_is_grey_missing_or_of_another_size_is_refused_by_name(tm
     partner = tmp_path / "a" / "y.png"
     cv2.imwrite(str(partner), np.zeros((32, 24, 3)))
     message = refused(tmp_path / "a")
-    assert f"{partner}: is 24x32 pixels" in message
-    assert f"{tmp_path / 'a' / '0001.png'} 32x24" in message
+    assert f"{partner}: is no RGB picture of 32x24 pixels" in message
+    assert str(tmp_path / "a" / "0001.png") in message
     partner.unlink()
     assert refused(tmp_path / "a").startswith(f"{partner}: ")
 

@@ -299,23 +299,4 @@ def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
     (line,) = coco.warnings
     assert line.startswith(f"{coco.path}: 3 boxes without an area")
     assert "images/1.png" in line
-
-
-def test_labels_and_files_that_stand_there_twice_are_told_and_kept(tmp_path: Path) -> None:
-    labels = [
-        a_label(1),
-        a_label(2, box=(1.0, 2.0, 3.0, 4.0)),
-        a_label(3, category=9),  # of another class
-        a_label(4, box=(1, 2, 3, 5)),
-        a_label(5, 2, box=(4, 4, 2, 2), iscrowd=1),
-        a_label(6, 2, box=(4, 4, 2, 2), iscrowd=1),  # regions to ignore may overlap
-    ]
-    images = [an_image(1), an_image(2), an_image(3) | {"file_name": "images/2.png"}]
-    coco = load_coco(write_set(tmp_path, images=images, annotations=labels))
-    assert [len(record.truth.boxes_xyxy_px) for record in coco.records] == [4, 2, 0]
-    boxes, files = coco.warnings
-    assert "1 boxes of the same class" in boxes
-    assert "images/1.png" in boxes
-    assert "1 files are listed more than once" in files
-    assert "images/2.png" in files
     assert load_coco(write_set(tmp_path)).warnings == ()

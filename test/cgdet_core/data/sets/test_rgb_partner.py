@@ -207,9 +207,9 @@ def test_a_partner_keeps_the_bytes_of_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.zeros((24, 40, 3), np.uint8), "is 40x24 pixels, its thermal frame THERMAL 32x24"),
-        (np.zeros((24, 32), np.uint8), "is not in colour"),
-        (np.zeros((24, 32), np.uint16), "is not in colour"),
+        (np.zeros((24, 40, 3), np.uint8), "32x24 pixels, as its thermal frame THERMAL"),
+        (np.zeros((24, 32), np.uint8), "is no RGB picture"),
+        (np.zeros((24, 32), np.uint16), "is no RGB picture"),
         (np.zeros((24, 32, 3), np.uint16), "8 bits"),
         (b"no picture", "cannot|none|not an image"),
     ],

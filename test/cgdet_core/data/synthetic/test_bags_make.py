@@ -14,7 +14,7 @@ from cgdet_core.data.bags.images import raw_images
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic
-from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
+from cgdet_core.data.synthetic.bag import START_STAMP_NS, make_coco_bag, make_synthetic_bag
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 
@@ -126,7 +126,7 @@ def test_a_synthetic_bag_holds_the_street(tmp_path, storage, bit_depth):
         assert np.array_equal(sample.truth.class_ids, rendered.truth.class_ids)
         assert np.array_equal(sample.truth.ignore, rendered.truth.ignore)
         assert (sample.name, sample.light, sample.scene) == (rendered.name, "day", rendered.scene)
-        assert sample.frame.stamp_ns == BagConfig().start_stamp_ns + index * 200_000_000
+        assert sample.frame.stamp_ns == START_STAMP_NS + index * 200_000_000
 
 
 def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
