@@ -82,7 +82,7 @@ class NodeUnderTest:
         from vision_msgs.msg import Detection2DArray
 
         rclpy.init(args=[])
-        self.process = NodeProcess(self._executable, self._words, stop_timeout_s=20.0, echo=False)
+        self.process = NodeProcess(self._executable, self._words, echo=False)
         self.pid = self.process._process.pid
         self.node = rclpy.create_node("tester", namespace=NAMESPACE)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

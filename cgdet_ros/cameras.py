@@ -16,11 +16,20 @@ from typing import Any
 import yaml
 
 NODE = "thermal_detector"
+# An overlay is larger than the shared memory that Fast DDS (2, 3) has by default. A profile that is set is kept.
+_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _KEYS = ("image", "params_file", "parameters")
 
 
 class LaunchError(ValueError):
     """One line for whoever launches; launch prints it and ends."""
+
+
+def large_frames(share: Path) -> dict[str, str]:
+    """What a process that sends images gets in its environment in addition; share: where config/ is."""
+    if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
+        return {}
+    return dict.fromkeys(_PROFILE_VARIABLES, str(share / "config" / "fastdds_large_frames.xml"))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Settings of the node, which are its parameters, and of the replay through it."""
+"""Settings of the node, which are its parameters."""
 
 from __future__ import annotations
 
@@ -154,16 +154,3 @@ def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:
             raise ValueError(f"'{name}' has two thresholds")
         thresholds[name] = value
     return thresholds
-
-
-class ReplayConfig(Settings):
-    """How a bag is replayed through the node (cgdet_ros/replay/cli.py)."""
-
-    rate: float = Field(1.0, gt=0, le=1000, description="speed, 1 is real time by the header stamps")
-    max_gap_s: float = Field(2.0, gt=0, description="a longer pause between two stamps is not waited for")
-    default_period_s: float = Field(1 / 30, gt=0, description="between two frames whose stamps give no time")
-    configure_timeout_s: float = Field(180.0, gt=0, description="for the node to load its model")
-    discovery_timeout_s: float = Field(20.0, gt=0, description="for node and replay to find each other")
-    answer_timeout_s: float = Field(10.0, gt=0, description="for one answer in lockstep, and for the last one")
-    stop_timeout_s: float = Field(10.0, gt=0, description="for the node to end when asked to")
-    prefetch_frames: int = Field(16, ge=1, description="read ahead from the bag")

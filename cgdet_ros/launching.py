@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from cgdet_ros.cameras import NODE, parameters_for, read_yaml
+from cgdet_ros.cameras import NODE, large_frames, parameters_for, read_yaml
 
 TRUTHS = ("true", "false", "True", "False")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
-# An overlay is larger than the shared memory that Fast DDS has by default. A profile that is set already is kept.
-_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
 def argument(
@@ -40,13 +37,6 @@ def description(
         return processes({each.name: LaunchConfiguration(each.name).perform(context) for each in arguments})
 
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])
-
-
-def large_frames(share: Path) -> dict[str, str]:
-    """What a process that sends images gets in its environment in addition."""
-    if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
-        return {}
-    return dict.fromkeys(_PROFILE_VARIABLES, str(share / "config" / "fastdds_large_frames.xml"))
 
 
 def detector(

@@ -8,7 +8,7 @@ them stand here. A topic or service without words, and words without one, end it
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,11 @@ SERVICES = {
 
 @dataclass
 class Offer:
-    """What the node has: names, as its user would write them, to types and to qualities of service."""
+    """What the node has: names, as its user would write them, to types, and of topics to quality of service."""
 
     subscribes: dict[str, str] = field(default_factory=dict)
     publishes: dict[str, str] = field(default_factory=dict)
     serves: dict[str, str] = field(default_factory=dict)
-    qualities: dict[str, str] = field(default_factory=dict)
     qos_names: set[str] = field(default_factory=set)
 
 
@@ -92,12 +91,10 @@ def _note(node: Any, found: Offer) -> None:
         (found.subscribes, node.get_subscriber_names_and_types_by_node(*who), node.get_subscriptions_info_by_topic),
     ):
         for topic, types in topics:
-            name = _relative(node, topic)
-            into[name] = ", ".join(types)
             profile = next(info.qos_profile for info in infos(topic) if (info.node_name, info.node_namespace) == who)
             policies = (profile.reliability, profile.durability)
             words = ", ".join(policy.name.lower().replace("_", " ") for policy in policies)
-            found.qualities[name] = words + depths.get(topic, "")
+            into[_relative(node, topic)] = f"{', '.join(types)} | {words}{depths.get(topic, '')}"
     for service, types in node.get_service_names_and_types_by_node(*who):
         found.serves[_relative(node, service)] = ", ".join(types)
     found.qos_names.update(node.list_parameters(["qos_overrides"], 0).names)
@@ -107,7 +104,7 @@ def page() -> str:
     """The text of docs/interface.md; SystemExit where words and node do not match."""
     from cgdet_ros.node.diagnostics import KEYS
 
-    found = offer()
+    found, topic_columns = offer(), ("| topic | type | quality of service | |", "|---|---|---|---|")
     lines = [
         "# What the node `thermal_detector` takes and offers",
         "",
@@ -117,17 +114,19 @@ def page() -> str:
         "",
         "## Topics in",
         "",
-        *_topics(TOPICS_IN, found.subscribes, found.qualities),
+        *topic_columns,
+        *_rows(TOPICS_IN, found.subscribes),
         "",
         "## Topics out",
         "",
-        *_topics(TOPICS_OUT, found.publishes, found.qualities),
+        *topic_columns,
+        *_rows(TOPICS_OUT, found.publishes),
         "",
         "## Services",
         "",
         "| service | type | |",
         "|---|---|---|",
-        *(f"| `{name}` | {found.serves[name]} | {words} |" for name, words in _described(SERVICES, found.serves)),
+        *_rows(SERVICES, found.serves),
         "",
         "## Parameters",
         "",
@@ -152,17 +151,10 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _topics(words: dict[str, str], types: dict[str, str], qualities: dict[str, str]) -> Iterator[str]:
-    yield "| topic | type | quality of service | |"
-    yield "|---|---|---|---|"
-    for name, text in _described(words, types):
-        yield f"| `{name}` | {types[name]} | {qualities[name]} | {text} |"
-
-
-def _described(words: dict[str, str], found: dict[str, str]) -> Iterable[tuple[str, str]]:
+def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
     if set(words) != set(found):
         sys.exit(f"described, but not there: {set(words) - set(found)}; there, but not: {set(found) - set(words)}")
-    return words.items()
+    yield from (f"| `{name}` | {found[name]} | {text} |" for name, text in words.items())
 
 
 def _parameters() -> Iterator[str]:

@@ -22,7 +22,7 @@ from cgdet_ros.node import parameters
 from cgdet_ros.node.diagnostics import Reporter, Situation
 from cgdet_ros.node.frame_log import FrameLog, one_line
 from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
-from cgdet_ros.node.lifecycle import GuardedNode, leads_to, run
+from cgdet_ros.node.lifecycle import GuardedNode, run, told
 from cgdet_ros.node.pipeline import Pipeline
 
 
@@ -59,7 +59,7 @@ class DetectorNode(GuardedNode):
 
     # transitions
 
-    @leads_to("inactive")
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._pipeline = Pipeline(self, self._config, self._log)
@@ -73,7 +73,7 @@ class DetectorNode(GuardedNode):
         self.get_logger().info(f"configured: {facts}")
         return super().on_configure(state)
 
-    @leads_to("active")
+    @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)  # publishers first: the first image may come at once
         self._active_since_s = time.monotonic()
@@ -84,20 +84,20 @@ class DetectorNode(GuardedNode):
         self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
         return result
 
-    @leads_to("inactive")
+    @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
         return super().on_deactivate(state)
 
-    @leads_to("unconfigured")
+    @told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._end(super().on_cleanup, state)
 
-    @leads_to("finalized")
+    @told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._end(super().on_shutdown, state)
 
-    @leads_to("unconfigured")
+    @told
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.get_logger().error("back to unconfigured")
         return self._end(super().on_error, state)
@@ -127,9 +127,9 @@ class DetectorNode(GuardedNode):
         self._log.forget()
 
     def _free(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
 
     # parameters, services, information
 

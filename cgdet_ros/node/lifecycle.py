@@ -26,41 +26,38 @@ _NAMES = {Transition.TRANSITION_CONFIGURE: "configure", Transition.TRANSITION_AC
 _REACHED = {"configure": ("inactive", "active"), "activate": ("active",)}
 
 
-def leads_to(reached: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Of a transition's callback: the state that it leads to; what it raises is told, where rclpy would forget it."""
+def told(callback: Callable[..., TransitionCallbackReturn]) -> Callable[..., TransitionCallbackReturn]:
+    """Of a transition's callback: what it raises is told, where rclpy would forget it."""
 
-    def decorate(callback: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(callback)
-        def calling(node: GuardedNode, state: Any) -> TransitionCallbackReturn:
-            try:
-                result = callback(node, state)
-            except Exception as error:
-                node.on_transition_error(callback.__name__.removeprefix("on_"), error)
-                return TransitionCallbackReturn.ERROR
-            if result is TransitionCallbackReturn.SUCCESS:
-                node.state = reached
-            return result
+    @functools.wraps(callback)
+    def calling(node: GuardedNode, state: Any) -> TransitionCallbackReturn:
+        try:
+            return callback(node, state)
+        except Exception as error:
+            node.on_transition_error(callback.__name__.removeprefix("on_"), error)
+            return TransitionCallbackReturn.ERROR
 
-        return calling
-
-    return decorate
+    return calling
 
 
 class GuardedNode(LifecycleNode):  # type: ignore[misc]
     """A lifecycle node that lives on where a transition is asked for that is not possible.
 
-    autostart: whether it is to drive itself to active; state: of the lifecycle, kept by `leads_to`, as rclpy has no
-    public way to ask for it.
+    autostart: whether it is to drive itself to active.
     """
 
     autostart = True
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
         super().__init__(name, **node_arguments)
-        self.state = "unconfigured"
         # rclpy would end the node at a request that is not possible in its state
         service = next(each for each in self.services if each.srv_type is ChangeState)
         service.callback = functools.partial(self._change_state, service.callback)
+
+    @property
+    def state(self) -> str:
+        """Of the lifecycle."""
+        return str(self._state_machine.current_state[1])  # there is no public way
 
     def on_transition_error(self, transition: str, error: Exception) -> None:
         """A callback has raised; rclpy goes on to on_error."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
 from cgdet_core.errors import InputError
+from cgdet_ros.cameras import flat
 from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
 
 # what may change while the node runs; all else is fixed from configure to cleanup
@@ -56,7 +57,7 @@ class ParameterSpec:
 def parameter_specs() -> list[ParameterSpec]:
     """Every parameter of NodeConfig, groups flattened with dots."""
     schema = NodeConfig.model_json_schema()
-    defaults = dict(_flat(NodeConfig().model_dump()))
+    defaults = dict(flat(NodeConfig().model_dump()))
     return [_spec(name, defaults[name], of_field) for name, of_field in _fields(schema, schema["$defs"])]
 
 
@@ -95,18 +96,14 @@ def declare_parameters(node: Node) -> NodeConfig:
     """Declare all on `node`; the values it was started with. InputError for a value that is none."""
     specs = parameter_specs()
     for spec in specs:
+        # a list has no type where it is empty, in a parameter file too
+        default = None if spec.descriptor.dynamic_typing else spec.default
         try:
-            # a list has no type where it is empty, in a parameter file too
-            default = None if spec.descriptor.dynamic_typing else spec.default
             declared = node.declare_parameter(spec.name, default, spec.descriptor)
-            if declared.type_ is Parameter.Type.NOT_SET:
-                node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
-        except InvalidParameterTypeException:
-            point = ", with a decimal point" if spec.type is Parameter.Type.DOUBLE else ""
-            raise InputError(f"parameter '{spec.name}': give it the type {spec.type.name}{point}") from None
-        except InvalidParameterValueException as error:
-            reason = str(error).partition("Reason: ")[2].removesuffix(f": {spec.name}") or str(error)
-            raise InputError(f"parameter '{spec.name}': {reason}") from None
+        except ParameterException as error:
+            raise InputError(f"parameter '{spec.name}': {error}") from None
+        if declared.type_ is Parameter.Type.NOT_SET:
+            node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
     return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in specs])
 
 
@@ -125,8 +122,7 @@ def check_name(name: str) -> None:
     """InputError where the node has no parameter `name`, which it would pass over."""
     known = [spec.name for spec in parameter_specs()]
     if name not in known and not name.startswith(_OF_ROS):
-        remedy = did_you_mean(name) or f": the node has {', '.join(known)}"
-        raise InputError(f"'{name}' is no parameter of the node{remedy}")
+        raise InputError(f"'{name}' is no parameter of the node{did_you_mean(name)}")
 
 
 def did_you_mean(name: str) -> str:
@@ -141,7 +137,7 @@ def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:
     Raises InputError, naming the key, for a value that is none.
     """
     document: dict[str, Any] = config.model_dump()
-    known = dict(_flat(document))
+    known = dict(flat(document))
     for parameter in parameters:
         if parameter.name in known:
             group, _, last = parameter.name.rpartition(".")
@@ -152,16 +148,8 @@ def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:
 
 def changed_names(old: NodeConfig, new: NodeConfig) -> set[str]:
     """Dotted names of the parameters whose values differ."""
-    before = dict(_flat(old.model_dump()))
-    return {name for name, value in _flat(new.model_dump()) if before[name] != value}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    before = dict(flat(old.model_dump()))
+    return {name for name, value in flat(new.model_dump()) if before[name] != value}
 
 
 def postprocess_of(config: NodeConfig, of_model: PostprocessConfig) -> PostprocessConfig:

@@ -56,7 +56,7 @@ def run(request: ReplayRequest) -> int:
     """Check what can be checked, then bring up, play, measure, write."""
     recording = find_recording(request)
     _check_models(request.models)
-    executable = find_executable(request.detector)
+    executable = request.detector or find_executable()
     make_folder(request.out)
     bag_writer = None
     if request.write_bag is not None:
@@ -123,14 +123,14 @@ def replay_model(
 
     Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
     """
-    config, warnings = request.config, list(recording.warnings)
+    warnings = list(recording.warnings)
     namespace = "/" + (request.namespace or f"cgdet_replay_{os.getpid()}").strip("/")
     image_topic = f"{namespace}/image"
     words = request.node_arguments(model, namespace, image_topic)
-    with NodeProcess(executable, words, config.stop_timeout_s, request.verbose) as process:
+    with NodeProcess(executable, words, request.verbose) as process:
         link = ReplayLink(namespace, image_topic)
         try:
-            link.bring_up(process, config.configure_timeout_s, config.discovery_timeout_s)
+            link.bring_up(process)
             labels = NO_LABELS
             try:
                 labels = read_labels(request, recording, link.class_names)
@@ -138,11 +138,12 @@ def replay_model(
                 if request.truth_topic is not None or request.class_map:
                     raise
                 warnings.append(f"no accuracy: {error}; or --truth-topic none")
-            images = read_ahead(request.bag, recording.topic, recording.total, config.prefetch_frames)
+            images = read_ahead(request.bag, recording.topic, recording.total)
             interruption.watch()
             print(f"playing through {link.model}", flush=True)
             played = play(
-                *(images, recording.total, link, process, config),
+                *(images, recording.total, link, process),
+                rate=request.rate,
                 lockstep=request.lockstep,
                 interruption=interruption,
             )
@@ -160,7 +161,7 @@ def replay_model(
         bag=request.bag,
         topic=recording.topic,
         truth_topic=None if labels is NO_LABELS else recording.truth_topic,
-        rate=config.rate,
+        rate=request.rate,
         lockstep=request.lockstep,
         class_names=link.class_names,
         threshold=link.threshold,

@@ -34,6 +34,8 @@ IMAGE_QOS = quality_of_service(depth=10)
 ANSWER_QOS = quality_of_service(depth=1000)
 INFO_QOS = quality_of_service(depth=1, latched=True)
 _POLL_S = 0.02
+_CONFIGURE_TIMEOUT_S = 180.0  # a model may be converted
+_DISCOVERY_TIMEOUT_S = 20.0
 Answer = tuple[float, Detection2DArray]  # monotonic time of arrival, and the message
 STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
 
@@ -95,13 +97,13 @@ class ReplayLink:
 
     # before the run
 
-    def bring_up(self, process: NodeProcess, configure_timeout_s: float, discovery_timeout_s: float) -> None:
+    def bring_up(self, process: NodeProcess) -> None:
         """Configure and activate the detector, wait until both sides see each other; CgdetError says what failed."""
-        self._await(self._change_state.service_is_ready, process, configure_timeout_s, "the node did not come up")
-        self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, configure_timeout_s)
-        self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, discovery_timeout_s)
-        self._await(self._connected, process, discovery_timeout_s, "node and replay do not see each other")
-        self.settings = self._read_settings(process, discovery_timeout_s)
+        self._await(self._change_state.service_is_ready, process, _CONFIGURE_TIMEOUT_S, "the node did not come up")
+        self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, _CONFIGURE_TIMEOUT_S)
+        self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, _DISCOVERY_TIMEOUT_S)
+        self._await(self._connected, process, _DISCOVERY_TIMEOUT_S, "node and replay do not see each other")
+        self.settings = self._read_settings(process)
 
     def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition_id))
@@ -112,26 +114,23 @@ class ReplayLink:
                 f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
             )
 
-    def _read_settings(self, process: NodeProcess, timeout_s: float) -> NodeConfig:
+    def _read_settings(self, process: NodeProcess) -> NodeConfig:
         """The node's parameters, as it has them."""
         client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
         names = [spec.name for spec in parameters.parameter_specs()]
-        try:
-            self._await(client.service_is_ready, process, timeout_s, "the node does not tell its parameters")
-            future = client.call_async(GetParameters.Request(names=names))
-            self._await(future.done, process, timeout_s, "the node does not tell its parameters")
-        finally:
-            self._node.destroy_client(client)
+        failure = "the node does not tell its parameters"
+        self._await(client.service_is_ready, process, _DISCOVERY_TIMEOUT_S, failure)
+        future = client.call_async(GetParameters.Request(names=names))
+        self._await(future.done, process, _DISCOVERY_TIMEOUT_S, failure)
         told = zip(names, future.result().values, strict=True)
         values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
         return parameters.updated(NodeConfig(), values)
 
     def _connected(self) -> bool:
-        with self._changed:
-            sees_us = self._report.get("state") == "active" and int(self._report.get("image_publishers", "0")) > 0
-            labelled = self._labels is not None
+        report = self._report
+        sees_us = report.get("state") == "active" and int(report.get("image_publishers", "0")) > 0
         heard = self._images.get_subscription_count() > 0 and self._node.count_publishers(self._answer_topic) > 0
-        return sees_us and labelled and heard
+        return sees_us and self._labels is not None and heard
 
     def _await(self, condition: Callable[[], bool], process: NodeProcess, timeout_s: float, failure: str) -> None:
         deadline_s = time.monotonic() + timeout_s
@@ -165,8 +164,7 @@ class ReplayLink:
 
     def quiet_s(self) -> float:
         """Seconds since the last answer."""
-        with self._changed:
-            return time.monotonic() - self._last_answer_s
+        return time.monotonic() - self._last_answer_s
 
     def final_report(self, timeout_s: float) -> tuple[dict[str, str], bool]:
         """What the node says of itself after everything that happened before this call; the last that it said, and
@@ -179,29 +177,25 @@ class ReplayLink:
 
     def stages_ms(self) -> dict[str, dict[str, float]] | None:
         """p50, p95 and p99 of each of the node's stages, as it said last; None where it said nothing of them."""
-        with self._changed:
-            stages_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        stages_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
         return stages_ms if all(stages_ms.values()) else None
 
     @property
     def model(self) -> str:
         """What the node detects with."""
-        with self._changed:
-            return self._report.get("model", "")
+        return self._report.get("model", "")
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """By number, from label_info."""
-        with self._changed:
-            assert self._labels is not None
-            return tuple(entry.class_name for entry in sorted(self._labels.class_map, key=lambda entry: entry.class_id))
+        assert self._labels is not None
+        return tuple(entry.class_name for entry in sorted(self._labels.class_map, key=lambda entry: entry.class_id))
 
     @property
     def threshold(self) -> float:
         """The lowest score that is published, from label_info."""
-        with self._changed:
-            assert self._labels is not None
-            return round(float(self._labels.threshold), 6)
+        assert self._labels is not None
+        return round(float(self._labels.threshold), 6)
 
     def answers(self) -> dict[int, Answer]:
         """By stamp in ns."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import Played, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
-from cgdet_ros.config import ReplayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.replay.process import NodeEnded, NodeProcess
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from cgdet_ros.replay.link import ReplayLink
 
+_READ_AHEAD_FRAMES = 16
+_ANSWER_TIMEOUT_S = 10.0  # for one answer in lockstep, and for the last one
 _FINAL_REPORT_S = 5.0  # the node reports twice a second
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `ros2 launch` passes on the Ctrl-C that the terminal has sent to the replay as well: both are one
@@ -91,8 +93,8 @@ class Pacer:
     """
 
     rate: float
-    max_gap_s: float
-    default_period_s: float
+    max_gap_s: float = 2.0
+    default_period_s: float = 1 / 30
     gaps: int = 0
     backward_jumps: int = 0
     _last_ns: int | None = None
@@ -124,46 +126,30 @@ class ReadImage:
     reason: str = ""
 
 
-def read_ahead(bag: Path, topic: str, total: int, ahead: int) -> Iterator[ReadImage]:
-    """The first `total` images of `topic`, read by a thread up to `ahead` before their time.
+def read_ahead(bag: Path, topic: str, total: int) -> Iterator[ReadImage]:
+    """The first `total` images of `topic`, read by a thread before their time.
 
     Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over without a message.
     """
-    waiting: queue.Queue[ReadImage | BaseException | None] = queue.Queue(ahead)
-    ended = threading.Event()
-
-    def put(item: ReadImage | BaseException | None) -> None:
-        while not ended.is_set():
-            try:
-                return waiting.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-
-    def read() -> None:
+    images = _read(bag, topic, total)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, images, None) for _ in range(_READ_AHEAD_FRAMES))
         try:
-            for image in islice(read_raw_images(bag, topic), total):
-                if ended.is_set():
-                    return
-                try:
-                    message = messages.recorded_image_message(image.uncompressed())
-                    put(ReadImage(image.stamp_ns, image.record_time_ns, message))
-                except InputError as error:
-                    reason = f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
-                    put(ReadImage(image.stamp_ns, image.record_time_ns, None, reason))
-            put(None)
-        except BaseException as error:
-            put(error)
+            while (image := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(next, images, None))
+                yield image
+        finally:
+            thread.submit(images.close)  # SQLite closes a file in the thread that opened it
 
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        ended.set()
-        thread.join()
+
+def _read(bag: Path, topic: str, total: int) -> Generator[ReadImage]:
+    for image in islice(read_raw_images(bag, topic), total):
+        try:
+            message = messages.recorded_image_message(image.uncompressed())
+            yield ReadImage(image.stamp_ns, image.record_time_ns, message)
+        except InputError as error:
+            reason = f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
+            yield ReadImage(image.stamp_ns, image.record_time_ns, None, reason)
 
 
 def play(
@@ -171,14 +157,14 @@ def play(
     total: int,
     link: ReplayLink,
     process: NodeProcess,
-    config: ReplayConfig,
     *,
+    rate: float,
     lockstep: bool,
     interruption: Interruption,
 ) -> Played:
     """Publish `images`, `total` of them, in real time, or each after the answer to the one before (`lockstep`); collect
     the answers. A signal ends the sending; the answers to what was sent are waited for all the same."""
-    pacer = Pacer(config.rate, config.max_gap_s, config.default_period_s)
+    pacer = Pacer(rate)
     sent: dict[int, ReplayedFrame] = {}
     late_ms: list[float] = []
     not_sendable: list[str] = []
@@ -203,10 +189,10 @@ def play(
                 break
             sent_s = link.send(image.message)
             size = image.message.height, image.message.width
-            frame = ReplayedFrame(image.stamp_ns, size, due_s * config.rate, sent_s, image.record_time_ns)
+            frame = ReplayedFrame(image.stamp_ns, size, due_s * rate, sent_s, image.record_time_ns)
             sent[image.stamp_ns] = frame
             if lockstep:
-                _wait_for_outcome(link, process, image.stamp_ns, len(sent), config.answer_timeout_s)
+                _wait_for_outcome(link, process, image.stamp_ns, len(sent))
             else:
                 late_ms.append((sent_s - start_s - due_s) * 1e3)
         if not sent:
@@ -214,7 +200,7 @@ def play(
                 raise KeyboardInterrupt
             why = f": {not_sendable[0]}" if not_sendable else ": choose another topic"
             raise InputError(f"the bag gave no frame to replay{why}")
-        _wait_for_outcome(link, process, list(sent)[-1], len(sent), config.answer_timeout_s)
+        _wait_for_outcome(link, process, list(sent)[-1], len(sent))
     except NodeEnded as error:
         if not sent:
             raise
@@ -241,11 +227,11 @@ def play(
     return Played(frames, tuple(late_ms), report, accounts, anomalies, tuple(not_sendable), ended, interruption.asked)
 
 
-def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int, timeout_s: float) -> None:
+def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int) -> None:
     """The node answers in order: once the last of the frames sent is answered or lost, or nothing came for long, that
     was all."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + _ANSWER_TIMEOUT_S
     while not link.wait_for_outcome(stamp_ns, sent, 0.1):
         process.check()
-        if time.monotonic() > deadline_s and link.quiet_s() > timeout_s:
+        if time.monotonic() > deadline_s and link.quiet_s() > _ANSWER_TIMEOUT_S:
             return

@@ -16,37 +16,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cgdet_core.errors import InputError, RunError
+from cgdet_ros.cameras import large_frames
 
 EXECUTABLES = ("cgdet-detector", "detector")
 _KEPT_LINES = 60
+_STOP_TIMEOUT_S = 20.0
 # up to here the ports of a domain lie below those that Linux hands out to others
 _LAST_DOMAIN = 101
 _GREATEST_DOMAIN = 232  # its ports are the last below 65536
 _KEPT_TROUBLES = 5
 _TROUBLES = ("WARN", "ERROR", "FATAL")
-# of Fast DDS 2 (Humble to Jazzy) and 3
-_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
 
 
-def find_executable(named: str | None = None) -> Path:
-    """The node's installed executable: `named`, else the one that belongs to this Python, else an ament or PATH one.
+def find_executable() -> Path:
+    """The node's installed executable: the one that belongs to this Python, else an ament or PATH one.
 
     Raises InputError where there is none.
     """
-    if named is not None:
-        candidates = [named]
-    else:
-        # not resolved: in a virtual environment the interpreter is a link out of it
-        folders = [Path(each).absolute().parent for each in (sys.argv[0], sys.executable)]
-        candidates = [str(folder / EXECUTABLES[folder.name == "cgdet_ros"]) for folder in folders]
-        candidates += [str(prefix / "lib" / "cgdet_ros" / EXECUTABLES[1]) for prefix in _ament_prefixes()]
-        candidates.append(EXECUTABLES[0])
-    for candidate in candidates:
+    # not resolved: in a virtual environment the interpreter is a link out of it
+    folders = [Path(each).absolute().parent for each in (sys.argv[0], sys.executable)]
+    candidates = [str(folder / EXECUTABLES[folder.name == "cgdet_ros"]) for folder in folders]
+    candidates += [str(prefix / "lib" / "cgdet_ros" / EXECUTABLES[1]) for prefix in _ament_prefixes()]
+    for candidate in (*candidates, EXECUTABLES[0]):
         if found := shutil.which(candidate):
             return Path(found)
-    if named is not None:
-        raise InputError(f"{named}: is no executable: give the node's, or leave out --detector")
     raise InputError(
         f"the node's executable {EXECUTABLES[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
         "PATH: run `make setup` or source the workspace's install/setup.sh"
@@ -81,14 +75,10 @@ def share_memory_for_large_frames() -> None:
     Of no effect on what the user has set, on another middleware, or on processes started before. To be
     called before rclpy.init.
     """
-    if any(name in os.environ for name in _PROFILE_VARIABLES):
-        return
     installed = (prefix / "share" / "cgdet_ros" for prefix in (Path(sys.prefix), *_ament_prefixes()))
     for root in (Path(__file__).resolve().parents[2], *installed):
-        profile = root / "config" / "fastdds_large_frames.xml"
-        if profile.is_file():
-            for name in _PROFILE_VARIABLES:
-                os.environ[name] = str(profile)
+        if (root / "config" / "fastdds_large_frames.xml").is_file():
+            os.environ.update(large_frames(root))
             return
 
 
@@ -112,8 +102,7 @@ class NodeEnded(RunError):
 class NodeProcess:
     """A started node; a context manager that stops it. What it prints is kept, and shown where `echo`."""
 
-    def __init__(self, executable: Path, ros_arguments: Sequence[str], stop_timeout_s: float, echo: bool) -> None:
-        self._stop_timeout_s = stop_timeout_s
+    def __init__(self, executable: Path, ros_arguments: Sequence[str], echo: bool) -> None:
         self._echo = echo
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._troubles: deque[str] = deque(maxlen=_KEPT_TROUBLES)
@@ -176,7 +165,7 @@ class NodeProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(self._stop_timeout_s)
+                self._process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

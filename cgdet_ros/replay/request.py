@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cgdet_core.config import settings_from_mapping
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
 from cgdet_core.data.bags.images import first_image
 from cgdet_core.data.bags.reader import BagReader
@@ -19,13 +18,13 @@ from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.selection import check_data
 from cgdet_core.thermal import ENCODINGS
-from cgdet_ros.config import ReplayConfig
 from cgdet_ros.node.parameters import check_name
 
 _PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
 _NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
 # faster than the node's own period: the replay waits for its word that it sees the images
 _REPORT_PERIOD_S = 0.5
+_GREATEST_RATE = 1000
 _EPILOG = """examples:
   cgdet-replay --bag drive.mcap --topic /thermal/image_raw --out build/replay
   cgdet-replay --bag labelled/ --lockstep --param score_threshold:=0.001   # every frame, for accuracy
@@ -51,7 +50,7 @@ class ReplayRequest:
 
     bag: Path
     out: Path
-    config: ReplayConfig
+    rate: float
     topic: str | None
     truth_topic: str | None
     class_map: Mapping[str, str]
@@ -61,7 +60,7 @@ class ReplayRequest:
     limit_frames: int | None
     parameters: tuple[str, ...]
     namespace: str | None
-    detector: str | None
+    detector: Path | None
     write_bag: Path | None
     offline: bool
     video: bool
@@ -121,7 +120,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     parameter = "a parameter of the node; may be repeated"
     add("--param", action="append", default=[], metavar="NAME:=VALUE", help=parameter)
     add("--namespace", metavar="NS", help="of the node and its topics (default: one of its own)")
-    add("--detector", metavar="FILE", help="the node's executable (default: the installed one)")
+    add("--detector", type=Path, metavar="FILE", help="the node's executable (default: the installed one)")
     write_bag = (
         "write the detections, as the node published them, to a bag of their own (mcap), which must not exist yet"
     )
@@ -134,6 +133,8 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     given = parser.parse_args(own)
     if len(given.model) > 2:
         parser.error(f"--model: {len(given.model)} models are given: one, or two to compare")
+    if not 0 <= given.rate <= _GREATEST_RATE:
+        parser.error(f"--rate {given.rate}: give 0 to {_GREATEST_RATE}")
     if given.limit_frames is not None and given.limit_frames < 1:
         parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
     for word in given.param:
@@ -146,7 +147,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     return ReplayRequest(
         bag=given.bag,
         out=given.out,
-        config=settings_from_mapping(ReplayConfig, {"rate": given.rate or 1.0}, "--rate"),
+        rate=given.rate or 1.0,
         topic=given.topic,
         truth_topic=given.truth_topic,
         class_map=parse_class_map(given.class_map),

@@ -102,7 +102,7 @@ def test_values_of_a_command_line_arrive(make_node: Any) -> None:
     ("word", "reason"),
     [
         ("score_threshold:=2.0", "score_threshold"),
-        ("score_threshold:=1", "with a decimal point"),
+        ("score_threshold:=1", "DOUBLE"),
         ("score_threshold:=-0.5", "score_threshold"),
         ("raw_range:=[5.0, 1.0]", "raw_range"),
         ("raw_range:=[1.0, 2.0, 3.0]", "raw_range"),

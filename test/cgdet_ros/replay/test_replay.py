@@ -452,7 +452,6 @@ def handlers() -> Iterator[None]:
         (["--bag", "{bag}", "--out", "{tmp}/file/out"], "{tmp}/file/out"),
         (["--bag", "{bag}", "--param", "score_treshold:=0.001"], "score_threshold"),
         (["--bag", "{bag}", "--class-map", "truck"], "--class-map 'truck'"),
-        (["--bag", "{bag}", "--rate", "-1"], "--rate"),
         (["--bag", "{odd}"], "yuv422"),
         (["--bag", "{empty}", "--topic", "/camera"], "/camera"),
         (["--bag", "{empty}"], "/camera"),

@@ -95,7 +95,7 @@ def test_a_path_reaches_the_node_as_it_is_written(ros: None, tmp_path: Path) -> 
 
 
 def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None) -> None:
-    from builtin_interfaces.msg import Time
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
     from std_msgs.msg import Header
     from vision_msgs.msg import Detection2DArray
 
@@ -103,8 +103,9 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
     from cgdet_ros.replay.link import ReplayLink
 
     def tell(**counts: int) -> None:
-        values = {name: str(count) for name, count in counts.items()}
-        link._on_diagnostics(messages.diagnostics_message(Time(), "/lost/thermal_detector", "cpu", 0, "", values))
+        values = [KeyValue(key=name, value=str(count)) for name, count in counts.items()]
+        status = DiagnosticStatus(name="/lost/thermal_detector", values=values)
+        link._on_diagnostics(DiagnosticArray(status=[status]))
 
     def answer(stamp_ns: int) -> None:
         link._on_answer(Detection2DArray(header=Header(stamp=messages.stamp_from_ns(stamp_ns))))
@@ -128,6 +129,7 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
     ("words", "reason"),
     [
         (["--bag", "x", "--limit-frames", "0"], "give 1 or more"),
+        *((["--bag", "x", "--rate", rate], "--rate") for rate in ("-1", "1001", "nan")),
         (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
         (["--bag", "x", "--model", "a", "b", "c"], "3 models are given: one, or two to compare"),
         ([], "--bag"),
@@ -151,11 +153,9 @@ def test_a_request_says_all_that_was_asked_for() -> None:
     for words in (["--model", "a", "b"], ["--model", "a", "--model", "b"]):
         assert parse(["--bag", "x", *words]).models == (Path("a"), Path("b"))
     plain = parse(["--bag", "x"])
-    assert (plain.models, plain.lockstep, plain.config.rate, plain.command) == ((), False, 1.0, "cgdet-replay --bag x")
-    assert (parse(["--bag", "x", "--rate", "0"]).lockstep, parse(["--bag", "x", "--rate", "3"]).config.rate) == (
-        True,
-        3.0,
-    )
+    assert (plain.models, plain.lockstep, plain.rate, plain.command) == ((), False, 1.0, "cgdet-replay --bag x")
+    assert parse(["--bag", "x", "--rate", "0"]).lockstep
+    assert parse(["--bag", "x", "--rate", "3"]).rate == 3.0
 
 
 def test_the_first_signal_is_noted_one_at_once_is_the_same_and_a_later_one_interrupts(
