@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from node_under_test import Held, NodeUnderTest, arguments_parser, frames, held_by, stamp_of, stamped, write_json
+from node_under_test import NodeUnderTest, arguments_parser, frames, rss_mib, stamp_of, stamped, write_json
 
 from cgdet_core.runtime.predictor import percentiles
 
@@ -33,7 +32,6 @@ def main() -> None:
         with node.kept:
             node.answers.clear()
         sent_s, held = flood(node, messages, rate_hz, arguments.seconds)
-        report = dict(node.report)
     stamps = [stamp_of(message) for _, message in node.answers]
     ages_s = [
         arrived_s - sent_s[stamp] for stamp, (arrived_s, _) in zip(stamps, node.answers, strict=True) if stamp in sent_s
@@ -46,9 +44,7 @@ def main() -> None:
         "in_order_and_once": stamps == sorted(set(stamps)),
         "alone_ms": summary(alone_s),
         "age_ms": summary(np.array(ages_s)),
-        "predictor_ms_at_the_end": report["total_ms"],
-        "rss_mib": [each.rss_mib for each in held],
-        "held_at_the_end": asdict(held[-1]),
+        "rss_mib": held,
         "exit_code": node.exit_code,
     }
     print(json.dumps(figures))
@@ -73,7 +69,7 @@ def ask(node: NodeUnderTest, message: Any) -> float:
 
 def flood(
     node: NodeUnderTest, messages: list[Any], rate_hz: float, seconds: float
-) -> tuple[dict[int, float], list[Held]]:
+) -> tuple[dict[int, float], list[float]]:
     """Stamp -> monotonic time of each image; what the node held, every five seconds."""
     sent_s: dict[int, float] = {}
     held = []
@@ -86,10 +82,10 @@ def flood(
         node.images.publish(stamped(messages[len(sent_s) % len(messages)], stamp_ns))
         if now_s >= look_s:
             look_s += 5.0
-            held.append(held_by(node.pid))
+            held.append(rss_mib(node.pid))
         time.sleep(max(0.0, 1 / rate_hz - (time.monotonic() - now_s)))
     time.sleep(2.0)
-    return sent_s, [*held, held_by(node.pid)]
+    return sent_s, [*held, rss_mib(node.pid)]
 
 
 if __name__ == "__main__":

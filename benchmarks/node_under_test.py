@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,27 +15,12 @@ from cgdet_ros.replay.process import NodeProcess, find_executable, isolate, shar
 
 NAMESPACE = "/under_test"
 PATIENCE_S = 60.0
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
-class Held:
-    """What a process holds: resident memory in MiB (without what is shared with others), descriptors, threads."""
-
-    rss_mib: float
-    descriptors: int
-    threads: int
-
-
-def held_by(pid: int) -> Held:
-    """Of a process of this machine."""
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process of this machine, without what is shared with others."""
     resident, shared = (int(word) for word in Path(f"/proc/{pid}/statm").read_text().split()[1:3])
-    root = Path(f"/proc/{pid}")
-    return Held(
-        round((resident - shared) * _PAGE_BYTES / 2**20, 1),
-        len(list((root / "fd").iterdir())),
-        len(list((root / "task").iterdir())),
-    )
+    return round((resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def arguments_parser(description: str | None) -> argparse.ArgumentParser:
@@ -58,7 +42,7 @@ class NodeUnderTest:
 
     model, executable: in place of the shipped one and of the node's.
 
-    answers: (monotonic time of arrival, Detections2DArray) in order; report: key -> value of its last report.
+    answers: (monotonic time of arrival, Detections2DArray) in order.
     """
 
     def __init__(self, *parameters: str, model: Path | None = None, executable: Path | None = None) -> None:
@@ -70,12 +54,10 @@ class NodeUnderTest:
         for parameter in (*given, "threads:=1", *parameters):
             self._words += ["-p", parameter]
         self.answers: list[tuple[float, Any]] = []
-        self.report: dict[str, str] = {}
         self.kept = threading.Condition()
 
     def __enter__(self) -> NodeUnderTest:
         import rclpy
-        from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
@@ -88,7 +70,6 @@ class NodeUnderTest:
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.images = self.node.create_publisher(Image, "image", qos)
         self.node.create_subscription(Detection2DArray, "detections", self._on_answer, 100)
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -112,11 +93,6 @@ class NodeUnderTest:
         with self.kept:
             self.answers.append((arrived_s, message))
             self.kept.notify_all()
-
-    def _on_report(self, message: Any) -> None:
-        for status in message.status:
-            if status.name == f"{NAMESPACE}/thermal_detector":
-                self.report = {value.key: value.value for value in status.values}
 
     def connected(self) -> None:
         """Wait until images arrive and answers are heard; SystemExit where that does not come."""

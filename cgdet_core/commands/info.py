@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     height, width = info.input_height_width_px
     thresholds = ", ".join(f"{name} {info.postprocess.threshold_of(name):.2f}" for name in info.class_names)
-    data = info.training.get("data", {})
+    given = info.training.get("data")
+    data = given if isinstance(given, dict) else {}
     lines = {
         "file": f"{path} ({facts['bytes'] / 1e6:.1f} MB, sha256 {facts['sha256'][:16]})",
         "architecture": f"{info.architecture}, {info.parameters:,} parameters, input {height} x {width}",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import Teacher, own_generator
+from cgdet_core.distill.teachers.base import Teacher, detector_teacher, own_generator
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 
@@ -30,8 +30,6 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
         elif not config.path:
             raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
         elif config.kind == "detector":
-            from cgdet_core.distill.teachers.detector import detector_teacher
-
             teacher = detector_teacher(config, class_names, path)
         else:
             from cgdet_core.distill.teachers.yolox import yolox_teacher

@@ -31,9 +31,8 @@ from torch import Tensor, nn
 from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, Recipe, ThermalConfig
 from cgdet_core.distill.injection import Injection, running_statistics
 from cgdet_core.distill.lesson import Lesson
-from cgdet_core.distill.teachers.base import Teacher, untrained
+from cgdet_core.distill.teachers.base import DetectorTeacher, Teacher, untrained
 from cgdet_core.distill.teachers.classes import class_table
-from cgdet_core.distill.teachers.detector import DetectorTeacher
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
