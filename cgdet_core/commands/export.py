@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if format_name is None:
         raise InputError(f"{out}: an export is an {' or an '.join(FORMATS)}: name it so")
     if model.suffix != ".safetensors":
-        raise InputError(f"{model}: is an export already: give the .safetensors that it was made from")
+        raise InputError(f"{model}: is no .safetensors: give the file that `cgdet train` wrote")
     if int8 and format_name == "onnx":
         raise InputError(f"{out}: int8 is written for OpenVINO alone: give an .xml")
     if arguments.held_out is not None and not int8:
