@@ -67,7 +67,7 @@ class Teacher(ABC):
             return self._predict([self._input(maps[stride]) for stride in STRIDES])
 
     def _predict(self, maps: Sequence[Tensor]) -> Rows:
-        raise NotImplementedError
+        raise ValueError(f"the head of {type(self).__name__} takes no maps")
 
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherOutput: ...
