@@ -86,12 +86,17 @@ class GroundTruth:
     ignore: bool [N]; a region to ignore (COCO `iscrowd`) counts neither for nor against.
     labelled: bool [C] or None (all): the classes that are labelled in this frame at all. Where a
         class is not, nothing found of it is wrong.
+    points_xy_px: float32 [N, P, 2] or None (a set without keypoints); x right, y down, (0, 0) the CENTRE of the first
+        pixel (a box counts from that pixel's outer corner).
+    points_labelled: bool [N, P], None with them; what stands in points_xy_px where it is False means nothing.
     """
 
     boxes_xyxy_px: FloatArray
     class_ids: IntArray
     ignore: BoolArray
     labelled: BoolArray | None = None
+    points_xy_px: FloatArray | None = None
+    points_labelled: BoolArray | None = None
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
@@ -104,6 +109,18 @@ class GroundTruth:
         _keep(self, boxes_xyxy_px=boxes, class_ids=class_ids, ignore=ignore)
         if self.labelled is not None:
             _keep(self, labelled=np.asarray(self.labelled, dtype=np.bool_).reshape(-1))
+        if (self.points_xy_px is None) != (self.points_labelled is None):
+            raise ValueError("points and which of them are labelled go together")
+        if self.points_xy_px is not None and self.points_labelled is not None:
+            points = np.asarray(self.points_xy_px, dtype=np.float32)
+            known = np.asarray(self.points_labelled, dtype=np.bool_)
+            if points.shape != (*known.shape, 2) or known.ndim != 2 or len(known) != len(boxes):
+                raise ValueError(
+                    f"points {points.shape}, their flags {known.shape} and {len(boxes)} boxes do not match"
+                )
+            if not np.isfinite(points[known]).all():
+                raise ValueError("a labelled point is not finite")
+            _keep(self, points_xy_px=points, points_labelled=known)
 
     def __len__(self) -> int:
         return len(self.class_ids)

@@ -74,4 +74,6 @@ def in_classes(truth: GroundTruth, names: Sequence[str], wanted: Sequence[str]) 
         place[truth.class_ids[kept]],
         truth.ignore[kept],
         None if labelled.all() else labelled,
+        None if truth.points_xy_px is None else truth.points_xy_px[kept],
+        None if truth.points_labelled is None else truth.points_labelled[kept],
     )

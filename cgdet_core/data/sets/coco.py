@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from cgdet_core.boxes import area_xyxy, clip_xyxy, xywh_to_xyxy
-from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoDocument, CocoImage, read_coco
+from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
 from cgdet_core.errors import InputError
 from cgdet_core.images import read_image
-from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Frame, GroundTruth, Sample
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, FloatArray, Frame, GroundTruth, Sample
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,24 @@ class CocoRecord:
     light: str | None
     scene: str | None
     rgb_valid_path: Path | None = None
+    camera: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """A COCO set; images are read when a sample is asked for. warnings: what is odd and yet no error, a line each."""
+    """A COCO set; images are read when a sample is asked for.
+
+    warnings: what is odd and yet no error, a line each. point_names: of the keypoints that the truth of each record
+    has, empty where the set has none; flip_indices: the point that each becomes in a mirror, where the set says it.
+    """
 
     path: Path
     class_names: tuple[str, ...]
     records: tuple[CocoRecord, ...]
     warnings: tuple[str, ...] = ()
+    point_names: tuple[str, ...] = ()
+    flip_indices: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -92,7 +100,10 @@ def load_coco(
     if off_frame:
         what = f"{sum(off_frame.values())} boxes without an area within the frame are left out"
         warnings = (f"{path}: {what} (the first in {next(iter(off_frame))})",)
-    return CocoSet(path, names, records, warnings)
+    with_points = _with_points(document, _targets(document, path, names, class_map or {}), path)
+    if with_points is None:
+        return CocoSet(path, names, records, warnings)
+    return CocoSet(path, names, records, warnings, with_points.keypoints, with_points.flip_indices)
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -111,21 +122,8 @@ def labelled_images(
 ) -> Iterator[tuple[CocoImage, GroundTruth, int]]:
     """Every entry of `images` of a COCO document, its labels as `load_coco` reads them, and how many boxes were left
     out for having no area within the frame. path: of the document, for messages; no file is looked for."""
-    targets = {category.id: class_map.get(category.name, category.name) for category in document.categories}
-    known = (*names, IGNORE, BACKGROUND)
-    for target in class_map.values():
-        if target not in known:
-            raise InputError(f"{path}: class_map names '{target}', which is none of {', '.join(known)}")
-    unknown = [category.name for category in document.categories if targets[category.id] not in known]
-    if unknown:
-        # what is proposed can be copied and corrected
-        same = {name.casefold(): name for name in names}
-        words = shlex.join(f"{name}={same.get(name.casefold(), IGNORE)}" for name in unknown)
-        raise InputError(
-            f"{path}: the categories {', '.join(map(repr, unknown))} are none of the classes {', '.join(names)}: map "
-            f"each to one of them, to {IGNORE} (neither for nor against) or to {BACKGROUND}, such as --class-map "
-            f"{words} (class_map of a recipe's source)"
-        )
+    targets = _targets(document, path, names, class_map)
+    with_points = _with_points(document, targets, path)
     labelled: BoolArray = np.isin(names, list(targets.values()))
     annotations: dict[int | str, list[CocoAnnotation]] = {image.id: [] for image in document.images}
     for annotation in document.annotations:
@@ -151,9 +149,58 @@ def labelled_images(
         ]
         places, class_ids, ignore = np.array(rows, np.int64).reshape(-1, 3).T
         truth = GroundTruth(
-            clipped[places], class_ids, ignore.astype(np.bool_), None if labelled_here.all() else labelled_here
+            clipped[places],
+            class_ids,
+            ignore.astype(np.bool_),
+            None if labelled_here.all() else labelled_here,
+            *_points([mine[place] for place in places], with_points),
         )
         yield image, truth, int((~shown).sum())
+
+
+def _targets(
+    document: CocoDocument, path: Path, names: tuple[str, ...], class_map: Mapping[str, str]
+) -> dict[int | str, str]:
+    """Of each category's id what its boxes are: a class, IGNORE or BACKGROUND."""
+    targets = {category.id: class_map.get(category.name, category.name) for category in document.categories}
+    known = (*names, IGNORE, BACKGROUND)
+    for target in class_map.values():
+        if target not in known:
+            raise InputError(f"{path}: class_map names '{target}', which is none of {', '.join(known)}")
+    unknown = [category.name for category in document.categories if targets[category.id] not in known]
+    if unknown:
+        # what is proposed can be copied and corrected
+        same = {name.casefold(): name for name in names}
+        words = shlex.join(f"{name}={same.get(name.casefold(), IGNORE)}" for name in unknown)
+        raise InputError(
+            f"{path}: the categories {', '.join(map(repr, unknown))} are none of the classes {', '.join(names)}: map "
+            f"each to one of them, to {IGNORE} (neither for nor against) or to {BACKGROUND}, such as --class-map "
+            f"{words} (class_map of a recipe's source)"
+        )
+    return targets
+
+
+def _with_points(document: CocoDocument, targets: Mapping[int | str, str], path: Path) -> CocoCategory | None:
+    """The category that says what the keypoints of the set are, None where it has none."""
+    shown = [each for each in document.categories if each.keypoints and targets[each.id] not in (IGNORE, BACKGROUND)]
+    if len({(each.keypoints, each.flip_indices) for each in shown}) > 1:
+        names = " and ".join(repr(each.name) for each in shown[:2])
+        raise InputError(f"{path}: the categories {names} have other keypoints: map all but one to {BACKGROUND}")
+    return shown[0] if shown else None
+
+
+def _points(
+    annotations: Sequence[CocoAnnotation], category: CocoCategory | None
+) -> tuple[FloatArray | None, BoolArray | None]:
+    """float32 [N, P, 2] in pixels and bool [N, P]: the points of the annotations, and which of them are labelled."""
+    if category is None:
+        return None, None
+    count = len(category.keypoints)
+    none = (0.0,) * (3 * count)
+    # an object to ignore may be of a category with other points
+    rows = [each.keypoints if len(each.keypoints) == len(none) else none for each in annotations]
+    points = np.array(rows, np.float32).reshape(-1, count, 3)
+    return points[..., :2], points[..., 2] > 0
 
 
 def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
@@ -172,4 +219,6 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
         light=image.light,
         scene=image.scene,
         rgb_valid_path=path.parent / valid if rgb and valid else None,
+        camera=image.camera,
+        subject=image.subject,
     )

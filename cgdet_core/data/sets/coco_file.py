@@ -2,7 +2,9 @@
 
 `file_name` is relative to the JSON's folder. An image may name its registered RGB partner
 (`rgb_file_name`) and where that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does
-not), its `light` (day, night), its `scene`, and the classes that are `labelled` in it, where not all are.
+not), its `light` (day, night), its `scene`, `camera` and `subject`, and the classes that are `labelled` in it, where
+not all are. Keypoints are COCO's: triples x, y, v, of which v = 0 is no label; x and y count from the centre of the
+first pixel.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class CocoImage(Entry):
     width: Side
     light: Literal["day", "night"] | None = None
     scene: str | None = None
+    camera: str | None = None
+    subject: str | None = None
     rgb_file_name: str | None = None
     rgb_valid_file_name: str | None = None
     labelled: tuple[str, ...] | None = None
@@ -53,18 +57,24 @@ class CocoImage(Entry):
 
 
 class CocoAnnotation(Entry):
-    """One of `annotations`. bbox: left, top, width, height in pixels."""
+    """One of `annotations`. bbox: left, top, width, height in pixels; keypoints: x, y in pixels and v (0: no label) of
+    each of its category's points."""
 
     id: Any = None
     image_id: int | str
     category_id: int | str
     bbox: tuple[_Place, _Place, _Length, _Length]
     iscrowd: bool = Field(False, strict=False)
+    keypoints: tuple[_Place, ...] = ()
 
 
 class CocoCategory(Entry):
+    """One of `categories`. keypoints: names of its points; flip_indices: which of them each point is in a mirror."""
+
     id: int | str
     name: str
+    keypoints: tuple[str, ...] = ()
+    flip_indices: tuple[int, ...] | None = None
 
 
 class CocoDocument(Entry):
@@ -94,12 +104,27 @@ def read_document(path: Path, kind: type[Document]) -> Document:
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
         raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {first['msg']}{found}: give a COCO JSON file") from None
     image_ids, category_ids = (_ids(path, entries) for entries in (document.images, document.categories))
+    points = {category.id: len(category.keypoints) for category in document.categories}
+    for number, category in enumerate(document.categories):
+        flip, places = category.flip_indices, range(len(category.keypoints))
+        if flip is not None and (sorted(flip) != [*places] or any(flip[flip[place]] != place for place in places)):
+            raise InputError(
+                f"{path}: categories[{number}].flip_indices: give for each of its {len(places)} keypoints the place, "
+                "from 0, of that which takes its place in a mirror"
+            )
     for number, annotation in enumerate(document.annotations):
         if annotation.image_id not in image_ids or annotation.category_id not in category_ids:
             raise InputError(
                 f"{path}: annotations[{number}] is of image {annotation.image_id!r} and category "
                 f"{annotation.category_id!r}, which are not both listed: correct it or take it out"
             )
+        if annotation.keypoints:
+            wanted = points[annotation.category_id]
+            if len(annotation.keypoints) != 3 * wanted or not {0, 1, 2}.issuperset(annotation.keypoints[2::3]):
+                raise InputError(
+                    f"{path}: annotations[{number}].keypoints: give x, y and v (0, 1 or 2) of each of the {wanted} "
+                    "keypoints that its category names"
+                )
     return document
 
 
@@ -122,10 +147,13 @@ def image_entry(file_name: str, height_width_px: tuple[int, int], **more: Any) -
 class CocoDraft:
     """A set in the making: `add_image`, then the boxes of that image, then the next one.
 
-    Images and boxes are numbered from 1 as they come, classes from 1 by their place.
+    Images and boxes are numbered from 1 as they come, classes from 1 by their place. point_names, flip_indices: of the
+    keypoints, which are every class's.
     """
 
     class_names: Sequence[str] = CLASS_NAMES
+    point_names: Sequence[str] = ()
+    flip_indices: Sequence[int] | None = None
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
@@ -150,12 +178,24 @@ class CocoDraft:
     def add_truth(self, truth: GroundTruth) -> None:
         """The labels of the last image, in thousandths of a pixel."""
         boxes = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64).round(3)
-        for box, class_id, ignore in zip(boxes.tolist(), truth.class_ids, truth.ignore, strict=True):
-            self.add_box(int(class_id), box, bool(ignore))
+        points: list[dict[str, Any]] = [{}] * len(truth)
+        if truth.points_xy_px is not None and truth.points_labelled is not None:
+            known = truth.points_labelled
+            xy = np.where(known[..., None], truth.points_xy_px.astype(np.float64).round(3), 0)
+            triples = np.concatenate([xy, 2.0 * known[..., None]], axis=2).reshape(
+                len(truth), 3 * len(self.point_names)
+            )
+            counts = known.sum(axis=1).tolist()
+            points = [{"keypoints": k, "num_keypoints": n} for k, n in zip(triples.tolist(), counts, strict=True)]
+        for box, class_id, ignore, more in zip(boxes.tolist(), truth.class_ids, truth.ignore, points, strict=True):
+            self.add_box(int(class_id), box, bool(ignore), **more)
 
     def to_json(self, **more: Any) -> str:
         """The document; more: further keys of it, such as `info`."""
-        categories = [{"id": number, "name": name} for number, name in enumerate(self.class_names, 1)]
+        points: dict[str, Any] = {"keypoints": list(self.point_names)} if self.point_names else {}
+        if self.flip_indices is not None:
+            points["flip_indices"] = list(self.flip_indices)
+        categories = [{"id": number, "name": name, **points} for number, name in enumerate(self.class_names, 1)]
         document = {**more, "images": self.images, "annotations": self.annotations, "categories": categories}
         return json.dumps(document)
 

@@ -300,3 +300,55 @@ def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
     assert line.startswith(f"{coco.path}: 3 boxes without an area")
     assert "images/1.png" in line
     assert load_coco(write_set(tmp_path)).warnings == ()
+
+
+POINTS = {"keypoints": ["left", "right", "nose"], "flip_indices": [1, 0, 2]}
+
+
+def with_points(folder: Path, **changes: Any) -> Path:
+    faces = [{"id": 3, "name": "person", **POINTS, **changes.pop("category", {})}, {"id": 7, "name": "car"}]
+    three = [1, 2, 2, 3.5, 4, 1, 99, 99, 0]
+    labels = [a_label(1, keypoints=changes.pop("keypoints", three), num_keypoints=2), a_label(2, category=7)]
+    return write_set(folder, categories=faces, annotations=labels, **changes)
+
+
+def test_keypoints_stand_beside_their_boxes_and_are_written_again(tmp_path: Path) -> None:
+    coco = load_coco(with_points(tmp_path, images=[an_image(1, camera="t540", subject="s1"), an_image(2)]))
+    assert coco.point_names == ("left", "right", "nose")
+    assert coco.flip_indices == (1, 0, 2)
+    assert (coco.records[0].camera, coco.records[0].subject, coco.records[1].camera) == ("t540", "s1", None)
+    truth, empty = (record.truth for record in coco.records)
+    assert truth.points_xy_px is not None
+    assert truth.points_labelled is not None
+    assert truth.points_labelled.tolist() == [[True, True, False], [False] * 3]
+    assert truth.points_xy_px[0, :2].tolist() == [[1, 2], [3.5, 4]]
+    assert empty.points_xy_px is not None
+    assert empty.points_xy_px.shape == (0, 3, 2)
+    draft = CocoDraft(coco.class_names, coco.point_names, coco.flip_indices)
+    for record in coco.records:
+        draft.add_image(image_entry(record.file_name, record.height_width_px))
+        draft.add_truth(record.truth)
+    draft.write(tmp_path / "again.json")
+    again = load_coco(tmp_path / "again.json")
+    assert (again.point_names, again.flip_indices) == (coco.point_names, coco.flip_indices)
+    assert again.records[0].truth.points_labelled is not None
+    assert again.records[0].truth.points_xy_px is not None
+    assert (again.records[0].truth.points_labelled == truth.points_labelled).all()
+    assert again.records[0].truth.points_xy_px.tolist()[0] == [[1, 2], [3.5, 4], [0, 0]]
+    assert load_coco(write_set(tmp_path)).records[0].truth.points_xy_px is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        *(({"keypoints": each}, "annotations[0].keypoints") for each in ([1, 2, 2], [1, 2, 3] * 3, [1, 2, 2] * 4)),
+        ({"keypoints": [1, 2, 2, float("nan"), 1, 2, 1, 1, 2]}, "annotations[0].keypoints[3]"),
+        ({"category": {"keypoints": []}}, "categories[0].flip_indices"),
+        *(
+            ({"category": {"flip_indices": each}}, "categories[0].flip_indices")
+            for each in ([1, 2, 0], [0, 1], [0] * 3)
+        ),
+    ],
+)
+def test_keypoints_that_are_none_are_named(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    assert named in refusal(with_points(tmp_path, **changes))
