@@ -51,7 +51,7 @@ def decode_raw(
 
     Rows may be padded (`step_bytes` beyond the pixels). The result is a view of `data` where no byte
     has to move. Raises InputError for an encoding not in ENCODINGS, sizes of zero, a step shorter
-    than a row and data shorter than the rows.
+    than a row, and data shorter or longer than the rows: what contradicts itself is no picture.
     """
     if encoding not in ENCODINGS:
         raise InputError(f"encoding '{encoding}' is not supported: use one of {', '.join(ENCODINGS)}")
@@ -64,10 +64,11 @@ def decode_raw(
         raise InputError(f"step {step_bytes} is shorter than a row of {width_px} {encoding} pixels ({row_bytes} bytes)")
     buffer = np.frombuffer(data, dtype=np.uint8)
     # the last row may come without its padding
-    needed = step_bytes * (height_px - 1) + row_bytes
-    if buffer.size < needed:
+    least, most = step_bytes * (height_px - 1) + row_bytes, step_bytes * height_px
+    if not least <= buffer.size <= most:
         raise InputError(
-            f"{buffer.size} bytes of data are fewer than {height_px} rows of step {step_bytes} need ({needed})"
+            f"{buffer.size} bytes of data, {height_px} rows of step {step_bytes} are {most}: the driver's step or "
+            f"encoding ({encoding}) is wrong"
         )
     rows = np.lib.stride_tricks.as_strided(buffer, (height_px, row_bytes), (step_bytes, 1), writeable=False)
     pixels: ImageArray = rows
