@@ -24,17 +24,20 @@ MAX_PIXELS = 1 << 26  # 8192 x 8192
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
+# of the encodings that image_transport writes before its format; a JPEG is of 8 bits whatever it was made of
+_BITS = {"mono8": 8, "8UC1": 8, "rgb8": 8, "bgr8": 8, "mono16": 16, "16UC1": 16}
 _ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
 
 
 def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compressed_format: str) -> ImageArray:
     """The pixels of a CompressedImage (JPEG; PNG of 8 or 16 bits): uint8/uint16 [H, W] or uint8 RGB [H, W, 3].
 
-    What the bytes are is told by the bytes: image_transport has written "jpeg" and "rgb8; jpeg compressed
-    bgr8" for the same, and a JPEG or PNG says itself in which order its colours are. Only of its
-    compressedDepth ("16UC1; compressedDepth png") the format must tell: there a header of 12 bytes comes
-    before the PNG. Raises InputError for data that are neither, that are cut or damaged, or that announce
-    more than MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that nothing tells from another.
+    image_transport has written "jpeg" and "rgb8; jpeg compressed bgr8" for the same, and a JPEG or PNG says
+    itself in which order its colours are. Of its compressedDepth ("16UC1; compressedDepth png") the format
+    must tell: there a header of 12 bytes comes before the PNG. Raises InputError for data that are neither,
+    that the format contradicts (the other of the two; a PNG of other bits than its encoding), that are cut
+    or damaged, or that announce more than MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that
+    nothing tells from another.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)
     if "compressedDepth" in compressed_format:
@@ -43,6 +46,7 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
             raise InputError(
                 f"a compressed image of format '{compressed_format}' cannot be decoded: send 16UC1 as PNG, or raw"
             )
+    _check_codec(buffer, compressed_format)
     # here, since it brings urllib and ssl with it: 30 ms of a start that a node of raw images does without
     import imagesize
 
@@ -58,11 +62,23 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
         image = None
     if image is None:
         raise InputError(f"a compressed image of format '{compressed_format}' cannot be decoded: use JPEG or PNG")
+    bits = _BITS.get(compressed_format.partition(";")[0].strip())
+    if bits is not None and encoded.startswith(_PNG) and image.itemsize * 8 != bits:
+        raise InputError(f"a compressed image of format '{compressed_format}' holds {image.itemsize * 8} bits a pixel")
     if image.ndim == 3:
         image = image[:, :, 2::-1] if image.shape[2] in (3, 4) else image[:, :, 0]
     pixels = np.ascontiguousarray(image)
     check_image(pixels)
     return pixels
+
+
+def _check_codec(buffer: NDArray[np.uint8], compressed_format: str) -> None:
+    """InputError where the data are PNG and the format names JPEG alone, or the reverse."""
+    words = compressed_format.lower()
+    named = {"PNG": "png" in words, "JPEG": "jpeg" in words or "jpg" in words}
+    for start, codec in ((_PNG, "PNG"), (_JPEG, "JPEG")):
+        if buffer[: len(start)].tobytes() == start and any(named.values()) and not named[codec]:
+            raise InputError(f"a compressed image of format '{compressed_format}' holds a {codec}")
 
 
 def encode_jpeg(image: ImageArray, quality: int) -> bytes:

@@ -51,7 +51,7 @@ def decode_raw(
 
     Rows may be padded (`step_bytes` beyond the pixels). The result is a view of `data` where no byte
     has to move. Raises InputError for an encoding not in ENCODINGS, sizes of zero, a step shorter
-    than a row, and data shorter or longer than the rows: what contradicts itself is no picture.
+    than a row or just that of another encoding, and data that are fewer or more than the rows.
     """
     if encoding not in ENCODINGS:
         raise InputError(f"encoding '{encoding}' is not supported: use one of {', '.join(ENCODINGS)}")
@@ -62,13 +62,18 @@ def decode_raw(
     row_bytes = width_px * channels * dtype.itemsize
     if step_bytes < row_bytes:
         raise InputError(f"step {step_bytes} is shorter than a row of {width_px} {encoding} pixels ({row_bytes} bytes)")
+    if step_bytes != row_bytes and (others := _encodings_of(step_bytes, width_px)):
+        raise InputError(
+            f"step {step_bytes} is that of {width_px} {others} pixels, and the encoding is {encoding} ({row_bytes})"
+        )
     buffer = np.frombuffer(data, dtype=np.uint8)
     # the last row may come without its padding
-    least, most = step_bytes * (height_px - 1) + row_bytes, step_bytes * height_px
-    if not least <= buffer.size <= most:
+    fewest, most = step_bytes * (height_px - 1) + row_bytes, step_bytes * height_px
+    if not fewest <= buffer.size <= most:
+        others = _encodings_of(buffer.size, width_px * height_px)
         raise InputError(
-            f"{buffer.size} bytes of data, {height_px} rows of step {step_bytes} are {most}: the driver's step or "
-            f"encoding ({encoding}) is wrong"
+            f"{buffer.size} bytes of data, {height_px} rows of step {step_bytes} are {most}"
+            f"{f': are they {others}, not {encoding}?' if others else ''}"
         )
     rows = np.lib.stride_tricks.as_strided(buffer, (height_px, row_bytes), (step_bytes, 1), writeable=False)
     pixels: ImageArray = rows
@@ -79,6 +84,11 @@ def decode_raw(
         if encoding == "bgr8":
             pixels = pixels[:, :, ::-1]
     return pixels
+
+
+def _encodings_of(size_bytes: int, pixels: int) -> str:
+    """The encodings in which `pixels` have just so many bytes."""
+    return " or ".join(name for name, (kind, count) in ENCODINGS.items() if size_bytes == pixels * count * int(kind[1]))
 
 
 def cut_telemetry(image: ImageArray, telemetry_rows: int) -> tuple[ImageArray, int]:

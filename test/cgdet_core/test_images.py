@@ -66,7 +66,7 @@ def test_a_few_bytes_that_promise_gigabytes_reach_no_decoder(monkeypatch: pytest
     side = int(MAX_PIXELS**0.5) + 1
     for data in (png_of(65535, 65535, b"\0" * 100), png_of(side, side, b"\0"), png_of(0, 7, b""), bytes(jpeg)):
         with pytest.raises(InputError, match=r"\d+x\d+ pixels"):
-            decode_compressed(data, "png")
+            decode_compressed(data, "")
 
 
 def test_what_is_no_picture_or_of_another_format_is_refused_with_the_format_that_it_claims() -> None:
@@ -83,6 +83,23 @@ def test_what_is_no_picture_or_of_another_format_is_refused_with_the_format_that
             decode_compressed(data, form)
     with pytest.raises(InputError, match="uint16"):
         decode_compressed(encoded(np.stack([counts()] * 3, axis=2), ".png"), "png")
+
+
+def test_a_format_that_the_bytes_contradict_is_refused() -> None:
+    sixteen, eight = counts(), counts().astype(np.uint8)
+    datas = [
+        (encoded(eight, ".jpg"), "png"),
+        (encoded(eight, ".jpg"), "mono8; png compressed"),
+        (encoded(eight, ".png"), "jpeg"),
+        (encoded(eight, ".png"), "rgb8; jpeg compressed bgr8"),
+        (encoded(eight, ".png"), "mono16; png compressed"),
+        (encoded(eight, ".png"), "16UC1; png compressed "),
+        (encoded(sixteen, ".png"), "mono8; png compressed"),
+    ]
+    for data, form in datas:
+        with pytest.raises(InputError, match=f"'{form}' holds"):
+            decode_compressed(data, form)
+    assert decode_compressed(encoded(eight, ".jpg"), "mono16; jpeg compressed ").dtype == np.uint8  # image_transport's
 
 
 def test_a_cut_picture_is_refused() -> None:

@@ -16,6 +16,7 @@ from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES
 from cgdet_core.errors import InputError
+from cgdet_core.thermal import ENCODINGS
 from cgdet_core.types import NANOSECONDS
 
 
@@ -135,14 +136,16 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
 
 
 def _count_image(counts: Counter[str], image: RawImage) -> None:
-    if image.compressed_format is None:
+    if image.compressed_format is None and image.encoding not in ENCODINGS:
         counts[f"{image.width_px}x{image.height_px} {image.encoding}"] += 1
-    elif not counts:  # of compressed ones the first stands for all: they would have to be decoded one by one
+    elif image.compressed_format is None or not counts:
+        # of compressed ones the first stands for all: they would have to be decoded one by one
+        form = image.encoding if image.compressed_format is None else image.compressed_format
         try:
             height, width = image.decode().shape[:2]
-            counts[f"{width}x{height} {image.compressed_format}"] += 1
-        except InputError:
-            counts[f"undecodable {image.compressed_format}"] += 1
+            counts[f"{width}x{height} {form}"] += 1
+        except InputError as error:
+            counts[f"undecodable {form} ({error})"] += 1
 
 
 def _topic_info(topic: BagTopic, stamps: list[int] | None, images: Counter[str]) -> TopicInfo:

@@ -109,6 +109,7 @@ def test_malformed_images_are_counted_and_named_and_the_node_lives_on(
 ) -> None:
     node = start_detector(telemetry_rows=2)
     changes = [{"data": bytearray(10)}, {"width": 0, "height": 0, "step": 0, "data": bytearray()}, {"step": 7}]
+    changes += [{"encoding": "mono8"}, {"height": 63}, {"data": bytearray(64 * 96 * 2 + 1)}]
     changes += [{"encoding": "bayer_rggb16"}, {"height": 2**32 - 1, "width": 2**32 - 1, "step": 2**32 - 1}]
     for number, change in enumerate(changes, 1):
         message = image_message(scene, "mono16")

@@ -88,6 +88,8 @@ def test_a_little_endian_message_is_not_copied(encoding: str, image_message: Cal
         ({"width": 0}, "nothing"),
         ({"step": 19}, "19"),
         ({"height": 7}, "7"),
+        ({"height": 3}, "3 rows"),
+        ({"encoding": "mono8"}, "mono16"),
     ],
 )
 def test_a_malformed_message_is_refused_with_its_reason(

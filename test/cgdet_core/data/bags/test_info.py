@@ -58,6 +58,15 @@ def test_topics_rates_stamps_sizes_and_labels_are_told(bag):
         assert part in text
 
 
+def test_images_that_contradict_themselves_are_told(tmp_path, ros2):
+    image = ros2.image(np.zeros((4, 6), np.uint16), "mono16", 1)
+    image.encoding, image.step = "mono8", 6
+    (topic,) = bag_info(ros2.write(tmp_path / "bag", [("/ir", IMAGE, 1, image)])).topics
+    ((told, count),) = topic.images.items()
+    assert count == 1
+    assert "48 bytes of data, 4 rows of step 6 are 24" in told
+
+
 def test_where_no_topic_can_be_chosen_the_reason_is_told(tmp_path, ros2):
     pixels = np.zeros((4, 4), np.uint8)
     rows = [(name, IMAGE, 1, ros2.image(pixels, "mono8", 1)) for name in ("/left", "/right")]

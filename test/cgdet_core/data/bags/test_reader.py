@@ -91,7 +91,7 @@ def test_compressed_bags_are_read(tmp_path, ros2, storage, compression):
 def test_a_png_of_8_or_16_bits_keeps_every_count(tmp_path, ros2, dtype, encoding):
     pixels = random_image(4, (12, 14), dtype)
     data = cv2.imencode(".png", pixels)[1].tobytes()
-    form = "16UC1; png compressed "
+    form = f"{encoding}; png compressed "
     bag = ros2.write(tmp_path / "bag", [("/ir/compressed", COMPRESSED, 5, ros2.compressed(data, form, STAMP))])
     (frame,) = frames_of(bag)
     assert frame.image.dtype == dtype
