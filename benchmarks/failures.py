@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.street import synthetic_training_sample
-from cgdet_core.errors import CgdetError, InputError, print_error
+from cgdet_core.errors import CgdetError, InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import draw_errors
@@ -71,7 +71,7 @@ def main() -> int:
         for source, sample in samples(arguments, names):
             found += failures(predictor, limits, source, sample)
     except CgdetError as error:
-        print_error(error)
+        print(f"cgdet: error: {error}", file=sys.stderr)
         return 2
     width = arguments.tiles * TILE_PX[1]
     parts = []

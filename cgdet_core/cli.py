@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from cgdet_core.commands import (
     train,
 )
 from cgdet_core.commands.bag import group as bag
-from cgdet_core.errors import CgdetError, InputError, print_error, print_warnings_plainly
+from cgdet_core.errors import run_command
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,20 +62,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = parse(words)
-    print_warnings_plainly()
-    try:
-        code: int = arguments.run(arguments)
-        return code
-    except CgdetError as error:
-        print_error(error)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print("cgdet: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # the reader of a pipe went away, such as `head`; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return run_command("cgdet", lambda: arguments.run(arguments))
 
 
 if __name__ == "__main__":

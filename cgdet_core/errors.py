@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 
 class CgdetError(Exception):
@@ -20,11 +25,38 @@ class RunError(CgdetError):
     node that ended. A command exits with code 1."""
 
 
-def print_error(error: CgdetError | str) -> None:
-    """Tell the user, as every command does."""
-    print(f"cgdet: error: {error}", file=sys.stderr, flush=True)
-
-
 def print_warnings_plainly() -> None:
     """Warnings of this process are one line each, as errors are: a damaged bag's, for one."""
     warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as `systemctl stop` and `docker stop` send it: what a Ctrl-C cleans up is cleaned up."""
+
+
+def run_command(program: str, work: Callable[[], int]) -> int:
+    """The exit code of a command: that of `work`, 2 for bad input, 1 for work that failed, 130 and 143 where a signal
+    ended it; errors are one line each."""
+    in_main_thread = threading.current_thread() is threading.main_thread()  # which alone gets signals
+    before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
+    print_warnings_plainly()
+    try:
+        return work()
+    except CgdetError as error:
+        print(f"{program}: error: {error}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt as signalled:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(signalled, Terminated) else signal.SIGINT)
+    except BrokenPipeError:
+        # the reader of a pipe went away, such as `head`; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _terminate(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up
+    raise Terminated

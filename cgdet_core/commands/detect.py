@@ -66,17 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
         changed = postprocess.model_dump() | {"score_threshold": arguments.score, "class_thresholds": {}}
         postprocess = settings_from_mapping(PostprocessConfig, changed, "--score")
     draft, failed = CocoDraft(predictor.info.class_names), 0
-    for path, picture in tqdm(pictures.items(), unit="image", disable=None):
-        try:
-            image = read_image(path)
-            detections = predictor.predict(image, arguments.telemetry_rows, postprocess)
-            _write(path, image, detections, picture, draft)
-        except InputError as error:
-            failed += 1
-            tqdm.write(f"cgdet: error: {error}", file=sys.stderr)
-    if draft.images:
-        draft.write(arguments.out / JSON_NAME)
-        print(f"{len(draft.annotations)} objects in {len(draft.images)} images: {arguments.out / JSON_NAME}")
+    try:
+        for path, picture in tqdm(pictures.items(), unit="image", disable=None):
+            try:
+                image = read_image(path)
+                detections = predictor.predict(image, arguments.telemetry_rows, postprocess)
+                _write(path, image, detections, picture, draft)
+            except InputError as error:
+                failed += 1
+                tqdm.write(f"cgdet: error: {error}", file=sys.stderr)
+    finally:  # also of what was done before a Ctrl-C
+        if draft.images:
+            draft.write(arguments.out / JSON_NAME)
+            print(f"{len(draft.annotations)} objects in {len(draft.images)} images: {arguments.out / JSON_NAME}")
     return 2 if failed else 0
 
 

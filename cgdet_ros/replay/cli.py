@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import rclpy
@@ -15,7 +13,7 @@ from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import NO_LABELS
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.errors import CgdetError, InputError, print_warnings_plainly
+from cgdet_core.errors import InputError, run_command
 from cgdet_core.evaluation.live import OfflineAnswers
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import Replay
@@ -36,20 +34,7 @@ _EXECUTED = ("device", "precision", "backend")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Replay one bag; the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    print_warnings_plainly()
-    try:
-        return run(parse(words))
-    except CgdetError as error:
-        print(f"cgdet-replay: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print("cgdet-replay: interrupted, nothing was written", file=sys.stderr)
-        return 130
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    return run_command("cgdet-replay", lambda: run(parse(words)))
 
 
 def run(request: ReplayRequest) -> int:

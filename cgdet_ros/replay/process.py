@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
@@ -95,6 +96,16 @@ def _free_domain() -> int:
     return domains[0]
 
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """In the child, before it becomes the node: a replay that is killed outright takes its node along. To be started in
+    the main thread: the signal comes at the end of the thread that started the child."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT))
+
+
 class NodeEnded(RunError):
     """The node is no more, though nobody asked it to end."""
 
@@ -116,6 +127,7 @@ class NodeProcess:
                 env=environment,
                 # a Ctrl-C in the terminal is for the replay, which then stops the node in order
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
                 text=True,
                 errors="replace",
             )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from cgdet_core.cli import main
+from cgdet_core.errors import InputError, RunError, run_command
+from cgdet_core.files import replacing, replacing_folder
 
 
 def test_help_imports_no_heavy_library() -> None:
@@ -51,3 +57,31 @@ def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pyt
         main(words)
     assert end.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_half_written_and_no_traceback(
+    number: int, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> int:
+        with replacing_folder(tmp_path / "bag", "metadata.yaml") as folder, replacing(tmp_path / "file") as partial:
+            (folder / "half").touch()
+            partial.touch()
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command("cgdet", work) == code
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == "cgdet: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_errors_are_a_line_with_the_command_and_an_exit_code_of_their_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing(error: Exception) -> int:
+        raise error
+
+    for error, code in ((InputError("a: b"), 2), (RunError("a: b"), 1)):
+        assert run_command("cgdet-replay", lambda error=error: failing(error)) == code
+        assert capsys.readouterr().err == "cgdet-replay: error: a: b\n"

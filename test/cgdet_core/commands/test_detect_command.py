@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from refusing import refusal
 
+from cgdet_core import images
 from cgdet_core.cli import main
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
@@ -48,6 +51,22 @@ def test_detect_writes_a_picture_for_each_image_and_coco_json(detect: Detect, co
         assert left + width <= SIZE[1] + 0.01
         assert top + height <= SIZE[0] + 0.01
         assert annotation["score"] >= 0.3
+
+
+def test_where_it_is_stopped_the_json_of_what_was_done_stays(
+    detect: Detect, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = sorted(coco.parent.glob("*.png"))[:3]
+    read_image = images.read_image
+
+    def read(path: Path) -> Any:
+        if path == third:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read_image(path)
+
+    monkeypatch.setattr(images, "read_image", read)
+    document = detect(first, second, third, code=143)
+    assert [Path(image["file_name"]).name for image in document["images"]] == [first.name, second.name]
 
 
 def test_a_damaged_image_is_named_and_earlier_results_stay(

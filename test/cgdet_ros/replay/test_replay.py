@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -429,15 +429,25 @@ def test_an_interrupted_replay_takes_its_node_with_it_and_writes_what_was_measur
         assert bag.topics["/detections"].count == frames["answered"]
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """The command sets a handler for SIGTERM; the tests' own comes back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+def test_a_replay_that_is_killed_outright_takes_its_node_along(
+    labelled_bag: Path, detector: Path, sure_model: Path, tmp_path: Path
+) -> None:
+    pid_file, wrapper = tmp_path / "pid", tmp_path / "cgdet-detector"
+    wrapper.write_text(f'#!/bin/sh\necho $$ > {pid_file}\nexec {detector} "$@"\n')
+    wrapper.chmod(0o755)
+    words = ("--bag", labelled_bag, "--out", tmp_path / "out", "--model", sure_model, "--detector", wrapper)
+    process = start_replay(*words, "--rate", 0.1)
+    assert process.stdout is not None
+    assert any(line.startswith("playing") for line in process.stdout)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
+    status, deadline_s = Path("/proc") / pid_file.read_text().strip() / "status", time.monotonic() + 20
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while "State:\tZ" not in status.read_text():  # one that nobody waits for
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
 
 
-@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     ("words", "named"),
     [
