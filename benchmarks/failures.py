@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.errors import CgdetError, InputError
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
-from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import draw_errors
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.predictor import Predictor
@@ -104,9 +104,7 @@ def samples(arguments: argparse.Namespace, names: tuple[str, ...]) -> Iterator[t
 
 def failures(predictor: Predictor, limits: NDArray[np.float64], source: str, sample: Sample) -> list[Failure]:
     """All of a frame, at the model's thresholds."""
-    run = OfflineRun()
-    run.add(predictor, sample)
-    (frame,) = run.frames
+    frame, _ = DETECTION.look_with(predictor)(sample)
     match, truth = match_frame(frame, len(limits)), frame.truth
     heights_px = truth.boxes_xyxy_px[:, 3] - truth.boxes_xyxy_px[:, 1]
     detected = match.scores, match.class_ids, match.boxes_xyxy_px

@@ -12,6 +12,7 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_model_arguments,
     check_json_place,
+    load_models,
     put_out,
     table,
 )
@@ -19,7 +20,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.benchmark import StageTimes
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.evaluation.task import Model
 
 _FEWEST_FRAMES = 100  # a 95th percentile of fewer says little
 
@@ -30,7 +31,7 @@ def add(subparsers: Subparsers) -> None:
         "bench",
         "time a model from raw frame to detections, stage by stage, warm",
         "cgdet bench --model models/detector.onnx --precision fp32 bf16 --json bench.json\n\n"
-        "The frames are 16-bit ones of synthetic streets, of the model's input size. Several backends or\n"
+        "The frames are synthetic, 16-bit, of the model's input size. Several backends or\n"
         "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
     )
     add_model_arguments(parser, several=True)
@@ -45,35 +46,35 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     from tqdm import tqdm
 
-    from cgdet_core.evaluation.benchmark import machine_facts, street_frames, time_in_turns
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.evaluation.benchmark import machine_facts, time_in_turns
 
-    predictors = [
-        Predictor(arguments.model, arguments.device, precision, threads=arguments.threads, backend=backend)
-        for backend, precision in itertools.product(arguments.backend, arguments.precision)
-    ]
-    frames = street_frames(predictors[0].info.input_height_width_px)
+    models: list[Model] = []
+    for backend, precision in itertools.product(arguments.backend, arguments.precision):
+        arguments.backend, arguments.precision = backend, precision
+        task, loaded = load_models(arguments, arguments.model)
+        models += loaded
+    inputs = task.timed_inputs(models[0].info)
     with tqdm(total=arguments.frames, desc="timing", unit="frame", disable=None) as bar:
-        times = time_in_turns(predictors, frames, arguments.frames, after_round=bar.update)
-    rows = [_figures(predictor, each) for predictor, each in zip(predictors, times, strict=True)]
+        times = time_in_turns(models, inputs, arguments.frames, after_round=bar.update)
+    rows = [_figures(model, each) for model, each in zip(models, times, strict=True)]
     measured = {
-        "model": str(predictors[0].model_path),
+        "model": str(models[0].model_path),
         "frames": arguments.frames,
         "threads": arguments.threads,
-        "machine": machine_facts(predictors[0].device),
+        "machine": machine_facts(models[0].device),
     }
     document = {**rows[0], **measured} if len(rows) == 1 else {"runs": rows, **measured}
     put_out(document, arguments.json, _text(rows, measured))
     return 0
 
 
-def _figures(predictor: Predictor, times: StageTimes) -> dict[str, Any]:
+def _figures(model: Model, times: StageTimes) -> dict[str, Any]:
     """The keys that docs and tools rely on; the precision is the one that was executed."""
     return {
-        "backend": predictor.backend,
-        "device": predictor.device,
-        "precision": predictor.precision,
-        "input": list(predictor.info.input_height_width_px),
+        "backend": model.backend,
+        "device": model.device,
+        "precision": model.precision,
+        "input": list(model.info.input_height_width_px),
         "stages": times.summary(),
         "detections_per_frame": sum(times.detections) / len(times.detections),
     }

@@ -14,7 +14,7 @@ from cgdet_core.files import check_can_write, write_text
 if TYPE_CHECKING:
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.selection import Selection
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.evaluation.task import MeasuredTask, Model
 
 Subparsers = Any  # argparse names its own type only privately
 
@@ -32,7 +32,7 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """For `load_predictor`; several: backend and precision are lists."""
+    """For `load_models`; several: backend and precision are lists."""
     parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
     add_device_arguments(parser, several)
     add_backend_argument(parser, several)
@@ -97,27 +97,27 @@ def _count(word: str) -> int:
     return int(word)
 
 
-def load_predictor(arguments: argparse.Namespace, model: Path | None = None) -> Predictor:
-    """The predictor that the model arguments ask for, warmed up; `model`: in place of the argument."""
-    from cgdet_core.runtime.predictor import Predictor
+def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[Model]]:
+    """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all."""
+    from cgdet_core.evaluation.task import common_task
+    from cgdet_core.runtime.backends import shipped_model
+    from cgdet_core.runtime.model_file import read_info
 
-    path = model or arguments.model
-    predictor = Predictor(
-        path, arguments.device, arguments.precision, threads=arguments.threads, backend=arguments.backend
-    )
-    predictor.warm_up()
-    return predictor
+    files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
+    task = common_task({path: read_info(path) for path in files})
+    how = arguments.device, arguments.precision, arguments.threads, arguments.backend
+    return task, [task.load(path, *how) for path in files]
 
 
-def measured(predictor: Predictor, run: OfflineRun) -> dict[str, Any]:
-    """What was measured with, and how fast it was: the keys that only the caller of `Metrics.to_json` knows."""
+def measured(task: MeasuredTask, model: Model, run: OfflineRun[Any]) -> dict[str, Any]:
+    """What was measured with, and how fast it was: the keys that the figures do not know."""
     return {
-        "params": predictor.info.parameters,
-        "model_bytes": predictor.model_path.stat().st_size,
-        "ms_per_image": run.ms_per_image(),
-        "device": predictor.device,
-        "precision": predictor.precision,
-        "backend": predictor.backend,
+        "params": model.info.parameters,
+        "model_bytes": model.model_path.stat().st_size,
+        f"ms_per_{task.unit}": run.ms_per_frame(),
+        "device": model.device,
+        "precision": model.precision,
+        "backend": model.backend,
     }
 
 
@@ -130,22 +130,22 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run
 
 def selected_frames(
     arguments: argparse.Namespace,
-    class_names: tuple[str, ...],
+    task: MeasuredTask,
+    names: tuple[str, ...],
     losses: list[str] | None = None,
-    predictors: Sequence[Predictor] = (),
+    models: Sequence[Model] = (),
     again: bool = False,
 ) -> Selection:
-    """What the data arguments, and `--run`, name; see evaluation.selection.select_frames. Tells, on standard error,
-    what is odd about a set and which of these models have learnt from it, but not `again`."""
+    """What the data arguments, and `--run`, name. Tells, on standard error, what is odd about a set and which of these
+    models have learnt from it, but not `again`."""
     from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.selection import select_frames
 
     topics = arguments.topic, arguments.truth_topic
     class_map = parse_class_map(arguments.class_map)
-    selection = select_frames(arguments.data, class_names, arguments.run_folder, *topics, class_map, losses)
+    selection = task.select(arguments.data, names, arguments.run_folder, *topics, class_map, losses)
     print_warnings(() if again else selection.warnings)
-    for predictor in predictors:
-        print_warnings(selection.learnt_by(predictor.model_path, predictor.info))
+    for model in models:
+        print_warnings(selection.learnt_by(model.model_path, model.info))
     return selection
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgdet_core.commands.common import (
     Subparsers,
@@ -14,17 +14,12 @@ from cgdet_core.commands.common import (
     add_device_arguments,
     add_measuring_arguments,
     check_measuring_arguments,
-    load_predictor,
+    load_models,
     measured,
     put_out,
     selected_frames,
     table,
 )
-from cgdet_core.errors import InputError
-
-if TYPE_CHECKING:
-    from cgdet_core.evaluation.offline import OfflineRun
-    from cgdet_core.runtime.predictor import Predictor
 
 
 def add(subparsers: Subparsers) -> None:
@@ -48,86 +43,63 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
-    from cgdet_core.evaluation.metrics.paired import run_paired
-    from cgdet_core.evaluation.report.model_report import write_compare_report
+    from cgdet_core.evaluation.offline import run_in_turns
 
     given = {key: getattr(arguments, key) for key in ("resamples", "seed") if getattr(arguments, key) is not None}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
     check_measuring_arguments(arguments)
-    a, b = (load_predictor(arguments, path) for path in (arguments.a, arguments.b))
-    names = _common_classes(arguments, a, b)
+    task, models = load_models(arguments, arguments.a, arguments.b)
+    names = task.names_of(models)
+    if any(set(model.info.class_names) != set(names) for model in models):
+        print(f"cgdet: compared by what both models know: {', '.join(names)}", file=sys.stderr)
     losses: list[str] = []
-    selection = selected_frames(arguments, names, losses, [a, b])
-    of_run = arguments.run_folder
-    result = run_paired(
-        *(a, b, selection.samples, selection.count),
-        from_bag=of_run is None and arguments.data.suffix != ".json",
-        telemetry_rows=arguments.telemetry_rows,
-        class_names=names,
+    selection = selected_frames(arguments, task, names, losses, models)
+    looks = [task.look_with(model, names, arguments.telemetry_rows) for model in models]
+    runs = run_in_turns(looks, selection.samples, selection.count, selection.from_bag)
+    a, b = (
+        {
+            "model": model.model_path.name,
+            "file": str(model.model_path),
+            "model_sha256": model.model_sha256,
+            **{key: figures[key] for key in task.headline},
+            **measured(task, model, of_model),
+        }
+        for model, of_model in zip(models, runs, strict=True)
+        for figures in [task.measure(of_model.frames, names).to_json()]
     )
-    models = {"a": _model_figures(a, result.a, names), "b": _model_figures(b, result.b, names)}
-    comparison = compare(result.a.frames, result.b.frames, result.blocks, names, settings)
-    figures = {
-        **comparison,
-        "ms_ratio": result.ms_ratio(),
+    vector_a, vector_b = (task.vector(of_model.frames, names) for of_model in runs)
+    times = f"ms_per_{task.unit}"
+    comparison = {
+        **compare(vector_a, vector_b, runs[0].blocks, settings),
+        "ms_ratio": b[times]["p50"] / a[times]["p50"],
         "data": str(arguments.data),
-        "held_out": None if of_run is None else selection.describe(),
-        "frames_without_labels": result.a.unlabelled,
+        "held_out": None if arguments.run_folder is None else selection.describe(),
+        "frames_without_labels": runs[0].unlabelled,
         "damage": losses,
-        "models": models,
+        "models": {"a": a, "b": b},
     }
-    put_out(figures, arguments.json, _summary(figures))
+    put_out(comparison, arguments.json, _summary(comparison, times))
     if arguments.report is not None:
-        again = selected_frames(arguments, names, again=True).samples
-        of_models = str(arguments.a), str(arguments.b)
-        write_compare_report(arguments.report, result, again, figures, of_models, arguments.command_line)
+        again = selected_frames(arguments, task, names, again=True).samples
+        task.write_comparison(arguments.report, runs, again, comparison, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0
 
 
-def _common_classes(arguments: argparse.Namespace, a: Predictor, b: Predictor) -> tuple[str, ...]:
-    """Those that both models know, in A's order, told where they are not all."""
-    of_a, of_b = a.info.class_names, b.info.class_names
-    common = tuple(name for name in of_a if name in of_b)
-    if not common:
-        raise InputError(
-            f"{arguments.b}: knows {', '.join(of_b)}, {arguments.a} knows {', '.join(of_a)}: give two models with a "
-            "class in common"
-        )
-    if set(of_a) != set(of_b):
-        print(f"cgdet: compared by what both models know: {', '.join(common)}", file=sys.stderr)
-    return common
-
-
-def _model_figures(predictor: Predictor, run: OfflineRun, class_names: tuple[str, ...]) -> dict[str, Any]:
-    from cgdet_core.evaluation.metrics.metrics import evaluate
-
-    metrics = evaluate(run.frames, class_names)
-    return {
-        "model": predictor.model_path.name,
-        "model_sha256": predictor.model_sha256,
-        "map": metrics.map,
-        "map50": metrics.map50,
-        "images": metrics.images,
-        "truths": metrics.truths,
-        **measured(predictor, run),
-    }
-
-
-def _summary(figures: dict[str, Any]) -> str:
+def _summary(figures: dict[str, Any], times: str) -> str:
     """The verdict, a table, and the times."""
     from cgdet_core.evaluation.compare import comparison_rows
 
     rows: list[tuple[object, ...]] = [("", "A", "B", "B - A", "interval", "B better in", "B is")]
-    for name, row in comparison_rows(figures).items():
+    for row in comparison_rows(figures):
         interval = None if row["low"] is None else f"{row['low']:+.4f} {row['high']:+.4f}"
         verdict = "" if row["verdict"] == "no difference shown" else row["verdict"]
         share = f"{row['b_better_share']:.1%}"
-        rows.append((name, row["a"], row["b"], f"{row['difference']:+.4f}", interval, share, verdict))
+        rows.append((row["name"], row["a"], row["b"], f"{row['difference']:+.4f}", interval, share, verdict))
     a, b = (figures["models"][letter] for letter in "ab")
-    times = (
-        f"{a['ms_per_image']['p50']:.1f} ms a frame in A, {b['ms_per_image']['p50']:.1f} in B, measured by turns on "
+    paced = (
+        f"{a[times]['p50']:.1f} ms a frame in A, {b[times]['p50']:.1f} in B, measured by turns on "
         f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}"
     )
-    return f"{figures['words']}\n\n{table(rows)}\n\n{times}"
+    return f"{figures['words']}\n\n{table(rows)}\n\n{paced}"

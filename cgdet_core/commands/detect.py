@@ -14,7 +14,6 @@ from cgdet_core.commands.common import (
     add_command,
     add_model_arguments,
     add_telemetry_argument,
-    load_predictor,
 )
 from cgdet_core.errors import InputError
 
@@ -52,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco_file import CocoDraft
     from cgdet_core.files import check_can_write, make_folder
     from cgdet_core.images import read_image
+    from cgdet_core.runtime.predictor import Predictor
 
     pictures = _pictures(_images(arguments.images), arguments.out)
     given = {path.resolve() for path in pictures}
@@ -59,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
         if picture.resolve() in given:
             raise InputError(f"{picture}: is one of the images and would be overwritten: choose another --out")
     check_can_write(arguments.out / JSON_NAME)
-    predictor = load_predictor(arguments)
+    predictor = Predictor(
+        *(arguments.model, arguments.device, arguments.precision), threads=arguments.threads, backend=arguments.backend
+    )
+    predictor.warm_up()
     make_folder(arguments.out)
     postprocess = predictor.postprocess
     if arguments.score is not None:

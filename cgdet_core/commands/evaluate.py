@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from cgdet_core.commands.common import (
     add_measuring_arguments,
     add_model_arguments,
     check_measuring_arguments,
-    load_predictor,
+    load_models,
     measured,
     put_out,
     selected_frames,
@@ -22,7 +21,8 @@ from cgdet_core.commands.common import (
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.offline import OfflineRun
+    from cgdet_core.evaluation.detection import RecordedDetections
+    from cgdet_core.evaluation.task import MeasuredTask
 
 
 def add(subparsers: Subparsers) -> None:
@@ -44,102 +44,82 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.metrics.metrics import evaluate
-    from cgdet_core.evaluation.report.model_report import write_offline_report
+    from cgdet_core.evaluation.detection import DETECTION
+    from cgdet_core.evaluation.offline import run_in_turns
+    from cgdet_core.evaluation.task import Model
 
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections what was recorded: give one of them")
     check_measuring_arguments(arguments)
     losses: list[str] = []
-    measure = _run_model if arguments.detections is None else _match_recorded
-    result, thresholds, facts = measure(arguments, losses)
-    metrics = evaluate(result.frames, tuple(thresholds), thresholds)
+    task: MeasuredTask = DETECTION
+    model: Model | None = None
+    if arguments.detections is None:
+        of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
+        task, (model,) = load_models(arguments, arguments.model or of_run)
+        names = task.names_of([model])
+        look = task.look_with(model, names, arguments.telemetry_rows)
+    else:
+        look = recorded = _recorded(arguments)
+        names = recorded.names
+    selection = selected_frames(arguments, task, names, losses, [] if model is None else [model])
+    (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
+    figures = task.measure(result.frames, names, model)
+    facts: dict[str, Any]
+    if model is None:
+        facts = _recorded_facts(arguments, len(result.frames), recorded)
+    else:
+        facts = {
+            **measured(task, model, result),
+            "data": str(arguments.data),
+            "held_out": None if arguments.run_folder is None else selection.describe(),
+            "model": model.model_path.name,
+            "model_sha256": model.model_sha256,
+            "input": list(model.info.input_height_width_px),
+        }
     facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
-    figures = metrics.to_json(facts)
-    put_out(figures, arguments.json, summary(figures))
+    document = figures.to_json(facts)
+    put_out(document, arguments.json, summary(task, document))
     if arguments.report is not None:
-        again = selected_frames(arguments, tuple(thresholds), again=True).samples
-        write_offline_report(arguments.report, result, again, metrics, thresholds, facts, arguments.command_line)
+        again = selected_frames(arguments, task, names, again=True).samples
+        task.write_report(arguments.report, result, again, figures, facts, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0
 
 
-def _run_model(
-    arguments: argparse.Namespace, losses: list[str]
-) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
-    """What a model finds, its thresholds by class name, and with what it was measured."""
-    from cgdet_core.evaluation.offline import run_offline
-
-    of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
-    predictor = load_predictor(arguments, arguments.model or of_run)
-    names = predictor.info.class_names
-    selection = selected_frames(arguments, names, losses, [predictor])
-    result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
-    facts = {
-        **measured(predictor, result),
-        "data": str(arguments.data),
-        "held_out": None if of_run is None else selection.describe(),
-        "model": predictor.model_path.name,
-        "model_sha256": predictor.model_sha256,
-        "input": list(predictor.info.input_height_width_px),
-    }
-    return result, {name: predictor.postprocess.threshold_of(name) for name in names}, facts
-
-
-def _match_recorded(
-    arguments: argparse.Namespace, losses: list[str]
-) -> tuple[OfflineRun, Mapping[str, float], dict[str, Any]]:
-    """Recorded detections by header stamp; a labelled frame without an array is one in which nothing was found."""
+def _recorded(arguments: argparse.Namespace) -> RecordedDetections:
     from cgdet_core.data.bags.truth import read_detections
-    from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
-    from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame
-    from cgdet_core.evaluation.offline import OfflineRun
+    from cgdet_core.evaluation.detection import RecordedDetections
     from cgdet_core.runtime.model_file import read_info
-    from cgdet_core.types import CLASS_NAMES, Detections
+    from cgdet_core.types import CLASS_NAMES
 
     if arguments.data.suffix == ".json":
         raise InputError(f"{arguments.data}: its frames have no header stamps to find detections by: give a bag")
     names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
-    found = read_detections(arguments.detections, names, arguments.detections_topic)
-    run, answered = OfflineRun(), 0
-    for sample in selected_frames(arguments, names, losses).samples:
-        if sample.truth is None:
-            run.unlabelled += 1
-            continue
-        detections = found.get(sample.frame.stamp_ns)
-        answered += detections is not None
-        size = sample.frame.height_width_px
-        run.frames.append(
-            EvaluatedFrame(sample.name, detections or Detections.empty(), sample.truth, size, sample.light)
-        )
-    run.check_labelled()
-    if not answered:
+    return RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
+
+
+def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: RecordedDetections) -> dict[str, Any]:
+    if not recorded.answered:
         raise InputError(
-            f"{arguments.detections}: none of its {len(found)} arrays bears the header stamp of a labelled frame of "
-            f"{arguments.data}: give the detections of this bag"
+            f"{arguments.detections}: none of its {len(recorded.found)} arrays bears the header stamp of a labelled "
+            f"frame of {arguments.data}: give the detections of this bag"
         )
-    facts = {
+    return {
         **dict.fromkeys(("model_sha256", "device", "precision", "backend")),
         "model": arguments.detections.name,
         "data": str(arguments.data),
         "detections": str(arguments.detections),
-        "frames_with_detections": answered,
-        "frames_without_detections": len(run.frames) - answered,
+        "frames_with_detections": recorded.answered,
+        "frames_without_detections": frames - recorded.answered,
     }
-    return run, dict.fromkeys(names, OPERATING_SCORE), facts
 
 
-def summary(figures: dict[str, Any]) -> str:
+def summary(task: MeasuredTask, figures: dict[str, Any]) -> str:
     """A few lines for a person."""
-    of_point = ("threshold", "precision", "recall")
-    rows: list[tuple[object, ...]] = [("", "objects", "mAP50", "mAP", "mAP75", *of_point)]
-    for name, part in {"all": figures, **figures["per_class"], **figures["by_light"]}.items():
-        point = figures["operating_point"].get(name, {})
-        keys = "truths", "map50", "map", "map75"
-        rows.append((name, *(part.get(key) for key in keys), *(point.get(key) for key in of_point)))
-    lines = [f"{figures['images']} images", table(rows)]
-    latency_ms = figures["ms_per_image"]
+    lines = [f"{figures[f'{task.unit}s']} {task.unit}s", table(task.rows(figures))]
+    latency_ms = figures[f"ms_per_{task.unit}"]
     if latency_ms is None:
         lines.append(f"{figures['frames_without_detections']} frames without detections count as empty")
     else:

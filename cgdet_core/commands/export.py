@@ -154,8 +154,8 @@ def _check(
 
 def _check_accuracy(partial: Path, out: Path, model: Path, held_out: CocoSet) -> dict[str, Any]:
     """mAP of the export and of the model in fp32; InputError where it lost too much."""
+    from cgdet_core.evaluation.detection import run_offline
     from cgdet_core.evaluation.metrics.metrics import evaluate
-    from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.runtime.predictor import Predictor
 
     figures = {}

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
+    from cgdet_core.evaluation.detection import DETECTION
     from cgdet_core.evaluation.metrics.matching import MIN_SCORE
     from cgdet_core.evaluation.metrics.metrics import evaluate
     from cgdet_core.files import sha256_of
@@ -84,5 +85,5 @@ def run(arguments: argparse.Namespace) -> int:
             "seen": result.seen_figures(CLASS_NAMES),
         }
     )
-    put_out(figures, arguments.json, "\n".join((summary(figures), *seen_lines(figures["seen"]))))
+    put_out(figures, arguments.json, "\n".join((summary(DETECTION, figures), *seen_lines(figures["seen"]))))
     return 0

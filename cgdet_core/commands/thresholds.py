@@ -12,7 +12,7 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_model_arguments,
     check_json_place,
-    load_predictor,
+    load_models,
     print_warnings,
     put_out,
     selected_frames,
@@ -41,8 +41,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import run_offline
-    from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
+    from cgdet_core.evaluation.offline import run_in_turns
     from cgdet_core.evaluation.selection import check_data, refuse_test_split
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import default_model_path, read_info
@@ -52,35 +51,34 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--into names the model to copy: say where to with --write")
     if arguments.write is not None:
         check_can_write(arguments.write)
-    model = arguments.model
+    path = arguments.model
     if arguments.run_folder is not None:
-        model = model or arguments.run_folder / "model.safetensors"
-    predictor = load_predictor(arguments, model)
-    names = predictor.info.class_names
-    target: Path = arguments.into or model or default_model_path(".safetensors")
+        path = path or arguments.run_folder / "model.safetensors"
+    task, (model,) = load_models(arguments, path)
+    names = task.names_of([model])
+    target: Path = arguments.into or path or default_model_path(".safetensors")
     if arguments.write is not None and read_info(target).class_names != names:
-        raise InputError(f"{target}: its classes are not those of {predictor.model_path}: give one of the same recipe")
+        raise InputError(f"{target}: its classes are not those of {model.model_path}: give one of the same recipe")
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
-    selection = selected_frames(arguments, names, predictors=[predictor])
-    result = run_offline(predictor, selection.samples, selection.count, telemetry_rows=arguments.telemetry_rows)
-    thresholds, metrics = choose_thresholds(result.frames, names)
+    selection = selected_frames(arguments, task, names, models=[model])
+    look = task.look_with(model, names, arguments.telemetry_rows)
+    (result,) = run_in_turns([look], selection.samples, selection.count)
+    thresholds, figures, warnings = task.choose_thresholds(result.frames, names)
+    document = figures.to_json()
     facts = {
         "data": selection.describe(),
-        "frames": metrics.images,
-        "model_sha256": predictor.model_sha256,
-        "precision": predictor.precision,
-        "backend": predictor.backend,
-        "per_class": metrics.operating_point,
+        "frames": len(result.frames),
+        "model_sha256": model.model_sha256,
+        "precision": model.precision,
+        "backend": model.backend,
+        "per_class": document["operating_point"],
     }
-    print_warnings(warnings_of_few(metrics))
+    print_warnings(warnings)
+    text = f"best thresholds on {facts['data']}, {facts['frames']} frames:\n{table(task.rows(document))}"
     if arguments.write is not None:
-        write_thresholds(arguments.write, target, thresholds, facts)
-    keys = "threshold", "precision", "recall", "false_alarms_per_image", "truths"
-    rows = [("", *keys), *((name, *(point[key] for key in keys)) for name, point in metrics.operating_point.items())]
-    text = f"thresholds of best F1 on {facts['data']}, {metrics.images} frames:\n{table(rows)}"
-    if arguments.write is not None:
+        task.write_thresholds(arguments.write, target, thresholds, facts)
         text += f"\nwritten: {arguments.write}"
-    put_out({"thresholds": thresholds, **facts, "model": str(predictor.model_path)}, arguments.json, text)
+    put_out({"thresholds": thresholds, **facts, "model": str(model.model_path)}, arguments.json, text)
     return 0

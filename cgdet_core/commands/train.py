@@ -72,14 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
             return stopped.exit_code
     if not leads:
         return 0
-    figures = None if held_out is None else _set_thresholds(model, recipe, held_out, out)
+    figures, said = (None, "") if held_out is None else _set_thresholds(model, recipe, held_out, out)
     lines = [f"model: {model}"]
     if figures is None:
         usual = recipe.postprocess.score_threshold
         lines.append(f"no frames were held out: its thresholds are {usual} for every class until cgdet thresholds")
     else:
         lines.append(f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:")
-        lines.append(summary(figures))
+        lines.append(said)
         lines.append(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {arguments.data}")
     put_out(_facts(model, out) | {"held_out": figures}, arguments.json, "\n".join(lines))
     return 0
@@ -96,23 +96,26 @@ def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
     return f"{init} knows the classes {', '.join(known)}: {new} this run learns anew" if new else ""
 
 
-def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> dict[str, Any]:
-    """Measure the model on all held-out frames, and give it the thresholds that serve there best."""
-    from cgdet_core.evaluation.offline import run_offline
-    from cgdet_core.evaluation.operating_point import choose_thresholds, warnings_of_few, write_thresholds
+def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> tuple[dict[str, Any], str]:
+    """Measure the model on all held-out frames, and give it the thresholds that serve there best: the figures, and in
+    words."""
+    from cgdet_core.evaluation.offline import run_in_turns
     from cgdet_core.evaluation.selection import describe_folds
+    from cgdet_core.evaluation.task import task_of
     from cgdet_core.files import write_text
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.runtime.model_file import read_info
 
-    predictor = Predictor(model, recipe.train.device, "fp32", backend="torch")
-    result = run_offline(predictor, held_out, len(held_out))
-    thresholds, metrics = choose_thresholds(result.frames, recipe.model.class_names)
-    figures = metrics.to_json(measured(predictor, result))
+    task = task_of(read_info(model))
+    loaded = task.load(model, recipe.train.device, "fp32", 0, "torch")
+    names = task.names_of([loaded])
+    (result,) = run_in_turns([task.look_with(loaded, names, 0)], held_out, len(held_out))
+    thresholds, chosen, warnings = task.choose_thresholds(result.frames, names)
+    figures = chosen.to_json(measured(task, loaded, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
-    write_thresholds(model, model, thresholds, {**data, "per_class": figures["operating_point"]})
-    print_warnings(warnings_of_few(metrics))
-    return figures
+    task.write_thresholds(model, model, thresholds, {**data, "per_class": figures["operating_point"]})
+    print_warnings(warnings)
+    return figures, summary(task, figures)
 
 
 def _facts(model: Path, out: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long a predictor takes, stage by stage, warm, and on what; several take turns, so that other load meets all."""
+"""How long a model takes, stage by stage, warm, and on what; several take turns, so that other load meets all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.runtime.backends.base import cpu_facts, usable_cores
-from cgdet_core.runtime.predictor import Predictor, percentiles
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import ImageArray
 
 STREETS = 4  # of which the frames are, so that no two in a row are alike
@@ -39,22 +39,22 @@ def street_frames(height_width_px: tuple[int, int], count: int = 8, seed: int = 
 
 
 def time_in_turns(
-    predictors: Sequence[Predictor],
-    frames: Sequence[ImageArray],
+    models: Sequence[Any],
+    inputs: Sequence[tuple[Any, ...]],
     rounds: int,
     warm_up_rounds: int = WARM_UP_ROUNDS,
     after_round: Callable[[], Any] = lambda: None,
 ) -> list[StageTimes]:
-    """`rounds` times a frame through each predictor, in an order that turns; the rounds to warm up are not kept."""
-    times = [StageTimes() for _ in predictors]
+    """`rounds` times an input through each model's `predict`, in an order that turns; the rounds to warm up are not
+    kept."""
+    times = [StageTimes() for _ in models]
     for number in range(-warm_up_rounds, rounds):
-        image = frames[number % len(frames)]
-        for place in range(len(predictors)):
-            which = (place + number) % len(predictors)
-            detections = predictors[which].predict(image)
+        for place in range(len(models)):
+            which = (place + number) % len(models)
+            found = models[which].predict(*inputs[number % len(inputs)])
             if number >= 0:
-                times[which].detections.append(len(detections))
-                for stage, latency_ms in predictors[which].last_stage_ms.items():
+                times[which].detections.append(len(found))
+                for stage, latency_ms in models[which].last_stage_ms.items():
                     times[which].stage_ms.setdefault(stage, []).append(latency_ms)
         if number >= 0:
             after_round()

@@ -12,6 +12,7 @@ from typing import Any
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.evaluation.compare import compare
+from cgdet_core.evaluation.detection import DetectionVector
 from cgdet_core.evaluation.live import (
     SAME_BOX_PX,
     SAME_SCORE,
@@ -22,7 +23,7 @@ from cgdet_core.evaluation.live import (
     step_to_json,
 )
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.metrics.paired import block_of
+from cgdet_core.evaluation.offline import block_of
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Detections
@@ -155,7 +156,8 @@ def compare_replays(measured: Sequence[MeasuredReplay]) -> dict[str, Any] | None
     blocks = [block_of(info.scene, place) for place, info in enumerate(infos)]
     offline = all(of_model.offline is not None for of_model in measured)
     over = "every frame, offline" if offline else "frames that both answered"
-    return {**compare(a, b, blocks, replay.class_names), "over": over}
+    vector_a, vector_b = (DetectionVector(frames, replay.class_names) for frames in (a, b))
+    return {**compare(vector_a, vector_b, blocks), "over": over}
 
 
 def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Selection:
     """The frames, how many where that is known, and whence.
 
+    from_bag: frames without file names, one after the other in time.
     folds: set (its folder and name, or its path in the run's recipe) -> the fold that is used of it, None: all of it.
     warnings: what is odd about the set and yet no error, a line each.
     """
@@ -28,6 +29,7 @@ class Selection:
     count: int | None
     folds: Mapping[str, int | None]
     warnings: tuple[str, ...] = ()
+    from_bag: bool = False
 
     def describe(self) -> str:
         return describe_folds(self.folds)
@@ -52,7 +54,7 @@ def check_data(data: Path) -> None:
 
 def select_frames(
     data: Path,
-    class_names: tuple[str, ...],
+    names: tuple[str, ...],
     run: Path | None = None,
     topic: str | None = None,
     truth_topic: str | None = None,
@@ -69,15 +71,16 @@ def select_frames(
     if run is not None:
         if topic or truth_topic or class_map:
             raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
-        return _held_out_of_run(run, data, class_names)
+        return _held_out_of_run(run, data, names)
     if data.suffix == ".json":
         if topic or truth_topic:
             raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
-        coco = load_coco(data, class_names, class_map)
+        coco = load_coco(data, names, class_map)
         return Selection(coco, len(coco), whole, coco.warnings)
     from cgdet_core.data.bags.frames import read_labelled_frames
 
-    return Selection(read_labelled_frames(data, topic, truth_topic, class_names, class_map, losses, True), None, whole)
+    frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, need_labels=True)
+    return Selection(frames, None, whole, from_bag=True)
 
 
 def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Selection:

@@ -237,8 +237,8 @@ def measure(model: Path, frames: CocoSet, device: str) -> dict[str, Any]:
 
     InputError where a frame cannot be read or the network gives no numbers.
     """
+    from cgdet_core.evaluation.detection import run_offline
     from cgdet_core.evaluation.metrics.metrics import evaluate
-    from cgdet_core.evaluation.offline import run_offline
     from cgdet_core.runtime.predictor import Predictor
 
     # making a network draws its first weights: the run's own random numbers stay where they are

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics.coco_ap import SIZES, CocoTable
+from cgdet_core.evaluation.metrics.average_precision import SIZES, CocoTable
 from cgdet_core.evaluation.metrics.counts import (
+    ScoreCurve,
     calibration,
     confusion_matrix,
     duplicates_per_object,
+    log_average_miss_rate,
     misses_by_height,
     operating_figures,
+    score_curves,
 )
-from cgdet_core.evaluation.metrics.curves import ScoreCurve, log_average_miss_rate, score_curves
 from cgdet_core.evaluation.metrics.matching import (
     OPERATING_SCORE,
     EvaluatedFrame,

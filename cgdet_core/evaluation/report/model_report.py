@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cgdet_core.drawing import draw
-from cgdet_core.evaluation.metrics.matching import above_thresholds, threshold_array
-from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
-from cgdet_core.evaluation.metrics.paired import PairedRun
+from cgdet_core.evaluation.metrics.matching import above_thresholds
+from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import (
@@ -28,19 +29,16 @@ SAMPLE_FRAMES = 6
 
 def write_offline_report(
     path: Path,
-    run: OfflineRun,
+    run: OfflineRun[EvaluatedFrame],
     samples: Iterable[Sample],
     metrics: Metrics,
-    thresholds: Mapping[str, float],
     facts: Mapping[str, Any],
     command: str,
 ) -> None:
-    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels.
-
-    thresholds: class name -> score from which a detection is drawn and counts as one.
-    """
-    names = list(thresholds)
-    floor = threshold_array(thresholds, names, 0.0)
+    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels. A detection is drawn
+    and counts as one from its class's threshold on."""
+    names = list(metrics.operating_point)
+    floor = np.array([point["threshold"] for point in metrics.operating_point.values()], np.float64)
     worst = worst_frames(run.frames, names, floor)
     drawn: list[Picture] = []
     chosen = subsample(len(run.frames), SAMPLE_FRAMES)
@@ -52,7 +50,7 @@ def write_offline_report(
         worst.draw(index, sample.frame.image)
     tiles = accuracy_tiles(metrics)
     if run.stage_ms:
-        latency_ms = run.ms_per_image()
+        latency_ms = run.ms_per_frame()
         note = f"p95 {latency_ms['p95']:.1f} ms"
         tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
     galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
@@ -62,20 +60,20 @@ def write_offline_report(
 
 def write_compare_report(
     path: Path,
-    run: PairedRun,
+    runs: Sequence[OfflineRun[EvaluatedFrame]],
     samples: Iterable[Sample],
     figures: Mapping[str, Any],
-    names: tuple[str, str],
     command: str,
 ) -> None:
-    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels; figures: the JSON of
-    the command; names: of the two models."""
+    """Write the page to `path`. samples: the very frames of `runs`, read again for their pixels; figures: the JSON of
+    the command."""
     class_names = list(figures["per_class"])
-    differing = differing_frames(run.a.frames, run.b.frames, class_names)
+    differing = differing_frames(runs[0].frames, runs[1].frames, class_names)
     for place, sample in _labelled(samples):
         differing.draw(place, sample.frame.image)
-    metrics = evaluate(run.a.frames, class_names), evaluate(run.b.frames, class_names)
+    metrics = evaluate(runs[0].frames, class_names), evaluate(runs[1].frames, class_names)
     a, b = (figures["models"][letter] for letter in "ab")
+    names = a["file"], b["file"]
     device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
     comparison = {
         "figures": figures,

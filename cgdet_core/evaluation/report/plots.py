@@ -92,17 +92,17 @@ def misses_by_height(metrics: Metrics, prefix: str = "") -> Markup:
     return _svg(f"{prefix}misses", (4.7, 3.6), plot)
 
 
-def differences(figures: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """B - A with its interval, a line for each; figures: name -> the JSON of a Difference that has an interval."""
+def differences(figures: Sequence[Mapping[str, Any]]) -> Markup:
+    """B - A with its interval, a line for each of compare.comparison_rows that has one."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
-        for y, row in enumerate(figures.values()):
+        for y, row in enumerate(figures):
             colour = {"better": _GREEN, "worse": _RED}.get(row["verdict"], _GREY)
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
             axes.plot(row["difference"], y, "o", color=colour, markersize=6)
         axes.axvline(0, color=_INK, linewidth=1)
-        axes.set_yticks(range(len(figures)), list(figures))
+        axes.set_yticks(range(len(figures)), [row["name"] for row in figures])
         axes.set_ylim(len(figures) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("B \N{MINUS SIGN} A, with its interval; green: B is better, red: worse")

@@ -14,8 +14,8 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.evaluation.detection import run_offline
 from cgdet_core.evaluation.metrics.matching import match_frame
-from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.model_file import load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import CLASS_NAMES

@@ -27,7 +27,7 @@ def test_predictors_take_turns_and_the_warm_up_is_not_kept() -> None:
     predictors = [Noted("a", notes), Noted("b", notes)]
     frames = [np.full((2, 2), value, np.uint16) for value in (0, 1, 2)]
     done: list[int] = []
-    times = time_in_turns(predictors, frames, 3, 2, lambda: done.append(1))  # type: ignore[arg-type]
+    times = time_in_turns(predictors, [(frame,) for frame in frames], 3, 2, lambda: done.append(1))
     assert notes[4:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
     assert {name for name, _ in notes[:4]} == {"a", "b"}
     assert times[0].stage_ms == {"infer": [5, 8, 9], "total": [10, 16, 18]}

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cgdet_core.config import CompareConfig, PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.compare import compare, frame_weights
+from cgdet_core.evaluation.compare import compare as compare_vectors
+from cgdet_core.evaluation.compare import comparison_rows, frame_weights
+from cgdet_core.evaluation.detection import DETECTION
+from cgdet_core.evaluation.metrics.average_precision import WeightedAp
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.metrics.paired import block_of, run_paired
-from cgdet_core.evaluation.metrics.weighted_ap import WeightedAp
+from cgdet_core.evaluation.offline import block_of, run_in_turns
+from cgdet_core.evaluation.task import FigureKey
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import Detections, Frame, GroundTruth, Sample
 
@@ -51,6 +55,37 @@ def detected(frames: list[EvaluatedFrame], shift: float, seed: int = 1) -> list[
         order = np.argsort(-scores)
         found.append(replace(frame, detections=Detections(boxes[order], scores[order], class_ids[order])))
     return found
+
+
+def compare(
+    a: list[EvaluatedFrame], b: list[EvaluatedFrame], blocks: list[Any], names: tuple[str, ...], settings: CompareConfig
+) -> dict[str, Any]:
+    return compare_vectors(DETECTION.vector(a, names), DETECTION.vector(b, names), blocks, settings)
+
+
+class Lengths:
+    """Figures of another task: the mean length of what counts, where less is better, and how many there are."""
+
+    groups = ()
+
+    def __init__(self, lengths: list[float]) -> None:
+        self.lengths = np.array(lengths)
+        self.keys = [FigureKey(("nme",), "NME", True), FigureKey(("by_group", "eyes", "count"), "points")]
+
+    def of(self, weights: np.ndarray) -> np.ndarray:
+        return np.array([weights @ self.lengths / weights.sum(), weights.sum()])
+
+
+def test_any_task_is_compared_by_a_vector_of_its_figures() -> None:
+    random = np.random.default_rng(0)
+    long = random.uniform(2, 3, 60)
+    blocks = [number // 5 for number in range(60)]
+    result = compare_vectors(Lengths(list(long)), Lengths(list(long - 1)), blocks, CompareConfig(resamples=100))
+    figure = result["nme"]
+    assert (result["verdict"], figure["verdict"], figure["b_better_share"]) == ("better", "better", 1)
+    assert figure["difference"] == pytest.approx(figure["low"]) == pytest.approx(figure["high"]) == pytest.approx(-1)
+    assert result["by_group"]["eyes"]["count"]["difference"] == 0
+    assert [row["name"] for row in comparison_rows(result)] == ["NME", "points"]
 
 
 def copied(frames: list[EvaluatedFrame], weights: np.ndarray) -> list[EvaluatedFrame]:
@@ -200,6 +235,7 @@ def test_figures_that_a_set_lacks_are_none() -> None:
     found = detected(frames, 0.1)
     result = compare(found, found, list(range(10)), NAMES, CompareConfig(resamples=100))
     assert result["per_class"]["car"]["map"] == {
+        "name": "car AP",
         **dict.fromkeys(("a", "b", "difference", "low", "high", "b_better_share")),
         "resamples": 0,
         "verdict": "no difference shown",
@@ -230,16 +266,16 @@ def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tupl
     a, b = (Predictor(path, "cpu", "fp32", backend="torch") for path in untrained_models)
     labels = [GroundTruth.empty(), None, GroundTruth.empty(), GroundTruth.empty()]
     samples = (a_sample(f"{60 * i}.png", truth=truth, seed=i) for i, truth in enumerate(labels))
-    run = run_paired(a, b, samples)
-    assert [frame.name for frame in run.a.frames] == [frame.name for frame in run.b.frames]
-    assert run.blocks == [("number", 0), ("number", 2), ("number", 3)]
-    assert run.a.unlabelled == 1
-    for result, predictor in ((run.a, a), (run.b, b)):
+    looks = [DETECTION.look_with(predictor) for predictor in (a, b)]
+    of_a, of_b = run_in_turns(looks, samples)
+    assert [frame.name for frame in of_a.frames] == [frame.name for frame in of_b.frames]
+    assert of_a.blocks == of_b.blocks == [("number", 0), ("number", 2), ("number", 3)]
+    assert of_a.unlabelled == of_b.unlabelled == 1
+    for result, predictor in ((of_a, a), (of_b, b)):
         assert len(result.stage_ms["total"]) == 3
         # each model's own detections
         floor = PostprocessConfig(score_threshold=0.001)
         expected = predictor.predict(a_sample("", seed=2).frame.image, postprocess=floor)
         np.testing.assert_array_equal(result.frames[1].detections.scores, expected.scores)
-    assert run.ms_ratio() > 0
     with pytest.raises(InputError, match="1 frames has labels"):
-        run_paired(a, b, [a_sample("1.png")])
+        run_in_turns(looks, [a_sample("1.png")])

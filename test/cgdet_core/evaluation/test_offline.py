@@ -8,7 +8,8 @@ import torch
 
 from cgdet_core.config import ModelConfig, PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.offline import run_offline
+from cgdet_core.evaluation.detection import DETECTION, run_offline
+from cgdet_core.evaluation.offline import run_in_turns
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.tasks.detection.head import DetectionNetwork
@@ -49,7 +50,8 @@ def test_telemetry_rows_change_nothing_but_the_place_of_the_boxes(predictor: Pre
     telemetry = np.full((2, 96), 255, np.uint8)
     stacked = [np.vstack([image, telemetry] if rows > 0 else [telemetry, image]) for image in frames()]
     plain = run_offline(predictor, samples(frames(), GroundTruth.empty()), progress=False)
-    cut = run_offline(predictor, samples(stacked, GroundTruth.empty()), progress=False, telemetry_rows=rows)
+    look = DETECTION.look_with(predictor, telemetry_rows=rows)
+    (cut,) = run_in_turns([look], samples(stacked, GroundTruth.empty()), progress=False)
     for one, other in zip(plain.frames, cut.frames, strict=True):
         moved = one.detections.boxes_xyxy_px + np.array([0, max(-rows, 0)] * 2, np.float32)
         np.testing.assert_allclose(other.detections.boxes_xyxy_px, moved, atol=1e-4)

@@ -26,8 +26,8 @@ from tiny_run import (
 from cgdet_core.config import Recipe
 from cgdet_core.data.sets.coco import CocoSet, load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.evaluation.detection import run_offline
 from cgdet_core.evaluation.metrics.metrics import evaluate
-from cgdet_core.evaluation.offline import run_offline
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training.trainer import train
 from cgdet_core.training.watch import speed, validates_after

@@ -10,8 +10,8 @@ import pytest
 
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
-from cgdet_core.evaluation.operating_point import choose_thresholds
 from cgdet_core.types import Detections, GroundTruth
 
 NAMES = ("person", "bicycle", "car")
@@ -327,7 +327,7 @@ def test_log_average_miss_rate_agrees_with_a_direct_computation(labelled: bool) 
 
 def test_the_chosen_threshold_has_the_best_f1_of_all() -> None:
     frames = random_frames(30, seed=9)
-    chosen, _ = choose_thresholds(frames, NAMES)
+    chosen, _, _ = DETECTION.choose_thresholds(frames, NAMES)
 
     def f1(name: str, threshold: float) -> float:
         point = evaluate(frames, NAMES, {name: threshold}).operating_point[name]
@@ -341,10 +341,12 @@ def test_the_chosen_threshold_has_the_best_f1_of_all() -> None:
 
 def test_a_class_never_found_keeps_the_configured_threshold() -> None:
     frames = [frame([(box(0), 0.7, PERSON), (box(300), 0.9, CAR)], [(box(0), PERSON), (box(100), CAR)])]
-    chosen, metrics = choose_thresholds(frames, NAMES)
+    chosen, metrics, warnings = DETECTION.choose_thresholds(frames, NAMES)
     assert chosen["bicycle"] == chosen["car"] == 0.25
     assert chosen["person"] == 0.699  # just below the score, 0.7 in float32
     assert metrics.operating_point["person"]["recall"] == 1.0
+    (few,) = warnings
+    assert "person (of 1)" in few
 
 
 # ---- contract --------------------------------------------------------------------------------------

@@ -25,15 +25,19 @@ from cgdet_core.types import Detections, GroundTruth
 
 COUNTS = ("in_bag", "not_played", "repeated_stamps", "not_sendable", "answered", "overtaken", "lost_before_node")
 COUNTS = (*COUNTS, "refused", "failed", "in_work", "lost_answers")
-DIFFERENCE = {"a": 0.5, "b": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "verdict": "worse"}
+DIFFERENCE = {"name": "mAP", "a": 0.5, "b": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "verdict": "worse"}
 NOTHING = {**dict.fromkeys(DIFFERENCE), "verdict": "no difference shown"}
 COMPARISON = {
     "words": "B is worse than A: mAP -0.1000",
     "overall": {
         "map": DIFFERENCE,
-        "map50": {**DIFFERENCE, "low": None, "high": None, "verdict": "no difference shown"},
+        "map50": {**DIFFERENCE, "name": "mAP50", "low": None, "high": None, "verdict": "no difference shown"},
     },
-    "per_class": {"person": {"map": {**DIFFERENCE, "difference": 0.1, "low": 0.01, "high": 0.2, "verdict": "better"}}},
+    "per_class": {
+        "person": {
+            "map": {**DIFFERENCE, "name": "person AP", "difference": 0.1, "low": 0.01, "high": 0.2, "verdict": "better"}
+        }
+    },
     "by_light": {"night": {"map": NOTHING}},
 }
 NASTY = '<script>alert("x")</script> & $a_b$'

@@ -1,0 +1,163 @@
+"""What a task gives to be measured: `cgdet evaluate`, `compare`, `bench` and `thresholds` know this of it alone.
+
+`task_of` is the one place where the task that a model file states becomes what these commands do. A second task needs
+its line there and a class of its own beside evaluation/detection.py; nothing of detection is touched. Shared, and free
+of any task: frames through models by turns (offline.py), the paired bootstrap (compare.py), times (benchmark.py), which
+frames (selection.py), the page (report/page.py).
+
+A *record* is what the task keeps of one labelled frame: what was found in it beside its labels. It never leaves the
+task; the shared parts pass lists of them on, all of one set and in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.offline import Look, OfflineRun
+from cgdet_core.evaluation.selection import Selection
+from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.types import IntArray, Sample
+
+
+class Model(Protocol):
+    """A model file on a device; device, precision and backend are what is executed."""
+
+    model_path: Path
+    model_sha256: str
+    info: ModelInfo
+    device: str
+    precision: str
+    backend: str
+    last_stage_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FigureKey:
+    """A figure that is compared. path: where it stands in the JSON of a comparison, such as ("per_class", "car",
+    "map50"); name: for a person."""
+
+    path: tuple[str, ...]
+    name: str
+    less_is_better: bool = False
+
+
+class FigureVector(Protocol):
+    """The figures of one model over its records, of which any may count several times or not at all.
+
+    keys: names the entries; the first one decides the verdict. groups: the first parts of their paths, which stand in
+    the JSON even where a set has no figure of them.
+    """
+
+    keys: list[FigureKey]
+    groups: tuple[str, ...]
+
+    def of(self, weights: IntArray) -> NDArray[np.float64]:
+        """float64 [keys] where record i counts weights[i] >= 0 times; NaN where nothing is to be found."""
+
+
+class Figures(Protocol):
+    """All the figures of a model over its records."""
+
+    def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON of `cgdet evaluate` (DESIGN 5), `extra` added to it."""
+
+
+class MeasuredTask(Protocol):
+    """name: in model files; unit: of what is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON
+    that a comparison repeats of each model. `names`: the classes or points by which labels are read and figures made.
+    """
+
+    name: str
+    unit: str
+    headline: tuple[str, ...]
+
+    def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Model:
+        """The model file (None: the shipped one), warmed up. Raises InputError for what cannot be had."""
+
+    def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
+        """What all of these models know, in the first one's order; InputError where they have nothing in common."""
+
+    def select(
+        self,
+        data: Path,
+        names: tuple[str, ...],
+        run: Path | None,
+        topic: str | None,
+        truth_topic: str | None,
+        class_map: Mapping[str, str],
+        losses: list[str] | None,
+    ) -> Selection:
+        """The labelled frames, read for `names`; as selection.select_frames."""
+
+    def look_with(self, model: Any, names: Sequence[str], telemetry_rows: int) -> Look[Any]:
+        """What makes the record of a frame; of what else than `names` the model finds nothing is kept."""
+
+    def measure(self, records: Sequence[Any], names: Sequence[str], model: Any = None) -> Figures:
+        """The figures, at the model's own thresholds where it is given. Raises InputError where nothing is labelled."""
+
+    def rows(self, figures: Mapping[str, Any]) -> list[tuple[object, ...]]:
+        """A table for the terminal of what `to_json` gave, its head first."""
+
+    def vector(self, records: Sequence[Any], names: Sequence[str]) -> FigureVector:
+        """See FigureVector."""
+
+    def write_report(
+        self,
+        path: Path,
+        run: OfflineRun[Any],
+        samples: Iterable[Sample],
+        figures: Any,
+        facts: Mapping[str, Any],
+        command: str,
+    ) -> None:
+        """The page of an evaluation. samples: the very frames of `run` again, for their pixels; figures: of `measure`;
+        facts: what was measured with; command: what reproduces it."""
+
+    def write_comparison(
+        self,
+        path: Path,
+        runs: Sequence[OfflineRun[Any]],
+        samples: Iterable[Sample],
+        figures: Mapping[str, Any],
+        command: str,
+    ) -> None:
+        """The page of a comparison; figures: its JSON."""
+
+    def choose_thresholds(
+        self, records: Sequence[Any], names: Sequence[str]
+    ) -> tuple[dict[str, float], Figures, list[str]]:
+        """Of each name the best threshold on held-out frames; the figures with these, whose JSON says under
+        `operating_point` what each does; and warnings."""
+
+    def write_thresholds(
+        self, path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]
+    ) -> None:
+        """A copy of `model` at `path` (which may be `model`) with these, and on what they were chosen."""
+
+    def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[Any, ...]]:
+        """What `predict` of a model takes, a few times over, for `cgdet bench`."""
+
+
+def task_of(info: ModelInfo) -> MeasuredTask:
+    """The task that a model file states."""
+    from cgdet_core.evaluation.detection import DETECTION
+
+    tasks: dict[str, MeasuredTask] = {"cgdet-csp-pan-dfl": DETECTION}
+    return tasks[info.architecture]
+
+
+def common_task(infos: Mapping[Path, ModelInfo]) -> MeasuredTask:
+    """The task of all these models, by their files; InputError where they have two."""
+    tasks = {path: task_of(info) for path, info in infos.items()}
+    (first, task), *others = tasks.items()
+    for path, other in others:
+        if other is not task:
+            raise InputError(f"{path}: is for {other.name}, {first} for {task.name}: give two models of one task")
+    return task
