@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.data.bags.damage import expected_fields
-from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.reader import BagMessage, BagReader
 from cgdet_core.data.bags.types import COMPRESSED_IMAGE
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import Frame, ImageArray, check_image, stamp_to_ns
+from cgdet_core.types import Frame, ImageArray, check_image
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,15 @@ def image_fields(image: ImageArray) -> dict[str, Any]:
     }
 
 
-def raw_image(message: Any, message_type: str, topic: str, record_time_ns: int) -> RawImage:
-    """The fields of a deserialised Image or CompressedImage."""
-    with expected_fields(message_type, f"topic '{topic}'"):
-        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), str(message.header.frame_id)
-        if message_type == COMPRESSED_IMAGE:
-            form = str(message.format)
-            return RawImage(topic, record_time_ns, stamp_ns, frame_id, 0, 0, "", 0, False, message.data, form)
+def raw_image(item: BagMessage) -> RawImage:
+    """The fields of an Image or CompressedImage."""
+    message = item.message
+    with expected_fields(item.type, f"topic '{item.topic}'"):
+        common = item.topic, item.record_time_ns, item.stamp_ns, str(message.header.frame_id)
+        if item.type == COMPRESSED_IMAGE:
+            return RawImage(*common, 0, 0, "", 0, False, message.data, str(message.format))
         height, width, step, big = message.height, message.width, message.step, bool(message.is_bigendian)
-        encoding = str(message.encoding)
-        return RawImage(topic, record_time_ns, stamp_ns, frame_id, height, width, encoding, step, big, message.data)
+        return RawImage(*common, height, width, str(message.encoding), step, big, message.data)
 
 
 def first_image(bag: BagReader, topic: str) -> RawImage:
@@ -88,7 +87,7 @@ def first_image(bag: BagReader, topic: str) -> RawImage:
 def raw_images(bag: BagReader, topic: str) -> Iterator[RawImage]:
     """The images of `topic` in order of their record times, as they were recorded; they are not checked."""
     for item in bag.messages([topic]):
-        yield raw_image(item.message, item.type, item.topic, item.record_time_ns)
+        yield raw_image(item)
 
 
 def decode_frame(image: RawImage, path: Path) -> Frame:

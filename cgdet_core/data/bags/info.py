@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from cgdet_core.data.bags.images import RawImage, raw_image
 from cgdet_core.data.bags.reader import BagReader, BagTopic
-from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
+from cgdet_core.data.bags.topics import camera_info_topic, choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
-from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, IMAGE_TYPES
+from cgdet_core.data.bags.types import CAMERA_INFO, DETECTIONS, FRAME_INFO, IMAGE_TYPES
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ENCODINGS
 from cgdet_core.types import NANOSECONDS
@@ -24,8 +24,9 @@ from cgdet_core.types import NANOSECONDS
 class TopicInfo:
     """One topic. Stamps, the earliest and the latest, are the headers', in nanoseconds; None without a header.
 
-    stamps_backwards: stamps below the one before; images: "640x512 mono16" -> count; duration_s: from the first to the
-    last stamp; rate_hz: messages per second in between.
+    stamps_backwards: stamps below the one before; stamps_repeated: of a message before; stamps_zero: not set by the
+    driver; images: "640x512 mono16" -> count; duration_s: from the first to the last stamp; rate_hz: messages per
+    second in between; unreadable: why the messages cannot be read.
     """
 
     name: str
@@ -34,18 +35,21 @@ class TopicInfo:
     first_stamp_ns: int | None = None
     last_stamp_ns: int | None = None
     stamps_backwards: int = 0
+    stamps_repeated: int = 0
+    stamps_zero: int = 0
     images: dict[str, int] = field(default_factory=dict)
     duration_s: float | None = None
     rate_hz: float | None = None
+    unreadable: str | None = None
 
 
 @dataclass
 class BagInfo:
     """One bag. image_topic and truth_topic are those that evaluation would take, None where it would ask.
 
-    frames: images of image_topic; frames_with_truth: those with an array of their header stamp; labels
-    and ignored: class_id -> boxes; light: "day", "night" -> labelled frames; losses: what of a damaged
-    MCAP is not read.
+    frames: images of image_topic; frames_with_truth: those with an array of their header stamp; truth_without_frame:
+    arrays whose stamp no image has; labels and ignored: class_id -> boxes; light: "day", "night" -> labelled frames;
+    losses: what is not read; notes: what contradicts itself.
     """
 
     path: str
@@ -60,19 +64,22 @@ class BagInfo:
     truth_topic_reason: str | None = None
     frames: int = 0
     frames_with_truth: int = 0
+    truth_without_frame: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     light: dict[str, int] = field(default_factory=dict)
     losses: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_text(self) -> str:
         """A few lines for a terminal."""
         rows = [("topic", "type", "messages", "Hz", "holds")]
         for topic in self.topics:
             rate = "-" if topic.rate_hz is None else f"{topic.rate_hz:.1f}"
-            holds = [*topic.images]
-            if topic.stamps_backwards:
-                holds.append(f"{topic.stamps_backwards} stamps going backwards")
+            holds = ["not read"] if topic.unreadable else [*topic.images]
+            odd = {"stamps going backwards": topic.stamps_backwards, "repeated stamps": topic.stamps_repeated}
+            odd["stamps of zero"] = topic.stamps_zero
+            holds += [f"{count} {what}" for what, count in odd.items() if count]
             rows.append((topic.name, topic.type or "several types", str(topic.count), rate, ", ".join(holds)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         has_images = any(topic.type in IMAGE_TYPES for topic in self.topics)
@@ -87,8 +94,10 @@ class BagInfo:
         else:
             of = f" of {self.frames}" if self.image_topic else ""
             lines.append(f"labels: {self.truth_topic}: {self.frames_with_truth}{of} frames; {_counts(self.labels)}")
+            lines += [f"labels of no image: {self.truth_without_frame}"] if self.truth_without_frame else []
             lines += [f"regions to ignore: {_counts(self.ignored)}"] if self.ignored else []
             lines += [f"light: {_counts(self.light)}"] if self.light else []
+        lines += [f"note: {note}" for note in self.notes]
         lines += [f"DAMAGED: {loss}" for loss in self.losses]
         return "\n".join(line.rstrip() for line in lines)
 
@@ -103,6 +112,7 @@ def bag_info(path: Path | str, progress: bool = False) -> BagInfo:
         info.duration_s = bag.duration_ns / NANOSECONDS
         info.messages = sum(topic.count for topic in info.topics)
         info.losses = bag.losses
+        info.notes = [*bag.notes, *info.notes]
     return info
 
 
@@ -115,24 +125,54 @@ def _chosen(bag: BagReader, choose: Callable[[BagReader], str | None]) -> tuple[
 
 
 def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
-    stamps: dict[str, list[int]] = {name: [] for name in bag.topics if bag.has_header(name)}
+    probed = {name: _probe(bag, name) for name in bag.topics}
+    unreadable = {name: reason for name, reason in probed.items() if isinstance(reason, str)}
+    stamps: dict[str, list[int]] = {name: [] for name, has_header in probed.items() if has_header is True}
     images: dict[str, Counter[str]] = {name: Counter() for name in bag.topics}
+    camera_sizes: dict[str, set[str]] = {}
     labels, ignored, light = Counter[str](), Counter[str](), Counter[str]()
     total = sum(bag.topics[name].count for name in stamps)
     for item in tqdm(bag.messages(stamps), total=total, unit="message", disable=None if progress else True):
         stamps[item.topic].append(item.stamp_ns)
         if item.type in IMAGE_TYPES:
-            _count_image(images[item.topic], raw_image(item.message, item.type, item.topic, 0))
+            _count_image(images[item.topic], raw_image(item))
+        elif item.type == CAMERA_INFO:
+            camera_sizes.setdefault(item.topic, set()).add(f"{item.message.width}x{item.message.height}")
         elif item.topic == info.truth_topic and item.type == DETECTIONS:
             for detection in item.message.detections:
                 name, to_ignore = label_name(detection)
                 (ignored if to_ignore else labels)[name] += 1
         elif item.topic == f"{info.truth_topic}{FRAME_INFO_SUFFIX}" and item.type == FRAME_INFO:
             light.update(filter(None, [frame_info_from_message(item.message).light]))
-    info.topics = [_topic_info(topic, stamps.get(topic.name), images[topic.name]) for topic in bag.topics.values()]
+    for topic in bag.topics.values():
+        own = stamps.get(topic.name), dict(images[topic.name]), unreadable.get(topic.name)
+        info.topics.append(_topic_info(topic, *own))
+        if topic.type in (*IMAGE_TYPES, DETECTIONS) and topic.name in unreadable:
+            info.notes.append(unreadable[topic.name])
+        sizes = {image.split()[0] for image in images[topic.name]} - {"undecodable"}
+        camera, seen = camera_info_topic(topic.name), camera_sizes.get(camera_info_topic(topic.name))
+        if seen and sizes and not sizes & seen:
+            told = f"{camera} is of {', '.join(sorted(seen))} pixels, the images of {topic.name} are "
+            info.notes.append(told + ", ".join(sorted(sizes)))
+    if any(topic.stamps_repeated or topic.stamps_zero for topic in info.topics if topic.type in IMAGE_TYPES):
+        info.notes.append(
+            "frames and labels are matched by header stamps, which repeat or are zero: let the driver set them, or go "
+            "by the record times with --by record (cgdet bag extract, label, register; cgdet-replay)"
+        )
     info.labels, info.ignored, info.light = dict(labels), dict(ignored), dict(light)
     frames, labelled = stamps.get(info.image_topic or "", []), {*stamps.get(info.truth_topic or "", [])}
     info.frames, info.frames_with_truth = len(frames), sum(stamp in labelled for stamp in frames)
+    info.truth_without_frame = len(labelled - {*frames}) if info.image_topic else 0
+
+
+def _probe(bag: BagReader, name: str) -> bool | str:
+    """Whether the topic's messages have a std_msgs/Header; or why its first one cannot be read."""
+    try:
+        first = next(iter(bag.messages([name])), None)
+    except InputError as error:
+        return str(error).removeprefix(f"{bag.path}: ")
+    header = getattr(first.message, "header", None) if first else None
+    return getattr(header, "__msgtype__", "") == "std_msgs/msg/Header"
 
 
 def _count_image(counts: Counter[str], image: RawImage) -> None:
@@ -148,15 +188,22 @@ def _count_image(counts: Counter[str], image: RawImage) -> None:
             counts[f"undecodable {form} ({error})"] += 1
 
 
-def _topic_info(topic: BagTopic, stamps: list[int] | None, images: Counter[str]) -> TopicInfo:
+def _topic_info(topic: BagTopic, stamps: list[int] | None, images: dict[str, int], unreadable: str | None) -> TopicInfo:
     """stamps: of the messages that were read; None of a topic without headers."""
     if not stamps:
-        return TopicInfo(topic.name, topic.type, topic.count if stamps is None else 0)
+        return TopicInfo(topic.name, topic.type, topic.count if stamps is None else 0, unreadable=unreadable)
     first, last = min(stamps), max(stamps)
     duration_s = (last - first) / NANOSECONDS
-    rate_hz = (len(stamps) - 1) / duration_s if duration_s else None
-    backwards = sum(after < before for before, after in pairwise(stamps))
-    return TopicInfo(topic.name, topic.type, len(stamps), first, last, backwards, dict(images), duration_s, rate_hz)
+    return TopicInfo(
+        *(topic.name, topic.type, len(stamps), first, last),
+        stamps_backwards=sum(after < before for before, after in pairwise(stamps)),
+        stamps_repeated=len(stamps) - len(set(stamps)),
+        stamps_zero=stamps.count(0),
+        images=images,
+        duration_s=duration_s,
+        rate_hz=(len(stamps) - 1) / duration_s if duration_s else None,
+        unreadable=unreadable,
+    )
 
 
 def _counts(counts: dict[str, int]) -> str:

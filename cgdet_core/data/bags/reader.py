@@ -4,31 +4,31 @@ rosbag2 folders (sqlite3, mcap; split and zstd-compressed too), single .mcap and
 ROS 1 .bag files, through the rosbags library. Messages come one at a time, in order of their record
 times; no more than the storage's own block is held.
 
-A damaged MCAP is read up to its last whole chunk; a DamagedBagWarning, and `losses`, say what is missing. Any other
-damaged bag is refused with the command that repairs it, also where its storage holds fewer messages than its index
-promises.
+What the storage files hold is read; where a folder's metadata.yaml says otherwise, a BagWarning tells it. A damaged
+MCAP is read up to its last whole chunk; a BagWarning, and `losses`, say what is missing. Any other damaged bag is
+refused with the command that repairs it.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from cgdet_core.data.bags.damage import (
+from cgdet_core.data.bags.damage import BagWarning, DamagedBag, bag_errors, detail, expected_fields, remedy
+from cgdet_core.data.bags.storage import (
+    INDEX_NAME,
     CutMcap,
-    DamagedBag,
-    DamagedBagWarning,
-    bag_errors,
-    check_index,
-    check_whole,
-    expected_fields,
-    remedy,
+    open_storage,
+    read_index,
+    storage_files,
+    unpacked_message,
 )
-from cgdet_core.data.bags.types import embedded_types, typestore
+from cgdet_core.data.bags.types import DETECTIONS, embedded_types, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.types import stamp_to_ns
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
-_STORAGE_SUFFIXES = {".mcap", ".db3"}
 _GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
+TimeBy = Literal["stamp", "record"]
 
 
 @dataclass(frozen=True)
@@ -60,90 +60,99 @@ class BagMessage:
     type: str
     record_time_ns: int
     message: Any
+    by: TimeBy = "stamp"
 
     @property
     def stamp_ns(self) -> int:
-        """The header's stamp; InputError for a message without one."""
+        """The header's stamp, or by "record" the record time; InputError for a message without a header."""
         with expected_fields(self.type, f"topic '{self.topic}'"):
-            return stamp_to_ns(self.message.header.stamp)
+            stamp_ns = stamp_to_ns(self.message.header.stamp)
+        return self.record_time_ns if self.by == "record" else stamp_ns
 
 
 class BagReader:
     """Reads one bag; a context manager.
 
-    path: rosbag2 folder, .mcap, .db3 or .bag file. storage: mcap, sqlite3 or ros1; size_bytes: of all its files;
-    losses: what of a damaged MCAP was not read so far, a line each. Raises InputError from the constructor where there
-    is no bag, on entering for a damaged index, and from the iterators for damaged contents.
+    path: rosbag2 folder, .mcap, .db3 or .bag file; by: what counts as a message's stamp. storage: mcap, sqlite3 or
+    ros1; size_bytes: of all its files; losses: what was not read so far, notes: what contradicts itself, a line each.
+    Raises InputError from the constructor where there is no bag, and on entering and from the iterators for what is
+    damaged.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        folder = self.path.is_dir()
-        self._files = sorted(file for file in self.path.iterdir() if file.is_file()) if folder else [self.path]
-        # storage files that are compressed as a whole have a suffix more
-        suffixes = {suffix for file in self._files for suffix in file.suffixes[-2:]}
-        if folder:
-            is_bag = (self.path / "metadata.yaml").is_file() or bool(suffixes & _STORAGE_SUFFIXES)
-        else:
-            is_bag = self.path.is_file() and self.path.suffix in (*_STORAGE_SUFFIXES, ".bag")
-        if not is_bag:
+    def __init__(self, path: Path | str, by: TimeBy = "stamp") -> None:
+        self.path, self.by = Path(path), by
+        self._index = read_index(self.path) if self.path.is_dir() else None
+        self.storage, self._files = storage_files(self.path, self._index)
+        if not self._files and self._index is None:
             raise InputError(f"{path}: is no bag: {_GIVE}")
-        if ".db3" in suffixes and any(character in str(path) for character in URI_CHARACTERS):
+        if self.storage == "sqlite3" and any(character in str(path) for character in URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
-        self._is_ros1 = not folder and self.path.suffix == ".bag"  # a rosbag2 folder may be named something.bag
-        self.storage = "ros1" if self._is_ros1 else "mcap" if ".mcap" in suffixes else "sqlite3"
-        self.size_bytes = sum(file.stat().st_size for file in self._files)
+        files = self.path.iterdir() if self.path.is_dir() else self._files
+        self.size_bytes = sum(file.stat().st_size for file in files if file.is_file())
         self.topics: dict[str, BagTopic] = {}
         self.losses: list[str] = []
+        self.notes: list[str] = []
         self.duration_ns = 0
-        self._stores: dict[str, Typestore | None] = {}
-        self._promised: object = None  # messages by metadata.yaml
+        self._stores: dict[str, tuple[Typestore, ...]] = {}
         self._stack = ExitStack()
-        self._reader: Rosbag1Reader | Rosbag2Reader | CutMcap
+        self._readers: list[tuple[Path, Rosbag1Reader | Rosbag2Reader | CutMcap]] = []
 
     def __enter__(self) -> BagReader:
-        try:
-            reader = self._by_index()
-        except DamagedBag as error:
-            reader = CutMcap(self.path)
-            if not reader.files:
-                raise
-            reader.open()
-            # where all messages came, the index alone is damaged
-            for loss in reader.losses if reader.message_count != self._promised else ():
-                self._lose(loss)
-            promised = f" of {self._promised}" if self._promised is not None else ""
-            if promised or not reader.losses:
-                self._lose(f"{error}; {reader.message_count}{promised} messages are read without index")
-        self._reader = reader
-        self._stack.callback(reader.close)
-        for name in sorted({connection.topic for connection in reader.connections}):
-            alike = [connection for connection in reader.connections if connection.topic == name]
-            types = {connection.msgtype for connection in alike}
-            count = sum(connection.msgcount for connection in alike)
-            self.topics[name] = BagTopic(name, types.pop() if len(types) == 1 else "", count)
-        self.duration_ns = max(0, reader.duration) if reader.message_count else 0
+        with ExitStack() as stack:
+            for file in self._files:
+                try:
+                    reader = open_storage(file, stack)
+                except DamagedBag as error:
+                    if file.suffix != ".mcap" or len(self._files) == 1:
+                        raise
+                    self._tell(str(error), self.losses)  # the other files are read all the same
+                    continue
+                if isinstance(reader, CutMcap):
+                    self._tell(reader.loss, self.losses)
+                self._readers.append((file, reader))
+            self._readers.sort(key=lambda opened: opened[1].start_time)
+            counts: Counter[tuple[str, str]] = Counter()
+            for connection in self._connections():
+                counts[connection.topic, connection.msgtype] += connection.msgcount
+            if self.path.is_dir():
+                self._compare_with_index(counts)
+            if not self._readers:
+                raise DamagedBag(f"{self.path}: nothing in the bag can be read: copy or record it again")
+            self._stack = stack.pop_all()
+        for name in sorted({topic for topic, _ in counts}):
+            types = [kind for topic, kind in counts if topic == name]
+            count = sum(count for (topic, _), count in counts.items() if topic == name)
+            self.topics[name] = BagTopic(name, types[0] if len(types) == 1 else "", count)
+        spans = [(reader.start_time, reader.end_time) for _, reader in self._readers if reader.message_count]
+        self.duration_ns = max(end for _, end in spans) - min(start for start, _ in spans) if spans else 0
         return self
 
-    def _by_index(self) -> Rosbag1Reader | Rosbag2Reader | CutMcap:
-        """Opened by rosbags; DamagedBag where the bag has no index, or one that is damaged."""
-        from rosbags.rosbag1 import Reader as Rosbag1Reader
-        from rosbags.rosbag2 import Reader as Rosbag2Reader
+    def _compare_with_index(self, held: Counter[tuple[str, str]]) -> None:
+        """Tell what metadata.yaml says otherwise than the files."""
+        again = f"`ros2 bag reindex {self.path}` writes it anew"
+        where = f"{self.path / INDEX_NAME}"
+        if self._index is None:
+            self._tell(f"{where}: is missing or no index of a rosbag2: the bag is read without it; {again}", self.notes)
+            return
+        there, named = {file.name for file in self._files}, self._index.file_names
+        promised = self._index.counts()
+        more = [f"{name} is missing" for name in named if name not in there]
+        less = [f"{name} is not named" for name in sorted(there - {*named})]
+        for topic, kind in sorted(promised.keys() | held.keys()):
+            said, found = promised[topic, kind], held[topic, kind]
+            if found < said:
+                more.append(f"{found} of {said} messages of {topic} ({kind}) are there")
+            elif found > said:
+                less.append(f"{topic} ({kind}) has {found} messages, not {said}")
+        if more:
+            self._tell(f"{where}: names more than the bag holds: {', '.join(more)}", self.losses)
+        if less:
+            self._tell(f"{where}: names less than the bag holds: {', '.join(less)}: all is read; {again}", self.notes)
 
-        if self.path.is_dir():
-            self._promised = check_index(self.path)
-        for file in self._files:
-            if file.suffix in _STORAGE_SUFFIXES:
-                check_whole(file)
-        with bag_errors(self.path):
-            reader = Rosbag1Reader(self.path) if self._is_ros1 else Rosbag2Reader(self.path)
-            reader.open()
-        return reader
-
-    def _lose(self, loss: str) -> None:
-        if loss not in self.losses:
-            self.losses.append(loss)
-            warnings.warn(loss, DamagedBagWarning, stacklevel=1)
+    def _tell(self, line: str, lines: list[str]) -> None:
+        if line not in lines:
+            lines.append(line)
+            warnings.warn(line, BagWarning, stacklevel=1)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -159,72 +168,88 @@ class BagReader:
         chosen = [self.topics[name] for name in (self.topics if names is None else names)]
         return ", ".join(f"{topic.name} ({topic.type or 'several types'})" for topic in chosen) or "no topics"
 
-    def has_header(self, name: str) -> bool:
-        """Whether the topic's messages begin with a std_msgs/Header and can be read."""
-        for connection in self._connections([name]):
-            try:
-                store = self._store(connection)
-            except InputError:  # a vendor's type that cannot be parsed
-                return False
-            fields = {} if store is None else dict(store.fielddefs[connection.msgtype][1])
-            if "header" not in fields or fields["header"][1] != "std_msgs/msg/Header":
-                return False
-        return True
-
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """The messages of `topics` in order of their record times.
 
         A damaged MCAP ends where it is damaged. InputError for any other damaged bag, also after the last message
-        where the storage held fewer than its index says, and for a type that nothing defines.
+        where a file held fewer than it says itself, and for a type that nothing defines.
         """
-        connections = self._connections(topics)
-        expected = sum(self.topics[name].count for name in {*topics})
-        if not expected:
-            return
-        read, items = 0, iter(self._reader.messages(connections=connections))
+        names = {self.topic(name).name for name in topics}
+        for file, reader in self._readers:
+            connections = [connection for connection in reader.connections if connection.topic in names]
+            if connections:  # rosbags takes none for all
+                yield from self._messages_of(file, reader, connections)
+
+    def _messages_of(
+        self, file: Path, reader: Rosbag1Reader | Rosbag2Reader | CutMcap, connections: list[Connection]
+    ) -> Iterator[BagMessage]:
+        expected = sum(connection.msgcount for connection in connections)
+        read, items = 0, iter(reader.messages(connections=connections))
+        topics = ", ".join(sorted({connection.topic for connection in connections}))
         while True:
             try:
-                with bag_errors(self.path):
+                with bag_errors(file):
                     item = next(items, None)
                 if item is None and read < expected:
-                    raise DamagedBag(f"{self.path}: the bag is damaged, it ends too soon: {remedy(self.path)}")
+                    raise DamagedBag(f"{file}: the bag is damaged, it ends too soon: {remedy(file)}")
             except DamagedBag as error:
-                what = f"{read} of {expected} messages of {', '.join(sorted({*topics}))} can be read"
+                what = f"{read} of {expected} messages of {topics} can be read"
                 if self.storage != "mcap":
                     raise DamagedBag(f"{error} ({what})") from error
-                self._lose(f"{self.path}: is damaged: {what}, up to the damage")
+                self._tell(f"{file}: is damaged: {what}, up to the damage", self.losses)
                 return
             if item is None:
+                if read > expected:
+                    what = f"says that it holds {expected} messages of {topics}, and holds {read}"
+                    self._tell(f"{file}: {what}: all are read", self.notes)
                 return
             read += 1
-            yield self._deserialised(*item)
+            yield self._deserialised(file, *item)
 
-    def _connections(self, topics: Collection[str]) -> list[Connection]:
-        names = {self.topic(name).name for name in topics}
-        return [connection for connection in self._reader.connections if connection.topic in names]
+    def _connections(self) -> list[Connection]:
+        return [connection for _, reader in self._readers for connection in reader.connections]
 
-    def _deserialised(self, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage:
-        store = self._store(connection)
-        if store is None:
+    def _deserialised(self, file: Path, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage:
+        message_type = connection.msgtype
+        stores = self._stores_of(connection)
+        if not stores:
             raise InputError(
-                f"{self.path}: messages of type {connection.msgtype} cannot be read: the bag carries no definition "
+                f"{self.path}: messages of type {message_type} cannot be read: the bag carries no definition "
                 "of it; record it again as mcap, which does"
             )
-        deserialise = store.deserialize_ros1 if self._is_ros1 else store.deserialize_cdr
-        with bag_errors(self.path):
-            message = deserialise(data, connection.msgtype)
-        return BagMessage(connection.topic, connection.msgtype, record_time_ns, message)
+        damage: DamagedBag | None = None
+        for store in stores:
+            try:
+                with bag_errors(file):
+                    if self.storage == "ros1":
+                        message = store.deserialize_ros1(data, message_type)
+                    else:
+                        message = store.deserialize_cdr(unpacked_message(data), message_type)
+            except DamagedBag as error:
+                damage = error
+                continue
+            if store is not stores[0]:
+                self._tell(f"{self.path}: {connection.topic} is read as vision_msgs 2 (Foxy) defined it", self.notes)
+            return BagMessage(connection.topic, message_type, record_time_ns, message, self.by)
+        assert damage is not None
+        if stores[0] is not typestore():
+            raise damage
+        raise InputError(
+            f"{self.path}: {connection.topic} cannot be read as {message_type} ({detail(damage.__cause__ or damage)}): "
+            "the bag carries no definition of it, and was recorded with another release of it? Record as mcap"
+        ) from damage
 
-    def _store(self, connection: Connection) -> Typestore | None:
-        """The types to read a connection with: the bag's own definition, else what cgdet knows; None without either.
+    def _stores_of(self, connection: Connection) -> tuple[Typestore, ...]:
+        """The types to read a connection with: the bag's own definition, else what cgdet knows; none without either.
 
         Only the types that are read are parsed: a vendor's odd definition elsewhere does not matter. (rosbags'
         AnyReader parses all of a bag, and refuses it for one that is odd.)
         """
         message_type = connection.msgtype
         if message_type not in self._stores:
-            store = embedded_types(connection, self.path)
-            if store is None and not self._is_ros1 and message_type in typestore().fielddefs:
-                store = typestore()
-            self._stores[message_type] = store
+            embedded = embedded_types(connection, self.path)
+            known: tuple[Typestore, ...] = ()
+            if self.storage != "ros1" and message_type in typestore().fielddefs:
+                known = (typestore(), typestore(2)) if message_type == DETECTIONS else (typestore(),)
+            self._stores[message_type] = known if embedded is None else (embedded,)
         return self._stores[message_type]

@@ -27,6 +27,12 @@ def image_topics(bag: BagReader) -> tuple[str, ...]:
     return tuple(topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES)
 
 
+def camera_info_topic(image_topic: str) -> str:
+    """Where a driver publishes the CameraInfo of an image topic: beside it, as image_transport's parts are."""
+    words = image_topic.split("/")
+    return "/".join([*words[: -2 if words[-1] in ("compressed", "compressedDepth") else -1], "camera_info"])
+
+
 def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
     """The image topic to detect on: `topic`, or the only or the best thermal candidate.
 

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from cgdet_core.config import Settings, read_mapping, settings_from_mapping
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import camera_info_topic
 from cgdet_core.data.bags.types import CAMERA_INFO
 from cgdet_core.data.registration.homography import Matrix, Row
 from cgdet_core.errors import InputError
@@ -83,9 +84,7 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
     topic that is missing or of another type, a camera that is not calibrated, or at another size, and a lens model that
     is not known.
     """
-    words = image_topic.split("/")
-    folder = words[:-2] if words[-1] in ("compressed", "compressedDepth") else words[:-1]
-    topic = "/".join([*folder, "camera_info"])
+    topic = camera_info_topic(image_topic)
     item = next(iter(bag.messages([topic])), None) if bag.topic(topic).type == CAMERA_INFO else None
     if item is None:
         raise InputError(f"{bag.path}: '{topic}' holds no {CAMERA_INFO} of {image_topic}: leave --extrinsic out")
@@ -103,7 +102,7 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
         )
     if binned:
         raise InputError(f"{where}: pictures that are binned or cut to a region are not supported: use whole ones")
-    rectified = any("rect" in word for word in words[len(folder) :])
+    rectified = "rect" in image_topic.removeprefix(topic.removesuffix("camera_info"))
     values = np.asarray(fields["p"] if rectified else fields["k"], np.float64)
     matrix = values.reshape(3, 4)[:, :3] if rectified else values.reshape(3, 3)
     if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:

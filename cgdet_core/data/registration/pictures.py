@@ -70,7 +70,7 @@ def read_streams(
             continue
         if config.seconds is not None and since_s >= config.start_s + config.seconds:
             break
-        image = raw_image(item.message, item.type, item.topic, item.record_time_ns)
+        image = raw_image(item)
         stream.stamps_ns.append(image.stamp_ns)
         stream.latencies_ns.append(image.record_time_ns - image.stamp_ns)
         if config.offset_s is None:

@@ -9,7 +9,7 @@ import pytest
 from refusing import refusal
 
 from cgdet_core.cli import main
-from cgdet_core.data.bags.damage import DamagedBagWarning
+from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.runtime.model_file import load_model, save_model
 
 
@@ -87,7 +87,7 @@ def test_of_a_cut_bag_the_whole_chunks_are_evaluated_and_the_figures_say_so(
     storage.write_bytes(storage.read_bytes()[:-20])
     models = ["--model", model] if command == "evaluate" else [model, model, "--resamples", 100]
     words = [command, *models, "--data", bag, "--json", tmp_path / "figures.json", *exact]
-    with pytest.warns(DamagedBagWarning):
+    with pytest.warns(BagWarning):
         assert main([str(word) for word in words]) == 0
     (damage,) = json.loads((tmp_path / "figures.json").read_text())["damage"]
     assert storage.name in damage

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ import yaml
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
-from cgdet_core.data.bags.damage import DamagedBagWarning, bag_errors
+from cgdet_core.data.bags.damage import BagWarning, bag_errors
 from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.data.bags.reader import BagReader
@@ -96,8 +95,8 @@ def read(path):
         samples = list(read_labelled_frames(path, TOPIC, losses=losses))
     for sample, counts in zip(samples, COUNTS, strict=False):
         assert np.array_equal(sample.frame.image, counts)
-    assert {warning.category for warning in caught} <= {DamagedBagWarning}
-    assert {str(warning.message) for warning in caught} == set(losses)
+    assert {warning.category for warning in caught} <= {BagWarning}
+    assert {str(warning.message) for warning in caught} >= set(losses)
     assert not any("\n" in loss for loss in losses)
     return len(samples), losses
 
@@ -162,6 +161,7 @@ def test_of_a_split_mcap_the_whole_files_are_read_and_the_damaged_one_up_to_the_
     count, (loss,) = read(bag)
     assert count == 8
     assert names[2] in loss
+    assert "8 of 10 messages" in loss
 
 
 @pytest.mark.parametrize("compression", ["NONE", "ZSTD", "LZ4"])
@@ -262,46 +262,99 @@ def test_a_fault_of_ours_or_of_a_library_is_told_with_its_type_and_not_as_damage
     [
         *((None, "mcap"), (None, "sqlite3"), (b"", "mcap"), (b"a: [b", "sqlite3")),
         *((b"\xff\xfe\x00", "mcap"), (b"rosbag2_bagfile_information: {}", "sqlite3")),
+        (b"rosbag2_bagfile_information: {storage_identifier: mcap, relative_file_paths: [[1]]}", "mcap"),
     ],
 )
-def test_a_missing_or_damaged_index_is_named_with_the_remedy_and_an_mcap_read_without_it(thermal_bag, storage, content):
+def test_without_an_index_all_is_read_and_told(thermal_bag, storage, content):
     bag = thermal_bag("bag", storage)
     (bag / "metadata.yaml").unlink()
     if content is not None:
         (bag / "metadata.yaml").write_bytes(content)
-    if storage == "sqlite3":
-        message = refused(bag)
-    else:
-        losses = []
-        with pytest.warns(DamagedBagWarning):
-            assert len(list(read_labelled_frames(bag, losses=losses))) == 5
-        (message,) = losses
+    losses = []
+    with pytest.warns(BagWarning) as told:
+        assert len(list(read_labelled_frames(bag, losses=losses))) == 5
+    assert losses == []
+    (message,) = {str(warning.message) for warning in told}
     assert str(bag / "metadata.yaml") in message
     assert f"ros2 bag reindex {bag}" in message
 
 
-def test_an_index_that_does_not_fit_its_files_means_a_damaged_bag(thermal_bag):
-    bag = thermal_bag("bag", "sqlite3", frames=4)
-    index = (bag / "metadata.yaml").read_text()
-    assert index.count("message_count: 4") == 2
-    (bag / "metadata.yaml").write_text(index.replace("message_count: 4", "message_count: 6"))
-    assert "4 of 6 messages" in refused(bag)
-    for paths in ("5", "[5]", "[[1]]"):
-        (bag / "metadata.yaml").write_text(
-            re.sub(r"relative_file_paths:\n *- .*", f"relative_file_paths: {paths}", index)
-        )
-        with pytest.raises(CgdetError):
-            list(read_labelled_frames(bag))
-    (bag / "metadata.yaml").write_text(index)
-    (bag / "bag.db3").unlink()
-    assert "bag.db3" in refused(bag)
+def change_index(bag, change):
+    """metadata.yaml as `change` leaves it."""
+    path = bag / "metadata.yaml"
+    document = yaml.safe_load(path.read_text())
+    change(document["rosbag2_bagfile_information"])
+    path.write_text(yaml.safe_dump(document))
+
+
+def counts_of(count):
+    def change(index):
+        for topic in index["topics_with_message_count"]:
+            topic["message_count"] = count
+
+    return change
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        counts_of(0),
+        counts_of(2),
+        lambda index: index["topics_with_message_count"].pop(0),
+        lambda index: index["topics_with_message_count"].clear(),
+        lambda index: index["relative_file_paths"].clear(),
+    ],
+    ids=["no message", "fewer messages", "a topic less", "no topic", "no file"],
+)
+def test_an_index_that_names_less_than_the_files_hold_is_told_and_the_files_are_read(thermal_bag, storage, change):
+    bag = thermal_bag("bag", storage)
+    whole = [sample.frame.image for sample in read_labelled_frames(bag)]
+    change_index(bag, change)
+    with pytest.warns(BagWarning, match="names less"):
+        samples = list(read_labelled_frames(bag))
+    assert [len(sample.truth.class_ids) for sample in samples] == [1] * 5
+    assert all(np.array_equal(sample.frame.image, image) for sample, image in zip(samples, whole, strict=True))
+    with pytest.warns(BagWarning):
+        info = bag_info(bag)
+    assert (info.messages, info.frames, info.frames_with_truth, info.losses) == (10, 5, 5, [])
+    assert info.duration_s == pytest.approx(0.4)
+    assert len(info.notes) == 1
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_an_index_that_names_more_than_the_files_hold_is_a_loss(thermal_bag, storage):
+    bag = thermal_bag("bag", storage)
+    change_index(bag, counts_of(7))
+    losses = []
+    with pytest.warns(BagWarning):
+        assert len(list(read_labelled_frames(bag, losses=losses))) == 5
+    (loss,) = losses
+    assert "5 of 7 messages of /thermal/image_raw" in loss
+    change_index(bag, counts_of(5))
+    change_index(bag, lambda index: index["relative_file_paths"].append("bag_1" + SUFFIX[storage]))
+    with pytest.warns(BagWarning):
+        assert f"bag_1{SUFFIX[storage]} is missing" in bag_info(bag).losses[0]
+    (bag / f"bag{SUFFIX[storage]}").unlink()
+    with pytest.warns(BagWarning):
+        refused(bag)
+
+
+def test_what_macos_writes_beside_the_files_is_no_part_of_a_bag(thermal_bag):
+    for storage in ("mcap", "sqlite3"):
+        bag = thermal_bag(storage, storage)
+        for file in [*bag.iterdir()]:
+            (bag / f"._{file.name}").write_bytes(b"\0\5\x16\7Mac OS X")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(list(read_labelled_frames(bag))) == 5
 
 
 def test_info_tells_what_of_a_cut_mcap_is_read(tmp_path, mcap):
     data = mcap()
     chunks = [record for record in records(data) if record[0] == CHUNK]
     (tmp_path / "a.mcap").write_bytes(data[: chunks[3][1]])
-    with pytest.warns(DamagedBagWarning):
+    with pytest.warns(BagWarning):
         info = bag_info(tmp_path / "a.mcap")
     assert (info.messages, info.topics[0].count, info.frames) == (6, 6, 6)
     assert info.duration_s == pytest.approx(0.5)

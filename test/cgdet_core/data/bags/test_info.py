@@ -85,3 +85,30 @@ def test_a_bag_without_messages_is_described(tmp_path, ros2):
     info = bag_info(tmp_path / "bag")
     assert (info.messages, info.frames, info.duration_s) == (0, 0, 0.0)
     assert "/ir" in info.to_text()
+
+
+def test_stamps_that_repeat_or_are_zero_and_labels_of_no_image_are_told(tmp_path, ros2):
+    pixels = np.zeros((4, 4), np.uint8)
+    rows = [("/ir", IMAGE, 10 + k, ros2.image(pixels, "mono8", stamp)) for k, stamp in enumerate((5, 5, 0, 0, 0, 9))]
+    rows += [("/truth", DETECTIONS, 20 + k, ros2.truth([], stamp)) for k, stamp in enumerate((9, 10, 11))]
+    info = bag_info(ros2.write(tmp_path / "bag", rows))
+    thermal, truth = info.topics
+    assert (thermal.stamps_repeated, thermal.stamps_zero) == (3, 3)
+    assert (truth.stamps_repeated, truth.stamps_zero) == (0, 0)
+    assert (info.frames_with_truth, info.truth_without_frame) == (1, 2)
+    text = info.to_text()
+    for part in ("3 repeated stamps", "3 stamps of zero", "--by record", "labels of no image: 2"):
+        assert part in text
+
+
+@pytest.mark.parametrize(("width", "told"), [(8, False), (9, True)])
+def test_a_camera_info_of_another_size_than_the_images_is_told(tmp_path, ros2, width, told):
+    types = ros2.types
+    camera = types["sensor_msgs/msg/CameraInfo"](
+        *(ros2.header(1), 6, width, "plumb_bob", np.zeros(5), np.zeros(9), np.zeros(9), np.zeros(12), 0, 0),
+        types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )
+    rows = [("/ir/image_raw", IMAGE, 1, ros2.image(np.zeros((6, 8), np.uint8), "mono8", 1))]
+    rows.append(("/ir/camera_info", "sensor_msgs/msg/CameraInfo", 1, camera))
+    notes = bag_info(ros2.write(tmp_path / "bag", rows)).notes
+    assert [f"{width}x6" in note and "8x6" in note for note in notes] == [True] * told

@@ -1,0 +1,204 @@
+"""The files that hold a bag's messages, and what its metadata.yaml says of them: the files are believed.
+
+A damaged MCAP is read from its beginning up to its last whole chunk.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import yaml
+from pydantic import BaseModel
+
+from cgdet_core.data.bags.damage import DamagedBag, bag_errors, check_whole, detail
+
+if TYPE_CHECKING:
+    from mcap.records import Channel, Message, Schema
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag1 import Reader as Rosbag1Reader
+    from rosbags.rosbag2 import Reader as Rosbag2Reader
+
+INDEX_NAME = "metadata.yaml"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SUFFIXES = {"sqlite3": (".db3", ".db3.zstd"), "mcap": (".mcap", ".mcap.zstd"), "ros1": (".bag",)}
+_FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
+
+
+class _Topic(BaseModel):
+    name: str
+    type: str
+
+
+class _TopicCount(BaseModel):
+    message_count: int
+    topic_metadata: _Topic
+
+
+class BagIndex(BaseModel):
+    """What of a rosbag2's metadata.yaml can be compared with its files."""
+
+    storage_identifier: str
+    relative_file_paths: list[str]
+    topics_with_message_count: list[_TopicCount]
+
+    @property
+    def file_names(self) -> list[str]:
+        """Without a folder, which the first versions put before them."""
+        return [PurePath(path).name for path in self.relative_file_paths]
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """(topic, type) -> messages."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for topic in self.topics_with_message_count:
+            counts[topic.topic_metadata.name, topic.topic_metadata.type] += topic.message_count
+        return counts
+
+
+def read_index(folder: Path) -> BagIndex | None:
+    """None where there is none, or one that is no index of a rosbag2."""
+    try:
+        with bag_errors(folder):
+            text = (folder / INDEX_NAME).read_text(encoding="utf-8")
+        return BagIndex.model_validate(yaml.safe_load(text)["rosbag2_bagfile_information"])
+    # not text, not YAML, nested too deep, without the key, with other values
+    except (DamagedBag, yaml.YAMLError, RecursionError, TypeError, LookupError, ValueError):
+        return None
+
+
+def storage_files(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
+    """The storage (mcap, sqlite3, ros1; "" without any) and the files that hold a bag's messages.
+
+    A folder's files are those of one storage; what macOS writes beside a file (`._`) is none, and neither is a
+    compressed file beside itself unpacked.
+    """
+    if not path.is_dir():
+        # a file that is compressed as a whole is read in its folder alone
+        kinds = [kind for kind, suffixes in _SUFFIXES.items() if path.is_file() and path.suffix == suffixes[0]]
+        return (kinds[0], [path]) if kinds else ("", [])
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("._"))
+    of_kind = {kind: [file for file in files if file.name.endswith(_SUFFIXES[kind])] for kind in ("mcap", "sqlite3")}
+    named = index.storage_identifier if index else ""
+    storage = named if named in of_kind else next((kind for kind, found in of_kind.items() if found), "")
+    found = of_kind.get(storage, [])
+    return storage, [file for file in found if file.suffix != ".zstd" or file.with_suffix("") not in found]
+
+
+def open_storage(file: Path, stack: ExitStack) -> Rosbag1Reader | Rosbag2Reader | CutMcap:
+    """One file opened, closed by `stack`; of a damaged MCAP what can be read. DamagedBag where nothing can be."""
+    from rosbags.rosbag1 import Reader as Rosbag1Reader
+    from rosbags.rosbag2 import Reader as Rosbag2Reader
+    from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]
+
+    reader: Rosbag1Reader | Rosbag2Reader | CutMcap
+    try:
+        check_whole(file)
+        with bag_errors(file):
+            unpacked = file
+            if file.suffix == ".zstd":
+                unpacked = Path(stack.enter_context(TemporaryDirectory()), file.stem)
+                with zstd.open(file, "rb") as packed, unpacked.open("wb") as out:
+                    shutil.copyfileobj(packed, out)
+            reader = Rosbag1Reader(file) if file.suffix == ".bag" else Rosbag2Reader(unpacked)
+            reader.open()
+    except DamagedBag as error:
+        if file.suffix != ".mcap":
+            raise
+        reader = CutMcap(file, error)
+    stack.callback(reader.close)
+    return reader
+
+
+def unpacked_message(data: bytes) -> bytes:
+    """A message in CDR, which rosbag2 may have compressed by itself: CDR begins with a zero."""
+    if data[:4] != _ZSTD_MAGIC:
+        return data
+    from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]
+
+    return bytes(zstd.decompress(data))
+
+
+class CutMcap:
+    """A damaged .mcap file, read from its beginning up to its last whole chunk.
+
+    It has of rosbags' readers what BagReader uses; messages come in the order in which they were recorded. loss: what
+    is said of the file. DamagedBag from the constructor where no message can be read.
+    """
+
+    def __init__(self, path: Path, error: DamagedBag) -> None:
+        from rosbags import interfaces
+
+        self.path = path
+        self._damage = ""
+        counts: Counter[tuple[str, str]] = Counter()
+        schemas: dict[tuple[str, str], Schema] = {}
+        times_ns: list[int] = []
+        for schema, channel, message in self._read():
+            counts[channel.topic, schema.name] += 1
+            schemas.setdefault((channel.topic, schema.name), schema)
+            times_ns = [min([message.log_time, *times_ns]), max([message.log_time, *times_ns])]
+        if not counts:
+            why = self._damage or "no message of ROS 2"
+            raise DamagedBag(f"{path}: nothing in the bag can be read ({why}): copy or record it again")
+        self.message_count = counts.total()
+        read = f"{self.message_count} messages are read"
+        self.loss = f"{error}; {read} without its index"
+        if self._damage:
+            self.loss = f"{path}: is damaged or cut short ({self._damage}): {read}, up to its last whole chunk"
+        self.start_time, self.end_time = times_ns[0], times_ns[1] + 1
+        self.connections: list[Connection] = []
+        for number, (key, count) in enumerate(counts.items()):
+            schema = schemas[key]
+            form = interfaces.MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
+            definition = interfaces.MessageDefinition(form, schema.data.decode(errors="replace"))
+            extra = interfaces.ConnectionExtRosbag2("cdr", [])
+            self.connections.append(interfaces.Connection(number, *key, definition, "", count, extra, self))
+
+    def close(self) -> None:
+        """The file is open only while it is read."""
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """(connection, record time in ns, serialised message)."""
+        wanted = {(connection.topic, connection.msgtype): connection for connection in connections}
+        for schema, channel, message in self._read():
+            if (channel.topic, schema.name) in wanted:
+                yield wanted[channel.topic, schema.name], message.log_time, message.data
+
+    def _read(self) -> Iterator[tuple[Schema, Channel, Message]]:
+        """The messages up to the damage, which is noted."""
+        from mcap.reader import NonSeekingReader
+
+        with self.path.open("rb") as opened:
+            stream: Any = _WholeReads(opened)
+            reader = NonSeekingReader(stream, validate_crcs=True, record_size_limit=self.path.stat().st_size)
+            items = iter(reader.iter_messages(log_time_order=False))
+            while True:
+                try:
+                    with bag_errors(self.path):
+                        item = next(items, None)
+                except DamagedBag as error:
+                    self._damage = detail(error.__cause__ or error)
+                    return
+                if item is None:
+                    return
+                schema, channel, message = item
+                if schema is not None and channel.message_encoding == "cdr":
+                    yield schema, channel, message
+
+
+class _WholeReads:
+    """A file for mcap, which takes what is left of a file that ends too soon for all that it asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size_bytes: int) -> bytes:
+        data = self._file.read(size_bytes)
+        if len(data) < size_bytes:
+            raise EOFError("the file ends within a record")
+        return data
