@@ -58,7 +58,7 @@ def make_synthetic_bag(
                 settings = street.model_copy(update={"light": light, "frames_per_second": rate})
                 rendered = SyntheticStreet(scene_seed, settings)
             sample, stamp_ns = rendered.sample(frame), START_STAMP_NS + round(index * NANOSECONDS / rate)
-            _write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
+            write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
             cameras = ((THERMAL_TOPIC, THERMAL_FRAME_ID), (RGB_TOPIC, RGB_FRAME_ID))
             for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
                 info_topic, focal_px = topic.rsplit("/", 1)[0] + "/camera_info", rendered.camera(0.0).focal_px
@@ -89,14 +89,21 @@ def make_coco_bag(
             stamp_ns = START_STAMP_NS + round(index * NANOSECONDS / rate)
             picture, sample = record.rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
-            _write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)
+            write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)
             if picture is not None and form is not None:
                 topic = f"{RGB_TOPIC}/compressed"
                 bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, RGB_FRAME_ID)
     return len(coco)
 
 
-def _write_sample(bag: BagWriter, sample: Sample, stamp_ns: int, class_names: tuple[str, ...], with_rgb: bool) -> None:
+def write_sample(
+    bag: BagWriter,
+    sample: Sample,
+    stamp_ns: int,
+    class_names: tuple[str, ...],
+    with_rgb: bool,
+    truth_topic: str = TRUTH_TOPIC,
+) -> None:
     """The thermal image, its labels and, with_rgb, its partner as a JPEG; all of one stamp."""
     bag.image(THERMAL_TOPIC, to_grey(sample.frame.image), stamp_ns, THERMAL_FRAME_ID)
     if sample.rgb is not None and with_rgb:
@@ -106,4 +113,4 @@ def _write_sample(bag: BagWriter, sample: Sample, stamp_ns: int, class_names: tu
         known = sample.truth.labelled
         names = None if known is None else tuple(np.array(class_names)[known].tolist())
         info = FrameInfo(sample.name, sample.light, sample.scene, names)
-        bag.truth(TRUTH_TOPIC, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)
+        bag.truth(truth_topic, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)
