@@ -78,6 +78,43 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class Landmarks:
+    """The points of N faces in one frame, 68 each in iBUG's order (tasks/landmarks/points.py).
+
+    points_xy_px: float32 [N, 68, 2] in pixels of the frame as it was handed in, telemetry rows included; x right, y
+        down, (0, 0) the CENTRE of the first pixel, as COCO's keypoints. A point may lie off the frame.
+    confidences: float32 [N, 68] in [0, 1]: the probability that the point is right to about a tenth of the distance of
+        the outer eye corners (tasks/landmarks/decode.py).
+    boxes_xyxy_px: float32 [N, 4], where the faces were looked for, as Detections has boxes.
+    """
+
+    points_xy_px: FloatArray
+    confidences: FloatArray
+    boxes_xyxy_px: FloatArray
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points_xy_px, dtype=np.float32).reshape(-1, 68, 2)
+        confidences = np.asarray(self.confidences, dtype=np.float32).reshape(-1, 68)
+        boxes = np.asarray(self.boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
+        if not len(points) == len(confidences) == len(boxes):
+            raise ValueError(f"{len(points)} faces, {len(confidences)} of confidences, {len(boxes)} boxes do not match")
+        if not (np.isfinite(points).all() and np.isfinite(confidences).all() and np.isfinite(boxes).all()):
+            raise ValueError("landmarks hold a value that is not finite")
+        _keep(self, points_xy_px=points, confidences=confidences, boxes_xyxy_px=boxes)
+
+    def __len__(self) -> int:
+        return len(self.points_xy_px)
+
+    @classmethod
+    def empty(cls) -> Landmarks:
+        return cls(np.zeros((0, 68, 2), np.float32), np.zeros((0, 68), np.float32), np.zeros((0, 4), np.float32))
+
+    def of(self, faces: BoolArray) -> Landmarks:
+        """Those of faces bool [N]."""
+        return Landmarks(self.points_xy_px[faces], self.confidences[faces], self.boxes_xyxy_px[faces])
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """The labels of one frame.
 

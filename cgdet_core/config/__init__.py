@@ -15,6 +15,12 @@ from cgdet_core.config.detector import (
     PostprocessConfig,
     ThermalConfig,
 )
+from cgdet_core.config.landmarks import (
+    FaceAugmentConfig,
+    LandmarkLossConfig,
+    LandmarkModelConfig,
+    LandmarkPostprocessConfig,
+)
 from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.terms import (
@@ -38,10 +44,14 @@ __all__ = [
     "CompareConfig",
     "ContrastConfig",
     "Depth",
+    "FaceAugmentConfig",
     "Fraction",
     "GuidanceConfig",
     "InjectionConfig",
     "LabelConfig",
+    "LandmarkLossConfig",
+    "LandmarkModelConfig",
+    "LandmarkPostprocessConfig",
     "LossConfig",
     "ModelConfig",
     "PostprocessConfig",
