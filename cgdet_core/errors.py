@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
+
+_MOST_LISTED = 12
 
 
 class CgdetError(Exception):
@@ -23,6 +27,41 @@ class InputError(CgdetError):
 class RunError(CgdetError):
     """Work that was begun on good input and could not be ended: a loss that is not finite, a process that was lost, a
     node that ended. A command exits with code 1."""
+
+
+def check_known(where: str, kind: str, names: Iterable[str], choices: Collection[str], remedy: str = "") -> None:
+    """Raise `unknown` for the first of `names` that is none of `choices`."""
+    for name in names:
+        if name not in choices:
+            raise unknown(where, kind, name, choices, remedy)
+
+
+def unknown(where: str, kind: str, name: str, choices: Iterable[str], remedy: str = "") -> InputError:
+    """The error for a name that the user gave and nothing has: the one that was meant, as far as it can be told, and
+    those there are.
+
+    where: file, topic or key that it stands in, or nothing; kind: of what it is to be the name; choices: a mapping
+    gives each a word in brackets; remedy: what to do where none of them is wanted.
+    """
+    names = list(choices)
+    listed = [f"{each} ({choices[each]})" if isinstance(choices, Mapping) else each for each in names[:_MOST_LISTED]]
+    near = _nearest(name, names)
+    question = f"did you mean '{near}'? " if near else ""
+    return InputError(
+        f"{where}{': ' if where else ''}unknown {kind} '{name:.80}': {question}"
+        f"there {'is' if len(names) == 1 else 'are'} {', '.join(listed) or 'none'}"
+        f"{', ...' if len(names) > _MOST_LISTED else ''}{': ' if remedy else ''}{remedy}"
+    )
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The same but for case, else the only one that begins so, else the most similar, if any is. Another number is
+    another thing, such as a frame."""
+    folded, word = {each.casefold(): each for each in choices}, name.casefold()
+    begun = [each for each in folded if word and each.startswith(word)]
+    alike = [each for each in folded if re.sub(r"\D", "", each) == re.sub(r"\D", "", word)]
+    near = [word] if word in folded else begun if len(begun) == 1 else get_close_matches(word, alike, 1)
+    return folded[near[0]] if near else None
 
 
 def print_warnings_plainly() -> None:

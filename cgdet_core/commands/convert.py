@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cgdet_core.commands.common import Subparsers, add_command
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 
 
 def add(subparsers: Subparsers) -> None:
@@ -36,13 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.convert.published import Part, read_list, write_coco_set
     from cgdet_core.files import check_can_write
 
-    of = SETS.get(arguments.set)
-    if of is None:
-        listed = ", ".join(f"{name} ({each.title})" for name, each in SETS.items())
-        raise InputError(f"'{arguments.set}' is none of the sets that are known: {listed}")
+    check_known("", "set", [arguments.set], {name: each.title for name, each in SETS.items()})
+    of = SETS[arguments.set]
     split = arguments.split or of.splits[0]
-    if split not in of.splits:
-        raise InputError(f"--split {split}: {arguments.set} has {', '.join(of.splits)}")
+    check_known(arguments.set, "split", [split], of.splits)
     for option, flag in (("frames", "--list"), ("annotations", "--annotations")):
         if getattr(arguments, option) is not None and option not in of.options:
             raise InputError(f"{flag}: {arguments.set} has no use for it: leave it out")

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections what was recorded: give one of them")
+    if arguments.detections_topic is not None and arguments.detections is None:
+        raise InputError("--detections-topic is of the bag of --detections: give that, or leave it out")
     check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION

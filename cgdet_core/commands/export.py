@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{model}: is no .safetensors: give the file that `cgdet train` wrote")
     if int8 and format_name == "onnx":
         raise InputError(f"{out}: int8 is written for OpenVINO alone: give an .xml")
+    if arguments.class_map and arguments.held_out is None:
+        raise InputError("--class-map is of the labels of --held-out: give those, or leave it out")
     if arguments.held_out is not None and not int8:
         raise InputError("--held-out judges int8: give frames to scale it by with --calibration, or leave it out")
     check_can_write(out)

@@ -15,7 +15,7 @@ from cgdet_core.commands.common import (
     check_json_place,
     put_out,
 )
-from cgdet_core.errors import InputError
+from cgdet_core.errors import check_known
 
 NMS_IOU = 0.65  # with which the published figures of such teachers were measured
 
@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     device = choose_device(arguments.device)
     precision = "fp32" if arguments.precision == "auto" else arguments.precision
-    if precision not in ("fp32", "bf16"):
-        raise InputError(f"precision '{precision}' is not one that a teacher looks in: use fp32 or bf16")
+    check_known("a teacher", "precision", [precision], ("fp32", "bf16"))
     words = [f"path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
     postprocess = PostprocessConfig(nms_iou=NMS_IOU, score_threshold=MIN_SCORE)

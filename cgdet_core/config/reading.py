@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cgdet_core.config.settings import Settings
 from cgdet_core.config.training import Recipe
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known, unknown
 
 S = TypeVar("S", bound=Settings)
 
@@ -35,16 +35,23 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     mapping, words = _with_base(path, ()), list(overrides)
     if not words:
-        return settings_from_mapping(Recipe, mapping, str(path))
+        return _recipe(mapping, str(path))
     of_file = deepcopy(mapping)
     for override in words:
         _lay_over(mapping, override)
     try:
-        return settings_from_mapping(Recipe, mapping, f"{path} with {shlex.join(words)}")
+        return _recipe(mapping, f"{path} with {shlex.join(words)}")
     except InputError:
         # what is the file's own fault is not blamed on the words
-        settings_from_mapping(Recipe, of_file, str(path))
+        _recipe(of_file, str(path))
         raise
+
+
+def _recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
+    recipe = settings_from_mapping(Recipe, mapping, origin)
+    thresholds = recipe.postprocess.class_thresholds
+    check_known(f"{origin}: postprocess.class_thresholds", "class", thresholds, recipe.model.class_names)
+    return recipe
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -128,7 +135,10 @@ def _one_line(error: ValidationError, kind: type[Settings]) -> str:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{key}': {_instead(item['loc'], kind)}")
+            parts.append(str(_unknown_key(item["loc"], kind)))
+        elif item["type"] == "literal_error" and isinstance(item["input"], str):
+            choices = re.findall(r"'(.*?)'", item["ctx"]["expected"])
+            parts.append(str(unknown(key, "value", item["input"], choices)))
         elif item["type"] == "missing":
             parts.append(f"key '{key}' is missing")
         elif item["type"] == "tuple_type" and not isinstance(item["input"], dict):
@@ -138,25 +148,15 @@ def _one_line(error: ValidationError, kind: type[Settings]) -> str:
     return "; ".join(parts)
 
 
-def _instead(where: tuple[int | str, ...], kind: type[Settings]) -> str:
-    """What was meant by the unknown key at `where`, or what there is in its place."""
-    *above, wrong = where
+def _unknown_key(where: tuple[int | str, ...], kind: type[Settings]) -> InputError:
+    *above, wrong = map(str, where)
     place: type[Settings] | None = kind
     for part in above:
-        if isinstance(part, str) and place is not None:
+        if not part.isdecimal() and place is not None:
             place = _settings_below(place, part)
-    if place is None:
-        return "remove it or correct its spelling"
-    prefix = "".join(f"{part}." for part in above)
-    begun = [name for name in place.model_fields if name.startswith(str(wrong))]
-    near = begun if len(begun) == 1 else get_close_matches(str(wrong), place.model_fields, 1)
-    if near:
-        return f"did you mean '{prefix}{near[0]}'?"
-    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name), str(wrong))]
-    if elsewhere:
-        return f"did you mean {' or '.join(repr(name) for name in elsewhere)}?"
-    holder = f"{prefix[:-1]} holds" if above else "there are"
-    return f"{holder} {', '.join(place.model_fields)}"
+    fields = list(place.model_fields) if place is not None else []
+    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name), wrong)]
+    return unknown(".".join(above), "key", wrong, [*elsewhere, *fields])
 
 
 def _has(kind: type[Settings] | None, key: str) -> bool:

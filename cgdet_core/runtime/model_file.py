@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import ModelConfig, PostprocessConfig, Settings, ThermalConfig
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, unknown
 from cgdet_core.files import sha256_of, write_tensors
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def read_description(path: Path) -> ModelDescription:
 def check_is_file(path: Path) -> None:
     """InputError where there is no file at `path`."""
     if not path.is_file():
-        raise InputError(f"{path}: is no file: give a model file, as cgdet train and cgdet export write them")
+        folder = path if path.is_dir() else path.parent
+        there = sorted(os.listdir(folder)) if folder.is_dir() else []
+        models = [name for name in there if name.endswith((*EXPORT_SUFFIXES, ".safetensors"))]
+        raise unknown(str(path), "model", path.name, models, "cgdet train and cgdet export write model files")
 
 
 def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescription:

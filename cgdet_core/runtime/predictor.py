@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.runtime.backends import open_model, shipped_model
 from cgdet_core.tasks.detection.decode import cells_of
 from cgdet_core.tasks.detection.decode import postprocess as decode
@@ -99,9 +99,7 @@ class Predictor:
 
 def check_thresholds(config: PostprocessConfig, class_names: tuple[str, ...]) -> PostprocessConfig:
     """`config` as it is; InputError where it has a threshold for a class that the model does not know."""
-    for name in config.class_thresholds:
-        if name not in class_names:
-            raise InputError(f"class_thresholds: '{name}' is none of the model's classes {', '.join(class_names)}")
+    check_known("class_thresholds", "class", config.class_thresholds, class_names)
     return config
 
 

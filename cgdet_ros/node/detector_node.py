@@ -37,9 +37,6 @@ class DetectorNode(GuardedNode):
             self.destroy_node()  # it would be seen by others for as long as the process lives
             raise
         self.autostart = self._config.autostart
-        for name in parameters.unknown_overrides(self):
-            meant = parameters.did_you_mean(name)
-            self.get_logger().warning(f"parameter '{name}' is none of this node's, it is ignored{meant}")
         self._log = FrameLog()
         self._pipeline: Pipeline | None = None  # from configure to cleanup
         self._input: ImageInput | None = None  # while active and enabled
@@ -63,9 +60,12 @@ class DetectorNode(GuardedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._pipeline = Pipeline(self, self._config, self._log)
+            own = (publisher.topic_name for publisher in self.publishers)
+            parameters.check_overridden_topics(self, [image_topic(self, self._config.image_transport), *own])
         except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives
             self._log.error(one_line(error))
             self.get_logger().error(f"cannot be configured: {one_line(error)}")
+            self._free()
             return TransitionCallbackReturn.FAILURE
         self._configured_times += 1
         self._log.error("")

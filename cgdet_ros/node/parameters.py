@@ -7,8 +7,7 @@ in ROS and counts are naturally written as integers; NodeConfig checks them all 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_ros.cameras import flat
 from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
 
@@ -93,7 +92,10 @@ def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec
 
 
 def declare_parameters(node: Node) -> NodeConfig:
-    """Declare all on `node`; the values it was started with. InputError for a value that is none."""
+    """Declare all on `node`; the values it was started with. InputError for a name or a value that is none."""
+    # what it was started with has no public way: to let rclpy declare all of it by itself
+    # (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file
+    check_names(node._parameter_overrides)
     specs = parameter_specs()
     for spec in specs:
         # a list has no type where it is empty, in a parameter file too
@@ -107,28 +109,16 @@ def declare_parameters(node: Node) -> NodeConfig:
     return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in specs])
 
 
-def _overrides(node: Node) -> Mapping[str, Parameter]:
-    """What the node was started with. rclpy has no public way to it: to let it declare all of them by itself
-    (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file."""
-    return getattr(node, "_parameter_overrides", {})
+def check_names(names: Iterable[str]) -> None:
+    """InputError for the first that is no parameter of the node, which ROS would pass over."""
+    own = (name for name in names if not name.startswith(_OF_ROS))
+    check_known("the node", "parameter", own, [spec.name for spec in parameter_specs()])
 
 
-def unknown_overrides(node: Node) -> list[str]:
-    """Names that the node was started with and that are none of its parameters: misspelt, as a rule."""
-    return sorted(name for name in _overrides(node) if not (node.has_parameter(name) or name.startswith(_OF_ROS)))
-
-
-def check_name(name: str) -> None:
-    """InputError where the node has no parameter `name`, which it would pass over."""
-    known = [spec.name for spec in parameter_specs()]
-    if name not in known and not name.startswith(_OF_ROS):
-        raise InputError(f"'{name}' is no parameter of the node{did_you_mean(name)}")
-
-
-def did_you_mean(name: str) -> str:
-    """A question with the parameter that is written much like `name`; empty where there is none."""
-    near = difflib.get_close_matches(name, [spec.name for spec in parameter_specs()], n=1)
-    return f": did you mean {near[0]}?" if near else ""
+def check_overridden_topics(node: Node, topics: Collection[str]) -> None:
+    """InputError for a quality of service that `node` was started with, of none of its topics."""
+    names = (name.split(".") for name in node._parameter_overrides if name.startswith("qos_overrides."))
+    check_known("qos_overrides", "topic", (words[1] for words in names), topics)
 
 
 def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:

@@ -18,7 +18,7 @@ from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.selection import check_data
 from cgdet_core.thermal import ENCODINGS
-from cgdet_ros.node.parameters import check_name
+from cgdet_ros.node.parameters import check_names
 
 _PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
 _NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
@@ -142,8 +142,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
             parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
     if given.namespace is not None and not _NAMESPACE.fullmatch(given.namespace):
         parser.error(f"--namespace '{given.namespace}': give letters, digits and _, with / between, such as /front")
-    for word in given.param:
-        check_name(word.partition(":=")[0])
+    check_names(word.partition(":=")[0] for word in given.param)
     return ReplayRequest(
         bag=given.bag,
         out=given.out,

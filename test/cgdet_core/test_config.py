@@ -56,13 +56,13 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     ("text", "key"),
     [
         ("trian: {}", "'trian'"),
-        ("loss: {assigner: {topk: 4}}", "'loss.assigner.topk'"),
-        ("sources: [{path: a.json, wieght: 2}]", "'sources.0.wieght'"),
+        ("loss: {assigner: {topk: 4}}", "loss.assigner: unknown key 'topk'"),
+        ("sources: [{path: a.json, wieght: 2}]", "sources.0: unknown key 'wieght'"),
         ("sources: [{weight: 2}]", "'sources.0.path'"),
         ("train: {batch_size: 4.5}", "'train.batch_size'"),
         ('train: {batch_size: "a\\nb"}', "'train.batch_size'"),
         ("train: {batch_size: 0}", "'train.batch_size'"),
-        ("train: {precision: fp64}", "'train.precision'"),
+        ("train: {precision: fp64}", "train.precision: unknown value"),
         ("train: {learning_rate: .nan}", "'train.learning_rate'"),
         ("train:", "'train'"),
         ("1: 2", "'1'"),
@@ -160,11 +160,11 @@ def test_a_base_that_is_missing_or_leads_in_a_circle_is_one_line(tmp_path: Path,
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("train.bacth_size=4", "unknown key 'train.bacth_size': did you mean 'train.batch_size'?"),
+        ("train.bacth_size=4", "train: unknown key 'bacth_size': did you mean 'batch_size'?"),
         ("learning_rate=0.1", "unknown key 'learning_rate': did you mean 'train.learning_rate'?"),
-        ("augment.sensor.prob=1", "did you mean 'augment.sensor.probability'?"),
-        ("sources.0.hold_out=0", "did you mean 'sources.0.hold_out_fold'?"),
-        ("synthetic.number=3", "unknown key 'synthetic.number': synthetic holds frames, seed, weight, rgb"),
+        ("augment.sensor.prob=1", "augment.sensor: unknown key 'prob': did you mean 'probability'?"),
+        ("sources.0.hold_out=0", "sources.0: unknown key 'hold_out': did you mean 'hold_out_fold'?"),
+        ("synthetic.number=3", "synthetic: unknown key 'number': there are frames, seed, weight, rgb"),
         ("lr=0.1", "unknown key 'lr': there are model, thermal, loss, contrast, guidance, injection, augment, "),
         ("train.images.x=3", "'train.images' holds a value, not keys"),
         ("model.class_names=person", "key 'model.class_names' = 'person': give a list, such as [person]"),
@@ -182,7 +182,9 @@ def test_an_override_of_an_unknown_key_is_named_with_what_was_perhaps_meant(
 def test_what_is_wrong_in_the_file_is_not_blamed_on_the_words_after_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         recipe_of(tmp_path, "train: {imagse: 4}\n", "train.seed=3")
-    assert str(caught.value) == f"{tmp_path / 'recipe.yaml'}: unknown key 'train.imagse': did you mean 'train.images'?"
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'recipe.yaml'}: train: unknown key 'imagse': did you mean 'images'?"
+    )
     # what the words mend is no fault
     assert recipe_of(tmp_path, "train: {images: 0}\n", "train.images=3").train.images == 3
 

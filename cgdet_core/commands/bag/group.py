@@ -38,10 +38,10 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
     fps = "frames per second (default: 10, of a COCO set 5)"
     make.add_argument("--fps", type=float, dest="frames_per_second", help=fps)
-    make.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the street's thermal frames (default: 16)")
-    make.add_argument("--light", choices=("mixed", "day", "night"), help="of the street (default: mixed)")
+    make.add_argument("--bit-depth", type=int, help="of the street's thermal frames, 8 or 16 (default: 16)")
+    make.add_argument("--light", help="of the street: mixed, day or night (default: mixed)")
     make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
-    make.add_argument("--storage", choices=("mcap", "sqlite3"), help="file format (default: mcap)")
+    make.add_argument("--storage", help="mcap or sqlite3 (default: mcap)")
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     make.set_defaults(run=run_make)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
 from cgdet_core.commands.common import Subparsers, add_command, add_settings_argument, add_threads_argument
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 
 
 def add(subparsers: Subparsers) -> None:
@@ -43,11 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
-    unknown = [name for name in config.class_thresholds if name not in CLASS_NAMES]
-    if unknown:
-        raise InputError(
-            f"class_thresholds names '{unknown[0]}', which is none of the classes {', '.join(CLASS_NAMES)}"
-        )
+    check_known("class_thresholds", "class", config.class_thresholds, CLASS_NAMES)
     if config.teacher.sees != "rgb":
         raise InputError("teacher.sees thermal: a teacher that labels looks at RGB: leave it out")
     bag = paired_bag(arguments)

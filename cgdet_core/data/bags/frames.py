@@ -23,13 +23,14 @@ from cgdet_core.data.bags.truth import (
     FrameInfo,
     arrays_by_stamp,
     frame_info_from_message,
+    label_name,
     truth_from_message,
 )
 from cgdet_core.data.bags.types import FRAME_INFO
 from cgdet_core.data.sets.coco import labelled_images
 from cgdet_core.data.sets.coco_file import CocoImage, read_coco
-from cgdet_core.errors import InputError
-from cgdet_core.types import CLASS_NAMES, GroundTruth, Sample
+from cgdet_core.errors import InputError, check_known
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth, Sample
 
 UNLABELLED = "unlabelled_images"
 
@@ -140,15 +141,18 @@ def bag_labels(
     topic = choose_truth_topic(bag, labels)
     if topic is None:
         return NO_LABELS
-    mapping = dict(class_map or {})
-    truth = {
-        stamp_ns: truth_from_message(message, class_names, mapping, where)
-        for stamp_ns, message, where in arrays_by_stamp(bag, topic)
-    }
+    mapping, seen = dict(class_map or {}), set[str]()
+    check_known(f"{bag.path}: class_map", "class", mapping.values(), (*class_names, IGNORE, BACKGROUND))
+    truth: dict[int, GroundTruth] = {}
+    for stamp_ns, message, where in arrays_by_stamp(bag, topic):
+        truth[stamp_ns] = truth_from_message(message, class_names, mapping, where)
+        seen.update(label_name(each)[0] for each in message.detections)
     infos: dict[int, FrameInfo] = {}
     beside = bag.topics.get(topic + FRAME_INFO_SUFFIX)
     if beside is not None and beside.type == FRAME_INFO:
         infos = {item.stamp_ns: frame_info_from_message(item.message) for item in bag.messages([beside.name])}
+    seen.update(*(info.labelled or () for info in infos.values()))
+    check_known(f"{bag.path}: class_map: {topic}", "class", mapping, sorted(seen))
     for stamp_ns, info in infos.items():
         if stamp_ns in truth and info.labelled is not None:
             targets = {mapping.get(name, name) for name in info.labelled}

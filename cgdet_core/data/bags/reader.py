@@ -29,7 +29,7 @@ from cgdet_core.data.bags.storage import (
     unpacked_message,
 )
 from cgdet_core.data.bags.types import DETECTIONS, embedded_types, typestore
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import stamp_to_ns
 
 if TYPE_CHECKING:
@@ -157,10 +157,12 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def topic(self, name: str) -> BagTopic:
-        """The topic `name`; InputError lists the bag's topics where it is not in the bag."""
-        if name not in self.topics:
-            raise InputError(f"{self.path}: has no topic '{name}'; it holds {self.listing()}")
+    def topic(self, name: str, kind: str = "topic", types: Collection[str] = ()) -> BagTopic:
+        """The topic `name`; InputError lists those of the `types` that a topic of this `kind` has (none: of all)."""
+        fitting = {each.name: each.type for each in self.topics.values() if not types or each.type in types}
+        if name not in fitting:
+            known, held = self.topics.get(name), "" if fitting else f"the bag holds {self.listing()}"
+            raise unknown(str(self.path), kind, name, fitting, held if known is None else f"it is of type {known.type}")
         return self.topics[name]
 
     def listing(self, names: Collection[str] | None = None) -> str:

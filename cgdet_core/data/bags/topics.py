@@ -43,11 +43,8 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
     """
     names = image_topics(bag)
     if topic is not None:
-        if topic not in names:
-            state = f"'{topic}' is of type {bag.topics[topic].type}" if topic in bag.topics else f"no topic '{topic}'"
-            raise InputError(f"{bag.path}: {state}: give an image topic; the bag has {_listing(bag, names)}")
-        if not bag.topics[topic].count:
-            raise InputError(f"{bag.path}: topic '{topic}' holds no message: {_listing(bag, names)}")
+        if not bag.topic(topic, "image topic", IMAGE_TYPES).count:
+            raise InputError(f"{bag.path}: topic '{topic}' holds no message: give one of {bag.listing(names)}")
         return topic
     ranked: dict[str, tuple[int, ...]] = {}
     passed_over: list[str] = []
@@ -94,12 +91,8 @@ def _best(bag: BagReader, ranked: Mapping[str, tuple[int, ...]], what: str) -> s
     """The topic of the highest rank, None without any; InputError where several have it."""
     best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
     if len(best) > 1:
-        raise InputError(f"{bag.path}: several image topics may be the {what} one: name one of {_listing(bag, best)}")
+        raise InputError(f"{bag.path}: several image topics may be the {what} one: name one of {bag.listing(best)}")
     return best[0] if best else None
-
-
-def _listing(bag: BagReader, names: Sequence[str]) -> str:
-    return f"the image topics {bag.listing(names)}" if names else f"no image topic, only {bag.listing()}"
 
 
 def _words(name: str) -> list[str]:
@@ -139,12 +132,7 @@ def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     """
     names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
     if topic is not None:
-        if bag.topic(topic).type != DETECTIONS:
-            there = bag.listing(names) if names else f"none, only {bag.listing()}"
-            raise InputError(
-                f"{bag.path}: topic '{topic}' is of type {bag.topics[topic].type}: labels are {DETECTIONS}: {there}"
-            )
-        return topic
+        return bag.topic(topic, "topic of labels", (DETECTIONS,)).name
     named = [name for name in names if _any(_TRUTH_WORD, _words(name))]
     candidates = named or [name for name in names if not _any(_DETECTED_WORD, _words(name))]
     if len(candidates) > 1:

@@ -30,7 +30,7 @@ from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_truth_topic
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
 
 FRAME_INFO_SUFFIX = "/frame_info"
@@ -132,7 +132,7 @@ def _detections(message: Any, class_names: Sequence[str], where: str) -> Detecti
     numbers = [_class_number(text, class_names) for text, _, _ in rows]
     for (text, score, _), number in zip(rows, numbers, strict=True):
         if number is None:
-            raise InputError(f"{where}: class '{text}' is none of {', '.join(class_names)}")
+            raise unknown(where, "class", text, class_names)
         if not 0 <= score <= 1:
             raise InputError(f"{where}: a detection has the score {score}")
     boxes, scores = [row[2] for row in rows], [row[1] for row in rows]
@@ -193,13 +193,8 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
     number = _class_number(name, class_names)
     if number is not None:
         return [(number, ignore)]
-    word = rest if ignore else text
-    if word in class_map:
-        where = f"--class-map {shlex.quote(word)}={shlex.quote(class_map[word])}"
-    raise InputError(
-        f"{where}: class '{name}' is none of the classes {', '.join(class_names)}: map it to one of them, to {IGNORE} "
-        f"or to {BACKGROUND}, such as --class-map {shlex.quote(word)}={IGNORE}"
-    )
+    remedy = f"map it to one of them, to {IGNORE} or to {BACKGROUND}, such as --class-map {shlex.quote(name)}={IGNORE}"
+    raise unknown(where, "class", name, class_names, remedy)
 
 
 def _class_number(text: str, class_names: Sequence[str]) -> int | None:

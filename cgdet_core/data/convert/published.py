@@ -13,7 +13,7 @@ import imagesize
 from tqdm import tqdm
 
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, unknown
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags
 
@@ -122,10 +122,7 @@ def write_coco_set(
 
 def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, summary: Summary) -> None:
     if label.name not in of.names and not of.drops_others:
-        names = ", ".join(sorted(of.names))
-        raise InputError(
-            f"{where}: has a label '{label.name:.40}', which is none of the set's {names}: is it this set?"
-        )
+        raise unknown(str(where), "label", label.name, sorted(of.names), "is it this set?")
     target = of.names.get(label.name)
     if target is None:
         summary.dropped[label.name] += 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.data.sets.coco import CocoSet
-from cgdet_core.errors import InputError
+from cgdet_core.errors import check_known
 from cgdet_core.types import FloatArray, GroundTruth, class_places
 
 
@@ -50,12 +50,9 @@ def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
     """
     known = [record.truth.labelled for record in coco.records]
     of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
-    for name in labelled_classes:
-        if name not in coco.class_names or not of_file[coco.class_names.index(name)]:
-            raise InputError(
-                f"{coco.path}: labelled_classes names '{name}': give classes among {', '.join(coco.class_names)} that "
-                "a category of the file is, or is mapped to (class_map)"
-            )
+    given = [name for name, known_here in zip(coco.class_names, of_file, strict=True) if known_here]
+    remedy = "a category of the file has to be it, or to be mapped to it (class_map)"
+    check_known(f"{coco.path}: labelled_classes", "class", labelled_classes, given, remedy)
     left = [name if name in labelled_classes else "" for name in coco.class_names]
     records = (replace(each, truth=in_classes(each.truth, left, coco.class_names)) for each in coco.records)
     return replace(coco, records=tuple(records))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 
 from cgdet_core.boxes import area_xyxy, clip_xyxy, xywh_to_xyxy
 from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, FloatArray, Frame, GroundTruth, Sample
 
@@ -131,11 +131,7 @@ def labelled_images(
     for image in document.images:
         labelled_here = labelled
         if image.labelled is not None:
-            if not set(image.labelled) <= set(names):
-                raise InputError(
-                    f"{path}: image {image.id}: its labelled is {list(image.labelled)}: give a list of the classes "
-                    f"{', '.join(names)}"
-                )
+            check_known(f"{path}: image {image.id}: labelled", "class", image.labelled, names)
             labelled_here = labelled & np.isin(names, image.labelled)
         mine = annotations[image.id]
         boxes = xywh_to_xyxy(np.array([annotation.bbox for annotation in mine], np.float32))
@@ -164,16 +160,15 @@ def _targets(
     """Of each category's id what its boxes are: a class, IGNORE or BACKGROUND."""
     targets = {category.id: class_map.get(category.name, category.name) for category in document.categories}
     known = (*names, IGNORE, BACKGROUND)
-    for target in class_map.values():
-        if target not in known:
-            raise InputError(f"{path}: class_map names '{target}', which is none of {', '.join(known)}")
-    unknown = [category.name for category in document.categories if targets[category.id] not in known]
-    if unknown:
+    check_known(f"{path}: class_map", "category", class_map, [each.name for each in document.categories])
+    check_known(f"{path}: class_map", "class", class_map.values(), known)
+    others = [category.name for category in document.categories if targets[category.id] not in known]
+    if others:
         # what is proposed can be copied and corrected
         same = {name.casefold(): name for name in names}
-        words = shlex.join(f"{name}={same.get(name.casefold(), IGNORE)}" for name in unknown)
+        words = shlex.join(f"{name}={same.get(name.casefold(), IGNORE)}" for name in others)
         raise InputError(
-            f"{path}: the categories {', '.join(map(repr, unknown))} are none of the classes {', '.join(names)}: map "
+            f"{path}: the categories {', '.join(map(repr, others))} are none of the classes {', '.join(names)}: map "
             f"each to one of them, to {IGNORE} (neither for nor against) or to {BACKGROUND}, such as --class-map "
             f"{words} (class_map of a recipe's source)"
         )
@@ -206,9 +201,9 @@ def _points(
 def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
     image_path = path.parent / image.file_name
     if not os.path.isfile(image_path):
-        raise InputError(
-            f"{image_path}: image named by {path.name} is missing: file names are taken from the JSON's folder"
-        )
+        there = sorted(os.listdir(image_path.parent)) if os.path.isdir(image_path.parent) else []
+        remedy = f"{path.name} names it, from the JSON's folder on"
+        raise unknown(str(image_path), "image", image_path.name, there, remedy)
     rgb, valid = image.rgb_file_name, image.rgb_valid_file_name
     return CocoRecord(
         file_name=image.file_name,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 
 # the 80 classes of COCO's detection task, in the order of their category ids
 COCO_NAMES: tuple[str, ...] = tuple(
@@ -47,10 +47,8 @@ def class_table(
     map serves teachers of all kinds; any other name is an error that names `origin`. So is a teacher
     that knows none of the student's classes.
     """
-    for name, target in class_map.items():
-        for word, known, whose in ((name, teacher_names, "the teacher"), (target, class_names, "the student")):
-            if word not in known and word not in COCO_NAMES:
-                raise InputError(f"{origin}: class_map names '{word}', no class of {whose}: it has {_shown(known)}")
+    check_known(f"{origin}: class_map: the teacher", "class", class_map, (*teacher_names, *COCO_NAMES))
+    check_known(f"{origin}: class_map: the student", "class", class_map.values(), (*class_names, *COCO_NAMES))
     speaks_for = [class_map.get(name, name) for name in teacher_names]
     groups = [[number for number, name in enumerate(speaks_for) if name == student] for student in class_names]
     used = sorted(number for group in groups for number in group)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import area_xyxy, intersection_matrix, iou_matrix
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 MIN_SCORE = 0.001  # detections below it are left out of every figure
@@ -159,9 +159,7 @@ def threshold_array(
 ) -> NDArray[np.float64]:
     """float64 [C]: each class's threshold; InputError for a class that is none."""
     given = dict(thresholds or {})
-    unknown = sorted(set(given) - set(class_names))
-    if unknown:
-        raise InputError(f"a threshold is given for '{unknown[0]}', the classes are {', '.join(class_names)}")
+    check_known("thresholds", "class", given, class_names)
     return np.array([given.get(name, default) for name in class_names], np.float64)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.runtime.backends.base import Backend, check_device_name, has_gpu_driver, is_installed, need
 from cgdet_core.runtime.model_file import ModelDescription, check_is_file, default_model_path
 
@@ -34,6 +34,7 @@ _LIBRARIES: Final = {
     "onnxruntime": _Library("onnxruntime", (".onnx",), ("fp32",), ("fp32",)),
     "tensorrt": _Library("onnxruntime", (".onnx",), (), ("fp32", "fp16")),
 }
+_PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
 def open_model(path: Path, backend: str, device: str, precision: str, threads: int) -> tuple[Backend, ModelDescription]:
@@ -97,6 +98,8 @@ def choose_backend(path: Path, backend: str, device: str, precision: str) -> str
     readers = {name: library for name, library in _LIBRARIES.items() if path.suffix in library.reads}
     if not readers:
         raise InputError(f"{path}: is no model file: give a .safetensors, .onnx or .xml")
+    check_known("", "backend", [backend], ("auto", *_LIBRARIES))
+    check_known("", "precision", [precision], _PRECISIONS)
     if backend not in ("auto", *readers):
         raise InputError(f"{path}: backend '{backend}' does not run it: use auto or {' or '.join(readers)}")
     able = {

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import FloatArray
 
 INPUT: Final = "image"
@@ -80,7 +80,7 @@ def need(module: str, what: str, requirements: str = "") -> Any:
 def check_device_name(device: str) -> None:
     """InputError where `device` is none of auto, cpu, cuda and cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InputError(f"device '{device}' is unknown: use auto, cpu or cuda:N")
+        raise unknown("", "device", device, ("auto", "cpu", "cuda", "cuda:N"))
 
 
 def cache_folder() -> Path:

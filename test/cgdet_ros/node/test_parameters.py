@@ -65,7 +65,6 @@ def test_the_parameter_file_says_which_parameters_are_live(repository: Path) -> 
 def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Path, make_node: Any) -> None:
     node = make_node("--params-file", str(repository / "config" / "detector.yaml"))
     assert parameters.declare_parameters(node) == NodeConfig()
-    assert parameters.unknown_overrides(node) == []
 
 
 def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(make_node: Any) -> None:
@@ -121,10 +120,27 @@ def test_a_value_that_is_none_is_refused_by_name_in_one_line(word: str, reason: 
     assert "\n" not in str(refusal.value)
 
 
-def test_a_misspelt_parameter_is_named(make_node: Any) -> None:
-    node = make_node("-p", "score_treshold:=0.5", "-p", "use_sim_time:=false", "-p", "qos_overrides./x.y.z:=1")
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("score_treshold:=0.5", "score_threshold"),
+        ("overlay.color_map:=ironbow", "overlay.colour_map"),
+        ("overlay.colour_map:=ironbov", "ironbow"),
+        ("backend:=opnvino", "openvino"),
+        ("class_id:=nmae", "name"),
+    ],
+)
+def test_a_misspelt_parameter_or_value_is_refused_with_what_was_meant(word: str, meant: str, make_node: Any) -> None:
+    with pytest.raises(InputError, match=f"did you mean '{meant}'"):
+        parameters.declare_parameters(make_node("-p", "use_sim_time:=false", "-p", word))
+
+
+def test_a_quality_of_service_of_no_topic_of_the_node_is_refused(make_node: Any) -> None:
+    node = make_node("-p", "qos_overrides./imge.subscription.depth:=5")
     parameters.declare_parameters(node)
-    assert parameters.unknown_overrides(node) == ["score_treshold"]
+    with pytest.raises(InputError, match="did you mean '/image'"):
+        parameters.check_overridden_topics(node, ["/image", "/detections"])
+    parameters.check_overridden_topics(node, ["/imge"])
 
 
 def test_an_update_is_whole_and_names_what_changed() -> None:

@@ -222,7 +222,7 @@ def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, capsys):
     assert "set00/V000/I00002" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
     assert "--every" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--every", "0")
     assert "--list" in refused(capsys, "llvip", m3fd, tmp_path / "f.json", *words)
-    assert "--split" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--split", "train")
+    assert "unknown split" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--split", "train")
     assert "flir-v1" in refused(capsys, "flir-v3", m3fd, tmp_path / "f.json")
 
 

@@ -124,7 +124,7 @@ def test_regions_to_ignore_of_labelled_classes_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lorry", "bicycle"])
 def test_labelled_classes_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     write_set(tmp_path, ("person", "car"))
-    with pytest.raises(InputError, match=rf"set\.json: labelled_classes names '{name}'"):
+    with pytest.raises(InputError, match=rf"set\.json: labelled_classes: unknown class '{name}'"):
         load(tmp_path, labelled_classes=("person", name))
 
 
