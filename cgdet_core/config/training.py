@@ -23,6 +23,13 @@ class SourceConfig(Settings):
         description="an RGB teacher, where one guides, sees the registered picture that the file names "
         "(rgb_file_name), of grey_rgb the frame's own in colour; false: nothing",
     )
+    render_thermal: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="an RGB set of single faces with 68 points: learnt from so many thermal-like renderings of each, "
+        "kept in memory, whose registered partner is the picture itself",
+    )
     class_map: dict[str, str] = Field(
         default_factory=dict,
         description="category name in the file -> class name; 'ignore' makes regions to ignore, 'background' drops it",
@@ -63,6 +70,11 @@ class SourceConfig(Settings):
         given += ["every"] if self.every != 1 else []
         if given and not self.is_bag:
             raise ValueError(f"{given[0]} is of a bag, {self.path} is a COCO JSON: leave it out")
+        if self.render_thermal and (self.is_bag or self.grey_rgb or self.hold_out_fold is not None):
+            raise ValueError(
+                f"{self.path}: render_thermal renders an RGB set (a COCO JSON) to learn from: leave out grey_rgb "
+                "and hold_out_fold"
+            )
         return self
 
 

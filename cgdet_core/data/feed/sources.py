@@ -86,8 +86,10 @@ def load_sources(
     left_bytes = recipe.train.cache_mb << 20
     for opened in sets:
         config = opened.config
-        read = _pairs(opened.coco, config, recipe)
-        frames, left_bytes = _cache(read, len(opened.coco), config.path, recipe, progress, left_bytes)
+        count = config.render_thermal or 0
+        read = _renderings(opened.coco, count, config, recipe) if count else _pairs(opened.coco, config, recipe)
+        total = len(opened.coco) * max(count, 1)
+        frames, left_bytes = _cache(read, total, config.path, recipe, progress, left_bytes)
         sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings))
     if recipe.synthetic.frames:
         frames, _ = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes)
@@ -151,7 +153,8 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
 
 def _has_rgb(opened: _Opened) -> bool:
     config, records = opened.config, opened.coco.records
-    return config.rgb and (config.grey_rgb or any(record.rgb_path is not None for record in records))
+    colour = config.grey_rgb or config.render_thermal or any(record.rgb_path is not None for record in records)
+    return config.rgb and bool(colour)
 
 
 _Read = tuple[Sample, Path | None, RgbPartner | None]  # the path of a frame that can be read again
@@ -188,6 +191,14 @@ def _rendered(recipe: Recipe) -> Iterator[_Read]:
         if sample.truth is not None:
             sample = replace(sample, truth=in_classes(sample.truth, CLASS_NAMES, names))
         rgb = sample.rgb if recipe.uses_rgb and recipe.synthetic.rgb else None
+        yield sample, None, None if rgb is None else rendered_partner(rgb, sample.name)
+
+
+def _renderings(coco: CocoSet, count: int, config: SourceConfig, recipe: Recipe) -> Iterator[_Read]:
+    from cgdet_core.data.synthetic.faces.rendering import rendered_faces
+
+    for sample in rendered_faces(coco, count, recipe.train.seed):
+        rgb = sample.rgb if recipe.uses_rgb and config.rgb else None
         yield sample, None, None if rgb is None else rendered_partner(rgb, sample.name)
 
 

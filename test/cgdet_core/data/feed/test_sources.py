@@ -21,6 +21,7 @@ from cgdet_core.config import (
 from cgdet_core.data.feed.sources import Source, load_sources
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.data.synthetic.faces.drawing import drawn_face
 from cgdet_core.data.synthetic.street import synthetic_training_sample
 from cgdet_core.errors import InputError
 from cgdet_core.images import read_image
@@ -219,3 +220,57 @@ def test_rgb_that_is_alone_cannot_be_shuffled(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a", [(24, 32)] * 2, ["x.png", None])
     assert refused(tmp_path / "a", shuffle=True).startswith("a/set.json: ")
     assert loaded(tmp_path / "a", weight=0, shuffle=True).frames[0].rgb is None
+
+
+def write_faces(folder: Path, count: int) -> None:
+    """Drawn faces as an RGB set with points."""
+    folder.mkdir()
+    draft = CocoDraft(["face"], [f"p{number}" for number in range(68)])
+    for seed in range(count):
+        face = drawn_face(seed, 64)
+        assert face.rgb is not None
+        assert face.truth is not None
+        cv2.imwrite(str(folder / f"{seed}.png"), face.rgb[:, :, ::-1])
+        draft.add_image(image_entry(f"{seed}.png", (64, 64)))
+        draft.add_truth(face.truth)
+    draft.write(folder / "faces.json")
+
+
+def test_an_rgb_set_of_faces_is_rendered_and_each_rendering_has_its_picture_as_partner(tmp_path: Path) -> None:
+    write_faces(tmp_path / "rgb", 2)
+    source = SourceConfig(path="rgb/faces.json", render_thermal=3, class_map={"face": "person"})
+    guided = Recipe(sources=(source,), guidance=GuidanceConfig(weight=1.0), train=TrainConfig(seed=4))
+    (read,), held_out = load_sources(guided, tmp_path, progress=False)
+    assert held_out is None
+    assert not read.polarity_free
+    assert len(read.frames) == 6
+    for number, frame in enumerate(read.frames):
+        face = drawn_face(number // 3, 64)
+        assert frame.grey.shape == (64, 64)
+        assert frame.rgb is not None
+        assert face.rgb is not None
+        assert np.abs(frame.rgb.pixels().astype(int) - face.rgb).mean() < 6  # a JPEG of it
+        assert frame.truth.points_xy_px is not None
+        assert face.truth is not None
+        assert face.truth.points_xy_px is not None
+        assert frame.truth.points_xy_px == pytest.approx(face.truth.points_xy_px, abs=1e-3)
+    greys = [frame.grey for frame in read.frames]
+    assert not np.array_equal(greys[0], greys[1])
+
+    plain = guided.model_copy(update={"guidance": GuidanceConfig(weight=0.0)})
+    (alone,), _ = load_sources(plain, tmp_path, progress=False)
+    assert all(frame.rgb is None for frame in alone.frames)
+    assert all(np.array_equal(one.grey, other) for one, other in zip(alone.frames, greys, strict=True))
+    other_seed = plain.model_copy(update={"train": TrainConfig(seed=5)})
+    (others,), _ = load_sources(other_seed, tmp_path, progress=False)
+    assert not np.array_equal(others.frames[0].grey, greys[0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"grey_rgb": True}, {"hold_out_fold": 0}, {"path": "a_bag"}], ids=["grey", "held out", "bag"]
+)
+def test_renderings_are_of_an_rgb_set_that_is_learnt_from(wrong: dict[str, Any]) -> None:
+    words = {"path": "rgb/faces.json", "render_thermal": 2}
+    assert SourceConfig(**words).render_thermal == 2  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="render_thermal"):
+        SourceConfig(**{**words, **wrong})
