@@ -51,6 +51,7 @@ class RegisterConfig(Settings):
     rgb_topic: str | None = Field(None, description="default: the only or best one in colour")
     start_s: float = Field(0.0, ge=0, description="of the bag to leave out, by record time since the first image")
     seconds: float | None = Field(None, gt=0, description="of the bag to look at; default: all")
+    by: Literal["stamp", "record"] = Field("stamp", description="what is a frame's time: header stamp, record time")
     offset_s: float | None = Field(None, description="known already: added to an RGB stamp gives the thermal clock")
     tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: by tolerance_periods")
     identity: bool = Field(False, description="the pictures are registered already")

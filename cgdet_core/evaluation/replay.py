@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, read_raw_images
+from cgdet_core.data.bags.reader import TimeBy
 from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS, Detections, ImageArray
 
@@ -101,9 +102,9 @@ class Played:
 class Replay(Played):
     """A finished replay: what was played, how, and what came of it.
 
-    truth_topic: of the labels, or their COCO JSON. threshold: the lowest score that is published; stages_ms: the
-    node's stages -> p50, p95, p99; node_log: the last warnings and errors of its log. warnings: what was noticed
-    before the run. command: what reproduces it.
+    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. threshold: the lowest score
+    that is published; stages_ms: the node's stages -> p50, p95, p99; node_log: the last warnings and errors of its log.
+    warnings: what was noticed before the run. command: what reproduces it.
     """
 
     bag: Path
@@ -115,6 +116,7 @@ class Replay(Played):
     threshold: float
     stages_ms: Mapping[str, Mapping[str, float]] | None
     labels: StampedLabels = NO_LABELS
+    by: TimeBy = "stamp"
     node_exit_code: int = 0
     node_log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -147,7 +149,7 @@ class Replay(Played):
         """Stamp and pixels of frames that were sent, read from the bag again, in its order; those that cannot be
         decoded are passed over, as the node refused them too. Of several with one stamp the first, which was sent."""
         waiting = set(stamps_ns)
-        for image in read_raw_images(self.bag, self.topic):
+        for image in read_raw_images(self.bag, self.topic, self.by):
             if image.stamp_ns in waiting:
                 waiting.remove(image.stamp_ns)
                 try:

@@ -20,6 +20,7 @@ from cgdet_core.data.registration.pairs import PairedBag
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
+from cgdet_core.errors import InputError
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.training.pseudo_labels import AGREE_IOU, SeenFrame, agreed, blindness, thermal_labels
 from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
@@ -58,6 +59,10 @@ def label_frames(
     Raises InputError for a damaged bag and frames that cannot be decoded or are of another size.
     """
     assert bag.registration is not None
+    if len(set(bag.stamps_ns)) < len(bag):
+        raise InputError(
+            f"{bag.path}: frames of {bag.thermal_topic} share a stamp, which labels are kept by: --by record"
+        )
     observed = tqdm(
         _observe(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
     )

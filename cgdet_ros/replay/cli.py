@@ -123,7 +123,7 @@ def replay_model(
                 if request.truth_topic is not None or request.class_map:
                     raise
                 warnings.append(f"no accuracy: {error}; or --truth-topic none")
-            images = read_ahead(request.bag, recording.topic, recording.total)
+            images = read_ahead(request.bag, recording.topic, recording.total, request.by)
             interruption.watch()
             print(f"playing through {link.model}", flush=True)
             played = play(
@@ -152,6 +152,7 @@ def replay_model(
         threshold=link.threshold,
         stages_ms=link.stages_ms(),
         labels=labels,
+        by=request.by,
         node_exit_code=exit_code,
         node_log=process.troubles(),
         warnings=tuple(warnings),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import read_raw_images
+from cgdet_core.data.bags.reader import TimeBy
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import Played, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
@@ -126,12 +127,12 @@ class ReadImage:
     reason: str = ""
 
 
-def read_ahead(bag: Path, topic: str, total: int) -> Iterator[ReadImage]:
-    """The first `total` images of `topic`, read by a thread before their time.
+def read_ahead(bag: Path, topic: str, total: int, by: TimeBy) -> Iterator[ReadImage]:
+    """The first `total` images of `topic`, read by a thread before their time; by "record" they bear that as stamp.
 
     Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over without a message.
     """
-    images = _read(bag, topic, total)
+    images = _read(bag, topic, total, by)
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(next, images, None) for _ in range(_READ_AHEAD_FRAMES))
         try:
@@ -142,8 +143,8 @@ def read_ahead(bag: Path, topic: str, total: int) -> Iterator[ReadImage]:
             thread.submit(images.close)  # SQLite closes a file in the thread that opened it
 
 
-def _read(bag: Path, topic: str, total: int) -> Generator[ReadImage]:
-    for image in islice(read_raw_images(bag, topic), total):
+def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[ReadImage]:
+    for image in islice(read_raw_images(bag, topic, by), total):
         try:
             message = messages.recorded_image_message(image.uncompressed())
             yield ReadImage(image.stamp_ns, image.record_time_ns, message)

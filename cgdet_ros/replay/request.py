@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
 from cgdet_core.data.bags.images import first_image
-from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.reader import BagReader, TimeBy
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
@@ -42,15 +42,16 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. models: none (the shipped
-    one), one, or two to be compared; detector: the node's executable, None: the installed one. parameters: of the
-    node, each `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
-    command: what asks for this.
+    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no
+    labels. models: none (the shipped one), one, or two to be compared; detector: the node's executable, None: the
+    installed one. parameters: of the node, each `name:=value`. limit_frames: only so many. namespace: of the node and
+    its topics, None: one of its own. command: what asks for this.
     """
 
     bag: Path
     out: Path
     rate: float
+    by: TimeBy
     topic: str | None
     truth_topic: str | None
     class_map: Mapping[str, str]
@@ -112,6 +113,8 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     add("--model", type=Path, nargs="+", action="extend", default=[], metavar="M", help=models)
     add("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps; 0: --lockstep")
+    by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
+    add("--by", choices=("stamp", "record"), default="stamp", help=by)
     lockstep = "send each frame after the answer to the one before: none is dropped"
     add("--lockstep", action="store_true", help=lockstep)
     out = "folder of the results (default: %(default)s)"
@@ -147,6 +150,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
         bag=given.bag,
         out=given.out,
         rate=given.rate or 1.0,
+        by=given.by,
         topic=given.topic,
         truth_topic=given.truth_topic,
         class_map=parse_class_map(given.class_map),
@@ -222,5 +226,5 @@ def read_labels(request: ReplayRequest, recording: Recording, class_names: tuple
     """InputError for labels that are none, or of other classes."""
     if recording.truth_topic is None:
         return NO_LABELS
-    with BagReader(request.bag) as bag:
+    with BagReader(request.bag, request.by) as bag:
         return bag_labels(bag, recording.truth_topic, class_names, request.class_map)

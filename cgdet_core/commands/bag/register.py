@@ -27,6 +27,7 @@ _ASKED = (
     ("--rgb-topic", "rgb_topic", "image topic (default: the only or best one in colour)"),
     ("--start", "start_s", "seconds of the bag to leave out"),
     ("--seconds", "seconds", "of the bag to look at (default: all)"),
+    ("--by", "by", "stamp (default) or record: what is a frame's time"),
     ("--offset", "offset_s", "known: what is added to RGB stamps, seconds"),
     ("--tolerance", "tolerance_s", "seconds, of a pair (default: half a period)"),
     ("--extrinsic", "extrinsic", "homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m"),

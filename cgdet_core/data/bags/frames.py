@@ -9,14 +9,16 @@ of COCO.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.bags.images import RawImage, decode_frame, raw_images
-from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.reader import BagReader, TimeBy
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import (
     FRAME_INFO_SUFFIX,
@@ -55,24 +57,32 @@ class StampedLabels:
             )
         return self.truth.get(stamp_ns)
 
-    def check_any(self, matched: int, topic: str) -> None:
-        """Raise InputError where there are labels, but none bears the stamp of an image of `topic`."""
-        if self.truth and not matched:
+    def check_stamps(self, stamps_ns: Sequence[int], topic: str) -> None:
+        """stamps_ns: of all images of `topic`. Raise InputError where there are labels, and none is of an image; warn
+        of labels that are of none, and of images that share a stamp and so their labels."""
+        images = set(stamps_ns)
+        if self.truth and not images & self.truth.keys():
             raise InputError(
                 f"{self.origin}: none of its {len(self.truth)} labelled stamps is the header stamp of an image of "
                 f"{topic}: labels must bear the header stamp of their image"
             )
+        if lost := len(self.truth.keys() - images):
+            what = f"{lost} of its {len(self.truth)} labelled stamps are of no image of {topic}, and are left out"
+            warnings.warn(f"{self.origin}: {what}", BagWarning, stacklevel=1)
+        if self.truth and (repeated := len(stamps_ns) - len(images)):
+            what = f"{repeated} images of {topic} repeat the stamp of another and take its labels"
+            warnings.warn(f"{self.origin}: {what}: see `cgdet bag info`", BagWarning, stacklevel=1)
 
 
 NO_LABELS = StampedLabels("", {}, {}, {})
 
 
-def read_raw_images(path: Path | str, image_topic: str | None = None) -> Iterator[RawImage]:
-    """The image messages of one topic in order of their record times, as they were recorded.
+def read_raw_images(path: Path | str, image_topic: str | None = None, by: TimeBy = "stamp") -> Iterator[RawImage]:
+    """The image messages of one topic in order of their record times, as they were recorded; by: as of BagReader.
 
     InputError for anything wrong with the bag or the topic; the images themselves are not checked.
     """
-    with BagReader(path) as bag:
+    with BagReader(path, by) as bag:
         yield from raw_images(bag, choose_image_topic(bag, image_topic))
 
 
@@ -104,7 +114,7 @@ def read_labelled_frames(
                 "keyed by stamp, with --truth-topic; without labels cgdet-replay shows what is found"
             )
         seen: dict[str, int] = {}
-        matched = 0
+        stamps_ns: list[int] = []
         for image in raw_images(bag, topic):
             frame = decode_frame(image, bag.path)
             info = labels.infos.get(image.stamp_ns, FrameInfo())
@@ -113,11 +123,11 @@ def read_labelled_frames(
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
             truth = labels.of_frame(image.stamp_ns, frame.height_width_px)
-            matched += truth is not None
+            stamps_ns.append(image.stamp_ns)
             yield Sample(name, frame, truth, light=info.light, scene=info.scene)
         if losses is not None:
             losses += bag.losses
-        labels.check_any(matched, topic)
+        labels.check_stamps(stamps_ns, topic)
 
 
 def is_json(labels: str | None) -> bool:

@@ -64,9 +64,9 @@ def extract_bag(
     pictures are PNG of 8 or 16 bits, RGB ones as PairedBag.registered_rgb gives them. InputError for anything wrong
     with bag, labels and the place, labels that fit none of the frames, and, with need_labels, a bag without any.
     """
-    with BagReader(bag.path) as reader:
+    with BagReader(bag.path, bag.by) as reader:
         stamped = bag_labels(reader, labels, class_names, class_map)
-    stamped.check_any(sum(stamp in stamped.truth for stamp in bag.thermal_stamps_ns), bag.thermal_topic)
+    stamped.check_stamps(bag.thermal_stamps_ns, bag.thermal_topic)
     if need_labels and not any(stamp in stamped.truth for stamp in bag.stamps_ns):
         raise InputError(
             f"{bag.path}: none of its {len(bag)} frames of {bag.thermal_topic} is labelled: label them with "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw_images
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
-from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.reader import BagReader, TimeBy
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
 from cgdet_core.data.registration.homography import Registration, identity_registration
 from cgdet_core.errors import InputError
@@ -38,7 +38,8 @@ class PairedFrame:
 class PairedBag:
     """A bag looked through once: which topics, how many thermal frames, which RGB frame belongs to each.
 
-    every: only each so-many-th thermal frame is taken; limit: at most so many of those, None: all. rgb_of: place of a
+    every: only each so-many-th thermal frame is taken; limit: at most so many of those, None: all; by: what counts as
+    a frame's stamp. rgb_of: place of a
     thermal frame -> place of its RGB frame. registration and pairs: None where the bag is read without RGB.
     valid: bool [H, W], where registered RGB shows what the thermal frame shows; None: everywhere.
     """
@@ -52,6 +53,7 @@ class PairedBag:
     valid: BoolArray | None
     every: int
     limit: int | None
+    by: TimeBy
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -66,9 +68,8 @@ class PairedBag:
         numbers = range(0, len(self.thermal_stamps_ns), self.every)[: self.limit]
         pairs = self.pairs
         rgb_of = {} if pairs is None else dict(zip(pairs.thermal_index, pairs.rgb_index, strict=True))
-        return paired_frames(
-            self.path, self.thermal_topic, self.rgb_topic, {each: rgb_of.get(each) for each in numbers}
-        )
+        chosen = {each: rgb_of.get(each) for each in numbers}
+        return paired_frames(self.path, self.thermal_topic, self.rgb_topic, chosen, self.by)
 
     def thermal_frame(self, frame: PairedFrame) -> Frame:
         """Decoded; InputError names bag, topic and stamp of a malformed one, or one of another size than registered."""
@@ -111,7 +112,7 @@ class PairedBag:
 
 
 def paired_frames(
-    path: Path, thermal_topic: str, rgb_topic: str | None, rgb_of: Mapping[int, int | None]
+    path: Path, thermal_topic: str, rgb_topic: str | None, rgb_of: Mapping[int, int | None], by: TimeBy = "stamp"
 ) -> Iterator[PairedFrame]:
     """The thermal frames at the places that `rgb_of` names, each with the RGB frame at the place it gives.
 
@@ -120,7 +121,7 @@ def paired_frames(
     wanted = set(rgb_of.values()) - {None}
     left = len(rgb_of)
     held: dict[int, RawImage] = {}
-    with BagReader(path) as thermal_bag, BagReader(path) as rgb_bag:
+    with BagReader(path, by) as thermal_bag, BagReader(path, by) as rgb_bag:
         rgb_images = enumerate(raw_images(rgb_bag, rgb_topic)) if rgb_topic and wanted else iter(())
         for number, thermal in enumerate(raw_images(thermal_bag, thermal_topic)):
             if number not in rgb_of:
@@ -144,8 +145,9 @@ def open_paired(
     with_rgb: bool = True,
     every: int = 1,
     limit: int | None = None,
+    by: TimeBy = "stamp",
 ) -> PairedBag:
-    """Look through the header stamps of a bag and pair its frames.
+    """Look through the header stamps of a bag, or by "record" the record times, and pair its frames.
 
     Topics: named, or the most thermal-looking and the only colour one. registration: None takes the two pictures for
     registered and the clocks for one; with_rgb: False leaves RGB out; a bag without an RGB topic has none.
@@ -154,7 +156,7 @@ def open_paired(
     """
     if every < 1 or (limit is not None and limit < 1):
         raise InputError(f"every {every} and limit {limit} leave no frame: give 1 or more")
-    with BagReader(path) as bag:
+    with BagReader(path, by) as bag:
         thermal = choose_image_topic(bag, thermal_topic)
         rgb = choose_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
         if with_rgb and rgb is None and registration is not None:
@@ -167,12 +169,12 @@ def open_paired(
         if rgb is not None and registration is None:
             registration = _as_they_are(bag, thermal, rgb)
     if rgb is None or registration is None:
-        return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit)
+        return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit, by)
     timing = {"offset_ns": registration.offset_ns, "tolerance_ns": registration.tolerance_ns}
     pairs = pair_stamps(stamps[thermal], stamps[rgb], **timing)
     _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
     seen = None if valid.all() else valid
-    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, limit)
+    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, limit, by)
 
 
 def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:

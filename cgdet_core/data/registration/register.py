@@ -40,7 +40,7 @@ class Registered:
 def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = True) -> Registered:
     """Two passes over the bag: stamps and motion, then the pictures of chosen pairs. InputError where bag or topics
     will not do, and where offset or homography cannot be told."""
-    with BagReader(path) as bag:
+    with BagReader(path, config.by) as bag:
         thermal_topic = choose_image_topic(bag, config.thermal_topic)
         rgb_topic = choose_rgb_topic(bag, thermal_topic, config.rgb_topic)
         if rgb_topic is None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.bags.frames import load_stamped_labels, read_labelled_frames
 from cgdet_core.errors import InputError
 
@@ -90,3 +91,10 @@ def test_labels_of_another_topic_are_told_by_their_size_or_their_stamps(tmp_path
     other_stamps = write(tmp_path / "stamps.json", [{"id": 1, "file_name": "101"}])
     with pytest.raises(InputError, match=r"stamps\.json: .*/ir"):
         list(read_labelled_frames(bag, truth_topic=str(other_stamps)))
+
+
+def test_labels_of_no_image_are_told(tmp_path, ros2):
+    path = write(tmp_path / "labels.json", [{"id": stamp, "file_name": str(stamp)} for stamp in (1, 2, 5, 6, 7)])
+    with pytest.warns(BagWarning, match="3 of its 5 labelled stamps are of no image of /ir"):
+        samples = list(read_labelled_frames(bag_of(ros2, tmp_path / "bag", [1, 2, 3]), truth_topic=str(path)))
+    assert [sample.truth is None for sample in samples] == [False, False, True]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.convert.bag import extract_bag
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
@@ -105,3 +106,16 @@ def test_what_lies_there_stays_unless_it_is_a_set_to_overwrite(tmp_path, ros2):
     assert (tmp_path / "set" / "old.txt").exists()
     extract_bag(bag, tmp_path / "set", overwrite=True, progress=False)
     assert not (tmp_path / "set" / "old.txt").exists()
+
+
+def test_by_record_times_labels_find_frames_of_one_stamp(tmp_path, ros2):
+    rows = [("/thermal", IMAGE, 10 + place, ros2.image(thermal_pixels(place), "mono16", 0)) for place in range(3)]
+    rows += [("/ground_truth", DETECTIONS, 12, ros2.truth([("car", 10.0, 12.0, 4.0, 8.0)], 0))]
+    path = ros2.write(tmp_path / "bag", rows)
+    with pytest.warns(BagWarning, match="2 images of /thermal repeat the stamp"):
+        counts = extract_bag(open_paired(path, with_rgb=False), tmp_path / "by_stamp", progress=False)
+    assert counts.labelled == 3
+    counts = extract_bag(open_paired(path, with_rgb=False, by="record"), tmp_path / "set", progress=False)
+    assert (counts.labelled, counts.objects) == (1, 1)
+    assert (load_coco(tmp_path / "set" / "set.json").sample(0).frame.image == thermal_pixels(2)).all()
+    assert [image["stamp_ns"] for image in json.loads((tmp_path / "set" / "set.json").read_text())["images"]] == [12]

@@ -161,3 +161,13 @@ def test_rgb_is_laid_into_the_thermal_frame_and_its_reach_is_known(tmp_path, ros
     expected = np.zeros(SIZE, np.bool_)
     expected[4:, 10:] = True
     assert (bag.valid == expected).all()
+
+
+def test_by_record_times_frames_pair_whose_stamps_no_driver_set(tmp_path, ros2):
+    rows = [thermal_row(ros2, 0, (100 + 100 * k) * MS, k) for k in range(4)]
+    rows += [rgb_row(ros2, 7, (101 + 100 * k) * MS, 10 + k) for k in (0, 2, 3)]
+    path = ros2.write(tmp_path / "bag", rows)
+    bag = open_paired(path, registration=shifted(), by="record")
+    assert values(bag) == [(0, 10), (1, None), (2, 12), (3, 13)]
+    assert [frame.stamp_ns for frame in bag.frames()] == list(bag.stamps_ns) == [k * 100 * MS for k in (1, 2, 3, 4)]
+    assert len(open_paired(path, registration=shifted(7)).pairs) == 1
