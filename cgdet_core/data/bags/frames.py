@@ -30,7 +30,7 @@ from cgdet_core.data.bags.truth import (
 )
 from cgdet_core.data.bags.types import FRAME_INFO
 from cgdet_core.data.sets.coco import labelled_images
-from cgdet_core.data.sets.coco_file import CocoImage, read_coco
+from cgdet_core.data.sets.coco_file import CocoImage, own_classes, read_coco
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth, Sample
 
@@ -169,6 +169,19 @@ def bag_labels(
             labelled = np.array([name in targets for name in class_names], np.bool_)
             truth[stamp_ns] = replace(truth[stamp_ns], labelled=None if labelled.all() else labelled)
     return StampedLabels(f"{bag.path}: {topic}", truth, infos, {})
+
+
+def label_classes(bag: BagReader, labels: str | None, class_map: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes of a bag's labels (`labels` as of `bag_labels`): see own_classes. Numbers are of CLASS_NAMES."""
+    names: dict[str, None] = {}
+    if labels is not None and is_json(labels):
+        names = dict.fromkeys(category.name for category in read_coco(Path(labels)).categories)
+    elif (topic := choose_truth_topic(bag, labels)) is not None:
+        for item in bag.messages([topic + FRAME_INFO_SUFFIX] if topic + FRAME_INFO_SUFFIX in bag.topics else []):
+            names.update(dict.fromkeys(frame_info_from_message(item.message).labelled or ()))
+        for item in bag.messages([topic]):
+            names.update(dict.fromkeys(label_name(detection)[0] for detection in item.message.detections))
+    return own_classes((name for name in names if not name.isdigit()), class_map, f"{bag.path}")
 
 
 def load_stamped_labels(

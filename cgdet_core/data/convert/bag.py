@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cgdet_core import __version__
 from cgdet_core.config import SourceConfig
-from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json
+from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json, label_classes
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.registration.homography import load_registration
@@ -31,7 +31,6 @@ from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder, replacing_folder, sha256_of
 from cgdet_core.images import encode_png
-from cgdet_core.types import CLASS_NAMES
 
 SET_NAME = "set.json"
 _VALID_NAME = "rgb_valid.png"
@@ -52,7 +51,7 @@ def extract_bag(
     bag: PairedBag,
     out: Path,
     labels: str | None = None,
-    class_names: tuple[str, ...] = CLASS_NAMES,
+    class_names: tuple[str, ...] | None = None,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -60,11 +59,13 @@ def extract_bag(
 ) -> Extracted:
     """Write the frames that `bag` gives to the folder `out`, whole or not at all.
 
-    labels: a topic, or a COCO JSON keyed by stamp; None: the bag's own topic of labels, if it has any. Thermal
+    labels: a topic, or a COCO JSON keyed by stamp; None: the bag's own topic of labels, if it has any. class_names:
+    None for those of the labels, which become the set's categories in their order. Thermal
     pictures are PNG of 8 or 16 bits, RGB ones as PairedBag.registered_rgb gives them. InputError for anything wrong
     with bag, labels and the place, labels that fit none of the frames, and, with need_labels, a bag without any.
     """
     with BagReader(bag.path, bag.by) as reader:
+        class_names = class_names or label_classes(reader, labels, class_map or {})
         stamped = bag_labels(reader, labels, class_names, class_map)
     stamped.check_stamps(bag.thermal_stamps_ns, bag.thermal_topic)
     if need_labels and not any(stamp in stamped.truth for stamp in bag.stamps_ns):

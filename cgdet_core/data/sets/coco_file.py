@@ -10,7 +10,7 @@ first pixel.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_text
-from cgdet_core.types import CLASS_NAMES, GroundTruth
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth
 
 # whole pixels, also written as 640.0
 Side = Annotated[float, Field(ge=1, le=1_000_000, multiple_of=1)]
@@ -126,6 +126,21 @@ def read_document(path: Path, kind: type[Document]) -> Document:
                     "keypoints that its category names"
                 )
     return document
+
+
+def own_classes(categories: Iterable[str], class_map: Mapping[str, str], where: str) -> tuple[str, ...]:
+    """The classes of labels with these categories, in their order, or CLASS_NAMES where these hold all of them.
+
+    InputError, beginning with `where`, for a class that only the class map names.
+    """
+    names = tuple(dict.fromkeys(categories))
+    known = {*names, *CLASS_NAMES, IGNORE, BACKGROUND}
+    for target in class_map.values():
+        if target not in known:
+            raise InputError(f"{where}: class_map names '{target}', which is none of {', '.join(sorted(known))}")
+    classes = tuple(dict.fromkeys(class_map.get(name, name) for name in names))
+    classes = tuple(name for name in classes if name not in (IGNORE, BACKGROUND))
+    return CLASS_NAMES if set(classes) <= set(CLASS_NAMES) else classes
 
 
 def _ids(path: Path, entries: Sequence[CocoImage | CocoCategory]) -> set[int | str]:

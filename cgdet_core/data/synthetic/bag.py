@@ -12,6 +12,7 @@ from cgdet_core.config import BagConfig, SyntheticConfig
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.sets.coco_file import own_classes, read_coco
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
@@ -77,13 +78,15 @@ def make_coco_bag(
 ) -> int:
     """A bag of a COCO set, image after image in the set's order; the number of frames.
 
-    Thermal pictures are stored as mono8 or mono16, colour ones as the grey that the detector makes of them; an RGB
-    partner as the very file where it is a JPEG or PNG. Raises InputError as load_coco and BagWriter do.
+    Classes other than CLASS_NAMES are kept by their names. Thermal pictures are stored as mono8 or mono16, colour ones
+    as the grey that the detector makes of them; an RGB partner as the very file where it is a JPEG or PNG. Raises
+    InputError as load_coco and BagWriter do.
     """
     config = config or BagConfig()
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
     with BagWriter(out, config.storage, overwrite) as bag:
-        coco = load_coco(Path(coco_json), CLASS_NAMES, class_map)
+        names = [category.name for category in read_coco(Path(coco_json)).categories]
+        coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
         records = tqdm(coco.records, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
             stamp_ns = START_STAMP_NS + round(index * NANOSECONDS / rate)
@@ -112,5 +115,7 @@ def write_sample(
     if sample.truth is not None:
         known = sample.truth.labelled
         names = None if known is None else tuple(np.array(class_names)[known].tolist())
+        if class_names != CLASS_NAMES and names is None:
+            names = class_names  # the bag alone says which there are, and their order
         info = FrameInfo(sample.name, sample.light, sample.scene, names)
         bag.truth(truth_topic, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)

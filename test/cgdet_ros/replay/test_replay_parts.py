@@ -11,10 +11,15 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
+from cgdet_ros.node.messages import serialised
 from cgdet_ros.replay import cli as replay
 from cgdet_ros.replay import process as replay_process
-from cgdet_ros.replay.play import Interruption, Pacer
+from cgdet_ros.replay.play import Interruption, Pacer, read_ahead
 from cgdet_ros.replay.request import parse
 
 SECOND = 1_000_000_000
@@ -147,6 +152,17 @@ def test_arguments_of_ros_are_left_alone() -> None:
     given = parse(["--bag", "x", "--ros-args", "-r", "__node:=y", "--", "--out", "z"])
     assert (given.bag, given.out) == (Path("x"), Path("z"))
     assert parse(["--bag", "x", "--ros-args", "-r", "a:=b"]).bag == Path("x")
+
+
+def test_by_record_times_images_bear_the_time_at_which_they_were_recorded(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for record_time_ns in (5, 8):
+            image = Image(header=Header(frame_id="ir"), height=1, width=2, encoding="mono8", step=2, data=[1, 2])
+            bag.serialised("/ir", serialised(image), "sensor_msgs/msg/Image", record_time_ns)
+    for by, stamps in (("stamp", [0, 0]), ("record", [5, 8])):
+        images = list(read_ahead(tmp_path / "bag", "/ir", 2, parse(["--bag", "x", "--by", by]).by))
+        assert [image.stamp_ns for image in images] == stamps
+        assert [image.message.header.stamp.nanosec for image in images if image.message] == stamps
 
 
 def test_a_request_says_all_that_was_asked_for() -> None:

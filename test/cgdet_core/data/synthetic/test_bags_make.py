@@ -14,6 +14,8 @@ from cgdet_core.data.bags.images import raw_images
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic
+from cgdet_core.data.convert.bag import extract_bag
+from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.data.synthetic.bag import START_STAMP_NS, make_coco_bag, make_synthetic_bag
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
@@ -85,7 +87,6 @@ def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json):
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
-        (lambda document: document["categories"].append({"id": 3, "name": "dog"}), "dog"),
         (lambda document: document["images"].append({"id": 1, "file_name": "x.png", "height": 2, "width": 2}), "x.png"),
         (lambda document: document["images"][1].update(height=31), "b.png"),
         (lambda document: document["images"][0].update(rgb_file_name="gone.jpg"), "gone.jpg"),
@@ -98,6 +99,37 @@ def test_a_wrong_set_is_refused_and_leaves_no_bag(tmp_path, coco_json, edit, mat
     with pytest.raises(InputError, match=match):
         make_coco_bag(tmp_path / "bag", coco_json, progress=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+def test_own_classes_keep_their_names_and_order_through_bag_and_set(tmp_path, coco_json):
+    document = json.loads(coco_json.read_text())
+    names = ("zebra", "car", "antelope")
+    document["categories"] = [{"id": 7 - place, "name": name} for place, name in enumerate(names)]
+    boxes = enumerate([(7, 0), (5, 0), (6, 1), (5, 0)])
+    document["annotations"] = [
+        {"id": place, "image_id": document["images"][place // 2]["id"], "category_id": category, "iscrowd": crowd}
+        | {"bbox": [2 + place, 3, 8, 9]}
+        for place, (category, crowd) in boxes
+    ]
+    coco_json.write_text(json.dumps(document))
+    make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+    first, second, third = read_labelled_frames(tmp_path / "bag", class_names=("antelope", "zebra", "car"))
+    assert first.truth.class_ids.tolist() == [1, 0]
+    assert second.truth.class_ids.tolist() == [2, 0]
+    assert second.truth.ignore.tolist() == [True, False]
+    assert third.truth.labelled is None  # all three are, and there is none
+    with pytest.raises(InputError, match="zebra"):
+        list(read_labelled_frames(tmp_path / "bag"))
+    assert bag_info(tmp_path / "bag").labels == {"zebra": 1, "antelope": 2}
+    extract_bag(open_paired(tmp_path / "bag", with_rgb=False), tmp_path / "again", progress=False)
+    written = json.loads((tmp_path / "again" / "set.json").read_text())
+    assert written["categories"] == [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    assert [box["category_id"] for box in written["annotations"]] == [1, 3, 2, 3]
+    mapped = {"antelope": "zebra"}
+    make_coco_bag(tmp_path / "mapped", coco_json, class_map=mapped, progress=False)
+    assert bag_info(tmp_path / "mapped").labels == {"zebra": 3}
+    with pytest.raises(InputError, match="zebar"):
+        make_coco_bag(tmp_path / "typo", coco_json, class_map={"antelope": "zebar"}, progress=False)
 
 
 def test_a_length_rate_or_seed_that_no_bag_can_have_is_named(tmp_path, coco_json):
