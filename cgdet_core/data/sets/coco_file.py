@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cgdet_core.boxes import xyxy_to_xywh
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth
 
@@ -134,10 +134,8 @@ def own_classes(categories: Iterable[str], class_map: Mapping[str, str], where: 
     InputError, beginning with `where`, for a class that only the class map names.
     """
     names = tuple(dict.fromkeys(categories))
-    known = {*names, *CLASS_NAMES, IGNORE, BACKGROUND}
-    for target in class_map.values():
-        if target not in known:
-            raise InputError(f"{where}: class_map names '{target}', which is none of {', '.join(sorted(known))}")
+    known = dict.fromkeys((*names, *CLASS_NAMES, IGNORE, BACKGROUND))
+    check_known(f"{where}: class_map", "class", class_map.values(), known)
     classes = tuple(dict.fromkeys(class_map.get(name, name) for name in names))
     classes = tuple(name for name in classes if name not in (IGNORE, BACKGROUND))
     return CLASS_NAMES if set(classes) <= set(CLASS_NAMES) else classes
