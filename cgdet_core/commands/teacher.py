@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from cgdet_core.commands.evaluate import summary
-    from cgdet_core.config import PostprocessConfig, TeacherConfig, settings_from_words
+    from cgdet_core.config import PostprocessConfig, Recipe, TeacherConfig, settings_from_words
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    teacher = load_teacher(config, CLASS_NAMES, Path()).to(device, DTYPES[precision])
+    teacher = load_teacher(config, Recipe(), Path()).to(device, DTYPES[precision])
     result = measure_teacher(teacher, data, postprocess)
     path = Path(config.path) if config.path else None
     figures = evaluate(result.frames, CLASS_NAMES).to_json(

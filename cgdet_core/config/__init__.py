@@ -4,7 +4,7 @@ A recipe file holds any subset of `Recipe`'s keys; `key=value` words of a comman
 paths, YAML values) are laid over it.
 """
 
-from cgdet_core.config.augmentation import AugmentConfig, SensorConfig
+from cgdet_core.config.augmentation import AugmentConfig, LookConfig, SensorConfig
 from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig, SyntheticConfig
 from cgdet_core.config.detector import (
     Activation,
@@ -21,6 +21,7 @@ from cgdet_core.config.landmarks import (
     LandmarkModelConfig,
     LandmarkPostprocessConfig,
 )
+from cgdet_core.config.of_task import NetworkConfig, OfTask, TaskName
 from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.terms import (
@@ -52,8 +53,11 @@ __all__ = [
     "LandmarkLossConfig",
     "LandmarkModelConfig",
     "LandmarkPostprocessConfig",
+    "LookConfig",
     "LossConfig",
     "ModelConfig",
+    "NetworkConfig",
+    "OfTask",
     "PostprocessConfig",
     "Recipe",
     "RegisterConfig",
@@ -63,6 +67,7 @@ __all__ = [
     "SyntheticConfig",
     "SyntheticSourceConfig",
     "TapConfig",
+    "TaskName",
     "TeacherConfig",
     "TermConfig",
     "ThermalConfig",

@@ -65,8 +65,27 @@ class SensorConfig(Settings):
     jpeg_quality_range: _Positive = (30.0, 90.0)
 
 
-class AugmentConfig(Settings):
-    """What a training crop goes through (data/augment/, data/feed/sampling.py)."""
+class LookConfig(Settings):
+    """How the look of a crop is varied, of every task: tone, polarity, noise, blur, and other cameras."""
+
+    tone_probability: Fraction = Field(0.8, description="frames that get a random tone curve (gamma, gain, offset)")
+    gamma_range: _Factors = (0.4, 1.8)
+    gain_range: _Factors = (0.6, 1.4)
+    offset_range: _Offsets = Field((-0.06, 0.15), description="most frames are dark: less is taken away")
+    tone_lost_max: Fraction = Field(
+        0.2, description="curves that drive a larger share of the crop's pixels to black or white are halved"
+    )
+    invert_probability: Fraction = Field(0.0, description="polarity: black-hot in place of white-hot")
+    grey_invert_probability: Fraction = Field(
+        0.3, description="the same for grey RGB frames, whose polarity means nothing"
+    )
+    noise_sigma_max: float = Field(0.04, ge=0, description="standard deviation of added noise, of the full range")
+    blur_probability: Fraction = 0.15
+    sensor: SensorConfig = SensorConfig()
+
+
+class AugmentConfig(LookConfig):
+    """What a training crop of a detector goes through (data/augment/, tasks/detection/sampling.py)."""
 
     crop_px: int = Field(320, ge=32, multiple_of=32, description="side of the square training crop")
     scale_range: _Factors = Field((0.7, 1.5), description="log-uniform zoom of the crop; 1 is native scale")
@@ -87,18 +106,4 @@ class AugmentConfig(Settings):
     mosaic_probability: Fraction = Field(0.5, description="training pictures made of four crops; 0 disables them")
     mosaic_centre_range: _Places = Field((0.3, 0.7), description="where the four meet, in shares of the picture's side")
     mosaic_off_fraction: Fraction = Field(0.15, description="last share of the run, which has no mosaics")
-    tone_probability: Fraction = Field(0.8, description="frames that get a random tone curve (gamma, gain, offset)")
-    gamma_range: _Factors = (0.4, 1.8)
-    gain_range: _Factors = (0.6, 1.4)
-    offset_range: _Offsets = Field((-0.06, 0.15), description="most frames are dark: less is taken away")
-    tone_lost_max: Fraction = Field(
-        0.2, description="curves that drive a larger share of the crop's pixels to black or white are halved"
-    )
-    invert_probability: Fraction = Field(0.0, description="polarity: black-hot in place of white-hot")
-    grey_invert_probability: Fraction = Field(
-        0.3, description="the same for grey RGB frames, whose polarity means nothing"
-    )
-    noise_sigma_max: float = Field(0.04, ge=0, description="standard deviation of added noise, of the full range")
-    blur_probability: Fraction = 0.15
     min_visible: Fraction = Field(0.3, description="a box of which less is left in the crop becomes a region to ignore")
-    sensor: SensorConfig = SensorConfig()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
+from cgdet_core.config.of_task import SECTIONS, OfTask
 from cgdet_core.config.settings import Settings
 from cgdet_core.config.training import Recipe
 from cgdet_core.errors import InputError, check_known, unknown
@@ -24,7 +25,8 @@ def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str
     try:
         return kind.model_validate(dict(mapping))
     except ValidationError as error:
-        raise InputError(f"{origin}: {_one_line(error, kind)}") from None
+        task = mapping.get("task", "detection")
+        raise InputError(f"{origin}: {_one_line(error, kind, str(task))}") from None
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -130,12 +132,12 @@ def _key_in(place: dict[str, Any] | list[Any], word: str, override: str) -> Any:
     return int(word)
 
 
-def _one_line(error: ValidationError, kind: type[Settings]) -> str:
+def _one_line(error: ValidationError, kind: type[Settings], task: str) -> str:
     parts = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
-            parts.append(str(_unknown_key(item["loc"], kind)))
+            parts.append(str(_unknown_key(item["loc"], kind, task)))
         elif item["type"] == "literal_error" and isinstance(item["input"], str):
             choices = re.findall(r"'(.*?)'", item["ctx"]["expected"])
             parts.append(str(unknown(key, "value", item["input"], choices)))
@@ -148,14 +150,14 @@ def _one_line(error: ValidationError, kind: type[Settings]) -> str:
     return "; ".join(parts)
 
 
-def _unknown_key(where: tuple[int | str, ...], kind: type[Settings]) -> InputError:
+def _unknown_key(where: tuple[int | str, ...], kind: type[Settings], task: str) -> InputError:
     *above, wrong = map(str, where)
     place: type[Settings] | None = kind
     for part in above:
         if not part.isdecimal() and place is not None:
-            place = _settings_below(place, part)
+            place = _settings_below(place, part, task)
     fields = list(place.model_fields) if place is not None else []
-    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name), wrong)]
+    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name, task), wrong)]
     return unknown(".".join(above), "key", wrong, [*elsewhere, *fields])
 
 
@@ -163,8 +165,10 @@ def _has(kind: type[Settings] | None, key: str) -> bool:
     return kind is not None and key in kind.model_fields
 
 
-def _settings_below(kind: type[Settings], key: str) -> type[Settings] | None:
+def _settings_below(kind: type[Settings], key: str, task: str) -> type[Settings] | None:
     """The kind of settings that `key` holds, also in a tuple of them or as one of two; None for plain values."""
+    if issubclass(kind, OfTask) and key in kind.model_fields and key in SECTIONS.get(task, {}):
+        return SECTIONS[task][key]
     field = kind.model_fields.get(key)
     waiting: list[Any] = [] if field is None else [field.annotation]
     while waiting:

@@ -1,4 +1,4 @@
-"""The loss of the detector, the teacher and the training-only terms."""
+"""The loss of the detector, the teacher and the training-only terms of every task."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cgdet_core.config.settings import Fraction, Settings
 class TeacherConfig(Settings):
     """The frozen RGB teacher (distill/teachers)."""
 
-    kind: Literal["yolox", "detector", "torchvision"] = Field(
+    kind: Literal["yolox", "model", "torchvision"] = Field(
         "yolox",
-        description="yolox: an official YOLOX checkpoint as .safetensors; detector: a model file of this project; "
-        "torchvision: its FCOS with a ResNet-50 pyramid",
+        description="yolox: an official YOLOX checkpoint as .safetensors; model: a model file of this project, of the "
+        "student's task; torchvision: its FCOS with a ResNet-50 pyramid",
     )
     sees: Literal["rgb", "thermal"] = Field(
         "rgb",
-        description="thermal: a wider detector of this project that looks at the student's own crops, all of them, in "
+        description="thermal: a wider network of this project that looks at the student's own crops, all of them, in "
         "place of RGB",
     )
     path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
@@ -40,8 +40,8 @@ class TeacherConfig(Settings):
 
     @model_validator(mode="after")
     def _thermal_is_of_this_project(self) -> TeacherConfig:
-        if self.sees == "thermal" and self.kind != "detector":
-            raise ValueError(f"kind {self.kind} sees no thermal pictures: give kind detector, or sees rgb")
+        if self.sees == "thermal" and self.kind != "model":
+            raise ValueError(f"kind {self.kind} sees no thermal pictures: give kind model, or sees rgb")
         return self
 
 
@@ -79,7 +79,9 @@ class TermConfig(TapConfig):
     """A term over labelled boxes: its weight, its maps, and which of them a box belongs to."""
 
     weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
-    strides: tuple[Literal[8, 16, 32], ...] = Field((8, 16, 32), min_length=1, description="of the maps in use")
+    strides: tuple[Literal[4, 8, 16, 32], ...] = Field(
+        (8, 16, 32), min_length=1, description="of the maps in use, which the network must have"
+    )
     roi_px: int = Field(5, ge=1, le=32, description="samples a side that a box is pooled to, in cells")
     small_below_px: float = Field(64.0, gt=0, description="sqrt(area) below which a box belongs to stride 8")
     middle_below_px: float = Field(128.0, gt=0, description="sqrt(area) below which it belongs to stride 16, else 32")

@@ -6,10 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cgdet_core.config.augmentation import AugmentConfig
-from cgdet_core.config.detector import ModelConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.config.detector import ThermalConfig
+from cgdet_core.config.of_task import (
+    NetworkConfig,
+    OfTask,
+    TaskAugmentConfig,
+    TaskLossConfig,
+    TaskPostprocessConfig,
+    usual,
+)
 from cgdet_core.config.settings import Fraction, Settings
-from cgdet_core.config.terms import ContrastConfig, GuidanceConfig, InjectionConfig, LossConfig
+from cgdet_core.config.terms import ContrastConfig, GuidanceConfig, InjectionConfig
 
 
 class SourceConfig(Settings):
@@ -123,18 +130,18 @@ class TrainConfig(Settings):
     tensorboard: bool = Field(True, description="curves for TensorBoard in the run's folder")
 
 
-class Recipe(Settings):
+class Recipe(OfTask):
     """All of a training run."""
 
-    model: ModelConfig = ModelConfig()
+    model: NetworkConfig = usual()
     thermal: ThermalConfig = ThermalConfig()
-    loss: LossConfig = LossConfig()
+    loss: TaskLossConfig = usual()
     contrast: ContrastConfig = ContrastConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     injection: InjectionConfig = InjectionConfig()
-    augment: AugmentConfig = AugmentConfig()
+    augment: TaskAugmentConfig = usual()
     train: TrainConfig = TrainConfig()
-    postprocess: PostprocessConfig = PostprocessConfig()
+    postprocess: TaskPostprocessConfig = usual()
     sources: tuple[SourceConfig, ...] = ()
     synthetic: SyntheticSourceConfig = SyntheticSourceConfig()
 

@@ -1,6 +1,6 @@
 """DIKD: each network's maps put through the other's head, against the labels and the teacher's own output.
 
-Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's: `InjectionLosses`.
+Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's: `TeacherLosses`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from cgdet_core.distill.lesson import Lesson, Term
 from cgdet_core.distill.taps import adapters
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
-from cgdet_core.model import STRIDES
 from cgdet_core.model.network import Network
-from cgdet_core.tasks.task import InjectionLosses, Task, TeacherOutput
+from cgdet_core.tasks.task import Task, TeacherLosses, TeacherOutput
 
 
 class Injection(Term):
@@ -41,13 +40,18 @@ class Injection(Term):
             _check(teacher, "injection.reverse_weight")
         # no part of the state
         self.register_buffer("_known", torch.tensor(teacher.knows or (), dtype=torch.bool), persistent=False)
-        theirs = teacher.channels
-        self.into_student = adapters(theirs, network.channels, STRIDES) if config.forward_weight else None
-        self.into_teacher = adapters(network.channels, theirs, STRIDES) if config.reverse_weight else None
+        ours, theirs = network.channels, teacher.channels
+        if config.on and ours.keys() != theirs.keys():
+            raise InputError(
+                f"injection puts maps into the other's head: the network has them at strides {list(ours)}, this "
+                f"teacher ({teacher.identity}) at {list(theirs)}: give a teacher of the same strides"
+            )
+        self.into_student = adapters(theirs, ours, ours) if config.forward_weight else None
+        self.into_teacher = adapters(ours, theirs, theirs) if config.reverse_weight else None
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
         rows, batch, theirs = lesson.with_rgb
-        losses = self._task.injection(batch, theirs, self._known, self.config)
+        losses = self._task.teacher_losses(batch, theirs, self._known, self.config.sure_score)
         terms = {}
         if weight := self.config.forward_weight * share:
             terms["dikd_forward"] = weight * self.forward_part(theirs, losses)
@@ -56,23 +60,23 @@ class Injection(Term):
             terms["dikd_reverse"] = weight * self.reverse_part(student, lesson.teacher, losses)
         return terms
 
-    def forward_part(self, theirs: TeacherOutput, losses: InjectionLosses) -> Tensor:
+    def forward_part(self, theirs: TeacherOutput, losses: TeacherLosses) -> Tensor:
         """Scalar, unweighted: what the student's head makes of the teacher's maps. Gradients go to the head and the
         adapters."""
         assert self.into_student is not None
-        maps = tuple(self.into_student[str(stride)](theirs.maps[stride]) for stride in STRIDES)
+        maps = tuple(adapter(theirs.maps[int(stride)]) for stride, adapter in self.into_student.items())
         with running_statistics(self._head[0]):
             output = self._head[0](maps)
         with torch.autocast(maps[0].device.type, enabled=False):
             return losses.of_student_head(output, self.config.forward_teacher_share)
 
-    def reverse_part(self, student: Mapping[int, Tensor], teacher: Teacher, losses: InjectionLosses) -> Tensor:
+    def reverse_part(self, student: Mapping[int, Tensor], teacher: Teacher, losses: TeacherLosses) -> Tensor:
         """Scalar, unweighted: what the teacher's head makes of the student's maps, of crops that have RGB. Gradients go
         to the maps and the adapters."""
         assert self.into_teacher is not None
-        maps = {stride: self.into_teacher[str(stride)](student[stride]) for stride in STRIDES}
+        maps = {int(stride): adapter(student[int(stride)]) for stride, adapter in self.into_teacher.items()}
         output = teacher.predict(maps)
-        with torch.autocast(maps[STRIDES[0]].device.type, enabled=False):
+        with torch.autocast(teacher.device.type, enabled=False):
             return losses.of_teacher_head(output, self.config.reverse_teacher_share)
 
 
@@ -98,5 +102,5 @@ def _check(teacher: Teacher, what: str) -> None:
     if teacher.knows is None:
         raise InputError(
             f"{what} is not 0, and the head of this teacher ({teacher.identity}) does not predict cell by cell: give "
-            f"guidance.teacher.kind yolox or detector, or {what}=0"
+            f"guidance.teacher.kind yolox or model, or {what}=0"
         )

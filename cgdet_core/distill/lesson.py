@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +20,29 @@ from cgdet_core.tasks.task import Regions, TeacherOutput, TrainingBatch
 class Lesson:
     """The student's maps, the batch and what the teacher makes of it, looked at once for all terms that ask.
 
-    batch: rgb_valid is where the teacher saw anything; regions: of its labels; student: stride 8, 16, 32 ->
-    [B, C, H / stride, W / stride], what the head takes; by_heat: the teacher looks at the thermal crops, all of them,
-    in place of RGB.
+    batch: rgb_valid is where the teacher saw anything; regions: of its labels, where the task has any; student: stride
+    -> [B, C, H / stride, W / stride], what the head takes; output: what the head makes of them; by_heat: the teacher
+    looks at the thermal crops, all of them, in place of RGB.
     """
 
     def __init__(
         self,
         batch: TrainingBatch,
-        regions: Regions,
+        regions: Regions | None,
         student: Mapping[int, Tensor],
+        output: Any,
         teacher: Teacher | None,
         by_heat: bool = False,
     ) -> None:
         if by_heat:
             batch = replace(batch, rgb_valid=torch.ones_like(batch.images[:, 0], dtype=torch.bool))
-        self.batch, self.regions, self.student = batch, regions, student
-        self._teacher, self._by_heat = teacher, by_heat
+        self.batch, self.student, self.output = batch, student, output
+        self._regions, self._teacher, self._by_heat = regions, teacher, by_heat
+
+    @property
+    def regions(self) -> Regions:
+        assert self._regions is not None  # a recipe with terms over regions was refused otherwise
+        return self._regions
 
     @property
     def teacher(self) -> Teacher:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from cgdet_core.config import TermConfig
-from cgdet_core.model import STRIDES
 from cgdet_core.tasks.task import Regions
 
+_BOX_STRIDES: Final = (8, 16, 32)  # of boxes below small_below_px, below middle_below_px, and others
 
-def adapters(channels: Mapping[int, int], to: Mapping[int, int], strides: Sequence[int]) -> nn.ModuleDict:
+
+def adapters(channels: Mapping[int, int], to: Mapping[int, int], strides: Iterable[int]) -> nn.ModuleDict:
     """Of each stride a 1x1 convolution from one network's channels to the other's; training only, named by strides."""
     return nn.ModuleDict({str(stride): nn.Conv2d(channels[stride], to[stride], 1) for stride in strides})
 
@@ -27,9 +30,8 @@ def levels(regions: Regions, config: TermConfig) -> Tensor:
     sides = (regions.rois[:, 3:] - regions.rois[:, 1:3]).clamp(min=0).prod(1).sqrt()
     bounds = sides.new_tensor([config.small_below_px, config.middle_below_px])
     level = torch.bucketize(sides, bounds, right=True)
-    in_use = [STRIDES.index(stride) for stride in config.strides]
-    nearest = [min(in_use, key=lambda use: (abs(use - wanted), use)) for wanted in range(3)]
-    return torch.tensor([STRIDES[index] for index in nearest], device=sides.device)[level]
+    nearest = [min(config.strides, key=lambda use: (abs(math.log2(use / wanted)), use)) for wanted in _BOX_STRIDES]
+    return torch.tensor(nearest, device=sides.device)[level]
 
 
 def pool(maps: Mapping[int, Tensor], regions: Regions, strides: Tensor, size: int) -> dict[int, tuple[Tensor, Tensor]]:

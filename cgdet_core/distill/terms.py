@@ -5,18 +5,20 @@ A network knows nothing of them, nor they of its task but what tasks/task.py say
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.distill.contrast import RegionContrast
 from cgdet_core.distill.guidance import Guidance
 from cgdet_core.distill.injection import Injection
 from cgdet_core.distill.lesson import Lesson, Term, in_time
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.model import STRIDES
+from cgdet_core.errors import InputError
 from cgdet_core.model.network import Network
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import TrainingBatch
@@ -26,13 +28,14 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
     """The teacher that a recipe's terms ask for, its file taken from `folder` where its path is relative."""
     if not recipe.uses_teacher:
         return None
-    return load_teacher(recipe.guidance.teacher, recipe.model.class_names, folder)
+    return load_teacher(recipe.guidance.teacher, recipe, folder)
 
 
 class TrainingTerms(nn.Module):
     """The terms that have a weight in the recipe; a module whose parameters are the terms' own.
 
-    network: the maps that its head takes are read by a hook from here on; teacher: needed where the recipe uses one.
+    network: which the terms are for; teacher: needed where the recipe uses one. InputError for terms that this network
+    or task cannot have.
     """
 
     def __init__(self, recipe: Recipe, network: Network, teacher: Teacher | None = None) -> None:
@@ -42,29 +45,48 @@ class TrainingTerms(nn.Module):
         self._recipe = recipe
         self._task = task_of(recipe)
         self.teacher = teacher  # no nn.Module: it is neither trained nor kept
+        ours = network.channels
+        self._strides = tuple(ours)
         terms: dict[str, Term] = {}
         if recipe.contrast.weight:
-            terms["contrast"] = RegionContrast(recipe.contrast, network.channels)
+            self._check("contrast", ours, over_regions=True)
+            terms["contrast"] = RegionContrast(recipe.contrast, ours)
         if recipe.guidance.weight and teacher is not None:
-            terms["guidance"] = Guidance(recipe.guidance, network.channels, teacher.channels, self._task)
+            whole = recipe.guidance.region == "whole" and recipe.guidance.object_weight == "equal"
+            self._check("guidance", ours, over_regions=not whole)
+            self._check("guidance", teacher.channels)
+            terms["guidance"] = Guidance(recipe.guidance, ours, teacher.channels, self._task)
         if recipe.injection.on and teacher is not None:
             terms["injection"] = Injection(recipe.injection, network, teacher, self._task)
         self.terms = list(terms.values())
         for name, term in terms.items():
             self.add_module(name, term)
-        self._maps: dict[int, Tensor] = {}
-        if terms:
-            network.neck.register_forward_hook(self._keep_maps)
 
-    def _keep_maps(self, _neck: nn.Module, _inputs: object, maps: tuple[Tensor, ...]) -> None:
-        self._maps = dict(zip(STRIDES, maps, strict=True))
+    def _check(self, section: str, channels: Mapping[int, int], over_regions: bool = False) -> None:
+        """Refuse strides that are not there, and regions of a task that has none."""
+        wanted: TermConfig = getattr(self._recipe, section)
+        if not channels.keys() >= set(wanted.strides):
+            raise InputError(
+                f"{section}.strides = {list(wanted.strides)}: student and teacher must have all of these, and one has "
+                f"maps at {list(channels)}"
+            )
+        if over_regions and not self._task.has_regions:
+            raise InputError(
+                f"{section} compares regions, and the task {self._recipe.task} has none: give guidance region=whole "
+                f"and object_weight=equal, or {section}.weight=0"
+            )
 
-    def forward(self, batch: TrainingBatch, images_done: int) -> dict[str, Tensor]:
-        """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse), of the forward pass just done; those that are
-        off now are left out."""
+    def forward(
+        self, batch: TrainingBatch, maps: tuple[Tensor, ...], output: Any, images_done: int
+    ) -> dict[str, Tensor]:
+        """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse); those that are off now are left out.
+
+        maps: what the network's head took of the batch's images; output: what it made of them.
+        """
         by_heat = self._recipe.guidance.teacher.sees == "thermal" and self.teacher is not None
-        maps, self._maps = self._maps, {}
-        lesson = Lesson(batch, self._task.regions(batch.targets), maps, self.teacher, by_heat)
+        regions = self._task.regions(batch.targets) if self._task.has_regions else None
+        student = dict(zip(self._strides, maps, strict=True))
+        lesson = Lesson(batch, regions, student, output, self.teacher, by_heat)
         values: dict[str, Tensor] = {}
         for term in self.terms:
             if share := in_time(term.config, images_done, self._recipe.train.images):

@@ -149,8 +149,8 @@ def task_of(info: ModelInfo) -> MeasuredTask:
     """The task that a model file states."""
     from cgdet_core.evaluation.detection import DETECTION
 
-    tasks: dict[str, MeasuredTask] = {"cgdet-csp-pan-dfl": DETECTION}
-    return tasks[info.architecture]
+    tasks: dict[str, MeasuredTask] = {"detection": DETECTION}
+    return tasks[info.task]
 
 
 def common_task(infos: Mapping[Path, ModelInfo]) -> MeasuredTask:

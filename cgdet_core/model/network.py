@@ -1,14 +1,15 @@
-"""The network of every task: CSP backbone, path-aggregation neck (PANet, Liu et al. 2018), and the task's head."""
+"""What every task's network is; and one of CSP backbone and path-aggregation neck (PANet, Liu et al. 2018)."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cgdet_core.config import ModelConfig
+from cgdet_core.config import ModelConfig, NetworkConfig
 from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import ConvUnit, CrossStage, PooledContext, set_activation
 
@@ -63,10 +64,36 @@ class Neck(nn.Module):
 
 
 class Network(nn.Module):
-    """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> what the task's head makes of the neck's maps.
+    """What every task trains: images float [B, 1, H, W] in [0, 1] -> maps -> what the head makes of them.
 
-    build_head: settings -> the head, which takes three maps [B, widths[2..4], H / s, W / s] at s = 8, 16, 32.
+    A kind of network sets `config` and `head`, which takes the tuple of maps, and says which maps there are. Feature
+    terms compare those maps, and injection gives the head those of another network.
     """
+
+    config: NetworkConfig
+    head: nn.Module
+
+    @property
+    @abstractmethod
+    def channels(self) -> dict[int, int]:
+        """stride -> channels of the maps that the head takes, in the head's order, finest first; one stride or more."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Of each stride of `channels` float [B, C, H / stride, W / stride]."""
+
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self.features(images))
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class PyramidNetwork(Network):
+    """CSP backbone and path-aggregation neck: maps [B, widths[2..4], H / s, W / s] at s = 8, 16, 32; H and W are
+    multiples of 32. build_head: settings -> the task's head."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig, build_head: Callable[[ModelConfig], nn.Module]) -> None:
         super().__init__()
@@ -77,13 +104,10 @@ class Network(nn.Module):
         self.head = build_head(config)
         set_activation(self, config.activation)
 
-    def forward(self, images: Tensor) -> Any:
-        return self.head(self.neck(self.backbone(images)))
-
     @property
     def channels(self) -> dict[int, int]:
-        """stride -> channels of the maps that the head takes."""
         return dict(zip(STRIDES, self.config.widths[2:], strict=True))
 
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters())
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps: tuple[Tensor, ...] = self.neck(self.backbone(images))
+        return maps

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder
 from cgdet_core.model.blocks import ConvUnit, fuse
+from cgdet_core.model.network import PyramidNetwork
 from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
 from cgdet_core.runtime.backends.torch import RawNetwork
 from cgdet_core.runtime.model_file import ModelDescription, load_model
@@ -71,7 +72,8 @@ def network_to_export(model: Path) -> tuple[RawNetwork, Tensor]:
     detector, info = load_model(model)
     with torch.no_grad():
         fuse(detector)
-        detector.backbone.stem = WideStem(detector.backbone.stem)  # type: ignore[assignment]
+        if isinstance(detector, PyramidNetwork):
+            detector.backbone.stem = WideStem(detector.backbone.stem)  # type: ignore[assignment]
     return RawNetwork(detector).eval().requires_grad_(False), torch.zeros(1, 1, *info.input_height_width_px)
 
 

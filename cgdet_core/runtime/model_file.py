@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from cgdet_core.config import ModelConfig, PostprocessConfig, Settings, ThermalConfig
+from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig
+from cgdet_core.config.of_task import TaskPostprocessConfig, usual
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.files import sha256_of, write_tensors
 
@@ -28,19 +29,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cgdet_core.model.network import Network
-    from cgdet_core.tasks.detection.head import DetectionNetwork
 
 EXPORT_SUFFIXES: Final = (".onnx", ".xml")
 
 
-class ModelInfo(Settings):
-    """All a model file says of itself besides its weights."""
+class ModelInfo(OfTask):
+    """All a model file says of itself besides its weights. A file that states no task is of a detector."""
 
     format_version: Literal[1] = 1
     architecture: Literal["cgdet-csp-pan-dfl"] = "cgdet-csp-pan-dfl"
-    model: ModelConfig
+    model: NetworkConfig
     thermal: ThermalConfig = ThermalConfig()
-    postprocess: PostprocessConfig = PostprocessConfig()
+    postprocess: TaskPostprocessConfig = usual()
     parameters: int = Field(0, ge=0, description="trained values, filled in when written; checked when read")
     training: dict[str, Any] = Field(default_factory=dict, description="data, recipe, seed, length")
     scores: dict[str, Any] = Field(default_factory=dict, description="figures with their data set and command")
@@ -54,12 +54,12 @@ class ModelInfo(Settings):
         return self.model.input_height_width_px
 
 
-def save_model(path: Path, detector: Network, info: ModelInfo) -> None:
-    """Write `detector`'s weights (float32) and `info`; beside, then renamed."""
-    if detector.config != info.model:
-        raise ValueError("the detector's configuration is not the one its description states")
-    info = info.model_copy(update={"parameters": detector.parameter_count()})
-    write_tensors(path, _stored(detector), {"cgdet": info.model_dump_json()})
+def save_model(path: Path, network: Network, info: ModelInfo) -> None:
+    """Write `network`'s weights (float32) and `info`; beside, then renamed."""
+    if network.config != info.model:
+        raise ValueError("the network's configuration is not the one its description states")
+    info = info.model_copy(update={"parameters": network.parameter_count()})
+    write_tensors(path, _stored(network), {"cgdet": info.model_dump_json()})
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _open(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or train it again") from None
 
 
-def load_model(path: Path) -> tuple[DetectionNetwork, ModelInfo]:
-    """The detector, in evaluation mode on the CPU in float32, and its description.
+def load_model(path: Path) -> tuple[Network, ModelInfo]:
+    """The network of its task, in evaluation mode on the CPU in float32, and its description.
 
     Raises InputError for a missing or cut file, an unknown version, tensors other than the description's,
     and weights that are not finite. Nothing of the size that the description states is allocated before the
@@ -162,13 +162,13 @@ def load_model(path: Path) -> tuple[DetectionNetwork, ModelInfo]:
     """
     import torch
 
-    from cgdet_core.tasks.detection.head import DetectionNetwork
+    from cgdet_core.tasks import build_network
 
     info = read_info(path)
     if path.suffix in EXPORT_SUFFIXES:
         raise InputError(f"{path}: is an export: give the .safetensors that it was made from")
     with torch.device("meta"):
-        outline = DetectionNetwork(info.model)
+        outline = build_network(info.task, info.model)
     if info.parameters != outline.parameter_count():
         raise InputError(f"{path}: its description states {info.parameters} parameters: copy or train it again")
     expected = {(name, "F32", tuple(tensor.shape)) for name, tensor in _stored(outline).items()}
@@ -182,14 +182,14 @@ def load_model(path: Path) -> tuple[DetectionNetwork, ModelInfo]:
         if not np.isfinite(value).all():
             raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
     state = {name: torch.from_numpy(value) for name, value in values.items()}
-    detector = DetectionNetwork(info.model)
+    network = build_network(info.task, info.model)
     # batch counters are not stored: they matter to no inference
-    detector.load_state_dict(state, strict=False)
-    return detector.eval(), info
+    network.load_state_dict(state, strict=False)
+    return network.eval(), info
 
 
-def _stored(detector: Network) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
+def _stored(network: Network) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
 def default_model_path(suffix: str = ".onnx") -> Path:

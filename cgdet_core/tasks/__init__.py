@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import NetworkConfig, Recipe, TaskName
 
 if TYPE_CHECKING:
+    from cgdet_core.model.network import Network
     from cgdet_core.tasks.task import Task
 
 
@@ -16,3 +17,10 @@ def task_of(recipe: Recipe) -> Task:
     from cgdet_core.tasks.detection.task import DetectionTask
 
     return DetectionTask(recipe)
+
+
+def build_network(task: TaskName, config: NetworkConfig) -> Network:
+    """Untrained, its weights drawn from torch's generator."""
+    from cgdet_core.tasks.detection.head import DetectionNetwork
+
+    return DetectionNetwork(config)

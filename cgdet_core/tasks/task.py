@@ -1,4 +1,21 @@
-"""What a task is to the trainer, the feed and the training terms: the one thing that they know of it."""
+"""What a task is to the trainer, the feed and the training terms: the one thing that they know of it.
+
+A task is a folder in cgdet_core/tasks with a class that has all of `Task`, made from a recipe. It needs, besides:
+
+- its kinds of settings in config/of_task.py: `model` (with `class_names`, the categories of the sets that it learns
+  from, and `input_height_width_px`), `loss`, `augment` (a LookConfig with what the task draws) and `postprocess`; a
+  task's name there is a recipe's and a model file's `task`;
+- a `Network` (model/network.py): maps at the strides that it likes, and a head that takes their tuple;
+- a line in `task_of` and one in `build_network` (tasks/__init__.py);
+- how a model file of it is measured, on held-out frames while it trains too: a MeasuredTask (evaluation/task.py), whose
+  FigureVector has the headline first. It has predictors and reports, and stands above the tasks.
+
+Nothing else names a task. One training picture comes to be so: the feed asks `parts` which parts it is made of; for
+each it draws a source by weight and a frame by the source's `Sampler.frame_weights`, asks `Sampler.place` where in the
+frame the crop lies, cuts thermal and RGB picture by that placement, varies the look, and asks `crop` for the labels;
+`join` makes one of several parts. `collate` stacks labels to the batch's `targets`, which come back to `loss`,
+`regions` and `teacher_losses` beside the network's output, on the device.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +24,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from cgdet_core.config import AugmentConfig, InjectionConfig
-from cgdet_core.model.network import Network
 from cgdet_core.types import FloatArray, GroundTruth
+
+Part = tuple[int, int, int, int]  # of a training picture: left, top, right, bottom in whole pixels
+Colour = tuple[int, int, int]  # RGB
 
 
 @dataclass(frozen=True)
@@ -44,8 +64,8 @@ class Targets(Rows):
     """The labels of a batch as the task's loss takes them."""
 
     @abstractmethod
-    def truth(self, row: int) -> GroundTruth:
-        """The labels of a crop, in its pixels, to be drawn."""
+    def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
+        """Draw the labels of a crop into `picture`, uint8 RGB [H, W, 3], that shows it `scale` times as large."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +90,7 @@ class TrainingBatch(Rows):
 class TeacherOutput(Rows):
     """What a teacher makes of a batch of pictures; nothing of it needs a gradient.
 
-    maps: stride 8, 16, 32 -> float32 [B, C, H / stride, W / stride]; predictions: the task's own.
+    maps: stride -> float32 [B, C, H / stride, W / stride]; predictions: the task's own.
     """
 
     maps: Mapping[int, Tensor]
@@ -92,61 +112,141 @@ class Regions:
 
 
 class Placement(Protocol):
-    """How a frame lies in a crop: scaled, moved, perhaps mirrored."""
+    """How a frame lies in a crop: moved, scaled, perhaps mirrored or turned. Thermal and RGB picture are cut alike."""
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Height and width of the crop."""
 
+    def cut(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """[H, W, ...] of the frame -> the part of it that `lay` needs, 0 off the frame. Between the two, counts become
+        grey values: a small part is quick."""
+
+    def lay(self, part: NDArray[Any]) -> NDArray[Any]:
+        """What `cut` gave -> the crop's [H, W, ...], of the same type, 0 off the frame."""
+
+    def on_frame(self, frame_height_px: int, frame_width_px: int) -> tuple[slice, slice] | None:
+        """Rows and columns of the crop that lie on the frame; None where all of it does, or where it is no rectangle.
+        The look of the rest is not varied, as nothing is there."""
+
     def boxes(self, boxes_xyxy_px: FloatArray) -> FloatArray:
         """Boxes float32 [N, 4] in pixels of the frame -> of the crop, not cut to it."""
 
 
-class InjectionLosses(Protocol):
-    """What DIKD says of the crops that have RGB, against the labels and against the teacher's own output.
+class Sampler(Protocol):
+    """How crops of the frames of one source are drawn; made once for a run, and forked into its workers."""
 
-    teacher_share: of the value, what is against the teacher's output. Float32 scalars; 0 with zero gradients where
-    nothing can be said; the values of several processes add up to that of the whole batch.
+    @property
+    def frame_weights(self) -> NDArray[np.float64]:
+        """[F], at least 0, not all 0: how often each frame of the source is drawn, in relation to the others."""
+
+    def place(
+        self,
+        frame_height_width_px: tuple[int, int],
+        truth: GroundTruth,
+        size_px: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> Placement:
+        """Where a crop of this size lies in a frame with these labels; all that is random comes from `rng`."""
+
+
+class TeacherReading(Protocol):
+    """How a network of this project and of this task is read as a teacher.
+
+    knows: bool for each class of the student, whether the teacher knows it; empty where classes say nothing.
+    """
+
+    @property
+    def knows(self) -> tuple[bool, ...]: ...
+
+    def predictions(self, output: Any) -> Rows:
+        """What its head puts out -> TeacherOutput.predictions."""
+
+    def predictions_with_gradient(self, output: Any) -> Rows:
+        """The same of the student's maps in its head, as `TeacherLosses.of_teacher_head` takes it."""
+
+
+class TeacherLosses(Protocol):
+    """What a student learns from a teacher's output, of the crops that have RGB.
+
+    teacher_share: of the value, what is against the teacher's output; the rest is against the labels. Float32 scalars;
+    0 with zero gradients where nothing can be said; the values of several processes add up to that of the whole batch.
     """
 
     def of_student_head(self, output: Any, teacher_share: float) -> Tensor:
-        """output: of the student's head for the teacher's maps."""
+        """DIKD, forward. output: of the student's head for the teacher's maps."""
 
     def of_teacher_head(self, output: Any, teacher_share: float) -> Tensor:
-        """output: of the teacher's head (`Teacher.predict`) for the student's maps."""
+        """DIKD, reverse. output: of the teacher's head (`Teacher.predict`) for the student's maps."""
+
+    def of_student(self, output: Any) -> Tensor:
+        """LD: how far the student's own output is from the teacher's."""
 
 
 class Task(Protocol):
-    """One for a recipe. Its tensors are as documented in its own folder and opaque to who calls."""
+    """One for a recipe. Its tensors are as documented in its own folder and opaque to who calls.
+
+    has_regions: whether `regions` gives any; a recipe with a term over regions is refused without. legend: what the
+    colours of `Targets.draw` mean, by name.
+    """
+
+    has_regions: bool
 
     @property
-    def name(self) -> str: ...
+    def legend(self) -> Sequence[tuple[str, Colour]]: ...
 
-    def network(self) -> Network:
-        """Untrained, its weights drawn from torch's generator."""
+    # sampling, in the processes that prepare batches; NumPy
+
+    def sampler(self, truths: Sequence[GroundTruth]) -> Sampler:
+        """Of the source whose frames have these labels."""
+
+    def parts(self, index: int, rng: np.random.Generator) -> list[Part]:
+        """What training picture `index`, from 0 to train.images, is made of: parts that cover it, one or more."""
+
+    def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
+        """The labels of a frame in a crop of it."""
+
+    def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
+        """Labels of parts, each in its own pixels -> of the picture. Only where `parts` gives several."""
+
+    def collate(self, truths: Sequence[GroundTruth]) -> Targets:
+        """Labels of pictures, each in its pixels -> of a batch of them."""
+
+    # counting, before the first step
+
+    def count(self, truths: Sequence[GroundTruth]) -> dict[str, Any]:
+        """What a source's labels hold, in numbers by name, as JSON."""
+
+    def describe(self, counts: Mapping[str, Any]) -> str:
+        """The same as the end of a line for a person."""
+
+    def not_learned(self, counts: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Of all sources: what cannot be learned from them, a line each; InputError where that is everything."""
+
+    # learning
 
     def tensors_by_class(self, names: Iterable[str]) -> list[str]:
         """Of the network's tensors, by name, those with a row for each class."""
 
-    def crop(self, truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
-        """The labels of a frame in a crop of it."""
-
-    def collate(self, truths: Sequence[GroundTruth]) -> Targets:
-        """Labels of crops, each in its pixels -> of a batch of them."""
-
     def loss(self, output: Any, targets: Any) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, of what the network puts out. The terms of several processes add up to
-        those of the whole batch."""
+        those of the whole batch (world.total)."""
 
-    def regions(self, targets: Any) -> Regions: ...
+    def regions(self, targets: Any) -> Regions:
+        """Only where has_regions."""
 
     def seen(self, predictions: Any, regions: Regions) -> Tensor:
-        """float32 [K] in [0, 1]: how surely the teacher sees what is in each region."""
+        """float32 [K] in [0, 1]: how surely the teacher sees what is in each region. Only where has_regions."""
 
-    def injection(
-        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, config: InjectionConfig
-    ) -> InjectionLosses:
-        """batch, teacher: of crops that have RGB, perhaps none; known: bool [C], the classes that the teacher knows."""
+    def read_teacher(self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str) -> TeacherReading:
+        """Of a teacher of this task with these classes, for a student with the recipe's; class_map: the teacher's name
+        -> the student's. InputError, naming `origin`, where they do not fit."""
+
+    def teacher_losses(
+        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, sure_score: float
+    ) -> TeacherLosses:
+        """batch, teacher: of crops that have RGB, perhaps none; known: bool [C], TeacherReading.knows; sure_score: the
+        teacher's score from which on its word counts as sure."""
 
 
 def valid_cells(rgb_valid: Tensor, stride: int) -> Tensor:

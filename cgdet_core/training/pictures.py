@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cgdet_core.drawing import Colour, RgbArray, class_colour, class_colour_hex
+from cgdet_core.drawing import Colour, RgbArray
 from cgdet_core.evaluation.report.plots import PLOT_STYLE
 from cgdet_core.files import replacing
 from cgdet_core.images import encode_jpeg
@@ -21,37 +21,32 @@ _COLUMNS = 6  # tiles in a row; a crop and its RGB are two
 _TILE_PX = 320  # larger crops are shrunk to this side, smaller ones drawn as they are
 _GAP_PX = 4
 _LEGEND_PX = 28
-_IGNORED_COLOUR: Colour = (160, 160, 160)
 _NO_RGB_COLOUR: Colour = (190, 40, 120)  # of no class, and rare in a street
 
 
-def write_samples(path: Path, batches: Iterable[TrainingBatch], class_names: Sequence[str]) -> None:
+def write_samples(path: Path, batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]) -> None:
     """Write the contact sheet as a JPEG; InputError where the disk refuses."""
     with replacing(path) as partial:
-        partial.write_bytes(encode_jpeg(contact_sheet(batches, class_names), 90))
+        partial.write_bytes(encode_jpeg(contact_sheet(batches, legend), 90))
 
 
-def contact_sheet(batches: Iterable[TrainingBatch], class_names: Sequence[str]) -> RgbArray:
-    """uint8 [H, W, 3], RGB: crops in rows under a legend, objects in their class's colour, regions to ignore in grey.
+def contact_sheet(batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]) -> RgbArray:
+    """uint8 [H, W, 3], RGB: crops in rows under a legend, with their labels as the task draws them.
 
-    Where the batches have RGB, each crop's stands at its right with the same boxes, in `_NO_RGB_COLOUR` where it is not
-    valid. A pixel that is no number is drawn black.
+    Where the batches have RGB, each crop's stands at its right with the same labels, in `_NO_RGB_COLOUR` where it is
+    not valid. A pixel that is no number is drawn black.
     """
     tiles = list(islice((tile for batch in batches for tile in _tiles(batch)), SAMPLES))
     height, width = tiles[0].shape[:2]
     columns = min(_COLUMNS * height // width, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
-    legend = np.zeros((_LEGEND_PX, rows[0].shape[1], 3), np.uint8)
+    head = np.zeros((_LEGEND_PX, rows[0].shape[1], 3), np.uint8)
     left = 8
-    for name, colour in [
-        *((name, class_colour(class_id)) for class_id, name in enumerate(class_names)),
-        ("to ignore", _IGNORED_COLOUR),
-        *([("no RGB", _NO_RGB_COLOUR)] if width > height else []),
-    ]:
-        cv2.putText(legend, name, (left, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+    for name, colour in [*legend, *([("no RGB", _NO_RGB_COLOUR)] if width > height else [])]:
+        cv2.putText(head, name, (left, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
         left += 20 + cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
-    return np.concatenate([legend, *rows])
+    return np.concatenate([head, *rows])
 
 
 def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
@@ -64,21 +59,13 @@ def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
             rgb[~batch.rgb_valid[row].cpu().numpy()] = _NO_RGB_COLOUR
             pictures.append(rgb)
         tiles = [cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in pictures]
-        truth = batch.targets.truth(row)
-        boxes = truth.boxes_xyxy_px * (side / len(image))
-        # (0, 0) is the outer corner of the first pixel
-        corners = (boxes.round() - (0, 0, 1, 1)).clip(0, side - 1).astype(int).tolist()
-        for (left, top, right, bottom), class_id, ignore in zip(corners, truth.class_ids, truth.ignore, strict=True):
-            for tile in tiles:
-                colour = _IGNORED_COLOUR if ignore else class_colour(int(class_id))
-                cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
+        for tile in tiles:
+            batch.targets.draw(row, tile, side / len(image))
         yield np.pad(np.concatenate(tiles, axis=1), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)))
 
 
-def write_run_plot(
-    path: Path, lines: Sequence[Mapping[str, Any]], class_names: Sequence[str], batch_size: int, images: int
-) -> None:
-    """The terms of the loss and the AP of each class over the crops learned from, as a PNG.
+def write_run_plot(path: Path, lines: Sequence[Mapping[str, Any]], batch_size: int, images: int) -> None:
+    """The terms of the loss and the figures of the held-out frames over the crops learned from, as a PNG.
 
     lines: of log.jsonl; images: the length of the run. InputError where the disk refuses.
     """
@@ -96,11 +83,13 @@ def write_run_plot(
         for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
             losses.plot(crops, [line.get(name, np.nan) for line in steps], ".-", linewidth=1, label=name)
         crops = [line["batch"] * batch_size for line in validations]
-        for class_id, name in enumerate(class_names):
-            values = np.array([line["validation"]["per_class"][name]["map50"] for line in validations], np.float64)
-            accuracy.plot(crops, values, ".-", color=class_colour_hex(class_id), linewidth=1, label=name)
-        for axes, label, top in ((losses, "loss", None), (accuracy, "AP50 on held-out frames", 1)):
-            axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, top))
+        names = list(dict.fromkeys(name for line in validations for name in line["validation"]))
+        # the first is the headline; with it those of its parts, such as "car mAP" with "mAP"
+        for name in (name for name in names if name.endswith(names[0])):
+            values = np.array([line["validation"].get(name) for line in validations], np.float64)
+            accuracy.plot(crops, values, ".-", linewidth=2 if name == names[0] else 1, label=name)
+        for axes, label in ((losses, "loss"), (accuracy, "held-out frames")):
+            axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, None))
             if axes.lines:
                 axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
         with replacing(path) as partial:

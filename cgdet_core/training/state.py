@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cgdet_core.config import ModelConfig, Recipe, TrainConfig
+from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import TrainingTerms
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import ModelInfo, load_model
-from cgdet_core.tasks import task_of
+from cgdet_core.tasks import build_network, task_of
 from cgdet_core.tasks.task import Task, TrainingBatch
 from cgdet_core.training.checkpoint import Checkpoint, differences, save_checkpoint
 from cgdet_core.world import total, world_size
@@ -43,7 +43,7 @@ class RunState:
         self.stop_asked = False
         self.init: str | None = None
         self._task = task_of(recipe)
-        self.network = self._task.network().to(device).to(memory_format=torch.channels_last)
+        self.network = build_network(recipe.task, recipe.model).to(device).to(memory_format=torch.channels_last)
         if world_size() > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         self.average = WeightAverage(self.network, recipe.train.ema_decay)
@@ -133,7 +133,7 @@ class RunState:
         """Begin with the weights of a model file, as far as `check_same_network` allows; a class keeps what is known
         under its name, others begin as in an untrained network."""
         start, info = load_model(init)
-        check_same_network(info, self.recipe.model, init)
+        check_same_network(info, self.recipe, init)
         tensors = dict(start.state_dict())
         fresh = self.network.state_dict()
         known = {name: row for row, name in enumerate(info.class_names)}
@@ -167,8 +167,9 @@ class _Loss(nn.Module):
     def forward(self, batch: TrainingBatch, images_done: int) -> dict[str, Tensor]:
         images = batch.images.to(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            output = self.network(images)
-            extra: dict[str, Tensor] = self.extra(batch, images_done)
+            maps = self.network.features(images)
+            output = self.network.head(maps)
+            extra: dict[str, Tensor] = self.extra(batch, maps, output, images_done)
         return self._task.loss(output, batch.targets) | extra
 
 
@@ -206,8 +207,11 @@ def learning_rate(images_seen: int, config: TrainConfig) -> float:
     return config.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def check_same_network(info: ModelInfo, wanted: ModelConfig, path: Path) -> None:
-    """InputError, naming the settings, where a network of `wanted` cannot begin with the weights in `path`."""
-    there, here = info.model, wanted.model_copy(update={name: getattr(info.model, name) for name in _HOLD_NO_WEIGHTS})
-    if said := differences(there, here, "model"):
+def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
+    """InputError, naming the settings, where a network of the recipe cannot begin with the weights in `path`."""
+    if info.task != recipe.task:
+        raise InputError(f"{path}: its task is {info.task}, the recipe's {recipe.task}: train without --init")
+    there = info.model
+    free = {name: getattr(there, name) for name in _HOLD_NO_WEIGHTS if name in type(there).model_fields}
+    if said := differences(there, recipe.model.model_copy(update=free), "model"):
         raise InputError(f"{path}: is of another network: {said}. Copy its settings, or train without --init")

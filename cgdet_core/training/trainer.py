@@ -24,7 +24,8 @@ from cgdet_core.distill.teachers.figures import ENOUGH_OBJECTS, teacher_sees
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import check_can_write, write_text
 from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
-from cgdet_core.tasks.task import TrainingBatch
+from cgdet_core.tasks import task_of
+from cgdet_core.tasks.task import Task, TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
 from cgdet_core.training.data_check import SourceFacts, check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
@@ -55,7 +56,8 @@ def train(
     SIGINT or SIGTERM.
     """
     check_start(recipe, out, resume, init)
-    facts, oddities = check_data(sources, recipe.model.class_names)
+    task = task_of(recipe)
+    facts, oddities = check_data(sources, task)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
@@ -77,12 +79,16 @@ def train(
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     training = {**learned_from, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
     description = ModelInfo(
-        model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training
+        task=recipe.task,
+        model=recipe.model,
+        thermal=recipe.thermal,
+        postprocess=recipe.postprocess,
+        training=training,
     )
 
     with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
-            _look_before_learning(watch, run, sources, facts, oddities)
+            _look_before_learning(watch, run, task, sources, facts, oddities)
         kept_at = time.monotonic()
         for batch in watch.over(batches):
             figures = run.step(batch, stop.asked)
@@ -104,14 +110,15 @@ def train(
 
 
 def _look_before_learning(
-    watch: RunWatch, run: RunState, sources: list[Source], facts: list[SourceFacts], oddities: list[str]
+    watch: RunWatch, run: RunState, task: Task, sources: list[Source], facts: list[SourceFacts], oddities: list[str]
 ) -> None:
     """Show what the run will learn from, and what its teacher sees there."""
     data = TrainingBatches(sources, run.recipe)
     numbers = range(min(len(data), -(-SAMPLES // run.recipe.train.batch_size)))
     first = [data[number].to(run.device) for number in numbers]
-    watch.before_the_first_step(facts, oddities, first)
-    if run.extra.teacher is not None and run.recipe.uses_rgb and not run.recipe.guidance.teacher.random_weights:
+    watch.before_the_first_step(facts, oddities, first, task.legend)
+    sees_rgb = run.recipe.uses_rgb and task.has_regions and not run.recipe.guidance.teacher.random_weights
+    if run.extra.teacher is not None and sees_rgb:
         seen, objects = teacher_sees(run.extra.teacher, first, run.recipe)
         line = f"the teacher sees {seen} of the {objects} labelled objects that have RGB in the first crops"
         if seen or objects < ENOUGH_OBJECTS:
@@ -144,7 +151,7 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
     elif checkpoint_path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:
-        check_same_network(read_info(init), recipe.model, init)
+        check_same_network(read_info(init), recipe, init)
     check_can_write(checkpoint_path)
 
 

@@ -4,19 +4,21 @@ can end it."""
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.data.feed.sources import progress_interval_s
 from cgdet_core.data.sets.coco import CocoSet
+from cgdet_core.drawing import Colour
 from cgdet_core.errors import CgdetError, RunError
 from cgdet_core.files import write_text
 from cgdet_core.subsample import subsample
@@ -74,17 +76,21 @@ class RunWatch:
             self._attempt(self._curves.close)
 
     def before_the_first_step(
-        self, facts: Sequence[SourceFacts], oddities: Sequence[str], batches: Iterable[TrainingBatch]
+        self,
+        facts: Sequence[SourceFacts],
+        oddities: Sequence[str],
+        batches: Iterable[TrainingBatch],
+        legend: Sequence[tuple[str, Colour]],
     ) -> None:
         """data.json and samples.jpg of the first batches, and what they say, in short lines."""
         for source in facts:
             self.say(source.line())
         for oddity in oddities:
             self.warn(oddity)
-        self._write_json("data.json", {"sources": [asdict(source) for source in facts], "warnings": oddities})
+        self._write_json("data.json", {"sources": [source.to_json() for source in facts], "warnings": oddities})
         path = self._out / "samples.jpg"
-        if self._attempt(lambda: write_samples(path, batches, self._recipe.model.class_names)):
-            self.say(f"samples with their boxes: {path}")
+        if self._attempt(lambda: write_samples(path, batches, legend)):
+            self.say(f"samples with their labels: {path}")
 
     def over(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """The batches, with a bar. How long each is waited for and worked on is measured; what else happens between two
@@ -135,12 +141,9 @@ class RunWatch:
             return
         finally:
             self._bar.set_description("", refresh=False)
-        self._write_down({"validation": figures, "batch": batches_done})
-        found = {"mAP50": figures["map50"], "mAP": figures["map"]}
-        found |= {f"AP50_{name}": of_class["map50"] for name, of_class in figures["per_class"].items()}
-        found = {name: value for name, value in found.items() if value is not None}
-        self._draw("validation", found, batches_done)
-        self._show({"mAP50": found["mAP50"]} if "mAP50" in found else {})
+        self._write_down({"validation": figures, "frames": len(self._frames), "batch": batches_done})
+        self._draw("validation", figures, batches_done)
+        self._show(dict(list(figures.items())[:1]))
         self._plot()
 
     def finish(self) -> None:
@@ -196,9 +199,8 @@ class RunWatch:
         self._attempt(lambda: write_text(self._out / name, json.dumps(document, indent=2) + "\n"))
 
     def _plot(self) -> None:
-        names, config = self._recipe.model.class_names, self._recipe.train
-        path, images = self._out / "run.png", config.images
-        self._attempt(lambda: write_run_plot(path, self._log, names, config.batch_size, images))
+        path, config = self._out / "run.png", self._recipe.train
+        self._attempt(lambda: write_run_plot(path, self._log, config.batch_size, config.images))
 
     def _attempt(self, write: Callable[[], Any]) -> bool:
         """Whether it was written; a disk that refuses or a library that is not there is a warning."""
@@ -232,21 +234,22 @@ def validates_after(batches_done: int, config: TrainConfig) -> bool:
     return batches_done > 0 and (complete or batches_done == -(-config.images // size))
 
 
-def measure(model: Path, frames: CocoSet, device: str) -> dict[str, Any]:
-    """map50, map, images, and map50, map and truths of each class.
+def measure(model: Path, frames: CocoSet, device: str) -> dict[str, float]:
+    """The figures of a model file by name (FigureVector), the headline first; what has no value is left out.
 
     InputError where a frame cannot be read or the network gives no numbers.
     """
-    from cgdet_core.evaluation.detection import run_offline
-    from cgdet_core.evaluation.metrics.metrics import evaluate
-    from cgdet_core.runtime.predictor import Predictor
+    from cgdet_core.evaluation.offline import run_in_turns
+    from cgdet_core.evaluation.task import task_of
+    from cgdet_core.runtime.model_file import read_info
 
+    task = task_of(read_info(model))
     # making a network draws its first weights: the run's own random numbers stay where they are
     with torch.random.fork_rng(devices=()):
         # nothing is compiled for a model of a moment, and every machine measures alike
-        predictor = Predictor(model, device, "fp32", backend="torch")
-        run = run_offline(predictor, frames, len(frames), progress=False)
-    metrics = evaluate(run.frames, frames.class_names)
-    keys = ("map50", "map", "truths")
-    per_class = {name: {key: figures[key] for key in keys} for name, figures in metrics.per_class.items()}
-    return {"map50": metrics.map50, "map": metrics.map, "images": metrics.images, "per_class": per_class}
+        loaded = task.load(model, device, "fp32", 0, "torch")
+        names = task.names_of([loaded])
+        (run,) = run_in_turns([task.look_with(loaded, names, 0)], frames, len(frames), progress=False)
+    vector = task.vector(run.frames, names)
+    values = vector.of(np.ones(len(run.frames), np.int64)).tolist()
+    return {key.name: value for key, value in zip(vector.keys, values, strict=True) if math.isfinite(value)}

@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from cgdet_core.data.feed.sampling import restrict_to
+from cgdet_core.distill.teachers.classes import class_table
 
 from cgdet_core.cli import main
 from cgdet_core.config import (
@@ -23,10 +25,8 @@ from cgdet_core.data.bags.frames import bag_labels, load_stamped_labels, read_la
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_rgb_topic
 from cgdet_core.data.bags.truth import read_detections
-from cgdet_core.data.feed.sampling import restrict_to
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.bag import make_coco_bag
-from cgdet_core.distill.teachers.classes import class_table
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.evaluation.metrics.matching import threshold_array
 from cgdet_core.runtime.backends import open_model

@@ -31,7 +31,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from cgdet_core.config import LabelConfig, settings_from_words
+    from cgdet_core.config import LabelConfig, Recipe, settings_from_words
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.backends.torch import choose_device
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(bag.pairs.to_text())
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    teacher = load_teacher(config.teacher, CLASS_NAMES, Path()).to(device)
+    teacher = load_teacher(config.teacher, Recipe(), Path()).to(device)
     second = None
     if arguments.second_opinion is not None:
         second = Predictor(arguments.second_opinion, arguments.device, threads=arguments.threads, backend="torch")

@@ -1,16 +1,16 @@
-"""A training crop out of a frame: zoom, place, flip, and another camera's look; all from one generator."""
+"""A training picture out of frames: each crop where its task places it, with another camera's look."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cgdet_core.config import AugmentConfig
+from cgdet_core.config import LookConfig
 from cgdet_core.data.augment.sensor import vary_camera
 from cgdet_core.data.sets.rgb_partner import RgbArray, RgbPartner
-from cgdet_core.data.sets.window import Window, draw_window
+from cgdet_core.tasks.task import Part, Placement
 from cgdet_core.thermal import ToneLimits, apply_tone
 from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray
 
@@ -29,34 +29,42 @@ class Crop:
     rgb_valid: BoolArray | None = None
 
 
-def random_crop(
+def take_crop(
     grey: ImageArray,
     limits: ToneLimits,
     truth: GroundTruth,
-    config: AugmentConfig,
+    placement: Placement,
+    config: LookConfig,
     rng: np.random.Generator,
-    crop_truth: Callable[[GroundTruth, Window, AugmentConfig], GroundTruth],
     polarity_free: bool = False,
-    height_width_px: tuple[int, int] | None = None,
-    class_weights: FloatArray | None = None,
     partner: RgbPartner | None = None,
 ) -> Crop:
     """A crop of a raw grey frame [H, W], normalised as the node would, then varied.
 
-    crop_truth: the task's labels of the crop (`Task.crop`).
+    truth: of the crop.
     polarity_free: the frame's polarity means nothing (grey RGB): it is inverted with
     config.grey_invert_probability in place of config.invert_probability.
-    height_width_px: of the crop; None: a square of config.crop_px.
-    class_weights: [C], how likely an object of a class is the one that the crop is laid over, in
-    relation to other objects of the frame; None: all alike.
     partner: the frame's RGB, cut as the frame is and not varied; it draws nothing from the generator.
     """
-    size = height_width_px or (config.crop_px, config.crop_px)
-    window = draw_window((grey.shape[0], grey.shape[1]), truth, config, rng, size, class_weights)
-    image = np.asarray(window.lay(apply_tone(window.cut(grey), limits)), np.float32)
+    image = np.asarray(placement.lay(apply_tone(placement.cut(grey), limits)), np.float32)
     # the predictor pads with 0 after normalisation, so a border off the frame takes no part in what a camera does
-    on_frame = window.on_frame(grey.shape[0], grey.shape[1]) or (slice(None), slice(None))
+    on_frame = placement.on_frame(grey.shape[0], grey.shape[1]) or (slice(None), slice(None))
     framed = np.zeros_like(image)
     framed[on_frame] = vary_camera(np.ascontiguousarray(image[on_frame]), config, polarity_free, rng)
-    visible = crop_truth(truth, window, config)
-    return Crop(framed, visible) if partner is None else Crop(framed, visible, *partner.crop(window))
+    return Crop(framed, truth) if partner is None else Crop(framed, truth, *partner.crop(placement))
+
+
+def join_crops(parts: Sequence[Part], crops: Sequence[Crop], truth: GroundTruth) -> Crop:
+    """One picture of crops that cover it, with these labels.
+
+    Where some of them have RGB, the others' places are black in it and not valid.
+    """
+    width, height = (max(part[side] for part in parts) for side in (2, 3))
+    image = np.empty((height, width), np.float32)
+    rgb, valid = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.bool_)
+    for (left, top, right, bottom), crop in zip(parts, crops, strict=True):
+        image[top:bottom, left:right] = crop.image
+        if crop.rgb is not None and crop.rgb_valid is not None:
+            rgb[top:bottom, left:right] = crop.rgb
+            valid[top:bottom, left:right] = crop.rgb_valid
+    return Crop(image, truth) if all(crop.rgb is None for crop in crops) else Crop(image, truth, rgb, valid)

@@ -12,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from cgdet_core.config import AugmentConfig, SensorConfig
+from cgdet_core.config import LookConfig, SensorConfig
 from cgdet_core.data.augment.tone import to_bytes, to_unit, uniform, vary_local_contrast, vary_tone
 from cgdet_core.types import FloatArray
 
@@ -21,11 +21,11 @@ _BLUR_SIGMA_RANGE_PX = (0.4, 1.2)
 _NOISY = 0.5  # share of the crops that get temporal noise
 
 
-def vary_camera(image: FloatArray, config: AugmentConfig, grey: bool, rng: np.random.Generator) -> FloatArray:
+def vary_camera(image: FloatArray, config: LookConfig, grey: bool, rng: np.random.Generator) -> FloatArray:
     """float32 [H, W] in [0, 1] -> the same, varied; `image` may be overwritten.
 
     grey: the frame is a grey RGB one, of which polarity means nothing and tone less
-    (`AugmentConfig.grey_invert_probability`, `SensorConfig.grey_factor`).
+    (`LookConfig.grey_invert_probability`, `SensorConfig.grey_factor`).
     """
     sensor = config.sensor if rng.random() < config.sensor.probability else None
     if sensor is not None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import AugmentConfig, SensorConfig
+from cgdet_core.config import LookConfig, SensorConfig
 from cgdet_core.types import FloatArray
 
 STEPS = 1024  # of a table over [0, 1]
@@ -32,7 +32,7 @@ def log_uniform(span: tuple[float, float], rng: np.random.Generator) -> float:
 
 
 def vary_tone(
-    image: FloatArray, config: AugmentConfig, sensor: SensorConfig | None, grey: bool, rng: np.random.Generator
+    image: FloatArray, config: LookConfig, sensor: SensorConfig | None, grey: bool, rng: np.random.Generator
 ) -> FloatArray:
     """Equalisation, curve, S-curve, gamma with gain and offset, cut ends, few levels: one table, one look-up.
 

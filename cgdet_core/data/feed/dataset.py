@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from cgdet_core.config import Recipe
-from cgdet_core.data.augment.crop import Crop, random_crop
-from cgdet_core.data.augment.mosaic import mosaic
-from cgdet_core.data.feed.sampling import class_weights, repeat_factors
+from cgdet_core.data.augment.crop import Crop, join_crops, take_crop
 from cgdet_core.data.feed.sources import Source
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import Targets, TrainingBatch
@@ -21,10 +19,9 @@ from cgdet_core.tasks.task import Targets, TrainingBatch
 class TrainingBatches(Dataset[TrainingBatch]):
     """Batch n of a run: picture k is drawn by a generator seeded with (seed, k) alone.
 
-    So batch n is the same whatever was drawn before, in whichever process, after any resume. Source
-    by weight, frame by repeat factor within it, and an object to lay the crop over by the frequency
-    of its class; a mosaic does so four times. The end of the run has no mosaics. Where `ranks`
-    processes share the batches, this is the part of process `rank`: its crops alone are made.
+    So batch n is the same whatever was drawn before, in whichever process, after any resume. Of each part of a picture
+    (`Task.parts`) the source is drawn by weight, the frame and the crop's place in it by the source's `Sampler`. Where
+    `ranks` processes share the batches, this is the part of process `rank`: its crops alone are made.
     """
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
@@ -32,12 +29,9 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._sources = list(sources)
         self._recipe = recipe
         self._task = task_of(recipe)
-        augment, classes = recipe.augment, len(recipe.model.class_names)
         self._source_reach = _reach(np.array([source.weight for source in sources], np.float64))
-        truths = [[frame.truth for frame in source.frames] for source in self._sources]
-        self._frame_reaches = [_reach(repeat_factors(each, classes, augment.frame_class_balance)) for each in truths]
-        self._class_weights = [class_weights(each, classes, augment.centre_class_balance) for each in truths]
-        self._first_without_mosaic = recipe.train.images * (1 - augment.mosaic_off_fraction)
+        self._samplers = [self._task.sampler([frame.truth for frame in each.frames]) for each in self._sources]
+        self._frame_reaches = [_reach(sampler.frame_weights) for sampler in self._samplers]
 
     def __len__(self) -> int:
         return -(-self._recipe.train.images // self._recipe.train.batch_size)
@@ -50,27 +44,28 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return stack(crops, targets, self._recipe.uses_rgb)
 
     def crop(self, index: int) -> Crop:
-        """Training picture `index`: a crop of one frame, or a mosaic of four."""
-        augment = self._recipe.augment
+        """Training picture `index`."""
         rng = np.random.default_rng((self._recipe.train.seed, index))
-        if index < self._first_without_mosaic and rng.random() < augment.mosaic_probability:
-            return mosaic(lambda size: self._draw(size, rng), augment, rng)
-        return self._draw((augment.crop_px, augment.crop_px), rng)
+        parts = self._task.parts(index, rng)
+        crops = [self._draw((bottom - top, right - left), rng) for left, top, right, bottom in parts]
+        if len(parts) == 1:
+            return crops[0]
+        return join_crops(parts, crops, self._task.join(parts, [crop.truth for crop in crops]))
 
     def _draw(self, height_width_px: tuple[int, int], rng: np.random.Generator) -> Crop:
         number = _drawn(self._source_reach, rng)
         source = self._sources[number]
         frame = source.frames[_drawn(self._frame_reaches[number], rng)]
-        return random_crop(
-            frame.grey,
+        grey = frame.grey
+        placement = self._samplers[number].place((grey.shape[0], grey.shape[1]), frame.truth, height_width_px, rng)
+        return take_crop(
+            grey,
             frame.limits,
-            frame.truth,
+            self._task.crop(frame.truth, placement),
+            placement,
             self._recipe.augment,
             rng,
-            self._task.crop,
             source.polarity_free,
-            height_width_px,
-            self._class_weights[number],
             frame.rgb if self._recipe.uses_rgb else None,
         )
 

@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from cgdet_core.config import Recipe, SourceConfig
 from cgdet_core.data.convert.bag import extracted_once
-from cgdet_core.data.feed.sampling import in_classes, restrict_to
 from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.images import read_image
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample
+from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample, class_places
 
 BAG_CACHE = "bag_cache"
 
@@ -149,6 +148,39 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
         )
     warnings = coco.warnings + ((f"{coco.path}: {split.warning}",) if split.warning else ())
     return _Opened(config, replace(coco, records=split.training, warnings=warnings), split.held_out)
+
+
+def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
+    """The set with only these classes labelled: boxes of the others leave, as nothing is known of them.
+
+    Raises InputError for a name that is no class that a category of the file gives.
+    """
+    known = [record.truth.labelled for record in coco.records]
+    of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
+    given = [name for name, known_here in zip(coco.class_names, of_file, strict=True) if known_here]
+    remedy = "a category of the file has to be it, or to be mapped to it (class_map)"
+    check_known(f"{coco.path}: labelled_classes", "class", labelled_classes, given, remedy)
+    left = [name if name in labelled_classes else "" for name in coco.class_names]
+    records = (replace(each, truth=in_classes(each.truth, left, coco.class_names)) for each in coco.records)
+    return replace(coco, records=tuple(records))
+
+
+def in_classes(truth: GroundTruth, names: Sequence[str], wanted: Sequence[str]) -> GroundTruth:
+    """Labels of the classes `names` as those of `wanted`: other boxes leave, and what `names` lacks is unlabelled."""
+    if tuple(names) == tuple(wanted):
+        return truth
+    place = class_places(names, wanted)
+    kept = place[truth.class_ids] >= 0
+    known = np.ones(len(names), np.bool_) if truth.labelled is None else truth.labelled
+    labelled = np.array([name in names and bool(known[list(names).index(name)]) for name in wanted])
+    return GroundTruth(
+        truth.boxes_xyxy_px[kept],
+        place[truth.class_ids[kept]],
+        truth.ignore[kept],
+        None if labelled.all() else labelled,
+        None if truth.points_xy_px is None else truth.points_xy_px[kept],
+        None if truth.points_labelled is None else truth.points_labelled[kept],
+    )
 
 
 def _has_rgb(opened: _Opened) -> bool:

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_image, encode_jpeg, read_encoded
 from cgdet_core.types import BoolArray
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks.task import Placement
 
 RgbArray = NDArray[np.uint8]
 
@@ -39,18 +42,18 @@ class RgbPartner:
         encoded = read_encoded(self.path) if self.encoded is None else self.encoded
         return np.asarray(decode_image(encoded, self.path), np.uint8)
 
-    def crop(self, window: Window) -> tuple[RgbArray, BoolArray]:
+    def crop(self, placement: Placement) -> tuple[RgbArray, BoolArray]:
         """uint8 [H, W, 3] and bool [H, W] of the crop.
 
         A pixel is valid where all that it was made of is; off the frame it is black and not valid.
         """
-        crop = np.asarray(window.lay(np.ascontiguousarray(window.cut(self.pixels()))), np.uint8)
-        on_frame = window.on_frame(*self.height_width_px)
+        crop = np.asarray(placement.lay(np.ascontiguousarray(placement.cut(self.pixels()))), np.uint8)
+        on_frame = placement.on_frame(*self.height_width_px)
         if on_frame is None and self.valid is None:
-            return crop, np.ones(window.size_px, np.bool_)
+            return crop, np.ones(placement.size_px, np.bool_)
         valid = np.ones(self.height_width_px, np.bool_) if self.valid is None else self.valid
         # a mean of valid and other pixels lies below 255
-        laid = window.lay(window.cut(valid).astype(np.uint8) * 255) == 255
+        laid = placement.lay(placement.cut(valid).astype(np.uint8) * 255) == 255
         if on_frame is not None:
             framed = np.zeros_like(crop)
             framed[on_frame] = crop[on_frame]

@@ -1,24 +1,25 @@
-"""Frozen RGB teachers of several kinds behind one interface."""
+"""Frozen teachers of several kinds behind one interface."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import Teacher, detector_teacher, own_generator
+from cgdet_core.config import Recipe, TeacherConfig
+from cgdet_core.distill.teachers.base import Teacher, model_teacher, own_generator
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 
 
-def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path) -> Teacher:
-    """The teacher that the settings name, frozen, on the CPU in float32, for a student of these classes.
+def load_teacher(config: TeacherConfig, recipe: Recipe, folder: Path) -> Teacher:
+    """The teacher that the settings name, frozen, on the CPU in float32, for a student of this recipe.
 
     folder: where relative paths start. torch's generator is left as it was. Raises InputError, in one
     line, for a file that is none of its kind, unknown names, classes that do not fit, and weights that
     are neither given nor allowed to be downloaded.
     """
-    path = folder / config.path
+    path, class_names = folder / config.path, recipe.model.class_names
+    if recipe.task != "detection" and config.kind != "model":
+        raise InputError(f"a teacher of kind {config.kind} detects boxes, the task is {recipe.task}: give kind model")
     if config.class_names and config.kind != "yolox":
         raise InputError(f"a teacher of kind {config.kind} states its own classes: leave the teacher's class_names out")
     with own_generator():
@@ -29,8 +30,8 @@ def load_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path
             teacher: Teacher = torchvision_teacher(config, class_names, folder)
         elif not config.path:
             raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
-        elif config.kind == "detector":
-            teacher = detector_teacher(config, class_names, path)
+        elif config.kind == "model":
+            teacher = model_teacher(config, recipe, path)
         else:
             from cgdet_core.distill.teachers.yolox import yolox_teacher
 

@@ -1,4 +1,4 @@
-"""What a frozen teacher gives, and the plainest of them: a detector of this project's own, on RGB or thermal frames."""
+"""What a frozen teacher gives, and the plainest of them: a network of this project's own, on RGB or thermal frames."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core import thermal
-from cgdet_core.config import TeacherConfig, ThermalConfig
-from cgdet_core.distill.teachers.classes import ClassTable, class_table
-from cgdet_core.model import STRIDES
+from cgdet_core.config import Recipe, TeacherConfig, ThermalConfig
+from cgdet_core.errors import InputError
 from cgdet_core.model.blocks import fuse
+from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import load_model
-from cgdet_core.tasks.detection.head import DetectionNetwork
-from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
-from cgdet_core.tasks.task import Rows, TeacherOutput
+from cgdet_core.tasks import build_network, task_of
+from cgdet_core.tasks.task import Rows, TeacherOutput, TeacherReading
 
 SEED: Final = 0  # of the control, a teacher that was never trained
-Network = TypeVar("Network", bound=nn.Module)
+Built = TypeVar("Built", bound=nn.Module)
 
 
 class Teacher(ABC):
@@ -52,19 +51,19 @@ class Teacher(ABC):
     def look(self, rgb: Tensor) -> TeacherOutput:
         """rgb: uint8 [B, 3, H, W] in RGB order, H and W multiples of 32 -> what the teacher makes of it.
 
-        A detector of this project takes float [B, 1, H, W] in [0, 1] too, as the student gets them. Autocast around the
+        A network of this project takes float [B, 1, H, W] in [0, 1] too, as the student gets them. Autocast around the
         call changes nothing.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
 
     def predict(self, maps: Mapping[int, Tensor]) -> Rows:
-        """maps: stride 8, 16, 32 -> float [B, C, H / stride, W / stride] in place of its own, with or without a
+        """maps: stride -> float [B, C, H / stride, W / stride] in place of its own, with or without a
         gradient, which goes through the head to them; its weights are as fixed as in `look`. What the task's
-        InjectionLosses take. Only where `knows` is not None.
+        TeacherLosses take. Only where `knows` is not None.
         """
         with torch.autocast(self.device.type, enabled=False):
-            return self._predict([self._input(maps[stride]) for stride in STRIDES])
+            return self._predict([self._input(maps[stride]) for stride in self.channels])
 
     def _predict(self, maps: Sequence[Tensor]) -> Rows:
         raise ValueError(f"the head of {type(self).__name__} takes no maps")
@@ -72,14 +71,13 @@ class Teacher(ABC):
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherOutput: ...
 
+    def by_stride(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Maps in the order of `channels` -> those of a TeacherOutput."""
+        return {stride: values.float() for stride, values in zip(self.channels, maps, strict=True)}
+
     def _input(self, values: Tensor) -> Tensor:
         """As the network's convolutions take it."""
         return values.to(self.dtype, memory_format=torch.channels_last)
-
-
-def by_stride(maps: Sequence[Tensor]) -> dict[int, Tensor]:
-    """Maps at strides 8, 16, 32 -> those of a TeacherOutput."""
-    return {stride: values.float() for stride, values in zip(STRIDES, maps, strict=True)}
 
 
 @contextmanager
@@ -91,7 +89,7 @@ def own_generator() -> Iterator[None]:
         yield
 
 
-def untrained(build: Callable[[], Network], to_input: Callable[[Tensor], Tensor]) -> Network:
+def untrained(build: Callable[[], Built], to_input: Callable[[Tensor], Tensor]) -> Built:
     """The network as it is built, always the same one, with batch norm at work; in evaluation mode.
 
     to_input: pictures uint8 [B, 3, H, W] -> what the network takes. Its batch norms get the statistics
@@ -122,26 +120,24 @@ def noise_pictures() -> Tensor:
     return ((0.8 * coarse + 0.2 * fine) * brightness * 255).clamp(max=255).to(torch.uint8)
 
 
-class DetectorTeacher(Teacher):
-    def __init__(self, network: DetectionNetwork, classes: ClassTable, tone: ThermalConfig) -> None:
+class ModelTeacher(Teacher):
+    """A network of the student's task; reading: how its head's output is read."""
+
+    def __init__(self, network: Network, reading: TeacherReading, tone: ThermalConfig) -> None:
         super().__init__(fuse(network.eval()), network.channels)
-        self._detector = network
-        self._classes = classes
-        self.knows = classes.knows
+        self._net = network
+        self._reading = reading
+        self.knows = reading.knows
         self._tone = tone
 
     def _look(self, rgb: Tensor) -> TeacherOutput:
         is_thermal = rgb.shape[1] == 1
         images = self._input(rgb if is_thermal else grey_input(rgb, self._tone).to(self.device))
-        maps = self._detector.neck(self._detector.backbone(images))
-        output = self._detector.head(maps)
-        scores = output.class_logits[..., list(self._classes.used)].float().sigmoid()
-        return TeacherOutput(by_stride(maps), Predictions(output.boxes_xyxy_px(), self._classes.students(scores)))
+        maps = self._net.features(images)
+        return TeacherOutput(self.by_stride(maps), self._reading.predictions(self._net.head(maps)))
 
-    def _predict(self, maps: Sequence[Tensor]) -> CellPredictions:
-        output = self._detector.head(tuple(maps))
-        logits = output.class_logits[..., list(self._classes.used)].float()
-        return CellPredictions(output.boxes_xyxy_px(), self._classes.students(logits))
+    def _predict(self, maps: Sequence[Tensor]) -> Rows:
+        return self._reading.predictions_with_gradient(self._net.head(tuple(maps)))
 
 
 def grey_input(rgb: Tensor, tone: ThermalConfig) -> Tensor:
@@ -151,10 +147,12 @@ def grey_input(rgb: Tensor, tone: ThermalConfig) -> Tensor:
     return torch.from_numpy(np.stack([thermal.normalise(picture, tone) for picture in pictures])[:, None])
 
 
-def detector_teacher(config: TeacherConfig, class_names: Sequence[str], path: Path) -> DetectorTeacher:
-    """The teacher in a model file; InputError where it is none or its classes do not fit."""
+def model_teacher(config: TeacherConfig, recipe: Recipe, path: Path) -> ModelTeacher:
+    """The teacher in a model file; InputError where it is none, of another task, or its classes do not fit."""
     network, info = load_model(path)
-    classes = class_table(info.class_names, class_names, config.class_map, str(path))
+    if info.task != recipe.task:
+        raise InputError(f"{path}: its task is {info.task}, the student's {recipe.task}: give a teacher of that task")
+    reading = task_of(recipe).read_teacher(info.class_names, config.class_map, str(path))
     if config.random_weights:
-        network = untrained(lambda: DetectionNetwork(info.model), lambda rgb: grey_input(rgb, info.thermal))
-    return DetectorTeacher(network, classes, info.thermal)
+        network = untrained(lambda: build_network(info.task, info.model), lambda rgb: grey_input(rgb, info.thermal))
+    return ModelTeacher(network, reading, info.thermal)

@@ -131,7 +131,7 @@ def teacher_sees(teacher: Teacher, batches: Iterable[TrainingBatch], recipe: Rec
     task, seen, objects = task_of(recipe), 0, 0
     for batch in batches:
         regions = task.regions(batch.targets)
-        lesson = Lesson(batch, regions, {}, teacher)
+        lesson = Lesson(batch, regions, {}, None, teacher)
         assert batch.rgb_valid is not None
         side = torch.tensor(batch.rgb_valid.shape[:0:-1], device=regions.rois.device)  # width, height
         middle = (regions.rois[:, 1:3] + regions.rois[:, 3:]) / 2

@@ -17,11 +17,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import Teacher, by_stride
-from cgdet_core.distill.teachers.classes import ClassTable, class_table
+from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
 from cgdet_core.model.weights import load_weights, read_weights
+from cgdet_core.tasks.detection.classes import ClassTable, class_table
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
@@ -62,7 +62,7 @@ class TorchvisionTeacher(Teacher):
         logits = output["cls_logits"][..., list(self._classes.used)].float()
         scores = self._classes.students((logits.sigmoid() * output["bbox_ctrness"].float().sigmoid()).sqrt())
         predictions = Predictions(clip_boxes_to_image(boxes, sizes[0]), scores)
-        return TeacherOutput(by_stride(maps[: len(STRIDES)]), predictions)
+        return TeacherOutput(self.by_stride(maps[: len(STRIDES)]), predictions)
 
 
 def torchvision_teacher(config: TeacherConfig, class_names: Sequence[str], folder: Path) -> TorchvisionTeacher:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
-from cgdet_core.distill.teachers.base import Teacher, by_stride, untrained
-from cgdet_core.distill.teachers.classes import ClassTable, class_table, named_classes
+from cgdet_core.distill.teachers.base import Teacher, untrained
 from cgdet_core.distill.teachers.yolox_network import RENAMED, Yolox, YoloxShape, keep_classes
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import fuse
 from cgdet_core.model.weights import load_weights, read_weights
+from cgdet_core.tasks.detection.classes import ClassTable, class_table, named_classes
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
@@ -40,7 +40,9 @@ class YoloxTeacher(Teacher):
     def _look(self, rgb: Tensor) -> TeacherOutput:
         output = self.network(self._input(yolox_input(rgb, self._bgr_raw)))
         scores = output.objectness_logits.float().sigmoid()[..., None] * output.class_logits.float().sigmoid()
-        return TeacherOutput(by_stride(output.maps), Predictions(output.boxes_xyxy_px, self._classes.students(scores)))
+        return TeacherOutput(
+            self.by_stride(output.maps), Predictions(output.boxes_xyxy_px, self._classes.students(scores))
+        )
 
     def _predict(self, maps: Sequence[Tensor]) -> CellPredictions:
         boxes, objectness, classes = self._net.head(tuple(maps))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from cgdet_core.errors import InputError
 from cgdet_core.files import sha256_of
 from cgdet_core.model.blocks import fuse
+from cgdet_core.model.network import Network
 from cgdet_core.runtime.backends.base import RawOutput, check_device_name, cpu_precision
 from cgdet_core.runtime.model_file import ModelDescription, load_model
-from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.types import FloatArray
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -22,7 +22,7 @@ _WARM_UP_RUNS = 3  # before a capture, as PyTorch's documentation of CUDA graphs
 class RawNetwork(nn.Module):
     """Picture [1, 1, H, W] -> class_logits float32 [A, C] and box_logits float32 [A, 4 * bins]; see RawOutput."""
 
-    def __init__(self, detector: DetectionNetwork) -> None:
+    def __init__(self, detector: Network) -> None:
         super().__init__()
         self.detector = detector
 
@@ -36,7 +36,7 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, detector: DetectionNetwork, device: torch.device, precision: str) -> None:
+    def __init__(self, detector: Network, device: torch.device, precision: str) -> None:
         """Takes `detector` over; precision: auto or one of DTYPES."""
         if precision == "auto":
             precision = "fp16" if device.type == "cuda" else cpu_precision()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cgdet_core.config import ModelConfig
 from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit
-from cgdet_core.model.network import Network
+from cgdet_core.model.network import PyramidNetwork
 
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -74,7 +74,7 @@ class Head(nn.Module):
         return HeadOutput(torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), centres, strides)
 
 
-class DetectionNetwork(Network):
+class DetectionNetwork(PyramidNetwork):
     """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> HeadOutput."""
 
     head: Head

@@ -1,4 +1,4 @@
-"""What DIKD is for a detector (distill/injection.py): losses of each head's output for the other's maps."""
+"""What a detector learns from a teacher's output: DIKD (distill/injection.py) and LD (distill/outputs.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cgdet_core.boxes import ciou_torch
-from cgdet_core.config import InjectionConfig, LossConfig
+from cgdet_core.config import LossConfig
 from cgdet_core.model import STRIDES
 from cgdet_core.tasks.detection.head import HeadOutput, cell_grid
 from cgdet_core.tasks.detection.loss import centres_inside, class_and_box_terms, detection_loss
@@ -20,8 +20,8 @@ from cgdet_core.tasks.task import TrainingBatch, valid_cells
 from cgdet_core.world import total
 
 
-class DetectionInjection:
-    """Of the B crops that have RGB, with A cells and M places for boxes; see InjectionLosses.
+class DetectionLosses:
+    """Of the B crops that have RGB, with A cells and M places for boxes; see TeacherLosses.
 
     cells: bool [B, A], those with valid RGB in all their pixels; inside: bool [B, M, A], those of them whose centre
     lies in an object's box (narrow ones widened as for the assignment); with_rgb: bool [B, M], objects that have such a
@@ -34,13 +34,13 @@ class DetectionInjection:
         predictions: Predictions,
         known: Tensor,
         loss: LossConfig,
-        config: InjectionConfig,
+        sure_score: float,
     ) -> None:
         targets: DetectionTargets = batch.targets
         valid = batch.rgb_valid
         assert valid is not None
         self.targets, self.theirs = targets, predictions
-        self._known, self._loss, self._config = known, loss, config
+        self._known, self._loss, self._sure_score = known, loss, sure_score
         sizes = [(valid.shape[1] // stride, valid.shape[2] // stride) for stride in STRIDES]
         self._centres_xy_px, _ = cell_grid(sizes, valid.device)
         self.cells = torch.cat([valid_cells(valid, stride).flatten(1) for stride in STRIDES], dim=1) > 0
@@ -70,7 +70,7 @@ class DetectionInjection:
         """
 
         def against_labels() -> Tensor:
-            sure = self.with_rgb & (self.seen >= self._config.sure_score)
+            sure = self.with_rgb & (self.seen >= self._sure_score)
             cells = self.cells & sure.any(1)[:, None]
             terms = detection_loss(output, self._only(sure), self._loss, cells)
             loss = terms["class"] + terms["box"] + terms["distribution"]
@@ -103,6 +103,10 @@ class DetectionInjection:
 
         return _mixed(against_labels, against_teacher, teacher_share)
 
+    def of_student(self, output: HeadOutput) -> Tensor:
+        """The disagreement at every cell of which the teacher says something."""
+        return self.disagreement(output.class_logits.float(), output.boxes_xyxy_px())
+
     def disagreement(self, class_logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
         """How far predictions are from the teacher's own at the same cells, over the objects that it sees.
 
@@ -114,7 +118,7 @@ class DetectionInjection:
         theirs = self.theirs.scores.float()
         weights = self.votes / total(self.with_rgb.sum().float()).clamp(min=1)
         divergence = (bernoulli_divergence(theirs, class_logits) * self._known).sum(-1)
-        sure = (weights > 0) & (theirs.amax(-1) >= self._config.sure_score)
+        sure = (weights > 0) & (theirs.amax(-1) >= self._sure_score)
         row, cell = sure.nonzero(as_tuple=True)
         overlap = ciou_torch(boxes_xyxy_px[row, cell], self.theirs.boxes_xyxy_px[row, cell])
         box_term = ((1 - overlap) * weights[row, cell]).sum()

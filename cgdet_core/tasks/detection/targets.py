@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdet_core.boxes import iou_torch
-from cgdet_core.tasks.task import Regions, Rows, Targets
-from cgdet_core.types import GroundTruth
+from cgdet_core.tasks.task import Colour, Regions, Rows, Targets
 
 SEEN_IOU: Final = 0.5
+IGNORED_COLOUR: Final[Colour] = (160, 160, 160)
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,20 @@ class DetectionTargets(Targets):
     ignored: Tensor
     labelled: Tensor
 
-    def truth(self, row: int) -> GroundTruth:
-        """Of a number that is none: 0."""
+    def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
+        """Objects in their class's colour, regions to ignore in grey."""
+        from cgdet_core.drawing import class_colour
+
         present = (self.objects | self.ignored)[row]
-        boxes = self.boxes_xyxy_px[row][present].nan_to_num(posinf=0, neginf=0)
-        arrays = (value.cpu().numpy() for value in (boxes, self.class_ids[row][present], self.ignored[row][present]))
-        return GroundTruth(*arrays)
+        height, width = picture.shape[:2]
+        # (0, 0) is the outer corner of the first pixel
+        corners = (self.boxes_xyxy_px[row][present].nan_to_num(posinf=0, neginf=0).cpu().numpy() * scale).round()
+        last = (width - 1, height - 1, width - 1, height - 1)
+        corners = (corners - (0, 0, 1, 1)).clip(0, last).astype(int).tolist()
+        ids, ignored = self.class_ids[row][present].tolist(), self.ignored[row][present].tolist()
+        for (left, top, right, bottom), class_id, ignore in zip(corners, ids, ignored, strict=True):
+            colour = IGNORED_COLOUR if ignore else class_colour(class_id)
+            cv2.rectangle(picture, (left, top), (right, bottom), colour, 1)
 
 
 @dataclass(frozen=True)

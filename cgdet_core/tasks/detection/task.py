@@ -3,53 +3,103 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cgdet_core.boxes import area_xyxy, clip_xyxy
-from cgdet_core.config import AugmentConfig, InjectionConfig, Recipe
-from cgdet_core.tasks.detection.head import DetectionNetwork, HeadOutput
-from cgdet_core.tasks.detection.injection import DetectionInjection
+from cgdet_core.config import Recipe
+from cgdet_core.errors import InputError
+from cgdet_core.tasks.detection.classes import ClassTable, class_table
+from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.injection import DetectionLosses
 from cgdet_core.tasks.detection.loss import detection_loss
+from cgdet_core.tasks.detection.sampling import DetectionSampler, crop_truth, join_truths, mosaic_parts
 from cgdet_core.tasks.detection.targets import (
+    IGNORED_COLOUR,
     DetectionTargets,
     Predictions,
     regions_of,
     seen_scores,
 )
-from cgdet_core.tasks.task import Placement, Regions, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.task import Colour, Part, Placement, Regions, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
-MIN_SIDE_PX: Final = 2.0  # a box that is left thinner than this in a crop shows nothing to learn
 
-
-@dataclass(frozen=True)
 class DetectionTask:
     """See Task."""
 
-    recipe: Recipe
+    has_regions = True
 
-    name = "detection"
+    def __init__(self, recipe: Recipe) -> None:
+        self._augment, self._loss, self._class_names = recipe.augment, recipe.loss, recipe.model.class_names
+        self._first_without_mosaic = recipe.train.images * (1 - recipe.augment.mosaic_off_fraction)
 
-    def network(self) -> DetectionNetwork:
-        return DetectionNetwork(self.recipe.model)
+    @property
+    def legend(self) -> list[tuple[str, Colour]]:
+        from cgdet_core.drawing import class_colour
+
+        names = enumerate(self._class_names)
+        return [*((name, class_colour(class_id)) for class_id, name in names), ("to ignore", IGNORED_COLOUR)]
+
+    def sampler(self, truths: Sequence[GroundTruth]) -> DetectionSampler:
+        return DetectionSampler(truths, len(self._class_names), self._augment)
+
+    def parts(self, index: int, rng: np.random.Generator) -> list[Part]:
+        """One crop, or a mosaic of four; the end of the run has no mosaics."""
+        if index < self._first_without_mosaic and rng.random() < self._augment.mosaic_probability:
+            return mosaic_parts(self._augment, rng)
+        return [(0, 0, self._augment.crop_px, self._augment.crop_px)]
+
+    def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
+        return crop_truth(truth, placement, self._augment)
+
+    def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
+        return join_truths(parts, truths)
+
+    def collate(self, truths: Sequence[GroundTruth]) -> DetectionTargets:
+        return collate(truths, len(self._class_names))
+
+    def count(self, truths: Sequence[GroundTruth]) -> dict[str, Any]:
+        """boxes: objects by class name, None where the set does not label the class; ignored: regions to ignore;
+        median_height_px: of the objects' boxes, in pixels of the frames."""
+        class_ids = np.concatenate([truth.class_ids[~truth.ignore] for truth in truths])
+        boxes = np.concatenate([truth.boxes_xyxy_px[~truth.ignore] for truth in truths])
+        names = list(enumerate(self._class_names))
+        labelled = [any(truth.labelled is None or truth.labelled[c] for truth in truths) for c, _ in names]
+        return {
+            "frames_without_objects": sum(bool(truth.ignore.all()) for truth in truths),
+            "boxes": {name: int((class_ids == c).sum()) if labelled[c] else None for c, name in names},
+            # a region that is to be ignored for several classes is one region
+            "ignored": sum(len(np.unique(truth.boxes_xyxy_px[truth.ignore], axis=0)) for truth in truths),
+            "median_height_px": round(float(np.median(boxes[:, 3] - boxes[:, 1])), 1) if len(boxes) else None,
+        }
+
+    def describe(self, counts: Mapping[str, Any]) -> str:
+        boxes = ", ".join(f"{name} {'unlabelled' if n is None else n}" for name, n in counts["boxes"].items())
+        height = counts["median_height_px"]
+        median = "" if height is None else f", median height {height:.0f} px"
+        return f"({counts['frames_without_objects']} without objects): {boxes}; {counts['ignored']} to ignore{median}"
+
+    def not_learned(self, counts: Sequence[Mapping[str, Any]]) -> list[str]:
+        missing = [name for name in self._class_names if not any(each["boxes"][name] for each in counts)]
+        if len(missing) == len(self._class_names):
+            raise InputError(
+                f"none of the training frames holds an object of the classes {', '.join(missing)}: check the sources' "
+                "labels and class_map"
+            )
+        return [
+            f"class '{name}' will not be learned, no frame holds one: check class_map, or leave it out"
+            for name in missing
+        ]
 
     def tensors_by_class(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if re.fullmatch(r"head\.class_branches\.\d+\.2\.(weight|bias)", name)]
 
-    def crop(self, truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
-        return crop_truth(truth, placement, config)
-
-    def collate(self, truths: Sequence[GroundTruth]) -> DetectionTargets:
-        return collate(truths, len(self.recipe.model.class_names))
-
     def loss(self, output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
-        return detection_loss(output, targets, self.recipe.loss)
+        return detection_loss(output, targets, self._loss)
 
     def regions(self, targets: DetectionTargets) -> Regions:
         return regions_of(targets)
@@ -57,10 +107,13 @@ class DetectionTask:
     def seen(self, predictions: Predictions, regions: Regions) -> Tensor:
         return seen_scores(predictions, regions)
 
-    def injection(
-        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, config: InjectionConfig
-    ) -> DetectionInjection:
-        return DetectionInjection(batch, teacher.predictions, known, self.recipe.loss, config)
+    def read_teacher(self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str) -> ClassTable:
+        return class_table(class_names, self._class_names, class_map, origin)
+
+    def teacher_losses(
+        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, sure_score: float
+    ) -> DetectionLosses:
+        return DetectionLosses(batch, teacher.predictions, known, self._loss, sure_score)
 
 
 def collate(truths: Sequence[GroundTruth], classes: int) -> DetectionTargets:
@@ -78,15 +131,3 @@ def collate(truths: Sequence[GroundTruth], classes: int) -> DetectionTargets:
         if truth.labelled is not None:
             labelled[row] = truth.labelled
     return DetectionTargets(*map(torch.from_numpy, (boxes, class_ids, objects, ignored, labelled)))
-
-
-def crop_truth(truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
-    """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
-    boxes = placement.boxes(truth.boxes_xyxy_px)
-    cut = clip_xyxy(boxes, *placement.size_px)
-    whole = area_xyxy(boxes)
-    share = np.divide(area_xyxy(cut), whole, out=np.zeros_like(whole), where=whole > 0)
-    sides = np.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
-    present = (sides > 0.5) & (share > 0)
-    ignore = truth.ignore | (share < config.min_visible) | (sides < MIN_SIDE_PX)
-    return GroundTruth(cut[present], truth.class_ids[present], ignore[present], truth.labelled)

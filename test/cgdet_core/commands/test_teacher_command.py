@@ -14,7 +14,7 @@ from refusing import refusal
 from torch import Tensor
 
 from cgdet_core.cli import main
-from cgdet_core.config import PostprocessConfig, TeacherConfig
+from cgdet_core.config import PostprocessConfig, Recipe, TeacherConfig
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
@@ -152,7 +152,7 @@ def test_the_command_writes_figures_for_people_and_for_machines(
     assert figures["seen"]["day"]["person"]["objects"] == 1
     assert figures["teacher"]["kind"] == "yolox"
     assert set(figures["ms_per_image"]) == {"p50", "p95", "p99"}
-    view = load_teacher(TeacherConfig(path=str(weights)), ("person", "bicycle", "car"), Path())
+    view = load_teacher(TeacherConfig(path=str(weights)), Recipe(), Path())
     run = measure_teacher(view, load_coco(coco), FLOOR, progress=False)
     assert figures["seen"] == run.seen_figures(("person", "bicycle", "car"))
     # settings change the teacher
@@ -189,7 +189,7 @@ def test_yolox_nano_reaches_its_known_figures_on_real_rgb_pictures(shared: Path)
     path = shared / "weights" / "yolox_nano_coco.safetensors"
     if not path.is_file():
         pytest.skip(f"{path} is missing")
-    teacher = load_teacher(TeacherConfig(path=str(path)), ("person", "bicycle", "car"), Path())
+    teacher = load_teacher(TeacherConfig(path=str(path)), Recipe(), Path())
     assert teacher.channels == {8: 64, 16: 128, 32: 256}
     data = load_coco(shared / "data" / "msrs" / "rgb_test.json")
     run = measure_teacher(teacher, data, FLOOR, progress=False)

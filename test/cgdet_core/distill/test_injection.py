@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, Recipe, ThermalConfig
 from cgdet_core.distill.injection import Injection, running_statistics
 from cgdet_core.distill.lesson import Lesson
-from cgdet_core.distill.teachers.base import DetectorTeacher, Teacher, untrained
-from cgdet_core.distill.teachers.classes import class_table
+from cgdet_core.distill.teachers.base import ModelTeacher, Teacher, untrained
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.detection.classes import class_table
 from cgdet_core.tasks.detection.head import DetectionNetwork, HeadOutput
-from cgdet_core.tasks.detection.injection import DetectionInjection, bernoulli_divergence
+from cgdet_core.tasks.detection.injection import DetectionLosses, bernoulli_divergence
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.tasks.detection.targets import DetectionTargets, Predictions
 from cgdet_core.tasks.detection.task import DetectionTask
@@ -85,13 +85,13 @@ def alive(build: Callable[[], Any], channels: int) -> Any:
     return untrained(build, lambda rgb: rgb[:2, :channels, :SIZE, :SIZE].float() / 255)
 
 
-def teacher_of(kind: str = "detector", names: tuple[str, ...] = NAMES) -> Teacher:
+def teacher_of(kind: str = "model", names: tuple[str, ...] = NAMES) -> Teacher:
     classes = class_table(names, NAMES, {}, "teacher")
     if kind == "yolox":
         shape = YoloxShape(4, 1, True, len(names))
         return YoloxTeacher(alive(lambda: Yolox(shape), 3), classes, bgr_raw=False)
     config = TEACHER.model_copy(update={"class_names": names})
-    return DetectorTeacher(alive(lambda: DetectionNetwork(config), 1), classes, ThermalConfig())
+    return ModelTeacher(alive(lambda: DetectionNetwork(config), 1), classes, ThermalConfig())
 
 
 def student() -> DetectionNetwork:
@@ -113,13 +113,13 @@ def injection(teacher: Teacher, network: DetectionNetwork | None = None, **setti
 
 def taking_part(
     module: Injection, seen: TeacherOutput | None = None, of: TrainingBatch | None = None
-) -> tuple[Tensor, TeacherOutput, DetectionInjection]:
+) -> tuple[Tensor, TeacherOutput, DetectionLosses]:
     """Rows of the crops that have RGB, the teacher's output of them, and what is said of them."""
     of = of or batch()
-    lesson = Lesson(of, TASK.regions(of.targets), {}, None)
+    lesson = Lesson(of, TASK.regions(of.targets), {}, None, None)
     lesson.__dict__["teacher_output"] = seen or view()
     rows, part, theirs = lesson.with_rgb
-    return rows, theirs, TASK.injection(part, theirs, module._known, module.config)
+    return rows, theirs, TASK.teacher_losses(part, theirs, module._known, module.config.sure_score)
 
 
 def forward(module: Injection, seen: TeacherOutput | None = None, of: TrainingBatch | None = None) -> Tensor:
@@ -212,7 +212,7 @@ def test_forward_against_the_teacher_is_what_loops_over_objects_and_cells_give(s
     assert found.item() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["detector", "yolox"])
+@pytest.mark.parametrize("kind", ["model", "yolox"])
 @pytest.mark.parametrize("names", [NAMES, ("car", "person")])
 def test_reverse_against_the_teacher_is_what_loops_over_objects_and_cells_give(
     kind: str, names: tuple[str, ...]
@@ -267,7 +267,7 @@ def test_forward_against_labels_is_the_detection_loss_of_what_the_teacher_is_sur
 def test_reverse_against_labels_is_the_class_and_box_term_of_the_classes_that_the_teacher_knows(
     names: tuple[str, ...], known: set[int], images: set[int]
 ) -> None:
-    teacher = teacher_of("detector", names)
+    teacher = teacher_of("model", names)
     module, maps = injection(teacher, reverse_teacher_share=0), student_maps()
     assert module.into_teacher is not None
     assert isinstance(teacher.network, DetectionNetwork)

@@ -14,10 +14,10 @@ from torch.nn import functional
 from cgdet_core.config import GuidanceConfig, Recipe
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.sets.rgb_partner import RgbPartner
-from cgdet_core.data.sets.window import Window
 from cgdet_core.distill.guidance import Guidance
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.detection.task import DetectionTask
+from cgdet_core.tasks.detection.window import Window
 from cgdet_core.tasks.task import Regions, TeacherOutput
 
 SIZE = 96

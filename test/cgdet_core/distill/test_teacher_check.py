@@ -63,7 +63,7 @@ def test_a_run_says_what_its_teacher_sees_and_where_a_missing_one_was_looked_for
         f"model: {model}\n"
         "train: {images: 4, batch_size: 4, workers: 0, threads: 1, device: cpu, tensorboard: false}\n"
         "augment: {crop_px: 64}\nsources: [{path: set.json}]\n"
-        "guidance: {weight: 1.0, teacher: {kind: detector, path: teacher.safetensors}}\n"
+        "guidance: {weight: 1.0, teacher: {kind: model, path: teacher.safetensors}}\n"
     )
     draft = CocoDraft()
     for number in range(3):

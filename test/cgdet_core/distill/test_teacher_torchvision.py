@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import get_model
 
-from cgdet_core.config import TeacherConfig
+from cgdet_core.config import Recipe, TeacherConfig
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.torchvision import TorchvisionTeacher
 from cgdet_core.errors import InputError
@@ -34,7 +34,7 @@ def picture() -> Tensor:
 def torchvision_teacher(**changes: Any) -> TorchvisionTeacher:
     folder = changes.pop("folder", Path())
     config = TeacherConfig.model_validate({"kind": "torchvision", "random_weights": True, **changes})
-    teacher = load_teacher(config, NAMES, folder)
+    teacher = load_teacher(config, Recipe(), folder)
     assert isinstance(teacher, TorchvisionTeacher)
     return teacher
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from cgdet_core import thermal
-from cgdet_core.config import ModelConfig, TeacherConfig, ThermalConfig
+from cgdet_core.config import ModelConfig, Recipe, TeacherConfig, ThermalConfig
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
-from cgdet_core.distill.teachers.classes import COCO_NAMES, class_table
 from cgdet_core.distill.teachers.yolox import load_yolox
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.files import write_tensors
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.tasks.detection.classes import COCO_NAMES, class_table
 from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.targets import Predictions, seen_scores
 from cgdet_core.tasks.task import Regions, TeacherOutput
@@ -27,6 +27,7 @@ from cgdet_core.tasks.task import Regions, TeacherOutput
 torch.set_num_threads(1)
 
 NAMES = ("person", "bicycle", "car")
+OF_THREE = Recipe()
 TINY = ModelConfig(widths=(8, 8, 16, 24, 32), head_width=8, input_height_width_px=(64, 96))
 FRESH = 1  # draws weights that are not those of the random teacher
 
@@ -52,15 +53,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 CONFIGS = {
     "yolox": TeacherConfig(path="yolox.safetensors"),
-    "detector": TeacherConfig(kind="detector", path="own.safetensors"),
+    "model": TeacherConfig(kind="model", path="own.safetensors"),
     "torchvision": TeacherConfig(kind="torchvision", random_weights=True),
 }
 CHANNELS = {
     "yolox": {8: 16, 16: 32, 32: 64},
-    "detector": {8: 16, 16: 24, 32: 32},
+    "model": {8: 16, 16: 24, 32: 32},
     "torchvision": {8: 256, 16: 256, 32: 256},
 }
-CELLS = {"yolox": 8 * 12 + 4 * 6 + 2 * 3, "detector": 8 * 12 + 4 * 6 + 2 * 3, "torchvision": 8 * 12 + 4 * 6 + 2 * 3 + 3}
+CELLS = {"yolox": 8 * 12 + 4 * 6 + 2 * 3, "model": 8 * 12 + 4 * 6 + 2 * 3, "torchvision": 8 * 12 + 4 * 6 + 2 * 3 + 3}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -70,7 +71,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def teacher(kind: str, folder: Path) -> Teacher:
-    return load_teacher(CONFIGS[kind], NAMES, folder)
+    return load_teacher(CONFIGS[kind], OF_THREE, folder)
+
+
+def student_of(*names: str) -> Recipe:
+    return Recipe(model=ModelConfig(class_names=names))
 
 
 def pictures(count: int, height: int = 64, width: int = 96) -> Tensor:
@@ -148,8 +153,8 @@ def test_a_teacher_is_frozen_and_what_learns_from_it_leaves_it_as_it_was(teacher
 
 def test_in_bf16_it_sees_nearly_the_same(kind: str, folder: Path) -> None:
     rgb = pictures(1)
-    plain = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
-    rounded = load_teacher(CONFIGS[kind], NAMES, folder).to(torch.device("cpu"), torch.bfloat16).look(rgb)
+    plain = load_teacher(CONFIGS[kind], OF_THREE, folder).look(rgb)
+    rounded = load_teacher(CONFIGS[kind], OF_THREE, folder).to(torch.device("cpu"), torch.bfloat16).look(rgb)
     assert not same(rounded, plain)
     for stride, values in plain.maps.items():
         assert rounded.maps[stride].dtype == torch.float32
@@ -165,12 +170,12 @@ def test_a_random_teacher_is_always_the_same_has_nothing_of_the_trained_one_and_
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.random.get_rng_state()
-        teachers.append(load_teacher(config, NAMES, folder))
+        teachers.append(load_teacher(config, OF_THREE, folder))
         assert torch.equal(torch.random.get_rng_state(), before)
     assert same(*(each.look(rgb) for each in teachers))
     assert dict(teachers[0].channels) == CHANNELS[kind]
     if kind != "torchvision":
-        trained = load_teacher(CONFIGS[kind], NAMES, folder)
+        trained = load_teacher(CONFIGS[kind], OF_THREE, folder)
         ours, theirs = (dict(each.network.named_parameters()) for each in (teachers[0], trained))
         assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
         assert not any(torch.equal(ours[name], theirs[name]) for name in ours if "weight" in name)
@@ -179,7 +184,7 @@ def test_a_random_teacher_is_always_the_same_has_nothing_of_the_trained_one_and_
 @pytest.mark.parametrize(
     "config",
     [
-        TeacherConfig(kind="detector", path="models/detector.safetensors", random_weights=True),
+        TeacherConfig(kind="model", path="models/detector.safetensors", random_weights=True),
         TeacherConfig(path="nano.safetensors", random_weights=True),
         TeacherConfig(path="s.safetensors", random_weights=True),
         CONFIGS["torchvision"],
@@ -193,7 +198,7 @@ def test_a_random_teachers_maps_are_alive_at_every_stride(
     for name, shape in {"nano": YoloxShape(16, 1, True, 80), "s": YoloxShape(32, 1, False, 80)}.items():
         if config.path.startswith(f"{name}."):
             write_tensors(tmp_path / config.path, Yolox(shape).state_dict(), {})
-    view = load_teacher(config, NAMES, repository if config.kind == "detector" else tmp_path).look(pictures(2))
+    view = load_teacher(config, OF_THREE, repository if config.kind == "model" else tmp_path).look(pictures(2))
     for values in view.maps.values():
         spread = values.transpose(0, 1).flatten(1).std(1)
         assert 0.02 < spread.median() < 50
@@ -205,7 +210,7 @@ def test_yolox_scores_are_objectness_times_the_best_class_that_counts_as_ones_ow
 ) -> None:
     rgb = pictures(1)
     config = CONFIGS["yolox"].model_copy(update={"yolox_input": yolox_input})
-    view = load_teacher(config, NAMES, folder).look(rgb)
+    view = load_teacher(config, OF_THREE, folder).look(rgb)
     mean, deviation = ([255 * value for value in of] for of in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     pixels = rgb.numpy().astype(np.float32)
     if yolox_input == "bgr_raw":
@@ -229,12 +234,12 @@ def test_yolox_scores_are_objectness_times_the_best_class_that_counts_as_ones_ow
 
 def test_the_own_detector_looks_at_the_grey_picture_that_thermal_makes(folder: Path) -> None:
     rgb = pictures(2)
-    view = load_teacher(CONFIGS["detector"], NAMES, folder).look(rgb)
+    view = load_teacher(CONFIGS["model"], OF_THREE, folder).look(rgb)
     detector, info = load_model(folder / "own.safetensors")
     for row in range(2):
         grey = thermal.normalise(rgb[row].permute(1, 2, 0).numpy(), info.thermal)
         with torch.no_grad():
-            maps = detector.neck(detector.backbone(torch.from_numpy(grey)[None, None]))
+            maps = detector.features(torch.from_numpy(grey)[None, None])
             output = detector.head(maps)
         for stride, values in zip((8, 16, 32), maps, strict=True):
             torch.testing.assert_close(view.maps[stride][row], values[0], rtol=1e-3, atol=1e-3)
@@ -242,13 +247,13 @@ def test_the_own_detector_looks_at_the_grey_picture_that_thermal_makes(folder: P
         torch.testing.assert_close(view.predictions.scores[row], output.class_logits[0].sigmoid(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["yolox", "detector"])
+@pytest.mark.parametrize("kind", ["yolox", "model"])
 def test_classes_go_by_name_whatever_their_order_and_one_that_is_not_known_is_never_seen(
     kind: str, folder: Path
 ) -> None:
     rgb = pictures(1)
-    usual = load_teacher(CONFIGS[kind], NAMES, folder).look(rgb)
-    teacher = load_teacher(CONFIGS[kind], ("car", "dragon", "person"), folder)
+    usual = load_teacher(CONFIGS[kind], OF_THREE, folder).look(rgb)
+    teacher = load_teacher(CONFIGS[kind], student_of("car", "dragon", "person"), folder)
     assert teacher.knows == (True, False, True)
     other = teacher.look(rgb)
     torch.testing.assert_close(
@@ -259,7 +264,7 @@ def test_classes_go_by_name_whatever_their_order_and_one_that_is_not_known_is_ne
     assert (logits[..., 1] == 0).all()
     assert (logits[..., [0, 2]] != 0).all()
     # the map's defaults serve a student without cars
-    assert load_teacher(CONFIGS[kind], ("person",), folder).look(rgb).predictions.scores.shape[-1] == 1
+    assert load_teacher(CONFIGS[kind], student_of("person"), folder).look(rgb).predictions.scores.shape[-1] == 1
 
 
 def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
@@ -280,8 +285,8 @@ def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
         ({"path": "none.safetensors"}, "none.safetensors"),
         ({"path": "own.safetensors"}, "own.safetensors"),
         ({"class_names": NAMES}, "yolox.safetensors"),
-        ({"kind": "detector"}, "yolox.safetensors"),
-        ({"kind": "detector", "path": "own.safetensors", "class_names": NAMES}, "class_names"),
+        ({"kind": "model"}, "yolox.safetensors"),
+        ({"kind": "model", "path": "own.safetensors", "class_names": NAMES}, "class_names"),
         ({"kind": "torchvision", "path": ""}, "FCOS"),
     ],
 )
@@ -289,7 +294,7 @@ def test_settings_that_name_no_teacher_are_refused_in_one_line(
     changes: dict[str, object], named: str, folder: Path
 ) -> None:
     with pytest.raises(InputError, match=named) as refusal:
-        load_teacher(TeacherConfig.model_validate({"path": "yolox.safetensors", **changes}), NAMES, folder)
+        load_teacher(TeacherConfig.model_validate({"path": "yolox.safetensors", **changes}), OF_THREE, folder)
     assert "\n" not in str(refusal.value)
 
 
@@ -297,9 +302,9 @@ def test_a_checkpoint_of_other_classes_needs_their_names(tmp_path: Path) -> None
     write_tensors(tmp_path / "y.safetensors", Yolox(YoloxShape(4, 1, True, 2)).state_dict(), {})
     config = TeacherConfig(path="y.safetensors")
     with pytest.raises(InputError, match="2 classes"):
-        load_teacher(config, NAMES, tmp_path)
+        load_teacher(config, OF_THREE, tmp_path)
     config = config.model_copy(update={"class_names": ("walker", "bicycle")})
-    teacher = load_teacher(config, NAMES, tmp_path)
+    teacher = load_teacher(config, OF_THREE, tmp_path)
     scores = teacher.look(pictures(1)).predictions.scores
     assert [bool((scores[..., number] > 0).any()) for number in range(3)] == [False, True, False]
 

@@ -48,7 +48,7 @@ RCS: dict[str, Any] = {"weight": 0.5, "hidden": 8, "dimensions": 4, "queue": 6}
 CMS: dict[str, Any] = {
     "weight": 0.7,
     "object_weight": "equal",
-    "teacher": {"kind": "detector", "path": "teacher.safetensors"},
+    "teacher": {"kind": "model", "path": "teacher.safetensors"},
 }
 DIKD: dict[str, Any] = {"forward_weight": 0.6, "reverse_weight": 0.4}
 # the teacher of these tests was never trained, and is sure of nothing
@@ -104,14 +104,13 @@ def test_a_weight_rises_stays_or_decays_and_ends(settings: Any, images_done: int
     assert in_time(TapConfig(off_fraction=0.2, **settings), images_done, 1000) == pytest.approx(factor)
 
 
-def test_terms_that_are_off_leave_the_detector_untapped_and_own_nothing() -> None:
+def test_terms_that_are_off_own_nothing_and_say_nothing() -> None:
     detector = DetectionNetwork(MODEL)
     extra = TrainingTerms(recipe(), detector)
-    assert not any(module._forward_hooks for module in detector.modules())
     assert list(extra.parameters()) == []
     assert extra.state_dict() == {}
-    detector(batch().images)
-    assert extra(batch(), 0) == {}
+    maps = detector.features(batch().images)
+    assert extra(batch(), maps, detector.head(maps), 0) == {}
 
 
 def test_runs_with_and_without_terms_start_alike_and_a_term_of_weight_0_now_changes_no_step(folder: Path) -> None:
@@ -186,16 +185,16 @@ def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -
     torch.manual_seed(4)
     network = DetectionNetwork(wider)
     save_model(folder / "wider.safetensors", network, ModelInfo(model=wider))
-    thermal = CMS | {"teacher": {"kind": "detector", "sees": "thermal", "path": "wider.safetensors"}}
+    thermal = CMS | {"teacher": {"kind": "model", "sees": "thermal", "path": "wider.safetensors"}}
     with_teacher = recipe(guidance=thermal)
     assert not with_teacher.uses_rgb
     run, teacher = state(with_teacher, folder)
     assert teacher is not None
     assert dict(teacher.channels) == {8: 32, 16: 40, 32: 48}
     without_rgb = batch(rgb=None)
-    lesson = Lesson(without_rgb, regions_of(without_rgb.targets), {}, teacher, by_heat=True)
+    lesson = Lesson(without_rgb, regions_of(without_rgb.targets), {}, None, teacher, by_heat=True)
     with torch.no_grad():
-        expected = network.eval().neck(network.backbone(without_rgb.images))
+        expected = network.eval().features(without_rgb.images)
     for stride, values in zip((8, 16, 32), expected, strict=True):
         assert torch.allclose(lesson.teacher_output.maps[stride], values, atol=1e-4)
     assert lesson.batch.rgb_valid is not None
@@ -247,7 +246,7 @@ def test_the_heads_statistics_are_those_of_a_run_without_injection(folder: Path)
     "wrong",
     [
         {"teacher": {"kind": "yolox", "sees": "thermal"}},
-        {"shuffle_rgb": True, "teacher": {"kind": "detector", "sees": "thermal"}},
+        {"shuffle_rgb": True, "teacher": {"kind": "model", "sees": "thermal"}},
     ],
 )
 def test_a_thermal_teacher_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
@@ -278,27 +277,9 @@ def test_a_model_file_holds_nothing_of_teacher_projection_or_adapter(folder: Pat
     save_model(tmp_path / "model.safetensors", run.average.network, ModelInfo(model=MODEL))
     inferred = {name for name in DetectionNetwork(MODEL).state_dict() if not name.endswith("num_batches_tracked")}
     assert load_file(tmp_path / "model.safetensors").keys() == inferred
-    assert not any(module._forward_hooks for module in run.average.network.modules())
     run.save(tmp_path / "checkpoint.safetensors")
     kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
     assert {name.split(".")[0] for name in kept.part("extra")} == {"contrast", "guidance", "injection"}
     # what the optimiser and the checkpoint know of the teacher: nothing
     known = sum(value.numel() for value in [*run.network.parameters(), *run.extra.parameters()])
     assert sum(value.numel() for group in run.optimizer.param_groups for value in group["params"]) == known
-
-
-def test_the_terms_get_the_maps_that_the_head_gets_once_and_the_pass_is_the_same_to_the_bit() -> None:
-    results = []
-    for tapped in (False, True):
-        torch.manual_seed(0)
-        detector = DetectionNetwork(MODEL)
-        terms = TrainingTerms(recipe(contrast=RCS) if tapped else recipe(), detector)
-        output = detector(batch().images)
-        (output.class_logits.sum() + output.box_logits.square().sum()).backward()
-        gradients = [p.grad for p in detector.parameters() if p.grad is not None]
-        results.append([output.class_logits, output.box_logits, *gradients, *detector.state_dict().values()])
-    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
-    assert terms(batch(), 0)["rcs"] > 0
-    # no map of an earlier pass stands in for one of this
-    with pytest.raises(KeyError):
-        terms(batch(), 0)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from cgdet_core import thermal
-from cgdet_core.config import ThermalConfig
+from cgdet_core.config import Recipe, ThermalConfig
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.errors import InputError
-from cgdet_core.training.data_check import SourceFacts, check_data
+from cgdet_core.tasks.detection.task import DetectionTask
+from cgdet_core.training.data_check import check_data
 from cgdet_core.types import GroundTruth
 
-NAMES = ("person", "bicycle", "car")
 GREY = np.zeros((64, 64), np.uint8)
 
 
@@ -40,18 +40,24 @@ def test_boxes_regions_heights_shares_and_frames_with_rgb_are_counted_per_source
     region = [(class_id, 5.0, True) for class_id in range(3)]
     people_only = [True, False, False]
     second = Source("b", 1.0, (frame(*region, labelled=people_only), frame(labelled=people_only)), True)
-    (a, b), oddities = check_data([first, second], NAMES)
-    assert a == SourceFacts(
-        name="a",
-        share=0.75,
-        frames=2,
-        frames_without_objects=0,
-        boxes={"person": 2, "bicycle": 0, "car": 1},
-        ignored=1,
-        median_height_px=20.0,
-        frames_with_rgb=1,
-    )
-    assert b == SourceFacts("b", 0.25, 2, 2, {"person": 0, "bicycle": None, "car": None}, 1, None, 0)
+    (a, b), oddities = check_data([first, second], DetectionTask(Recipe()))
+    assert a.to_json() == {
+        "name": "a",
+        "share": 0.75,
+        "frames": 2,
+        "frames_with_rgb": 1,
+        "frames_without_objects": 0,
+        "boxes": {"person": 2, "bicycle": 0, "car": 1},
+        "ignored": 1,
+        "median_height_px": 20.0,
+    }
+    assert (b.share, b.frames, b.frames_with_rgb) == (0.25, 2, 0)
+    assert b.labels == {
+        "frames_without_objects": 2,
+        "boxes": {"person": 0, "bicycle": None, "car": None},
+        "ignored": 1,
+        "median_height_px": None,
+    }
     assert a.line() == (
         "a: 75% of the samples, 2 frames (0 without objects): person 2, bicycle 0, car 1; 1 to ignore, "
         "median height 20 px; 1 frames with RGB"
@@ -63,5 +69,5 @@ def test_boxes_regions_heights_shares_and_frames_with_rgb_are_counted_per_source
 
 def test_data_without_any_object_are_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="class_map") as caught:
-        check_data([Source("a", 1.0, (frame(), frame((0, 10, True))), False)], NAMES)
+        check_data([Source("a", 1.0, (frame(), frame((0, 10, True))), False)], DetectionTask(Recipe()))
     assert "\n" not in str(caught.value)

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import torch
 
+from cgdet_core.config import ModelConfig, Recipe
 from cgdet_core.drawing import class_colour
 from cgdet_core.tasks.detection.targets import DetectionTargets
+from cgdet_core.tasks.detection.task import DetectionTask
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.pictures import contact_sheet, write_run_plot
 
-NAMES = ("person", "a $dear$ class", "car")
+LEGEND = DetectionTask(Recipe(model=ModelConfig(class_names=("person", "a $dear$ class", "car")))).legend
 
 
 def batch(size: int = 64, count: int = 2) -> TrainingBatch:
@@ -38,7 +40,7 @@ def edge(left: int, top: int, right: int, bottom: int) -> np.ndarray[Any, Any]:
 
 
 def test_objects_are_framed_in_their_class_colour_and_regions_to_ignore_in_grey() -> None:
-    sheet = contact_sheet([batch()], NAMES)
+    sheet = contact_sheet([batch()], LEGEND)
     tile = sheet[28 : 28 + 64, :64]
     car, ignored = edge(8, 16, 40, 48), edge(50, 2, 60, 30)
     assert (tile[car] == class_colour(2)).all()
@@ -54,7 +56,7 @@ def test_rgb_stands_beside_its_crop_with_the_same_boxes_and_its_invalid_part_mar
     rgb[:, 0], rgb[:, 2] = 10, 30  # red and blue: the order of the channels shows
     valid = torch.ones(2, 64, 64, dtype=torch.bool)
     valid[:, :, 62:] = False
-    sheet = contact_sheet([replace(batch(), rgb=rgb, rgb_valid=valid)], NAMES)
+    sheet = contact_sheet([replace(batch(), rgb=rgb, rgb_valid=valid)], LEGEND)
     for left in (0, 132):
         beside = sheet[28 : 28 + 64, left + 64 : left + 128]
         drawn = edge(8, 16, 40, 48) | edge(50, 2, 60, 30)
@@ -65,14 +67,14 @@ def test_rgb_stands_beside_its_crop_with_the_same_boxes_and_its_invalid_part_mar
 
 def test_large_crops_are_shrunk_with_their_boxes_and_the_sheet_holds_no_more_than_24() -> None:
     large = batch(size=640, count=3)
-    sheet = contact_sheet([large] * 9, NAMES)
+    sheet = contact_sheet([large] * 9, LEGEND)
     assert sheet.shape == (28 + 4 * 324, 6 * 324, 3)
     assert (sheet[28 + 8, 4:20] == class_colour(2)).all()
-    assert contact_sheet([large], NAMES).shape == (28 + 324, 3 * 324, 3)
+    assert contact_sheet([large], LEGEND).shape == (28 + 324, 3 * 324, 3)
 
 
 def plotted(path: Path, lines: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
-    write_run_plot(path, lines, NAMES, batch_size=2, images=120)
+    write_run_plot(path, lines, batch_size=2, images=120)
     assert [item.name for item in path.parent.iterdir()] == [path.name]
     return cv2.imread(str(path))
 
@@ -80,8 +82,8 @@ def plotted(path: Path, lines: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
 def test_the_plot_is_drawn_from_an_empty_log_a_single_line_and_a_class_without_figures(tmp_path: Path) -> None:
     path = tmp_path / "run.png"
     steps = [{"batch": n, "loss": 9.0 / n, "class": 3.0 / n, "learning_rate": 0.1 / n} for n in range(1, 60)]
-    per_class = dict(zip(NAMES, ({"map50": 0.5}, {"map50": None}, {"map50": 0.2}), strict=True))
-    validation = {"batch": 30, "validation": {"map50": 0.5, "per_class": per_class}}
+    # of a class that none of the frames showed there is none
+    validation = {"batch": 30, "validation": {"mAP": 0.5, "mAP50": 0.7, "person mAP": 0.4, "car mAP": 0.6}}
     empty, once, long, validated = (plotted(path, lines) for lines in ([], steps[:1], steps, [*steps, validation]))
     half = empty.shape[1] // 2
     # losses are drawn left, figures of the held-out frames right

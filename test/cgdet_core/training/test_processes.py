@@ -36,7 +36,7 @@ sources: [{path: labels.json}]
 WITH_TERMS = (
     "contrast={weight: 0.5, hidden: 8, dimensions: 4, queue: 5}",
     "guidance={weight: 2.0, object_weight: equal, off_fraction: 0.4, "
-    "teacher: {kind: detector, path: teacher.safetensors}}",
+    "teacher: {kind: model, path: teacher.safetensors}}",
     # the teacher was never trained, and is sure of nothing
     "injection={forward_weight: 0.5, reverse_weight: 0.5, decay: constant, sure_score: 0}",
 )

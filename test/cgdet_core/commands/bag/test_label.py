@@ -96,7 +96,7 @@ def test_what_cannot_label_is_one_line(tmp_path: Path, weights: Path, capsys: py
         (["--registration", "none.yaml"], "none.yaml"),
         (["--rgb-topic", "/lidar"], "/lidar"),
         (["--every", "0"], "every"),
-        (["teacher.kind=detector", "teacher.sees=thermal"], "sees"),
+        (["teacher.kind=model", "teacher.sees=thermal"], "sees"),
         (["--out", "."], "folder"),
         (["--second-opinion", str(weights)], "yolox.safetensors"),
     ):

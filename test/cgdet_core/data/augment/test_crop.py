@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
-from cgdet_core.data.augment import crop as cropping
-from cgdet_core.data.augment.crop import Crop
-from cgdet_core.tasks.detection.task import MIN_SIDE_PX, crop_truth
+from cgdet_core.data.augment.crop import Crop, take_crop
+from cgdet_core.tasks.detection.sampling import MIN_SIDE_PX, crop_truth
+from cgdet_core.tasks.detection.window import draw_window
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -30,9 +28,18 @@ PLAIN = AugmentConfig(
 )
 
 
-def random_crop(grey: Any, limits: Any, truth: GroundTruth, config: Any, rng: Any, *more: Any, **named: Any) -> Crop:
-    """With the labels that detection cuts."""
-    return cropping.random_crop(grey, limits, truth, config, rng, crop_truth, *more, **named)
+def random_crop(
+    grey: np.ndarray,
+    limits: ToneLimits,
+    truth: GroundTruth,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    polarity_free: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Crop:
+    """Where a detector's crops lie."""
+    window = draw_window(grey.shape[:2], truth, config, rng, size or (config.crop_px, config.crop_px), None)
+    return take_crop(grey, limits, crop_truth(truth, window, config), window, config, rng, polarity_free)
 
 
 def labels(*boxes: tuple[float, float, float, float], ignore: bool = False, classes: int = 0) -> GroundTruth:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment.crop import Crop
-from cgdet_core.data.augment.mosaic import join_truths, mosaic
+from cgdet_core.data.augment.crop import Crop, join_crops
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
+from cgdet_core.tasks.detection.sampling import join_truths, mosaic_parts
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -39,18 +39,18 @@ def test_four_crops_of_their_quadrants_sizes_meet_at_a_random_centre() -> None:
     config = AugmentConfig(crop_px=64, mosaic_centre_range=(0.25, 0.75))
     centres = set()
     for seed in range(30):
-        sizes: list[tuple[int, int]] = []
-
-        def draw(size: tuple[int, int], sizes: list[tuple[int, int]] = sizes) -> Crop:
-            sizes.append(size)
-            return Crop(np.full(size, len(sizes) / 4, np.float32), truth_of([[1, 2, 3, 4]], [len(sizes) % 3]))
-
-        crop = mosaic(draw, config, np.random.default_rng(seed))
-        (y, x), (bottom, right) = sizes[0], sizes[3]
-        assert sizes == [(y, x), (y, 64 - x), (64 - y, x), (bottom, right)]
+        parts = mosaic_parts(config, np.random.default_rng(seed))
+        x, y = parts[0][2:]
+        assert parts == [(0, 0, x, y), (x, 0, 64, y), (0, y, x, 64), (x, y, 64, 64)]
         assert 16 <= x <= 48
         assert 16 <= y <= 48
         centres.add((x, y))
+        truths = [truth_of([[1, 2, 3, 4]], [number % 3]) for number in range(1, 5)]
+        crops = [
+            Crop(np.full((bottom - top, right - left), number / 4, np.float32), truth)
+            for number, (truth, (left, top, right, bottom)) in enumerate(zip(truths, parts, strict=True), 1)
+        ]
+        crop = join_crops(parts, crops, join_truths(parts, truths))
         for value, part in enumerate(
             (crop.image[:y, :x], crop.image[:y, x:], crop.image[y:, :x], crop.image[y:, x:]), 1
         ):

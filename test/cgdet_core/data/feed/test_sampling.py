@@ -19,9 +19,9 @@ from cgdet_core.config import (
     TrainConfig,
 )
 from cgdet_core.data.feed.dataset import TrainingBatches
-from cgdet_core.data.feed.sampling import class_weights, repeat_factors
 from cgdet_core.data.feed.sources import CachedFrame, Source, load_sources
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.detection.sampling import class_weights, repeat_factors
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import CLASS_NAMES, GroundTruth
 

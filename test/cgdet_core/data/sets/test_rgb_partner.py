@@ -11,13 +11,13 @@ import pytest
 from scene import tensors_of
 
 from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment.crop import Crop, random_crop
+from cgdet_core.data.augment.crop import Crop, take_crop
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, shuffled
-from cgdet_core.data.sets.window import Window
 from cgdet_core.errors import InputError
-from cgdet_core.tasks.detection.task import crop_truth
+from cgdet_core.tasks.detection.sampling import crop_truth
+from cgdet_core.tasks.detection.window import Window, draw_window
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import BoolArray, GroundTruth
 
@@ -80,7 +80,9 @@ def test_rgb_shows_the_place_of_the_thermal_crop_to_the_pixel(shape: tuple[int, 
     truth = truth_of((10, 12, 30, 36), (30, 30, 38, 48))
     seen: Counter[str] = Counter()
     for seed in range(150):
-        crop = random_crop(grey, RAW, truth, PLAIN, np.random.default_rng(seed), crop_truth, partner=partner)
+        rng = np.random.default_rng(seed)
+        window = draw_window(shape, truth, PLAIN, rng, (PLAIN.crop_px, PLAIN.crop_px), None)
+        crop = take_crop(grey, RAW, crop_truth(truth, window, PLAIN), window, PLAIN, rng, partner=partner)
         check_same_place(crop)
         assert crop.rgb is not None
         assert crop.rgb_valid is not None

@@ -77,7 +77,11 @@ def draw_window(
     size_px: tuple[int, int],
     class_weights: FloatArray | None,
 ) -> Window:
-    """Zoom, place and flip; class_weights as for `random_crop`."""
+    """Zoom, place and flip.
+
+    class_weights: [C], how likely an object of a class is the one that the crop is laid over, in relation to other
+    objects of the frame; None: all alike.
+    """
     zoom = float(np.exp(rng.uniform(*np.log(config.scale_range))))
     # no fewer than 32 px of the frame fill the shorter side
     zoom = min(zoom, max(1.0, min(size_px) / 32))

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
 from cgdet_core.errors import InputError, check_known
+from cgdet_core.tasks.detection.head import HeadOutput
+from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 
 # the 80 classes of COCO's detection task, in the order of their category ids
 COCO_NAMES: tuple[str, ...] = tuple(
@@ -36,6 +38,15 @@ class ClassTable:
             scores[..., list(each)].amax(-1) if each else torch.zeros_like(scores[..., 0]) for each in self.members
         ]
         return torch.stack(columns, dim=-1)
+
+    def predictions(self, output: HeadOutput) -> Predictions:
+        """See TeacherReading."""
+        scores = output.class_logits[..., list(self.used)].float().sigmoid()
+        return Predictions(output.boxes_xyxy_px(), self.students(scores))
+
+    def predictions_with_gradient(self, output: HeadOutput) -> CellPredictions:
+        logits = output.class_logits[..., list(self.used)].float()
+        return CellPredictions(output.boxes_xyxy_px(), self.students(logits))
 
 
 def class_table(
