@@ -83,11 +83,10 @@ def write_run_plot(path: Path, lines: Sequence[Mapping[str, Any]], batch_size: i
         for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
             losses.plot(crops, [line.get(name, np.nan) for line in steps], ".-", linewidth=1, label=name)
         crops = [line["batch"] * batch_size for line in validations]
-        names = list(dict.fromkeys(name for line in validations for name in line["validation"]))
-        # the first is the headline; with it those of its parts, such as "car mAP" with "mAP"
-        for name in (name for name in names if name.endswith(names[0])):
+        for number, name in enumerate(dict.fromkeys(name for line in validations for name in line["validation"])):
             values = np.array([line["validation"].get(name) for line in validations], np.float64)
-            accuracy.plot(crops, values, ".-", linewidth=2 if name == names[0] else 1, label=name)
+            # the first is the headline
+            accuracy.plot(crops, values, ".-", linewidth=1 if number else 2, label=name)
         for axes, label in ((losses, "loss"), (accuracy, "held-out frames")):
             axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, None))
             if axes.lines:

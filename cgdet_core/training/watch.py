@@ -235,7 +235,8 @@ def validates_after(batches_done: int, config: TrainConfig) -> bool:
 
 
 def measure(model: Path, frames: CocoSet, device: str) -> dict[str, float]:
-    """The figures of a model file by name (FigureVector), the headline first; what has no value is left out.
+    """The figures of a model file by name (FigureVector), the headline first, with its parts; what has no value is
+    left out.
 
     InputError where a frame cannot be read or the network gives no numbers.
     """
@@ -252,4 +253,10 @@ def measure(model: Path, frames: CocoSet, device: str) -> dict[str, float]:
         (run,) = run_in_turns([task.look_with(loaded, names, 0)], frames, len(frames), progress=False)
     vector = task.vector(run.frames, names)
     values = vector.of(np.ones(len(run.frames), np.int64)).tolist()
-    return {key.name: value for key, value in zip(vector.keys, values, strict=True) if math.isfinite(value)}
+    first = vector.keys[0].path  # of the others' parts, such as classes, there are too many
+    told = [
+        (key, value)
+        for key, value in zip(vector.keys, values, strict=True)
+        if key.path[0] == first[0] or key.path[-1] == first[-1]
+    ]
+    return {key.name: value for key, value in told if math.isfinite(value)}

@@ -70,7 +70,7 @@ def test_a_validated_run_learns_what_an_unwatched_one_learns_and_its_last_valida
     assert next(iter(figures)) == "mAP"
     assert (figures["mAP50"], figures["mAP"]) == pytest.approx((metrics.map50, metrics.map))
     for name in held_out.class_names:
-        assert figures[f"{name} mAP50"] == pytest.approx(metrics.per_class[name]["map50"])
+        assert figures[f"{name} AP"] == pytest.approx(metrics.per_class[name]["map"])
 
 
 def test_a_validated_run_that_is_stopped_and_resumed_validates_at_the_same_batches_once(
