@@ -1,18 +1,25 @@
-"""What a replay of a bag through a live detector recorded, and what became of every frame. No ROS here."""
+"""What a replay of a bag through a live detector recorded, what became of every frame, and what the same detector gives
+offline. No ROS here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, read_raw_images
 from cgdet_core.data.bags.reader import TimeBy
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.matching import above_thresholds
 from cgdet_core.types import NANOSECONDS, Detections, ImageArray
+
+# an answer's detection is the offline one where no side of the box and not the score is further from it
+SAME_BOX_PX = 0.5
+SAME_SCORE = 0.01
 
 
 @dataclass(frozen=True)
@@ -79,32 +86,15 @@ def account_for_frames(
 
 
 @dataclass(frozen=True)
-class Played:
-    """What came of the play.
-
-    frames: in the order sent; late_ms: how much later than its time each was published; node: what the node said of
-    itself; accounts: of `account_for_frames`; anomalies: name -> count; not_sendable: images of the bag that could not
-    be made a message, each with its reason. ended: why the run is cut short, the node having ended; interrupted: by
-    the user.
-    """
-
-    frames: tuple[ReplayedFrame, ...]
-    late_ms: tuple[float, ...]
-    node: Mapping[str, str]
-    accounts: Mapping[str, Any]
-    anomalies: Mapping[str, int]
-    not_sendable: tuple[str, ...]
-    ended: str | None
-    interrupted: bool
-
-
-@dataclass(frozen=True)
-class Replay(Played):
+class Replay:
     """A finished replay: what was played, how, and what came of it.
 
-    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. threshold: the lowest score
-    that is published; stages_ms: the node's stages -> p50, p95, p99; node_log: the last warnings and errors of its log.
-    warnings: what was noticed before the run. command: what reproduces it.
+    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
+    each was published. node: what the node said of itself; threshold: the lowest score that it publishes; stages_ms:
+    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. accounts: of `account_for_frames`;
+    anomalies: name -> count; not_sendable: images of the bag that could not be made a message, each with its reason.
+    ended: why the run is cut short, the node having ended; interrupted: by the user. warnings: what was noticed before
+    the run. command: what reproduces it.
     """
 
     bag: Path
@@ -112,15 +102,23 @@ class Replay(Played):
     truth_topic: str | None
     rate: float
     lockstep: bool
+    command: str
     class_names: tuple[str, ...]
     threshold: float
+    frames: tuple[ReplayedFrame, ...]
+    late_ms: tuple[float, ...]
+    node: Mapping[str, str]
     stages_ms: Mapping[str, Mapping[str, float]] | None
+    accounts: Mapping[str, Any]
+    anomalies: Mapping[str, int]
+    not_sendable: tuple[str, ...]
+    ended: str | None
+    interrupted: bool
     labels: StampedLabels = NO_LABELS
     by: TimeBy = "stamp"
     node_exit_code: int = 0
     node_log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    command: str = ""
 
     @property
     def answered(self) -> tuple[ReplayedFrame, ...]:
@@ -159,3 +157,54 @@ class Replay(Played):
                 yield image.stamp_ns, pixels
             if not waiting:
                 return
+
+
+@dataclass(frozen=True)
+class OfflineAnswers:
+    """The live detector's own network over the frames of a recording, offline.
+
+    detections: stamp in ns -> what was found, down to the evaluation's score floor; thresholds: float64 [C], the live
+    ones; stage_ms: stage -> time of every frame; executed: device, precision and backend; warnings: what makes this run
+    another thing than the live one.
+    """
+
+    detections: Mapping[int, Detections]
+    thresholds: NDArray[np.float64]
+    stage_ms: Mapping[str, Sequence[float]]
+    executed: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def published(self, stamp_ns: int) -> Detections | None:
+        """What would have been published about the frame; None where it cannot be decoded."""
+        found = self.detections.get(stamp_ns)
+        return None if found is None else above_thresholds(found, self.thresholds)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two lists of detections of one frame. same: each detection has a partner in the other list, or may have lost it
+    to a threshold, being within the tolerance of that; box_px, score: the greatest differences between partners, 0
+    where there are none."""
+
+    same: bool
+    box_px: float
+    score: float
+
+
+def agreement(a: Detections, b: Detections, thresholds: NDArray[np.float64]) -> Agreement:
+    """thresholds: float64 [C], from which both were published. Each detection has one partner at most: near scores may
+    have changed places, so each of `a` takes the nearest free one of `b`."""
+    box_px = np.abs(a.boxes_xyxy_px[:, None] - b.boxes_xyxy_px[None]).max(axis=2, initial=0.0)
+    score = np.abs(a.scores[:, None] - b.scores[None])
+    fits = (box_px <= SAME_BOX_PX) & (score <= SAME_SCORE) & (a.class_ids[:, None] == b.class_ids[None])
+    distance_px = np.where(fits, box_px, np.inf)
+    alone_a, alone_b = (each.scores > thresholds[each.class_ids] + SAME_SCORE for each in (a, b))
+    partners: list[tuple[int, int]] = []
+    for i in range(len(a) if len(b) else 0):
+        j = int(distance_px[i].argmin())
+        if np.isfinite(distance_px[i, j]):
+            partners.append((i, j))
+            alone_a[i] = alone_b[j] = False
+            distance_px[:, j] = np.inf
+    same = not (alone_a.any() or alone_b.any())
+    return Agreement(same, *(max((float(of[pair]) for pair in partners), default=0.0) for of in (box_px, score)))

@@ -1,34 +1,56 @@
-"""A replay measured against its labels and against the same predictor offline, and the files that say so."""
+"""A replay measured against its labels and against the same predictor offline: metrics.json and the lists beside it."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.evaluation.compare import compare
-from cgdet_core.evaluation.detection import DetectionVector
-from cgdet_core.evaluation.live import (
-    SAME_BOX_PX,
-    SAME_SCORE,
-    Agreement,
-    OfflineAnswers,
-    agreement,
-    live_steps,
-    step_to_json,
-)
+from cgdet_core.evaluation.metrics.matching import above_thresholds
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.offline import block_of
-from cgdet_core.evaluation.replay import Replay, ReplayedFrame
+from cgdet_core.evaluation.replay import SAME_BOX_PX, SAME_SCORE, Agreement, OfflineAnswers, Replay, agreement
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Detections
 
-_NAMED_STAMPS = 20
+
+def live_steps(
+    offline: Sequence[EvaluatedFrame],
+    answers: Sequence[Detections | None],
+    class_names: Sequence[str],
+    thresholds: NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    """From the offline figures to the live ones, one cause at a time, all over the same labelled frames; for JSON.
+
+    offline: with what was found offline, down to the evaluation's score floor; answers: what the live detector
+    published about each, None where it published nothing.
+
+    `step`: `offline`, every frame; `thresholds`, without what lies below the live detector's (float64 [C]); `drops`,
+    and nothing is found in a frame without an answer; `live`, the answers themselves. The difference between two steps
+    is what their cause took. Each with map50 and map, of each class and light too. Raises InputError as `evaluate`.
+    """
+    empty = Detections.empty()
+    published = [replace(frame, detections=above_thresholds(frame.detections, thresholds)) for frame in offline]
+    pairs = list(zip(published, answers, strict=True))
+    undropped = [frame if answer is not None else replace(frame, detections=empty) for frame, answer in pairs]
+    answered = [replace(frame, detections=answer or empty) for frame, answer in pairs]
+    chain = {"offline": offline, "thresholds": published, "drops": undropped, "live": answered}
+
+    def two(figures: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: figures[key] for key in ("map50", "map")}
+
+    steps = []
+    for step, given in chain.items():
+        metrics = evaluate(given, class_names)
+        groups = {"per_class": metrics.per_class, "by_light": metrics.by_light}
+        parts = {group: {name: two(each) for name, each in of.items()} for group, of in groups.items()}
+        steps.append({"step": step, **two(vars(metrics)), **parts})
+    return steps
 
 
 @dataclass(frozen=True)
@@ -36,8 +58,8 @@ class MeasuredReplay:
     """answered: stamp -> the frames that have labels and an answer; metrics: over these; None without labels.
 
     offline: what the same predictor gives of every frame; None where it was not run. found_offline: stamp -> the
-    labelled frames with it; steps: from its figures to the live ones; agreements: stamp -> the answer beside what
-    would have been published offline. warnings: what makes all this less than it seems to be, a sentence each.
+    labelled frames with it; steps: of `live_steps`; agreements: stamp -> the answer beside what would have been
+    published offline. warnings: what makes all this less than it seems to be, a sentence each.
     """
 
     replay: Replay
@@ -45,19 +67,9 @@ class MeasuredReplay:
     metrics: Metrics | None
     offline: OfflineAnswers | None
     found_offline: Mapping[int, EvaluatedFrame] = field(default_factory=dict)
-    steps: Mapping[str, Metrics] = field(default_factory=dict)
+    steps: Sequence[Mapping[str, Any]] = ()
     agreements: Mapping[int, Agreement] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-    @property
-    def same(self) -> int:
-        """Answers that are what the predictor gives offline."""
-        return sum(item.same for item in self.agreements.values())
-
-    @property
-    def comparable(self) -> Mapping[int, EvaluatedFrame]:
-        """Stamp -> what two models are compared by: every labelled frame offline, else those that were answered."""
-        return self.answered if self.offline is None else self.found_offline
 
 
 def measure_replay(
@@ -66,37 +78,34 @@ def measure_replay(
     """without_offline: why there is no offline run though it was asked for."""
     truth, names = replay.labels.truth, replay.class_names
 
-    def labelled(frame: ReplayedFrame, detections: Detections) -> EvaluatedFrame:
-        info = replay.labels.infos.get(frame.stamp_ns, FrameInfo())
-        name = f"{info.name or 'frame'} at {frame.stamp_ns} ns"
-        return EvaluatedFrame(name, detections, truth[frame.stamp_ns], frame.height_width_px, info.light)
+    def labelled(found: Mapping[int, Detections]) -> dict[int, EvaluatedFrame]:
+        """Of the frames that were sent those with labels, and something said of them."""
+        frames = {}
+        for frame in replay.frames:
+            if (stamp_ns := frame.stamp_ns) in truth and stamp_ns in found:
+                info = replay.labels.infos.get(stamp_ns, FrameInfo())
+                name, size = f"{info.name or 'frame'} at {stamp_ns} ns", frame.height_width_px
+                frames[stamp_ns] = EvaluatedFrame(name, found[stamp_ns], truth[stamp_ns], size, info.light)
+        return frames
 
-    answered = {
-        frame.stamp_ns: labelled(frame, frame.detections)
-        for frame in replay.frames
-        if frame.detections is not None and frame.stamp_ns in truth
-    }
+    answers = {frame.stamp_ns: frame.detections for frame in replay.answered if frame.detections is not None}
+    answered = labelled(answers)
     metrics = evaluate(list(answered.values()), names) if _have_objects(answered.values()) else None
     warnings = _warnings(replay)
     if offline is None:
         if without_offline is not None:
             warnings.append(f"no offline run to compare with: {without_offline}")
         return MeasuredReplay(replay, answered, metrics, None, warnings=tuple(warnings))
-    answers = {frame.stamp_ns: frame.detections for frame in replay.frames}
-    found_offline = {
-        frame.stamp_ns: labelled(frame, offline.detections[frame.stamp_ns])
-        for frame in replay.frames
-        if frame.stamp_ns in truth and frame.stamp_ns in offline.detections
-    }
-    steps = {}
+    found_offline = labelled(offline.detections)
+    steps: Sequence[Mapping[str, Any]] = ()
     if _have_objects(found_offline.values()):
-        live = [answers[stamp_ns] for stamp_ns in found_offline]
+        live = [answers.get(stamp_ns) for stamp_ns in found_offline]
         steps = live_steps(list(found_offline.values()), live, names, offline.thresholds)
-    agreements = {}
-    for stamp_ns, answer in answers.items():
-        expected = offline.published(stamp_ns)
-        if expected is not None and answer is not None:
-            agreements[stamp_ns] = agreement(answer, expected, offline.thresholds)
+    agreements = {
+        stamp_ns: agreement(answer, expected, offline.thresholds)
+        for stamp_ns, answer in answers.items()
+        if (expected := offline.published(stamp_ns)) is not None
+    }
     warnings += offline.warnings
     return MeasuredReplay(replay, answered, metrics, offline, found_offline, steps, agreements, tuple(warnings))
 
@@ -135,29 +144,6 @@ def _warnings(replay: Replay) -> list[str]:
     if replay.node.get("last_error"):
         lines.append(f"the node's last error: {replay.node['last_error']}")
     return lines + [f"the node's log: {line}" for line in replay.node_log]
-
-
-def common_frames(
-    measured: Sequence[MeasuredReplay],
-) -> tuple[list[int], list[EvaluatedFrame], list[EvaluatedFrame]]:
-    """Stamps and frames that two replays of one bag both have, in the order played."""
-    a, b = (of_model.comparable for of_model in measured)
-    stamps_ns = [stamp_ns for stamp_ns in a if stamp_ns in b]
-    return stamps_ns, [a[stamp_ns] for stamp_ns in stamps_ns], [b[stamp_ns] for stamp_ns in stamps_ns]
-
-
-def compare_replays(measured: Sequence[MeasuredReplay]) -> dict[str, Any] | None:
-    """Is B better than A? The JSON of `compare`, and what it is over; None where there is nothing labelled."""
-    stamps_ns, a, b = common_frames(measured)
-    if not _have_objects(a):
-        return None
-    replay = measured[0].replay
-    infos = (replay.labels.infos.get(stamp_ns, FrameInfo()) for stamp_ns in stamps_ns)
-    blocks = [block_of(info.scene, place) for place, info in enumerate(infos)]
-    offline = all(of_model.offline is not None for of_model in measured)
-    over = "every frame, offline" if offline else "frames that both answered"
-    vector_a, vector_b = (DetectionVector(frames, replay.class_names) for frames in (a, b))
-    return {**compare(vector_a, vector_b, blocks), "over": over}
 
 
 def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
@@ -213,12 +199,12 @@ def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict
         "frames": len(offline.detections),
         "stages_ms": {stage: _percentiles(times) for stage, times in offline.stage_ms.items()},
         "labelled_frames": len(measured.found_offline),
-        "steps": [step_to_json(name, metrics) for name, metrics in measured.steps.items()],
+        "steps": measured.steps,
         "answers": {
             "compared": len(compared),
-            "same": measured.same,
+            "same": len(compared) - len(different),
             "different": len(different),
-            "different_stamps_ns": different[:_NAMED_STAMPS],
+            "different_stamps_ns": different,
             "greatest_box_px": round(max((item.box_px for item in compared.values()), default=0.0), 4),
             "greatest_score": round(max((item.score for item in compared.values()), default=0.0), 6),
             "within_box_px": SAME_BOX_PX,
@@ -233,41 +219,16 @@ def _percentiles(values: Sequence[float]) -> dict[str, float] | None:
 
 
 def detections_document(replay: Replay) -> list[dict[str, Any]]:
-    """detections.json: COCO results, category_id the class's number in label_info, image_id the frame's stamp."""
-    results = []
-    for frame in replay.answered:
-        found = frame.detections or Detections.empty()
-        for box, score, class_id in zip(xyxy_to_xywh(found.boxes_xyxy_px), found.scores, found.class_ids, strict=True):
-            results.append(
-                {
-                    "image_id": frame.stamp_ns,
-                    "category_id": int(class_id),
-                    "bbox": [round(float(value), 2) for value in box],
-                    "score": round(float(score), 5),
-                }
-            )
-    return results
-
-
-def frames_table(measured: MeasuredReplay) -> str:
-    """frames.csv: a line for every frame that was sent; what there is not is empty.
-
-    sent_s: published, from the first frame on; latency_ms: until the answer was there; answered, offline: how many
-    detections; same: whether these agree.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["stamp_ns", "sent_s", "latency_ms", "answered", "offline", "same"], lineterminator="\n"
-    )
-    writer.writeheader()
-    frames, offline = measured.replay.frames, measured.offline
-    for frame in frames:
-        row: dict[str, object] = {"stamp_ns": frame.stamp_ns, "sent_s": f"{frame.sent_s - frames[0].sent_s:.6f}"}
-        if frame.detections is not None:
-            row |= {"latency_ms": f"{frame.latency_ms:.3f}", "answered": len(frame.detections)}
-        if offline is not None and (expected := offline.published(frame.stamp_ns)) is not None:
-            row["offline"] = len(expected)
-        if frame.stamp_ns in measured.agreements:
-            row["same"] = int(measured.agreements[frame.stamp_ns].same)
-        writer.writerow(row)
-    return text.getvalue()
+    """detections.json: COCO results; image_id is the frame's header stamp in ns, category_id the class's number in
+    label_info and metrics.json's `class_names`, from 0."""
+    return [
+        {
+            "image_id": frame.stamp_ns,
+            "category_id": int(class_id),
+            "bbox": [round(float(value), 2) for value in box],
+            "score": round(float(score), 5),
+        }
+        for frame in replay.answered
+        for found in [frame.detections or Detections.empty()]
+        for box, score, class_id in zip(xyxy_to_xywh(found.boxes_xyxy_px), found.scores, found.class_ids, strict=True)
+    ]

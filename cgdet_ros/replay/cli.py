@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,10 @@ from tqdm import tqdm
 from cgdet_core.data.bags.frames import NO_LABELS
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError, run_command
-from cgdet_core.evaluation.live import OfflineAnswers
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
-from cgdet_core.evaluation.replay import Replay
-from cgdet_core.evaluation.replay_output import played_summary, with_letters, write_results
+from cgdet_core.evaluation.replay import OfflineAnswers, Replay
 from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
+from cgdet_core.evaluation.report.replay_report import played_summary, write_results
 from cgdet_core.files import check_can_write, make_folder
 from cgdet_core.runtime.model_file import read_info
 from cgdet_core.types import Detections
@@ -40,7 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(request: ReplayRequest) -> int:
     """Check what can be checked, then bring up, play, measure, write."""
     recording = find_recording(request)
-    _check_models(request.models)
+    if request.model is not None:
+        read_info(request.model)
     executable = request.detector or find_executable()
     make_folder(request.out)
     bag_writer = None
@@ -56,67 +57,40 @@ def run(request: ReplayRequest) -> int:
         flush=True,
     )
     with Interruption() as interruption:
-        replays = _replay_all(request, recording, executable, interruption)
+        start_ros()
+        try:
+            replay, settings = replay_model(request, recording, executable, interruption)
+        finally:
+            rclpy.try_shutdown()
         # what was measured is told before anything is made of it, which may take a while
-        print("\n".join(with_letters([played_summary(replay) for replay, _ in replays])), flush=True)
-        measured = [_measured(replay, settings, request, interruption) for replay, settings in replays]
+        print("\n".join(played_summary(replay)), flush=True)
+        measured = _measured(replay, settings, request, interruption)
         written = write_results(request.out, measured, request.video, bag_writer)
     print("\n".join(written), flush=True)
     if interruption.asked:
         return 130
-    for replay, _ in replays:
-        if replay.failure is not None:
-            print(f"cgdet-replay: error: {replay.failure}", file=sys.stderr)
-            return 1
+    if replay.failure is not None:
+        print(f"cgdet-replay: error: {replay.failure}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _check_models(models: Sequence[Path]) -> None:
-    """InputError for a file that is none, and for two models that cannot be compared."""
-    names = [read_info(path).class_names for path in models]
-    if len(set(names)) > 1:
-        raise InputError(
-            f"{models[1]}: knows {', '.join(names[1])}, {models[0]} knows {', '.join(names[0])}: "
-            "give two models of the same classes in the same order"
-        )
-
-
-def _replay_all(
-    request: ReplayRequest, recording: Recording, executable: Path, interruption: Interruption
-) -> list[tuple[Replay, NodeConfig]]:
-    """Every model in turn, each through a node of its own; after an interruption those before it."""
-    replays: list[tuple[Replay, NodeConfig]] = []
-    start_ros()
-    try:
-        for model in request.models or (None,):
-            try:
-                replays.append(replay_model(request, model, recording, executable, interruption))
-            except KeyboardInterrupt:
-                if interruption.forced or not replays:
-                    raise
-            if interruption.asked:
-                break
-    finally:
-        rclpy.try_shutdown()
-    return replays
-
-
 def replay_model(
-    request: ReplayRequest, model: Path | None, recording: Recording, executable: Path, interruption: Interruption
+    request: ReplayRequest, recording: Recording, executable: Path, interruption: Interruption
 ) -> tuple[Replay, NodeConfig]:
-    """The node brought up with a model, the bag played, the node stopped: what came of it, and the node's parameters.
+    """The node brought up, the bag played, the node stopped: what came of it, and the node's parameters.
 
     Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
     """
     warnings = list(recording.warnings)
     namespace = "/" + (request.namespace or f"cgdet_replay_{os.getpid()}").strip("/")
     image_topic = f"{namespace}/image"
-    words = request.node_arguments(model, namespace, image_topic)
+    words = request.node_arguments(namespace, image_topic)
+    labels = NO_LABELS
     with NodeProcess(executable, words, request.verbose) as process:
         link = ReplayLink(namespace, image_topic)
         try:
             link.bring_up(process)
-            labels = NO_LABELS
             try:
                 labels = read_labels(request, recording, link.class_names)
             except InputError as error:
@@ -126,12 +100,7 @@ def replay_model(
             images = read_ahead(request.bag, recording.topic, recording.total, request.by)
             interruption.watch()
             print(f"playing through {link.model}", flush=True)
-            played = play(
-                *(images, recording.total, link, process),
-                rate=request.rate,
-                lockstep=request.lockstep,
-                interruption=interruption,
-            )
+            played = play(images, recording, request, link, process, interruption)
         finally:
             link.close()
         exit_code = process.stop()
@@ -141,22 +110,13 @@ def replay_model(
     except InputError as error:  # what was played is worth its report all the same
         warnings.append(f"no accuracy: {error}")
         labels = NO_LABELS
-    replay = Replay(
-        **vars(played),
-        bag=request.bag,
-        topic=recording.topic,
+    replay = replace(
+        played,
         truth_topic=None if labels is NO_LABELS else recording.truth_topic,
-        rate=request.rate,
-        lockstep=request.lockstep,
-        class_names=link.class_names,
-        threshold=link.threshold,
-        stages_ms=link.stages_ms(),
         labels=labels,
-        by=request.by,
         node_exit_code=exit_code,
         node_log=process.troubles(),
         warnings=tuple(warnings),
-        command=request.command,
     )
     return replay, link.settings
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.data.bags.reader import TimeBy
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.replay import Played, ReplayedFrame, account_for_frames
+from cgdet_core.evaluation.replay import Replay, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
 from cgdet_ros.node import messages
 from cgdet_ros.replay.process import NodeEnded, NodeProcess
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
     from cgdet_ros.replay.link import ReplayLink
+    from cgdet_ros.replay.request import Recording, ReplayRequest
 
 _READ_AHEAD_FRAMES = 16
 _ANSWER_TIMEOUT_S = 10.0  # for one answer in lockstep, and for the last one
@@ -155,17 +156,16 @@ def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[ReadImage]
 
 def play(
     images: Iterator[ReadImage],
-    total: int,
+    recording: Recording,
+    request: ReplayRequest,
     link: ReplayLink,
     process: NodeProcess,
-    *,
-    rate: float,
-    lockstep: bool,
     interruption: Interruption,
-) -> Played:
-    """Publish `images`, `total` of them, in real time, or each after the answer to the one before (`lockstep`); collect
-    the answers. A signal ends the sending; the answers to what was sent are waited for all the same."""
-    pacer = Pacer(rate)
+) -> Replay:
+    """Publish `images` in real time, or each after the answer to the one before (lockstep); collect the answers.
+    A signal ends the sending; the answers to what was sent are waited for all the same."""
+    lockstep, total = request.lockstep, recording.total
+    pacer = Pacer(request.rate)
     sent: dict[int, ReplayedFrame] = {}
     late_ms: list[float] = []
     not_sendable: list[str] = []
@@ -190,7 +190,7 @@ def play(
                 break
             sent_s = link.send(image.message)
             size = image.message.height, image.message.width
-            frame = ReplayedFrame(image.stamp_ns, size, due_s * rate, sent_s, image.record_time_ns)
+            frame = ReplayedFrame(image.stamp_ns, size, due_s * request.rate, sent_s, image.record_time_ns)
             sent[image.stamp_ns] = frame
             if lockstep:
                 _wait_for_outcome(link, process, image.stamp_ns, len(sent))
@@ -225,7 +225,26 @@ def play(
         "gaps_in_bag": pacer.gaps,
         "backward_jumps_in_bag": pacer.backward_jumps,
     }
-    return Played(frames, tuple(late_ms), report, accounts, anomalies, tuple(not_sendable), ended, interruption.asked)
+    return Replay(
+        bag=request.bag,
+        topic=recording.topic,
+        truth_topic=None,
+        rate=request.rate,
+        lockstep=lockstep,
+        by=request.by,
+        command=request.command,
+        class_names=link.class_names,
+        threshold=link.threshold,
+        frames=frames,
+        late_ms=tuple(late_ms),
+        node=report,
+        stages_ms=link.stages_ms(),
+        accounts=accounts,
+        anomalies=anomalies,
+        not_sendable=tuple(not_sendable),
+        ended=ended,
+        interrupted=interruption.asked,
+    )
 
 
 def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int) -> None:

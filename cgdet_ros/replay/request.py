@@ -28,7 +28,7 @@ _GREATEST_RATE = 1000
 _EPILOG = """examples:
   cgdet-replay --bag drive.mcap --topic /thermal/image_raw --out build/replay
   cgdet-replay --bag labelled/ --lockstep --param score_threshold:=0.001   # every frame, for accuracy
-  cgdet-replay --bag labelled/ --model models/detector.safetensors runs/mine/model.safetensors
+  cgdet-replay --bag labelled/ --model runs/mine/model.safetensors
   cgdet-replay --bag drive/ --write-bag drive_detections
 
 ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE are obeyed where they are set; else the replay takes a free
@@ -42,10 +42,10 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no
-    labels. models: none (the shipped one), one, or two to be compared; detector: the node's executable, None: the
-    installed one. parameters: of the node, each `name:=value`. limit_frames: only so many. namespace: of the node and
-    its topics, None: one of its own. command: what asks for this.
+    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. model: None: the shipped one;
+    detector: the node's executable, None: the installed one. parameters: of the
+    node, each `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
+    command: what asks for this.
     """
 
     bag: Path
@@ -55,7 +55,7 @@ class ReplayRequest:
     topic: str | None
     truth_topic: str | None
     class_map: Mapping[str, str]
-    models: tuple[Path, ...]
+    model: Path | None
     device: str | None
     lockstep: bool
     limit_frames: int | None
@@ -68,12 +68,12 @@ class ReplayRequest:
     verbose: bool
     command: str
 
-    def node_arguments(self, model: Path | None, namespace: str, image_topic: str) -> list[str]:
+    def node_arguments(self, namespace: str, image_topic: str) -> list[str]:
         """The ROS arguments of the node's process."""
         # that images are waited for is the replay's business; who wants it told gives another
         given = ["diagnostics.image_timeout_s:=0.0", "diagnostics.image_error_s:=0.0", *self.parameters]
-        if model is not None:
-            given.append(f"model:={_yaml_text(str(model.absolute()))}")
+        if self.model is not None:
+            given.append(f"model:={_yaml_text(str(self.model.absolute()))}")
         if self.device is not None:
             given.append(f"device:={_yaml_text(self.device)}")
         # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
@@ -94,7 +94,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     parser = argparse.ArgumentParser(
         prog="cgdet-replay",
         description="Replay a bag's thermal images in real time through the installed node, as a process of its own, "
-        "over DDS, and every frame offline beside it; write report.html, annotated.webm, detections.json, frames.csv "
+        "over DDS, and every frame offline beside it; write report.html, annotated.webm, detections.json "
         "and metrics.json.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,8 +109,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     )
     class_map = "class in the labels = class of the model, or =ignore, such as truck=car rider=person"
     add("--class-map", nargs="+", action="extend", default=[], metavar="NAME=CLASS", help=class_map)
-    models = "model file (default: the shipped one); two: one after the other, compared in one report"
-    add("--model", type=Path, nargs="+", action="extend", default=[], metavar="M", help=models)
+    add("--model", type=Path, metavar="M", help="model file (default: the shipped one)")
     add("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps; 0: --lockstep")
     by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
@@ -121,52 +120,41 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     add("--out", type=Path, default=Path("build/replay"), metavar="DIR", help=out)
     add("--limit-frames", type=int, metavar="N", help="only the first N frames")
     parameter = "a parameter of the node; may be repeated"
-    add("--param", action="append", default=[], metavar="NAME:=VALUE", help=parameter)
+    add("--param", dest="parameters", action="append", default=[], metavar="NAME:=VALUE", help=parameter)
     add("--namespace", metavar="NS", help="of the node and its topics (default: one of its own)")
     add("--detector", type=Path, metavar="FILE", help="the node's executable (default: the installed one)")
     write_bag = (
         "write the detections, as the node published them, to a bag of their own (mcap), which must not exist yet"
     )
     add("--write-bag", type=Path, metavar="BAG", help=write_bag)
-    add("--no-offline", action="store_true", help="do not run every frame offline afterwards, to compare with")
-    add("--no-video", action="store_true", help="write no annotated video")
+    add(
+        "--no-offline",
+        dest="offline",
+        action="store_false",
+        help="do not run every frame offline afterwards, to compare with",
+    )
+    add("--no-video", dest="video", action="store_false", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
     # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's
     own = _without_ros_arguments(sys.argv[1:] if words is None else list(words))
     given = parser.parse_args(own)
-    if len(given.model) > 2:
-        parser.error(f"--model: {len(given.model)} models are given: one, or two to compare")
     if not 0 <= given.rate <= _GREATEST_RATE:
         parser.error(f"--rate {given.rate}: give 0 to {_GREATEST_RATE}")
     if given.limit_frames is not None and given.limit_frames < 1:
         parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
-    for word in given.param:
+    for word in given.parameters:
         if not _PARAMETER.match(word):
             parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
     if given.namespace is not None and not _NAMESPACE.fullmatch(given.namespace):
         parser.error(f"--namespace '{given.namespace}': give letters, digits and _, with / between, such as /front")
-    check_names(word.partition(":=")[0] for word in given.param)
-    return ReplayRequest(
-        bag=given.bag,
-        out=given.out,
-        rate=given.rate or 1.0,
-        by=given.by,
-        topic=given.topic,
-        truth_topic=given.truth_topic,
-        class_map=parse_class_map(given.class_map),
-        models=tuple(given.model),
-        device=given.device,
-        lockstep=given.lockstep or given.rate == 0,
-        limit_frames=given.limit_frames,
-        parameters=tuple(given.param),
-        namespace=given.namespace,
-        detector=given.detector,
-        write_bag=given.write_bag,
-        offline=not given.no_offline,
-        video=not given.no_video,
-        verbose=given.verbose,
-        command=shlex.join(["cgdet-replay", *own]),
-    )
+    check_names(word.partition(":=")[0] for word in given.parameters)
+    checked = {
+        "rate": given.rate or 1.0,
+        "lockstep": given.lockstep or given.rate == 0,
+        "class_map": parse_class_map(given.class_map),
+        "parameters": tuple(given.parameters),
+    }
+    return ReplayRequest(**{**vars(given), **checked}, command=shlex.join(["cgdet-replay", *own]))
 
 
 def _without_ros_arguments(words: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ _PART: Mapping[str, Any] = {
 }
 _COMPARISON: Mapping[str, Any] = {
     **dict.fromkeys(("figures", "metrics")),
-    **dict.fromkeys(("table", "galleries", "replays"), ()),
+    **dict.fromkeys(("table", "galleries"), ()),
     "note": "",
 }
 
@@ -82,8 +82,7 @@ def write_page(
     live, and `video`, a file name beside the page.
 
     comparison: two models beside each other: `names`, and what there is of `figures`, what `compare` returns, `table`,
-    further rows (name, A, B), `metrics` of both for the curves, `note`, `galleries`, and `replays`, metrics.json of
-    both.
+    further rows (name, A, B), `metrics` of both for the curves, `note` and `galleries`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -1,37 +1,131 @@
-"""The page of a replay with its pictures: the annotated video, sample frames, and the frames that went worst.
+"""What a replay leaves behind: its page, annotated video, metrics.json, lists, and a summary for a person.
 
-The bag is read again for the pictures, so that drawing takes nothing from the run.
+All of it appears at once, in place of all of the run before. The bag is read again for the pictures, so that drawing
+takes nothing from the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from cgdet_core.data.bags.types import DETECTIONS
 from cgdet_core.drawing import RgbArray, draw
+from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
-from cgdet_core.evaluation.metrics.metrics import evaluate
-from cgdet_core.evaluation.replay_results import MeasuredReplay, common_frames
-from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
-from cgdet_core.evaluation.report.page import (
-    SAMPLES_NOTE,
-    Gallery,
-    Picture,
-    write_page,
+from cgdet_core.evaluation.replay import CAUSES, Replay
+from cgdet_core.evaluation.replay_results import (
+    MeasuredReplay,
+    detections_document,
+    metrics_document,
 )
+from cgdet_core.evaluation.report.errors import worst_frames
+from cgdet_core.evaluation.report.page import SAMPLES_NOTE, Gallery, Picture, fraction, write_page
 from cgdet_core.evaluation.report.video import VideoWriter
+from cgdet_core.files import write_text
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.subsample import subsample
 from cgdet_core.types import Detections
+
+if TYPE_CHECKING:
+    from cgdet_core.data.bags.write import BagWriter
 
 SAMPLE_FRAMES = 6
 # a node that publishes scores below this is measured, not looked at: its pictures show the likely detections alone
 _MEASURING_THRESHOLD = 0.05
+DETECTIONS_TOPIC = "/detections"
+# metrics.json appears last, so that who finds it finds the others
+RESULT_NAMES = ("report.html", "annotated.webm", "detections.json", "metrics.json")
+
+
+@contextmanager
+def results_folder(out: Path) -> Iterator[Path]:
+    """A folder inside `out` to write into. At the end its files replace the results of the run before, of which none
+    stays; where anything fails, they stay as they are."""
+    folder = Path(tempfile.mkdtemp(prefix=".cgdet_replay.", dir=out))
+    try:
+        yield folder
+        (out / RESULT_NAMES[-1]).unlink(missing_ok=True)
+        for name in RESULT_NAMES:
+            if (folder / name).exists():
+                os.replace(folder / name, out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
+    except (InputError, OSError) as error:
+        reason = str(error).replace(str(folder), str(out))
+        raise InputError(f"{out}: the results cannot be written ({reason}): give another --out") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_results(out: Path, measured: MeasuredReplay, with_video: bool, bag_writer: BagWriter | None) -> list[str]:
+    """Write everything about a replay, in place of the results that were there; a summary for a person, line by line.
+    bag_writer: for the detections as the node published them."""
+    document = metrics_document(measured)
+    with results_folder(out) as folder:
+        pictures, failure = draw_replay(measured, folder / "annotated.webm" if with_video else None)
+        write_text(folder / "detections.json", json.dumps(detections_document(measured.replay)) + "\n")
+        write_replay_report(folder / "report.html", measured, document, pictures, failure)
+        write_text(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
+        if bag_writer is not None:
+            write_detections_bag(bag_writer, measured.replay)
+    lines = [*measured_summary(document), *(f"  {out / name}" for name in RESULT_NAMES if (out / name).exists())]
+    return lines if bag_writer is None else [*lines, f"  {bag_writer.out}"]
+
+
+def write_detections_bag(writer: BagWriter, replay: Replay) -> None:
+    """Every answer as the node published it, header included.
+
+    Record times: that of the image and, where it was played in time, as much later as the answer came, so that both
+    bags played together show what was known when.
+    """
+    with writer as bag:
+        for frame in replay.answered:
+            assert frame.answer is not None
+            assert frame.latency_ms is not None
+            # at another rate the recording's time runs faster or slower than the clock
+            later_ns = 0 if replay.lockstep else round(frame.latency_ms * 1e6 * replay.rate)
+            bag.serialised(DETECTIONS_TOPIC, frame.answer, DETECTIONS, frame.record_time_ns + later_ns)
+
+
+def played_summary(replay: Replay) -> list[str]:
+    """What is known as soon as the bag was played."""
+    accounts, node = replay.accounts, replay.node
+    causes = [f"{accounts[name]} {name.replace('_', ' ')}" for name in CAUSES if accounts[name]]
+    line = f"{accounts['sent']} frames sent, {accounts['answered']} answered, {accounts['unanswered']} dropped"
+    lines = [f"{line}: {', '.join(causes)}" if causes else line]
+    if replay.answered:
+        times = percentiles([frame.latency_ms or 0.0 for frame in replay.answered])
+        lines.append(
+            "publish to detections received: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
+        )
+    return [*lines, f"node: {node.get('model')} on {node.get('device')}, {node.get('precision')}"]
+
+
+def measured_summary(document: Mapping[str, Any]) -> list[str]:
+    """What was measured afterwards."""
+    lines = ["no labels to measure accuracy against"]
+    if "map50" in document:
+        over = f"{document['frames_evaluated']} labelled frames that were answered, of {document['frames_sent']} sent"
+        figures = f"mAP50 {fraction(document['map50'])}, mAP {fraction(document['map'])}"
+        lines = [f"{figures} over the {over}, at score >= {document['score_threshold']}"]
+    if (offline := document["offline"]) is not None:
+        if offline["steps"]:
+            steps = ", ".join(f"{step['step']} {fraction(step['map50'])}" for step in offline["steps"])
+            lines.append(f"mAP50 of every labelled frame, from offline to live: {steps}")
+        answers = offline["answers"]
+        lines.append(f"{answers['same']} of {answers['compared']} answers are what the predictor gives offline")
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]
 
 
 def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str, Any], list[str]]:
@@ -66,51 +160,26 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str,
 
 
 def _marked_as_dropped(picture: RgbArray) -> RgbArray:
-    marked = np.ascontiguousarray(picture)
-    scale = marked.shape[0] / 512
-    thickness = max(1, round(2 * scale))
-    place = (round(12 * scale), marked.shape[0] - round(16 * scale))
-    for colour, width in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+    marked, scale = np.ascontiguousarray(picture), picture.shape[0] / 512
+    place = round(12 * scale), marked.shape[0] - round(16 * scale)
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
         cv2.putText(marked, "dropped", place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
     return marked
 
 
 def write_replay_report(
     path: Path,
-    measured: Sequence[MeasuredReplay],
-    documents: Sequence[Mapping[str, Any]],
-    comparison: Mapping[str, Any] | None,
-    drawn: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    measured: MeasuredReplay,
+    document: Mapping[str, Any],
+    pictures: Mapping[str, Any],
+    failure: Sequence[str],
 ) -> None:
-    """documents: metrics.json of each model; comparison: that of two; drawn: of `draw_replay`."""
-    replay, several = measured[0].replay, len(measured) > 1
-    pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
-    warnings: list[str] = []
-    parts = []
-    for letter, of_model, document, (pictures, lost) in zip("AB", measured, documents, drawn, strict=False):
-        lines = [*document["warnings"], *lost]
-        warnings += [f"{letter}: {line}" for line in lines] if several else lines
-        name = f"Model {letter}: {Path(document['node'].get('model', '')).name}" if several else ""
-        parts.append({**_part(of_model, document, pace), **pictures, "name": name})
-    write_page(
-        path,
-        "Two models, replayed through the node" if several else "Replay through the node",
-        parts,
-        subtitle=f"{replay.topic} of {replay.bag.name}, {pace}",
-        warnings=warnings,
-        comparison=_comparison(measured, documents, comparison) if several else None,
-        command=replay.command,
-    )
-
-
-def _part(measured: MeasuredReplay, document: Mapping[str, Any], pace: str) -> dict[str, Any]:
+    """document: metrics.json; pictures, failure: of `draw_replay`."""
     replay = measured.replay
-    executed = {
-        key.replace("_", " "): replay.node[key]
-        for key in ("model", "model_sha256", "device", "precision", "backend")
-        if key in replay.node
-    }
-    return {
+    pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
+    keys = ("model", "model_sha256", "device", "precision", "backend")
+    part = {
+        **pictures,
         "metrics": measured.metrics,
         "replay": document,
         "steps": _step_rows(document["offline"]["steps"]) if document["offline"] else {},
@@ -119,11 +188,19 @@ def _part(measured: MeasuredReplay, document: Mapping[str, Any], pace: str) -> d
             "bag": replay.bag,
             "topic": replay.topic,
             "labels": replay.truth_topic or "none",
-            **executed,
+            **{key.replace("_", " "): replay.node[key] for key in keys if key in replay.node},
             "score threshold": f"{replay.threshold:g}",
             "pace": pace,
         },
     }
+    write_page(
+        path,
+        "Replay through the node",
+        [part],
+        subtitle=f"{replay.topic} of {replay.bag.name}, {pace}",
+        warnings=[*document["warnings"], *failure],
+        command=replay.command,
+    )
 
 
 def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -137,20 +214,3 @@ def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
             rows[f"{name} AP50"] = [step[group][name]["map50"] for step in steps]
     known = {name: [value for value in values if value is not None] for name, values in rows.items()}
     return {name: values for name, values in known.items() if values and len(values) == len(steps)}
-
-
-def _comparison(
-    measured: Sequence[MeasuredReplay], documents: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    part = {"names": [document["node"].get("model", "") for document in documents], "replays": documents}
-    if comparison is None:
-        return {**part, "note": "No labels: nothing is said about accuracy."}
-    names = measured[0].replay.class_names
-    stamps_ns, *frames = common_frames(measured)
-    differing = differing_frames(frames[0], frames[1], names)
-    places = {stamps_ns[place]: place for place in differing.places}
-    for stamp_ns, image in measured[0].replay.pictures(places):
-        differing.draw(places[stamp_ns], image)
-    note = f"Accuracy is compared over {comparison['over']}: {comparison['images']} labelled frames."
-    metrics = evaluate(frames[0], names), evaluate(frames[1], names)
-    return {**part, "figures": comparison, "metrics": metrics, "note": note, "galleries": differing.galleries()}

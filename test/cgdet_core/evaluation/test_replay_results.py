@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,9 @@ from cgdet_core.data.bags.frames import StampedLabels
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.live import OfflineAnswers
-from cgdet_core.evaluation.replay import CAUSES, Replay, ReplayedFrame, account_for_frames
-from cgdet_core.evaluation.replay_output import RESULT_NAMES, results_folder, write_results
-from cgdet_core.evaluation.replay_results import compare_replays, frames_table, measure_replay, metrics_document
+from cgdet_core.evaluation.replay import CAUSES, OfflineAnswers, Replay, ReplayedFrame, account_for_frames
+from cgdet_core.evaluation.replay_results import measure_replay, metrics_document
+from cgdet_core.evaluation.report.replay_report import RESULT_NAMES, results_folder, write_results
 from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth
 
 TOPIC = "/thermal/image_raw"
@@ -108,6 +106,7 @@ def replay_of(bag: Path, dropped: tuple[int, ...] = (4,), **changes: object) -> 
         truth_topic="/truth",
         rate=1.0,
         lockstep=False,
+        command="",
         frames=tuple(frames),
         late_ms=(0.5,) * 6,
         class_names=CLASS_NAMES,
@@ -147,7 +146,7 @@ def test_live_and_offline_are_measured_over_the_same_labelled_frames(bag: Path) 
     assert document["warnings"] == []
 
 
-def test_an_answer_that_differs_is_named_in_document_and_table(bag: Path) -> None:
+def test_an_answer_that_differs_is_named_in_the_document(bag: Path) -> None:
     replay = replay_of(bag)
     moved = Detections(BOX + 3, FOUND.scores, FOUND.class_ids)
     offline = offline_of(replay)
@@ -156,10 +155,6 @@ def test_an_answer_that_differs_is_named_in_document_and_table(bag: Path) -> Non
     assert measured.warnings == ("another device",)
     answers = metrics_document(measured)["offline"]["answers"]
     assert (answers["same"], answers["different"], answers["different_stamps_ns"]) == (4, 1, [START_NS])
-    rows = list(csv.DictReader(frames_table(measured).splitlines()))
-    assert [row["same"] for row in rows] == ["0", "1", "1", "1", "", "1"]
-    assert [row["answered"] for row in rows] == ["1", "1", "1", "1", "", "1"]
-    assert {row["offline"] for row in rows} == {"1"}
 
 
 @pytest.mark.parametrize(
@@ -191,37 +186,19 @@ def test_a_replay_of_which_nothing_was_answered_has_failed_for_the_node_s_reason
     assert metrics_document(measure_replay(replay, None))["latency_ms"] is None
 
 
-def test_two_replays_are_compared_offline_or_by_what_both_answered(bag: Path) -> None:
-    a, b = replay_of(bag), replay_of(bag, dropped=(1, 2))
-    nothing = Detections.empty()
-    offline = compare_replays([measure_replay(a, offline_of(a)), measure_replay(b, offline_of(b, nothing))])
-    assert offline is not None
-    assert (offline["images"], offline["overall"]["map50"]["a"], offline["overall"]["map50"]["b"]) == (6, 1.0, 0.0)
-    live = compare_replays([measure_replay(a, None), measure_replay(b, None)])
-    assert live is not None
-    assert live["images"] == 3
-    unlabelled = replace(a, labels=StampedLabels("", {}, {}, {}))
-    assert compare_replays([measure_replay(unlabelled, None)] * 2) is None
-
-
-def test_results_of_two_models_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: Path) -> None:
-    a, b = replay_of(bag), replay_of(bag, dropped=())
-    measured = [measure_replay(a, offline_of(a)), measure_replay(b, offline_of(b, Detections.empty()))]
+def test_results_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: Path) -> None:
+    replay = replay_of(bag)
+    measured = measure_replay(replay, offline_of(replay))
     lines = write_results(tmp_path, measured, True, BagWriter(tmp_path / "found"))
     assert {path.name for path in tmp_path.iterdir()} == {*RESULT_NAMES, "found"}
     assert {line.strip() for line in lines} >= {str(tmp_path / name) for name in (*RESULT_NAMES, "found")}
-    document = json.loads((tmp_path / "metrics.json").read_text())
-    assert document["comparison"]["words"] in lines
-    assert [len(json.loads((tmp_path / name).read_text())) for name in ("detections.json", "detections_b.json")] == [
-        5,
-        6,
-    ]
-    assert "annotated_b.webm" in (tmp_path / "report.html").read_text()
+    answers = json.loads((tmp_path / "detections.json").read_text())
+    assert [answer["image_id"] for answer in answers] == [START_NS + i * PERIOD_NS for i in (0, 1, 2, 3, 5)]
+    assert "annotated.webm" in (tmp_path / "report.html").read_text()
     with BagReader(tmp_path / "found") as found:
-        assert {name: topic.count for name, topic in found.topics.items()} == {"/a/detections": 5, "/b/detections": 6}
-    write_results(tmp_path, measured[:1], False, None)
+        assert {name: topic.count for name, topic in found.topics.items()} == {"/detections": 5}
+    write_results(tmp_path, measured, False, None)
     assert not (tmp_path / "annotated.webm").exists()
-    assert not (tmp_path / "detections_b.json").exists()
 
 
 def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_path: Path) -> None:

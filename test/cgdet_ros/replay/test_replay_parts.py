@@ -90,7 +90,7 @@ def test_a_path_reaches_the_node_as_it_is_written(ros: None, tmp_path: Path) -> 
 
     model = tmp_path / "it's #1: the best.safetensors"
     arguments = parse(["--bag", "x", "--model", str(model), "--device", "0"])
-    words = arguments.node_arguments(model, "/replayed", "/replayed/image")
+    words = arguments.node_arguments("/replayed", "/replayed/image")
     node = Node("reader", cli_args=["--ros-args", *words], automatically_declare_parameters_from_overrides=True)
     try:
         assert node.get_parameter("model").value == str(model)
@@ -136,7 +136,6 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
         (["--bag", "x", "--limit-frames", "0"], "give 1 or more"),
         *((["--bag", "x", "--rate", rate], "--rate") for rate in ("-1", "1001", "nan")),
         (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
-        (["--bag", "x", "--model", "a", "b", "c"], "3 models are given: one, or two to compare"),
         ([], "--bag"),
         *((["--bag", "x", "--namespace", name], "--namespace") for name in ("my ns", "", "/", "1st", "a//b")),
     ],
@@ -166,10 +165,9 @@ def test_by_record_times_images_bear_the_time_at_which_they_were_recorded(tmp_pa
 
 
 def test_a_request_says_all_that_was_asked_for() -> None:
-    for words in (["--model", "a", "b"], ["--model", "a", "--model", "b"]):
-        assert parse(["--bag", "x", *words]).models == (Path("a"), Path("b"))
+    assert parse(["--bag", "x", "--model", "a"]).model == Path("a")
     plain = parse(["--bag", "x"])
-    assert (plain.models, plain.lockstep, plain.rate, plain.command) == ((), False, 1.0, "cgdet-replay --bag x")
+    assert (plain.model, plain.lockstep, plain.rate, plain.command) == (None, False, 1.0, "cgdet-replay --bag x")
     assert parse(["--bag", "x", "--rate", "0"]).lockstep
     assert parse(["--bag", "x", "--rate", "3"]).rate == 3.0
 

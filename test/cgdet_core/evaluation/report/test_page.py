@@ -156,7 +156,6 @@ def two_models(path: Path, metrics: Metrics) -> str:
         "galleries": [
             Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])
         ],
-        "replays": [replay_document(metrics)] * 2,
     }
     write_page(path, "Two models", parts, comparison=comparison)
     return path.read_text(encoding="utf-8")

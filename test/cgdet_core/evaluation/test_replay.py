@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.live import agreement, live_steps, step_to_json
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
+from cgdet_core.evaluation.replay import agreement
+from cgdet_core.evaluation.replay_results import live_steps
 from cgdet_core.types import Detections, GroundTruth
 
 FLOOR = np.array([0.2, 0.3])
@@ -27,24 +28,22 @@ def test_equal_lists_agree_and_their_greatest_differences_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "alone"),
+    ("a", "b", "same"),
     [
-        (found((0, 0.9, 0)), found((0, 0.9, 1)), (1, 1)),  # another class
-        (found((0, 0.9, 0)), found((0, 0.88, 0)), (1, 1)),  # another score
-        (found((0, 0.9, 0)), found((0, 0.9, 0), shift=0.6), (1, 1)),  # another place
-        (found((0, 0.801, 0), (1, 0.8, 0)), found((1, 0.803, 0), (0, 0.8, 0)), (0, 0)),  # they changed places
-        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.209, 0)), (0, 0)),  # at the threshold it may be there or not
-        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.22, 0)), (0, 1)),
-        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.309, 1)), (0, 0)),  # of the other class, at its own threshold
-        (found((0, 0.9, 0), (0, 0.9, 0)), found((0, 0.9, 0)), (1, 0)),  # one partner at most
-        (found(), found(), (0, 0)),
-        (found(), found((0, 0.9, 0)), (0, 1)),
+        (found((0, 0.9, 0)), found((0, 0.9, 1)), False),  # another class
+        (found((0, 0.9, 0)), found((0, 0.88, 0)), False),  # another score
+        (found((0, 0.9, 0)), found((0, 0.9, 0), shift=0.6), False),  # another place
+        (found((0, 0.801, 0), (1, 0.8, 0)), found((1, 0.803, 0), (0, 0.8, 0)), True),  # they changed places
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.209, 0)), True),  # at the threshold it may be there or not
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.22, 0)), False),
+        (found((0, 0.9, 0)), found((0, 0.9, 0), (1, 0.309, 1)), True),  # of the other class, at its own threshold
+        (found((0, 0.9, 0), (0, 0.9, 0)), found((0, 0.9, 0)), False),  # one partner at most
+        (found(), found(), True),
+        (found(), found((0, 0.9, 0)), False),
     ],
 )
-def test_what_differs_by_more_than_the_tolerance_is_alone(a: Detections, b: Detections, alone: tuple[int, int]) -> None:
-    item = agreement(a, b, FLOOR)
-    assert (item.alone_a, item.alone_b) == alone
-    assert item.same == (alone == (0, 0))
+def test_what_differs_by_more_than_the_tolerance_is_alone(a: Detections, b: Detections, same: bool) -> None:
+    assert agreement(a, b, FLOOR).same is same
 
 
 def frame(offline: Detections) -> EvaluatedFrame:
@@ -55,21 +54,19 @@ def test_each_step_is_the_evaluation_of_what_is_left_after_its_cause() -> None:
     whole = frame(found((0, 0.9, 0), (1, 0.1, 0)))  # the second lies below the live threshold
     answers = [found((0, 0.9, 0)), None, Detections.empty()]
     steps = live_steps([whole] * 3, answers, ("person", "car"), FLOOR)
-    assert list(steps) == ["offline", "thresholds", "drops", "live"]
+    assert [step["step"] for step in steps] == ["offline", "thresholds", "drops", "live"]
     # one object each of two in three frames; then one of two; then that in two frames; then that in one
-    ap50 = [metrics.map50 for metrics in steps.values()]
+    ap50 = [step["map50"] for step in steps]
     assert ap50[0] == pytest.approx(1.0)
     for value, recall in zip(ap50[1:], (3 / 6, 2 / 6, 1 / 6), strict=True):
         # precision is 1 as far as recall goes, over COCO's 101 points
         assert value == pytest.approx(np.count_nonzero(np.linspace(0, 1, 101) <= recall + 1e-9) / 101)
-    document = step_to_json("live", steps["live"])
-    assert document["step"] == "live"
-    assert document["by_light"]["day"]["map50"] == ap50[3]
-    assert document["per_class"]["car"] == {"map50": None, "map": None}
+    assert steps[3]["by_light"]["day"]["map50"] == ap50[3]
+    assert steps[3]["per_class"]["car"] == {"map50": None, "map": None}
 
 
 def test_a_step_that_takes_nothing_changes_nothing() -> None:
     sure = frame(found((0, 0.9, 0), (1, 0.8, 0)))
     steps = live_steps([sure], [sure.detections], ("person", "car"), FLOOR)
-    assert len({metrics.map50 for metrics in steps.values()}) == 1
-    assert steps["live"].map == evaluate([sure], ("person", "car")).map
+    assert len({step["map50"] for step in steps}) == 1
+    assert steps[3]["map"] == evaluate([sure], ("person", "car")).map
