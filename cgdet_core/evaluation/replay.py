@@ -89,12 +89,12 @@ def account_for_frames(
 class Replay:
     """A finished replay: what was played, how, and what came of it.
 
-    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
-    each was published. node: what the node said of itself; threshold: the lowest score that it publishes; stages_ms:
-    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. accounts: of `account_for_frames`;
-    anomalies: name -> count; not_sendable: images of the bag that could not be made a message, each with its reason.
-    ended: why the run is cut short, the node having ended; interrupted: by the user. warnings: what was noticed before
-    the run. command: what reproduces it.
+    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. frames: in the order sent;
+    late_ms: how much later than its time each was published. node: what the node said of itself; threshold: the lowest
+    score that it publishes; stages_ms: its stages -> p50, p95, p99; node_log: the last warnings and errors of its log.
+    accounts: of `account_for_frames`; anomalies: name -> count; not_sendable: images of the bag that could not be made
+    a message, each with its reason. ended: why the run is cut short, the node having ended; interrupted: by the user.
+    warnings: what was noticed before the run. command: what reproduces it.
     """
 
     bag: Path

@@ -42,8 +42,8 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no labels. model: None: the shipped one;
-    detector: the node's executable, None: the installed one. parameters: of the
+    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no
+    labels. model: None: the shipped one; detector: the node's executable, None: the installed one. parameters: of the
     node, each `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
     command: what asks for this.
     """
