@@ -29,7 +29,7 @@ from cgdet_core.data.bags.truth import (
     truth_from_message,
 )
 from cgdet_core.data.bags.types import FRAME_INFO
-from cgdet_core.data.sets.coco import labelled_images
+from cgdet_core.data.sets.coco import read_labels
 from cgdet_core.data.sets.coco_file import CocoImage, own_classes, read_coco
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth, Sample
@@ -193,7 +193,10 @@ def load_stamped_labels(
     truth: dict[int, GroundTruth] = {}
     infos: dict[int, FrameInfo] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for image, of_image, _ in labelled_images(document, path, tuple(class_names), dict(class_map or {})):
+    labels = read_labels(document, path, class_names, class_map)
+    for line in labels.warnings:
+        warnings.warn(line, stacklevel=2)
+    for image, of_image in zip(document.images, labels.truths, strict=True):
         stamp_ns = _stamp(image, path)
         if stamp_ns in truth:
             raise InputError(f"{path}: two images have the stamp {stamp_ns} ns: keep one of them")

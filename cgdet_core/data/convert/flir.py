@@ -8,7 +8,8 @@ from typing import Any
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, read_list, root_of
 from cgdet_core.data.convert.voc import read_voc
-from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, Side, read_document
+from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, read_document
+from cgdet_core.data.sets.fields import Side
 
 _MARK = "_PreviewData"
 _PUBLISHED = "thermal_annotations.json"
@@ -112,7 +113,7 @@ def _of_json(path: Path) -> Iterator[tuple[_FlirImage, tuple[Label, ...]]]:
     names = {category.id: category.name for category in document.categories}
     labels: dict[int | str, list[Label]] = {image.id: [] for image in document.images}
     for each in document.annotations:
-        labels[each.image_id].append(Label(names[each.category_id], each.bbox, each.iscrowd))
+        labels[each.image_id].append(Label(names[each.category_id], each.bbox, each.to_ignore))
     return ((image, tuple(labels[image.id])) for image in document.images)
 
 

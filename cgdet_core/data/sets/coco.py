@@ -6,12 +6,15 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from cgdet_core.boxes import area_xyxy, clip_xyxy, xywh_to_xyxy
+from cgdet_core.boxes import area_xyxy, xywh_to_xyxy
 from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
+from cgdet_core.data.sets.fields import same_name
+from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, FloatArray, Frame, GroundTruth, Sample
@@ -92,18 +95,10 @@ def load_coco(
     document = read_coco(path)
     if not document.images:
         raise InputError(f"{path}: lists no image")
-    names = tuple(class_names)
-    labelled = list(labelled_images(document, path, names, class_map or {}))
-    records = tuple(_record(path, image, truth) for image, truth, _ in labelled)
-    off_frame = {image.file_name: boxes for image, _, boxes in labelled if boxes}
-    warnings: tuple[str, ...] = ()
-    if off_frame:
-        what = f"{sum(off_frame.values())} boxes without an area within the frame are left out"
-        warnings = (f"{path}: {what} (the first in {next(iter(off_frame))})",)
-    with_points = _with_points(document, _targets(document, path, names, class_map or {}), path)
-    if with_points is None:
-        return CocoSet(path, names, records, warnings)
-    return CocoSet(path, names, records, warnings, with_points.keypoints, with_points.flip_indices)
+    labels = read_labels(document, path, class_names, class_map)
+    records = tuple(_record(path, *each) for each in zip(document.images, labels.truths, strict=True))
+    points, flip = ((), None) if labels.points is None else (labels.points.keypoints, labels.points.flip_indices)
+    return CocoSet(path, tuple(class_names), records, labels.warnings, points, flip)
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -117,56 +112,93 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def labelled_images(
-    document: CocoDocument, path: Path, names: tuple[str, ...], class_map: Mapping[str, str]
-) -> Iterator[tuple[CocoImage, GroundTruth, int]]:
-    """Every entry of `images` of a COCO document, its labels as `load_coco` reads them, and how many boxes were left
-    out for having no area within the frame. path: of the document, for messages; no file is looked for."""
-    targets = _targets(document, path, names, class_map)
-    with_points = _with_points(document, targets, path)
+@dataclass(frozen=True)
+class CocoLabels:
+    """truths: of each entry of `images`, in their order; warnings: as of a CocoSet; points: the category that says what
+    the keypoints are, None where there are none."""
+
+    truths: tuple[GroundTruth, ...]
+    warnings: tuple[str, ...]
+    points: CocoCategory | None
+
+
+def read_labels(
+    document: CocoDocument, path: Path, class_names: Sequence[str], class_map: Mapping[str, str] | None = None
+) -> CocoLabels:
+    """The labels of a COCO document, as `load_coco` reads them; path: of the document, for messages; no file is looked
+    for."""
+    names, annotations = tuple(class_names), document.annotations
+    targets = _targets(document, path, names, class_map or {})
+    points = _with_points(document, targets, path)
+    of_image = {image.id: image for image in document.images}
+    images = [of_image[each.image_id] for each in annotations]
+    target = [targets[each.category_id] for each in annotations]
+    ignored = [name == IGNORE or each.to_ignore for name, each in zip(target, annotations, strict=True)]
+    objects = np.array([name in names for name in target], np.bool_) & ~np.array(ignored, np.bool_)
+    xywh = np.array([each.bbox for each in annotations], np.float32).reshape(-1, 4)
+    sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
+    warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects)
+    held = {target[row] for row in np.flatnonzero(objects)}
+    lacking = [name for name in names if name in targets.values() and name not in held]
+    if held and lacking:
+        warnings.append(f"{path}: holds no object of {', '.join(lacking)}")
+    boxes = xywh_to_xyxy(xywh)
+    boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], sizes)], axis=1)
+    shown = area_xyxy(boxes) > 0
+    rows_of: dict[int | str, list[int]] = {image.id: [] for image in document.images}
+    for row, annotation in enumerate(annotations):
+        if shown[row]:
+            rows_of[annotation.image_id].append(row)
     labelled: BoolArray = np.isin(names, list(targets.values()))
-    annotations: dict[int | str, list[CocoAnnotation]] = {image.id: [] for image in document.images}
-    for annotation in document.annotations:
-        annotations[annotation.image_id].append(annotation)
-    for image in document.images:
+    truths = []
+    for number, image in enumerate(document.images):
         labelled_here = labelled
         if image.labelled is not None:
-            check_known(f"{path}: image {image.id}: labelled", "class", image.labelled, names)
-            labelled_here = labelled & np.isin(names, image.labelled)
-        mine = annotations[image.id]
-        boxes = xywh_to_xyxy(np.array([annotation.bbox for annotation in mine], np.float32))
-        clipped = clip_xyxy(boxes, *image.height_width_px)
-        shown = area_xyxy(clipped) > 0
-        rows = [
-            (place, class_id, targets[mine[place].category_id] == IGNORE or mine[place].iscrowd)
-            for place in np.flatnonzero(shown)
+            given = [same_name(name, names) or name for name in image.labelled]
+            check_known(f"{path}: images[{number}].labelled", "class", given, names)
+            labelled_here = labelled & np.isin(names, given)
+        # what is to be ignored is so for every class
+        places = [
+            (row, class_id)
+            for row in rows_of[image.id]
             for class_id, name in enumerate(names)
-            if targets[mine[place].category_id] in (IGNORE, name)
+            if target[row] in (IGNORE, name)
         ]
-        places, class_ids, ignore = np.array(rows, np.int64).reshape(-1, 3).T
-        truth = GroundTruth(
-            clipped[places],
-            class_ids,
-            ignore.astype(np.bool_),
-            None if labelled_here.all() else labelled_here,
-            *_points([mine[place] for place in places], with_points),
+        rows, class_ids = np.array(places, np.int64).reshape(-1, 2).T
+        truths.append(
+            GroundTruth(
+                boxes[rows],
+                class_ids,
+                np.array([ignored[row] for row in rows], np.bool_),
+                None if labelled_here.all() else labelled_here,
+                *_points([annotations[row] for row in rows], points),
+            )
         )
-        yield image, truth, int((~shown).sum())
+    return CocoLabels(tuple(truths), tuple(warnings), points)
 
 
 def _targets(
     document: CocoDocument, path: Path, names: tuple[str, ...], class_map: Mapping[str, str]
 ) -> dict[int | str, str]:
     """Of each category's id what its boxes are: a class, IGNORE or BACKGROUND."""
-    targets = {category.id: class_map.get(category.name, category.name) for category in document.categories}
     known = (*names, IGNORE, BACKGROUND)
-    check_known(f"{path}: class_map", "category", class_map, [each.name for each in document.categories])
+    listed = [category.name for category in document.categories]
+    check_known(f"{path}: class_map", "category", [same_name(name, listed) or name for name in class_map], listed)
     check_known(f"{path}: class_map", "class", class_map.values(), known)
-    others = [category.name for category in document.categories if targets[category.id] not in known]
+    used = {annotation.category_id for annotation in document.annotations}
+    targets: dict[int | str, str] = {}
+    others: list[str] = []
+    for category in document.categories:
+        of_map = same_name(category.name, class_map)
+        meant = same_name(category.name, known) if of_map is None else class_map[of_map]
+        # a category that nothing is of, such as the root of a tree of them, needs no class
+        targets[category.id] = meant or BACKGROUND
+        if meant is None and category.id in used:
+            others.append(category.name)
     if others:
         # what is proposed can be copied and corrected
-        same = {name.casefold(): name for name in names}
-        words = shlex.join(f"{name}={same.get(name.casefold(), IGNORE)}" for name in others)
+        near = {name: get_close_matches(name.casefold(), names, 1, 0.8) for name in others}
+        words = shlex.join(f"{name}={(near[name] or [IGNORE])[0]}" for name in others)
         raise InputError(
             f"{path}: the categories {', '.join(map(repr, others))} are none of the classes {', '.join(names)}: map "
             f"each to one of them, to {IGNORE} (neither for nor against) or to {BACKGROUND}, such as --class-map "
@@ -198,22 +230,28 @@ def _points(
     return points[..., :2], points[..., 2] > 0
 
 
+def _beside(path: Path, file_name: str) -> str:
+    """A file that `path` names; the backslashes of a path of Windows are read as slashes where no file has them."""
+    return file_name if os.path.lexists(path.parent / file_name) else file_name.replace("\\", "/")
+
+
 def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
-    image_path = path.parent / image.file_name
+    file_name = _beside(path, image.file_name)
+    image_path = path.parent / file_name
     if not os.path.isfile(image_path):
         there = sorted(os.listdir(image_path.parent)) if os.path.isdir(image_path.parent) else []
         remedy = f"{path.name} names it, from the JSON's folder on"
         raise unknown(str(image_path), "image", image_path.name, there, remedy)
     rgb, valid = image.rgb_file_name, image.rgb_valid_file_name
     return CocoRecord(
-        file_name=image.file_name,
+        file_name=file_name,
         path=image_path,
         height_width_px=image.height_width_px,
         truth=truth,
-        rgb_path=path.parent / rgb if rgb else None,
+        rgb_path=path.parent / _beside(path, rgb) if rgb else None,
         light=image.light,
         scene=image.scene,
-        rgb_valid_path=path.parent / valid if rgb and valid else None,
+        rgb_valid_path=path.parent / _beside(path, valid) if rgb and valid else None,
         camera=image.camera,
         subject=image.subject,
     )

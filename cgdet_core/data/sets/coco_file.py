@@ -13,24 +13,20 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgdet_core.boxes import xyxy_to_xywh
+from cgdet_core.data.sets.fields import Box, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth
 
-# whole pixels, also written as 640.0
-Side = Annotated[float, Field(ge=1, le=1_000_000, multiple_of=1)]
-_Place = Annotated[float, Field(gt=-1e9, lt=1e9)]
-_Length = Annotated[float, Field(ge=0, lt=1e9)]
-
 
 class Entry(BaseModel):
-    """An entry of a JSON document: its types as they stand, other keys left alone."""
+    """An entry of a JSON document: its values as fields.py reads them, other keys left alone."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -38,43 +34,49 @@ class Entry(BaseModel):
 class CocoImage(Entry):
     """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/labels.py)."""
 
-    id: int | str
+    id: Identity
     file_name: str
     height: Side
     width: Side
-    light: Literal["day", "night"] | None = None
-    scene: str | None = None
-    camera: str | None = None
-    subject: str | None = None
+    light: Light = None
+    scene: Name = None
+    camera: Name = None
+    subject: Name = None
     rgb_file_name: str | None = None
     rgb_valid_file_name: str | None = None
     labelled: tuple[str, ...] | None = None
-    stamp_ns: Any = None
+    stamp_ns: Stamp | None = None
 
     @property
     def height_width_px(self) -> tuple[int, int]:
-        return int(self.height), int(self.width)
+        return self.height, self.width
 
 
 class CocoAnnotation(Entry):
     """One of `annotations`. bbox: left, top, width, height in pixels; keypoints: x, y in pixels and v (0: no label) of
-    each of its category's points."""
+    each of its category's points; iscrowd, ignore, difficult: three words for a region to ignore."""
 
-    id: Any = None
-    image_id: int | str
-    category_id: int | str
-    bbox: tuple[_Place, _Place, _Length, _Length]
-    iscrowd: bool = Field(False, strict=False)
-    keypoints: tuple[_Place, ...] = ()
+    image_id: Identity
+    category_id: Identity
+    bbox: Box
+    iscrowd: Flag = False
+    ignore: Flag = False
+    difficult: Flag = False
+    keypoints: Places = ()
+    num_keypoints: Whole | None = None
+
+    @property
+    def to_ignore(self) -> bool:
+        return self.iscrowd or self.ignore or self.difficult
 
 
 class CocoCategory(Entry):
     """One of `categories`. keypoints: names of its points; flip_indices: which of them each point is in a mirror."""
 
-    id: int | str
-    name: str
-    keypoints: tuple[str, ...] = ()
-    flip_indices: tuple[int, ...] | None = None
+    id: Identity
+    name: Text
+    keypoints: tuple[Text, ...] = ()
+    flip_indices: tuple[Whole, ...] | None = None
 
 
 class CocoDocument(Entry):
@@ -95,15 +97,21 @@ def read_coco(path: Path) -> CocoDocument:
 def read_document(path: Path, kind: type[Document]) -> Document:
     """As `read_coco`, of a kind with a publisher's own keys."""
     try:
-        document = kind.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        # PowerShell writes UTF-16, other programs of Windows a mark before UTF-8
+        encoding = json.detect_encoding(data)
+        document = kind.model_validate_json(data if encoding == "utf-8" else data.decode(encoding))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not text ({error.reason}): give a COCO JSON file") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
-        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {first['msg']}{found}: give a COCO JSON file") from None
-    image_ids, category_ids = (_ids(path, entries) for entries in (document.images, document.categories))
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {said}{found}: give a COCO JSON file") from None
+    image_ids, category_ids = _ids(path, "images", document.images), _ids(path, "categories", document.categories)
     points = {category.id: len(category.keypoints) for category in document.categories}
     for number, category in enumerate(document.categories):
         flip, places = category.flip_indices, range(len(category.keypoints))
@@ -125,6 +133,12 @@ def read_document(path: Path, kind: type[Document]) -> Document:
                     f"{path}: annotations[{number}].keypoints: give x, y and v (0, 1 or 2) of each of the {wanted} "
                     "keypoints that its category names"
                 )
+        count = sum(v > 0 for v in annotation.keypoints[2::3])
+        if annotation.num_keypoints not in (None, count):
+            raise InputError(
+                f"{path}: annotations[{number}].num_keypoints is {annotation.num_keypoints}, {count} of its keypoints "
+                "have a v above 0: correct the one or the other"
+            )
     return document
 
 
@@ -141,11 +155,11 @@ def own_classes(categories: Iterable[str], class_map: Mapping[str, str], where: 
     return CLASS_NAMES if set(classes) <= set(CLASS_NAMES) else classes
 
 
-def _ids(path: Path, entries: Sequence[CocoImage | CocoCategory]) -> set[int | str]:
+def _ids(path: Path, key: str, entries: Sequence[CocoImage | CocoCategory]) -> set[int | str]:
     seen: set[int | str] = set()
-    for entry in entries:
+    for number, entry in enumerate(entries):
         if entry.id in seen:
-            raise InputError(f"{path}: the id {entry.id!r} stands there twice: give each entry an id of its own")
+            raise InputError(f"{path}: {key}[{number}] has the id {entry.id!r} of another: give each one of its own")
         seen.add(entry.id)
     return seen
 

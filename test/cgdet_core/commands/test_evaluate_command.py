@@ -104,6 +104,7 @@ def test_what_cannot_be_evaluated_is_named(
     assert "/thermal/image_raw" in line
     document = json.loads(coco.read_text())
     document["categories"].append({"id": 4, "name": "tram"})
+    document["annotations"].append({**document["annotations"][0], "category_id": 4})
     coco.write_text(json.dumps(document))
     words += ["--data", coco]
     assert "'tram'" in refusal(capsys, *words)

@@ -68,7 +68,7 @@ def test_light_scene_and_the_classes_of_a_frame_are_kept(tmp_path):
     "image",
     [
         {"file_name": "frame_7.png"},
-        {"file_name": "7.png", "stamp_ns": "7"},
+        {"file_name": "7.png", "stamp_ns": "seven"},
         {"file_name": "7.png", "stamp_ns": -7},
         {"file_name": "\u0667.png"},  # a digit, of another script
         {"file_name": "8.png", "labelled": ["dog"]},

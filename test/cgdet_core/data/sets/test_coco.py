@@ -121,7 +121,7 @@ def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
         ({"annotations": [a_label(41, category=4)]}, "annotations[0]"),
         *(
             ({"annotations": [a_label(41, box=box)]}, "annotations[0].bbox")
-            for box in (None, (1, 2, 3), (1, 2, -3, 4), (1, 2, "3", 4), (1, 2, float("nan"), 4), (-1e39, 2, 1e39, 4))
+            for box in (None, (1, 2, 3), (1, 2, -3, 4), (1, 2, "3,0", 4), (1, 2, float("nan"), 4), (-1e39, 2, 1e39, 4))
         ),
         ({"annotations": None}, "annotations"),
         ({"images": {}}, "images"),
@@ -129,11 +129,12 @@ def test_a_missing_image_is_named_by_its_path(tmp_path: Path) -> None:
         ({"images": [an_image(1), an_image(2, id=1)]}, "id 1"),
         ({"categories": [*CATEGORIES, {"id": 3, "name": "car"}]}, "id 3"),
         ({"images": [{"id": 1, "height": 12, "width": 16}]}, "images[0].file_name"),
-        *(({"images": [an_image(1, width=side)]}, "images[0].width") for side in ("16", 0, float("inf"), 16.5, True)),
+        *(({"images": [an_image(1, width=side)]}, "images[0].width") for side in ("wide", 0, float("inf"), 16.5, True)),
         *(({"images": [an_image(1, file_name=name)]}, "unknown image") for name in ("images", "a" * 5000, "a\0b")),
         ({"images": [an_image(1, rgb_file_name=5)]}, "images[0].rgb_file_name"),
         ({"images": [an_image(1, scene={})]}, "images[0].scene"),
         ({"images": [an_image(1, light="dusk")]}, "images[0].light"),
+        ({"images": [an_image(1, stamp_ns=1.7e18)]}, "images[0].stamp_ns"),
         ({"images": [an_image(1, labelled="car")]}, "images[0].labelled"),
     ],
 )
@@ -270,20 +271,31 @@ def test_an_image_may_name_where_its_rgb_is_valid_and_which_classes_are_labelled
     assert second.truth.labelled.tolist() == [False, False, True]
     images[1]["labelled"] = ["truck"]
     path.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
-    with pytest.raises(InputError, match=r"image 2: labelled: unknown class 'truck'"):
+    with pytest.raises(InputError, match=r"images\[1\]\.labelled: unknown class 'truck'"):
         load_coco(path)
 
 
 def test_every_category_that_is_no_class_is_told_at_once_in_words_to_copy(tmp_path: Path) -> None:
-    names = ("Person", "bicycle", "delivery van", "dog")
-    path = write_set(tmp_path, categories=[{"id": 3 + k, "name": name} for k, name in enumerate(names)])
+    names = ("persn", "bicycle", "delivery van", "dog")
+    labels = [a_label(1, category=3 + k) for k in range(4)]
+    categories = [{"id": 3 + k, "name": name} for k, name in enumerate((*names, "unused"))]
+    path = write_set(tmp_path, categories=categories, annotations=labels)
     with pytest.raises(InputError) as refused:
         load_coco(path)
     said = str(refused.value)
-    assert "'Person', 'delivery van', 'dog'" in said
-    assert "--class-map Person=person 'delivery van=ignore' dog=ignore (" in said
-    mapping = {"Person": "person", "delivery van": "ignore", "dog": "ignore"}
-    assert load_coco(path, class_map=mapping).records[0].truth.class_ids.tolist() == [0]
+    assert "'persn', 'delivery van', 'dog' are" in said
+    assert "--class-map persn=person 'delivery van=ignore' dog=ignore (" in said
+    mapping = {"persn": "person", "delivery van": "background", "dog": "background"}
+    assert load_coco(path, class_map=mapping).records[0].truth.class_ids.tolist() == [0, 1]
+
+
+def test_a_category_may_differ_by_case_and_blanks_where_one_class_alone_is_meant(tmp_path: Path) -> None:
+    path = write_set(tmp_path, categories=[{"id": 3, "name": " Person"}, {"id": 7, "name": "VAN"}])
+    truth = load_coco(path, class_map={"van": "car"}).records[0].truth
+    assert truth.class_ids.tolist() == [0]
+    assert truth.labelled is not None
+    assert truth.labelled.tolist() == [True, False, True]
+    assert "'Person'" in refusal(path, class_names=("PERSON", "person"), class_map={"van": "ignore"})
 
 
 def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
@@ -292,14 +304,14 @@ def test_a_box_off_its_frame_is_left_out_and_told(tmp_path: Path) -> None:
         a_label(2, box=(20, 2, 3, 4)),
         a_label(3, 2, box=(4, 2, 0, 4)),
         a_label(4, 2, box=(-5, 2, 4, 4), iscrowd=1),
+        a_label(5, 2),
     ]
     coco = load_coco(write_set(tmp_path, annotations=labels))
-    assert [record.truth.boxes_xyxy_px.tolist() for record in coco.records] == [[[0, 0, 6, 6]], []]
-    assert [len(record.truth.ignore) for record in coco.records] == [1, 0]
-    (line,) = coco.warnings
-    assert line.startswith(f"{coco.path}: 3 boxes without an area")
+    assert [record.truth.boxes_xyxy_px.tolist() for record in coco.records] == [[[0, 0, 6, 6]], [[1, 2, 4, 6]]]
+    line = coco.warnings[0]
+    assert line.startswith(f"{coco.path}: 4 of 5 boxes")
+    assert "3 without any area" in line
     assert "images/1.png" in line
-    assert load_coco(write_set(tmp_path)).warnings == ()
 
 
 POINTS = {"keypoints": ["left", "right", "nose"], "flip_indices": [1, 0, 2]}
@@ -352,3 +364,44 @@ def test_keypoints_stand_beside_their_boxes_and_are_written_again(tmp_path: Path
 )
 def test_keypoints_that_are_none_are_named(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     assert named in refusal(with_points(tmp_path, **changes))
+
+
+def test_a_set_made_on_windows_is_read_the_same(tmp_path: Path) -> None:
+    path = write_set(tmp_path, images=[an_image(1, rgb_file_name="images/2.png"), an_image(2)])
+    before, document = load_coco(path), json.loads(path.read_text())
+    for image in document["images"]:
+        for key in {"file_name", "rgb_file_name"} & image.keys():
+            image[key] = image[key].replace("/", "\\")
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        path.write_bytes(json.dumps(document).encode(encoding))
+        coco = load_coco(path)
+        assert [(record.file_name, record.path, record.rgb_path) for record in coco.records] == [
+            (record.file_name, record.path, record.rgb_path) for record in before.records
+        ]
+        assert coco.sample(0).frame.image.shape == (12, 16)
+
+
+def many(folder: Path, boxes: np.ndarray) -> Path:
+    """Boxes float [N, 4] of both images, in turn, as a set of images of 16x12 pixels."""
+    labels = [a_label(n, n % 2 + 1, 3, [round(v, 4) for v in box]) for n, box in enumerate(boxes.tolist())]
+    return write_set(folder, annotations=labels, categories=[{"id": 3, "name": "person"}])
+
+
+def test_boxes_that_cannot_be_meant_are_refused_where_nearly_all_are_such_and_told_where_some_are(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(3)
+    boxes = np.concatenate([rng.uniform(0, (12, 8), (40, 2)), rng.uniform(1.5, 4, (40, 2))], axis=1)
+    assert load_coco(many(tmp_path, boxes)).warnings == ()
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    shares = boxes / (16, 12, 16, 12)
+    off = boxes + np.array([16, 0, 0, 0])
+    for odd in (corners, shares, off):
+        assert str(tmp_path / "set.json") in refusal(many(tmp_path, odd))
+        if odd is not corners:
+            (line,) = load_coco(many(tmp_path, np.concatenate([boxes, odd[:7]]))).warnings
+            assert "7 of 47 boxes" in line
+    (line,) = load_coco(many(tmp_path, np.concatenate([boxes[:, :2], boxes[:1, 2:].repeat(40, 0)], axis=1))).warnings
+    assert "40 boxes are of one size" in line
+    (line,) = load_coco(write_set(tmp_path)).warnings
+    assert "bicycle, car" in line

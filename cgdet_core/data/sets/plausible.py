@@ -1,0 +1,64 @@
+"""Labels that are well formed and cannot be meant: a line for each kind, a refusal where it is nearly all of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cgdet_core.errors import InputError
+from cgdet_core.types import BoolArray, FloatArray
+
+_NEARLY_ALL = 0.9
+_FEW = 10  # so many boxes of one size are no chance
+
+
+def check_plausible(
+    path: Path, boxes_xywh_px: FloatArray, frames_wh_px: FloatArray, file_names: Sequence[str], objects: BoolArray
+) -> list[str]:
+    """What is odd about the boxes of a set, a line each; InputError where that is true of nearly all of them.
+
+    boxes_xywh_px: float [N, 4]; frames_wh_px: float [N, 2], width and height of each box's frame, whose name is in
+    file_names; objects: bool [N], False for regions to ignore and what is left out, of which little is asked.
+    """
+    place, side = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
+    shown = (np.minimum(place + side, frames_wh_px) - np.maximum(place, 0)).clip(0).prod(axis=1)
+    kinds = (
+        (
+            len(side),
+            shown <= side.prod(axis=1) / 2,
+            f"have more beyond their frame than in it, {(shown == 0).sum()} without any area in it are left out",
+            "are they of pictures of another size?",
+        ),
+        (
+            int(objects.sum()),
+            objects & (side < 1).any(axis=1),
+            "are narrower or lower than a pixel",
+            "are they shares of the picture? Give pixels",
+        ),
+    )
+    lines = []
+    for among, odd, what, question in kinds:
+        if odd.any():
+            width, height = np.median(side[odd], axis=0)
+            of_them = f"the first in {file_names[int(np.argmax(odd))]}, median size {width:.3g}x{height:.3g} px"
+            line = f"{path}: {odd.sum()} of {among} boxes {what} ({of_them}): {question}"
+            if odd.sum() >= _NEARLY_ALL * among:
+                raise InputError(line)
+            lines.append(line)
+    place, side, frames = place[objects], side[objects], frames_wh_px[objects]
+    # right and bottom in the place of width and height are larger than left and top, and lie within the frame
+    corners = ((side > place) & (side <= frames + 1)).all(axis=1)
+    if (place + side > frames + side / 4).any(axis=1).sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(
+        side
+    ):
+        raise InputError(
+            f"{path}: its boxes reach beyond their frames, and would not if they were corners: give left, top, width "
+            "and height"
+        )
+    if len(side) >= _FEW and (side == side[0]).all():
+        lines.append(
+            f"{path}: all {len(side)} boxes are of one size, {side[0, 0]:g}x{side[0, 1]:g} px: is it measured?"
+        )
+    return lines
