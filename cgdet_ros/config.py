@@ -1,9 +1,9 @@
-"""Settings of the node, which are its parameters."""
+"""Settings of the nodes, which are their parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -56,8 +56,10 @@ class DiagnosticsConfig(Settings):
 
 
 class NodeConfig(Settings):
-    """The parameters of cgdet_ros/node/parameters.py. Thresholds of -1 (or 0 detections, or an empty list) are the
-    model's own, which its file carries."""
+    """The parameters (cgdet_ros/node/parameters.py) that every node has."""
+
+    # settings and groups of them that may change while the node runs; all else is fixed from configure to cleanup
+    LIVE: ClassVar[tuple[str, ...]] = ("overlay", "diagnostics")
 
     model: str = Field(
         "",
@@ -74,6 +76,27 @@ class NodeConfig(Settings):
         "onnxruntime",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the arithmetic; 0: the backend chooses")
+    image_transport: Literal["raw", "compressed"] = Field(
+        "raw",
+        description="raw: sensor_msgs/Image on image; compressed: CompressedImage (JPEG, PNG) on image/compressed",
+    )
+    telemetry_rows: int = Field(
+        0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
+    )
+    cpu_fallback: bool = Field(
+        True, description="go on with the CPU, with a warning, where the GPU fails; false: fail instead"
+    )
+    autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
+    overlay: OverlayConfig = OverlayConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+
+
+class DetectorConfig(NodeConfig):
+    """The parameters of the node thermal_detector. Thresholds of -1 (or 0 detections, or an empty list) are the
+    model's own, which its file carries."""
+
+    LIVE = (*NodeConfig.LIVE, "score_threshold", "class_thresholds", "nms_iou", "max_detections")
+
     score_threshold: float = Field(
         -1.0,
         ge=-1,
@@ -89,13 +112,6 @@ class NodeConfig(Settings):
     max_detections: int = Field(
         0, ge=0, le=10000, description="at most so many detections of a frame, the best; 0: the model's own"
     )
-    image_transport: Literal["raw", "compressed"] = Field(
-        "raw",
-        description="raw: sensor_msgs/Image on image; compressed: CompressedImage (JPEG, PNG) on image/compressed",
-    )
-    telemetry_rows: int = Field(
-        0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
-    )
     raw_range: tuple[float, ...] = Field(
         (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
     )
@@ -109,12 +125,6 @@ class NodeConfig(Settings):
     class_id: Literal["name", "index"] = Field(
         "name", description="class_id of a detection: the class's name, or its number in label_info"
     )
-    cpu_fallback: bool = Field(
-        True, description="go on with the CPU, with a warning, where the GPU fails; false: fail instead"
-    )
-    autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
-    overlay: OverlayConfig = OverlayConfig()
-    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 
     @field_validator("score_threshold", "nms_iou")
     @classmethod

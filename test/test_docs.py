@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from cgdet_core import cli, thermal
 from cgdet_core.config import BagConfig, LabelConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
 from cgdet_core.data.synthetic.bag import make_synthetic_bag
-from cgdet_ros.config import NodeConfig
+from cgdet_ros.config import DetectorConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -220,7 +220,7 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
         assert f'"{words[1]} = cgdet_ros.' in (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     elif kind == "param" and len(words) > 2:
         first, *below = words[2].split(".")
-        field = NodeConfig.model_fields[first]
+        field = DetectorConfig.model_fields[first]
         assert all(name in field.annotation.model_fields for name in below), f"{page}: {' '.join(command.words)}"
 
 

@@ -158,13 +158,14 @@ def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
 
 
 def _parameters() -> Iterator[str]:
-    from cgdet_ros.node.parameters import LIVE, READ_ONLY, parameter_specs
+    from cgdet_ros.config import DetectorConfig
+    from cgdet_ros.node.parameters import READ_ONLY, is_live, parameter_specs
 
-    for spec in parameter_specs():
+    for spec in parameter_specs(DetectorConfig):
         ranges = [*spec.descriptor.floating_point_range, *spec.descriptor.integer_range]
         limits = ", ".join(f"{each.from_value:g} to {each.to_value:g}" for each in ranges)
         allowed = limits or spec.descriptor.additional_constraints.removeprefix("one of ")
-        when = "live" if spec.name in LIVE else "start" if spec.name in READ_ONLY else "unconfigured"
+        when = "live" if is_live(DetectorConfig, spec.name) else "start" if spec.name in READ_ONLY else "unconfigured"
         default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
         kind = spec.type.name.lower().replace("_", " ")
         shown = "empty" if default in ("", []) else f"`{default}`"

@@ -1,212 +1,114 @@
 """The node `thermal_detector`: convert, predict, publish.
 
-The executor's thread checks each image and leaves it in a one-slot mailbox; one worker thread
-predicts and publishes. A frame that a newer one overtakes is counted and never seen again.
+What it shares with other nodes stands in thermal_node.py, the way of an image from a message to its answer in
+image_input.py and pipeline.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool
-
-from cgdet_core.errors import InputError
-from cgdet_ros.node import parameters
-from cgdet_ros.node.diagnostics import Reporter, Situation
-from cgdet_ros.node.frame_log import FrameLog, one_line
-from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
-from cgdet_ros.node.lifecycle import GuardedNode, run, told
+from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
+from cgdet_core.runtime.gain import GainSmoother
+from cgdet_core.runtime.predictor import Predictor, check_thresholds
+from cgdet_core.thermal import cut_telemetry, to_grey
+from cgdet_core.types import Detections, ImageArray
+from cgdet_ros.config import DetectorConfig, parse_class_thresholds
+from cgdet_ros.node.lifecycle import run
+from cgdet_ros.node.outputs import DetectionOutputs
 from cgdet_ros.node.pipeline import Pipeline
+from cgdet_ros.node.thermal_node import ThermalNode
 
 
-class DetectorNode(GuardedNode):
-    """Thermal images in, vision_msgs/Detection2DArray out. Raises InputError for parameters that are none."""
+class Inference:
+    """A warm predictor, with the settings that parameters give it, over one stream of frames. For one thread.
 
-    def __init__(self, **node_arguments: Any) -> None:
-        super().__init__("thermal_detector", **node_arguments)
-        try:
-            self._config = parameters.declare_parameters(self)
-        except Exception:
-            self.destroy_node()  # it would be seen by others for as long as the process lives
-            raise
-        self.autostart = self._config.autostart
-        self._log = FrameLog()
-        self._pipeline: Pipeline | None = None  # from configure to cleanup
-        self._input: ImageInput | None = None  # while active and enabled
-        self._enabled = True
-        self._active_since_s = 0.0
-        self._configured_times = 0
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        if self._config.diagnostics.period_s > 0:
-            self._reporter = Reporter(self, self._config.diagnostics.period_s, self._log, self._situation)
+    Raises InputError for a model or settings that are none, and what the device raises.
+    """
 
-    def close(self) -> None:
-        """Stop listening and end the worker; for the end of the process, whatever the state."""
-        self._stop_listening()
-        self._free()
-        super().close()
+    def __init__(self, config: DetectorConfig) -> None:
+        path = Path(config.model).expanduser() if config.model else None
+        self.predictor = Predictor(
+            path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
+        )
+        self.postprocess = self.settings_of(config)
+        self.thermal = thermal_of(config, self.predictor.info.thermal)
+        self._telemetry_rows = config.telemetry_rows
+        smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
+        self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
+        self.predictor.warm_up()
 
-    # transitions
+    def settings_of(self, config: DetectorConfig) -> PostprocessConfig:
+        """Thresholds and the like; InputError for those of classes that the model does not know."""
+        info = self.predictor.info
+        return check_thresholds(postprocess_of(config, info.postprocess), info.class_names)
 
-    @told
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            self._pipeline = Pipeline(self, self._config, self._log)
-            own = (publisher.topic_name for publisher in self.publishers)
-            parameters.check_overridden_topics(self, [image_topic(self, self._config.image_transport), *own])
-        except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives
-            self._log.error(one_line(error))
-            self.get_logger().error(f"cannot be configured: {one_line(error)}")
-            self._free()
-            return TransitionCallbackReturn.FAILURE
-        self._configured_times += 1
-        self._log.error("")
-        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items() if name != "model_sha256")
-        self.get_logger().info(f"configured: {facts}")
-        return super().on_configure(state)
+    def forget(self) -> None:
+        """The next frame is of another stream."""
+        if self._smoother is not None:
+            self._smoother.forget()
 
-    @told
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = super().on_activate(state)  # publishers first: the first image may come at once
-        self._active_since_s = time.monotonic()
-        self._publish_info()
-        if self._enabled:
-            self._listen()
-        doing = "detecting" if self._enabled else "paused by ~/enable, else detecting"
-        self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
-        return result
+    def predict(self, image: ImageArray, stamp_ns: int, settings: PostprocessConfig) -> Detections:
+        """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
+        thermal = self.thermal
+        if self._smoother is not None:
+            picture, _ = cut_telemetry(image, self._telemetry_rows)
+            limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
+            thermal = thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
+        return self.predictor.predict(image, self._telemetry_rows, settings, thermal)
 
-    @told
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop_listening()
-        return super().on_deactivate(state)
 
-    @told
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._end(super().on_cleanup, state)
+class DetectorNode(ThermalNode):
+    """Thermal images in, vision_msgs/Detection2DArray out."""
 
-    @told
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._end(super().on_shutdown, state)
+    NAME, DOING, CONFIG = "thermal_detector", "detecting", DetectorConfig
+    INFO = frozenset({"score_threshold", "class_thresholds"})
 
-    @told
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.get_logger().error("back to unconfigured")
-        return self._end(super().on_error, state)
+    def load(self, config: DetectorConfig) -> Inference:
+        return Inference(config)
 
-    def _end(self, of_base: Callable[[LifecycleState], TransitionCallbackReturn], state: LifecycleState) -> Any:
-        self._stop_listening()
-        result = of_base(state)
-        self._free()
-        return result
+    def publish(self, config: DetectorConfig, inference: Inference) -> DetectionOutputs:
+        names = inference.predictor.info.class_names  # the same on the GPU and on the CPU in its place
+        class_ids = names if config.class_id == "name" else [str(number) for number in range(len(names))]
+        return DetectionOutputs(self, inference.thermal, names, class_ids)
 
-    def on_transition_error(self, transition: str, error: Exception) -> None:
-        self._log.error(one_line(error))
-        super().on_transition_error(transition, error)
-
-    def _listen(self) -> None:
-        if self._input is None:
-            assert self._pipeline is not None
-            self._input = ImageInput(self, self._config.image_transport, self._pipeline.offer, self._log)
-
-    def _stop_listening(self) -> None:
-        """Returns once the frame that is worked on has been published."""
-        if self._input is not None:
-            self._input.close()
-            self._input = None
-        if self._pipeline is not None:
-            self._pipeline.drain()
-        self._log.forget()
-
-    def _free(self) -> None:
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
-
-    # parameters, services, information
-
-    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        """All or nothing: a frame sees the settings before or those after."""
-        try:
-            config = parameters.updated(self._config, changes)
-            changed = parameters.changed_names(self._config, config)
-            if self._pipeline is not None:
-                for name in sorted(changed.difference(parameters.LIVE)):
-                    raise InputError(
-                        f"'{name}' can be set while the node is unconfigured only, it is {self.state}: "
-                        "deactivate and clean up first"
-                    )
-                self._pipeline.apply(config)
-        except Exception as error:  # one that was not foreseen must not end the node either
-            return SetParametersResult(successful=False, reason=one_line(error))
-        self._config = config
-        if changed & {"score_threshold", "class_thresholds"} and self.state == "active":
-            self._publish_info()
-        return SetParametersResult(successful=True)
-
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled, self._active_since_s = bool(request.data), time.monotonic()
-        try:
-            if self.state == "active":
-                (self._listen if self._enabled else self._stop_listening)()
-            response.success, reason = True, ""
-        except Exception as error:  # an override of quality of service that is none, say
-            self._enabled, response.success, reason = False, False, f": {one_line(error)}"
-            self._log.error(one_line(error))
-        response.message = f"{'enabled' if self._enabled else 'paused'}, {self.state}{reason}"
-        return response
-
-    def _publish_info(self) -> None:
-        assert self._pipeline is not None
-        predictor, postprocess = self._pipeline.inference.predictor, self._pipeline.live.postprocess
-        names = predictor.info.class_names
-        threshold = min(postprocess.threshold_of(name) for name in names)
+    def publish_info(self, pipeline: Pipeline) -> None:
+        predictor, postprocess = pipeline.inference.predictor, pipeline.live.settings
+        threshold = min(postprocess.threshold_of(name) for name in predictor.info.class_names)
         method = f"{predictor.info.architecture} {predictor.model_path.name} sha256:{predictor.model_sha256[:12]}"
         stamp = self.get_clock().now().to_msg()
-        self._pipeline.outputs.publish_info(stamp, names, threshold, method, self._configured_times)
+        pipeline.outputs.publish_info(stamp, threshold, method, self.configured_times)
 
-    def _facts(self) -> dict[str, str]:
-        """What is executed."""
-        if self._pipeline is None:
-            return {"model": self._config.model or "(shipped)"}
-        predictor, fallback = self._pipeline.inference.predictor, self._pipeline.fallback
-        return {
-            "model": str(predictor.model_path),
-            "model_sha256": predictor.model_sha256,
-            "device": predictor.device,
-            "precision": predictor.precision,
-            "backend": predictor.backend,
-            "parameters": str(predictor.info.parameters),
-            **({"fallback": fallback} if fallback else {}),
-        }
 
-    def _situation(self) -> Situation:
-        """For /diagnostics."""
-        transport = self._config.image_transport
-        topic = image_topic(self, transport)
-        unheard = self._pipeline.outputs.unheard() if self._pipeline is not None else []
-        if self._input is not None:
-            unheard = [*self._input.unheard(), *unheard]
-        return Situation(
-            state=self.state,
-            image_topic=topic,
-            image_type=TYPE_NAMES[transport],
-            image_publishers=self.count_publishers(topic),
-            enabled=self._enabled,
-            active_s=time.monotonic() - self._active_since_s,
-            simulated_clock=bool(getattr(self.get_clock(), "ros_time_is_active", False)),
-            unheard=unheard,
-            facts=self._facts(),
-            limits=self._config.diagnostics,
-        )
+def postprocess_of(config: DetectorConfig, of_model: PostprocessConfig) -> PostprocessConfig:
+    """The model's own settings with those laid over them that the parameters give.
+
+    A score_threshold that is given stands for every class; the model's own thresholds of single
+    classes would silently go before it.
+    """
+    update: dict[str, Any] = {}
+    if config.score_threshold >= 0:
+        update["score_threshold"] = config.score_threshold
+        update["class_thresholds"] = {}
+    if config.class_thresholds:
+        own = update.get("class_thresholds", of_model.class_thresholds)
+        update["class_thresholds"] = {**own, **parse_class_thresholds(config.class_thresholds)}
+    if config.nms_iou >= 0:
+        update["nms_iou"] = config.nms_iou
+    if config.max_detections > 0:
+        update["max_detections"] = config.max_detections
+    return settings_from_mapping(PostprocessConfig, {**of_model.model_dump(), **update}, "parameters")
+
+
+def thermal_of(config: DetectorConfig, of_model: ThermalConfig) -> ThermalConfig:
+    """The model's own input settings, with the fixed range where the parameters give one."""
+    if not config.raw_range:
+        return of_model
+    mapping = {**of_model.model_dump(), "raw_range": config.raw_range}
+    return settings_from_mapping(ThermalConfig, mapping, "parameters")
 
 
 def main(arguments: list[str] | None = None) -> int:

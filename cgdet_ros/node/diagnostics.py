@@ -38,7 +38,7 @@ KEYS = {
     "received": "images that came since the node started = refused + overtaken + answered + failed + in work",
     "refused": "malformed ones",
     "overtaken": "dropped: a newer one came while it waited",
-    "answered": "detections published",
+    "answered": "those whose answer was published",
     "failed": "errors in the network or the device",
     "frozen_frames": "answered ones whose picture is that of the one before, byte for byte",
     "flat_frames": "answered ones without tones: a closed shutter, fog",
@@ -73,12 +73,14 @@ class Status:
 class Situation:
     """What the node knows when it reports.
 
-    state: of the lifecycle; active_s: seconds since it became active; unheard: who is kept apart by type or quality of
-    service; facts: what is executed (model, device, precision), and why it is the CPU in place of the GPU (fallback).
+    state: of the lifecycle; doing: what an active node does, in a word; active_s: seconds since it became active;
+    unheard: who is kept apart by type or quality of service; facts: what is executed (model, device, precision), and
+    why it is the CPU in place of the GPU (fallback).
     """
 
     state: str
     image_topic: str
+    doing: str = "detecting"
     image_type: str = "sensor_msgs/msg/Image"
     image_publishers: int = 0
     enabled: bool = True
@@ -126,7 +128,7 @@ class Reporter:
             self._told = without_figures
             # two lines: rclpy holds a place in the code to the severity that it had first
             if status.level == OK:
-                self._node.get_logger().info(f"detecting on {situation.image_topic}: {self._log.image_kind}")
+                self._node.get_logger().info(f"{situation.doing} on {situation.image_topic}: {self._log.image_kind}")
             else:
                 self._node.get_logger().warning(status.message)
 
@@ -153,7 +155,7 @@ def describe(situation: Situation, frames: Frames) -> Status:
     if frames.ages_ms or frames.no_age:
         values["stamp_to_publish_ms"] = frames.no_age or _summary(frames.ages_ms)
     findings = sorted(_findings(situation, frames), key=lambda finding: -finding[0])  # the first of a level stays first
-    message = "; ".join(text for _, text in findings) or "detecting"
+    message = "; ".join(text for _, text in findings) or situation.doing
     return Status(findings[0][0] if findings else OK, message, {key: values[key] for key in KEYS if key in values})
 
 

@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseWithCovariance
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from vision_msgs.msg import (
-    BoundingBox2D,
-    Detection2D,
-    Detection2DArray,
-    ObjectHypothesis,
-    ObjectHypothesisWithPose,
-    Point2D,
-    Pose2D,
-)
+from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.thermal import decode_raw
@@ -101,30 +92,29 @@ def byte_array(values: ImageArray) -> array.array[int]:
     return data
 
 
-def detections_to_message(header: Header, detections: Detections, class_ids: Sequence[str]) -> Detection2DArray:
+def detections_to_message(
+    header: Header, detections: Detections, class_ids: Sequence[str], entries: list[Detection2D] | None = None
+) -> Detection2DArray:
     """Detections in pixels of the image with `header` -> the array, best first; the header stands on every entry.
 
-    class_ids: what is written for each class, by its number.
+    class_ids: what is written for each class, by its number. entries: those of an array that is published already, to
+    be written over: a Detection2D is nine Python objects, of whose numbers five say something.
     """
-    pose = PoseWithCovariance()  # of no meaning in a picture: one for all
+    entries = [] if entries is None else entries
+    for _ in range(len(detections) - len(entries)):
+        entries.append(Detection2D(results=[ObjectHypothesisWithPose()]))
     boxes = xyxy_to_cxcywh(detections.boxes_xyxy_px).astype(np.float64).tolist()
     scores = detections.scores.astype(np.float64).tolist()
-    found = [
-        Detection2D(
-            header=header,
-            results=[
-                ObjectHypothesisWithPose(
-                    hypothesis=ObjectHypothesis(class_id=class_ids[class_id], score=score), pose=pose
-                )
-            ],
-            bbox=BoundingBox2D(center=Pose2D(position=Point2D(x=x, y=y), theta=0.0), size_x=width_px, size_y=height_px),
-            id="",
-        )
-        for (x, y, width_px, height_px), score, class_id in zip(
-            boxes, scores, detections.class_ids.tolist(), strict=True
-        )
-    ]
-    return Detection2DArray(header=header, detections=found)
+    # entries of more detections than these are left for a later frame
+    for entry, (x, y, width_px, height_px), score, class_id in zip(
+        entries, boxes, scores, detections.class_ids.tolist(), strict=False
+    ):
+        entry.header = header
+        hypothesis, box = entry.results[0].hypothesis, entry.bbox
+        hypothesis.class_id, hypothesis.score = class_ids[class_id], score
+        box.center.position.x, box.center.position.y = x, y
+        box.size_x, box.size_y = width_px, height_px
+    return Detection2DArray(header=header, detections=entries[: len(detections)])
 
 
 def detections_from_message(message: Detection2DArray, class_ids: Sequence[str]) -> Detections:

@@ -1,35 +1,27 @@
-"""The node's parameters: `cgdet_ros.config.NodeConfig` as ROS parameters, and back.
+"""A node's parameters: a `cgdet_ros.config.NodeConfig` as ROS parameters, and back.
 
-Names, types, defaults, ranges and descriptions are NodeConfig's; a group of settings becomes a
+Names, types, defaults, ranges and descriptions are the configuration's; a group of settings becomes a
 prefix (`overlay.min_score`). Lists are declared with dynamic typing, as an empty list has no type
-in ROS and counts are naturally written as integers; NodeConfig checks them all the same.
+in ROS and counts are naturally written as integers; the configuration checks them all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
+from cgdet_core.config import settings_from_mapping
 from cgdet_core.errors import InputError, check_known
 from cgdet_ros.cameras import flat
-from cgdet_ros.config import DiagnosticsConfig, NodeConfig, OverlayConfig, parse_class_thresholds
+from cgdet_ros.config import NodeConfig
 
-# what may change while the node runs; all else is fixed from configure to cleanup
-LIVE = (
-    "score_threshold",
-    "class_thresholds",
-    "nms_iou",
-    "max_detections",
-    *(f"overlay.{name}" for name in OverlayConfig.model_fields),
-    *(f"diagnostics.{name}" for name in DiagnosticsConfig.model_fields if name != "period_s"),
-)
+Config = TypeVar("Config", bound=NodeConfig)
 READ_ONLY = ("autostart", "diagnostics.period_s")
 _OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 
@@ -53,10 +45,10 @@ class ParameterSpec:
     descriptor: ParameterDescriptor
 
 
-def parameter_specs() -> list[ParameterSpec]:
-    """Every parameter of NodeConfig, groups flattened with dots."""
-    schema = NodeConfig.model_json_schema()
-    defaults = dict(flat(NodeConfig().model_dump()))
+def parameter_specs(kind: type[NodeConfig]) -> list[ParameterSpec]:
+    """Every parameter of a node with such settings, groups flattened with dots."""
+    schema = kind.model_json_schema()
+    defaults = dict(flat(kind().model_dump()))
     return [_spec(name, defaults[name], of_field) for name, of_field in _fields(schema, schema["$defs"])]
 
 
@@ -91,12 +83,17 @@ def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec
     return ParameterSpec(name, kind, default, descriptor)
 
 
-def declare_parameters(node: Node) -> NodeConfig:
+def is_live(kind: type[NodeConfig], name: str) -> bool:
+    """Whether the parameter may change while a node with such settings runs."""
+    return name.partition(".")[0] in kind.LIVE and name not in READ_ONLY
+
+
+def declare_parameters(node: Node, kind: type[Config]) -> Config:
     """Declare all on `node`; the values it was started with. InputError for a name or a value that is none."""
     # what it was started with has no public way: to let rclpy declare all of it by itself
     # (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file
-    check_names(node._parameter_overrides)
-    specs = parameter_specs()
+    check_names(kind, node._parameter_overrides)
+    specs = parameter_specs(kind)
     for spec in specs:
         # a list has no type where it is empty, in a parameter file too
         default = None if spec.descriptor.dynamic_typing else spec.default
@@ -106,13 +103,13 @@ def declare_parameters(node: Node) -> NodeConfig:
             raise InputError(f"parameter '{spec.name}': {error}") from None
         if declared.type_ is Parameter.Type.NOT_SET:
             node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
-    return updated(NodeConfig(), [node.get_parameter(spec.name) for spec in specs])
+    return updated(kind(), [node.get_parameter(spec.name) for spec in specs])
 
 
-def check_names(names: Iterable[str]) -> None:
-    """InputError for the first that is no parameter of the node, which ROS would pass over."""
+def check_names(kind: type[NodeConfig], names: Iterable[str]) -> None:
+    """InputError for the first that is no parameter of a node with such settings, which ROS would pass over."""
     own = (name for name in names if not name.startswith(_OF_ROS))
-    check_known("the node", "parameter", own, [spec.name for spec in parameter_specs()])
+    check_known("the node", "parameter", own, [spec.name for spec in parameter_specs(kind)])
 
 
 def check_overridden_topics(node: Node, topics: Collection[str]) -> None:
@@ -121,8 +118,8 @@ def check_overridden_topics(node: Node, topics: Collection[str]) -> None:
     check_known("qos_overrides", "topic", (words[1] for words in names), topics)
 
 
-def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:
-    """`config` with the values of `parameters`, all or none; names that are not NodeConfig's are passed over.
+def updated(config: Config, parameters: Iterable[Parameter]) -> Config:
+    """`config` with the values of `parameters`, all or none; names that are none of its are passed over.
 
     Raises InputError, naming the key, for a value that is none.
     """
@@ -133,38 +130,10 @@ def updated(config: NodeConfig, parameters: Iterable[Parameter]) -> NodeConfig:
             group, _, last = parameter.name.rpartition(".")
             value = list(parameter.value) if parameter.type_.name.endswith("_ARRAY") else parameter.value
             (document[group] if group else document)[last] = value
-    return settings_from_mapping(NodeConfig, document, "parameters")
+    return settings_from_mapping(type(config), document, "parameters")
 
 
 def changed_names(old: NodeConfig, new: NodeConfig) -> set[str]:
     """Dotted names of the parameters whose values differ."""
     before = dict(flat(old.model_dump()))
     return {name for name, value in flat(new.model_dump()) if before[name] != value}
-
-
-def postprocess_of(config: NodeConfig, of_model: PostprocessConfig) -> PostprocessConfig:
-    """The model's own settings with those laid over them that the parameters give.
-
-    A score_threshold that is given stands for every class; the model's own thresholds of single
-    classes would silently go before it.
-    """
-    update: dict[str, Any] = {}
-    if config.score_threshold >= 0:
-        update["score_threshold"] = config.score_threshold
-        update["class_thresholds"] = {}
-    if config.class_thresholds:
-        own = update.get("class_thresholds", of_model.class_thresholds)
-        update["class_thresholds"] = {**own, **parse_class_thresholds(config.class_thresholds)}
-    if config.nms_iou >= 0:
-        update["nms_iou"] = config.nms_iou
-    if config.max_detections > 0:
-        update["max_detections"] = config.max_detections
-    return settings_from_mapping(PostprocessConfig, {**of_model.model_dump(), **update}, "parameters")
-
-
-def thermal_of(config: NodeConfig, of_model: ThermalConfig) -> ThermalConfig:
-    """The model's own input settings, with the fixed range where the parameters give one."""
-    if not config.raw_range:
-        return of_model
-    mapping = {**of_model.model_dump(), "raw_range": config.raw_range}
-    return settings_from_mapping(ThermalConfig, mapping, "parameters")

@@ -1,72 +1,120 @@
-"""From a checked image to what is published about it: a predictor, its worker, and what to do when either fails."""
+"""From a checked image to what is published about it: a predictor, its thread, and what to do when either fails.
+
+The thread works on the newest image only: what comes in between is overtaken, not queued.
+"""
 
 from __future__ import annotations
 
 import gc
 import re
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from cgdet_core.config import PostprocessConfig
+from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.gain import GainSmoother, ShutterWatch
-from cgdet_core.thermal import cut_telemetry, to_grey
-from cgdet_core.types import Detections, ImageArray, stamp_to_ns
+from cgdet_core.runtime.gain import ShutterWatch
+from cgdet_core.thermal import cut_telemetry
+from cgdet_core.types import ImageArray, stamp_to_ns
 from cgdet_ros.config import NodeConfig
-from cgdet_ros.node import parameters
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
 from cgdet_ros.node.image_input import ReceivedFrame
-from cgdet_ros.node.outputs import Outputs, draw_overlay
-from cgdet_ros.node.worker import NewestOnlyWorker
+from cgdet_ros.node.outputs import Outputs
 
+T = TypeVar("T")
 _GPU_NAME = re.compile(r"cuda(:\d+)?")
 
 
-class Inference:
-    """A warm predictor, with the settings that parameters give it, over one stream of frames. For one thread.
+class NewestOnlyWorker(Generic[T]):
+    """A one-slot mailbox and the thread that empties it.
 
-    Raises InputError for a model or settings that are none, and what the device raises.
+    process: called with one item at a time, in the order offered; on_error: called with that item and what it raised,
+    after which the thread goes on with the next.
     """
 
-    def __init__(self, config: NodeConfig) -> None:
-        from cgdet_core.runtime.predictor import Predictor
+    def __init__(self, name: str, process: Callable[[T], None], on_error: Callable[[T, Exception], None]) -> None:
+        self._process, self._on_error = process, on_error
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: T | None = None
+        self._stopped = False
 
-        path = Path(config.model).expanduser() if config.model else None
-        self.predictor = Predictor(
-            path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
-        )
-        self.postprocess = self.postprocess_of(config)
-        self.thermal = parameters.thermal_of(config, self.predictor.info.thermal)
-        self._telemetry_rows = config.telemetry_rows
-        smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
-        self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
-        self.predictor.warm_up()
+    def start(self, prepare: Callable[[], None]) -> None:
+        """Wait until the thread has run `prepare`; whatever that raises is raised here, and the thread has ended.
 
-    def postprocess_of(self, config: NodeConfig) -> PostprocessConfig:
-        """Thresholds and the like; InputError for those of classes that the model does not know."""
-        from cgdet_core.runtime.predictor import check_thresholds
+        What warms up belongs to the thread that will do the work: thread pools and caches of the arithmetic are per
+        thread.
+        """
+        try:
+            self._thread.submit(prepare).result()
+        except BaseException:  # also a Ctrl-C: the process is not to end with the thread in the middle of it
+            self.stop()
+            raise
 
-        info = self.predictor.info
-        return check_thresholds(parameters.postprocess_of(config, info.postprocess), info.class_names)
+    def offer(self, item: T) -> bool:
+        """Leave `item` in the slot; True where another, now lost, was waiting there."""
+        with self._lock:
+            overtaken, self._waiting = self._waiting is not None, item
+            if not (overtaken or self._stopped):
+                self._thread.submit(self._work)
+        return overtaken
+
+    def forget(self) -> bool:
+        """Forget what waits; True where something did. Of the methods the one for the worker's own thread."""
+        return self._take() is not None
+
+    def drain(self) -> bool:
+        """Forget what waits and return once nothing is worked on; True where something waited."""
+        waited = self.forget()
+        self._thread.submit(lambda: None).result()
+        return waited
+
+    def stop(self) -> None:
+        """Forget what waits, finish what is worked on, end the thread."""
+        with self._lock:
+            self._waiting, self._stopped = None, True
+        self._thread.shutdown()
+
+    def _take(self) -> T | None:
+        with self._lock:
+            item, self._waiting = self._waiting, None
+        return item
+
+    def _work(self) -> None:
+        item = self._take()
+        if item is None:  # it was drained
+            return
+        try:
+            self._process(item)
+        except Exception as error:
+            self._on_error(item, error)
+
+
+class Inference(Protocol):
+    """What a type of node brings: a warm predictor, with the settings that parameters give it, over one stream of
+    frames. For one thread. Made from a configuration; raises InputError for a model or settings that are none, and what
+    the device raises.
+
+    predictor: names what is executed (model_path, model_sha256, device, precision, backend, info) and gives
+    last_stage_ms; thermal: how its frames are seen.
+    """
+
+    predictor: Any
+    thermal: ThermalConfig
+
+    def settings_of(self, config: Any) -> Any:
+        """The live settings of `config` in the model's terms; InputError for those that do not suit it."""
+
+    def predict(self, image: ImageArray, stamp_ns: int, settings: Any) -> Any:
+        """What is found in a raw frame; InputError for one that is none."""
 
     def forget(self) -> None:
         """The next frame is of another stream."""
-        if self._smoother is not None:
-            self._smoother.forget()
-
-    def predict(self, image: ImageArray, stamp_ns: int, postprocess: PostprocessConfig) -> Detections:
-        """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
-        thermal = self.thermal
-        if self._smoother is not None:
-            picture, _ = cut_telemetry(image, self._telemetry_rows)
-            limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
-            thermal = thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
-        return self.predictor.predict(image, self._telemetry_rows, postprocess, thermal)
 
 
 @dataclass(frozen=True)
@@ -74,26 +122,32 @@ class Live:
     """The settings that may change between two frames, replaced as one: a frame sees those before or those after."""
 
     config: NodeConfig
-    postprocess: PostprocessConfig
-    class_ids: Sequence[str]  # what is published for each class, by its number
+    settings: Any  # of the inference
 
 
 class Pipeline:
     """A loaded, warm model, the thread that it runs in and the publishers; from configure to cleanup of `node`.
 
-    Raises whatever stands in the way; nothing is left running then. fallback: why the CPU is in the place of the GPU,
-    or nothing.
+    load, publish: make what the type of node brings, from the configuration and of the loaded model. Raises whatever
+    stands in the way; nothing is left running then. fallback: why the CPU is in the place of the GPU, or nothing.
     """
 
-    def __init__(self, node: Any, config: NodeConfig, log: FrameLog) -> None:
-        self._node, self._log = node, log
+    def __init__(
+        self,
+        node: Any,
+        config: NodeConfig,
+        log: FrameLog,
+        load: Callable[[Any], Inference],
+        publish: Callable[[Any, Any], Outputs],
+    ) -> None:
+        self._node, self._log, self._load_from = node, log, load
         self.fallback = ""
-        self.worker = NewestOnlyWorker[ReceivedFrame]("detector", self._process, self._on_failed)
+        self.worker = NewestOnlyWorker[ReceivedFrame](node.get_name(), self._process, self._on_failed)
         self.worker.start(lambda: self._load(config))  # in the thread that will use it
         try:
-            self._watch = ShutterWatch(self.inference.predictor.info.thermal, config.diagnostics.gain_jump)
+            self._watch = ShutterWatch(self.inference.thermal, config.diagnostics.gain_jump)
             self.apply(config)
-            self.outputs = Outputs(node)
+            self.outputs: Any = publish(config, self.inference)
         except Exception:
             self.worker.stop()
             raise
@@ -107,9 +161,7 @@ class Pipeline:
 
     def apply(self, config: NodeConfig) -> None:
         """Take the live settings of `config` from the next frame on; InputError, with nothing changed, for bad ones."""
-        names = self.inference.predictor.info.class_names  # the same on the GPU and on the CPU in its place
-        class_ids = names if config.class_id == "name" else [str(number) for number in range(len(names))]
-        self.live = Live(config, self.inference.postprocess_of(config), class_ids)
+        self.live = Live(config, self.inference.settings_of(config))
 
     def offer(self, frame: ReceivedFrame) -> None:
         """Leave `frame` for the worker, in place of one that waits still."""
@@ -127,7 +179,7 @@ class Pipeline:
 
     def _load(self, config: NodeConfig) -> None:
         try:
-            self.inference = Inference(config)
+            self.inference = self._load_from(config)
         except Exception as error:
             # with `auto` a GPU is taken where there is one: what is foreseen is then not about the GPU
             automatic = config.device == "auto" and not isinstance(error, InputError)
@@ -139,7 +191,8 @@ class Pipeline:
         """To the CPU, from the GPU that raised `error`; that is raised again where the CPU does not help."""
         # a precision or backend of the GPU gives way to what is automatic on a CPU
         try:
-            inference = Inference(config.model_copy(update={"device": "cpu", "precision": "auto", "backend": "auto"}))
+            on_cpu = {"device": "cpu", "precision": "auto", "backend": "auto"}
+            inference = self._load_from(config.model_copy(update=on_cpu))
         except Exception:
             raise error from None
         self.inference, self.fallback = inference, one_line(error)
@@ -154,22 +207,20 @@ class Pipeline:
         live, inference = self.live, self.inference
         stamp_ns = stamp_to_ns(frame.header.stamp)
         try:
-            detections = inference.predict(frame.image, stamp_ns, live.postprocess)
+            found = inference.predict(frame.image, stamp_ns, live.settings)
         except Exception as error:
             if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)
                 if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
                     self._log.overtaken()
             raise
-        self.outputs.publish_detections(frame.header, detections, live.class_ids)
+        self.outputs.publish(frame, found)
         self._log.answered((time.monotonic() - frame.received_s) * 1e3, inference.predictor.last_stage_ms)
         # the frame is answered: what fails from here on changes nothing of it, and is not the GPU's
         try:
             self._look(frame, stamp_ns, live.config)
             if self.outputs.overlay_is_watched:
-                names, style = inference.predictor.info.class_names, live.config.overlay
-                picture = draw_overlay(frame.image, detections, names, inference.thermal, style)
-                self.outputs.publish_overlay(frame.header, picture, style.jpeg_quality)
+                self.outputs.publish_overlay(frame, found, live.config.overlay)
         except Exception as error:
             if self._node.context.ok():
                 self._log.error(one_line(error))

@@ -22,8 +22,8 @@ from cgdet_core.evaluation.report.replay_report import played_summary, write_res
 from cgdet_core.files import check_can_write, make_folder
 from cgdet_core.runtime.model_file import read_info
 from cgdet_core.types import Detections
-from cgdet_ros.config import NodeConfig
-from cgdet_ros.node.pipeline import Inference
+from cgdet_ros.config import DetectorConfig
+from cgdet_ros.node.detector_node import Inference
 from cgdet_ros.replay.link import ReplayLink, start_ros
 from cgdet_ros.replay.play import Interruption, play, read_ahead
 from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
@@ -77,7 +77,7 @@ def run(request: ReplayRequest) -> int:
 
 def replay_model(
     request: ReplayRequest, recording: Recording, executable: Path, interruption: Interruption
-) -> tuple[Replay, NodeConfig]:
+) -> tuple[Replay, DetectorConfig]:
     """The node brought up, the bag played, the node stopped: what came of it, and the node's parameters.
 
     Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
@@ -122,7 +122,7 @@ def replay_model(
 
 
 def _measured(
-    replay: Replay, settings: NodeConfig, request: ReplayRequest, interruption: Interruption
+    replay: Replay, settings: DetectorConfig, request: ReplayRequest, interruption: Interruption
 ) -> MeasuredReplay:
     """The offline part is left out, with a warning, where the model cannot be had or waited for."""
     if not request.offline:
@@ -133,7 +133,7 @@ def _measured(
         return measure_replay(replay, None, str(error))
 
 
-def answer_offline(replay: Replay, settings: NodeConfig, interruption: Interruption) -> OfflineAnswers:
+def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Interruption) -> OfflineAnswers:
     """The node's own inference over the frames that were sent: what every frame would have given. The bag is read again
     for it, so that it takes nothing from the run. Raises InputError where these are not to be had any more,
     and where the user does not want to wait."""

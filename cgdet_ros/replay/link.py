@@ -21,7 +21,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.types import stamp_to_ns
-from cgdet_ros.config import NodeConfig
+from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import init_ros
@@ -51,7 +51,7 @@ class ReplayLink:
         self.repeated_answers = 0
         self._last_answer_s = 0.0
         self._labels: LabelInfo | None = None
-        self.settings = NodeConfig()
+        self.settings = DetectorConfig()
         self._report: dict[str, str] = {}
         self._reports = 0
         self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
@@ -114,17 +114,17 @@ class ReplayLink:
                 f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
             )
 
-    def _read_settings(self, process: NodeProcess) -> NodeConfig:
+    def _read_settings(self, process: NodeProcess) -> DetectorConfig:
         """The node's parameters, as it has them."""
         client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
-        names = [spec.name for spec in parameters.parameter_specs()]
+        names = [spec.name for spec in parameters.parameter_specs(DetectorConfig)]
         failure = "the node does not tell its parameters"
         self._await(client.service_is_ready, process, _DISCOVERY_TIMEOUT_S, failure)
         future = client.call_async(GetParameters.Request(names=names))
         self._await(future.done, process, _DISCOVERY_TIMEOUT_S, failure)
         told = zip(names, future.result().values, strict=True)
         values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
-        return parameters.updated(NodeConfig(), values)
+        return parameters.updated(DetectorConfig(), values)
 
     def _connected(self) -> bool:
         report = self._report

@@ -18,6 +18,7 @@ from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.selection import check_data
 from cgdet_core.thermal import ENCODINGS
+from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node.parameters import check_names
 
 _PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
@@ -147,7 +148,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
             parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
     if given.namespace is not None and not _NAMESPACE.fullmatch(given.namespace):
         parser.error(f"--namespace '{given.namespace}': give letters, digits and _, with / between, such as /front")
-    check_names(word.partition(":=")[0] for word in given.parameters)
+    check_names(DetectorConfig, (word.partition(":=")[0] for word in given.parameters))
     checked = {
         "rate": given.rate or 1.0,
         "lockstep": given.lockstep or given.rate == 0,

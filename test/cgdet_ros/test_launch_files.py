@@ -16,6 +16,7 @@ import yaml
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
+from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node.parameters import parameter_specs
 
 # how a launch is asked for in docs, docstrings and the files' own words
@@ -29,7 +30,7 @@ def source(repository: Path, file: str) -> str:
 def test_every_parameter_that_is_set_is_one_of_the_node(repository: Path) -> None:
     text = source(repository, "detector.launch.py")
     (names,) = re.findall(r"^PARAMETERS = (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
-    specs = {spec.name: spec.descriptor.additional_constraints for spec in parameter_specs()}
+    specs = {spec.name: spec.descriptor.additional_constraints for spec in parameter_specs(DetectorConfig)}
     assert set(ast.literal_eval(names).values()) <= set(specs)
     for choices in re.findall(r'\(("", [^)]*)\)', text):
         values = [word for word in re.findall(r'"(\w*)"', choices) if word]

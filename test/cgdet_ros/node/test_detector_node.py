@@ -23,7 +23,6 @@ from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.thermal import to_grey
-from cgdet_ros.node import pipeline
 from cgdet_ros.node.detector_node import DetectorNode
 
 EVERYTHING = {"score_threshold": 0.0001, "max_detections": 20}
@@ -156,7 +155,7 @@ def test_the_overlay_is_drawn_for_those_who_listen_raw_or_compressed_and_its_sty
 ) -> None:
     node = start_detector(overlay__scale=2.0, **EVERYTHING)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "draw_overlay", lambda *arguments: pytest.fail("drawn for nobody"))
+        patch.setattr(node._pipeline.outputs, "draw", lambda *arguments: pytest.fail("drawn for nobody"))
         client.ask(image_message(scene, "mono16"))
         assert client.counts_of(node).answered == 1
         assert node._log.last_error == ""
@@ -197,7 +196,7 @@ def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_
 
     client.node.create_subscription(Image, "overlay", lambda picture: None, 5)
     client.until(lambda: running.outputs.overlay_is_watched, "the overlay's subscription")
-    for target, name in ((running._watch, "look"), (pipeline, "draw_overlay")):
+    for target, name in ((running._watch, "look"), (running.outputs, "draw")):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, refuse)
             node._log.error("")
@@ -206,7 +205,7 @@ def test_what_fails_after_an_answer_neither_loses_it_nor_is_taken_for_a_failing_
             assert node._log.last_error == "MemoryError: no room"
     counts = client.counts_of(node)
     assert (counts.received, counts.answered, counts.failed, counts.refused) == (2, 2, 0, 0)
-    monkeypatch.setattr(running.outputs, "publish_detections", refuse)
+    monkeypatch.setattr(running.outputs, "publish", refuse)
     client.send(image_message(scene, "mono16"))
     client.until(lambda: counts.failed == 1, "the failure")
     client.counts_of(node)
@@ -221,13 +220,13 @@ def test_thresholds_change_while_it_runs_and_the_models_own_hold_until_then(
 ) -> None:
     running = start_detector()._pipeline
     own = running.inference.predictor.info.postprocess
-    assert running.live.postprocess == own
+    assert running.live.settings == own
     assert client.set_parameters(score_threshold=0.35) == (True, "")
-    assert running.live.postprocess == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
+    assert running.live.settings == own.model_copy(update={"score_threshold": 0.35, "class_thresholds": {}})
     assert client.set_parameters(score_threshold=-1.0, class_thresholds=["person:0.2"]) == (True, "")
-    assert running.live.postprocess.class_thresholds == {"car": 0.4, "person": 0.2}
+    assert running.live.settings.class_thresholds == {"car": 0.4, "person": 0.2}
     assert client.set_parameters(class_thresholds=[]) == (True, "")
-    assert running.live.postprocess == own
+    assert running.live.settings == own
 
     def found() -> list[tuple[str, float]]:
         return hypotheses_of(client.ask(image_message(scene, "mono16")))

@@ -122,6 +122,20 @@ def test_detections_become_an_array_whose_every_header_is_that_of_the_image(imag
     assert list(messages.detections_to_message(header, Detections.empty(), ("person",)).detections) == []
 
 
+def test_entries_that_are_written_over_leave_nothing_in_a_later_array(image_message: Callable[..., Any]) -> None:
+    entries: list[Any] = []
+    rng = np.random.default_rng(0)
+    for count in (0, 30, 1, 0, 2, 31):
+        header = image_message(PIXELS["mono8"], "mono8", frame_id=f"lens{count}").header
+        corners = rng.uniform(-5, 600, (count, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(0, 90, (count, 2))], axis=1)
+        scores = np.sort(rng.uniform(0, 1, count))[::-1]
+        detections = Detections(boxes, scores, rng.integers(0, 3, count))
+        plain = messages.detections_to_message(header, detections, ("a", "b", "c"))
+        assert messages.detections_to_message(header, detections, ("a", "b", "c"), entries) == plain
+    assert len(entries) == 31
+
+
 def test_detections_come_back_from_their_message_by_name_and_by_number(image_message: Callable[..., Any]) -> None:
     header = image_message(PIXELS["mono8"], "mono8").header
     detections = Detections(np.array([[10, 20, 40, 100]], np.float32), np.array([0.75]), np.array([1]))

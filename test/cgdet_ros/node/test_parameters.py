@@ -17,8 +17,9 @@ from rclpy.parameter import Parameter
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_ros.config import NodeConfig, parse_class_thresholds
+from cgdet_ros.config import DetectorConfig, parse_class_thresholds
 from cgdet_ros.node import parameters
+from cgdet_ros.node.detector_node import postprocess_of, thermal_of
 
 _names = itertools.count()
 
@@ -51,7 +52,7 @@ def file_values(repository: Path) -> dict[str, Any]:
 
 
 def test_the_parameter_file_states_every_parameter_with_its_default_and_none_besides(repository: Path) -> None:
-    assert file_values(repository) == {spec.name: spec.default for spec in parameters.parameter_specs()}
+    assert file_values(repository) == {spec.name: spec.default for spec in parameters.parameter_specs(DetectorConfig)}
 
 
 def test_the_parameter_file_says_which_parameters_are_live(repository: Path) -> None:
@@ -59,18 +60,20 @@ def test_the_parameter_file_says_which_parameters_are_live(repository: Path) -> 
     live = {
         line.split(":")[0].strip() for before, line in itertools.pairwise(lines) if before.strip().startswith("# Live.")
     }
-    assert live == {name.rpartition(".")[2] for name in parameters.LIVE}
+    names = [spec.name for spec in parameters.parameter_specs(DetectorConfig)]
+    assert live == {name.rpartition(".")[2] for name in names if parameters.is_live(DetectorConfig, name)}
+    assert {"nms_iou", "gain_jump", "min_score"} < live
 
 
 def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Path, make_node: Any) -> None:
     node = make_node("--params-file", str(repository / "config" / "detector.yaml"))
-    assert parameters.declare_parameters(node) == NodeConfig()
+    assert parameters.declare_parameters(node, DetectorConfig) == DetectorConfig()
 
 
 def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(make_node: Any) -> None:
     node = make_node()
-    parameters.declare_parameters(node)
-    for spec in parameters.parameter_specs():
+    parameters.declare_parameters(node, DetectorConfig)
+    for spec in parameters.parameter_specs(DetectorConfig):
         descriptor = node.describe_parameter(spec.name)
         assert descriptor.description, spec.name
         assert node.get_parameter(spec.name).type_ is spec.type, spec.name
@@ -89,7 +92,7 @@ def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(m
 def test_values_of_a_command_line_arrive(make_node: Any) -> None:
     words = ["-p", "score_threshold:=0.5", "-p", "raw_range:=[21000, 25000]", "-p", "overlay.scale:=2.0"]
     node = make_node(*words, "-p", "class_thresholds:=['person:0.3']", "-p", "class_id:=index")
-    config = parameters.declare_parameters(node)
+    config = parameters.declare_parameters(node, DetectorConfig)
     assert config.score_threshold == 0.5
     assert config.raw_range == (21000.0, 25000.0)
     assert config.class_thresholds == ("person:0.3",)
@@ -115,7 +118,7 @@ def test_values_of_a_command_line_arrive(make_node: Any) -> None:
 )
 def test_a_value_that_is_none_is_refused_by_name_in_one_line(word: str, reason: str, make_node: Any) -> None:
     with pytest.raises(InputError) as refusal:
-        parameters.declare_parameters(make_node("-p", word))
+        parameters.declare_parameters(make_node("-p", word), DetectorConfig)
     assert reason in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -132,35 +135,35 @@ def test_a_value_that_is_none_is_refused_by_name_in_one_line(word: str, reason: 
 )
 def test_a_misspelt_parameter_or_value_is_refused_with_what_was_meant(word: str, meant: str, make_node: Any) -> None:
     with pytest.raises(InputError, match=f"did you mean '{meant}'"):
-        parameters.declare_parameters(make_node("-p", "use_sim_time:=false", "-p", word))
+        parameters.declare_parameters(make_node("-p", "use_sim_time:=false", "-p", word), DetectorConfig)
 
 
 def test_a_quality_of_service_of_no_topic_of_the_node_is_refused(make_node: Any) -> None:
     node = make_node("-p", "qos_overrides./imge.subscription.depth:=5")
-    parameters.declare_parameters(node)
+    parameters.declare_parameters(node, DetectorConfig)
     with pytest.raises(InputError, match="did you mean '/image'"):
         parameters.check_overridden_topics(node, ["/image", "/detections"])
     parameters.check_overridden_topics(node, ["/imge"])
 
 
 def test_an_update_is_whole_and_names_what_changed() -> None:
-    before = NodeConfig()
+    before = DetectorConfig()
     changes = [Parameter("score_threshold", value=0.5), Parameter("overlay.min_score", value=0.6)]
     after = parameters.updated(before, [*changes, Parameter("qos_overrides./x", value=1)])
     assert (after.score_threshold, after.overlay.min_score) == (0.5, 0.6)
     assert parameters.changed_names(before, after) == {"score_threshold", "overlay.min_score"}
-    assert before == NodeConfig()
+    assert before == DetectorConfig()
 
 
 def test_the_models_own_settings_are_left_where_nothing_is_given() -> None:
     of_model = PostprocessConfig(score_threshold=0.3, class_thresholds={"car": 0.6}, nms_iou=0.5, max_detections=77)
-    assert parameters.postprocess_of(NodeConfig(), of_model) == of_model
+    assert postprocess_of(DetectorConfig(), of_model) == of_model
     thermal = ThermalConfig(low_percentile=2.0)
-    assert parameters.thermal_of(NodeConfig(), thermal) == thermal
-    given = NodeConfig(raw_range=(10.0, 20.0), nms_iou=0.0, max_detections=5)
-    assert parameters.thermal_of(given, thermal) == ThermalConfig(low_percentile=2.0, raw_range=(10.0, 20.0))
+    assert thermal_of(DetectorConfig(), thermal) == thermal
+    given = DetectorConfig(raw_range=(10.0, 20.0), nms_iou=0.0, max_detections=5)
+    assert thermal_of(given, thermal) == ThermalConfig(low_percentile=2.0, raw_range=(10.0, 20.0))
     expected = of_model.model_copy(update={"nms_iou": 0.0, "max_detections": 5})
-    assert parameters.postprocess_of(given, of_model) == expected
+    assert postprocess_of(given, of_model) == expected
 
 
 def test_class_thresholds_are_read_from_words() -> None:

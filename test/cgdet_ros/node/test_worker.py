@@ -1,4 +1,4 @@
-"""worker.py: the newest item only, and a thread that survives what it works on."""
+"""The pipeline's worker: the newest item only, and a thread that survives what it works on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cgdet_ros.node.worker import NewestOnlyWorker
+from cgdet_ros.node.pipeline import NewestOnlyWorker
 
 
 def test_what_is_overtaken_is_lost_and_the_newest_is_worked_on() -> None:
