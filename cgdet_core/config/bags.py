@@ -53,27 +53,15 @@ class RegisterConfig(Settings):
     seconds: float | None = Field(None, gt=0, description="of the bag to look at; default: all")
     by: Literal["stamp", "record"] = Field("stamp", description="what is a frame's time: header stamp, record time")
     offset_s: float | None = Field(None, description="known already: added to an RGB stamp gives the thermal clock")
-    tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: by tolerance_periods")
+    tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: 0.55 periods of the faster stream")
     identity: bool = Field(False, description="the pictures are registered already")
     extrinsic: Path | None = Field(None, description="how the cameras are mounted: with CameraInfos, no estimate")
     max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
-    min_intervals: int = Field(40, ge=20, description="intervals between frames that a stream must have")
-    min_correlation: Fraction = Field(0.4, description="of the motion in both streams; below, the offset is refused")
-    min_confidence: Fraction = Field(0.35, description="1 - second best offset / best; below, the offset is refused")
-    tolerance_periods: float = Field(
-        0.55, gt=0, le=2, description="greatest difference of a pair, in periods of the faster stream"
-    )
     rgb_view_range: Annotated[tuple[float, float], ascending(0.3, 5)] = Field(
         (0.75, 2.2), description="how many times as wide as the thermal view the RGB view may be"
     )
     candidates: int = Field(4, ge=1, le=20, description="first guesses that are worked out")
     pairs: int = Field(16, ge=4, le=64, description="pairs of pictures that the homography is found on")
-    min_score: Fraction = Field(0.07, description="of the edges in both pictures; below, the homography is refused")
-    min_contrast: Fraction = Field(0.15, description="1 - score 8 px off / score; below, the homography is refused")
-    max_spread: float = Field(
-        0.015, gt=0, le=0.2, description="of the frame's width between two halves of the pairs; above, it is refused"
-    )
-    warn_distortion_px: float = Field(1.5, gt=0, description="lens distortion left by a homography that is warned of")
 
 
 class LabelConfig(Settings):

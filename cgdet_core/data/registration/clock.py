@@ -8,7 +8,6 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.config import RegisterConfig
 from cgdet_core.data.registration.motion import CHANNELS, Motion
 from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS
@@ -20,6 +19,8 @@ _FINE_STEP_S = 0.001
 _WINDOW_PERIODS, _REFINING_PERIODS = 1.5, 3.0
 _LEAST_WINDOWS = 20
 _LEAST_SHARE = 0.5  # of the thermal windows: over a short stretch anything correlates
+_LEAST_INTERVALS = 40  # between frames, of each stream
+_LEAST_CORRELATION, _LEAST_CONFIDENCE = 0.4, 0.35
 _BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
 
 
@@ -105,19 +106,19 @@ def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(rates.clip(middle - limit, middle + limit), np.float64)
 
 
-def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_ns: int = 0) -> ClockOffset:
-    """The offset within config.max_offset_s of `guess_ns`; InputError where it cannot be told.
+def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns: int = 0) -> ClockOffset:
+    """The offset within `max_offset_s` of `guess_ns`; InputError where it cannot be told.
 
     Of every lag the five motion channels are correlated over the windows that both streams cover; the best lag is
     refined to a millisecond, and by a parabola beyond.
     """
     least = min(len(thermal.begin_s), len(rgb.begin_s))
-    if least < config.min_intervals:
-        raise _untold(f"a stream has {least} intervals between frames, not {config.min_intervals}")
+    if least < _LEAST_INTERVALS:
+        raise _untold(f"a stream has {least} intervals between frames, not {_LEAST_INTERVALS}")
     origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
     agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
     step_s = agreement.window_s / 3
-    half = int(np.ceil((config.max_offset_s + _BEYOND_S) / step_s))
+    half = int(np.ceil((max_offset_s + _BEYOND_S) / step_s))
     lags = np.arange(-half, half + 1) * step_s
     scores = np.array([agreement.score(lag) for lag in lags])
     best = int(scores.argmax())
@@ -130,16 +131,16 @@ def estimate_offset(thermal: Motion, rgb: Motion, config: RegisterConfig, guess_
     without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
     spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
     most_s = max(_period_s(thermal), _period_s(rgb)) / 2
-    if correlation < config.min_correlation or confidence < config.min_confidence or spread_s > most_s:
+    if correlation < _LEAST_CORRELATION or confidence < _LEAST_CONFIDENCE or spread_s > most_s:
         raise _untold(
             f"motion agrees by {correlation:.2f}, confidence {confidence:.2f}, parts of the bag differ by "
-            f"{1000 * spread_s:.0f} ms (needed: {config.min_correlation}, {config.min_confidence}, at most "
+            f"{1000 * spread_s:.0f} ms (needed: {_LEAST_CORRELATION}, {_LEAST_CONFIDENCE}, at most "
             f"{1000 * most_s:.0f} ms)"
         )
-    if abs(lags[best]) > config.max_offset_s:
+    if abs(lags[best]) > max_offset_s:
         raise _untold(
             f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
-            f"(max_offset_s={config.max_offset_s:g})"
+            f"(max_offset_s={max_offset_s:g})"
         )
     correlations = agreement.correlations(offset_s)
     return ClockOffset(

@@ -19,37 +19,28 @@ from cgdet_core.data.bags.types import CAMERA_INFO
 from cgdet_core.data.registration.homography import Matrix, Row
 from cgdet_core.errors import InputError
 
-_LENSES = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+_LENSES = {"plumb_bob": (4, 5), "rational_polynomial": (8,)}
 _GRID = 24
 
 
 @dataclass(frozen=True)
 class CalibratedCamera:
-    """matrix: float64 [3, 3], pixels counted from the centre of the first, as ROS and OpenCV do. model: plumb_bob,
-    rational_polynomial or equidistant; distortion: float64 [N], empty for a rectified picture."""
+    """matrix: float64 [3, 3], pixels counted from the centre of the first, as ROS and OpenCV do. distortion: float64
+    [N] of plumb_bob or rational_polynomial, empty for a rectified picture."""
 
     matrix: Matrix
     distortion: NDArray[np.float64]
-    model: str
     height_width_px: tuple[int, int]
-
-    @property
-    def is_fisheye(self) -> bool:
-        return self.model == "equidistant" and bool(self.distortion.any())
 
     def rays(self, points_px: Matrix) -> Matrix:
         """[N, 2] pixels -> [N, 2]: x / z and y / z of what is seen there."""
-        undistort = cv2.fisheye.undistortPoints if self.is_fisheye else cv2.undistortPoints
         points = np.asarray(points_px, np.float64).reshape(-1, 1, 2)
-        return np.asarray(undistort(points, self.matrix, self.distortion)[:, 0], np.float64)
+        return np.asarray(cv2.undistortPoints(points, self.matrix, self.distortion)[:, 0], np.float64)
 
     def pixels(self, rays: Matrix) -> Matrix:
         """[N, 2] x / z and y / z -> [N, 2] pixels."""
-        if self.is_fisheye:
-            points = cv2.fisheye.distortPoints(rays[:, None], self.matrix, self.distortion)
-        else:
-            ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
-            points = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
+        ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+        points = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
         return np.asarray(points[:, 0], np.float64)
 
 
@@ -113,7 +104,7 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
             f"{where}: lens model '{model[:40]}' with {len(distortion)} coefficients is not known: "
             f"give one of {', '.join(_LENSES)}, or rectified images"
         )
-    return CalibratedCamera(matrix, distortion, model, size)
+    return CalibratedCamera(matrix, distortion, size)
 
 
 def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrinsic: Extrinsic) -> tuple[Matrix, float]:

@@ -20,6 +20,10 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS
 
 _PAIRS_TO_SHOW = 3
+_TOLERANCE_PERIODS = 0.55  # greatest difference of a pair, in periods of the faster stream
+# below or above the homography is refused: edges that correlate, what is lost 8 px off, halves of the pairs that differ
+_LEAST_SCORE, _LEAST_CONTRAST, _GREATEST_SPREAD = 0.07, 0.15, 0.015
+_WARNED_DISTORTION_PX = 1.5
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
             # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess
             guess_ns = int(np.median(rgb.latencies_ns)) - int(np.median(thermal.latencies_ns))
             try:
-                clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config, guess_ns)
+                clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config.max_offset_s, guess_ns)
             except InputError as error:
                 raise InputError(f"{bag.path}: {error}") from None
             quality |= {
@@ -95,7 +99,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
             except InputError as error:
                 raise InputError(f"{config.extrinsic}: {error}") from None
             quality["distortion_left_px"] = left_px
-            if left_px > config.warn_distortion_px:
+            if left_px > _WARNED_DISTORTION_PX:
                 warnings.append(
                     f"lens distortion moves pixels by {left_px:.1f} px in the mean, which a homography cannot hold: "
                     "record rectified images (image_proc)"
@@ -105,7 +109,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
                 raise InputError(f"{bag.path}: a single pair of pictures is worth looking at: give a longer bag")
             alignment = align(grey_pairs(chosen), config)
             homography = alignment.homography
-            warnings += _check_alignment(bag, alignment, thermal_px[1], config)
+            warnings += _check_alignment(bag, alignment, thermal_px[1])
             quality |= {"score": alignment.score, "contrast": alignment.contrast}
             quality |= {"spread_px": alignment.spread_px, "pairs": len(chosen)}
     rounded = {name: round(float(value), 4) for name, value in quality.items()}
@@ -117,7 +121,7 @@ def _pair(bag: BagReader, streams: tuple[Stream, Stream], offset_ns: int, config
     thermal_ns, rgb_ns = (stream.stamps_ns for stream in streams)
     if config.tolerance_s is None:
         timing = pair_stamps(thermal_ns, rgb_ns, tolerance_ns=0)
-        tolerance_ns = round(config.tolerance_periods * min(timing.thermal.period_ns, timing.rgb.period_ns))
+        tolerance_ns = round(_TOLERANCE_PERIODS * min(timing.thermal.period_ns, timing.rgb.period_ns))
     else:
         tolerance_ns = round(config.tolerance_s * NANOSECONDS)
     pairs = pair_stamps(thermal_ns, rgb_ns, offset_ns=offset_ns, tolerance_ns=tolerance_ns)
@@ -137,14 +141,14 @@ def _sizes(bag: BagReader, chosen: list[PicturePair]) -> tuple[tuple[int, int], 
     return (thermal_px[0], thermal_px[1]), (rgb_px[0], rgb_px[1])
 
 
-def _check_alignment(bag: BagReader, alignment: Alignment, width_px: int, config: RegisterConfig) -> list[str]:
+def _check_alignment(bag: BagReader, alignment: Alignment, width_px: int) -> list[str]:
     """Warnings; InputError for an alignment that is a guess."""
     found = f"score {alignment.score:.3f}, contrast {alignment.contrast:.2f}, spread {alignment.spread_px:.1f} px"
-    most_px = config.max_spread * width_px
-    good = alignment.score >= config.min_score and alignment.contrast >= config.min_contrast
+    most_px = _GREATEST_SPREAD * width_px
+    good = alignment.score >= _LEAST_SCORE and alignment.contrast >= _LEAST_CONTRAST
     if not good or alignment.spread_px > most_px:
         raise InputError(
-            f"{bag.path}: the homography cannot be told ({found}; needed: {config.min_score}, {config.min_contrast}, "
+            f"{bag.path}: the homography cannot be told ({found}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
             f"{most_px:.1f} px or less): give a stretch by day in which RGB shows the scene (--start, --seconds), or "
             "CameraInfos with --extrinsic"
         )

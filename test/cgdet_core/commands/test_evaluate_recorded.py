@@ -93,7 +93,7 @@ def test_a_set_of_files_has_no_stamps_to_find_detections_by(tmp_path: Path, caps
 
 def test_a_class_that_is_none_and_a_topic_that_is_another_are_named(drive: Path, tmp_path: Path) -> None:
     found = recorded(tmp_path / "found", 2)
-    with pytest.raises(InputError, match="class 'person' is none of cat, dog"):
+    with pytest.raises(InputError, match="unknown class 'person'"):
         read_detections(found, ("cat", "dog"))
-    with pytest.raises(InputError, match=r"'/thermal/image_raw' is of type sensor_msgs/msg/Image"):
+    with pytest.raises(InputError, match=r"'/thermal/image_raw'.*is of type sensor_msgs/msg/Image"):
         read_detections(drive, CLASS_NAMES, "/thermal/image_raw")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pan_scene import shapes
 
-from cgdet_core.config import RegisterConfig
 from cgdet_core.data.registration.clock import estimate_offset
 from cgdet_core.data.registration.motion import CHANNELS, Motion, MotionMeter, movement, small_picture
 from cgdet_core.errors import InputError
@@ -41,7 +40,7 @@ def test_the_offset_is_found_to_a_few_milliseconds_at_any_two_rates(
 ) -> None:
     thermal = stream(thermal_hz, 0.0, noise=0.002, drop=0.1)
     rgb = stream(rgb_hz, offset_s, phase_s=0.017, noise=0.002, drop=0.1)
-    found = estimate_offset(thermal, rgb, RegisterConfig())
+    found = estimate_offset(thermal, rgb, 2.0)
     assert abs(found.offset_ns / 1e9 - offset_s) < 0.1 / min(thermal_hz, rgb_hz)
     assert found.confidence > 0.5
     assert found.spread_ms < 10
@@ -49,9 +48,9 @@ def test_the_offset_is_found_to_a_few_milliseconds_at_any_two_rates(
 
 def test_a_guess_or_a_wider_search_finds_clocks_that_are_far_apart() -> None:
     thermal, rgb = stream(20, 0.0), stream(20, 7200.25)
-    found = estimate_offset(thermal, rgb, RegisterConfig(), guess_ns=7_200_000_000_000)
+    found = estimate_offset(thermal, rgb, 2.0, guess_ns=7_200_000_000_000)
     assert abs(found.offset_ns / 1e9 - 7200.25) < 0.005
-    found = estimate_offset(stream(20, 0.0), stream(20, 3.0), RegisterConfig(max_offset_s=5.0))
+    found = estimate_offset(stream(20, 0.0), stream(20, 3.0), 5.0)
     assert abs(found.offset_ns / 1e9 - 3.0) < 0.005
 
 
@@ -59,7 +58,7 @@ def test_one_channel_that_both_see_is_enough() -> None:
     thermal, rgb = stream(20, 0.0), stream(20, 0.3)
     blind = rgb.rates.copy()
     blind[:, [0, 1, 2, 4]] = np.nan
-    found = estimate_offset(thermal, Motion(rgb.begin_s, rgb.end_s, blind, rgb.origin_ns), RegisterConfig())
+    found = estimate_offset(thermal, Motion(rgb.begin_s, rgb.end_s, blind, rgb.origin_ns), 2.0)
     assert found.channel == "turn"
     assert abs(found.offset_ns / 1e9 - 0.3) < 0.005
 
@@ -92,7 +91,7 @@ def wave(offset_s: float) -> Motion:
 )
 def test_an_offset_that_cannot_be_told_is_refused(thermal: Motion, rgb: Motion) -> None:
     with pytest.raises(InputError, match="--offset"):
-        estimate_offset(thermal, rgb, RegisterConfig())
+        estimate_offset(thermal, rgb, 2.0)
 
 
 def test_a_shift_a_zoom_and_a_turn_are_measured() -> None:
