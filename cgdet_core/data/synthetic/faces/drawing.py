@@ -149,7 +149,7 @@ def paint(rgb: ImageArray, person: DrawnPerson, points_px: Points) -> Materials:
     if person.beard:
         chin = np.concatenate([points_px[3:14], points_px[[35, 33, 31]]])
         lay(person.beard * zone([chin], size, 0.03 * tall), person.hair, hair)
-    lay(zone([points_px[each] for each in BROWS], size, sharp, 0.045 * tall) * 0.65, person.hair, hair)
+    lay(zone([points_px[each] for each in BROWS], size, sharp, 0.045 * tall) * 0.4, person.hair, hair)
     eyes = zone([points_px[eye] for eye in EYES], size, sharp)
     lay(eyes, np.array([225.0, 222, 218]), None)
     irises = [oval(points_px[eye].mean(axis=0), 0.05, 0.05, axes) for eye in EYES]

@@ -26,9 +26,9 @@ from cgdet_core.types import FloatArray
 
 SKIN_C = 33.5
 _RANGES_C = {
-    **{"hair": (-5.0, -1.0), "brows": (-2.2, -0.2), "cheeks": (-1.8, 0.2), "forehead": (-0.2, 0.6)},
-    **{"neck": (-0.9, 0.6), "eyes": (0.0, 0.7), "inner corners": (0.4, 1.3), "eyeballs": (-0.5, 0.4)},
-    **{"lips": (-0.2, 0.7), "open mouth": (-2.5, 0.8), "lenses": (-8.0, -3.0), "mask": (-5.0, -0.5)},
+    **{"hair": (-5.0, -1.0), "brows": (-2.0, 0.0), "cheeks": (-2.6, 0.1), "forehead": (-0.2, 1.3), "neck": (-0.9, 0.6)},
+    **{"eyes": (0.1, 1.0), "inner corners": (0.5, 2.0), "eyeballs": (-0.5, 0.4), "lips": (-0.6, 0.6)},
+    **{"mouth corners": (-0.2, 1.0), "open mouth": (-2.5, 0.4), "lenses": (-8.0, -3.0), "mask": (-5.0, -0.5)},
     "edges": (0.2, 1.4),
 }
 
@@ -78,9 +78,10 @@ def temperatures_c(materials: Materials, points_px: Points, heat: Heat) -> Float
         ("cheeks", [grown(cheek, 0.85) for cheek in cheeks], 0.075),
         ("forehead", [grown(forehead, 0.8)], 0.08),
         ("eyes", [grown(points_px[eye], 1.7) for eye in EYES], 0.035),
-        ("inner corners", [oval(points_px[corner], 0.04, 0.04, axes) for corner in (39, 42)], 0.025),
+        ("inner corners", [oval(points_px[corner], 0.05, 0.05, axes) for corner in (39, 42)], 0.025),
         ("eyeballs", [points_px[eye] for eye in EYES], 0.008),
         ("lips", [points_px[LIPS]], 0.015),
+        ("mouth corners", [oval(points_px[corner], 0.04, 0.04, axes) for corner in (48, 54)], 0.025),
         ("open mouth", [points_px[INNER_LIPS]], 0.008),
     ):
         skin += beside_c[part] * zone(polygons, size, blur * tall)

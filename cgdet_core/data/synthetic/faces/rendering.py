@@ -32,11 +32,13 @@ def expose(
     sample = kelvin[::3, ::3]
     on_skin = skin[::3, ::3] > 0.8
     body = sample[on_skin] if on_skin.sum() > 20 else sample
-    saturated = rng.random() < 0.35
+    saturated = rng.random() < 0.45
     high = float(np.percentile(body, rng.uniform(70, 95) if saturated else rng.uniform(97, 100)))
     cut_out = rng.random() < 0.25  # some sets have their background cut to black
-    low = float(np.percentile(body, 1) - 1 if cut_out else np.percentile(sample, rng.uniform(0.5, 20)))
-    unit = np.clip((kelvin - low) / max(high - low, 10 * noise_k, 0.5), 0, 1) ** np.float32(rng.uniform(0.7, 1.5))
+    low = float(
+        np.percentile(body, 1) - rng.uniform(0.5, 5) if cut_out else np.percentile(sample, rng.uniform(0.5, 20))
+    )
+    unit = np.clip((kelvin - low) / max(high - low, 10 * noise_k, 0.5), 0, 1) ** np.float32(rng.uniform(0.5, 1.3))
     if cut_out:
         unit *= skin > 0.4
     if rng.random() < 0.15:  # black-hot

@@ -20,7 +20,16 @@ from cgdet_core.errors import InputError
 SIZE = (160, 150)
 PLAIN = {
     **{"hair": -4.0, "brows": -2.0, "cheeks": -1.5, "forehead": 0.0, "neck": 0.0, "eyes": 0.0, "inner corners": 1.0},
-    **{"eyeballs": 0.0, "lips": 0.5, "open mouth": 0.0, "lenses": -6.0, "mask": -3.0, "edges": 0.0, "nose": -2.0},
+    **{
+        "eyeballs": 0.0,
+        "lips": 0.5,
+        "mouth corners": 1.0,
+        "open mouth": 0.0,
+        "lenses": -6.0,
+        "mask": -3.0,
+        "edges": 0.0,
+        "nose": -2.0,
+    },
     **{"background": -10.0, "cloth": -5.0},
 }
 
