@@ -121,6 +121,13 @@ class GuidanceConfig(TermConfig):
         return self
 
 
+class OutputsConfig(TapConfig):
+    """LD: the student's own output drawn to that of the teacher of guidance (distill/injection.py)."""
+
+    weight: float = Field(0.0, ge=0, description="factor on the term in the loss; 0: the term is off and costs nothing")
+    sure_score: Fraction = Field(0.3, description="the teacher's score from which on its boxes are targets")
+
+
 class InjectionConfig(TapConfig):
     """DIKD: dual injection, by the teacher of guidance (distill/injection.py). Each part is a term of its own."""
 

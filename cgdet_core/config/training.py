@@ -16,7 +16,7 @@ from cgdet_core.config.of_task import (
     usual,
 )
 from cgdet_core.config.settings import Fraction, Settings
-from cgdet_core.config.terms import ContrastConfig, GuidanceConfig, InjectionConfig
+from cgdet_core.config.terms import ContrastConfig, GuidanceConfig, InjectionConfig, OutputsConfig
 
 
 class SourceConfig(Settings):
@@ -139,6 +139,7 @@ class Recipe(OfTask):
     contrast: ContrastConfig = ContrastConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     injection: InjectionConfig = InjectionConfig()
+    outputs: OutputsConfig = OutputsConfig()
     augment: TaskAugmentConfig = usual()
     train: TrainConfig = TrainConfig()
     postprocess: TaskPostprocessConfig = usual()
@@ -148,7 +149,7 @@ class Recipe(OfTask):
     @property
     def uses_teacher(self) -> bool:
         """Whether a term of the loss learns from guidance.teacher."""
-        return self.guidance.weight > 0 or self.injection.on
+        return self.guidance.weight > 0 or self.injection.on or self.outputs.weight > 0
 
     @property
     def uses_rgb(self) -> bool:

@@ -1,4 +1,7 @@
-"""DIKD: each network's maps put through the other's head, against the labels and the teacher's own output.
+"""What a student learns from what a teacher puts out.
+
+DIKD: each network's maps put through the other's head, against the labels and the teacher's own output. LD: the
+student's own output against the teacher's.
 
 Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's: `TeacherLosses`.
 """
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cgdet_core.config import InjectionConfig
+from cgdet_core.config import InjectionConfig, OutputsConfig
 from cgdet_core.distill.lesson import Lesson, Term
 from cgdet_core.distill.taps import adapters
 from cgdet_core.distill.teachers.base import Teacher
@@ -78,6 +81,25 @@ class Injection(Term):
         output = teacher.predict(maps)
         with torch.autocast(teacher.device.type, enabled=False):
             return losses.of_teacher_head(output, self.config.reverse_teacher_share)
+
+
+class Outputs(Term):
+    """LD; it owns nothing. Raises InputError for a teacher whose output is no answer to the student's."""
+
+    _known: Tensor  # as in Injection
+
+    def __init__(self, config: OutputsConfig, teacher: Teacher, task: Task) -> None:
+        super().__init__()
+        self.config: OutputsConfig = config
+        self._task = task
+        _check(teacher, "outputs.weight")
+        self.register_buffer("_known", torch.tensor(teacher.knows, dtype=torch.bool), persistent=False)
+
+    def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
+        rows, batch, theirs = lesson.with_rgb
+        losses = self._task.teacher_losses(batch, theirs, self._known, self.config.sure_score)
+        with torch.autocast(rows.device.type, enabled=False):
+            return {"ld": self.config.weight * share * losses.of_student(lesson.output, rows)}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cgdet_core.config import Recipe, TermConfig
 from cgdet_core.distill.contrast import RegionContrast
 from cgdet_core.distill.guidance import Guidance
-from cgdet_core.distill.injection import Injection
+from cgdet_core.distill.injection import Injection, Outputs
 from cgdet_core.distill.lesson import Lesson, Term, in_time
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.distill.teachers.base import Teacher
@@ -58,6 +58,8 @@ class TrainingTerms(nn.Module):
             terms["guidance"] = Guidance(recipe.guidance, ours, teacher.channels, self._task)
         if recipe.injection.on and teacher is not None:
             terms["injection"] = Injection(recipe.injection, network, teacher, self._task)
+        if recipe.outputs.weight and teacher is not None:
+            terms["outputs"] = Outputs(recipe.outputs, teacher, self._task)
         self.terms = list(terms.values())
         for name, term in terms.items():
             self.add_module(name, term)
@@ -79,7 +81,7 @@ class TrainingTerms(nn.Module):
     def forward(
         self, batch: TrainingBatch, maps: tuple[Tensor, ...], output: Any, images_done: int
     ) -> dict[str, Tensor]:
-        """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse); those that are off now are left out.
+        """Weighted terms by name (rcs, cms, dikd_forward, dikd_reverse, ld); those that are off now are left out.
 
         maps: what the network's head took of the batch's images; output: what it made of them.
         """

@@ -179,8 +179,9 @@ class TeacherLosses(Protocol):
     def of_teacher_head(self, output: Any, teacher_share: float) -> Tensor:
         """DIKD, reverse. output: of the teacher's head (`Teacher.predict`) for the student's maps."""
 
-    def of_student(self, output: Any) -> Tensor:
-        """LD: how far the student's own output is from the teacher's."""
+    def of_student(self, output: Any, rows: Tensor) -> Tensor:
+        """LD: how far the student's own output, of the whole batch, is from the teacher's in the crops that have RGB,
+        int64 [R] `rows` of it."""
 
 
 class Task(Protocol):

@@ -79,7 +79,7 @@ def load_sources(
     if recipe.uses_rgb and not (recipe.synthetic.frames and recipe.synthetic.rgb) and not any(map(_has_rgb, sets)):
         raise InputError(
             "guidance needs RGB, and none of the sources holds any: give one with registered RGB (rgb_file_name) or "
-            "with grey_rgb, or set guidance.weight and the weights of injection to 0"
+            "with grey_rgb, or set the weights of guidance, injection and outputs to 0"
         )
     sources: list[Source] = []
     left_bytes = recipe.train.cache_mb << 20

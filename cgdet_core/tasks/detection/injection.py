@@ -1,4 +1,4 @@
-"""What a detector learns from a teacher's output: DIKD (distill/injection.py) and LD (distill/outputs.py)."""
+"""What a detector learns from a teacher's output: DIKD (distill/injection.py) and LD."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 from cgdet_core.boxes import ciou_torch
 from cgdet_core.config import LossConfig
 from cgdet_core.model import STRIDES
-from cgdet_core.tasks.detection.head import HeadOutput, cell_grid
+from cgdet_core.tasks.detection.head import HeadOutput, cell_grid, decode_boxes
 from cgdet_core.tasks.detection.loss import centres_inside, class_and_box_terms, detection_loss
 from cgdet_core.tasks.detection.targets import CellPredictions, DetectionTargets, Predictions, regions_of, seen_scores
 from cgdet_core.tasks.task import TrainingBatch, valid_cells
@@ -103,9 +103,10 @@ class DetectionLosses:
 
         return _mixed(against_labels, against_teacher, teacher_share)
 
-    def of_student(self, output: HeadOutput) -> Tensor:
-        """The disagreement at every cell of which the teacher says something."""
-        return self.disagreement(output.class_logits.float(), output.boxes_xyxy_px())
+    def of_student(self, output: HeadOutput, rows: Tensor) -> Tensor:
+        """The disagreement at the same cells."""
+        boxes = decode_boxes(output.box_logits[rows], output.centres_xy_px, output.strides_px)
+        return self.disagreement(output.class_logits[rows].float(), boxes)
 
     def disagreement(self, class_logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
         """How far predictions are from the teacher's own at the same cells, over the objects that it sees.

@@ -28,8 +28,8 @@ from scene import (
 )
 from torch import Tensor, nn
 
-from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, Recipe, ThermalConfig
-from cgdet_core.distill.injection import Injection, running_statistics
+from cgdet_core.config import InjectionConfig, LossConfig, ModelConfig, OutputsConfig, Recipe, ThermalConfig
+from cgdet_core.distill.injection import Injection, Outputs, running_statistics
 from cgdet_core.distill.lesson import Lesson
 from cgdet_core.distill.teachers.base import ModelTeacher, Teacher, untrained
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
@@ -229,6 +229,23 @@ def test_reverse_against_the_teacher_is_what_loops_over_objects_and_cells_give(
         found = teacher.predict({s: module.into_teacher[str(s)](values) for s, values in maps.items()})
     expected = expected_agreement(found.class_logits, found.boxes_xyxy_px, seen.predictions, 0.3, knows)
     assert reverse(module, maps, teacher, seen).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_students_own_output_against_the_teacher_is_what_loops_give_and_teaches_the_student_alone() -> None:
+    network, teacher, seen, of = student().eval(), teacher_of(), view(), batch()
+    output = network.head(tuple(0.1 * maps for maps in student_maps().values()))
+    lesson = Lesson(of, None, {}, output, teacher)
+    lesson.__dict__["teacher_output"] = seen
+    term = Outputs(OutputsConfig(weight=2.0), teacher, TASK)
+    found = term(lesson, 0.5)["ld"]
+    expected = expected_agreement(output.class_logits, output.boxes_xyxy_px(), seen.predictions, 0.3, (True,) * 3)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    found.backward()
+    gradients = [parameter.grad for parameter in network.head.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert all(parameter.grad is None for parameter in teacher.network.parameters())
+    assert list(term.parameters()) == []
+    assert term.state_dict() == {}
 
 
 def labels(kept: set[int]) -> DetectionTargets:

@@ -207,12 +207,17 @@ def test_a_wider_thermal_teacher_looks_at_the_students_own_crops(folder: Path) -
     assert figures["dikd_reverse"] > 0
 
 
-def test_injection_alone_has_the_teacher_of_guidance_and_no_term_of_it(folder: Path) -> None:
+def test_injection_or_outputs_alone_have_the_teacher_of_guidance_and_no_term_of_it(folder: Path) -> None:
     alone = recipe(guidance=CMS | {"weight": 0.0}, injection=SURE)
     assert alone.uses_rgb
     run, teacher = state(alone, folder)
     assert teacher is not None
     assert list(terms_of(run.step(batch()))) == ["class", "box", "distribution", "dikd_forward", "dikd_reverse"]
+    outputs = recipe(guidance=CMS | {"weight": 0.0}, outputs={"weight": 0.5, "sure_score": 0.0})
+    assert outputs.uses_rgb
+    figures = state(outputs, folder)[0].step(batch())
+    assert list(terms_of(figures)) == ["class", "box", "distribution", "ld"]
+    assert figures["ld"] > 0
     assert not recipe(guidance=CMS | {"weight": 0.0}).uses_teacher
     with pytest.raises(ValueError, match="there is none"):
         TrainingTerms(alone, DetectionNetwork(MODEL))
