@@ -26,6 +26,7 @@ _JPEG = b"\xff\xd8\xff"
 _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quantisation and two floats
 # of the encodings that image_transport writes before its format; a JPEG is of 8 bits whatever it was made of
 _BITS = {"mono8": 8, "8UC1": 8, "rgb8": 8, "bgr8": 8, "mono16": 16, "16UC1": 16}
+_OF_PAGES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")  # TIFF, BigTIFF, GIF; animated PNG and WebP say it later
 _ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
 
 
@@ -103,7 +104,8 @@ def _encoded(suffix: str, image: ImageArray, settings: list[int]) -> bytes:
 
 
 def read_image(path: Path) -> ImageArray:
-    """The pixels of an image file: uint8/uint16 [H, W], or uint8 RGB [H, W, 3]; InputError where it is none."""
+    """The pixels of an image file as they are stored, whatever Exif says of turning them: uint8/uint16 [H, W], or uint8
+    RGB [H, W, 3]; InputError where it is none, or several."""
     return decode_image(read_encoded(path), path)
 
 
@@ -117,8 +119,14 @@ def read_encoded(path: Path) -> NDArray[np.uint8]:
 
 def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
     """The image whose file `path` holds `data`, as `read_image` gives it."""
+    start = data[:1024].tobytes()
+    if start.startswith(_OF_PAGES) or b"acTL" in start or b"ANIM" in start:
+        count = cv2.imcount(str(path))
+        if count > 1:
+            raise InputError(f"{path}: holds {count} pictures, of which one alone would be read: make each a file")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:
         # a header that promises more pixels than OpenCV takes
         image = None

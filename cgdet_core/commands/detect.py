@@ -91,7 +91,9 @@ def _images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
+            # macOS writes a ._x.png that is none beside each x.png on other disks
+            there = (item for item in path.iterdir() if not item.name.startswith("._"))
+            inside = sorted(item for item in there if item.suffix.lower() in IMAGE_SUFFIXES)
         if not inside and (path / "metadata.yaml").is_file():
             raise InputError(f"{path}: is a bag: `cgdet-replay --bag {path}` detects in it, through the node")
         if not inside:

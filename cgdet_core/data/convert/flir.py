@@ -24,8 +24,8 @@ class _FlirImage(CocoImage):
     """Names of files stand under keys of the publisher's own."""
 
     file_name: str = ""
-    height: Side = 1
-    width: Side = 1
+    height: Side = 0  # not said
+    width: Side = 0
     file_name_IR: str | None = None
     file_name_RGB: str | None = None
     extra_info: Any = None
@@ -77,13 +77,16 @@ def _v1_of_coco(folder: Path, word: str) -> Iterator[LabelledImage]:
     for image, labels in _of_json(folder / "annotations" / f"{word}.json"):
         name = image.file_name_IR or image.file_name
         yield LabelledImage(
-            folder / f"{word}_thermal" / name, labels, folder / f"{word}_RGB" / (image.file_name_RGB or name)
+            folder / f"{word}_thermal" / name,
+            labels,
+            folder / f"{word}_RGB" / (image.file_name_RGB or name),
+            height_width_px=image.height_width_px,
         )
 
 
 def _v1_published(path: Path) -> Iterator[LabelledImage]:
     for image, labels in _of_json(path):
-        yield LabelledImage(path.parent / image.file_name, labels)
+        yield LabelledImage(path.parent / image.file_name, labels, height_width_px=image.height_width_px)
 
 
 def flir_v2(part: Part) -> Iterator[LabelledImage]:
@@ -105,6 +108,7 @@ def flir_v2(part: Part) -> Iterator[LabelledImage]:
             labels,
             light=light if light in ("day", "night") else None,  # dawn and dusk are neither
             scene=None if video is None else str(video),
+            height_width_px=image.height_width_px,
         )
 
 

@@ -11,12 +11,13 @@ occlusion, four numbers of the visible part, ignore, angle. Only frames with a t
 
 from __future__ import annotations
 
-import math
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet
+from cgdet_core.data.sets.fields import box, flag
 from cgdet_core.errors import InputError
 
 _TRAIN_SETS = range(6)
@@ -34,6 +35,9 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
     """
     images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
     texts = _texts(part.annotations or _annotations(part.folder))
+    seen = {_frame(path.as_posix(), str(path)) for path in images.glob("set??/V???/lwir/I?????.jpg")}
+    if part.frames is None and (without := len(seen - texts.keys())):
+        warnings.warn(f"{part.folder}: {without} of {len(seen)} pictures have no text and are left out", stacklevel=2)
     chosen = texts.keys() if part.frames is None else {_frame(name, "the list") for name in part.frames}
     if missing := sorted(chosen - texts.keys()):
         number, video, frame = missing[0]
@@ -53,7 +57,7 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
 def read_bbgt(path: Path) -> tuple[Label, ...]:
     """The labels in a text file; InputError where it is none of "% bbGt version=3"."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: the labels cannot be read ({error}): copy the set again") from None
     if not lines or not lines[0].startswith("% bbGt version=3"):
@@ -63,13 +67,10 @@ def read_bbgt(path: Path) -> tuple[Label, ...]:
         if not (words := line.split()):
             continue
         try:
-            left, top, width, height = (float(word) for word in words[1:5])
-            ignore = len(words) > 10 and float(words[10]) != 0
-            if not all(math.isfinite(value) for value in (left, top, width, height)):
-                raise ValueError
+            of_label, ignore = box(words[1:5]), len(words) > 10 and flag(words[10])
         except ValueError:
             raise InputError(f"{path}: line {number} is no label of name and box: mend the file") from None
-        labels.append(Label(words[0], (left, top, width, height), ignore))
+        labels.append(Label(words[0], of_label, ignore))
     return tuple(labels)
 
 

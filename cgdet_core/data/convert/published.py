@@ -13,6 +13,7 @@ import imagesize
 from tqdm import tqdm
 
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.data.sets.fields import same_name
 from cgdet_core.errors import InputError, unknown
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags
@@ -29,13 +30,15 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One thermal image; rgb: its partner, where the set claims that the two are aligned pixel by pixel."""
+    """One thermal image; rgb: its partner, where the set claims that the two are aligned pixel by pixel;
+    height_width_px: what its labels say, (0, 0) where they do not."""
 
     path: Path
     labels: tuple[Label, ...]
     rgb: Path | None = None
     light: str | None = None
     scene: str | None = None
+    height_width_px: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class PublishedSet:
 
 @dataclass
 class Summary:
-    """What came of a set: class or name -> boxes; pairs: images with an RGB partner."""
+    """What came of a set: class or name -> boxes; pairs: images with an RGB partner; other_size: images of another size
+    than their labels say."""
 
     images: int = 0
     pairs: int = 0
@@ -79,11 +83,14 @@ class Summary:
     ignored: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     empty: int = 0
+    other_size: int = 0
 
     def to_text(self) -> str:
         parts = [f"{self.images} images, {self.pairs} with RGB"]
         for name, counts in (("objects", self.objects), ("regions to ignore", self.ignored), ("dropped", self.dropped)):
             parts.append(f"{name}: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
+        if self.other_size:
+            parts.append(f"{self.other_size} images are of ANOTHER SIZE than their labels say")
         return "; ".join([*parts, f"boxes without area, dropped: {self.empty}"])
 
 
@@ -99,6 +106,8 @@ def write_coco_set(
     chosen = islice(of.images(part), 0, None, every)
     for image in tqdm(chosen, "converting", unit="image", disable=None if progress else True):
         size = _height_width_px(image.path, "copy the set again")
+        if image.height_width_px not in ((0, 0), size):
+            summary.other_size += 1
         entry = image_entry(_relative(image.path, out), size)
         if with_rgb and image.rgb is not None:
             rgb_size = _height_width_px(image.rgb, "copy the set again, or give --no-rgb")
@@ -121,9 +130,10 @@ def write_coco_set(
 
 
 def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, summary: Summary) -> None:
-    if label.name not in of.names and not of.drops_others:
+    name = same_name(label.name, of.names)
+    if name is None and not of.drops_others:
         raise unknown(str(where), "label", label.name, sorted(of.names), "is it this set?")
-    target = of.names.get(label.name)
+    target = None if name is None else of.names[name]
     if target is None:
         summary.dropped[label.name] += 1
     elif min(label.box_xywh_px[2:]) <= 0:
@@ -136,10 +146,10 @@ def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, su
 
 
 def _height_width_px(path: Path, remedy: str) -> tuple[int, int]:
-    """As the image is read (Exif turns it); of its first bytes: sets have thousands, decoding them takes minutes."""
+    """As the image is read, as stored; of its first bytes: sets have thousands, decoding them takes minutes."""
     if not path.is_file():
         raise InputError(f"{path}: is missing: {remedy}")
-    width, height = imagesize.get(path)
+    width, height = imagesize.get(path, exif_rotation=False)
     if width < 1 or height < 1:
         raise InputError(f"{path}: is not an image that can be decoded: {remedy}")
     return height, width
@@ -161,7 +171,7 @@ def root_of(folder: Path, marks: Sequence[str], remedy: str) -> Path:
 def read_list(path: Path) -> list[str]:
     """The lines of a text file that are not empty; InputError where there are none."""
     try:
-        found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a list ({error}): give a text file with a name a line") from None
     if not found:

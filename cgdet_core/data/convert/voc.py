@@ -5,12 +5,12 @@ Corners are taken as they stand, width = xmax - xmin: the tools that wrote these
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, root_of
+from cgdet_core.data.sets.fields import box, flag
 from cgdet_core.errors import InputError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -26,7 +26,7 @@ def llvip(part: Part) -> Iterator[LabelledImage]:
     The first two digits of a name are the place, the others count frames.
     """
     root = root_of(part.folder, (f"infrared/{part.split}", "Annotations"), _REMEDY_LLVIP)
-    for path in sorted((root / "infrared" / part.split).glob("*.jpg")):
+    for path in sorted((root / "infrared" / part.split).glob("[!.]*.jpg")):
         labels = read_voc(root / "Annotations" / f"{path.stem}.xml")
         rgb = root / "visible" / part.split / path.name
         yield LabelledImage(path, labels, rgb, scene=f"place {path.stem[:2]}")
@@ -40,7 +40,7 @@ def m3fd(part: Part) -> Iterator[LabelledImage]:
     The set names no split; part.frames chooses one of somebody's list (00000 or 00000.png).
     """
     root = root_of(part.folder, ("Ir", "Annotation"), _REMEDY_M3FD)
-    paths = {path.stem: path for path in sorted((root / "Ir").glob("*.png"))}
+    paths = {path.stem: path for path in sorted((root / "Ir").glob("[!.]*.png"))}
     for stem in paths if part.frames is None else sorted({Path(name).stem for name in part.frames}):
         if stem not in paths:
             raise InputError(f"{root / 'Ir' / (stem + '.png')}: is missing, the list names it: {_REMEDY_M3FD}")
@@ -64,10 +64,11 @@ def read_voc(path: Path) -> tuple[Label, ...]:
 def _label(item: ElementTree.Element) -> Label:
     """ValueError for an object without a name and a box of four numbers."""
     name = (item.findtext("name") or "").strip()
-    left, top, right, bottom = (float(item.findtext(f"bndbox/{corner}") or "") for corner in _CORNERS)
-    if not name or not all(math.isfinite(value) and abs(value) < 1e6 for value in (left, top, right, bottom)):
-        raise ValueError(f"an object '{name:.40}' has no name, or a box that is none")
-    return Label(name, (left, top, right - left, bottom - top))
+    left, top, right, bottom = box(item.findtext(f"bndbox/{corner}") for corner in _CORNERS)
+    if not name:
+        raise ValueError("an object has no name")
+    # VOC's own evaluation counts a difficult object neither for nor against
+    return Label(name, (left, top, right - left, bottom - top), flag(item.findtext("difficult") or None))
 
 
 LLVIP = PublishedSet("LLVIP", ("train", "test"), llvip, ("person",), {"person": "person"})

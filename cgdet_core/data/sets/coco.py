@@ -63,8 +63,10 @@ class CocoSet:
         image = read_image(record.path)
         if image.shape[:2] != record.height_width_px:
             height, width = record.height_width_px
+            turned = ": its pixels are read as stored, and the labels seem to be of the turned picture"
             raise InputError(
                 f"{record.path}: is {image.shape[1]}x{image.shape[0]} pixels, {self.path.name} says {width}x{height}"
+                f"{turned if image.shape[:2] == (width, height) else ''}"
             )
         rgb_path = self.rgb_path(index) if with_rgb else None
         rgb = None if rgb_path is None else read_image(rgb_path)

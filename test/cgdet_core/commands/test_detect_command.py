@@ -89,6 +89,7 @@ def test_images_of_one_name_from_two_folders_get_pictures_of_their_own(detect: D
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "frame.png"), np.zeros(SIZE, np.uint8))
+        (tmp_path / folder / "._frame.png").write_bytes(b"\0\5\x16\7")  # of macOS
     detect(tmp_path / "a", tmp_path / "b")
     assert len(list((tmp_path / "o").glob("*.png"))) == 2
 

@@ -194,6 +194,29 @@ def test_an_odd_text_of_kaist_is_named(tmp_path, capsys, text, named):
     assert named in refused(capsys, "kaist", root, tmp_path / "f.json")
 
 
+def test_what_a_set_holds_and_does_not_label_is_told_and_files_of_macos_are_passed_over(tmp_path, capsys):
+    root = field_trees.kaist(tmp_path / "kaist")
+    with pytest.warns(UserWarning, match=r"1 of 5 pictures have no text"):
+        convert(capsys, "kaist", root, tmp_path / "k.json")
+    for make, name, folder in ((field_trees.llvip, "llvip", "infrared/train"), (field_trees.m3fd, "m3fd", "Ir")):
+        root = make(tmp_path / name)
+        before, _ = convert(capsys, name, root, tmp_path / "f.json")
+        picture = next((root / folder).iterdir())
+        picture.with_name(f"._{picture.name}").write_bytes(b"\0\5\x16\7")
+        assert len(convert(capsys, name, root, tmp_path / "f.json")[0]) == len(before)
+
+
+def test_a_difficult_object_is_ignored_and_pictures_of_another_size_than_labelled_are_told(tmp_path, capsys):
+    root = field_trees.llvip(tmp_path / "LLVIP")
+    xml = root / "Annotations" / "010001.xml"
+    xml.write_text(xml.read_text().replace("<difficult>0", "<difficult>1", 1))
+    coco, _ = convert(capsys, "llvip", root, tmp_path / "f.json")
+    assert boxes(coco.records[0]) == ([(0, 30, 5, 8, 20)], [(0, 4, 5, 10, 30)])
+    root = field_trees.flir_v2(tmp_path / "flir")
+    field_trees.picture(next((root / "images_thermal_train" / "data").iterdir()), size=(24, 32))
+    assert "1 images are of ANOTHER SIZE" in convert(capsys, "flir-v2", root, tmp_path / "v.json")[1]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -15,7 +15,7 @@ import pytest
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
-from cgdet_core.images import read_image
+from cgdet_core.images import decode_compressed, read_image
 from cgdet_core.types import GroundTruth
 
 CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 9, "name": "bicycle"}]
@@ -405,3 +405,39 @@ def test_boxes_that_cannot_be_meant_are_refused_where_nearly_all_are_such_and_to
     assert "40 boxes are of one size" in line
     (line,) = load_coco(write_set(tmp_path)).warnings
     assert "bicycle, car" in line
+
+
+def test_a_file_of_several_pictures_is_refused_and_one_of_one_page_read(tmp_path: Path) -> None:
+    pages = [np.full((4, 5), value, np.uint8) for value in (1, 2, 3)]
+    assert cv2.imwritemulti(str(tmp_path / "many.tif"), pages)
+    assert cv2.imwritemulti(str(tmp_path / "one.tif"), pages[:1])
+    with pytest.raises(InputError, match=r"many\.tif: holds 3 pictures"):
+        read_image(tmp_path / "many.tif")
+    assert (read_image(tmp_path / "one.tif") == 1).all()
+
+
+def turned(jpeg: bytes) -> bytes:
+    """The JPEG with an Exif block of Orientation 6: to be turned by a quarter."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    block = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+def test_pixels_are_read_as_stored_and_a_size_of_the_turned_picture_says_so(tmp_path: Path) -> None:
+    path = write_set(tmp_path, images=[an_image(1)])
+    data = cv2.imencode(".jpg", np.tile(np.arange(16, dtype=np.uint8) * 15, (12, 1)))[1].tobytes()
+    (tmp_path / "images" / "1.png").write_bytes(turned(data))
+    assert cv2.imread(str(tmp_path / "images" / "1.png")).shape[:2] == (16, 12)
+    stored = load_coco(path).sample(0).frame.image
+    assert stored.shape == (12, 16)
+    assert (stored == decode_compressed(turned(data), "jpeg")).all()
+    with pytest.raises(InputError, match="turned picture"):
+        load_coco(write_set_over(path, height=16, width=12)).sample(0)
+
+
+def write_set_over(path: Path, **size: int) -> Path:
+    document = json.loads(path.read_text())
+    document["images"][0].update(size)
+    path.write_text(json.dumps(document))
+    return path
