@@ -27,7 +27,7 @@ from cgdet_core.types import NANOSECONDS, ImageArray
 _TRIED_PER_PAIR = 3
 _LEAST_TEXTURE = 0.3  # of the best pair's
 _SMALL_PX = 320
-_SHOWN_EDGE = 0.55
+_SHOWN_EDGE = 0.85  # noise stays below
 
 
 @dataclass
