@@ -1,7 +1,8 @@
 """A head of its own making: 68 points in millimetres, of anatomical proportions, posed and seen by a camera.
 
-The proportions are those of anthropometry's tables for adults (Farkas): outer eye corners 90 mm apart, inner ones 33,
-wings of the nose 32, mouth 50, ears 138, eyes to chin 108. No picture and no label of a face went into them.
+The proportions are rounded from what anthropometry finds of adults (Farkas): outer eye corners 90 mm apart, inner ones
+33, wings of the nose 32, mouth 50, ears 138; below the eyes the nose's base lies 45, the mouth's gap 67, the chin 110.
+No picture and no label of a face went into them.
 """
 
 from __future__ import annotations
@@ -12,26 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.data.synthetic.faces.regions import BROWS, EYES, JAW, Points
-
-FLIP_INDICES = np.array(
-    [
-        *(*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31),
-        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
-    ]
-)
-"""int64 [68]: the point that each becomes when a face is mirrored."""
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 
 # x to the picture's right, y down, z to the camera, from between the eyes: the picture's left half and the middle
 _HALF_MM = {
     **{0: (-69, -2, -72), 1: (-69, 17, -70), 2: (-67, 36, -65), 3: (-63, 54, -57), 4: (-56, 71, -46)},
-    **{5: (-46, 86, -33), 6: (-33, 97, -20), 7: (-17, 105, -10), 8: (0, 108, -6)},
-    **{17: (-57, -17, -25), 18: (-49, -25, -14), 19: (-38, -28, -7), 20: (-27, -26, -3), 21: (-15, -22, 0)},
-    **{27: (0, -4, 0), 28: (0, 10, 6), 29: (0, 23, 13), 30: (0, 36, 20), 31: (-16, 44, 2), 32: (-8, 47, 7)},
-    **{33: (0, 49, 9), 36: (-45, 1, -20), 37: (-37, -5, -13), 38: (-25, -5, -12), 39: (-16.5, 2, -13)},
-    **{40: (-25, 5, -13), 41: (-37, 6, -14), 48: (-25, 72, -7), 49: (-15, 67, 1), 50: (-5, 64, 5)},
-    **{51: (0, 65.5, 5.5), 57: (0, 81, 3), 58: (-6, 81, 2.5), 59: (-15, 78, -1), 60: (-21, 72, -5)},
-    **{61: (-8, 71, 2), 62: (0, 71.5, 3), 66: (0, 73.5, 2), 67: (-8, 73, 1.5)},
+    **{5: (-46, 88, -33), 6: (-33, 99, -20), 7: (-17, 107, -10), 8: (0, 110, -6)},
+    **{17: (-57, -14, -25), 18: (-49, -22, -14), 19: (-38, -25, -7), 20: (-27, -23, -3), 21: (-15, -19, 0)},
+    **{27: (0, -4, 0), 28: (0, 10, 6), 29: (0, 21, 13), 30: (0, 34, 20), 31: (-16, 40, 2), 32: (-8, 43, 7)},
+    **{33: (0, 45, 9), 36: (-45, 1, -20), 37: (-37, -5, -13), 38: (-25, -5, -12), 39: (-16.5, 2, -13)},
+    **{40: (-25, 5, -13), 41: (-37, 6, -14), 48: (-25, 67, -7), 49: (-15, 62, 1), 50: (-5, 59, 5)},
+    **{51: (0, 60.5, 5.5), 57: (0, 76, 3), 58: (-6, 76, 2.5), 59: (-15, 73, -1), 60: (-21, 67, -5)},
+    **{61: (-8, 66, 2), 62: (0, 66.5, 3), 66: (0, 68.5, 2), 67: (-8, 68, 1.5)},
 }
 _FRONT_MM = -2.0  # how far forward the cheeks come
 _PIVOT_MM = np.array([0.0, 40.0, -70.0])
@@ -68,9 +61,9 @@ class Pose:
 
 def generic_head_mm() -> NDArray[np.float64]:
     """float64 [68, 3], symmetric: the mean head at rest."""
-    points = np.zeros((68, 3))
+    points = np.zeros((POINTS, 3))
     for number, place in _HALF_MM.items():
-        points[number], points[FLIP_INDICES[number]] = place, np.multiply(place, (-1, 1, 1))
+        points[number], points[MIRROR[number]] = place, np.multiply(place, (-1, 1, 1))
     return points
 
 

@@ -45,8 +45,8 @@ class FaceAxes:
         return np.asarray(self.eyes_px + self.height_px * (right * self.right + down * self.down))
 
     def coordinates(self, height_width_px: tuple[int, int], step: int = 1) -> tuple[FloatArray, FloatArray]:
-        """float32 [h, w] twice: face heights right of and below the eyes, of every step-th pixel."""
-        y, x = (np.arange(0, size, step, dtype=np.float32) for size in height_width_px)
+        """float32 [h, w] twice: face heights right of and below the eyes, of each step x step pixels."""
+        y, x = (np.arange((step - 1) / 2, size + (step - 1) / 2, step, np.float32) for size in height_width_px)
         x, y = (x - self.eyes_px[0]) / self.height_px, (y - self.eyes_px[1])[:, None] / self.height_px
         right, down = x * self.right[0] + y * self.right[1], x * self.down[0] + y * self.down[1]
         return right.astype(np.float32), down.astype(np.float32)
@@ -73,7 +73,8 @@ def zone(
     height, width = height_width_px
     step = 4 if blur_px > 4 else 2 if blur_px > 1.5 else 1  # what is soft is made on a coarser grid
     canvas = np.zeros((-(-height // step), -(-width // step)), np.uint8)
-    whole = [np.rint(polygon * ((1 << _SHIFT) / step)).astype(np.int32) for polygon in polygons_px]
+    # centres of pixels are whole numbers on both grids
+    whole = [np.rint(((polygon + 0.5) / step - 0.5) * (1 << _SHIFT)).astype(np.int32) for polygon in polygons_px]
     if line_px:
         cv2.polylines(canvas, whole, False, 255, max(1, round(line_px / step)), cv2.LINE_AA, _SHIFT)
     else:
@@ -85,12 +86,8 @@ def zone(
 
 def widened(coarse: FloatArray, height_width_px: tuple[int, int]) -> FloatArray:
     """A coarse grid, brought to the picture's pixels."""
-    step = -(-height_width_px[0] // coarse.shape[0])
-    if step == 1:
-        return coarse
-    matrix, flags = np.array([[1 / step, 0, 0], [0, 1 / step, 0]]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    fine = cv2.warpAffine(coarse, matrix, height_width_px[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(fine, np.float32)
+    (height, width), step = height_width_px, -(-height_width_px[0] // coarse.shape[0])
+    return np.asarray(cv2.resize(coarse, None, fx=step, fy=step)[:height, :width], np.float32)
 
 
 def oval(middle_px: Points, half_right: float, half_down: float, axes: FaceAxes, exponent: float = 2.0) -> Points:

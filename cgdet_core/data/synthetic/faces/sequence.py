@@ -16,9 +16,10 @@ from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.data.synthetic.bag import START_STAMP_NS, write_sample
 from cgdet_core.data.synthetic.faces.drawing import DrawnPerson, backdrop, face_truth, paint
-from cgdet_core.data.synthetic.faces.head import FLIP_INDICES, Pose, seen
+from cgdet_core.data.synthetic.faces.head import Pose, seen
 from cgdet_core.data.synthetic.faces.heat import temperatures_c
 from cgdet_core.data.synthetic.sensor import ThermalSensor
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.types import NANOSECONDS, Frame, GroundTruth, Sample
 
 FACE_CLASS = ("face",)
@@ -113,7 +114,7 @@ def make_face_bag(
     config = config or BagConfig()
     rate = config.frames_per_second or SyntheticConfig().frames_per_second
     scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
-    draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(68)], FLIP_INDICES.tolist())
+    draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
     frames = max(1, round(config.seconds * rate))
     with BagWriter(out, config.storage, overwrite) as bag:
         for index in tqdm(range(frames), unit="frame", disable=None if progress else True):

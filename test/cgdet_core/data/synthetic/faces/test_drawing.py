@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from cgdet_core.data.synthetic.faces.drawing import drawn_face, face_truth
-from cgdet_core.data.synthetic.faces.head import FLIP_INDICES, Pose, drawn_head_mm, generic_head_mm, seen
+from cgdet_core.data.synthetic.faces.head import Pose, drawn_head_mm, generic_head_mm, seen
+from cgdet_core.tasks.landmarks.points import MIRROR
 
 FRONT = Pose((0.0, 0.0), 1.0)
 
 
 def test_the_generic_head_is_symmetric_and_of_human_proportions():
     head = generic_head_mm()
-    assert np.array_equal(head[FLIP_INDICES] * (-1, 1, 1), head)
+    assert np.array_equal(head[MIRROR] * (-1, 1, 1), head)
     outer, inner = (np.linalg.norm(head[a] - head[b]) for a, b in ((36, 45), (39, 42)))
     assert outer == pytest.approx(90, abs=5)
     assert inner == pytest.approx(33, abs=4)
@@ -31,7 +32,7 @@ def test_a_mirrored_pose_gives_the_mirrored_permuted_points(seed):
     pose = replace(FRONT, yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll, open_mouth=0.4, smile=0.6, brows=0.5)
     mirrored = replace(pose, yaw_deg=-yaw, roll_deg=-roll)
     points, others = seen(generic_head_mm(), pose), seen(generic_head_mm(), mirrored)
-    assert np.allclose(points[FLIP_INDICES] * (-1, 1), others, atol=1e-9)
+    assert np.allclose(points[MIRROR] * (-1, 1), others, atol=1e-9)
 
 
 def test_angles_turn_the_face_as_they_say():

@@ -11,11 +11,12 @@ import pytest
 
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.faces.drawing import DrawnPerson, paint
-from cgdet_core.data.synthetic.faces.head import FLIP_INDICES, Pose, drawn_head_mm, seen
+from cgdet_core.data.synthetic.faces.head import Pose, drawn_head_mm, seen
 from cgdet_core.data.synthetic.faces.heat import SKIN_C, Heat, temperatures_c
 from cgdet_core.data.synthetic.faces.regions import estimated_materials
 from cgdet_core.data.synthetic.faces.rendering import render_thermal, rendered_faces
 from cgdet_core.errors import InputError
+from cgdet_core.tasks.landmarks.points import MIRROR
 
 SIZE = (160, 150)
 PLAIN = {
@@ -142,7 +143,7 @@ def test_glasses_and_masks_are_cold_where_they_lie_and_nowhere_else(portrait):
 
 def test_a_mirrored_face_with_permuted_points_is_rendered_as_the_mirror(portrait):
     rgb, points = portrait
-    mirrored = points[FLIP_INDICES] * (-1, 1) + (SIZE[1] - 1, 0)
+    mirrored = points[MIRROR] * (-1, 1) + (SIZE[1] - 1, 0)
     left = temperatures_c(estimated_materials(rgb, points), points, heat())
     right = temperatures_c(estimated_materials(np.ascontiguousarray(rgb[:, ::-1]), mirrored), mirrored, heat())
     difference = np.abs(left - right[:, ::-1])
