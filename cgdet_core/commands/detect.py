@@ -118,7 +118,6 @@ def _write(path: Path, image: ImageArray, detections: Detections, picture: Path,
     """Write the picture and add the image with its objects to the draft, whose file will lie beside the picture."""
     import cv2
 
-    from cgdet_core.boxes import xyxy_to_xywh
     from cgdet_core.data.sets.coco_file import image_entry
     from cgdet_core.drawing import draw
     from cgdet_core.files import replacing
@@ -129,6 +128,4 @@ def _write(path: Path, image: ImageArray, detections: Detections, picture: Path,
     # COCO's file names start at the JSON's folder
     file_name = os.path.relpath(path.resolve(), picture.parent.resolve())
     draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
-    boxes = xyxy_to_xywh(detections.boxes_xyxy_px)
-    for box, score, class_id in zip(boxes.tolist(), detections.scores, detections.class_ids, strict=True):
-        draft.add_box(int(class_id), [round(value, 2) for value in box], score=round(float(score), 4))
+    draft.add_detections(detections)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.bags.truth import FrameInfo
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.evaluation.metrics.matching import above_thresholds
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.replay import SAME_BOX_PX, SAME_SCORE, Agreement, OfflineAnswers, Replay, agreement
@@ -218,17 +218,11 @@ def _percentiles(values: Sequence[float]) -> dict[str, float] | None:
     return {name: round(value, 3) for name, value in percentiles(values).items()} if values else None
 
 
-def detections_document(replay: Replay) -> list[dict[str, Any]]:
-    """detections.json: COCO results; image_id is the frame's header stamp in ns, category_id the class's number in
-    label_info and metrics.json's `class_names`, from 0."""
-    return [
-        {
-            "image_id": frame.stamp_ns,
-            "category_id": int(class_id),
-            "bbox": [round(float(value), 2) for value in box],
-            "score": round(float(score), 5),
-        }
-        for frame in replay.answered
-        for found in [frame.detections or Detections.empty()]
-        for box, score, class_id in zip(xyxy_to_xywh(found.boxes_xyxy_px), found.scores, found.class_ids, strict=True)
-    ]
+def detections_draft(replay: Replay) -> CocoDraft:
+    """detections.json, COCO as `cgdet detect` writes it: the frames that were answered, each with its `stamp_ns`; image
+    and category ids are those of this file, which names its categories."""
+    draft = CocoDraft(replay.class_names)
+    for frame in replay.answered:
+        draft.add_image(image_entry(str(frame.stamp_ns), frame.height_width_px, stamp_ns=frame.stamp_ns))
+        draft.add_detections(frame.detections or Detections.empty())
+    return draft

@@ -22,7 +22,7 @@ from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.sets.fields import Box, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
-from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, Detections, GroundTruth
 
 
 class Entry(BaseModel):
@@ -201,6 +201,12 @@ class CocoDraft:
                 **more,
             }
         )
+
+    def add_detections(self, found: Detections) -> None:
+        """What was found in the last image, with its `score`; category_id is that of this file's categories."""
+        boxes = xyxy_to_xywh(found.boxes_xyxy_px).astype(np.float64).round(2)
+        for box, score, class_id in zip(boxes.tolist(), found.scores, found.class_ids, strict=True):
+            self.add_box(int(class_id), box, score=round(float(score), 5))
 
     def add_truth(self, truth: GroundTruth) -> None:
         """The labels of the last image, in thousandths of a pixel."""

@@ -141,12 +141,8 @@ def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _comparison(part: Mapping[str, Any]) -> dict[str, Any]:
     figures, metrics = part["figures"], part["metrics"]
     rows = [] if figures is None else comparison_rows(figures)
-    bounded = [row for row in rows if row["low"] is not None and "duplicates" not in row["name"]]
-    drawn = {
-        "precision_recall": metrics and plots.precision_recall(list(zip("AB", metrics, strict=True)), "both-"),
-        "differences": bounded and plots.differences(bounded),
-    }
-    return {**part, "rows": rows, "words": figures and figures["words"], "plots": drawn}
+    curves = metrics and plots.precision_recall(list(zip("AB", metrics, strict=True)), "both-")
+    return {**part, "rows": rows, "words": figures and figures["words"], "curves": curves}
 
 
 def _embedded(picture: Picture) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ PLOT_STYLE: dict[Any, Any] = {
 
 # stands for the page's text colour until the SVG is written; drawn nowhere else
 _INK = "#010203"
-_BLUE, _RED, _GREY, _GREEN = "#3d85c6", "#d55e00", "#808080", "#009e73"
+_BLUE, _RED = "#3d85c6", "#d55e00"
 _STYLE: dict[Any, Any] = {
     **PLOT_STYLE,
     "font.size": 10,
@@ -90,24 +90,6 @@ def misses_by_height(metrics: Metrics, prefix: str = "") -> Markup:
         axes.set_ylabel("share missed")
 
     return _svg(f"{prefix}misses", (4.7, 3.6), plot)
-
-
-def differences(figures: Sequence[Mapping[str, Any]]) -> Markup:
-    """B - A with its interval, a line for each of compare.comparison_rows that has one."""
-
-    def plot(figure: Any) -> None:
-        axes = figure.subplots()
-        for y, row in enumerate(figures):
-            colour = {"better": _GREEN, "worse": _RED}.get(row["verdict"], _GREY)
-            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
-            axes.plot(row["difference"], y, "o", color=colour, markersize=6)
-        axes.axvline(0, color=_INK, linewidth=1)
-        axes.set_yticks(range(len(figures)), [row["name"] for row in figures])
-        axes.set_ylim(len(figures) - 0.4, -0.6)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel("B \N{MINUS SIGN} A, with its interval; green: B is better, red: worse")
-
-    return _svg("differences", (9.6, 0.9 + 0.27 * len(figures)), plot)
 
 
 def latency_over_time(frames: Sequence[ReplayedFrame], prefix: str = "") -> Markup:

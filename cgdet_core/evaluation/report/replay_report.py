@@ -26,7 +26,7 @@ from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
 from cgdet_core.evaluation.replay import CAUSES, Replay
 from cgdet_core.evaluation.replay_results import (
     MeasuredReplay,
-    detections_document,
+    detections_draft,
     metrics_document,
 )
 from cgdet_core.evaluation.report.errors import worst_frames
@@ -74,7 +74,7 @@ def write_results(out: Path, measured: MeasuredReplay, with_video: bool, bag_wri
     document = metrics_document(measured)
     with results_folder(out) as folder:
         pictures, failure = draw_replay(measured, folder / "annotated.webm" if with_video else None)
-        write_text(folder / "detections.json", json.dumps(detections_document(measured.replay)) + "\n")
+        detections_draft(measured.replay).write(folder / "detections.json")
         write_replay_report(folder / "report.html", measured, document, pictures, failure)
         write_text(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
         if bag_writer is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.frames import StampedLabels
+from cgdet_core.data.bags.frames import StampedLabels, load_stamped_labels
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
@@ -193,7 +193,14 @@ def test_results_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {*RESULT_NAMES, "found"}
     assert {line.strip() for line in lines} >= {str(tmp_path / name) for name in (*RESULT_NAMES, "found")}
     answers = json.loads((tmp_path / "detections.json").read_text())
-    assert [answer["image_id"] for answer in answers] == [START_NS + i * PERIOD_NS for i in (0, 1, 2, 3, 5)]
+    # one numbering: image and category ids are the file's own, as in every COCO JSON that is written
+    assert [image["stamp_ns"] for image in answers["images"]] == [START_NS + i * PERIOD_NS for i in (0, 1, 2, 3, 5)]
+    names = {category["id"]: category["name"] for category in answers["categories"]}
+    assert names == {1: "person", 2: "bicycle", 3: "car"}
+    found = [(each["image_id"], names[each["category_id"]], each["bbox"]) for each in answers["annotations"]]
+    assert found == [(image["id"], "person", [10, 10, 20, 40]) for image in answers["images"]]
+    labels = load_stamped_labels(tmp_path / "detections.json")  # what was found can be read as labels by stamp
+    assert labels.truth[START_NS].class_ids.tolist() == [0]
     assert "annotated.webm" in (tmp_path / "report.html").read_text()
     with BagReader(tmp_path / "found") as found:
         assert {name: topic.count for name, topic in found.topics.items()} == {"/detections": 5}

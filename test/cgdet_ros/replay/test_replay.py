@@ -270,8 +270,10 @@ def test_a_bag_of_own_classes_in_lockstep_is_measured_live_and_offline(
     assert answers["greatest_box_px"] < 0.01
     assert figures["params"] == predictor.info.parameters
     results = json.loads((out / "detections.json").read_text())
-    first = [result for result in results if result["image_id"] == START_NS]
-    assert [result["category_id"] for result in first] == live[0].class_ids.tolist()
+    assert results["images"][0]["stamp_ns"] == START_NS
+    first = [result for result in results["annotations"] if result["image_id"] == results["images"][0]["id"]]
+    named = {category["id"]: category["name"] for category in results["categories"]}
+    assert [named[result["category_id"]] for result in first] == [NAMES[class_id] for class_id in live[0].class_ids]
     np.testing.assert_allclose([result["score"] for result in first], live[0].scores, atol=1e-5)
     assert sorted(path.name for path in out.iterdir()) == ["detections.json", "metrics.json", "report.html"]
     page = (out / "report.html").read_text()
