@@ -38,6 +38,23 @@ def test_a_place_that_cannot_be_a_folder_is_named_before_the_work(
     assert (tmp_path / "file").read_text() == "kept"
 
 
+def test_a_set_of_own_classes_is_evaluated_alike_as_itself_as_a_bag_and_as_what_is_extracted_of_that(
+    models: list[Path], coco: Path, tmp_path: Path, exact: list[str]
+) -> None:
+    document = json.loads(coco.read_text())
+    document["categories"] = [{"id": 3, "name": "dog"}, {"id": 1, "name": "cat"}, {"id": 9, "name": "car"}]
+    coco.write_text(json.dumps(document))
+    assert main(["bag", "make", "--coco", str(coco), "--out", str(tmp_path / "own")]) == 0
+    assert main(["bag", "extract", str(tmp_path / "own"), "--out", str(tmp_path / "again")]) == 0
+    figures = []
+    for number, data in enumerate((coco, tmp_path / "own", tmp_path / "again" / "set.json")):
+        out = tmp_path / f"{number}.json"
+        assert main(["evaluate", "--data", str(data), "--model", str(models[2]), "--json", str(out), *exact]) == 0
+        figures.append({key: json.loads(out.read_text())[key] for key in ("map", "map50", "per_class", "images")})
+    assert figures[0] == figures[1] == figures[2]
+    assert {name: row["truths"] for name, row in figures[0]["per_class"].items()} == {"cat": 6, "dog": 0, "car": 0}
+
+
 def test_evaluate_gives_the_figures_that_the_design_names_and_a_page(
     model: Path, coco: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], exact: list[str]
 ) -> None:
