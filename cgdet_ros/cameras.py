@@ -25,9 +25,14 @@ class LaunchError(ValueError):
     """One line for whoever launches; launch prints it and ends."""
 
 
+def has_profile() -> bool:
+    """Whether this process says itself how Fast DDS is to pass messages on."""
+    return any(os.environ.get(name) for name in (*_PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS"))
+
+
 def large_frames(share: Path) -> dict[str, str]:
     """What a process that sends images gets in its environment in addition; share: where config/ is."""
-    if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
+    if has_profile():
         return {}
     return dict.fromkeys(_PROFILE_VARIABLES, str(share / "config" / "fastdds_large_frames.xml"))
 

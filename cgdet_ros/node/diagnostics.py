@@ -74,8 +74,8 @@ class Situation:
     """What the node knows when it reports.
 
     state: of the lifecycle; doing: what an active node does, in a word; active_s: seconds since it became active;
-    unheard: who is kept apart by type or quality of service; facts: what is executed (model, device, precision), and
-    why it is the CPU in place of the GPU (fallback).
+    unheard: who is kept apart by type or quality of service; namesake: another node has its full name; facts: what is
+    executed (model, device, precision), and why it is the CPU in place of the GPU (fallback).
     """
 
     state: str
@@ -87,6 +87,7 @@ class Situation:
     active_s: float = 0.0
     simulated_clock: bool = False
     unheard: Sequence[str] = ()
+    namesake: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
     limits: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
@@ -162,6 +163,8 @@ def describe(situation: Situation, frames: Frames) -> Status:
 def _findings(situation: Situation, frames: Frames) -> Iterator[tuple[int, str]]:
     """Level and text of whatever is not as it should be."""
     limits, changes = situation.limits, frames.changes
+    if situation.namesake:
+        yield WARN, "another node has this node's name: start one of them with -r __node:=NAME or -r __ns:=/NAMESPACE"
     if situation.state != "active":
         failed = situation.state == "unconfigured" and frames.last_error
         yield (ERROR, frames.last_error) if failed else (WARN, situation.state)

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from cgdet_core.images import decode_compressed
 from cgdet_core.types import ImageArray
+from cgdet_ros.cameras import has_profile
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
-from cgdet_ros.node.qos import mismatches, overridable, publishers_elsewhere, quality_of_service
+from cgdet_ros.node.qos import mismatches, overridable, published_by_others, quality_of_service
 
 COMPRESSED_SUFFIX = "/compressed"  # image_transport's convention, behind the remapped name
 _NAMED_TOPICS = 5
+_SHARED_MEMORY_BYTES = 512 * 1024  # of Fast DDS by default; a frame that is larger goes by UDP, in pieces
 TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
@@ -39,6 +42,7 @@ class ImageInput:
         self._node, self._transport, self._offer, self._log = node, transport, offer, log
         self.topic = image_topic(node, transport)
         self._open = True
+        self._told_size = not get_rmw_implementation_identifier().startswith("rmw_fastrtps") or has_profile()
         self._subscription = node.create_subscription(
             CompressedImage if transport == "compressed" else Image,
             self.topic,
@@ -57,6 +61,14 @@ class ImageInput:
         if not self._open:  # an executor of many threads had it in hand when the subscription ended
             return
         self._log.received()
+        if len(message.data) > _SHARED_MEMORY_BYTES and not self._told_size:
+            self._told_size = True
+            self._node.get_logger().warning(
+                f"images on {self.topic} have {len(message.data)} bytes, Fast DDS's shared memory has "
+                f"{_SHARED_MEMORY_BYTES}: most are lost unless their publisher has "
+                "FASTRTPS_DEFAULT_PROFILES_FILE=share/cgdet_ros/config/fastdds_large_frames.xml; set it for this node "
+                "too, whose overlay is as large"
+            )
         try:
             if self._transport == "compressed":
                 image, encoding = decode_compressed(message.data, message.format), message.format
@@ -70,15 +82,23 @@ class ImageInput:
         self._offer(ReceivedFrame(message.header, image, received_s, self.topic, kind))
 
     def unheard(self) -> list[str]:
-        """Who publishes images that do not arrive here, and why."""
-        if self._node.count_publishers(self.topic):
-            return mismatches(self._node, self.topic)
-        other = "raw" if self._transport == "compressed" else "compressed"
-        other_topic = image_topic(self._node, other)
-        if self._node.count_publishers(other_topic):
-            return [f"images come on {other_topic} only: set image_transport to {other}"]
-        others = publishers_elsewhere(self._node, self.topic, TYPE_NAMES[self._transport])
-        return [f"images are published on {', '.join(others[:_NAMED_TOPICS])}"] if others else []
+        """Who publishes images that do not arrive here, and what to start the node with to hear them."""
+        lines, published = mismatches(self._node, self.topic), published_by_others(self._node, TYPE_NAMES.values())
+        if (self.topic, TYPE_NAMES[self._transport]) in published:
+            return lines
+        own = [image_topic(self._node, transport) for transport in TYPE_NAMES]
+        near = [each for each in published if each[0] in own] or published
+        ways = [f"{topic} ({hint(topic, kind)})" for topic, kind in near[:_NAMED_TOPICS]]
+        return [*lines, f"images are published on {', '.join(ways)}"] if ways else lines
+
+
+def hint(topic: str, kind: str) -> str:
+    """What the node hears images of that type on that topic with."""
+    if kind == TYPE_NAMES["raw"]:
+        return f"-r image:={topic} -p image_transport:=raw"
+    base = topic.removesuffix(COMPRESSED_SUFFIX)
+    name = "image" if base != topic else f"image{COMPRESSED_SUFFIX}"
+    return f"-r {name}:={base} -p image_transport:=compressed"
 
 
 def image_topic(node: Any, transport: str) -> str:

@@ -7,7 +7,7 @@ import functools
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
@@ -43,10 +43,11 @@ def told(callback: Callable[..., TransitionCallbackReturn]) -> Callable[..., Tra
 class GuardedNode(LifecycleNode):  # type: ignore[misc]
     """A lifecycle node that lives on where a transition is asked for that is not possible.
 
-    autostart: whether it is to drive itself to active.
+    autostart: whether it is to drive itself to active; arguments: of the process, where it is the node's.
     """
 
     autostart = True
+    arguments: Sequence[str] = ()
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
         super().__init__(name, **node_arguments)
@@ -114,6 +115,7 @@ def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, a
             parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else remove_ros_args(arguments))
             warning = init_ros(arguments)
             node = node_type()
+            node.arguments = sys.argv if arguments is None else arguments
             if warning:
                 node.get_logger().warning(warning)
         except (InputError, ParameterException, RuntimeError) as error:

@@ -1,8 +1,10 @@
-"""Quality of service: what the node asks for, and who cannot hear whom because of it."""
+"""Quality of service, and the graph: what the node asks for, who cannot hear whom, and what reaches nobody."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rclpy.qos import (
@@ -15,6 +17,8 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
+
+from cgdet_ros.cameras import LaunchError, parameters_for
 
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
@@ -63,14 +67,41 @@ def mismatches(node: Any, topic: str) -> list[str]:
     return lines
 
 
-def publishers_elsewhere(node: Any, topic: str, wanted_type: str) -> list[str]:
-    """Other topics on which others publish messages of that type: the right name, perhaps."""
-    own = {publisher.topic_name for publisher in node.publishers}
-    return [
-        name
-        for name, types in sorted(node.get_topic_names_and_types())
-        if wanted_type in types and name not in (topic, *own) and node.count_publishers(name)
-    ]
+def published_by_others(node: Any, types: Collection[str]) -> list[tuple[str, str]]:
+    """Topics on which other nodes publish one of the types, with that type, in the order of `types`, then of names."""
+    own_name = node.get_fully_qualified_name()
+    found: set[tuple[str, str]] = set()
+    for topic, published in node.get_topic_names_and_types():
+        if not set(published).isdisjoint(types):
+            infos = node.get_publishers_info_by_topic(topic)
+            found.update((topic, info.topic_type) for info in infos if _name_of(info) != own_name)
+    return [(topic, kind) for kind in types for topic, its_type in sorted(found) if its_type == kind]
+
+
+def has_namesake(node: Any) -> bool:
+    """Whether another node of the graph has the full name of `node`: parameters and transitions reach either."""
+    own_name = node.get_fully_qualified_name()
+    names = [f"{namespace.rstrip('/')}/{name}" for name, namespace in node.get_node_names_and_namespaces()]
+    return names.count(own_name) > 1
+
+
+def idle_arguments(node: Any, words: Sequence[str], topics: Collection[str]) -> Iterator[str]:
+    """A line for each remapping and parameter file of a command line that touches nothing of `node`, which ROS would
+    pass over; topics: its own that it has at times only."""
+    names = {*topics, *(each.topic_name for each in (*node.publishers, *node.subscriptions))}
+    names |= {node.resolve_service_name(each.srv_name) for each in node.services}
+    for flag, word in itertools.pairwise(words):
+        if flag in ("-r", "--remap"):
+            left, _, right = word.partition(":=")
+            only_for, _, name = left.rpartition(":")
+            mine = only_for in ("", node.get_name()) and not name.startswith("__")
+            if mine and node.resolve_topic_name(right, only_expand=True) not in names:
+                yield f"the remapping {word} is of no topic or service of this node"
+        elif flag == "--params-file":
+            try:
+                parameters_for(Path(word), node.get_fully_qualified_name())
+            except LaunchError as error:
+                yield str(error)
 
 
 def _name_of(info: Any) -> str:

@@ -24,6 +24,7 @@ from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
 from cgdet_ros.node.lifecycle import GuardedNode, told
 from cgdet_ros.node.outputs import Outputs
 from cgdet_ros.node.pipeline import Inference, Pipeline
+from cgdet_ros.node.qos import has_namesake, idle_arguments
 
 
 class ThermalNode(GuardedNode):
@@ -100,6 +101,8 @@ class ThermalNode(GuardedNode):
         self.publish_info(self._pipeline)
         if self._enabled:
             self._listen()
+        for line in idle_arguments(self, self.arguments, [image_topic(self, each) for each in TYPE_NAMES]):
+            self.get_logger().warning(line)
         doing = self.DOING if self._enabled else f"paused by ~/enable, else {self.DOING}"
         self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
         return result
@@ -217,6 +220,7 @@ class ThermalNode(GuardedNode):
             active_s=time.monotonic() - self._active_since_s,
             simulated_clock=bool(getattr(self.get_clock(), "ros_time_is_active", False)),
             unheard=unheard,
+            namesake=has_namesake(self),
             facts=self._facts(),
             limits=self._config.diagnostics,
         )

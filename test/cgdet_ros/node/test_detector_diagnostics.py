@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_ros.node.diagnostics import KEYS, WARN
+from cgdet_ros.node.image_input import TYPE_NAMES, hint, image_topic
+from cgdet_ros.node.qos import idle_arguments
 
 SOON = {"diagnostics__period_s": 0.1}
 
@@ -80,7 +84,8 @@ def test_images_of_another_type_or_on_the_other_topic_are_named_with_the_remedy(
     assert client.transition("activate")
     client.report(
         lambda level, message, values: (
-            values["unheard"] == f"images come on {base}/image/compressed only: set image_transport to compressed"
+            values["unheard"] == f"images are published on {base}/image/compressed "
+            f"(-r image:={base}/image -p image_transport:=compressed)"
         ),
         "the other topic",
     )
@@ -93,10 +98,68 @@ def test_images_of_another_type_or_on_the_other_topic_are_named_with_the_remedy(
         client.report(
             lambda level, message, values: (
                 values["unheard"] == f"{base}/another has sensor_msgs/msg/CompressedImage on {base}/image, "
-                "where sensor_msgs/msg/Image is wanted"
+                f"where sensor_msgs/msg/Image is wanted; images are published on {base}/image "
+                f"(-r image/compressed:={base}/image -p image_transport:=compressed)"
             ),
             "the wrong type",
         )
+
+
+@pytest.mark.parametrize(
+    ("topic", "transport"),
+    [("/flir/image_raw", "raw"), ("/flir/image_raw/compressed", "compressed"), ("/flir/jpeg", "compressed")],
+)
+def test_a_node_that_is_started_as_the_hint_says_hears_the_images(ros: None, topic: str, transport: str) -> None:
+    import rclpy
+
+    words = hint(topic, TYPE_NAMES[transport]).split()
+    node = rclpy.create_node("hinted", namespace="/front", cli_args=["--ros-args", *words])
+    try:
+        assert f"image_transport:={transport}" in words
+        assert image_topic(node, transport) == topic
+    finally:
+        node.destroy_node()
+
+
+def test_a_second_node_of_the_same_full_name_is_named(start_detector: Any, client: Any) -> None:
+    import rclpy
+
+    start_detector(**SOON)
+    context = rclpy.Context()
+    context.init(args=[])
+    namesake = rclpy.create_node("thermal_detector", namespace=client.namespace, context=context)
+    client.report(lambda level, message, values: level == WARN and "__node:=" in message, "the namesake")
+    namesake.destroy_node()
+    context.shutdown()
+    client.report(lambda level, message, values: "__node:=" not in message, "its end")
+
+
+def test_frames_beyond_the_shared_memory_are_named_once_with_the_profile(
+    start_detector: Any, client: Any, image_message: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
+        monkeypatch.delenv(name, raising=False)
+    start_detector()
+    for rows in (400, 512, 512):  # 500 KiB, 640 KiB
+        client.ask(image_message(np.full((rows, 640), 21000, np.uint16), "mono16"))
+    told = [line for line in capfd.readouterr().err.splitlines() if "fastdds_large_frames.xml" in line]
+    assert len(told) == 1
+    assert "655360 bytes" in told[0]
+
+
+def test_remappings_and_parameter_files_that_touch_nothing_are_named(
+    start_detector: Any, client: Any, tmp_path: Path
+) -> None:
+    node = start_detector()
+    file = tmp_path / "rear.yaml"
+    file.write_text("/rear/thermal_detector:\n  ros__parameters: {score_threshold: 0.3}\n")
+    fine = ["-r", "image:=image", "-r", "__ns:=/x", "-r", "other:imag:=/y", "-r", "~/enable:=~/enable"]
+    assert list(idle_arguments(node, ["--ros-args", *fine], [])) == []
+    words = ["--ros-args", "-r", "imag:=/flir/image_raw", "--params-file", str(file), *fine]
+    remapping, parameters = idle_arguments(node, words, [])
+    assert "imag:=/flir/image_raw" in remapping
+    assert str(file) in parameters
+    assert "/rear/thermal_detector" in parameters
 
 
 def test_every_report_holds_what_the_interface_page_says_and_nothing_else(

@@ -175,10 +175,9 @@ def test_a_plain_subscriber_hears_the_very_header_of_the_image_and_bytes_that_ar
 def test_a_missing_model_leaves_the_node_alive_until_it_is_asked_to_end(
     start: Callable[..., Process], client: Any, image_message: Any, scene: Any, tiny_model: Path
 ) -> None:
-    node = start(*NODE, *ros_words(client.namespace, "model:=/nowhere/none.onnx", "score_treshold:=0.4"))
+    node = start(*NODE, *ros_words(client.namespace, "model:=/nowhere/none.onnx"))
     assert "/nowhere/none.onnx" in node.line_with("cannot be configured")
     node.line_with("not active")
-    assert "score_threshold" in node.line_with("score_treshold")
     assert client.state() == "unconfigured"
     assert client.set_parameters(model=str(tiny_model)) == (True, "")
     assert client.transition("configure")
