@@ -8,7 +8,6 @@ from cgdet_core.config.augmentation import AugmentConfig, LookConfig, SensorConf
 from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig, SyntheticConfig
 from cgdet_core.config.detector import (
     Activation,
-    BlockKind,
     CompareConfig,
     Depth,
     ModelConfig,
@@ -42,7 +41,6 @@ __all__ = [
     "AssignerConfig",
     "AugmentConfig",
     "BagConfig",
-    "BlockKind",
     "CompareConfig",
     "ContrastConfig",
     "Depth",

@@ -10,7 +10,6 @@ from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.types import CLASS_NAMES
 
 Depth = Annotated[int, Field(ge=0, le=64)]
-BlockKind = Literal["pair", "partial", "wide"]
 Activation = Literal["silu", "hard_swish", "relu"]
 
 
@@ -50,18 +49,10 @@ class ModelConfig(Settings):
         (1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32"
     )
     neck_depth: Depth = 1
-    blocks: tuple[BlockKind, BlockKind, BlockKind, BlockKind] = Field(
-        ("pair", "pair", "pair", "pair"),
-        description="what the bottlenecks at strides 4 to 32 are made of, backbone and neck: pair (two 3x3), "
-        "partial (3x3 on a quarter of the channels), wide (7x7 per channel); model/blocks.py",
-    )
     activation: Activation = Field(
         "silu", description="after every convolution that has one; the other two cost a CPU much less (docs/speed.md)"
     )
     head_width: int = Field(64, ge=8, le=4096, description="channels of each of the head's two branches")
-    class_branch: Literal["full", "light"] = Field(
-        "full", description="light: the class branch's 3x3 convolutions work per channel"
-    )
     bins: int = Field(16, ge=2, le=256, description="bins of the distributional box regression, in strides")
     input_height_width_px: tuple[int, int] = Field((512, 640), description="multiples of 32")
 

@@ -9,22 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cgdet_core.config import Activation, BlockKind
+from cgdet_core.config import Activation
 
 _Network = TypeVar("_Network", bound=nn.Module)
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "hard_swish": nn.Hardswish, "relu": nn.ReLU}
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm, SiLU where `activate`; [B, in, H, W] -> [B, out, H / stride, W / stride]."""
+    """Convolution, batch norm, SiLU; [B, in, H, W] -> [B, out, H / stride, W / stride]."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, activate: bool = True
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
-        self.act: nn.Module = nn.SiLU(inplace=True) if activate else nn.Identity()
+        self.act: nn.Module = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(self.conv(x)))
@@ -42,9 +40,9 @@ def fuse(network: _Network) -> _Network:
 
 
 def set_activation(network: nn.Module, activation: Activation) -> None:
-    """Of every ConvUnit that has one, in place."""
+    """Of every ConvUnit, in place."""
     for module in network.modules():
-        if isinstance(module, ConvUnit) and not isinstance(module.act, nn.Identity):
+        if isinstance(module, ConvUnit):
             module.act = _ACTIVATIONS[activation](inplace=True)
 
 
@@ -61,7 +59,7 @@ class ChannelwiseUnit(nn.Module):
         return out
 
 
-class PairBottleneck(nn.Module):
+class Bottleneck(nn.Module):
     """Two 3x3 convolutions, with the input added where `shortcut`."""
 
     def __init__(self, channels: int, shortcut: bool) -> None:
@@ -75,57 +73,18 @@ class PairBottleneck(nn.Module):
         return x + out if self.shortcut else out
 
 
-class PartialBottleneck(nn.Module):
-    """3x3 on a quarter of the channels, then 1x1 to twice the channels and back (FasterNet, Chen et al. 2023, 3.3)."""
-
-    def __init__(self, channels: int, shortcut: bool) -> None:
-        super().__init__()
-        self.part = max(8, channels // 4)
-        self.spatial = nn.Conv2d(self.part, self.part, 3, padding=1, bias=False)
-        self.widen = ConvUnit(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        part = self.spatial(x[:, : self.part])
-        out: Tensor = self.narrow(self.widen(torch.cat((part, x[:, self.part :]), dim=1)))
-        return x + out if self.shortcut else out
-
-
-class WideBottleneck(nn.Module):
-    """7x7 per channel, then 1x1 to twice the channels and back (ConvNeXt, Liu et al. 2022, section 2.5)."""
-
-    def __init__(self, channels: int, shortcut: bool) -> None:
-        super().__init__()
-        self.spatial = ConvUnit(channels, channels, 7, groups=channels, activate=False)
-        self.widen = ConvUnit(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.narrow(self.widen(self.spatial(x)))
-        return x + out if self.shortcut else out
-
-
-_BOTTLENECKS: dict[BlockKind, type[nn.Module]] = {
-    "pair": PairBottleneck,
-    "partial": PartialBottleneck,
-    "wide": WideBottleneck,
-}
-
-
 class CrossStage(nn.Module):
     """Cross-stage partial block (CSPNet, Wang et al. 2020), every bottleneck's output kept (ELAN, Wang et al. 2022).
 
-    Half of the channels pass by; the other half runs through `depth` bottlenecks of `kind`; all of it
-    is concatenated and mixed by a 1x1 convolution.
+    Half of the channels pass by; the other half runs through `depth` bottlenecks; all of it is
+    concatenated and mixed by a 1x1 convolution.
     """
 
-    def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool, kind: BlockKind = "pair") -> None:
+    def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool) -> None:
         super().__init__()
         self.hidden = outputs // 2
         self.enter = ConvUnit(inputs, 2 * self.hidden, 1)
-        self.bottlenecks = nn.ModuleList(_BOTTLENECKS[kind](self.hidden, shortcut) for _ in range(depth))
+        self.bottlenecks = nn.ModuleList(Bottleneck(self.hidden, shortcut) for _ in range(depth))
         self.leave = ConvUnit((2 + depth) * self.hidden, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 ConvUnit(widths[index], widths[index + 1], 3, 2),
-                CrossStage(widths[index + 1], widths[index + 1], depths[index], True, config.blocks[index]),
+                CrossStage(widths[index + 1], widths[index + 1], depths[index], True),
             )
             for index in range(4)
         )
@@ -45,14 +45,13 @@ class Neck(nn.Module):
         super().__init__()
         _, _, small, middle, large = config.widths
         depth = config.neck_depth
-        _, kind8, kind16, kind32 = config.blocks
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.down_to_16 = CrossStage(large + middle, middle, depth, False, kind16)
-        self.down_to_8 = CrossStage(middle + small, small, depth, False, kind8)
+        self.down_to_16 = CrossStage(large + middle, middle, depth, False)
+        self.down_to_8 = CrossStage(middle + small, small, depth, False)
         self.shrink_8 = ConvUnit(small, small, 3, 2)
-        self.up_to_16 = CrossStage(small + middle, middle, depth, False, kind16)
+        self.up_to_16 = CrossStage(small + middle, middle, depth, False)
         self.shrink_16 = ConvUnit(middle, middle, 3, 2)
-        self.up_to_32 = CrossStage(middle + large, large, depth, False, kind32)
+        self.up_to_32 = CrossStage(middle + large, large, depth, False)
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         stride8, stride16, stride32 = features

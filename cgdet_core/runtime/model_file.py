@@ -128,6 +128,11 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescripti
         if isinstance(document, dict) and isinstance(document.get("thermal"), dict):
             # files from before there was a limit were trained and measured without one
             document["thermal"].setdefault("hot_limit_spans", None)
+        if isinstance(document, dict) and isinstance(document.get("model"), dict):
+            # files from before there was one kind of block say which
+            for key, kind in (("blocks", ["pair"] * 4), ("class_branch", "full")):
+                if document["model"].get(key) == kind:
+                    del document["model"][key]
         info = ModelInfo.model_validate(document)
         info.model_dump_json()  # what is nested too deep to be written again is told here
         sha256, precision = metadata.get("cgdet_sha256", ""), metadata.get("cgdet_precision", "")

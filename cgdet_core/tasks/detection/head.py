@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model import STRIDES
-from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit
+from cgdet_core.model.blocks import ConvUnit
 from cgdet_core.model.network import PyramidNetwork
 
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
@@ -51,14 +51,14 @@ class Head(nn.Module):
         self.bins = config.bins
         width = config.head_width
 
-        def branches(unit: type[ConvUnit | ChannelwiseUnit], outputs: int) -> nn.ModuleList:
+        def branches(outputs: int) -> nn.ModuleList:
             return nn.ModuleList(
-                nn.Sequential(unit(channels, width), unit(width, width), nn.Conv2d(width, outputs, 1))
+                nn.Sequential(ConvUnit(channels, width), ConvUnit(width, width), nn.Conv2d(width, outputs, 1))
                 for channels in config.widths[2:]
             )
 
-        self.class_branches = branches(ChannelwiseUnit if config.class_branch == "light" else ConvUnit, self.classes)
-        self.box_branches = branches(ConvUnit, 4 * self.bins)
+        self.class_branches = branches(self.classes)
+        self.box_branches = branches(4 * self.bins)
         for level in range(len(STRIDES)):
             bias = self.class_branches.get_parameter(f"{level}.2.bias")
             nn.init.constant_(bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))

@@ -176,6 +176,18 @@ def test_a_file_from_before_the_limit_of_what_is_hot_has_none(learned_model: Pat
     assert load_model(tmp_path / "m")[1].thermal == ThermalConfig(hot_limit_spans=None)
 
 
+def test_a_file_from_before_there_was_one_kind_of_block_is_read_where_it_is_of_that_kind(
+    learned_model: Path, tmp_path: Path
+) -> None:
+    tensors, description = parts(learned_model)
+    old = {"blocks": ["pair"] * 4, "class_branch": "full"}
+    rewrite(tmp_path / "m", tensors, {**description, "model": {**description["model"], **old}})
+    assert load_model(tmp_path / "m")[1] == load_model(learned_model)[1]
+    for other in ({**old, "blocks": ["pair", "partial", "pair", "pair"]}, {**old, "class_branch": "light"}):
+        rewrite(tmp_path / "m", tensors, {**description, "model": {**description["model"], **other}})
+        assert f"'model.{next(key for key in old if other[key] != old[key])}'" in refusal(tmp_path / "m")
+
+
 def test_a_great_network_that_the_file_does_not_hold_takes_no_memory(learned_model: Path, tmp_path: Path) -> None:
     tensors, description = parts(learned_model)
     description["model"] |= {"widths": [4096] * 5, "head_width": 4096}
