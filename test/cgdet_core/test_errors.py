@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cgdet_core.data.feed.sampling import restrict_to
+from cgdet_core.data.feed.sources import restrict_to
 from cgdet_core.distill.teachers.classes import class_table
 
 from cgdet_core.cli import main
