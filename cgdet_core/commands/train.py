@@ -23,6 +23,7 @@ from cgdet_core.commands.evaluate import summary
 if TYPE_CHECKING:
     from cgdet_core.config import Recipe
     from cgdet_core.data.sets.coco import CocoSet
+    from cgdet_core.training.stages import Stage
 
 
 def add(subparsers: Subparsers) -> None:
@@ -45,52 +46,75 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.config import load_recipe
-    from cgdet_core.data.feed.sources import load_sources
-    from cgdet_core.distill.terms import teacher_of
+    from cgdet_core.training.stages import check_stages, read_stages
+
+    check_json_place(arguments.json)
+    stages = read_stages(arguments.recipe, arguments.settings, arguments.out, arguments.init)
+    check_stages(stages, arguments.data, arguments.resume)
+
+    # what takes seconds to import comes after what can be refused without it
     from cgdet_core.training.checkpoint import RunStopped
-    from cgdet_core.training.distributed import process_group
-    from cgdet_core.training.trainer import check_start, train
+    from cgdet_core.training.distributed import check_alike, process_group
     from cgdet_core.world import rank
 
-    recipe = load_recipe(arguments.recipe, arguments.settings)
-    out, resume, init = arguments.out, arguments.resume, arguments.init
-    with process_group(recipe.train.device):
+    facts, lines = [], []
+    with process_group(stages[0].recipe.train.device):
         leads = rank() == 0
-        check_start(recipe, out, resume, init)
-        if leads:
-            check_json_place(arguments.json)
-            if said := _beginning(recipe, resume, init):
-                print(said, file=sys.stderr)
-        teacher = teacher_of(recipe, arguments.data)
-        sources, held_out = load_sources(recipe, arguments.data, leads, out)
-        try:
-            model = train(recipe, sources, out, resume, init, leads, held_out, teacher)
-        except RunStopped as stopped:
-            if leads:
-                print(f"cgdet: {stopped}", file=sys.stderr)
-            return stopped.exit_code
+        for number, stage in enumerate(stages, 1):
+            resume = arguments.resume and (len(stages) == 1 or number == 1 or stage.begun)
+            if len(stages) > 1 and resume and stage.is_done():
+                continue
+            if len(stages) > 1 and leads:
+                print(f"stage {number} of {len(stages)}, in {stage.out}", file=sys.stderr)
+            try:
+                done, said = _train(stage, arguments.data, resume, leads)
+            except RunStopped as stopped:
+                if leads:
+                    print(f"cgdet: {stopped}", file=sys.stderr)
+                return stopped.exit_code
+            facts.append(done)
+            lines += said
+            # the next one takes this one's model, which has its thresholds by then
+            check_alike("stages", number)
+    if leads and facts:
+        put_out(facts[0] if len(stages) == 1 else {"stages": facts}, arguments.json, "\n".join(lines))
+    return 0
+
+
+def _train(stage: Stage, data: Path, resume: bool, leads: bool) -> tuple[dict[str, Any], list[str]]:
+    """One run to its end and its model measured: figures for machines, and lines."""
+    from cgdet_core.data.feed.sources import load_sources
+    from cgdet_core.distill.terms import teacher_of
+    from cgdet_core.training.trainer import check_start, train
+
+    recipe, out = stage.recipe, stage.out
+    check_start(recipe, out, resume, stage.init)
+    teacher = teacher_of(stage.with_teacher(), data)
+    sources, held_out = load_sources(recipe, data, leads, out)
+    if leads and (beginning := _beginning(recipe, resume, stage.init)):
+        print(beginning, file=sys.stderr)
+    model = train(recipe, sources, out, resume, stage.init, leads, held_out, teacher)
     if not leads:
-        return 0
+        return {}, []
     figures, said = (None, "") if held_out is None else _set_thresholds(model, recipe, held_out, out)
     lines = [f"model: {model}"]
     if figures is None:
-        usual = recipe.postprocess.score_threshold
-        lines.append(f"no frames were held out: its thresholds are {usual} for every class until cgdet thresholds")
+        lines.append("no frames were held out: its thresholds are the recipe's until cgdet thresholds")
     else:
         lines.append(f"held-out blocks ({out / 'held_out.json'}), whose best thresholds the model now has:")
         lines.append(said)
-        lines.append(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {arguments.data}")
-    put_out(_facts(model, out) | {"held_out": figures}, arguments.json, "\n".join(lines))
-    return 0
+        lines.append(f"beside another: cgdet compare OTHER.safetensors {model} --run {out} --data {data}")
+    return _facts(model, out) | {"held_out": figures}, lines
 
 
 def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
     """What somebody should know before the run begins, if anything."""
     from cgdet_core.runtime.model_file import read_info
 
+    if resume:
+        return ""
     if init is None:
-        return "" if resume else "begins with random weights: --init MODEL begins with a model's"
+        return "begins with random weights: --init MODEL begins with a model's"
     known = read_info(init).class_names
     new = ", ".join(name for name in recipe.model.class_names if name not in known)
     return f"{init} knows the classes {', '.join(known)}: {new} this run learns anew" if new else ""

@@ -21,7 +21,7 @@ from cgdet_core.config.landmarks import (
     LandmarkPostprocessConfig,
 )
 from cgdet_core.config.of_task import NetworkConfig, OfTask, TaskName
-from cgdet_core.config.reading import load_recipe, read_mapping, settings_from_mapping, settings_from_words
+from cgdet_core.config.reading import load_recipe, load_stages, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.terms import (
     AssignerConfig,
@@ -73,6 +73,7 @@ __all__ = [
     "ThermalConfig",
     "TrainConfig",
     "load_recipe",
+    "load_stages",
     "read_mapping",
     "settings_from_mapping",
     "settings_from_words",

@@ -56,6 +56,26 @@ def _recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
     return recipe
 
 
+def load_stages(path: Path, overrides: Iterable[str] = ()) -> list[Recipe]:
+    """The recipes in a file in the order in which they are trained: of each fragment under `stages` the whole of it,
+    merged over the rest of the file as over a `base`; without that key the one recipe.
+
+    Overrides reach a fragment by its place: stages.0.train.images=2000.
+    """
+    mapping, words = _with_base(path, ()), list(overrides)
+    if "stages" not in mapping:
+        return [load_recipe(path, words)]
+    for override in words:
+        _lay_over(mapping, override)
+    fragments = mapping.pop("stages")
+    if not isinstance(fragments, list) or not fragments or not all(isinstance(each, dict) for each in fragments):
+        raise InputError(f"{path}: key 'stages': give a list of what each stage has beside the rest of the recipe")
+    return [
+        settings_from_mapping(Recipe, _merged(mapping, fragment), f"{path}: stages.{place}")
+        for place, fragment in enumerate(fragments)
+    ]
+
+
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise InputError(f"{path}: is its own base: correct the 'base' keys")

@@ -22,7 +22,11 @@ class TeacherConfig(Settings):
         description="thermal: a wider network of this project that looks at the student's own crops, all of them, in "
         "place of RGB",
     )
-    path: str = Field("", description="its file; relative paths are taken from the folder given with --data")
+    path: str = Field(
+        "",
+        description="its file; relative paths are taken from the folder given with --data; in a recipe with stages "
+        "also stage N, the model of that one",
+    )
     download: bool = Field(False, description="allow torchvision to download its COCO weights")
     random_weights: bool = Field(False, description="control: the same network, frozen as it was initialised")
     class_map: dict[str, str] = Field(

@@ -144,6 +144,9 @@ class Recipe(OfTask):
     train: TrainConfig = TrainConfig()
     postprocess: TaskPostprocessConfig = usual()
     sources: tuple[SourceConfig, ...] = ()
+    start: str = Field(
+        "", pattern=r"^(stage [1-9]\d*)?$", description="of a stage: stage N, whose model's weights it begins with"
+    )
     synthetic: SyntheticSourceConfig = SyntheticSourceConfig()
 
     @property

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.errors import InputError
-from cgdet_core.files import write_tensors
+from cgdet_core.files import check_can_write, sha256_of, write_tensors
+from cgdet_core.runtime.model_file import ModelInfo, check_is_file, read_info
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA_KEY = "cgdet_checkpoint"
+# a start may have others of these
+_HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
 # where a run is computed and how it is watched may change when it is resumed
 _MAY_CHANGE = (
     "device",
@@ -36,13 +41,14 @@ _MAY_CHANGE = (
 class Checkpoint:
     """After `batches_done` batches of `recipe`: tensors by name, such as `weights.`, `average.`, `optimizer.`.
 
-    init: the model file that the run started from, name and hash; None from scratch.
+    learned_from: what the run depends on beside its recipe, as JSON: data, `Source.content` of each source; init, the
+    model file that it started from, name and hash, None from scratch; teacher, its identity, None without.
     """
 
     recipe: Recipe
     batches_done: int
     tensors: dict[str, Tensor]
-    init: str | None = None
+    learned_from: dict[str, Any]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""
@@ -52,7 +58,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     description = {
         "batches_done": checkpoint.batches_done,
-        "init": checkpoint.init,
+        "learned_from": checkpoint.learned_from,
         "recipe": checkpoint.recipe.model_dump(mode="json"),
     }
     write_tensors(path, checkpoint.tensors, {METADATA_KEY: json.dumps(description)})
@@ -64,12 +70,13 @@ def load_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
     InputError, in one line that names the file, where it is missing, cut or no checkpoint.
     """
     try:
-        with safe_open(path, framework="pt") as handle:
+        # a look needs no PyTorch
+        with safe_open(path, framework="pt" if with_tensors else "np") as handle:
             description = json.loads((handle.metadata() or {})[METADATA_KEY])
             names = handle.keys() if with_tensors else ()
             tensors = {name: handle.get_tensor(name) for name in names}
         recipe = Recipe.model_validate(description["recipe"])
-        return Checkpoint(recipe, int(description["batches_done"]), tensors, description["init"])
+        return Checkpoint(recipe, int(description["batches_done"]), tensors, dict(description["learned_from"]))
     except FileNotFoundError:
         raise InputError(f"{path}: there is no checkpoint to resume: train without --resume") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
@@ -84,6 +91,49 @@ def check_same_recipe(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> Non
             f"{path}: is of another recipe than the one given: {said}. Resume with the run's own recipe.yaml; "
             "with other settings begin another run (--out), from this one's weights by --init"
         )
+
+
+def check_same_start(
+    checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], teacher: str | None, path: Path
+) -> None:
+    """InputError where the run would go on with other data or another teacher than it began with."""
+    for then, now in zip(checkpoint.learned_from["data"], data, strict=True):
+        if then != now:
+            counts = [f"{each['frames']} frames and {each['objects']} objects" for each in (now, then)]
+            other = ", and they are others" if counts[0] == counts[1] else ""
+            raise InputError(
+                f"{path}: {now['name']} has {counts[0]} now, {counts[1]} when the run began{other}: put it back as it "
+                "was, or begin another run (--out), from this one's weights by --init"
+            )
+    if checkpoint.learned_from["teacher"] != teacher:
+        raise InputError(
+            f"{path}: the teacher is {teacher} now, {checkpoint.learned_from['teacher']} when the run began: put it "
+            "back, or begin another run (--out)"
+        )
+
+
+def check_folder(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:
+    """Refuse what can be told without PyTorch: a folder in use, a checkpoint or a start that does not fit."""
+    path = out / "checkpoint.safetensors"
+    if resume:
+        checkpoint = load_checkpoint(path, with_tensors=False)
+        check_same_recipe(checkpoint, recipe, path)
+        if init is not None and checkpoint.learned_from["init"] != identity_of(init):
+            raise InputError(
+                f"{init}: the run in {out} began from {checkpoint.learned_from['init'] or 'random weights'}: leave out "
+                "--init to go on with it"
+            )
+    elif path.exists():
+        raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
+    elif init is not None:
+        check_same_network(read_info(init), recipe, init)
+    check_can_write(path)
+
+
+def identity_of(init: Path) -> str:
+    """A model file by name and hash."""
+    check_is_file(init)
+    return f"{init.name} sha256:{sha256_of(init)}"
 
 
 def essence(recipe: Recipe) -> Recipe:
@@ -146,3 +196,13 @@ class StopRequest:
         name = signal.Signals(number).name if self.asked else "a signal to another process"
         message = f"stopped by {name} after batch {batches_done} of {total}, kept in {checkpoint}: --resume goes on"
         return RunStopped(message, 128 + number)
+
+
+def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
+    """InputError, naming the settings, where a network of the recipe cannot begin with the weights in `path`."""
+    if info.task != recipe.task:
+        raise InputError(f"{path}: its task is {info.task}, the recipe's {recipe.task}: train without --init")
+    there = info.model
+    free = {name: getattr(there, name) for name in _HOLD_NO_WEIGHTS if name in type(there).model_fields}
+    if said := differences(there, recipe.model.model_copy(update=free), "model"):
+        raise InputError(f"{path}: is of another network: {said}. Copy its settings, or train without --init")

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +16,18 @@ from cgdet_core.config import Recipe, TrainConfig
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import TrainingTerms
 from cgdet_core.errors import InputError, RunError
-from cgdet_core.files import sha256_of
 from cgdet_core.model.network import Network
-from cgdet_core.runtime.model_file import ModelInfo, load_model
+from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks import build_network, task_of
 from cgdet_core.tasks.task import Task, TrainingBatch
-from cgdet_core.training.checkpoint import Checkpoint, differences, save_checkpoint
+from cgdet_core.training.checkpoint import Checkpoint, check_same_network, identity_of, save_checkpoint
 from cgdet_core.world import total, world_size
-
-# a start may have others of these
-_HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
 
 
 class RunState:
     """Weights, their average and the optimiser, after `batches_done` batches.
 
-    stop_asked: whether any process was asked to stop; init: the model file that it started from, name and hash.
+    stop_asked: whether any process was asked to stop; learned_from: as in Checkpoint.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, teacher: Teacher | None = None) -> None:
@@ -41,7 +38,7 @@ class RunState:
         self.device = device
         self.batches_done = 0
         self.stop_asked = False
-        self.init: str | None = None
+        self.learned_from: dict[str, Any] = {"data": [], "init": None, "teacher": teacher and teacher.identity}
         self._task = task_of(recipe)
         self.network = build_network(recipe.task, recipe.model).to(device).to(memory_format=torch.channels_last)
         if world_size() > 1 and device.type == "cuda":
@@ -108,13 +105,13 @@ class RunState:
         for name, parameter in self._trained():
             for kind, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{kind}.{name}"] = value
-        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.init))
+        save_checkpoint(path, Checkpoint(self.recipe, self.batches_done, tensors, self.learned_from))
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """Go on from a checkpoint of this recipe; InputError, naming `path`, where its tensors are others."""
         self.average = WeightAverage(self.network, self.recipe.train.ema_decay, checkpoint.batches_done)
         self.batches_done = checkpoint.batches_done
-        self.init = checkpoint.init
+        self.learned_from = checkpoint.learned_from
         moments = {kind: checkpoint.part(f"optimizer.{kind}") for kind in ("step", "exp_avg", "exp_avg_sq")}
         try:
             self.network.load_state_dict(checkpoint.part("weights"))
@@ -144,7 +141,7 @@ class RunState:
             ]
             tensors[name] = torch.stack(rows)
         self.network.load_state_dict(tensors)
-        self.init = f"{init.name} sha256:{sha256_of(init)}"
+        self.learned_from["init"] = identity_of(init)
         self.average = WeightAverage(self.network, self.recipe.train.ema_decay)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -205,13 +202,3 @@ def learning_rate(images_seen: int, config: TrainConfig) -> float:
     progress = min(1.0, (images_seen - warmup) / max(1, config.images - warmup))
     floor = config.final_learning_rate_fraction
     return config.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
-    """InputError, naming the settings, where a network of the recipe cannot begin with the weights in `path`."""
-    if info.task != recipe.task:
-        raise InputError(f"{path}: its task is {info.task}, the recipe's {recipe.task}: train without --init")
-    there = info.model
-    free = {name: getattr(there, name) for name in _HOLD_NO_WEIGHTS if name in type(there).model_fields}
-    if said := differences(there, recipe.model.model_copy(update=free), "model"):
-        raise InputError(f"{path}: is of another network: {said}. Copy its settings, or train without --init")

@@ -22,15 +22,15 @@ from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import ENOUGH_OBJECTS, teacher_sees
 from cgdet_core.errors import InputError, RunError
-from cgdet_core.files import check_can_write, write_text
-from cgdet_core.runtime.model_file import ModelInfo, read_info, save_model
+from cgdet_core.files import write_text
+from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import Task, TrainingBatch
-from cgdet_core.training.checkpoint import StopRequest, check_same_recipe, essence, load_checkpoint
+from cgdet_core.training.checkpoint import StopRequest, check_folder, check_same_start, essence, load_checkpoint
 from cgdet_core.training.data_check import SourceFacts, check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
 from cgdet_core.training.pictures import SAMPLES
-from cgdet_core.training.state import RunState, check_same_network
+from cgdet_core.training.state import RunState
 from cgdet_core.training.watch import RunWatch
 from cgdet_core.world import rank, world_size
 
@@ -61,23 +61,26 @@ def train(
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
+    data = [source.content() for source in sources]
     if resume:
-        run.restore(load_checkpoint(checkpoint_path), checkpoint_path)
-    elif init is not None:
-        run.start_from(init)
-    learned_from = {
-        "data": {source.name: len(source.frames) for source in sources},
-        "init": run.init,
-        "teacher": None if teacher is None else teacher.identity,
-    }
-    check_alike("recipe, data, start or teacher", (essence(recipe), learned_from, run.batches_done, run.device.type))
-    data = TrainingBatches(sources, recipe, rank(), world_size())
-    batches, total = _batches(data, run), len(data)
+        checkpoint = load_checkpoint(checkpoint_path)
+        check_same_start(checkpoint, data, run.learned_from["teacher"], checkpoint_path)
+        run.restore(checkpoint, checkpoint_path)
+    else:
+        run.learned_from["data"] = data
+        if init is not None:
+            run.start_from(init)
+    check_alike(
+        "recipe, data, start or teacher", (essence(recipe), run.learned_from, run.batches_done, run.device.type)
+    )
+    crops = TrainingBatches(sources, recipe, rank(), world_size())
+    batches, total = _batches(crops, run), len(crops)
     if rank():
         _follow(run, batches, out, total)
         return model_path
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    training = {**learned_from, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
+    frames = {source.name: len(source.frames) for source in sources}
+    training = {**run.learned_from, "data": frames, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
     description = ModelInfo(
         task=recipe.task,
         model=recipe.model,
@@ -142,17 +145,8 @@ def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> N
         raise InputError(
             f"train.batch_size = {recipe.train.batch_size} cannot be shared evenly: give a multiple of {world_size()}"
         )
-    if resume and init is not None:
-        raise InputError("--init starts a run and --resume goes on with one: give one of them")
     process_device(recipe.train.device)
-    checkpoint_path = out / "checkpoint.safetensors"
-    if resume:
-        check_same_recipe(load_checkpoint(checkpoint_path, with_tensors=False), recipe, checkpoint_path)
-    elif checkpoint_path.exists():
-        raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
-    elif init is not None:
-        check_same_network(read_info(init), recipe, init)
-    check_can_write(checkpoint_path)
+    check_folder(recipe, out, resume, init)
 
 
 def _batches(data: TrainingBatches, run: RunState) -> Iterator[TrainingBatch]:

@@ -5,10 +5,12 @@ A bag is extracted once into a folder beside the run (data/convert/bag.py), and 
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -46,13 +48,20 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """One set, read. warnings: what is odd about it and yet no error, a line each."""
+    """One set, read. warnings: what is odd about it and yet no error, a line each; sha256: of its pixels and labels, in
+    their order, wherever they lie."""
 
     name: str
     weight: float
     frames: tuple[CachedFrame, ...]
     polarity_free: bool
     warnings: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """What a run that goes on must find again, as JSON."""
+        objects = sum(int((~frame.truth.ignore).sum()) for frame in self.frames)
+        return {"name": self.name, "frames": len(self.frames), "objects": objects, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,16 @@ class _Opened:
     config: SourceConfig
     coco: CocoSet
     held_out: tuple[CocoRecord, ...]
+
+
+def check_paths(recipe: Recipe, folder: Path) -> None:
+    """InputError for a source that is not there, before any is read."""
+    for config in recipe.sources:
+        if not (folder / config.path).exists():
+            raise InputError(
+                f"{folder / config.path}: there is no such file or folder: the recipe's sources are looked for in the "
+                "folder that --data names; a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
+            )
 
 
 def load_sources(
@@ -75,6 +94,7 @@ def load_sources(
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
+    check_paths(recipe, folder)
     sets = [_open(config, folder, recipe, run, progress) for config in recipe.sources]
     if recipe.uses_rgb and not (recipe.synthetic.frames and recipe.synthetic.rgb) and not any(map(_has_rgb, sets)):
         raise InputError(
@@ -88,11 +108,13 @@ def load_sources(
         count = config.render_thermal or 0
         read = _renderings(opened.coco, count, config, recipe) if count else _pairs(opened.coco, config, recipe)
         total = len(opened.coco) * max(count, 1)
-        frames, left_bytes = _cache(read, total, config.path, recipe, progress, left_bytes)
-        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings))
+        frames, left_bytes, sha256 = _cache(read, total, config.path, recipe, progress, left_bytes)
+        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings, sha256))
     if recipe.synthetic.frames:
-        frames, _ = _cache(_rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes)
-        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False))
+        frames, _, sha256 = _cache(
+            _rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes
+        )
+        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False, (), sha256))
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
         for number, source in enumerate(sources):
             partners = shuffled([frame.rgb for frame in source.frames], source.name, number, recipe.train.seed)
@@ -109,6 +131,7 @@ def load_sources(
 
 def load_held_out(recipe: Recipe, folder: Path, run: Path | None = None) -> CocoSet | None:
     """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out."""
+    check_paths(recipe, folder)
     sets = [_open(each, folder, recipe, run, True) for each in recipe.sources if each.hold_out_fold is not None]
     return _held_out(sets, folder, recipe)
 
@@ -121,11 +144,6 @@ def _held_out(sets: Sequence[_Opened], folder: Path, recipe: Recipe) -> CocoSet 
 def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, progress: bool) -> _Opened:
     names = recipe.model.class_names
     path, class_map = folder / config.path, config.class_map
-    if not path.exists():
-        raise InputError(
-            f"{path}: there is no such file or folder: the recipe's sources are looked for in the folder that --data "
-            "names; a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
-        )
     if config.is_bag:
         if run is None:
             raise ValueError("a bag is extracted beside a run: name its folder")
@@ -236,15 +254,16 @@ def _renderings(coco: CocoSet, count: int, config: SourceConfig, recipe: Recipe)
 
 def _cache(
     frames: Iterable[_Read], count: int, name: str, recipe: Recipe, progress: bool, left_bytes: int
-) -> tuple[tuple[CachedFrame, ...], int]:
-    """The frames, in memory as long as there is any left, and what is left then."""
-    cached = []
+) -> tuple[tuple[CachedFrame, ...], int, str]:
+    """The frames, in memory as long as there is any left; what is left then; the SHA-256 of their content."""
+    cached, digest = [], hashlib.sha256()
     for sample, path, partner in tqdm(
         frames, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
     ):
         if sample.truth is None:
             raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
         grey = _grey(sample.frame.image)
+        _add_content(digest, grey, sample.truth, partner)
         limits = tone_limits(grey, recipe.thermal)
         size_bytes = grey.nbytes + (0 if partner is None or partner.encoded is None else partner.encoded.nbytes)
         if path is None or size_bytes <= left_bytes:
@@ -253,7 +272,22 @@ def _cache(
         else:
             reread = None if partner is None else replace(partner, encoded=None)
             cached.append(CachedFrame(path, limits, sample.truth, reread))
-    return tuple(cached), left_bytes
+    return tuple(cached), left_bytes, digest.hexdigest()
+
+
+def _add_content(digest: hashlib._Hash, grey: ImageArray, truth: GroundTruth, partner: RgbPartner | None) -> None:
+    labels = (
+        truth.boxes_xyxy_px,
+        truth.class_ids,
+        truth.ignore,
+        truth.labelled,
+        truth.points_xy_px,
+        truth.points_labelled,
+    )
+    rgb = (None, None) if partner is None else (partner.encoded, partner.valid)
+    for array in (grey, *labels, *rgb):
+        digest.update(repr(None if array is None else (array.shape, array.dtype.str)).encode())
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
 
 
 def _grey(image: ImageArray) -> ImageArray:

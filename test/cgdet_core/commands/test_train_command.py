@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -69,6 +72,46 @@ def test_how_a_run_begins_is_said(coco: Path, tmp_path: Path, capsys: pytest.Cap
     assert f"{start} knows the classes" in said
     assert ": lorry this run learns anew" in said
     assert "random weights" not in said
+
+
+def test_stages_run_in_turn_learn_from_each_other_and_go_on_where_they_were_interrupted(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, (_, recipe, *rest) = tmp_path / "run", tiny_training(coco, tmp_path, tmp_path / "run", 8)
+    assert isinstance(recipe, Path)
+    second = "start: stage 1, outputs: {weight: 1}, guidance: {teacher: {kind: model, sees: thermal, path: stage 1}}"
+    recipe.write_text(recipe.read_text() + f"stages: [{{train: {{images: 8}}}}, {{{second}}}]\n")
+    words = [str(word) for word in ("train", recipe, *rest, "train.device=cpu", "stages.1.train.images=4")]
+    assert main([*words, "--json", str(tmp_path / "facts.json")]) == 0
+    facts = json.loads((tmp_path / "facts.json").read_text())["stages"]
+    assert [stage["images"] for stage in facts] == [8, 4]
+    assert facts[1]["last"]["ld"] >= 0
+    first, second_model = (load_model(out / f"stage{number}" / "model.safetensors")[1] for number in (1, 2))
+    assert first.training["teacher"] is None
+    assert facts[0]["model_sha256"] in second_model.training["teacher"]
+    assert facts[0]["model_sha256"] in second_model.training["init"]
+    assert "stage1" in refusal(capsys, *words)
+    # as if it had been interrupted in the second
+    files = {path: path.read_bytes() for path in (out / "stage1").iterdir() if path.is_file()}
+    shutil.rmtree(out / "stage2")
+    assert main([*words, "--resume"]) == 0
+    assert "stage 1 of 2" not in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in files} == files
+    again = load_model(out / "stage2" / "model.safetensors")[1]
+    assert again.training == second_model.training
+    assert "stages.0" in refusal(capsys, *words[:1], recipe, *rest[:3], tmp_path / "other", "stages.0.start=stage 2")
+
+
+def test_what_is_wrong_is_refused_before_pytorch_is_imported(coco: Path, tmp_path: Path) -> None:
+    words = tiny_training(coco, tmp_path, tmp_path / "run", 4)
+    code = (
+        "import sys; sys.modules['torch'] = None; from cgdet_core.cli import main; "
+        "sys.exit(max(main([*sys.argv[1:], more]) for more in ('train.lr=1', 'sources.0.path=gone.json', '--resume')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert [line.startswith("cgdet: ") for line in ended.stderr.splitlines()] == [True] * 3
+    assert "gone.json" in ended.stderr
 
 
 def test_ctrl_c_ends_train_with_code_130_and_a_line_that_says_how_to_go_on(

@@ -16,6 +16,7 @@ CHECKPOINT = Checkpoint(
     Recipe(train=TrainConfig(seed=3, learning_rate=0.1)),
     17,
     {"weights.a.b": torch.rand(3, 4), "weights.n": torch.tensor(5), "weights_of_others": torch.zeros(1)},
+    {"data": [{"name": "a", "frames": 2, "objects": 3, "sha256": "f"}], "init": None, "teacher": None},
 )
 
 
@@ -30,6 +31,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", CHECKPOINT)
     back = load_checkpoint(tmp_path / "c")
     assert (back.recipe, back.batches_done) == (CHECKPOINT.recipe, 17)
+    assert back.learned_from == CHECKPOINT.learned_from
     assert back.tensors.keys() == CHECKPOINT.tensors.keys()
     for name, tensor in back.tensors.items():
         assert torch.equal(tensor, CHECKPOINT.tensors[name])

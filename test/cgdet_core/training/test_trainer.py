@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from tiny_run import (
 
 from cgdet_core.config import load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.errors import InputError
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cgdet_core.training.checkpoint import Checkpoint, check_same_start, load_checkpoint, save_checkpoint
 from cgdet_core.training.state import WeightAverage, learning_rate
 from cgdet_core.training.trainer import train
 
@@ -146,6 +148,29 @@ def test_a_folder_in_use_and_another_recipe_are_refused_and_the_run_is_left_alon
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
+def test_other_data_or_another_teacher_are_no_run_to_go_on_with(finished: Path, tmp_path: Path) -> None:
+    (squares,) = sources()
+    fewer = replace(squares, frames=squares.frames[1:])
+    said = refusal(RECIPE, [fewer], finished, resume=True)
+    assert "squares has 3 frames and 3 objects now, 4 frames and 4 objects when the run began" in said
+    changed_pixels = replace(squares, sha256="of other pixels")
+    assert "others" in refusal(RECIPE, [changed_pixels], finished, resume=True)
+    path = finished / "checkpoint.safetensors"
+    kept = load_checkpoint(path, with_tensors=False)
+    with pytest.raises(InputError, match="the teacher is model t sha256:1 now, None when"):
+        check_same_start(kept, [squares.content()], "model t sha256:1", path)
+    check_same_start(kept, [squares.content()], None, path)
+
+
+def test_the_runs_own_start_may_be_named_again_when_it_is_resumed(finished: Path, tmp_path: Path) -> None:
+    start = finished / "model.safetensors"
+    short = changed(images=2)
+    train(short, sources(), tmp_path, init=start, progress=False)
+    train(short, sources(), tmp_path, resume=True, init=start, progress=False)
+    other = tmp_path / "model.safetensors"
+    assert "began from model.safetensors" in refusal(short, sources(), tmp_path, resume=True, init=other)
+
+
 @pytest.mark.parametrize("lost", ["weights.backbone.stem.conv.weight", "average.backbone", "optimizer.exp_avg."])
 def test_a_checkpoint_of_other_tensors_is_refused(finished: Path, tmp_path: Path, lost: str) -> None:
     checkpoint = load_checkpoint(finished / "checkpoint.safetensors")
@@ -202,7 +227,7 @@ def test_a_start_that_does_not_fit_is_refused(finished: Path, tmp_path: Path) ->
     said = refusal(other, sources(), tmp_path / "a", init=model)
     assert f"{model}: is of another network: model.bins is 4 there, 5 now" in said
     assert "none.safetensors" in refusal(RECIPE, sources(), tmp_path / "b", init=tmp_path / "none.safetensors")
-    assert "one of them" in refusal(RECIPE, sources(), finished, resume=True, init=model)
+    assert "random weights" in refusal(RECIPE, sources(), finished, resume=True, init=model)
     assert not (tmp_path / "a").exists()
 
 
