@@ -96,7 +96,7 @@ def test_the_rgb_topic_is_the_one_in_colour_or_the_one_so_named(tmp_path, ros2):
     path = ros2.write(tmp_path / "two", rows)
     with pytest.raises(InputError, match=r"several image topics may be the RGB one.*/color/image.*/rgb/image"):
         open_paired(path)
-    for topic, said in (("/thermal", "'/thermal' is the thermal topic"), ("/nowhere", "no topic '/nowhere'")):
+    for topic, said in (("/thermal", "'/thermal' is the thermal topic"), ("/nowhere", "image topic '/nowhere'")):
         with pytest.raises(InputError, match=said):
             open_paired(path, rgb_topic=topic)
 
