@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_json_place(arguments.json)
     stages = read_stages(arguments.recipe, arguments.settings, arguments.out, arguments.init)
-    check_stages(stages, arguments.data, arguments.resume)
+    # of several processes each refuses where the others hear of it
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if alone:
+        check_stages(stages, arguments.data, arguments.resume)
 
     # what takes seconds to import comes after what can be refused without it
     from cgdet_core.training.checkpoint import RunStopped
@@ -60,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     facts, lines = [], []
     with process_group(stages[0].recipe.train.device):
         leads = rank() == 0
+        if not alone:
+            check_stages(stages, arguments.data, arguments.resume)
         for number, stage in enumerate(stages, 1):
             resume = arguments.resume and (len(stages) == 1 or number == 1 or stage.begun)
             if len(stages) > 1 and resume and stage.is_done():
