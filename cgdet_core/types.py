@@ -195,7 +195,7 @@ class Sample:
     name: unique in its data set (file name, or topic and stamp); truth: None where the source has
     no labels for the frame (not the same as none to find); rgb: uint8 [H, W, 3] in RGB order,
     pixel-aligned; light: "day", "night" or None; scene: frames of one scene never stand on both
-    sides of a split.
+    sides of a split; camera: its name, where the set gives it.
     """
 
     name: str
@@ -204,6 +204,7 @@ class Sample:
     rgb: ImageArray | None = None
     light: str | None = None
     scene: str | None = None
+    camera: str | None = None
 
 
 def check_image(image: ImageArray) -> None:

@@ -23,6 +23,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from cgdet_core.config import PostprocessConfig
     from cgdet_core.files import sha256_of
     from cgdet_core.runtime.model_file import EXPORT_SUFFIXES, default_model_path, load_model, read_description
 
@@ -39,14 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 0
     height, width = info.input_height_width_px
-    thresholds = ", ".join(f"{name} {info.postprocess.threshold_of(name):.2f}" for name in info.class_names)
+    post = info.postprocess
+    if isinstance(post, PostprocessConfig):
+        thresholds = ", ".join(f"{name} {post.threshold_of(name):.2f}" for name in info.class_names)
+        thresholds += f", NMS IoU {post.nms_iou:.2f}"
+    else:
+        thresholds = f"box x {post.box_scale:.2f}, a face is lost below a mean confidence of {post.lost_below:.2f}"
     given = info.training.get("data")
     data = given if isinstance(given, dict) else {}
     lines = {
         "file": f"{path} ({facts['bytes'] / 1e6:.1f} MB, sha256 {facts['sha256'][:16]})",
         "architecture": f"{info.architecture}, {info.parameters:,} parameters, input {height} x {width}",
         "classes": ", ".join(info.class_names),
-        "thresholds": f"{thresholds}, NMS IoU {info.postprocess.nms_iou:.2f}",
+        "thresholds": thresholds,
         "trained on": ", ".join(f"{name} ({count} frames)" for name, count in data.items()) or "not stated",
         "began with": info.training.get("init") or "random weights",
         "taught by": info.training.get("teacher") or "labels alone",

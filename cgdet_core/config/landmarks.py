@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from cgdet_core.config.augmentation import LookConfig
 from cgdet_core.config.detector import Activation, Depth
 from cgdet_core.config.settings import Fraction, Settings, ascending
 
@@ -65,9 +66,10 @@ class LandmarkLossConfig(Settings):
     )
 
 
-class FaceAugmentConfig(Settings):
-    """How a training crop of a face is laid (data/augment/face.py); tone and camera are the recipe's augment."""
+class FaceAugmentConfig(LookConfig):
+    """What a training crop of a face goes through (data/augment/, tasks/landmarks/sampling.py)."""
 
+    flip_probability: Fraction = 0.5
     scale_range: _Factors = Field((0.82, 1.22), description="log-uniform factor on the crop's side")
     shift_sigma: float = Field(
         0.06, ge=0, le=0.5, description="standard deviation of its centre, in sides, as a face detector errs"

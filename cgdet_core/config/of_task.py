@@ -8,15 +8,21 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cgdet_core.config.augmentation import AugmentConfig
 from cgdet_core.config.detector import ModelConfig, PostprocessConfig
+from cgdet_core.config.landmarks import (
+    FaceAugmentConfig,
+    LandmarkLossConfig,
+    LandmarkModelConfig,
+    LandmarkPostprocessConfig,
+)
 from cgdet_core.config.settings import Settings
 from cgdet_core.config.terms import LossConfig
 
-TaskName = Literal["detection"]
+TaskName = Literal["detection", "landmarks"]
 # what a section may be; all kinds of network have class_names and input_height_width_px
-NetworkConfig = ModelConfig
-TaskLossConfig = LossConfig
-TaskAugmentConfig = AugmentConfig
-TaskPostprocessConfig = PostprocessConfig
+NetworkConfig = ModelConfig | LandmarkModelConfig
+TaskLossConfig = LossConfig | LandmarkLossConfig
+TaskAugmentConfig = AugmentConfig | FaceAugmentConfig
+TaskPostprocessConfig = PostprocessConfig | LandmarkPostprocessConfig
 
 SECTIONS: Final[dict[str, dict[str, type[Settings]]]] = {
     "detection": {
@@ -24,6 +30,12 @@ SECTIONS: Final[dict[str, dict[str, type[Settings]]]] = {
         "loss": LossConfig,
         "augment": AugmentConfig,
         "postprocess": PostprocessConfig,
+    },
+    "landmarks": {
+        "model": LandmarkModelConfig,
+        "loss": LandmarkLossConfig,
+        "augment": FaceAugmentConfig,
+        "postprocess": LandmarkPostprocessConfig,
     },
 }
 

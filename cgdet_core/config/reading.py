@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
+from cgdet_core.config.detector import PostprocessConfig
 from cgdet_core.config.of_task import SECTIONS, OfTask
 from cgdet_core.config.settings import Settings
 from cgdet_core.config.training import Recipe
@@ -51,8 +52,9 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def _recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
     recipe = settings_from_mapping(Recipe, mapping, origin)
-    thresholds = recipe.postprocess.class_thresholds
-    check_known(f"{origin}: postprocess.class_thresholds", "class", thresholds, recipe.model.class_names)
+    if isinstance(recipe.postprocess, PostprocessConfig):
+        thresholds = recipe.postprocess.class_thresholds
+        check_known(f"{origin}: postprocess.class_thresholds", "class", thresholds, recipe.model.class_names)
     return recipe
 
 

@@ -148,8 +148,9 @@ class MeasuredTask(Protocol):
 def task_of(info: ModelInfo) -> MeasuredTask:
     """The task that a model file states."""
     from cgdet_core.evaluation.detection import DETECTION
+    from cgdet_core.evaluation.landmarks import LANDMARKS
 
-    tasks: dict[str, MeasuredTask] = {"detection": DETECTION}
+    tasks: dict[str, MeasuredTask] = {"detection": DETECTION, "landmarks": LANDMARKS}
     return tasks[info.task]
 
 

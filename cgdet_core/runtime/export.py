@@ -25,6 +25,7 @@ from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput,
 from cgdet_core.runtime.backends.torch import RawNetwork
 from cgdet_core.runtime.model_file import ModelDescription, load_model
 from cgdet_core.tasks.detection.decode import cells_of, decode_boxes
+from cgdet_core.tasks.landmarks.decode import decode
 from cgdet_core.types import FloatArray
 
 _PIXELS: Final = 4  # of a row that become channels
@@ -99,7 +100,12 @@ def write_export(model: Path, out: Path, description: ModelDescription, calibrat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network, (picture,), dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS)
+            network,
+            (picture,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS[description.info.task]),
         )
     assert program is not None
     file = program.model_proto
@@ -154,8 +160,12 @@ def check_parity(
     cells = cells_of(height_width_px)
 
     def decoded(output: RawOutput) -> tuple[FloatArray, FloatArray]:
-        boxes = decode_boxes(output.box_logits, cells.centres_xy_px, cells.strides_px)
-        return boxes, np.asarray(1 / (1 + np.exp(-output.class_logits)), np.float32)
+        if len(output) == 1:  # maps of landmarks
+            points, sure = decode(output[0][None], height_width_px[0])
+            return points[0], sure[0][:, None]
+        class_logits, box_logits = output
+        boxes = decode_boxes(box_logits, cells.centres_xy_px, cells.strides_px)
+        return boxes, np.asarray(1 / (1 + np.exp(-class_logits)), np.float32)
 
     found = []
     for canvas in canvases:

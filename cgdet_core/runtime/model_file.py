@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cgdet_core.model.network import Network
 
+ARCHITECTURES: Final = {"detection": "cgdet-csp-pan-dfl", "landmarks": "cgdet-residual-maps"}
 EXPORT_SUFFIXES: Final = (".onnx", ".xml")
 
 
@@ -37,13 +38,21 @@ class ModelInfo(OfTask):
     """All a model file says of itself besides its weights. A file that states no task is of a detector."""
 
     format_version: Literal[1] = 1
-    architecture: Literal["cgdet-csp-pan-dfl"] = "cgdet-csp-pan-dfl"
+    architecture: str = Field("", validate_default=True, description="of the task: one of ARCHITECTURES")
     model: NetworkConfig
     thermal: ThermalConfig = ThermalConfig()
     postprocess: TaskPostprocessConfig = usual()
     parameters: int = Field(0, ge=0, description="trained values, filled in when written; checked when read")
     training: dict[str, Any] = Field(default_factory=dict, description="data, recipe, seed, length")
     scores: dict[str, Any] = Field(default_factory=dict, description="figures with their data set and command")
+
+    @field_validator("architecture")
+    @classmethod
+    def _of_its_task(cls, value: str, info: ValidationInfo) -> str:
+        expected = ARCHITECTURES[info.data.get("task", "detection")]
+        if value not in ("", expected):
+            raise ValueError(f"'{value}' is none of this cgdet, which reads {expected}")
+        return expected
 
     @property
     def class_names(self) -> tuple[str, ...]:

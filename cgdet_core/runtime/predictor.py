@@ -42,6 +42,8 @@ class Predictor:
         self.model_path = Path(model_path or shipped_model(backend, device))
         self._network, description = open_model(self.model_path, backend, device, precision, threads)
         self.info, self.model_sha256 = description.info, description.model_sha256
+        if not isinstance(self.info.postprocess, PostprocessConfig):
+            raise InputError(f"{self.model_path}: is a model of {self.info.task}, no detector: give another file")
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
         self.thermal = thermal or self.info.thermal
         self.last_stage_ms: dict[str, float] = {}
@@ -73,9 +75,9 @@ class Predictor:
         picture, rows_above = cut_telemetry(image, telemetry_rows)
         canvas, placed = letterbox(normalise(picture, tone), self._input_height_width_px)
         preprocessed = time.perf_counter()
-        output = self._network.infer(canvas)
+        class_logits, box_logits = self._network.infer(canvas)
         inferred = time.perf_counter()
-        found = decode(output.class_logits, output.box_logits, self._cells, config, self._class_names)
+        found = decode(class_logits, box_logits, self._cells, config, self._class_names)
         if not found.finite:
             raise InputError(
                 f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"

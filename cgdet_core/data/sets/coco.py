@@ -70,7 +70,7 @@ class CocoSet:
             )
         rgb_path = self.rgb_path(index) if with_rgb else None
         rgb = None if rgb_path is None else read_image(rgb_path)
-        return Sample(record.file_name, Frame(image), record.truth, rgb, record.light, record.scene)
+        return Sample(record.file_name, Frame(image), record.truth, rgb, record.light, record.scene, record.camera)
 
     def rgb_path(self, index: int) -> Path | None:
         """Of the picture of sample `index`'s RGB partner, None where none is named; InputError where it is missing."""
@@ -252,7 +252,8 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
         truth=truth,
         rgb_path=path.parent / _beside(path, rgb) if rgb else None,
         light=image.light,
-        scene=image.scene,
+        # faces of one person are as near to each other as frames of one scene
+        scene=image.scene or image.subject,
         rgb_valid_path=path.parent / _beside(path, valid) if rgb and valid else None,
         camera=image.camera,
         subject=image.subject,

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,22 +15,16 @@ from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import FloatArray
 
 INPUT: Final = "image"
-OUTPUTS: Final = ("class_logits", "box_logits")
+OUTPUTS: Final = {"detection": ("class_logits", "box_logits"), "landmarks": ("map_logits",)}  # of each task
 
 # what the drivers of NVIDIA's GPUs, of Jetson's, of WSL and of AMD's put into /dev
 _GPU_NODES: Final = ("nvidia*", "nvgpu*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
-@dataclass(frozen=True)
-class RawOutput:
-    """What the network says of one picture's A cells, stride 8 first, row by row (tasks/detection/head.py).
-
-    class_logits: float32 [A, C]; box_logits: float32 [A, 4 * bins], distances left, top, right,
-    bottom in strides.
-    """
-
-    class_logits: FloatArray
-    box_logits: FloatArray
+# What the network says of one picture, float32, in the order of OUTPUTS. Detection, of A cells, stride 8 first, row by
+# row: class_logits [A, C]; box_logits [A, 4 * bins], distances left, top, right, bottom in strides. Landmarks:
+# map_logits [68, S / 8, S / 8].
+RawOutput = tuple[FloatArray, ...]
 
 
 class Backend(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, RawOutput, cache_folder, need
+from cgdet_core.runtime.backends.base import INPUT, RawOutput, cache_folder, need
 from cgdet_core.runtime.model_file import ModelDescription, parse_description
 from cgdet_core.types import FloatArray
 
@@ -25,8 +25,7 @@ class OnnxRuntimeBackend:
 
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
-        class_logits, box_logits = self.session.run(OUTPUTS, {INPUT: canvas[None, None]})
-        return RawOutput(np.asarray(class_logits), np.asarray(box_logits))
+        return tuple(np.asarray(output) for output in self.session.run(None, {INPUT: canvas[None, None]}))
 
 
 def open_onnxruntime(

@@ -30,7 +30,7 @@ class OpenVinoBackend:
     device = "cpu"
 
     def __init__(self, compiled: Any) -> None:
-        """compiled: an openvino.CompiledModel of one input and two outputs, class logits first."""
+        """compiled: an openvino.CompiledModel of one input and the outputs of its task."""
         self.compiled = compiled
         self._request = compiled.create_infer_request()
         self.precision = executed_precision(compiled)
@@ -38,7 +38,7 @@ class OpenVinoBackend:
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
         results = self._request.infer([canvas[None, None]], share_inputs=True, share_outputs=True)
-        return RawOutput(np.asarray(results[0]), np.asarray(results[1]))
+        return tuple(np.asarray(results[place]) for place in range(len(self.compiled.outputs)))
 
 
 def open_openvino(path: Path, precision: str, threads: int) -> tuple[OpenVinoBackend, ModelDescription]:

@@ -20,33 +20,35 @@ _WARM_UP_RUNS = 3  # before a capture, as PyTorch's documentation of CUDA graphs
 
 
 class RawNetwork(nn.Module):
-    """Picture [1, 1, H, W] -> class_logits float32 [A, C] and box_logits float32 [A, 4 * bins]; see RawOutput."""
+    """Picture float [1, 1, H, W] -> RawOutput, as tensors."""
 
-    def __init__(self, detector: Network) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.detector = detector
+        self.network = network
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.detector(picture)
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(picture)
+        if isinstance(output, Tensor):  # the maps of landmarks
+            return (output[0].float(),)
         return output.class_logits[0].float(), output.box_logits[0].flatten(1).float()
 
 
 class TorchBackend:
-    """The detector with batch norm folded into its convolutions, channels last; on a GPU as one CUDA graph."""
+    """The network with batch norm folded into its convolutions, channels last; on a GPU as one CUDA graph."""
 
     name = "torch"
 
-    def __init__(self, detector: Network, device: torch.device, precision: str) -> None:
-        """Takes `detector` over; precision: auto or one of DTYPES."""
+    def __init__(self, network: Network, device: torch.device, precision: str) -> None:
+        """Takes `network` over; precision: auto or one of DTYPES."""
         if precision == "auto":
             precision = "fp16" if device.type == "cuda" else cpu_precision()
         self.device, self.precision = str(device), precision
         self._dtype = DTYPES[self.precision]
-        fused = fuse(detector).to(device, self._dtype).to(memory_format=torch.channels_last)
+        fused = fuse(network).to(device, self._dtype).to(memory_format=torch.channels_last)
         self.network = RawNetwork(fused).eval().requires_grad_(False)
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            self._capture(device, detector.config.input_height_width_px)
+            self._capture(device, network.config.input_height_width_px)
 
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
@@ -57,8 +59,7 @@ class TorchBackend:
                 self._input.copy_(torch.from_numpy(canvas)[None, None])
                 self._graph.replay()
                 outputs = self._outputs
-            class_logits, box_logits = (output.cpu().numpy() for output in outputs)
-        return RawOutput(class_logits, box_logits)
+            return tuple(output.cpu().numpy() for output in outputs)
 
     def _capture(self, device: torch.device, height_width_px: tuple[int, int]) -> None:
         """The network on `_input` as a graph that the GPU repeats without the CPU's help."""
@@ -80,8 +81,8 @@ def open_torch(path: Path, device: str, precision: str, threads: int) -> tuple[T
     """The .safetensors at `path`; threads: CPU threads, for the whole process, 0 leaves PyTorch its choice."""
     if threads > 0:
         torch.set_num_threads(threads)
-    detector, info = load_model(path)
-    return TorchBackend(detector, torch.device(device), precision), ModelDescription(info, sha256_of(path))
+    network, info = load_model(path)
+    return TorchBackend(network, torch.device(device), precision), ModelDescription(info, sha256_of(path))
 
 
 def choose_device(device: str) -> torch.device:

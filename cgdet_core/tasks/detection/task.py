@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import AugmentConfig, LossConfig, Recipe
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.classes import ClassTable, class_table
 from cgdet_core.tasks.detection.head import HeadOutput
@@ -34,6 +34,8 @@ class DetectionTask:
     has_regions = True
 
     def __init__(self, recipe: Recipe) -> None:
+        assert isinstance(recipe.augment, AugmentConfig)
+        assert isinstance(recipe.loss, LossConfig)
         self._augment, self._loss, self._class_names = recipe.augment, recipe.loss, recipe.model.class_names
         self._first_without_mosaic = recipe.train.images * (1 - recipe.augment.mosaic_off_fraction)
 

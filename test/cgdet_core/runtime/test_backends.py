@@ -73,11 +73,11 @@ def test_a_backend_gives_what_pytorch_gives(
     assert description == of_model
     assert (str(path) in caplog.text) == (suffix == ".safetensors")  # that it is converted is said
     found, wanted = backend.infer(canvas), expected.infer(canvas)
-    assert found.class_logits.dtype == found.box_logits.dtype == np.float32
-    assert found.class_logits.shape == (8 * 12 + 4 * 6 + 2 * 3, 2)
-    assert found.box_logits.shape == (8 * 12 + 4 * 6 + 2 * 3, 4 * 8)
-    np.testing.assert_allclose(found.class_logits, wanted.class_logits, atol=1e-4)
-    np.testing.assert_allclose(found.box_logits, wanted.box_logits, atol=1e-4)
+    cells = 8 * 12 + 4 * 6 + 2 * 3
+    for output, by_other, columns in zip(found, wanted, (2, 4 * 8), strict=True):  # classes, then box distances
+        assert output.dtype == np.float32
+        assert output.shape == (cells, columns)
+        np.testing.assert_allclose(output, by_other, atol=1e-4)
     frame, _ = draw_scene(np.random.default_rng(6), 2)
     detected, by_torch = (
         Predictor(*words, backend=b).predict(frame)
@@ -97,7 +97,7 @@ def test_bf16_is_what_openvino_runs_and_near_fp32(learned_onnx: Path, canvas: np
     for precision in ("fp32", "bf16"):
         backend, _ = open_model(learned_onnx, "openvino", "cpu", precision, 0)
         assert backend.precision == precision
-        logits[precision] = np.array(backend.infer(canvas).class_logits)
+        logits[precision] = np.array(backend.infer(canvas)[0])
     assert 0 < np.abs(logits["bf16"] - logits["fp32"]).max() < 0.3
 
 
@@ -281,7 +281,7 @@ def test_what_was_compiled_is_kept_and_a_damaged_cache_is_made_again(
 ) -> None:
     installed("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    expected = np.array(open_model(learned_onnx, "openvino", "cpu", "fp32", 1)[0].infer(canvas).class_logits)
+    expected = np.array(open_model(learned_onnx, "openvino", "cpu", "fp32", 1)[0].infer(canvas)[0])
     (kept,) = (tmp_path / "cgdet").iterdir()
     content = kept.read_bytes()
     kept.chmod(0o644)
@@ -289,7 +289,7 @@ def test_what_was_compiled_is_kept_and_a_damaged_cache_is_made_again(
         kept.write_bytes(damaged)
         backend: Any = open_model(learned_onnx, "openvino", "cpu", "fp32", 1)[0]
         assert backend.compiled.get_property("LOADED_FROM_CACHE") == (damaged == content)
-        np.testing.assert_array_equal(backend.infer(canvas).class_logits, expected)
+        np.testing.assert_array_equal(backend.infer(canvas)[0], expected)
 
 
 def test_without_a_place_to_write_it_works_all_the_same(

@@ -1,0 +1,106 @@
+"""Raw frame and boxes of faces in, their points out: the one path that evaluation, commands and the node share."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends import open_model
+from cgdet_core.tasks.landmarks.crop import crop_of_box
+from cgdet_core.tasks.landmarks.decode import decode
+from cgdet_core.thermal import apply_tone, cut_telemetry, to_grey, tone_limits
+from cgdet_core.types import FloatArray, ImageArray, Landmarks, check_image
+
+_LARGEST_BOX: Final = 4.0  # longer sides of the frame that a face's box may have
+
+
+class LandmarkPredictor:
+    """A loaded landmark model on a device; arguments as of runtime.predictor.Predictor.
+
+    `device`, `precision` and `backend` say what is executed; last_stage_ms: of the last call, all its faces together.
+    Raises InputError for what cannot be had, and for a model file of another task.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        backend: str = "auto",
+        thermal: ThermalConfig | None = None,
+    ) -> None:
+        self.model_path = Path(model_path)
+        self._network, description = open_model(self.model_path, backend, device, precision, threads)
+        self.info, self.model_sha256 = description.info, description.model_sha256
+        if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
+            raise InputError(f"{model_path}: is a model of {self.info.task}, not of landmarks: give another model file")
+        self.postprocess = self.info.postprocess
+        self.thermal = thermal or self.info.thermal
+        self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
+        self._crop_px = self.info.input_height_width_px[0]
+        self.last_stage_ms: dict[str, float] = {}
+
+    def warm_up(self, faces: int = 2) -> None:
+        """Run `faces` empty crops, so that the first real one is not the slow one."""
+        side = self._crop_px
+        self.predict(np.zeros((side, side), np.uint8), np.tile(np.array([0, 0, side, side], np.float32), (faces, 1)))
+
+    def predict(self, image: ImageArray, boxes_xyxy_px: FloatArray, telemetry_rows: int = 0) -> Landmarks:
+        """The points of the faces in `boxes_xyxy_px` float32 [N, 4] of a raw frame, uint8/uint16 [H, W] or uint8 RGB
+        [H, W, 3]; boxes and points in pixels of the whole `image`.
+
+        telemetry_rows: as for Predictor.predict. Raises InputError for an array that is no image, and for a box that is
+        not finite, has no area or is many times larger than the frame.
+        """
+        start = time.perf_counter()
+        check_image(image)
+        boxes = check_boxes(boxes_xyxy_px, image.shape[0], image.shape[1])
+        picture, rows_above = cut_telemetry(image, telemetry_rows)
+        grey = to_grey(picture)
+        limits = tone_limits(grey, self.thermal)
+        toned = time.perf_counter()
+        stages_ms = {"preprocess": (toned - start) * 1e3, "infer": 0.0, "postprocess": 0.0}
+        points, confidences = [], []
+        for box in boxes - np.array([0, rows_above, 0, rows_above], np.float32):
+            began = time.perf_counter()
+            crop = crop_of_box(box, self.postprocess.box_scale, self._crop_px)
+            canvas = np.ascontiguousarray(crop.lay(apply_tone(crop.cut(grey), limits)), np.float32)
+            prepared = time.perf_counter()
+            (map_logits,) = self._network.infer(canvas)
+            inferred = time.perf_counter()
+            in_crop, sure = decode(map_logits[None], self._crop_px)
+            if not (np.isfinite(in_crop).all() and np.isfinite(sure).all()):
+                raise InputError(
+                    f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
+                )
+            points.append(crop.to_frame(in_crop[0]) + np.array([0, rows_above], np.float32))
+            confidences.append(sure[0])
+            times = (began, prepared, inferred, time.perf_counter())
+            for stage, (first, last) in zip(stages_ms, pairwise(times), strict=True):
+                stages_ms[stage] += (last - first) * 1e3
+        found = Landmarks(np.stack(points), np.stack(confidences), boxes) if points else Landmarks.empty()
+        self.last_stage_ms = {**stages_ms, "total": (time.perf_counter() - start) * 1e3}
+        return found
+
+    __call__ = predict
+
+
+def check_boxes(boxes_xyxy_px: FloatArray, height_px: int, width_px: int) -> FloatArray:
+    """Boxes float32 [N, 4]; see LandmarkPredictor.predict."""
+    boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    largest = _LARGEST_BOX * max(height_px, width_px)
+    fine = np.isfinite(boxes).all(1) & (sides > 0).all(1) & (np.abs(boxes) <= largest).all(1)
+    if not fine.all():
+        wrong = ", ".join(f"{value:g}" for value in boxes[np.flatnonzero(~fine)[0]])
+        raise InputError(
+            f"the face's box [{wrong}] is none of a {width_px}x{height_px} frame: give left, top, right, bottom"
+        )
+    return boxes

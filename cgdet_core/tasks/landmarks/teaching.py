@@ -1,0 +1,69 @@
+"""What a landmark network learns from another: DIKD's losses of both heads, and distillation of its own output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgdet_core.config import LandmarkLossConfig
+from cgdet_core.tasks.landmarks.decode import NEAR
+from cgdet_core.tasks.landmarks.loss import landmark_loss, locate, map_divergence
+from cgdet_core.tasks.landmarks.targets import LandmarkTargets
+from cgdet_core.tasks.task import Rows, TrainingBatch
+from cgdet_core.world import total
+
+
+@dataclass(frozen=True)
+class MapPredictions(Rows):
+    """map_logits: float32 [B, 68, h, w], what the head of a teacher puts out, of its own maps or of another's."""
+
+    map_logits: Tensor
+
+
+class LandmarkTeacherReading:
+    """See TeacherReading; every landmark network has the same points."""
+
+    knows: tuple[bool, ...] = ()
+
+    def predictions(self, output: Tensor) -> MapPredictions:
+        return MapPredictions(output.float())
+
+    predictions_with_gradient = predictions
+
+
+class LandmarkTeacherLosses:
+    """See TeacherLosses. Against the labels: the landmark loss. Against the teacher: the divergence of each map from
+    the teacher's (loss.map_divergence), a mean over all points of the crops, in which a point of which the teacher is
+    not sure, of a confidence below sure_score, counts 0: a dark picture teaches little."""
+
+    def __init__(
+        self, batch: TrainingBatch, predictions: MapPredictions, loss: LandmarkLossConfig, sure_score: float
+    ) -> None:
+        self._targets: LandmarkTargets = batch.targets
+        self._theirs = predictions.map_logits
+        self._crop_px, self._loss = batch.images.shape[3], loss
+        variance = locate(self._theirs, self._crop_px).variance_px2
+        ratio = NEAR * self._crop_px / (variance / 6).clamp(min=1e-6).sqrt()
+        self.sure = (1 - (1 + ratio) * (-ratio).exp()) >= sure_score  # decode.confidence
+
+    def of_student_head(self, output: Tensor, teacher_share: float) -> Tensor:
+        return self._mixed(output, teacher_share)
+
+    def of_teacher_head(self, output: MapPredictions, teacher_share: float) -> Tensor:
+        return self._mixed(output.map_logits, teacher_share)
+
+    def of_student(self, output: Tensor) -> Tensor:
+        counted = total(torch.tensor(float(self.sure.numel()), device=output.device)).clamp(min=1)
+        return (map_divergence(self._theirs, output) * self.sure).sum() / counted
+
+    def _mixed(self, map_logits: Tensor, teacher_share: float) -> Tensor:
+        parts = []
+        if teacher_share < 1:
+            targets = self._targets
+            terms = landmark_loss(map_logits, targets.points_xy_px, targets.labelled, self._crop_px, self._loss)
+            parts.append((1 - teacher_share) * torch.stack(list(terms.values())).sum())
+        if teacher_share:
+            parts.append(teacher_share * self.of_student(map_logits))
+        return torch.stack(parts).sum()
