@@ -44,7 +44,7 @@ class Inference:
     def settings_of(self, config: DetectorConfig) -> PostprocessConfig:
         """Thresholds and the like; InputError for those of classes that the model does not know."""
         info = self.predictor.info
-        return check_thresholds(postprocess_of(config, info.postprocess), info.class_names)
+        return check_thresholds(postprocess_of(config, self.predictor.postprocess), info.class_names)
 
     def forget(self) -> None:
         """The next frame is of another stream."""

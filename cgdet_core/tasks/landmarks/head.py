@@ -7,7 +7,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from cgdet_core.config import LandmarkModelConfig
-from cgdet_core.model.blocks import ConvUnit, PairBottleneck, set_activation
+from cgdet_core.model.blocks import Bottleneck, ConvUnit, set_activation
 from cgdet_core.model.network import Network
 from cgdet_core.tasks.landmarks.points import POINTS
 
@@ -57,7 +57,7 @@ class LandmarkNetwork(Network):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 ConvUnit(widths[index], widths[index + 1], 3, 2),
-                *(PairBottleneck(widths[index + 1], True) for _ in range(depths[index])),
+                *(Bottleneck(widths[index + 1], True) for _ in range(depths[index])),
             )
             for index in range(4)
         )

@@ -54,7 +54,10 @@ class LandmarkTeacherLosses:
     def of_teacher_head(self, output: MapPredictions, teacher_share: float) -> Tensor:
         return self._mixed(output.map_logits, teacher_share)
 
-    def of_student(self, output: Tensor) -> Tensor:
+    def of_student(self, output: Tensor, rows: Tensor) -> Tensor:
+        return self._disagreement(output[rows])
+
+    def _disagreement(self, output: Tensor) -> Tensor:
         counted = total(torch.tensor(float(self.sure.numel()), device=output.device)).clamp(min=1)
         return (map_divergence(self._theirs, output) * self.sure).sum() / counted
 
@@ -65,5 +68,5 @@ class LandmarkTeacherLosses:
             terms = landmark_loss(map_logits, targets.points_xy_px, targets.labelled, self._crop_px, self._loss)
             parts.append((1 - teacher_share) * torch.stack(list(terms.values())).sum())
         if teacher_share:
-            parts.append(teacher_share * self.of_student(map_logits))
+            parts.append(teacher_share * self._disagreement(map_logits))
         return torch.stack(parts).sum()

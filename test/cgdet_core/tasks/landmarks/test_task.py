@@ -113,12 +113,12 @@ def test_what_is_learned_from_a_teacher_against_sums_by_hand() -> None:
     assert losses.sure[0].any()
     ours.requires_grad_()
     apart = (map_divergence(theirs, ours) * losses.sure).sum() / 136
-    torch.testing.assert_close(losses.of_student(ours), apart)
+    torch.testing.assert_close(losses.of_student(ours, torch.arange(2)), apart)
     of_labels = sum(
         landmark_loss(ours, targets.points_xy_px, targets.labelled, 32, LandmarkLossConfig()).values()  # type: ignore[attr-defined]
     )
     torch.testing.assert_close(losses.of_student_head(ours, 0.25), 0.75 * of_labels + 0.25 * apart)
     torch.testing.assert_close(losses.of_teacher_head(MapPredictions(ours), 1.0), apart)
-    (gradient,) = torch.autograd.grad(losses.of_student(ours), ours)
+    (gradient,) = torch.autograd.grad(losses.of_student(ours, torch.arange(2)), ours)
     assert float(gradient[1].abs().max()) == 0
-    assert float(losses.of_student(theirs)) == pytest.approx(0, abs=1e-5)
+    assert float(losses.of_student(theirs, torch.arange(2))) == pytest.approx(0, abs=1e-5)
