@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming
 from cgdet_core.data.sets.fields import box, flag
 from cgdet_core.errors import InputError
 
@@ -30,19 +30,14 @@ _REMEDY = "give the folder of KAIST, with set00 and so on, or images, and the te
 def kaist(part: Part) -> Iterator[LabelledImage]:
     """The pairs of a split that are annotated, by set, video and frame.
 
-    part.annotations: the folder of the text files, by default the only one of that name in the set's. part.frames: only
-    these, as the set's lists name them (set06/V000/I00019).
+    part.annotations: the folder of the text files, by default the only one of that name in the set's.
     """
     images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
     texts = _texts(part.annotations or _annotations(part.folder))
     seen = {_frame(path.as_posix(), str(path)) for path in images.glob("set??/V???/lwir/I?????.jpg")}
-    if part.frames is None and (without := len(seen - texts.keys())):
+    if without := len(seen - texts.keys()):
         warnings.warn(f"{part.folder}: {without} of {len(seen)} pictures have no text and are left out", stacklevel=2)
-    chosen = texts.keys() if part.frames is None else {_frame(name, "the list") for name in part.frames}
-    if missing := sorted(chosen - texts.keys()):
-        number, video, frame = missing[0]
-        raise InputError(f"{part.folder}: set{number}/V{video}/I{frame} has no annotation: {_REMEDY}")
-    for number, video, frame in sorted(chosen):
+    for number, video, frame in sorted(texts):
         if (int(number) in _TRAIN_SETS) == (part.split == "train"):
             folder = images / f"set{number}" / f"V{video}"
             yield LabelledImage(
@@ -56,13 +51,11 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
 
 def read_bbgt(path: Path) -> tuple[Label, ...]:
     """The labels in a text file; InputError where it is none of "% bbGt version=3"."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the labels cannot be read ({error}): copy the set again") from None
-    if not lines or not lines[0].startswith("% bbGt version=3"):
-        raise InputError(f"{path}: does not begin with '% bbGt version=3': give KAIST's annotations as text files")
     labels = []
+    with naming(path, "a text of KAIST's annotations"):
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        if not lines or not lines[0].startswith("% bbGt version=3"):
+            raise ValueError("it does not begin with '% bbGt version=3'")
     for number, line in enumerate(lines[1:], 2):
         if not (words := line.split()):
             continue
@@ -104,5 +97,5 @@ KAIST = PublishedSet(
     kaist,
     ("person",),
     {"person": "person", **dict.fromkeys(("person?", "person?a", "people", "cyclist"), "ignore:person")},
-    options=("frames", "annotations"),
+    annotations=True,
 )

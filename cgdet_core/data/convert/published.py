@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os.path
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import imagesize
 from tqdm import tqdm
@@ -15,17 +18,21 @@ from tqdm import tqdm
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.data.sets.fields import same_name
 from cgdet_core.errors import InputError, unknown
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags
+Points = Mapping[int, tuple[float, float]]  # place in iBUG's order -> x, y in pixels from the first one's centre
 
 
 @dataclass(frozen=True)
 class Label:
-    """One box of a set: its name there, left, top, width and height in pixels; ignore: the set says so itself."""
+    """One box of a set: its name there, left, top, width and height in pixels; ignore: the set says so itself;
+    points_xy_px: those points of a face that are labelled."""
 
     name: str
     box_xywh_px: tuple[float, float, float, float]
     ignore: bool = False
+    points_xy_px: Points = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,16 @@ class LabelledImage:
     rgb: Path | None = None
     light: str | None = None
     scene: str | None = None
+    subject: str | None = None
     height_width_px: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is asked of a set. frames: only those of a list, by the set's names; annotations: their folder, where the
-    set has several."""
+    """What is asked of a set. annotations: their folder, where it is not the only one of the set's own."""
 
     folder: Path
     split: str
-    frames: Collection[str] | None = None
     annotations: Path | None = None
 
 
@@ -60,7 +66,7 @@ class PublishedSet:
     none of the set; classes: those that the set labels, the only ones that are learnt from it.
     names: a name of the set -> a class, "ignore:<class>" for what looks so much like the class that finding it is
     neither right nor wrong, or None for what is dropped. drops_others: so are all names that are not among them.
-    options: what else of a Part it knows, beside folder and split.
+    annotations: whether Part.annotations is of use; points: whether its boxes have iBUG's 68 points.
     """
 
     title: str
@@ -69,7 +75,8 @@ class PublishedSet:
     classes: tuple[str, ...]
     names: Mapping[str, str | None]
     drops_others: bool = False
-    options: tuple[str, ...] = ()
+    annotations: bool = False
+    points: bool = False
 
 
 @dataclass
@@ -103,6 +110,8 @@ def write_coco_set(
     same size. InputError for a missing or odd image, a name that the set does not have, and no image.
     """
     summary, draft = Summary(), CocoDraft(of.classes)
+    if of.points:
+        draft.point_names, draft.flip_indices = [f"p{place}" for place in range(POINTS)], MIRROR.tolist()
     chosen = islice(of.images(part), 0, None, every)
     for image in tqdm(chosen, "converting", unit="image", disable=None if progress else True):
         size = _height_width_px(image.path, "copy the set again")
@@ -118,7 +127,7 @@ def write_coco_set(
                 )
             entry["rgb_file_name"] = _relative(image.rgb, out)
             summary.pairs += 1
-        entry |= {key: value for key in ("light", "scene") if (value := getattr(image, key)) is not None}
+        entry |= {key: value for key in ("light", "scene", "subject") if (value := getattr(image, key)) is not None}
         draft.add_image(entry)
         for label in image.labels:
             _add_label(draft, label, of, image.path, summary)
@@ -142,7 +151,13 @@ def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, su
         ignored = label.ignore or target.startswith(IGNORE_PREFIX)
         name = target.removeprefix(IGNORE_PREFIX)
         (summary.ignored if ignored else summary.objects)[name] += 1
-        draft.add_box(of.classes.index(name), label.box_xywh_px, ignored)
+        draft.add_box(of.classes.index(name), label.box_xywh_px, ignored, **(_keypoints(label) if of.points else {}))
+
+
+def _keypoints(label: Label) -> dict[str, Any]:
+    known = {place: (round(x, 3), round(y, 3), 2) for place, (x, y) in label.points_xy_px.items()}
+    triples = (known.get(place, (0, 0, 0)) for place in range(POINTS))
+    return {"keypoints": list(chain.from_iterable(triples)), "num_keypoints": len(known)}
 
 
 def _height_width_px(path: Path, remedy: str) -> tuple[int, int]:
@@ -157,6 +172,17 @@ def _height_width_px(path: Path, remedy: str) -> tuple[int, int]:
 
 def _relative(path: Path, out: Path) -> str:
     return Path(os.path.relpath(path.absolute(), out.absolute().parent)).as_posix()
+
+
+@contextmanager
+def naming(path: Path, wanted: str) -> Iterator[None]:
+    """InputError that names `path`, whose labels are read within, for what keeps it from being what is wanted."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: the labels cannot be read ({error.strerror}): copy the set again") from None
+    except (ParseError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: is not {wanted} ({error!r:.80}): copy the set again") from None
 
 
 def root_of(folder: Path, marks: Sequence[str], remedy: str) -> Path:

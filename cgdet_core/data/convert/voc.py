@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, root_of
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming, root_of
 from cgdet_core.data.sets.fields import box, flag
-from cgdet_core.errors import InputError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _REMEDY_LLVIP = "give the folder of LLVIP, with infrared, visible and Annotations in it"
@@ -37,28 +36,20 @@ def m3fd(part: Part) -> Iterator[LabelledImage]:
 
         Ir/00000.png  Vis/00000.png  Annotation/00000.xml
 
-    The set names no split; part.frames chooses one of somebody's list (00000 or 00000.png).
+    The set names no split.
     """
     root = root_of(part.folder, ("Ir", "Annotation"), _REMEDY_M3FD)
-    paths = {path.stem: path for path in sorted((root / "Ir").glob("[!.]*.png"))}
-    for stem in paths if part.frames is None else sorted({Path(name).stem for name in part.frames}):
-        if stem not in paths:
-            raise InputError(f"{root / 'Ir' / (stem + '.png')}: is missing, the list names it: {_REMEDY_M3FD}")
-        labels = read_voc(root / "Annotation" / f"{stem}.xml")
-        yield LabelledImage(paths[stem], labels, root / "Vis" / f"{stem}.png")
+    for path in sorted((root / "Ir").glob("[!.]*.png")):
+        yield LabelledImage(path, read_voc(root / "Annotation" / f"{path.stem}.xml"), root / "Vis" / path.name)
 
 
 def read_voc(path: Path) -> tuple[Label, ...]:
     """The labels in an XML file; InputError where it is missing, no VOC annotation, or has a box that is none."""
-    try:
+    with naming(path, "an <annotation> of an image in XML"):
         root = ElementTree.fromstring(path.read_bytes())
         if root.tag != "annotation":
             raise ValueError(f"a <{root.tag:.40}>")
         return tuple(_label(item) for item in root.iter("object"))
-    except OSError as error:
-        raise InputError(f"{path}: the labels cannot be read ({error.strerror}): copy the set again") from None
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: is no <annotation> of an image in XML ({error}): copy the set again") from None
 
 
 def _label(item: ElementTree.Element) -> Label:
@@ -83,5 +74,4 @@ M3FD = PublishedSet(
         **dict.fromkeys(("Bus", "Truck"), "ignore:car"),
         **dict.fromkeys(("Motorcycle", "Lamp")),
     },
-    options=("frames",),
 )

@@ -61,12 +61,18 @@ def text(value: Any) -> str:
     return value.strip()
 
 
+def numbers(values: Iterable[Any], count: int) -> tuple[float, ...]:
+    """So many numbers of pixels."""
+    found = tuple(number(each) for each in values)
+    if len(found) != count or not all(type(each) in (int, float) and abs(each) < _FARTHEST_PX for each in found):
+        raise ValueError(f"give {count} numbers")
+    return found
+
+
 def box(values: Iterable[Any]) -> tuple[float, float, float, float]:
     """Four numbers of a box, in pixels."""
-    found = tuple(number(each) for each in values)
-    if len(found) != 4 or not all(type(each) in (int, float) and abs(each) < _FARTHEST_PX for each in found):
-        raise ValueError("a box is four numbers")
-    return found[0], found[1], found[2], found[3]
+    first, second, third, fourth = numbers(values, 4)
+    return first, second, third, fourth
 
 
 def same_name(name: str, names: Collection[str]) -> str | None:

@@ -111,10 +111,6 @@ def test_kaist(tmp_path, capsys, layout):
     assert train.records[0].rgb_path.parts[-2:] == ("visible", "I00001.jpg")
     test, _ = convert(capsys, "kaist", root, tmp_path / "t.json", "--split", "test")
     assert [record.light for record in test.records] == ["day", "night"]
-    (tmp_path / "test-all-20.txt").write_text("set10/V001/I00039\n")
-    words = ("--split", "test", "--list", tmp_path / "test-all-20.txt")
-    listed, _ = convert(capsys, "kaist", root, tmp_path / "t.json", *words)
-    assert [record.scene for record in listed.records] == ["set10/V001"]
 
 
 def test_kaist_with_several_folders_of_annotations_asks_for_one(tmp_path, capsys):
@@ -133,9 +129,6 @@ def test_m3fd(tmp_path, capsys):
     assert boxes(coco.records[0]) == ([(0, 4, 5, 10, 20), (2, 4, 5, 10, 20)], [(2, 4, 5, 10, 20)] * 2)
     assert coco.records[0].truth.labelled.tolist() == [True, False, True]
     assert len(convert(capsys, "m3fd", root, tmp_path / "f.json", "--every", "2")[0]) == 2
-    (tmp_path / "mine.txt").write_text("00120.png\n")
-    listed, _ = convert(capsys, "m3fd", root, tmp_path / "f.json", "--list", tmp_path / "mine.txt")
-    assert [record.path.name for record in listed.records] == ["00120.png"]
 
 
 @pytest.mark.parametrize("name", ["flir-v1", "flir-v2", "llvip", "kaist", "m3fd"])
@@ -235,16 +228,10 @@ def test_an_odd_coco_json_is_named(tmp_path, capsys, change, named):
     assert named in refused(capsys, "flir-v2", root, tmp_path / "f.json")
 
 
-def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, capsys):
-    (tmp_path / "list.txt").write_text("00007\n")
-    words = ("--list", tmp_path / "list.txt")
-    m3fd, kaist = field_trees.m3fd(tmp_path / "m"), field_trees.kaist(tmp_path / "k")
-    assert "00007.png" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", *words)
-    assert "00007" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
-    (tmp_path / "list.txt").write_text("set00/V000/I00002\n")
-    assert "set00/V000/I00002" in refused(capsys, "kaist", kaist, tmp_path / "f.json", *words)
+def test_what_a_set_has_no_use_for_is_refused(tmp_path, capsys):
+    m3fd = field_trees.m3fd(tmp_path / "m")
     assert "--every" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--every", "0")
-    assert "--list" in refused(capsys, "llvip", m3fd, tmp_path / "f.json", *words)
+    assert "--annotations" in refused(capsys, "llvip", m3fd, tmp_path / "f.json", "--annotations", m3fd)
     assert "unknown split" in refused(capsys, "m3fd", m3fd, tmp_path / "f.json", "--split", "train")
     assert "flir-v1" in refused(capsys, "flir-v3", m3fd, tmp_path / "f.json")
 

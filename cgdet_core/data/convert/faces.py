@@ -1,0 +1,189 @@
+"""Sets of faces with landmarks, in the 68 points of iBUG's order: 300W, SF-TL54, T-FAKE, CARL and EURECOM, TFW.
+
+A point that a set does not have has no label (v = 0): it costs and counts nothing. Points come out in pixels from the
+centre of the first pixel; where a set counts from elsewhere, its reader says from where. All have the class `face`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import numpy as np
+
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, Points, PublishedSet, naming, root_of
+from cgdet_core.data.sets.fields import box, numbers
+from cgdet_core.tasks.landmarks.crop import box_of_points
+from cgdet_core.tasks.landmarks.points import POINTS
+
+# a set's points, in its own order or by its names -> iBUG's; None: not among the 68
+IN_ORDER: Final[tuple[int | None, ...]] = tuple(range(POINTS))
+WITH_PUPILS: Final = (*IN_ORDER, None, None)
+OF_54: Final[tuple[int | None, ...]] = (*range(48), 48, 51, 54, 57, 62, 66)
+OF_5: Final = (None, None, 30, 48, 54)  # middles of the eyes, tip of the nose, corners of the mouth
+OF_6: Final = {  # the person's right is at the picture's left
+    "righteye_outer": 36,
+    "righteye_inner": 39,
+    "lefteye_inner": 42,
+    "lefteye_outer": 45,
+    "mouthcorner_right": 48,
+    "mouthcorner_left": 54,
+}
+_PARTS_300W = {
+    "train": ("afw", "helen/trainset", "lfpw/trainset"),
+    "full": ("helen/testset", "lfpw/testset", "ibug"),
+    "common": ("helen/testset", "lfpw/testset"),
+    "challenging": ("ibug",),
+    "private": ("01_Indoor", "02_Outdoor"),
+}
+_FOLDERS_6 = {"thermal": {"thermal_bmp", "TH"}, "visible": {"classic", "VIS"}}
+_REMEDY_300W = "give the folder of 300W, with afw, helen, lfpw and ibug (private: 01_Indoor, 02_Outdoor) in it"
+
+
+def ibug_300w(part: Part) -> Iterator[LabelledImage]:
+    """300W: RGB faces with 68 points (Sagonas et al., ICCVW 2013), 3,148 to train, 689 in `full`, 600 in `private`.
+
+        afw/1051618982_1.jpg  afw/1051618982_1.pts  {helen,lfpw}/{trainset,testset}/...  ibug/...
+        {01_Indoor,02_Outdoor}/...
+
+    It counts as Matlab does, the first pixel's centre is (1, 1) (the publisher's page).
+    """
+    folders = _PARTS_300W[part.split]
+    root = root_of(part.folder, folders, _REMEDY_300W)
+    for path in sorted(chain.from_iterable((root / folder).glob("[!.]*.pts") for folder in folders)):
+        with naming(path, "68 points of 'version: 1', in braces"):
+            rows = path.read_text(encoding="utf-8-sig").partition("{")[2].partition("}")[0].split()
+            points = _placed(rows, IN_ORDER, first_px=1)
+        pictures = [path.with_suffix(suffix) for suffix in (".jpg", ".png")]
+        yield LabelledImage(next(filter(Path.is_file, pictures), pictures[0]), (_face(points),))
+
+
+def sf_tl54(part: Part) -> Iterator[LabelledImage]:
+    """SF-TL54: 2,556 thermal faces of 142 persons with 54 points (Kuzdeuov et al., SII 2022), the grey pictures.
+
+        gray/{train,val,test}/images/1_1_1_1_14_1.png  gray/{train,val,test}/json/1_1_1_1_14_1.json
+
+    The first number of a name is the person. The JSON is labelme's, which counts from the corner of the first pixel:
+    the shape `face` is two corners, the others are the points. Their order is that of the publisher's figure: 48 as
+    iBUG's, then of the mouth the left corner, top, right corner, bottom and both inner middles. Which RGB picture
+    belongs to which is not said, so none is named.
+    """
+    remedy = "give the folder of SF-TL54, with gray/train and so on in it"
+    folder = root_of(part.folder, (f"gray/{part.split}/json",), remedy) / "gray" / part.split
+    for path in sorted((folder / "json").glob("[!.]*.json")):
+        with naming(path, "labelme's JSON with a face and 54 points"):
+            shapes = json.loads(path.read_bytes())["shapes"]
+            corners = _flat(shape["points"] for shape in shapes if shape["label"] == "face")
+            points = _placed(_flat(shape["points"] for shape in shapes if shape["label"] != "face"), OF_54, 0.5)
+            label = _within(corners, points)
+        yield LabelledImage(folder / "images" / f"{path.stem}.png", (label,), subject=path.stem.split("_")[0])
+
+
+def t_fake(part: Part) -> Iterator[LabelledImage]:
+    """T-FAKE: 100,000 faces of Microsoft's FaceSynthetics, made thermal (Flotho et al., 2024), 16 bits.
+
+        000000_thermal.png  and, of FaceSynthetics, part.annotations: 000000.png  000000_ldmks.txt
+
+    The points are iBUG's 68, projected from 3D, hidden ones too, and two pupils, which are left out; the 478 dense
+    ones are published as a pickle alone, which is not read. Neither publisher says whether they count from the first
+    pixel's corner or its centre: they are taken as they stand, which may be half a pixel of 512.
+    """
+    labels = part.annotations or part.folder
+    for path in sorted(part.folder.rglob("[!.]*_thermal.png")):
+        number = path.name.partition("_")[0]
+        text = labels / f"{number}_ldmks.txt"
+        with naming(text, "70 lines of x and y"):
+            points = _placed(text.read_text(encoding="utf-8-sig").split(), WITH_PUPILS)
+        yield LabelledImage(path, (_face(points),), labels / f"{number}.png")
+
+
+def six_points(part: Part) -> Iterator[LabelledImage]:
+    """CARL or EURECOM VIS-TH with six points (Kantarci and Ekenel, BIOSIG 2019): corners of eyes and mouth.
+
+        CARL: 04/session_4/{thermal_bmp,classic}/04S4BAR2.bmp   EURECOM: 001/{TH,VIS}/TH_001_1_06_AEC.bmp
+
+    part.annotations is the folder of their XML, dlib's, one a person, which name pictures from the set's folder on. A
+    point that a face lacks, or names twice, has no label. The two cameras are not aligned.
+    """
+    folders = _FOLDERS_6[part.split]
+    for path in sorted((part.annotations or part.folder).glob("[!.]*.xml")):
+        with naming(path, "a <dataset> of dlib with parts named righteye_outer and so on"):
+            pictures = [
+                (Path(image.attrib["file"]), tuple(_six(each) for each in image.iter("box")))
+                for image in ElementTree.fromstring(path.read_bytes()).iter("image")
+            ]
+        for file, labels in pictures:
+            if folders.intersection(file.parts):
+                yield LabelledImage(part.folder / file, labels, subject=file.parts[0])
+
+
+def tfw(part: Part) -> Iterator[LabelledImage]:
+    """TFW: 9,982 thermal pictures, 16,509 faces with five points (Kuzdeuov et al., TIFS 2022), the grey ones.
+
+        {train,val,test}/indoor.csv  {train,val,test}/indoor_gray/1.png   and so for outdoor
+
+    A row is a face: picture, two corners, then the person's right and left eye, nose, right and left corner of the
+    mouth. iBUG has no middle of an eye, so three points are left.
+    """
+    folder = root_of(part.folder, (part.split,), "give the folder of TFW, with train, val and test in it") / part.split
+    for path in sorted(folder.glob("[!.]*.csv")):
+        faces: dict[str, list[Label]] = {}
+        with naming(path, "a header, then rows of a picture, a box and five points"):
+            for name, *values in list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))[1:]:
+                faces.setdefault(name, []).append(_within(values[:4], _placed(values[4:], OF_5)))
+        for name, labels in sorted(faces.items()):
+            yield LabelledImage(folder / f"{path.stem}_gray" / name, tuple(labels))
+
+
+def _placed(values: Sequence[Any], order: Sequence[int | None], first_px: float = 0) -> Points:
+    """x, y, x, y ... of points in a set's order, where the centre of the first pixel is (first_px, first_px)."""
+    found = numbers(values, 2 * len(order))
+    pairs = zip(order, found[::2], found[1::2], strict=True)
+    return {place: (x - first_px, y - first_px) for place, x, y in pairs if place is not None}
+
+
+def _flat(shapes: Iterable[Sequence[Sequence[Any]]]) -> list[Any]:
+    return [value for points in shapes for point in points for value in point]
+
+
+def _six(item: ElementTree.Element) -> Label:
+    parts = [each.attrib for each in item.findall("part")]
+    named = Counter(part["name"] for part in parts)
+    points: Points = {}
+    for part in parts:
+        if named[part["name"]] == 1:
+            points = {**points, **_placed((part["x"], part["y"]), (OF_6[part["name"]],))}
+    return Label("face", box(item.attrib[key] for key in ("left", "top", "width", "height")), points_xy_px=points)
+
+
+def _within(corners: Sequence[Any], points: Points) -> Label:
+    """A face by two opposite corners of its box."""
+    x0, y0, x1, y1 = box(corners)
+    return Label("face", (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)), points_xy_px=points)
+
+
+def _face(points: Points) -> Label:
+    """A face by its points, which the box is drawn about."""
+    left, top, right, bottom = box_of_points(np.array(list(points.values()))).tolist()
+    return Label("face", (left, top, right - left, bottom - top), points_xy_px=points)
+
+
+def _faces(
+    title: str, splits: tuple[str, ...], images: Callable[[Part], Iterator[LabelledImage]], annotations: bool = False
+) -> PublishedSet:
+    return PublishedSet(title, splits, images, ("face",), {"face": "face"}, annotations=annotations, points=True)
+
+
+FACES: Final = {
+    "300w": _faces("300W, RGB faces with 68 points", tuple(_PARTS_300W), ibug_300w),
+    "sf-tl54": _faces("SF-TL54, thermal faces with 54 points", ("train", "val", "test"), sf_tl54),
+    "t-fake": _faces("T-FAKE, rendered faces made thermal, with 68 points", ("all",), t_fake, annotations=True),
+    "carl-eurecom": _faces("CARL or EURECOM VIS-TH, with six points", tuple(_FOLDERS_6), six_points, annotations=True),
+    "tfw": _faces("TFW, thermal faces with five points", ("train", "val", "test"), tfw),
+}
