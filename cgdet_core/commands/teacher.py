@@ -37,7 +37,7 @@ def add(subparsers: Subparsers) -> None:
     add_class_map_argument(parser)
     add_json_argument(parser)
     add_device_arguments(parser)
-    add_settings_argument(parser, "of the teacher, such as kind=torchvision")
+    add_settings_argument(parser, "of the teacher, such as kind=model")
     parser.set_defaults(run=run)
 
 
@@ -69,15 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     teacher = load_teacher(config, Recipe(), Path()).to(device, DTYPES[precision])
     result = measure_teacher(teacher, data, postprocess)
-    path = Path(config.path) if config.path else None
+    path = Path(config.path)
     figures = evaluate(result.frames, CLASS_NAMES).to_json(
         {
             "data": str(arguments.data),
-            "model": path.name if path else teacher.identity,
-            "model_sha256": sha256_of(path) if path else None,
+            "model": path.name,
+            "model_sha256": sha256_of(path),
             "teacher": config.model_dump(mode="json"),
             "params": sum(parameter.numel() for parameter in teacher.network.parameters()),
-            "model_bytes": path.stat().st_size if path else None,
+            "model_bytes": path.stat().st_size,
             "ms_per_image": percentiles(result.look_ms),
             "device": str(device),
             "precision": precision,

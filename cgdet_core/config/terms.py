@@ -12,10 +12,10 @@ from cgdet_core.config.settings import Fraction, Settings
 class TeacherConfig(Settings):
     """The frozen RGB teacher (distill/teachers)."""
 
-    kind: Literal["yolox", "model", "torchvision"] = Field(
+    kind: Literal["yolox", "model"] = Field(
         "yolox",
         description="yolox: an official YOLOX checkpoint as .safetensors; model: a model file of this project, of the "
-        "student's task; torchvision: its FCOS with a ResNet-50 pyramid",
+        "student's task",
     )
     sees: Literal["rgb", "thermal"] = Field(
         "rgb",
@@ -27,7 +27,6 @@ class TeacherConfig(Settings):
         description="its file; relative paths are taken from the folder given with --data; in a recipe with stages "
         "also stage N, the model of that one",
     )
-    download: bool = Field(False, description="allow torchvision to download its COCO weights")
     random_weights: bool = Field(False, description="control: the same network, frozen as it was initialised")
     class_map: dict[str, str] = Field(
         default_factory=lambda: {"bus": "car", "truck": "car"},

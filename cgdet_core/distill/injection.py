@@ -27,7 +27,7 @@ from cgdet_core.tasks.task import Task, TeacherLosses, TeacherOutput
 class Injection(Term):
     """Both parts, with their adapters, 1x1 convolutions to the channels that the other's head takes.
 
-    network: the student. Raises InputError for a teacher that cannot do its part.
+    network: the student. Raises InputError for a teacher with maps at other strides.
     """
 
     _known: Tensor  # bool [C], which of the student's classes the teacher knows; [0] where it is not asked
@@ -37,12 +37,8 @@ class Injection(Term):
         self.config: InjectionConfig = config
         self._task = task
         self._head = (network.head,)  # in a tuple, as it is no part of this module
-        if config.forward_weight and config.forward_teacher_share:
-            _check(teacher, "injection.forward_teacher_share")
-        if config.reverse_weight:
-            _check(teacher, "injection.reverse_weight")
         # no part of the state
-        self.register_buffer("_known", torch.tensor(teacher.knows or (), dtype=torch.bool), persistent=False)
+        self.register_buffer("_known", torch.tensor(teacher.knows, dtype=torch.bool), persistent=False)
         ours, theirs = network.channels, teacher.channels
         if config.on and ours.keys() != theirs.keys():
             raise InputError(
@@ -84,7 +80,7 @@ class Injection(Term):
 
 
 class Outputs(Term):
-    """LD; it owns nothing. Raises InputError for a teacher whose output is no answer to the student's."""
+    """LD; it owns nothing."""
 
     _known: Tensor  # as in Injection
 
@@ -92,7 +88,6 @@ class Outputs(Term):
         super().__init__()
         self.config: OutputsConfig = config
         self._task = task
-        _check(teacher, "outputs.weight")
         self.register_buffer("_known", torch.tensor(teacher.knows, dtype=torch.bool), persistent=False)
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
@@ -118,11 +113,3 @@ def running_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for module in norms:
             module.train()
-
-
-def _check(teacher: Teacher, what: str) -> None:
-    if teacher.knows is None:
-        raise InputError(
-            f"{what} is not 0, and the head of this teacher ({teacher.identity}) does not predict cell by cell: give "
-            f"guidance.teacher.kind yolox or model, or {what}=0"
-        )

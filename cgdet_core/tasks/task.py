@@ -1,20 +1,12 @@
 """What a task is to the trainer, the feed and the training terms: the one thing that they know of it.
 
-A task is a folder in cgdet_core/tasks with a class that has all of `Task`, made from a recipe. It needs, besides:
+A task is a folder in cgdet_core/tasks with a class that has all of `Task`. Besides it needs its kinds of settings in
+config/of_task.py, a `Network` (model/network.py), a line each in `task_of` and `build_network` (tasks/__init__.py), and
+a MeasuredTask (evaluation/task.py), which says how a model file of it is measured.
 
-- its kinds of settings in config/of_task.py: `model` (with `class_names`, the categories of the sets that it learns
-  from, and `input_height_width_px`), `loss`, `augment` (a LookConfig with what the task draws) and `postprocess`; a
-  task's name there is a recipe's and a model file's `task`;
-- a `Network` (model/network.py): maps at the strides that it likes, and a head that takes their tuple;
-- a line in `task_of` and one in `build_network` (tasks/__init__.py);
-- how a model file of it is measured, on held-out frames while it trains too: a MeasuredTask (evaluation/task.py), whose
-  FigureVector has the headline first. It has predictors and reports, and stands above the tasks.
-
-Nothing else names a task. One training picture comes to be so: the feed asks `parts` which parts it is made of; for
-each it draws a source by weight and a frame by the source's `Sampler.frame_weights`, asks `Sampler.place` where in the
-frame the crop lies, cuts thermal and RGB picture by that placement, varies the look, and asks `crop` for the labels;
-`join` makes one of several parts. `collate` stacks labels to the batch's `targets`, which come back to `loss`,
-`regions` and `teacher_losses` beside the network's output, on the device.
+A training picture: the feed asks `parts` what it is made of; for each part it draws a source by weight and a frame by
+`Sampler.frame_weights`, asks `Sampler.place` where in the frame the crop lies, cuts thermal and RGB picture there,
+varies the look, and asks `crop` for the labels; `join` makes one of several parts, `collate` the batch's `targets`.
 """
 
 from __future__ import annotations
@@ -38,7 +30,7 @@ Colour = tuple[int, int, int]  # RGB
 
 @dataclass(frozen=True)
 class Rows:
-    """Base of what is held of a batch: tensors with a row for each crop, by name or in others of its kind; or None."""
+    """Base of what is held of a batch: tensors with a row for each crop, mappings and Rows of such, or None."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """With `function` of every tensor."""
@@ -112,29 +104,27 @@ class Regions:
 
 
 class Placement(Protocol):
-    """How a frame lies in a crop: moved, scaled, perhaps mirrored or turned. Thermal and RGB picture are cut alike."""
+    """How a frame lies in a crop, alike for thermal and RGB picture."""
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Height and width of the crop."""
 
     def cut(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """[H, W, ...] of the frame -> the part of it that `lay` needs, 0 off the frame. Between the two, counts become
-        grey values: a small part is quick."""
+        """[H, W, ...] of the frame -> the part of it that `lay` needs, 0 off the frame."""
 
     def lay(self, part: NDArray[Any]) -> NDArray[Any]:
         """What `cut` gave -> the crop's [H, W, ...], of the same type, 0 off the frame."""
 
     def on_frame(self, frame_height_px: int, frame_width_px: int) -> tuple[slice, slice] | None:
-        """Rows and columns of the crop that lie on the frame; None where all of it does, or where it is no rectangle.
-        The look of the rest is not varied, as nothing is there."""
+        """Rows and columns of the crop that lie on the frame; None where all of it does or it is no rectangle."""
 
     def boxes(self, boxes_xyxy_px: FloatArray) -> FloatArray:
         """Boxes float32 [N, 4] in pixels of the frame -> of the crop, not cut to it."""
 
 
 class Sampler(Protocol):
-    """How crops of the frames of one source are drawn; made once for a run, and forked into its workers."""
+    """How crops of the frames of one source are drawn; made once for a run."""
 
     @property
     def frame_weights(self) -> NDArray[np.float64]:
@@ -147,14 +137,11 @@ class Sampler(Protocol):
         size_px: tuple[int, int],
         rng: np.random.Generator,
     ) -> Placement:
-        """Where a crop of this size lies in a frame with these labels; all that is random comes from `rng`."""
+        """Where a crop of this size lies in a frame with these labels."""
 
 
 class TeacherReading(Protocol):
-    """How a network of this project and of this task is read as a teacher.
-
-    knows: bool for each class of the student, whether the teacher knows it; empty where classes say nothing.
-    """
+    """knows: bool for each class of the student, whether the teacher knows it; empty where classes say nothing."""
 
     @property
     def knows(self) -> tuple[bool, ...]: ...
@@ -185,10 +172,9 @@ class TeacherLosses(Protocol):
 
 
 class Task(Protocol):
-    """One for a recipe. Its tensors are as documented in its own folder and opaque to who calls.
+    """One for a recipe; its tensors are opaque to who calls.
 
-    has_regions: whether `regions` gives any; a recipe with a term over regions is refused without. legend: what the
-    colours of `Targets.draw` mean, by name.
+    has_regions: whether `regions` and `seen` serve; legend: what the colours of `Targets.draw` mean.
     """
 
     has_regions: bool
@@ -202,16 +188,16 @@ class Task(Protocol):
         """Of the source whose frames have these labels."""
 
     def parts(self, index: int, rng: np.random.Generator) -> list[Part]:
-        """What training picture `index`, from 0 to train.images, is made of: parts that cover it, one or more."""
+        """What training picture `index` of train.images is made of: parts that cover it."""
 
     def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
         """The labels of a frame in a crop of it."""
 
     def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
-        """Labels of parts, each in its own pixels -> of the picture. Only where `parts` gives several."""
+        """Labels of several parts, each in its own pixels -> of the picture."""
 
     def collate(self, truths: Sequence[GroundTruth]) -> Targets:
-        """Labels of pictures, each in its pixels -> of a batch of them."""
+        """Labels of pictures -> of a batch of them."""
 
     # counting, before the first step
 
@@ -233,11 +219,10 @@ class Task(Protocol):
         """Weighted terms by name, scalars, of what the network puts out. The terms of several processes add up to
         those of the whole batch (world.total)."""
 
-    def regions(self, targets: Any) -> Regions:
-        """Only where has_regions."""
+    def regions(self, targets: Any) -> Regions: ...
 
     def seen(self, predictions: Any, regions: Regions) -> Tensor:
-        """float32 [K] in [0, 1]: how surely the teacher sees what is in each region. Only where has_regions."""
+        """float32 [K] in [0, 1]: how surely the teacher sees what is in each region."""
 
     def read_teacher(self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str) -> TeacherReading:
         """Of a teacher of this task with these classes, for a student with the recipe's; class_map: the teacher's name

@@ -27,9 +27,8 @@ from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import Task, TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_folder, check_same_start, essence, load_checkpoint
-from cgdet_core.training.data_check import SourceFacts, check_data
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
-from cgdet_core.training.pictures import SAMPLES
+from cgdet_core.training.first_look import SAMPLES, DataFacts, check_data
 from cgdet_core.training.state import RunState
 from cgdet_core.training.watch import RunWatch
 from cgdet_core.world import rank, world_size
@@ -57,7 +56,7 @@ def train(
     """
     check_start(recipe, out, resume, init)
     task = task_of(recipe)
-    facts, oddities = check_data(sources, task)
+    facts = check_data(sources, task)
     checkpoint_path, model_path = out / "checkpoint.safetensors", out / "model.safetensors"
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
@@ -91,7 +90,7 @@ def train(
 
     with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
-            _look_before_learning(watch, run, task, sources, facts, oddities)
+            _look_before_learning(watch, run, task, sources, facts)
         kept_at = time.monotonic()
         for batch in watch.over(batches):
             figures = run.step(batch, stop.asked)
@@ -112,14 +111,12 @@ def train(
     return model_path
 
 
-def _look_before_learning(
-    watch: RunWatch, run: RunState, task: Task, sources: list[Source], facts: list[SourceFacts], oddities: list[str]
-) -> None:
+def _look_before_learning(watch: RunWatch, run: RunState, task: Task, sources: list[Source], facts: DataFacts) -> None:
     """Show what the run will learn from, and what its teacher sees there."""
     data = TrainingBatches(sources, run.recipe)
     numbers = range(min(len(data), -(-SAMPLES // run.recipe.train.batch_size)))
     first = [data[number].to(run.device) for number in numbers]
-    watch.before_the_first_step(facts, oddities, first, task.legend)
+    watch.before_the_first_step(facts, first, task.legend)
     sees_rgb = run.recipe.uses_rgb and task.has_regions and not run.recipe.guidance.teacher.random_weights
     if run.extra.teacher is not None and sees_rgb:
         seen, objects = teacher_sees(run.extra.teacher, first, run.recipe)

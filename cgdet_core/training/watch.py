@@ -23,8 +23,7 @@ from cgdet_core.errors import CgdetError, RunError
 from cgdet_core.files import write_text
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.task import TrainingBatch
-from cgdet_core.training.data_check import SourceFacts
-from cgdet_core.training.pictures import loss_terms, write_run_plot, write_samples
+from cgdet_core.training.first_look import DataFacts, write_samples
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -51,8 +50,8 @@ class RunWatch:
         self._progress = progress
         self._log_path = out / "log.jsonl"
         # of a run that is gone on with, batches after its checkpoint are done, and logged, again
-        self._log = [line for line in read_log(self._log_path) if line["batch"] <= batches_done] if batches_done else []
-        write_text(self._log_path, "".join(json.dumps(line) + "\n" for line in self._log))
+        log = [line for line in read_log(self._log_path) if line["batch"] <= batches_done] if batches_done else []
+        write_text(self._log_path, "".join(json.dumps(line) + "\n" for line in log))
         self._curves: SummaryWriter | None = None
         if recipe.train.tensorboard:
             self._attempt(self._open_curves)
@@ -76,18 +75,14 @@ class RunWatch:
             self._attempt(self._curves.close)
 
     def before_the_first_step(
-        self,
-        facts: Sequence[SourceFacts],
-        oddities: Sequence[str],
-        batches: Iterable[TrainingBatch],
-        legend: Sequence[tuple[str, Colour]],
+        self, data: DataFacts, batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]
     ) -> None:
         """data.json and samples.jpg of the first batches, and what they say, in short lines."""
-        for source in facts:
-            self.say(source.line())
-        for oddity in oddities:
+        for line in data.lines:
+            self.say(line)
+        for oddity in data.oddities:
             self.warn(oddity)
-        self._write_json("data.json", {"sources": [source.to_json() for source in facts], "warnings": oddities})
+        self._write_json("data.json", {"sources": data.sources, "warnings": data.oddities})
         path = self._out / "samples.jpg"
         if self._attempt(lambda: write_samples(path, batches, legend)):
             self.say(f"samples with their labels: {path}")
@@ -124,7 +119,7 @@ class RunWatch:
         self._logged = len(self._seconds)
         self._write_down({"batch": batches_done, **line})
         self._draw("train", line, batches_done)
-        self._show({name: figures[name] for name in loss_terms(figures)})
+        self._show({name: value for name, value in figures.items() if name not in ("learning_rate", "gradient_norm")})
 
     def validation_due(self, batches_done: int) -> bool:
         """Whether the averaged weights are to be measured after this batch."""
@@ -144,12 +139,10 @@ class RunWatch:
         self._write_down({"validation": figures, "frames": len(self._frames), "batch": batches_done})
         self._draw("validation", figures, batches_done)
         self._show(dict(list(figures.items())[:1]))
-        self._plot()
 
     def finish(self) -> None:
-        """After the last batch: the plot, and the speed in summary.json and in a line."""
+        """After the last batch: the speed in summary.json and in a line."""
         self._bar.close()
-        self._plot()
         timed = self._seconds[WARM_UP_BATCHES:] or self._seconds
         if not timed:
             return  # nothing was left to do
@@ -180,7 +173,6 @@ class RunWatch:
             raise RunError(
                 f"{self._log_path}: cannot be written ({error.strerror}): free the disk and --resume"
             ) from None
-        self._log.append(line)
 
     def _open_curves(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -197,10 +189,6 @@ class RunWatch:
 
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
         self._attempt(lambda: write_text(self._out / name, json.dumps(document, indent=2) + "\n"))
-
-    def _plot(self) -> None:
-        path, config = self._out / "run.png", self._recipe.train
-        self._attempt(lambda: write_run_plot(path, self._log, config.batch_size, config.images))
 
     def _attempt(self, write: Callable[[], Any]) -> bool:
         """Whether it was written; a disk that refuses or a library that is not there is a warning."""

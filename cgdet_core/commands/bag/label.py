@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--second-opinion", type=Path, metavar="MODEL", help=second)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     add_threads_argument(parser)
-    add_settings_argument(parser, "of the labelling, such as teacher.kind=torchvision class_thresholds.person=0.4")
+    add_settings_argument(parser, "of the labelling, such as teacher.kind=model class_thresholds.person=0.4")
     parser.set_defaults(run=run)
 
 

@@ -13,30 +13,23 @@ from cgdet_core.files import sha256_of
 def load_teacher(config: TeacherConfig, recipe: Recipe, folder: Path) -> Teacher:
     """The teacher that the settings name, frozen, on the CPU in float32, for a student of this recipe.
 
-    folder: where relative paths start. torch's generator is left as it was. Raises InputError, in one
-    line, for a file that is none of its kind, unknown names, classes that do not fit, and weights that
-    are neither given nor allowed to be downloaded.
+    folder: where relative paths start. torch's generator is left as it was. Raises InputError, in one line, for a file
+    that is none of its kind, unknown names and classes that do not fit.
     """
     path, class_names = folder / config.path, recipe.model.class_names
     if recipe.task != "detection" and config.kind != "model":
         raise InputError(f"a teacher of kind {config.kind} detects boxes, the task is {recipe.task}: give kind model")
     if config.class_names and config.kind != "yolox":
         raise InputError(f"a teacher of kind {config.kind} states its own classes: leave the teacher's class_names out")
+    if not config.path:
+        raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
     with own_generator():
-        if config.kind == "torchvision":
-            # the one place that needs torchvision's detectors
-            from cgdet_core.distill.teachers.torchvision import torchvision_teacher
-
-            teacher: Teacher = torchvision_teacher(config, class_names, folder)
-        elif not config.path:
-            raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
-        elif config.kind == "model":
-            teacher = model_teacher(config, recipe, path)
+        if config.kind == "model":
+            teacher: Teacher = model_teacher(config, recipe, path)
         else:
             from cgdet_core.distill.teachers.yolox import yolox_teacher
 
             teacher = yolox_teacher(config, class_names, path)
-    words: list[str] = [config.kind]
-    words += [path.name, f"sha256:{sha256_of(path)}"] if config.path else []
-    teacher.identity = " ".join([*words, *(["never trained"] if config.random_weights else [])])
+    untrained = " never trained" if config.random_weights else ""
+    teacher.identity = f"{config.kind} {path.name} sha256:{sha256_of(path)}{untrained}"
     return teacher

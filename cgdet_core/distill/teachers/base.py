@@ -28,12 +28,11 @@ Built = TypeVar("Built", bound=nn.Module)
 class Teacher(ABC):
     """A frozen network: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
 
-    channels: stride -> channels of its maps; knows: of a teacher that predicts once for each cell of its maps, and
-    whose head can be given others (`predict`), which of the student's classes it knows; None of any other. It is no
-    nn.Module: it belongs to nobody's state.
+    channels: stride -> channels of its maps; knows: as of TeacherReading. It is no nn.Module: it belongs to nobody's
+    state.
     """
 
-    knows: tuple[bool, ...] | None = None
+    knows: tuple[bool, ...] = ()
 
     def __init__(self, network: nn.Module, channels: Mapping[int, int]) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -60,13 +59,13 @@ class Teacher(ABC):
     def predict(self, maps: Mapping[int, Tensor]) -> Rows:
         """maps: stride -> float [B, C, H / stride, W / stride] in place of its own, with or without a
         gradient, which goes through the head to them; its weights are as fixed as in `look`. What the task's
-        TeacherLosses take. Only where `knows` is not None.
+        TeacherLosses take.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._predict([self._input(maps[stride]) for stride in self.channels])
 
     def _predict(self, maps: Sequence[Tensor]) -> Rows:
-        raise ValueError(f"the head of {type(self).__name__} takes no maps")
+        raise NotImplementedError
 
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherOutput: ...

@@ -34,7 +34,6 @@ from cgdet_core.distill.lesson import Lesson
 from cgdet_core.distill.teachers.base import ModelTeacher, Teacher, untrained
 from cgdet_core.distill.teachers.yolox import YoloxTeacher, logit_of_product
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
-from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.classes import class_table
 from cgdet_core.tasks.detection.head import DetectionNetwork, HeadOutput
 from cgdet_core.tasks.detection.injection import DetectionLosses, bernoulli_divergence
@@ -435,20 +434,6 @@ def test_half_precision_under_autocast_gives_a_finite_single_precision_value() -
     for tensor in (*rounded.values(), *module.parameters(), *network.head.parameters()):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0)])
-def test_a_teacher_that_does_not_predict_cell_by_cell_is_refused(weights: tuple[float, float]) -> None:
-    class OfProposals(Teacher):
-        def _look(self, rgb: Tensor) -> TeacherOutput:
-            pytest.fail("it is refused before it looks")
-
-    teacher = OfProposals(nn.Identity(), dict.fromkeys(STRIDES, 8))
-    with pytest.raises(InputError, match="injection"):
-        injection(teacher, forward_weight=weights[0], reverse_weight=weights[1])
-    # its maps alone will do
-    alone = injection(teacher, forward_weight=1.0, reverse_weight=0.0, forward_teacher_share=0.0)
-    assert alone.into_teacher is None
 
 
 def learn(rows: list[int]) -> dict[str, Tensor]:

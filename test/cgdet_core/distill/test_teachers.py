@@ -54,14 +54,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CONFIGS = {
     "yolox": TeacherConfig(path="yolox.safetensors"),
     "model": TeacherConfig(kind="model", path="own.safetensors"),
-    "torchvision": TeacherConfig(kind="torchvision", random_weights=True),
 }
 CHANNELS = {
     "yolox": {8: 16, 16: 32, 32: 64},
     "model": {8: 16, 16: 24, 32: 32},
-    "torchvision": {8: 256, 16: 256, 32: 256},
 }
-CELLS = {"yolox": 8 * 12 + 4 * 6 + 2 * 3, "model": 8 * 12 + 4 * 6 + 2 * 3, "torchvision": 8 * 12 + 4 * 6 + 2 * 3 + 3}
+CELLS = 8 * 12 + 4 * 6 + 2 * 3
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -95,8 +93,8 @@ def test_maps_boxes_and_scores_have_the_shapes_that_the_interface_states(teacher
     assert {stride: tuple(values.shape) for stride, values in view.maps.items()} == {
         stride: (2, channels, 64 // stride, 96 // stride) for stride, channels in CHANNELS[kind].items()
     }
-    assert view.predictions.boxes_xyxy_px.shape == (2, CELLS[kind], 4)
-    assert view.predictions.scores.shape == (2, CELLS[kind], 3)
+    assert view.predictions.boxes_xyxy_px.shape == (2, CELLS, 4)
+    assert view.predictions.scores.shape == (2, CELLS, 3)
     tensors = [*view.maps.values(), view.predictions.boxes_xyxy_px, view.predictions.scores]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     assert all(tensor.isfinite().all() and not tensor.requires_grad for tensor in tensors)
@@ -108,11 +106,8 @@ def test_maps_boxes_and_scores_have_the_shapes_that_the_interface_states(teacher
         assert (values[0] - values[1]).abs().max() > 1e-3
 
 
-def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_sees(teacher: Teacher, kind: str) -> None:
+def test_a_head_that_is_given_the_teachers_own_maps_predicts_what_the_teacher_sees(teacher: Teacher) -> None:
     view = teacher.look(pictures(2))
-    if kind == "torchvision":
-        assert teacher.knows is None
-        return
     assert teacher.knows == (True, True, True)
     maps = {stride: values.clone().requires_grad_() for stride, values in view.maps.items()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -174,11 +169,10 @@ def test_a_random_teacher_is_always_the_same_has_nothing_of_the_trained_one_and_
         assert torch.equal(torch.random.get_rng_state(), before)
     assert same(*(each.look(rgb) for each in teachers))
     assert dict(teachers[0].channels) == CHANNELS[kind]
-    if kind != "torchvision":
-        trained = load_teacher(CONFIGS[kind], OF_THREE, folder)
-        ours, theirs = (dict(each.network.named_parameters()) for each in (teachers[0], trained))
-        assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
-        assert not any(torch.equal(ours[name], theirs[name]) for name in ours if "weight" in name)
+    trained = load_teacher(CONFIGS[kind], OF_THREE, folder)
+    ours, theirs = (dict(each.network.named_parameters()) for each in (teachers[0], trained))
+    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
+    assert not any(torch.equal(ours[name], theirs[name]) for name in ours if "weight" in name)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +181,8 @@ def test_a_random_teacher_is_always_the_same_has_nothing_of_the_trained_one_and_
         TeacherConfig(kind="model", path="models/detector.safetensors", random_weights=True),
         TeacherConfig(path="nano.safetensors", random_weights=True),
         TeacherConfig(path="s.safetensors", random_weights=True),
-        CONFIGS["torchvision"],
     ],
-    ids=["own detector", "nano", "s", "torchvision"],
+    ids=["own detector", "nano", "s"],
 )
 def test_a_random_teachers_maps_are_alive_at_every_stride(
     config: TeacherConfig, tmp_path: Path, repository: Path
@@ -287,7 +280,6 @@ def test_a_class_table_takes_equal_names_and_those_mapped() -> None:
         ({"class_names": NAMES}, "yolox.safetensors"),
         ({"kind": "model"}, "yolox.safetensors"),
         ({"kind": "model", "path": "own.safetensors", "class_names": NAMES}, "class_names"),
-        ({"kind": "torchvision", "path": ""}, "FCOS"),
     ],
 )
 def test_settings_that_name_no_teacher_are_refused_in_one_line(

@@ -14,7 +14,7 @@ from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.task import DetectionTask
-from cgdet_core.training.data_check import check_data
+from cgdet_core.training.first_look import check_data
 from cgdet_core.types import GroundTruth
 
 GREY = np.zeros((64, 64), np.uint8)
@@ -40,8 +40,8 @@ def test_boxes_regions_heights_shares_and_frames_with_rgb_are_counted_per_source
     region = [(class_id, 5.0, True) for class_id in range(3)]
     people_only = [True, False, False]
     second = Source("b", 1.0, (frame(*region, labelled=people_only), frame(labelled=people_only)), True)
-    (a, b), oddities = check_data([first, second], DetectionTask(Recipe()))
-    assert a.to_json() == {
+    found = check_data([first, second], DetectionTask(Recipe()))
+    assert found.sources[0] == {
         "name": "a",
         "share": 0.75,
         "frames": 2,
@@ -51,19 +51,22 @@ def test_boxes_regions_heights_shares_and_frames_with_rgb_are_counted_per_source
         "ignored": 1,
         "median_height_px": 20.0,
     }
-    assert (b.share, b.frames, b.frames_with_rgb) == (0.25, 2, 0)
-    assert b.labels == {
+    assert found.sources[1] == {
+        "name": "b",
+        "share": 0.25,
+        "frames": 2,
+        "frames_with_rgb": 0,
         "frames_without_objects": 2,
         "boxes": {"person": 0, "bicycle": None, "car": None},
         "ignored": 1,
         "median_height_px": None,
     }
-    assert a.line() == (
+    assert found.lines[0] == (
         "a: 75% of the samples, 2 frames (0 without objects): person 2, bicycle 0, car 1; 1 to ignore, "
         "median height 20 px; 1 frames with RGB"
     )
-    assert "bicycle unlabelled" in b.line()
-    (bicycle,) = oddities
+    assert "bicycle unlabelled" in found.lines[1]
+    (bicycle,) = found.oddities
     assert "'bicycle'" in bicycle
 
 

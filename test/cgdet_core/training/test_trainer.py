@@ -45,7 +45,7 @@ def test_a_run_leaves_what_docs_training_md_lists_and_nothing_else(finished: Pat
     names = sorted(path.name for path in finished.iterdir())
     assert names[:2] == ["checkpoint.safetensors", "data.json"]
     assert names[2].startswith("events.out.tfevents.")
-    listed = ["log.jsonl", "model.safetensors", "recipe.yaml", "run.png", "samples.jpg", "summary.json"]
+    listed = ["log.jsonl", "model.safetensors", "recipe.yaml", "samples.jpg", "summary.json"]
     assert names[3:] == listed
     detector, info = load_model(finished / "model.safetensors")
     average = load_checkpoint(finished / "checkpoint.safetensors").part("average")

@@ -128,7 +128,7 @@ def test_what_cannot_be_validated_or_written_is_a_line_each_and_costs_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("samples.jpg", "data.json", "run.png", "summary.json")
+    names = ("samples.jpg", "data.json", "summary.json")
     for name in names:
         (tmp_path / name).mkdir()  # what cannot be replaced by a file
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -17,7 +17,7 @@ from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, ModelConfig, Recipe, ThermalConfig, TrainConfig
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.errors import CgdetError, InputError
-from cgdet_core.training.pictures import SAMPLES
+from cgdet_core.training.first_look import SAMPLES
 from cgdet_core.training.trainer import train
 from cgdet_core.types import GroundTruth
 

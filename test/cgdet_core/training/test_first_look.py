@@ -1,12 +1,10 @@
-"""The sheet of samples, pixel by pixel, and the plot of a run, drawn from whatever its log holds."""
+"""The sheet of samples, pixel by pixel."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from cgdet_core.drawing import class_colour
 from cgdet_core.tasks.detection.targets import DetectionTargets
 from cgdet_core.tasks.detection.task import DetectionTask
 from cgdet_core.tasks.task import TrainingBatch
-from cgdet_core.training.pictures import contact_sheet, write_run_plot
+from cgdet_core.training.first_look import contact_sheet
 
 LEGEND = DetectionTask(Recipe(model=ModelConfig(class_names=("person", "a $dear$ class", "car")))).legend
 
@@ -71,22 +69,3 @@ def test_large_crops_are_shrunk_with_their_boxes_and_the_sheet_holds_no_more_tha
     assert sheet.shape == (28 + 4 * 324, 6 * 324, 3)
     assert (sheet[28 + 8, 4:20] == class_colour(2)).all()
     assert contact_sheet([large], LEGEND).shape == (28 + 324, 3 * 324, 3)
-
-
-def plotted(path: Path, lines: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
-    write_run_plot(path, lines, batch_size=2, images=120)
-    assert [item.name for item in path.parent.iterdir()] == [path.name]
-    return cv2.imread(str(path))
-
-
-def test_the_plot_is_drawn_from_an_empty_log_a_single_line_and_a_class_without_figures(tmp_path: Path) -> None:
-    path = tmp_path / "run.png"
-    steps = [{"batch": n, "loss": 9.0 / n, "class": 3.0 / n, "learning_rate": 0.1 / n} for n in range(1, 60)]
-    # of a class that none of the frames showed there is none
-    validation = {"batch": 30, "validation": {"mAP": 0.5, "mAP50": 0.7, "person mAP": 0.4, "car mAP": 0.6}}
-    empty, once, long, validated = (plotted(path, lines) for lines in ([], steps[:1], steps, [*steps, validation]))
-    half = empty.shape[1] // 2
-    # losses are drawn left, figures of the held-out frames right
-    assert (empty[:, :half] != once[:, :half]).any()
-    assert (once[:, :half] != long[:, :half]).any()
-    assert (long[:, half:] != validated[:, half:]).any()

@@ -1,8 +1,9 @@
-"""Two pictures of a run: what it really learns from, and how it went."""
+"""What a run really learns from, before its first step: the data in numbers, and a picture of the first crops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cgdet_core.data.feed.sources import Source
 from cgdet_core.drawing import Colour, RgbArray
-from cgdet_core.evaluation.report.plots import PLOT_STYLE
 from cgdet_core.files import replacing
 from cgdet_core.images import encode_jpeg
-from cgdet_core.tasks.task import TrainingBatch
+from cgdet_core.tasks.task import Task, TrainingBatch
 
 SAMPLES = 24
 _COLUMNS = 6  # tiles in a row; a crop and its RGB are two
@@ -22,6 +23,31 @@ _TILE_PX = 320  # larger crops are shrunk to this side, smaller ones drawn as th
 _GAP_PX = 4
 _LEGEND_PX = 28
 _NO_RGB_COLOUR: Colour = (190, 40, 120)  # of no class, and rare in a street
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """sources: of each set, as JSON, its name, share of the samples, frames, frames_with_rgb (0 where none is used) and
+    what its task counts of the labels; lines: the same for a person; oddities: what is odd, a line each."""
+
+    sources: list[dict[str, Any]]
+    lines: list[str]
+    oddities: list[str]
+
+
+def check_data(sources: Sequence[Source], task: Task) -> DataFacts:
+    """The sets in numbers; InputError where nothing can be learned from them."""
+    weight = sum(source.weight for source in sources)
+    facts, lines = [], []
+    for source in sources:
+        labels = task.count([frame.truth for frame in source.frames])
+        share, frames = source.weight / weight, len(source.frames)
+        with_rgb = sum(frame.rgb is not None for frame in source.frames)
+        facts.append({"name": source.name, "share": share, "frames": frames, "frames_with_rgb": with_rgb, **labels})
+        rgb = f"; {with_rgb} frames with RGB" if with_rgb else ""
+        lines.append(f"{source.name}: {share:.0%} of the samples, {frames} frames {task.describe(labels)}{rgb}")
+    warnings = [warning for source in sources for warning in source.warnings]
+    return DataFacts(facts, lines, [*warnings, *task.not_learned(facts)])
 
 
 def write_samples(path: Path, batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]) -> None:
@@ -62,40 +88,3 @@ def _tiles(batch: TrainingBatch) -> Iterator[RgbArray]:
         for tile in tiles:
             batch.targets.draw(row, tile, side / len(image))
         yield np.pad(np.concatenate(tiles, axis=1), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)))
-
-
-def write_run_plot(path: Path, lines: Sequence[Mapping[str, Any]], batch_size: int, images: int) -> None:
-    """The terms of the loss and the figures of the held-out frames over the crops learned from, as a PNG.
-
-    lines: of log.jsonl; images: the length of the run. InputError where the disk refuses.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    steps = [line for line in lines if "loss" in line]
-    validations = [line for line in lines if "validation" in line]
-    with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}):
-        figure = Figure(figsize=(11, 3.6), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
-        losses, accuracy = figure.subplots(1, 2, sharex=True)
-        crops = [line["batch"] * batch_size for line in steps]
-        for name in dict.fromkeys(name for line in steps for name in loss_terms(line)):
-            losses.plot(crops, [line.get(name, np.nan) for line in steps], ".-", linewidth=1, label=name)
-        crops = [line["batch"] * batch_size for line in validations]
-        for number, name in enumerate(dict.fromkeys(name for line in validations for name in line["validation"])):
-            values = np.array([line["validation"].get(name) for line in validations], np.float64)
-            # the first is the headline
-            accuracy.plot(crops, values, ".-", linewidth=1 if number else 2, label=name)
-        for axes, label in ((losses, "loss"), (accuracy, "held-out frames")):
-            axes.set(xlabel="crops learned from", ylabel=label, xlim=(0, images), ylim=(0, None))
-            if axes.lines:
-                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", metadata={"Software": None})
-
-
-def loss_terms(figures: Iterable[str]) -> list[str]:
-    """Of the names that a step's figures have, those of the loss and its terms."""
-    others = ("batch", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share")
-    return [name for name in figures if name not in others]
