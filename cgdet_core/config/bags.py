@@ -76,12 +76,6 @@ class LabelConfig(Settings):
         0.05, description="a detection from this score on that is no object is a region to ignore of its class"
     )
     nms_iou: Fraction = Field(0.65, description="of the teacher's detections")
-    agree_frames: int = Field(
-        2, ge=0, le=20, description="an object must be seen in one of so many frames before or after; 0: alone suffices"
-    )
-    agree_seconds: float = Field(
-        0.5, gt=0, description="frames farther apart are no neighbours; what has none is taken without a second look"
-    )
     second_score: Fraction = Field(
         0.15, description="a second opinion's detections from this score on are regions to ignore"
     )

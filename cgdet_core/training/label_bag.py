@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,8 @@ from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import detections_of, padded
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.training.pseudo_labels import AGREE_IOU, SeenFrame, agreed, blindness, thermal_labels
-from cgdet_core.types import NANOSECONDS, Detections, GroundTruth
-
-
-@dataclass(frozen=True)
-class _Observed:
-    """A thermal frame, and what the teacher saw in its RGB frame; seen None: it has none, or shows too little."""
-
-    stamp_ns: int
-    reason: str
-    seen: SeenFrame | None
-    second: Detections
+from cgdet_core.training.pseudo_labels import blindness, thermal_labels
+from cgdet_core.types import Detections, GroundTruth
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ def label_frames(
     second: Predictor | None = None,
     progress: bool = True,
 ) -> Iterator[LabelledFrame]:
-    """Every frame that the bag gives, in its order; no more frames are held than agreement needs.
+    """Every frame that the bag gives, in its order, one at a time.
 
     second: a thermal detector whose detections, where the teacher sees nothing, become regions to ignore.
     Raises InputError for a damaged bag and frames that cannot be decoded or are of another size.
@@ -63,50 +52,22 @@ def label_frames(
         raise InputError(
             f"{bag.path}: frames of {bag.thermal_topic} share a stamp, which labels are kept by: --by record"
         )
-    observed = tqdm(
-        _observe(bag, teacher, config, second), "labelling", len(bag), unit="frame", disable=None if progress else True
-    )
-    near_ns = config.agree_seconds * NANOSECONDS
-    for frame, neighbours in with_neighbours(observed, config.agree_frames):
-        if frame.reason or frame.seen is None:
-            yield LabelledFrame(frame.stamp_ns, None, frame.reason)
-            continue
-        near = [
-            other.seen
-            for other in neighbours
-            if other.seen is not None and 0 < abs(other.seen.stamp_ns - frame.seen.stamp_ns) <= near_ns
-        ]
-        confirmed = agreed(frame.seen, near, AGREE_IOU)
-        truth = thermal_labels(frame.seen.detections, confirmed, bag.registration, bag.valid, config, class_names)
-        yield LabelledFrame(frame.stamp_ns, with_second_opinion(truth, frame.second))
-
-
-def with_neighbours(frames: Iterable[_Observed], reach: int) -> Iterator[tuple[_Observed, list[_Observed]]]:
-    """Every frame with those that stand up to `reach` places before and after it."""
-    window: deque[_Observed | None] = deque([None] * reach, maxlen=2 * reach + 1)
-    for frame in chain(frames, [None] * reach):
-        window.append(frame)
-        if len(window) == 2 * reach + 1 and (middle := window[reach]) is not None:
-            yield middle, [other for other in window if other is not None and other is not middle]
-
-
-def _observe(bag: PairedBag, teacher: Teacher, config: LabelConfig, second: Predictor | None) -> Iterator[_Observed]:
     floor = PostprocessConfig(score_threshold=config.ignore_score, nms_iou=config.nms_iou)
-    for frame in bag.frames():
+    for frame in tqdm(bag.frames(), "labelling", len(bag), unit="frame", disable=None if progress else True):
         thermal = bag.thermal_frame(frame)
         if frame.rgb is None:
-            yield _Observed(frame.stamp_ns, "no RGB frame beside it", None, Detections.empty())
+            yield LabelledFrame(frame.stamp_ns, None, "no RGB frame beside it")
             continue
         rgb = bag.rgb_pixels(frame)
-        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        # in a dark frame, too: what is seen there confirms what its neighbours see
+        if reason := blindness(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)):
+            yield LabelledFrame(frame.stamp_ns, None, reason)
+            continue
         found = detections_of(teacher.look(padded(rgb)).predictions, 0, floor, (rgb.shape[0], rgb.shape[1]))
-        opinion = Detections.empty()
+        truth = thermal_labels(found, bag.registration, bag.valid, config, class_names)
         if second is not None:
             own = second.postprocess.at_score(config.second_score)
-            opinion = second.predict(thermal.image, postprocess=own)
-        seen = SeenFrame(frame.rgb.stamp_ns, luma, found)
-        yield _Observed(frame.stamp_ns, blindness(luma), seen, opinion)
+            truth = with_second_opinion(truth, second.predict(thermal.image, postprocess=own))
+        yield LabelledFrame(frame.stamp_ns, truth)
 
 
 def with_second_opinion(truth: GroundTruth, second: Detections) -> GroundTruth:

@@ -1,4 +1,4 @@
-"""A bag labelled by a teacher: objects that neighbours confirm, dark frames unlabelled, all of it keyed by stamp."""
+"""A bag labelled by a teacher: objects, dark frames unlabelled, all of it keyed by stamp."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.training.label_bag import (
     LabelledFrame,
     label_frames,
-    with_neighbours,
     with_second_opinion,
     write_labels,
 )
@@ -41,10 +40,10 @@ def picture(*patches: Patch, dark: bool = False) -> np.ndarray:
     return pixels
 
 
-def bag_of(path: Path, pictures: list[np.ndarray | None], step_ns: int = STEP) -> Path:
+def bag_of(path: Path, pictures: list[np.ndarray | None]) -> Path:
     with BagWriter(path) as bag:
         for place, rgb in enumerate(pictures):
-            stamp = START + place * step_ns
+            stamp = START + place * STEP
             bag.image("/thermal/image", np.full(SIZE, place, np.uint16), stamp, "thermal")
             if rgb is not None:
                 bag.image("/rgb/image", rgb, stamp, "rgb")
@@ -68,42 +67,9 @@ PERSON: Patch = (RED, [10, 20, 20, 50])
 CAR: Patch = (BLUE, [50, 30, 80, 50])
 
 
-def test_what_neighbours_see_too_is_an_object_and_a_flash_is_none(tmp_path: Path) -> None:
-    pictures: list[np.ndarray | None] = [picture(PERSON), picture(PERSON), picture(PERSON, CAR), picture(PERSON)]
-    frames = labelled(bag_of(tmp_path / "bag", pictures))
-    assert [objects(frame) for frame in frames] == [[(0, [10, 20, 20, 50])]] * 4
-    flashed = frames[2].truth
-    assert flashed is not None
-    assert flashed.boxes_xyxy_px[flashed.ignore].tolist() == [[50, 30, 80, 50]]
-    assert flashed.class_ids[flashed.ignore].tolist() == [2]
-    alone = labelled(tmp_path / "bag", agree_frames=0)
-    assert [len(objects(frame)) for frame in alone] == [1, 1, 2, 1]
-
-
-def test_frames_too_far_apart_are_no_neighbours(tmp_path: Path) -> None:
-    pictures: list[np.ndarray | None] = [picture(), picture(CAR), picture()]
-    bag_of(tmp_path / "near", pictures, STEP)
-    bag_of(tmp_path / "far", pictures, 10 * STEP)
-    assert [len(objects(frame)) for frame in labelled(tmp_path / "near")] == [0, 0, 0]
-    assert [len(objects(frame)) for frame in labelled(tmp_path / "far")] == [0, 1, 0]
-
-
-def test_the_last_frames_have_neighbours_before_them_and_the_first_behind() -> None:
-    assert list(with_neighbours(iter("abcde"), 2)) == [
-        ("a", ["b", "c"]),
-        ("b", ["a", "c", "d"]),
-        ("c", ["a", "b", "d", "e"]),
-        ("d", ["b", "c", "e"]),
-        ("e", ["c", "d"]),
-    ]
-    assert list(with_neighbours(iter("ab"), 0)) == [("a", []), ("b", [])]
-    assert list(with_neighbours(iter("ab"), 3)) == [("a", ["b"]), ("b", ["a"])]
-    assert list(with_neighbours(iter(""), 3)) == []
-
-
 def test_dark_frames_and_those_without_rgb_are_unlabelled_not_empty(tmp_path: Path) -> None:
     pictures = [picture(), picture(dark=True), None, picture(CAR, dark=True), np.full((*SIZE, 3), 128, np.uint8)]
-    frames = labelled(bag_of(tmp_path / "bag", pictures), agree_frames=0)
+    frames = labelled(bag_of(tmp_path / "bag", pictures))
     assert [None if frame.truth is None else len(frame.truth) for frame in frames] == [0, None, None, None, None]
     reasons = ["", "RGB is dark", "no RGB frame beside it", "RGB is dark", "RGB is flat"]
     assert [frame.reason for frame in frames] == reasons
@@ -135,7 +101,7 @@ def test_the_file_is_read_back_as_it_was_labelled(tmp_path: Path) -> None:
     path = bag_of(tmp_path / "bag", [picture(CAR), None, picture(CAR, PERSON)])
     frames = labelled(path)
     summary = write_labels(tmp_path / "labels.json", frames, SIZE, CLASS_NAMES, {"labelled_by": "colours"})
-    assert summary.splitlines() == ["2 of 3 frames labelled: 2 car", "  1 unlabelled: no RGB frame beside it"]
+    assert summary.splitlines() == ["2 of 3 frames labelled: 2 car, 1 person", "  1 unlabelled: no RGB frame beside it"]
     read = list(read_labelled_frames(path, "/thermal/image", str(tmp_path / "labels.json")))
     for sample, frame in zip(read, frames, strict=True):
         if frame.truth is None:

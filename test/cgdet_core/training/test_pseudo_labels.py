@@ -21,15 +21,13 @@ def found(*rows: tuple[float, int, list[float]]) -> Detections:
 
 def labels(
     detections: Detections,
-    confirmed: list[bool] | None = None,
     registration: Registration | None = None,
     valid: np.ndarray | None = None,
     **settings: object,
 ) -> GroundTruth:
-    flags = np.ones(len(detections), np.bool_) if confirmed is None else np.array(confirmed)
     config = LabelConfig(**settings)  # type: ignore[arg-type]
     registration = registration or identity_registration(SIZE)
-    return thermal_labels(detections, flags, registration, valid, config, NAMES)
+    return thermal_labels(detections, registration, valid, config, NAMES)
 
 
 def test_each_class_has_its_threshold_and_less_sure_ones_are_to_be_ignored() -> None:
@@ -41,9 +39,6 @@ def test_each_class_has_its_threshold_and_less_sure_ones_are_to_be_ignored() -> 
     assert truth.ignore.tolist() == [False, False, False, True]
     assert truth.boxes_xyxy_px[3].tolist() == [80, 0, 90, 20]
     assert len(labels(Detections.empty())) == 0
-    unconfirmed = labels(detections, [False, True, True, True])
-    assert unconfirmed.class_ids.tolist() == [2, 0, 0, 1]
-    assert unconfirmed.ignore.tolist() == [False, True, True, True]
 
 
 def test_an_unsure_box_over_a_sure_one_of_its_class_leaves() -> None:

@@ -68,7 +68,7 @@ def test_labels_of_a_bag_go_into_a_set_that_training_takes(
     matrix = np.array([[1, 0, 10], [0, 1, 0], [0, 0, 1.0]])
     save_registration(tmp_path / "registration.yaml", Registration(matrix, SIZE, SIZE))
     words = ["--registration", tmp_path / "registration.yaml"]
-    settings = ["agree_frames=0", "ignore_score=0.001", "score_threshold=0.002"]
+    settings = ["ignore_score=0.001", "score_threshold=0.002"]
     document = label(bag, weights, tmp_path / "labels.json", *words, *settings, "class_thresholds.person=0.9")
     assert "6 pairs" in capsys.readouterr().out
     assert [image["stamp_ns"] for image in document["images"]] == [START + place * 100_000_000 for place in (0, 2, 4)]
