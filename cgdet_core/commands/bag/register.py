@@ -85,42 +85,26 @@ def _write_preview(path: Path, found: Registered) -> None:
 
 
 def _lines(found: Registered) -> list[str]:
-    registration, clock, alignment = found.registration, found.clock, found.alignment
-    lines = [f"thermal  {found.thermal_topic}", f"RGB      {found.rgb_topic}"]
-    certainty = "given"
-    if clock is not None:
-        certainty = f"+- {clock.spread_ms:.1f} ms; motion correlates by {clock.correlation:.2f}, {clock.channel}; "
-        certainty += f"confidence {clock.confidence:.2f}"
-    lines.append(f"offset   {registration.offset_ns / 1e6:.1f} ms, added to RGB stamps ({certainty})")
-    lines.append(found.pairs.to_text())
-    if alignment is not None:
-        lines.append(
-            f"homography from {registration.quality['pairs']:.0f} pairs: halves differ by {alignment.spread_px:.1f} px "
-            f"at the frame's corners; score {alignment.score:.3f}, contrast {alignment.contrast:.2f}"
-        )
-    elif registration.how == "camera_info":
-        left = registration.quality["distortion_left_px"]
-        lines.append(f"homography of the CameraInfos; lens distortion leaves {left:.1f} px in the mean")
-    else:
-        lines.append("homography: identity")
-    return lines
+    registration = found.registration
+    return [
+        f"thermal  {found.thermal_topic}",
+        f"RGB      {found.rgb_topic}",
+        f"offset   {registration.offset_ns / 1e6:.1f} ms, added to RGB stamps",
+        found.pairs.to_text(),
+        f"homography {registration.how}",
+        *(f"  {name:18} {value:g}" for name, value in registration.quality.items()),
+    ]
 
 
 def _document(found: Registered) -> dict[str, Any]:
     registration, pairs = found.registration, found.pairs
     return {
-        "thermal_topic": found.thermal_topic,
-        "rgb_topic": found.rgb_topic,
-        "how": registration.how,
+        **{name: getattr(found, name) for name in ("thermal_topic", "rgb_topic")},
+        **{name: getattr(registration, name) for name in ("how", "offset_ns", "tolerance_ns", "quality")},
         "homography": registration.homography.tolist(),
-        "offset_ns": registration.offset_ns,
-        "tolerance_ns": registration.tolerance_ns,
         "pairs": len(pairs),
         "median_difference_ms": pairs.median_difference_ms,
-        **{
-            name: {"left_over": stream.frames - len(pairs), **vars(stream)}
-            for name, stream in (("thermal", pairs.thermal), ("rgb", pairs.rgb))
-        },
-        "quality": dict(registration.quality),
+        "thermal": {"left_over": pairs.thermal.frames - len(pairs), **vars(pairs.thermal)},
+        "rgb": {"left_over": pairs.rgb.frames - len(pairs), **vars(pairs.rgb)},
         "warnings": list(found.warnings),
     }

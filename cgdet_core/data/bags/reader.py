@@ -28,7 +28,7 @@ from cgdet_core.data.bags.storage import (
     storage_files,
     unpacked_message,
 )
-from cgdet_core.data.bags.types import DETECTIONS, embedded_types, typestore
+from cgdet_core.data.bags.types import embedded_types, typestore
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import stamp_to_ns
 
@@ -93,7 +93,7 @@ class BagReader:
         self.losses: list[str] = []
         self.notes: list[str] = []
         self.duration_ns = 0
-        self._stores: dict[str, tuple[Typestore, ...]] = {}
+        self._stores: dict[str, Typestore | None] = {}
         self._stack = ExitStack()
         self._readers: list[tuple[Path, Rosbag1Reader | Rosbag2Reader | CutMcap]] = []
 
@@ -213,45 +213,36 @@ class BagReader:
 
     def _deserialised(self, file: Path, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage:
         message_type = connection.msgtype
-        stores = self._stores_of(connection)
-        if not stores:
+        store = self._store_of(connection)
+        if store is None:
             raise InputError(
                 f"{self.path}: messages of type {message_type} cannot be read: the bag carries no definition "
                 "of it; record it again as mcap, which does"
             )
-        damage: DamagedBag | None = None
-        for store in stores:
-            try:
-                with bag_errors(file):
-                    if self.storage == "ros1":
-                        message = store.deserialize_ros1(data, message_type)
-                    else:
-                        message = store.deserialize_cdr(unpacked_message(data), message_type)
-            except DamagedBag as error:
-                damage = error
-                continue
-            if store is not stores[0]:
-                self._tell(f"{self.path}: {connection.topic} is read as vision_msgs 2 (Foxy) defined it", self.notes)
-            return BagMessage(connection.topic, message_type, record_time_ns, message, self.by)
-        assert damage is not None
-        if stores[0] is not typestore():
-            raise damage
-        raise InputError(
-            f"{self.path}: {connection.topic} cannot be read as {message_type} ({detail(damage.__cause__ or damage)}): "
-            "the bag carries no definition of it, and was recorded with another release of it? Record as mcap"
-        ) from damage
+        try:
+            with bag_errors(file):
+                if self.storage == "ros1":
+                    message = store.deserialize_ros1(data, message_type)
+                else:
+                    message = store.deserialize_cdr(unpacked_message(data), message_type)
+        except DamagedBag as error:
+            if store is not typestore():
+                raise
+            why = detail(error.__cause__ or error)
+            raise InputError(
+                f"{self.path}: {connection.topic} cannot be read as {message_type} ({why}): "
+                "the bag carries no definition of it, and was recorded with another release of it? Record as mcap"
+            ) from error
+        return BagMessage(connection.topic, message_type, record_time_ns, message, self.by)
 
-    def _stores_of(self, connection: Connection) -> tuple[Typestore, ...]:
-        """The types to read a connection with: the bag's own definition, else what cgdet knows; none without either.
+    def _store_of(self, connection: Connection) -> Typestore | None:
+        """The types to read a connection with: the bag's own definition, else what cgdet knows; None without either.
 
         Only the types that are read are parsed: a vendor's odd definition elsewhere does not matter. (rosbags'
         AnyReader parses all of a bag, and refuses it for one that is odd.)
         """
         message_type = connection.msgtype
         if message_type not in self._stores:
-            embedded = embedded_types(connection, self.path)
-            known: tuple[Typestore, ...] = ()
-            if self.storage != "ros1" and message_type in typestore().fielddefs:
-                known = (typestore(), typestore(2)) if message_type == DETECTIONS else (typestore(),)
-            self._stores[message_type] = known if embedded is None else (embedded,)
+            known = typestore() if self.storage != "ros1" and message_type in typestore().fielddefs else None
+            self._stores[message_type] = embedded_types(connection, self.path) or known
         return self._stores[message_type]

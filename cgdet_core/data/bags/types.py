@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cgdet_core.data.bags.damage import bag_errors
 from cgdet_core.types import NANOSECONDS
@@ -39,25 +39,16 @@ VISION_MSGS: dict[str, str] = {
     ),
     "vision_msgs/msg/Detection2DArray": "std_msgs/Header header\nvision_msgs/Detection2D[] detections",
 }
-# where vision_msgs 2 (Foxy) differs
-_VISION_MSGS_2 = {
-    "vision_msgs/msg/BoundingBox2D": "geometry_msgs/Pose2D center\nfloat64 size_x\nfloat64 size_y",
-    "vision_msgs/msg/ObjectHypothesisWithPose": "string id\nfloat64 score\ngeometry_msgs/PoseWithCovariance pose",
-    "vision_msgs/msg/Detection2D": (
-        "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\nvision_msgs/BoundingBox2D bbox\n"
-        "sensor_msgs/Image source_img\nbool is_tracking\nstring tracking_id"
-    ),
-}
 
 
 @cache
-def typestore(vision_msgs: Literal[2, 4] = 4) -> Typestore:
-    """The types of ROS 2 Jazzy with this release of vision_msgs; one for the process, not to be changed."""
+def typestore() -> Typestore:
+    """The types of ROS 2 Jazzy with vision_msgs 4; one for the process, not to be changed."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_JAZZY)
     types = {}
-    for name, definition in (VISION_MSGS if vision_msgs == 4 else VISION_MSGS | _VISION_MSGS_2).items():
+    for name, definition in VISION_MSGS.items():
         types.update(get_types_from_msg(definition, name))
     store.register(types)
     return store

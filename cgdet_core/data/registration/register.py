@@ -12,7 +12,7 @@ from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
 from cgdet_core.data.registration.align import Alignment, align
-from cgdet_core.data.registration.clock import ClockOffset, estimate_offset
+from cgdet_core.data.registration.clock import estimate_offset
 from cgdet_core.data.registration.geometry import camera_of, homography_between, load_extrinsic
 from cgdet_core.data.registration.homography import How, Matrix, Registration
 from cgdet_core.data.registration.pictures import PicturePair, Stream, choose_pictures, grey_pairs, read_streams
@@ -28,15 +28,12 @@ _WARNED_DISTORTION_PX = 1.5
 
 @dataclass(frozen=True)
 class Registered:
-    """clock: None where the offset was given. alignment: None where the homography was not estimated. warnings: what
-    a user should look at before trusting it. chosen: the pairs of pictures that were looked at."""
+    """warnings: what a user should look at before trusting it. chosen: the pairs of pictures that were looked at."""
 
     registration: Registration
     pairs: Pairs
     thermal_topic: str
     rgb_topic: str
-    clock: ClockOffset | None
-    alignment: Alignment | None
     warnings: tuple[str, ...]
     chosen: tuple[PicturePair, ...]
 
@@ -55,7 +52,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
             for stream in streams
             if stream.undecodable
         ]
-        clock = alignment = None
+        offset_ns = round((config.offset_s or 0) * NANOSECONDS)
         quality: dict[str, float] = {}
         if config.offset_s is None:
             # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess
@@ -64,16 +61,11 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
                 clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config.max_offset_s, guess_ns)
             except InputError as error:
                 raise InputError(f"{bag.path}: {error}") from None
-            quality |= {
-                "offset_spread_ms": clock.spread_ms,
-                "offset_correlation": clock.correlation,
-                "offset_confidence": clock.confidence,
-            }
-        pairs = _pair(
-            bag, streams, round((config.offset_s or 0) * NANOSECONDS) if clock is None else clock.offset_ns, config
-        )
+            offset_ns = clock.offset_ns
+            quality |= {f"offset_{name}": getattr(clock, name) for name in ("spread_ms", "correlation", "confidence")}
+        pairs = _pair(bag, streams, offset_ns, config)
         period_ms = max(pairs.thermal.period_ns, pairs.rgb.period_ns) / 1e6
-        if clock is not None and clock.spread_ms > period_ms / 5:
+        if quality and clock.spread_ms > period_ms / 5:
             warnings.append(
                 f"the offset is known to {clock.spread_ms:.0f} ms only, a frame lasts {period_ms:.0f} ms: the clocks "
                 "may drift apart, or there is little motion"
@@ -110,11 +102,11 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
             alignment = align(grey_pairs(chosen), config)
             homography = alignment.homography
             warnings += _check_alignment(bag, alignment, thermal_px[1])
-            quality |= {"score": alignment.score, "contrast": alignment.contrast}
-            quality |= {"spread_px": alignment.spread_px, "pairs": len(chosen)}
+            figures = {name: getattr(alignment, name) for name in ("score", "contrast", "spread_px")}
+            quality |= {**figures, "pairs": len(chosen)}
     rounded = {name: round(float(value), 4) for name, value in quality.items()}
     registration = Registration(homography, thermal_px, rgb_px, pairs.offset_ns, pairs.tolerance_ns, how, rounded)
-    return Registered(registration, pairs, thermal_topic, rgb_topic, clock, alignment, tuple(warnings), tuple(chosen))
+    return Registered(registration, pairs, thermal_topic, rgb_topic, tuple(warnings), tuple(chosen))
 
 
 def _pair(bag: BagReader, streams: tuple[Stream, Stream], offset_ns: int, config: RegisterConfig) -> Pairs:

@@ -102,7 +102,7 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
     mount.write_text(yaml.safe_dump({"rotation": np.eye(3).tolist(), "translation_m": [0.2, 0, 0]}))
     out = tmp_path / "r.yaml"
     assert register(recorded, "--out", out, "--extrinsic", mount, "--offset", 0.02) == 0
-    assert "CameraInfos" in capsys.readouterr().out
+    assert "camera_info" in capsys.readouterr().out
     registration = load_registration(out)
     # the axes meet in the middle of either picture, and a pixel of RGB spans 1/120 of the distance
     scale = 100 / 120

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.data.bags.damage import BagWarning, DamagedBag
+from cgdet_core.data.bags.damage import DamagedBag
 from cgdet_core.data.bags.frames import read_labelled_frames, read_raw_images
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.errors import InputError
@@ -157,29 +157,6 @@ def test_a_bag_without_type_definitions_is_read(tmp_path, ros2):
     assert sample.truth.class_ids.tolist() == [1]
 
 
-FOXY = """std_msgs/Header header
-vision_msgs/Detection2D[] detections
-================================================================================
-MSG: vision_msgs/Detection2D
-std_msgs/Header header
-vision_msgs/ObjectHypothesisWithPose[] results
-vision_msgs/BoundingBox2D bbox
-sensor_msgs/Image source_img
-bool is_tracking
-string tracking_id
-================================================================================
-MSG: vision_msgs/ObjectHypothesisWithPose
-string id
-float64 score
-geometry_msgs/PoseWithCovariance pose
-================================================================================
-MSG: vision_msgs/BoundingBox2D
-geometry_msgs/Pose2D center
-float64 size_x
-float64 size_y
-"""
-
-
 @pytest.fixture
 def without_definitions(tmp_path, ros2):
     """A sqlite3 bag of two images and what stands on /labels, (bytes, stamp) of each message, without definitions."""
@@ -200,38 +177,6 @@ def without_definitions(tmp_path, ros2):
         return bag
 
     return make
-
-
-def test_labels_of_foxys_vision_msgs_are_read_and_told(ros2, without_definitions):
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-
-    foxy = get_typestore(Stores.ROS2_FOXY)
-    foxy.register(get_types_from_msg(FOXY, DETECTIONS))
-    of = foxy.types
-
-    def header(stamp):
-        return of["std_msgs/msg/Header"](of["builtin_interfaces/msg/Time"](0, stamp), "camera")
-
-    def labels(boxes, stamp):
-        pose = ros2.truth([("x", 1, 1, 1, 1)], 1).detections[0].results[0].pose
-        source = of["sensor_msgs/msg/Image"](header(stamp), 0, 0, "mono8", 0, 0, np.zeros(0, np.uint8))
-        detections = [
-            of["vision_msgs/msg/Detection2D"](
-                header(stamp),
-                [of["vision_msgs/msg/ObjectHypothesisWithPose"](name, 1.0, pose)],
-                of["vision_msgs/msg/BoundingBox2D"](of["geometry_msgs/msg/Pose2D"](x, y, 0.0), width, height),
-                *(source, True, "7"),
-            )
-            for name, x, y, width, height in boxes
-        ]
-        return foxy.serialize_cdr(of[DETECTIONS](header(stamp), detections), DETECTIONS)
-
-    bag = without_definitions([(labels([("car", 4.0, 3.0, 2.0, 1.0), ("person", 1.0, 2.0, 2.0, 4.0)], 1), 1)])
-    with pytest.warns(BagWarning, match="/labels is read as vision_msgs 2"):
-        labelled, unlabelled = read_labelled_frames(bag)
-    assert labelled.truth.class_ids.tolist() == [2, 0]
-    assert labelled.truth.boxes_xyxy_px.tolist() == [[3, 2.5, 5, 3.5], [0, 0, 2, 4]]
-    assert unlabelled.truth is None
 
 
 def test_labels_of_an_unknown_release_are_named_as_that_and_the_images_are_read(ros2, without_definitions):
