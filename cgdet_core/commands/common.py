@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
 
     files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
     task = common_task({path: read_info(path) for path in files})
+    if getattr(arguments, "report", None) is not None and task.write_report is None:
+        raise InputError(
+            f"{arguments.report}: pages are of detectors alone: leave out --report, --json has all figures"
+        )
     how = arguments.device, arguments.precision, arguments.threads, arguments.backend
     return task, [task.load(path, *how) for path in files]
 
@@ -130,7 +135,6 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run
 
 def selected_frames(
     arguments: argparse.Namespace,
-    task: MeasuredTask,
     names: tuple[str, ...],
     losses: list[str] | None = None,
     models: Sequence[Model] = (),
@@ -139,10 +143,11 @@ def selected_frames(
     """What the data arguments, and `--run`, name. Tells, on standard error, what is odd about a set and which of these
     models have learnt from it, but not `again`."""
     from cgdet_core.data.sets.coco import parse_class_map
+    from cgdet_core.evaluation.selection import select_frames
 
     topics = arguments.topic, arguments.truth_topic
     class_map = parse_class_map(arguments.class_map)
-    selection = task.select(arguments.data, names, arguments.run_folder, *topics, class_map, losses)
+    selection = select_frames(arguments.data, names, arguments.run_folder, *topics, class_map, losses)
     print_warnings(() if again else selection.warnings)
     for model in models:
         print_warnings(selection.learnt_by(model.model_path, model.info))

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any(set(model.info.class_names) != set(names) for model in models):
         print(f"cgdet: compared by what both models know: {', '.join(names)}", file=sys.stderr)
     losses: list[str] = []
-    selection = selected_frames(arguments, task, names, losses, models)
+    selection = selected_frames(arguments, names, losses, models)
     looks = [task.look_with(model, names, arguments.telemetry_rows) for model in models]
     runs = run_in_turns(looks, selection.samples, selection.count, selection.from_bag)
     a, b = (
@@ -79,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         "models": {"a": a, "b": b},
     }
     put_out(comparison, arguments.json, _summary(comparison, times))
-    if arguments.report is not None:
-        again = selected_frames(arguments, task, names, again=True).samples
+    if arguments.report is not None and task.write_comparison is not None:
+        again = selected_frames(arguments, names, again=True).samples
         task.write_comparison(arguments.report, runs, again, comparison, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")

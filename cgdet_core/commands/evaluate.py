@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         look = recorded = _recorded(arguments)
         names = recorded.names
-    selection = selected_frames(arguments, task, names, losses, [] if model is None else [model])
+    selection = selected_frames(arguments, names, losses, [] if model is None else [model])
     (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
     figures = task.measure(result.frames, names, model)
     facts: dict[str, Any]
@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
     document = figures.to_json(facts)
     put_out(document, arguments.json, summary(task, document))
-    if arguments.report is not None:
-        again = selected_frames(arguments, task, names, again=True).samples
+    if arguments.report is not None and task.write_report is not None:
+        again = selected_frames(arguments, names, again=True).samples
         task.write_report(arguments.report, result, again, figures, facts, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")

@@ -43,6 +43,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.offline import run_in_turns
     from cgdet_core.evaluation.selection import check_data, refuse_test_split
+    from cgdet_core.evaluation.task import write_thresholds
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import default_model_path, read_info
 
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
-    selection = selected_frames(arguments, task, names, models=[model])
+    selection = selected_frames(arguments, names, models=[model])
     look = task.look_with(model, names, arguments.telemetry_rows)
     (result,) = run_in_turns([look], selection.samples, selection.count)
     thresholds, figures, warnings = task.choose_thresholds(result.frames, names)
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_warnings(warnings)
     text = f"best thresholds on {facts['data']}, {facts['frames']} frames:\n{table(task.rows(document))}"
     if arguments.write is not None:
-        task.write_thresholds(arguments.write, target, thresholds, facts)
+        write_thresholds(arguments.write, target, task, thresholds, facts)
         text += f"\nwritten: {arguments.write}"
     put_out({"thresholds": thresholds, **facts, "model": str(model.model_path)}, arguments.json, text)
     return 0

@@ -131,7 +131,7 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     words."""
     from cgdet_core.evaluation.offline import run_in_turns
     from cgdet_core.evaluation.selection import describe_folds
-    from cgdet_core.evaluation.task import task_of
+    from cgdet_core.evaluation.task import task_of, write_thresholds
     from cgdet_core.files import write_text
     from cgdet_core.runtime.model_file import read_info
 
@@ -143,7 +143,7 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     figures = chosen.to_json(measured(task, loaded, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
-    task.write_thresholds(model, model, thresholds, {**data, "per_class": figures["operating_point"]})
+    write_thresholds(model, model, task, thresholds, {**data, "per_class": figures["operating_point"]})
     print_warnings(warnings)
     return figures, summary(task, figures)
 

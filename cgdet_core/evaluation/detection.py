@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cgdet_core.evaluation.metrics.matching import (
 )
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
-from cgdet_core.evaluation.selection import select_frames
+from cgdet_core.evaluation.report.model_report import write_compare_report, write_offline_report
 from cgdet_core.evaluation.task import FigureKey, Model
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import Predictor
@@ -119,6 +119,8 @@ class DetectionMeasured:
 
     name, unit = "detection", "image"
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
+    write_report: Callable[..., None] | None = staticmethod(write_offline_report)
+    write_comparison: Callable[..., None] | None = staticmethod(write_compare_report)
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Predictor:
         predictor = Predictor(path, device, precision, threads=threads, backend=backend)
@@ -132,8 +134,6 @@ class DetectionMeasured:
             return tuple(names)
         told = (f"{model.model_path} knows {', '.join(model.info.class_names)}" for model in models)
         raise InputError(f"{'; '.join(told)}: give models with a class in common")
-
-    select = staticmethod(select_frames)
 
     def look_with(self, model: Predictor, names: Sequence[str] = (), telemetry_rows: int = 0) -> Look[EvaluatedFrame]:
         own = model.info.class_names
@@ -166,31 +166,6 @@ class DetectionMeasured:
     def vector(self, records: Sequence[EvaluatedFrame], names: Sequence[str]) -> DetectionVector:
         return DetectionVector(records, names)
 
-    def write_report(
-        self,
-        path: Path,
-        run: OfflineRun[EvaluatedFrame],
-        samples: Iterable[Sample],
-        figures: Metrics,
-        facts: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        from cgdet_core.evaluation.report.model_report import write_offline_report
-
-        write_offline_report(path, run, samples, figures, facts, command)
-
-    def write_comparison(
-        self,
-        path: Path,
-        runs: Sequence[OfflineRun[EvaluatedFrame]],
-        samples: Iterable[Sample],
-        figures: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        from cgdet_core.evaluation.report.model_report import write_compare_report
-
-        write_compare_report(path, runs, samples, figures, command)
-
     def choose_thresholds(
         self, records: Sequence[EvaluatedFrame], names: Sequence[str]
     ) -> tuple[dict[str, float], Metrics, list[str]]:
@@ -208,15 +183,8 @@ class DetectionMeasured:
         warning = f"chance decided over the thresholds of {few}: choose on {FEW_OBJECTS} objects or more"
         return thresholds, metrics, [warning] if few else []
 
-    def write_thresholds(
-        self, path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]
-    ) -> None:
-        from cgdet_core.runtime.model_file import load_model, save_model
-
-        detector, info = load_model(model)
-        postprocess = info.postprocess.model_copy(update={"class_thresholds": dict(thresholds)})
-        training = {**info.training, "operating_point": dict(facts)}
-        save_model(path, detector, info.model_copy(update={"postprocess": postprocess, "training": training}))
+    def threshold_settings(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        return {"class_thresholds": dict(thresholds)}
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[ImageArray]]:
         return [(image,) for image in street_frames(info.input_height_width_px)]

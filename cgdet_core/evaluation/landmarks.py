@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.offline import Look, OfflineRun
-from cgdet_core.evaluation.selection import select_frames
+from cgdet_core.evaluation.offline import Look
 from cgdet_core.evaluation.task import FigureKey, Model
 from cgdet_core.runtime.landmarks import LandmarkPredictor
 from cgdet_core.runtime.model_file import ModelInfo
@@ -106,6 +105,8 @@ class LandmarksMeasured:
 
     name, unit = "landmarks", "face"
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
+    write_report: Callable[..., None] | None = None
+    write_comparison: Callable[..., None] | None = None
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> LandmarkPredictor:
         if path is None:
@@ -116,8 +117,6 @@ class LandmarksMeasured:
 
     def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
         return models[0].info.class_names
-
-    select = staticmethod(select_frames)
 
     def look_with(
         self, model: LandmarkPredictor, names: Sequence[str] = (), telemetry_rows: int = 0
@@ -155,27 +154,6 @@ class LandmarksMeasured:
     def vector(self, records: Sequence[FaceRecord], names: Sequence[str]) -> LandmarkVector:
         return LandmarkVector(records)
 
-    def write_report(
-        self,
-        path: Path,
-        run: OfflineRun[FaceRecord],
-        samples: Iterable[Sample],
-        figures: LandmarkFigures,
-        facts: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        raise InputError(f"{path}: a page is written of detectors alone: leave out --report, --json has all figures")
-
-    def write_comparison(
-        self,
-        path: Path,
-        runs: Sequence[OfflineRun[FaceRecord]],
-        samples: Iterable[Sample],
-        figures: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        raise InputError(f"{path}: a page is written of detectors alone: leave out --report, --json has all figures")
-
     def choose_thresholds(
         self, records: Sequence[FaceRecord], names: Sequence[str]
     ) -> tuple[dict[str, float], LandmarkFigures, list[str]]:
@@ -186,15 +164,8 @@ class LandmarksMeasured:
         bound = floor(min(_HIGHEST_BOUND, float(np.quantile(sure, 1 - _KEPT))) * 1000) / 1000
         return {"face": bound}, LandmarkFigures(records, bound), []
 
-    def write_thresholds(
-        self, path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]
-    ) -> None:
-        from cgdet_core.runtime.model_file import load_model, save_model
-
-        network, info = load_model(model)
-        postprocess = info.postprocess.model_copy(update={"lost_below": thresholds["face"]})
-        training = {**info.training, "operating_point": dict(facts)}
-        save_model(path, network, info.model_copy(update={"postprocess": postprocess, "training": training}))
+    def threshold_settings(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        return {"lost_below": thresholds["face"]}
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[ImageArray, FloatArray]]:
         """Drawn faces."""

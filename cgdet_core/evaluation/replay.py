@@ -180,31 +180,12 @@ class OfflineAnswers:
         return None if found is None else above_thresholds(found, self.thresholds)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Two lists of detections of one frame. same: each detection has a partner in the other list, or may have lost it
-    to a threshold, being within the tolerance of that; box_px, score: the greatest differences between partners, 0
-    where there are none."""
-
-    same: bool
-    box_px: float
-    score: float
-
-
-def agreement(a: Detections, b: Detections, thresholds: NDArray[np.float64]) -> Agreement:
-    """thresholds: float64 [C], from which both were published. Each detection has one partner at most: near scores may
-    have changed places, so each of `a` takes the nearest free one of `b`."""
-    box_px = np.abs(a.boxes_xyxy_px[:, None] - b.boxes_xyxy_px[None]).max(axis=2, initial=0.0)
-    score = np.abs(a.scores[:, None] - b.scores[None])
-    fits = (box_px <= SAME_BOX_PX) & (score <= SAME_SCORE) & (a.class_ids[:, None] == b.class_ids[None])
-    distance_px = np.where(fits, box_px, np.inf)
-    alone_a, alone_b = (each.scores > thresholds[each.class_ids] + SAME_SCORE for each in (a, b))
-    partners: list[tuple[int, int]] = []
-    for i in range(len(a) if len(b) else 0):
-        j = int(distance_px[i].argmin())
-        if np.isfinite(distance_px[i, j]):
-            partners.append((i, j))
-            alone_a[i] = alone_b[j] = False
-            distance_px[:, j] = np.inf
-    same = not (alone_a.any() or alone_b.any())
-    return Agreement(same, *(max((float(of[pair]) for pair in partners), default=0.0) for of in (box_px, score)))
+def same_detections(a: Detections, b: Detections, thresholds: NDArray[np.float64]) -> bool:
+    """Whether each detection of one list is in the other too, within the tolerance, or may have been lost to a
+    threshold, being that near to it. thresholds: float64 [C], from which both were published."""
+    distance_px = np.abs(a.boxes_xyxy_px[:, None] - b.boxes_xyxy_px[None]).max(axis=2, initial=0.0)
+    fits = (distance_px <= SAME_BOX_PX) & (a.class_ids[:, None] == b.class_ids[None])
+    fits &= np.abs(a.scores[:, None] - b.scores[None]) <= SAME_SCORE
+    sure_a, sure_b = (each.scores > thresholds[each.class_ids] + SAME_SCORE for each in (a, b))
+    as_many = sure_a.sum() <= len(b) and sure_b.sum() <= len(a)
+    return bool(as_many and fits[sure_a].any(axis=1).all() and fits[:, sure_b].any(axis=0).all())

@@ -14,7 +14,7 @@ from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.evaluation.metrics.matching import above_thresholds
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
-from cgdet_core.evaluation.replay import SAME_BOX_PX, SAME_SCORE, Agreement, OfflineAnswers, Replay, agreement
+from cgdet_core.evaluation.replay import SAME_BOX_PX, SAME_SCORE, OfflineAnswers, Replay, same_detections
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Detections
 
@@ -58,7 +58,7 @@ class MeasuredReplay:
     """answered: stamp -> the frames that have labels and an answer; metrics: over these; None without labels.
 
     offline: what the same predictor gives of every frame; None where it was not run. found_offline: stamp -> the
-    labelled frames with it; steps: of `live_steps`; agreements: stamp -> the answer beside what would have been
+    labelled frames with it; steps: of `live_steps`; same_answers: stamp -> whether the answer is what would have been
     published offline. warnings: what makes all this less than it seems to be, a sentence each.
     """
 
@@ -68,7 +68,7 @@ class MeasuredReplay:
     offline: OfflineAnswers | None
     found_offline: Mapping[int, EvaluatedFrame] = field(default_factory=dict)
     steps: Sequence[Mapping[str, Any]] = ()
-    agreements: Mapping[int, Agreement] = field(default_factory=dict)
+    same_answers: Mapping[int, bool] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -101,13 +101,13 @@ def measure_replay(
     if _have_objects(found_offline.values()):
         live = [answers.get(stamp_ns) for stamp_ns in found_offline]
         steps = live_steps(list(found_offline.values()), live, names, offline.thresholds)
-    agreements = {
-        stamp_ns: agreement(answer, expected, offline.thresholds)
+    same_answers = {
+        stamp_ns: same_detections(answer, expected, offline.thresholds)
         for stamp_ns, answer in answers.items()
         if (expected := offline.published(stamp_ns)) is not None
     }
     warnings += offline.warnings
-    return MeasuredReplay(replay, answered, metrics, offline, found_offline, steps, agreements, tuple(warnings))
+    return MeasuredReplay(replay, answered, metrics, offline, found_offline, steps, same_answers, tuple(warnings))
 
 
 def _have_objects(frames: Iterable[EvaluatedFrame]) -> bool:
@@ -192,8 +192,8 @@ def metrics_document(measured: MeasuredReplay) -> dict[str, Any]:
 def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict[str, Any]:
     """The same predictor over every frame that was sent; steps: from its accuracy to the live one, all over the same
     labelled frames; answers: the node's beside it, frame by frame."""
-    compared = measured.agreements
-    different = [stamp_ns for stamp_ns, item in compared.items() if not item.same]
+    compared = measured.same_answers
+    different = [stamp_ns for stamp_ns, same in compared.items() if not same]
     return {
         **offline.executed,
         "frames": len(offline.detections),
@@ -205,8 +205,6 @@ def _offline_document(measured: MeasuredReplay, offline: OfflineAnswers) -> dict
             "same": len(compared) - len(different),
             "different": len(different),
             "different_stamps_ns": different,
-            "greatest_box_px": round(max((item.box_px for item in compared.values()), default=0.0), 4),
-            "greatest_score": round(max((item.score for item in compared.values()), default=0.0), 6),
             "within_box_px": SAME_BOX_PX,
             "within_score": SAME_SCORE,
         },

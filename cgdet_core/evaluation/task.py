@@ -11,7 +11,7 @@ task; the shared parts pass lists of them on, all of one set and in one order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.offline import Look, OfflineRun
-from cgdet_core.evaluation.selection import Selection
-from cgdet_core.runtime.model_file import ModelInfo
-from cgdet_core.types import IntArray, Sample
+from cgdet_core.evaluation.offline import Look
+from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.types import IntArray
 
 
 class Model(Protocol):
@@ -71,30 +70,21 @@ class Figures(Protocol):
 
 class MeasuredTask(Protocol):
     """name: in model files; unit: of what is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON
-    that a comparison repeats of each model. `names`: the classes or points by which labels are read and figures made.
+    that a comparison repeats of each model; write_report, write_comparison: the pages, as in report/model_report.py, or
+    None. `names`: the classes or points by which labels are read and figures made.
     """
 
     name: str
     unit: str
     headline: tuple[str, ...]
+    write_report: Callable[..., None] | None
+    write_comparison: Callable[..., None] | None
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Model:
         """The model file (None: the shipped one), warmed up. Raises InputError for what cannot be had."""
 
     def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
         """What all of these models know, in the first one's order; InputError where they have nothing in common."""
-
-    def select(
-        self,
-        data: Path,
-        names: tuple[str, ...],
-        run: Path | None,
-        topic: str | None,
-        truth_topic: str | None,
-        class_map: Mapping[str, str],
-        losses: list[str] | None,
-    ) -> Selection:
-        """The labelled frames, read for `names`; as selection.select_frames."""
 
     def look_with(self, model: Any, names: Sequence[str], telemetry_rows: int) -> Look[Any]:
         """What makes the record of a frame; of what else than `names` the model finds nothing is kept."""
@@ -108,38 +98,14 @@ class MeasuredTask(Protocol):
     def vector(self, records: Sequence[Any], names: Sequence[str]) -> FigureVector:
         """See FigureVector."""
 
-    def write_report(
-        self,
-        path: Path,
-        run: OfflineRun[Any],
-        samples: Iterable[Sample],
-        figures: Any,
-        facts: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        """The page of an evaluation. samples: the very frames of `run` again, for their pixels; figures: of `measure`;
-        facts: what was measured with; command: what reproduces it."""
-
-    def write_comparison(
-        self,
-        path: Path,
-        runs: Sequence[OfflineRun[Any]],
-        samples: Iterable[Sample],
-        figures: Mapping[str, Any],
-        command: str,
-    ) -> None:
-        """The page of a comparison; figures: its JSON."""
-
     def choose_thresholds(
         self, records: Sequence[Any], names: Sequence[str]
     ) -> tuple[dict[str, float], Figures, list[str]]:
         """Of each name the best threshold on held-out frames; the figures with these, whose JSON says under
         `operating_point` what each does; and warnings."""
 
-    def write_thresholds(
-        self, path: Path, model: Path, thresholds: Mapping[str, float], facts: Mapping[str, Any]
-    ) -> None:
-        """A copy of `model` at `path` (which may be `model`) with these, and on what they were chosen."""
+    def threshold_settings(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """The post-processing settings that hold these thresholds."""
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[Any, ...]]:
         """What `predict` of a model takes, a few times over, for `cgdet bench`."""
@@ -162,3 +128,13 @@ def common_task(infos: Mapping[Path, ModelInfo]) -> MeasuredTask:
         if other is not task:
             raise InputError(f"{path}: is for {other.name}, {first} for {task.name}: give two models of one task")
     return task
+
+
+def write_thresholds(
+    path: Path, model: Path, task: MeasuredTask, thresholds: Mapping[str, float], facts: Mapping[str, Any]
+) -> None:
+    """A copy of `model` at `path` (which may be `model`) with these thresholds; facts: on what they were chosen."""
+    network, info = load_model(model)
+    postprocess = info.postprocess.model_copy(update=task.threshold_settings(thresholds))
+    training = {**info.training, "operating_point": dict(facts)}
+    save_model(path, network, info.model_copy(update={"postprocess": postprocess, "training": training}))

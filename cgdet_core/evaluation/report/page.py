@@ -134,7 +134,6 @@ def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         drawn["latency"] = plots.latency_over_time(part["frames"], prefix)
     if part["metrics"] is not None:
         drawn["precision_recall"] = plots.precision_recall([("", part["metrics"])], prefix)
-        drawn["misses"] = plots.misses_by_height(part["metrics"], prefix)
     return {**part, "plots": drawn}
 
 

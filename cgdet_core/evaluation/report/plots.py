@@ -71,27 +71,6 @@ def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str = "") ->
     return _svg(f"{prefix}precision-recall", (4.7, 3.6), plot)
 
 
-def misses_by_height(metrics: Metrics, prefix: str = "") -> Markup:
-    """Share of objects missed for each bin of box height, with the number of objects above the bar."""
-
-    def plot(figure: Any) -> None:
-        axes = figure.subplots()
-        bins = metrics.misses_by_height
-        rates = [item["miss_rate"] or 0 for item in bins]
-        axes.bar(range(len(bins)), rates, color=_BLUE, width=0.8)
-        for x, (item, rate) in enumerate(zip(bins, rates, strict=True)):
-            axes.text(x, rate + 0.02, str(item["truths"]), ha="center", va="bottom", fontsize=8.5)
-        # the borders of the bins stand between the bars
-        axes.set_xticks([x - 0.5 for x in range(len(bins))], [f"{item['from_px']:g}" for item in bins])
-        axes.set_xlim(-0.55, len(bins) - 0.45)
-        axes.set_ylim(0, 1.08)
-        axes.grid(axis="x", visible=False)
-        axes.set_xlabel("height of the box, px")
-        axes.set_ylabel("share missed")
-
-    return _svg(f"{prefix}misses", (4.7, 3.6), plot)
-
-
 def latency_over_time(frames: Sequence[ReplayedFrame], prefix: str = "") -> Markup:
     """Latency of each answered frame at its time in the recording, median and 95th percentile, drops below."""
 

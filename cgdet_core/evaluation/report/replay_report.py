@@ -1,17 +1,13 @@
 """What a replay leaves behind: its page, annotated video, metrics.json, lists, and a summary for a person.
 
-All of it appears at once, in place of all of the run before. The bag is read again for the pictures, so that drawing
-takes nothing from the run.
+The bag is read again for the pictures, so that drawing takes nothing from the run.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +17,6 @@ from tqdm import tqdm
 
 from cgdet_core.data.bags.types import DETECTIONS
 from cgdet_core.drawing import RgbArray, draw
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
 from cgdet_core.evaluation.replay import CAUSES, Replay
 from cgdet_core.evaluation.replay_results import (
@@ -48,37 +43,18 @@ DETECTIONS_TOPIC = "/detections"
 RESULT_NAMES = ("report.html", "annotated.webm", "detections.json", "metrics.json")
 
 
-@contextmanager
-def results_folder(out: Path) -> Iterator[Path]:
-    """A folder inside `out` to write into. At the end its files replace the results of the run before, of which none
-    stays; where anything fails, they stay as they are."""
-    folder = Path(tempfile.mkdtemp(prefix=".cgdet_replay.", dir=out))
-    try:
-        yield folder
-        (out / RESULT_NAMES[-1]).unlink(missing_ok=True)
-        for name in RESULT_NAMES:
-            if (folder / name).exists():
-                os.replace(folder / name, out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
-    except (InputError, OSError) as error:
-        reason = str(error).replace(str(folder), str(out))
-        raise InputError(f"{out}: the results cannot be written ({reason}): give another --out") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def write_results(out: Path, measured: MeasuredReplay, with_video: bool, bag_writer: BagWriter | None) -> list[str]:
     """Write everything about a replay, in place of the results that were there; a summary for a person, line by line.
     bag_writer: for the detections as the node published them."""
     document = metrics_document(measured)
-    with results_folder(out) as folder:
-        pictures, failure = draw_replay(measured, folder / "annotated.webm" if with_video else None)
-        detections_draft(measured.replay).write(folder / "detections.json")
-        write_replay_report(folder / "report.html", measured, document, pictures, failure)
-        write_text(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
-        if bag_writer is not None:
-            write_detections_bag(bag_writer, measured.replay)
+    for name in RESULT_NAMES:
+        (out / name).unlink(missing_ok=True)
+    pictures, failure = draw_replay(measured, out / "annotated.webm" if with_video else None)
+    detections_draft(measured.replay).write(out / "detections.json")
+    write_replay_report(out / "report.html", measured, document, pictures, failure)
+    if bag_writer is not None:
+        write_detections_bag(bag_writer, measured.replay)
+    write_text(out / "metrics.json", json.dumps(document, indent=2) + "\n")
     lines = [*measured_summary(document), *(f"  {out / name}" for name in RESULT_NAMES if (out / name).exists())]
     return lines if bag_writer is None else [*lines, f"  {bag_writer.out}"]
 

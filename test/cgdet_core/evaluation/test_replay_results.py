@@ -13,10 +13,9 @@ import pytest
 from cgdet_core.data.bags.frames import StampedLabels, load_stamped_labels
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import CAUSES, OfflineAnswers, Replay, ReplayedFrame, account_for_frames
 from cgdet_core.evaluation.replay_results import measure_replay, metrics_document
-from cgdet_core.evaluation.report.replay_report import RESULT_NAMES, results_folder, write_results
+from cgdet_core.evaluation.report.replay_report import RESULT_NAMES, write_results
 from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth
 
 TOPIC = "/thermal/image_raw"
@@ -206,27 +205,3 @@ def test_results_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: 
         assert {name: topic.count for name, topic in found.topics.items()} == {"/detections": 5}
     write_results(tmp_path, measured, False, None)
     assert not (tmp_path / "annotated.webm").exists()
-
-
-def test_results_replace_those_of_the_run_before_all_at_once_or_not_at_all(tmp_path: Path) -> None:
-    def contents() -> dict[str, str]:
-        return {path.name: path.read_text() for path in tmp_path.iterdir()}
-
-    def write_second(error: BaseException) -> None:
-        with results_folder(tmp_path) as folder:
-            (folder / "metrics.json").write_text("second")
-            raise error
-
-    with results_folder(tmp_path) as folder:
-        for name in RESULT_NAMES:
-            (folder / name).write_text(f"first {name}")
-        assert not (tmp_path / "metrics.json").exists()
-    first = contents()
-    assert first == {name: f"first {name}" for name in RESULT_NAMES}
-    for error in (KeyboardInterrupt(), InputError("no room"), OSError(28, "No space left on device")):
-        with pytest.raises((KeyboardInterrupt, InputError)):
-            write_second(error)
-        assert contents() == first
-    with results_folder(tmp_path) as folder:
-        (folder / "metrics.json").write_text("third")
-    assert contents() == {"metrics.json": "third"}

@@ -267,7 +267,6 @@ def test_a_bag_of_own_classes_in_lockstep_is_measured_live_and_offline(
         assert steps[name] == pytest.approx(expected[1].map50, abs=1e-6)
     answers = figures["offline"]["answers"]
     assert (answers["compared"], answers["same"], answers["different"]) == (15, 15, 0)
-    assert answers["greatest_box_px"] < 0.01
     assert figures["params"] == predictor.info.parameters
     results = json.loads((out / "detections.json").read_text())
     assert results["images"][0]["stamp_ns"] == START_NS
