@@ -193,10 +193,10 @@ def load_stamped_labels(
     truth: dict[int, GroundTruth] = {}
     infos: dict[int, FrameInfo] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    labels = read_labels(document, path, class_names, class_map)
-    for line in labels.warnings:
+    truths, lines, _ = read_labels(document, path, class_names, class_map)
+    for line in lines:
         warnings.warn(line, stacklevel=2)
-    for image, of_image in zip(document.images, labels.truths, strict=True):
+    for image, of_image in zip(document.images, truths, strict=True):
         stamp_ns = _stamp(image, path)
         if stamp_ns in truth:
             raise InputError(f"{path}: two images have the stamp {stamp_ns} ns: keep one of them")

@@ -17,16 +17,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cgdet_core.data.convert.published import Label, LabelledImage, Part, Points, PublishedSet, naming, root_of
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming, root_of
 from cgdet_core.data.sets.fields import box, numbers
 from cgdet_core.tasks.landmarks.crop import box_of_points
 from cgdet_core.tasks.landmarks.points import POINTS
+from cgdet_core.types import FloatArray
 
-# a set's points, in its own order or by its names -> iBUG's; None: not among the 68
-IN_ORDER: Final[tuple[int | None, ...]] = tuple(range(POINTS))
-WITH_PUPILS: Final = (*IN_ORDER, None, None)
-OF_54: Final[tuple[int | None, ...]] = (*range(48), 48, 51, 54, 57, 62, 66)
-OF_5: Final = (None, None, 30, 48, 54)  # middles of the eyes, tip of the nose, corners of the mouth
+# a set's points, in its own order or by its names -> iBUG's; -1: not among the 68
+IN_ORDER: Final = tuple(range(POINTS))
+WITH_PUPILS: Final = (*IN_ORDER, -1, -1)
+OF_54: Final = (*range(48), 48, 51, 54, 57, 62, 66)
+OF_5: Final = (-1, -1, 30, 48, 54)  # middles of the eyes, tip of the nose, corners of the mouth
 OF_6: Final = {  # the person's right is at the picture's left
     "righteye_outer": 36,
     "righteye_inner": 39,
@@ -141,11 +142,12 @@ def tfw(part: Part) -> Iterator[LabelledImage]:
             yield LabelledImage(folder / f"{path.stem}_gray" / name, tuple(labels))
 
 
-def _placed(values: Sequence[Any], order: Sequence[int | None], first_px: float = 0) -> Points:
+def _placed(values: Sequence[Any], order: Sequence[int], first_px: float = 0) -> FloatArray:
     """x, y, x, y ... of points in a set's order, where the centre of the first pixel is (first_px, first_px)."""
-    found = numbers(values, 2 * len(order))
-    pairs = zip(order, found[::2], found[1::2], strict=True)
-    return {place: (x - first_px, y - first_px) for place, x, y in pairs if place is not None}
+    points, places = np.full((POINTS, 2), np.nan, np.float32), np.array(order, np.int64)
+    xy = np.reshape(numbers(values, 2 * len(order)), (-1, 2)) - first_px
+    points[places[places >= 0]] = xy[places >= 0]
+    return points
 
 
 def _flat(shapes: Iterable[Sequence[Sequence[Any]]]) -> list[Any]:
@@ -155,22 +157,20 @@ def _flat(shapes: Iterable[Sequence[Sequence[Any]]]) -> list[Any]:
 def _six(item: ElementTree.Element) -> Label:
     parts = [each.attrib for each in item.findall("part")]
     named = Counter(part["name"] for part in parts)
-    points: Points = {}
-    for part in parts:
-        if named[part["name"]] == 1:
-            points = {**points, **_placed((part["x"], part["y"]), (OF_6[part["name"]],))}
+    once = [part for part in parts if named[part["name"]] == 1]
+    points = _placed([part[axis] for part in once for axis in "xy"], [OF_6[part["name"]] for part in once])
     return Label("face", box(item.attrib[key] for key in ("left", "top", "width", "height")), points_xy_px=points)
 
 
-def _within(corners: Sequence[Any], points: Points) -> Label:
+def _within(corners: Sequence[Any], points: FloatArray) -> Label:
     """A face by two opposite corners of its box."""
     x0, y0, x1, y1 = box(corners)
     return Label("face", (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)), points_xy_px=points)
 
 
-def _face(points: Points) -> Label:
+def _face(points: FloatArray) -> Label:
     """A face by its points, which the box is drawn about."""
-    left, top, right, bottom = box_of_points(np.array(list(points.values()))).tolist()
+    left, top, right, bottom = box_of_points(points).tolist()
     return Label("face", (left, top, right - left, bottom - top), points_xy_px=points)
 
 

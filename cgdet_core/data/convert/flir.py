@@ -9,25 +9,14 @@ from typing import Any
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, read_list, root_of
 from cgdet_core.data.convert.voc import read_voc
 from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, read_document
-from cgdet_core.data.sets.fields import Side
 
 _MARK = "_PreviewData"
-_PUBLISHED = "thermal_annotations.json"
-_REMEDY_V1 = (
-    "give the folder of FLIR-aligned, with JPEGImages, Annotations and align_train.txt, or with annotations/train.json"
-)
+_REMEDY_V1 = "give the folder of FLIR-aligned, with JPEGImages, Annotations and align_train.txt in it"
 _REMEDY_V2 = "give the folder of FLIR_ADAS_v2, with images_thermal_train and so on in it"
 _FOLDERS_V2 = {"train": "images_thermal_train", "val": "images_thermal_val", "video": "video_thermal_test"}
 
 
 class _FlirImage(CocoImage):
-    """Names of files stand under keys of the publisher's own."""
-
-    file_name: str = ""
-    height: Side = 0  # not said
-    width: Side = 0
-    file_name_IR: str | None = None
-    file_name_RGB: str | None = None
     extra_info: Any = None
 
 
@@ -38,28 +27,12 @@ class _FlirDocument(CocoDocument):
 def flir_v1(part: Part) -> Iterator[LabelledImage]:
     """FLIR-aligned: 5,142 pairs out of FLIR ADAS v1, brought pixel by pixel onto each other (Zhang et al., ICIP 2020).
 
-    Two layouts go about. With Pascal VOC labels:
-
         [align/]JPEGImages/FLIR_00002_PreviewData.jpeg  [align/]JPEGImages/FLIR_00002_RGB.jpg
         [align/]Annotations/FLIR_00002_PreviewData.xml  [align/]align_{train,validation}.txt
 
-    (AnnotatedImages holds pictures with boxes drawn into them, which are never read.) With COCO labels:
-
-        annotations/{train,val}.json  {train,val}_thermal/...  {train,val}_RGB/...
-
-    where an image is named by file_name_IR and file_name_RGB, or by file_name in both folders. FLIR ADAS 1.3 as
-    published ({train,val}/thermal_annotations.json) is read too; its RGB is not aligned and not named.
+    AnnotatedImages holds pictures with boxes drawn into them, which are never read.
     """
-    word = "train" if part.split == "train" else "val"
-    if (part.folder / word / _PUBLISHED).is_file():
-        return _v1_published(part.folder / word / _PUBLISHED)
-    if (part.folder / "annotations" / f"{word}.json").is_file():
-        return _v1_of_coco(part.folder, word)
-    return _v1_of_voc(part.folder, part.split)
-
-
-def _v1_of_voc(folder: Path, split: str) -> Iterator[LabelledImage]:
-    root = root_of(folder, ("JPEGImages", "Annotations", f"align_{split}.txt"), _REMEDY_V1)
+    root, split = root_of(part.folder, ("JPEGImages", "Annotations", f"align_{part.split}.txt"), _REMEDY_V1), part.split
     by_light = {light: root / f"align_{split}_{light}.txt" for light in ("day", "night")}
     lights = {stem: light for light, path in by_light.items() if path.is_file() for stem in _stems(path)}
     for stem in _stems(root / f"align_{split}.txt"):
@@ -73,22 +46,6 @@ def _stems(path: Path) -> list[str]:
     return [Path(line.split()[0]).stem.removesuffix(_MARK) for line in read_list(path)]
 
 
-def _v1_of_coco(folder: Path, word: str) -> Iterator[LabelledImage]:
-    for image, labels in _of_json(folder / "annotations" / f"{word}.json"):
-        name = image.file_name_IR or image.file_name
-        yield LabelledImage(
-            folder / f"{word}_thermal" / name,
-            labels,
-            folder / f"{word}_RGB" / (image.file_name_RGB or name),
-            height_width_px=image.height_width_px,
-        )
-
-
-def _v1_published(path: Path) -> Iterator[LabelledImage]:
-    for image, labels in _of_json(path):
-        yield LabelledImage(path.parent / image.file_name, labels, height_width_px=image.height_width_px)
-
-
 def flir_v2(part: Part) -> Iterator[LabelledImage]:
     """FLIR ADAS v2: 8-bit pictures, sixteen classes labelled (Teledyne FLIR, 2022).
 
@@ -100,29 +57,25 @@ def flir_v2(part: Part) -> Iterator[LabelledImage]:
     """
     folder = _FOLDERS_V2[part.split]
     path = root_of(part.folder, (f"{folder}/coco.json",), _REMEDY_V2) / folder / "coco.json"
-    for image, labels in _of_json(path):
+    document = read_document(path, _FlirDocument)
+    names = {category.id: category.name for category in document.categories}
+    labels: dict[int | str, list[Label]] = {image.id: [] for image in document.images}
+    for each in document.annotations:
+        labels[each.image_id].append(Label(names[each.category_id], each.bbox, each.to_ignore))
+    for image in document.images:
         facts = image.extra_info if isinstance(image.extra_info, dict) else {}
         light, video = facts.get("hours"), facts.get("video_id")
         yield LabelledImage(
             path.parent / image.file_name,
-            labels,
+            tuple(labels[image.id]),
             light=light if light in ("day", "night") else None,  # dawn and dusk are neither
             scene=None if video is None else str(video),
             height_width_px=image.height_width_px,
         )
 
 
-def _of_json(path: Path) -> Iterator[tuple[_FlirImage, tuple[Label, ...]]]:
-    document = read_document(path, _FlirDocument)
-    names = {category.id: category.name for category in document.categories}
-    labels: dict[int | str, list[Label]] = {image.id: [] for image in document.images}
-    for each in document.annotations:
-        labels[each.image_id].append(Label(names[each.category_id], each.bbox, each.to_ignore))
-    return ((image, tuple(labels[image.id])) for image in document.images)
-
-
 FLIR_V1 = PublishedSet(
-    "FLIR ADAS v1 aligned (FLIR-aligned), with VOC or COCO labels",
+    "FLIR ADAS v1 aligned (FLIR-aligned)",
     ("train", "validation"),
     flir_v1,
     ("person", "bicycle", "car"),

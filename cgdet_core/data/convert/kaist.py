@@ -34,8 +34,8 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
     """
     images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
     texts = _texts(part.annotations or _annotations(part.folder))
-    seen = {_frame(path.as_posix(), str(path)) for path in images.glob("set??/V???/lwir/I?????.jpg")}
-    if without := len(seen - texts.keys()):
+    seen = _frames(images, "set??/V???/lwir/I?????.jpg")
+    if without := len(seen.keys() - texts.keys()):
         warnings.warn(f"{part.folder}: {without} of {len(seen)} pictures have no text and are left out", stacklevel=2)
     for number, video, frame in sorted(texts):
         if (int(number) in _TRAIN_SETS) == (part.split == "train"):
@@ -51,20 +51,12 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
 
 def read_bbgt(path: Path) -> tuple[Label, ...]:
     """The labels in a text file; InputError where it is none of "% bbGt version=3"."""
-    labels = []
-    with naming(path, "a text of KAIST's annotations"):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        if not lines or not lines[0].startswith("% bbGt version=3"):
-            raise ValueError("it does not begin with '% bbGt version=3'")
-    for number, line in enumerate(lines[1:], 2):
-        if not (words := line.split()):
-            continue
-        try:
-            of_label, ignore = box(words[1:5]), len(words) > 10 and flag(words[10])
-        except ValueError:
-            raise InputError(f"{path}: line {number} is no label of name and box: mend the file") from None
-        labels.append(Label(words[0], of_label, ignore))
-    return tuple(labels)
+    with naming(path, "a text of '% bbGt version=3', with a name and a box a line"):
+        head, *lines = path.read_text(encoding="utf-8-sig").splitlines() or [""]
+        if not head.startswith("% bbGt version=3"):
+            raise ValueError(f"it begins with {head:.30}")
+        rows = [line.split() for line in lines if line.strip()]
+        return tuple(Label(words[0], box(words[1:5]), len(words) > 10 and flag(words[10])) for words in rows)
 
 
 def _annotations(folder: Path) -> Path:
@@ -75,20 +67,18 @@ def _annotations(folder: Path) -> Path:
     return found[0]
 
 
-def _texts(folder: Path) -> dict[tuple[str, str, str], Path]:
-    """(set, video, frame) -> text file; thermal ones where there are two a frame."""
+def _texts(folder: Path) -> dict[tuple[str, ...], Path]:
+    """Thermal ones where there are two a frame."""
     for pattern in _TEXTS:
-        found = {_frame(path.relative_to(folder).as_posix(), str(folder)): path for path in folder.glob(pattern)}
-        if found:
+        if found := _frames(folder, pattern):
             return found
     raise InputError(f"{folder}: holds no set00/V000/I00000.txt and no set00_V000_I00000.txt: {_REMEDY}")
 
 
-def _frame(name: str, where: str) -> tuple[str, str, str]:
-    match = _FRAME.search(name)
-    if match is None:
-        raise InputError(f"{where}: '{name:.60}' names no frame such as set06/V000/I00019: correct it")
-    return match[1], match[2], match[3]
+def _frames(folder: Path, pattern: str) -> dict[tuple[str, ...], Path]:
+    """(set, video, frame) -> file."""
+    named = ((_FRAME.search(path.relative_to(folder).as_posix()), path) for path in folder.glob(pattern))
+    return {match.groups(): path for match, path in named if match}
 
 
 KAIST = PublishedSet(

@@ -7,32 +7,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import imagesize
+import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry, keypoints
 from cgdet_core.data.sets.fields import same_name
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
+from cgdet_core.types import FloatArray
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags
-Points = Mapping[int, tuple[float, float]]  # place in iBUG's order -> x, y in pixels from the first one's centre
 
 
 @dataclass(frozen=True)
 class Label:
     """One box of a set: its name there, left, top, width and height in pixels; ignore: the set says so itself;
-    points_xy_px: those points of a face that are labelled."""
+    points_xy_px: float [68, 2] of a face, in iBUG's order, from the first pixel's centre; NaN: no label."""
 
     name: str
     box_xywh_px: tuple[float, float, float, float]
     ignore: bool = False
-    points_xy_px: Points = field(default_factory=dict)
+    points_xy_px: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,9 @@ def _add_label(draft: CocoDraft, label: Label, of: PublishedSet, where: Path, su
         ignored = label.ignore or target.startswith(IGNORE_PREFIX)
         name = target.removeprefix(IGNORE_PREFIX)
         (summary.ignored if ignored else summary.objects)[name] += 1
-        draft.add_box(of.classes.index(name), label.box_xywh_px, ignored, **(_keypoints(label) if of.points else {}))
-
-
-def _keypoints(label: Label) -> dict[str, Any]:
-    known = {place: (round(x, 3), round(y, 3), 2) for place, (x, y) in label.points_xy_px.items()}
-    triples = (known.get(place, (0, 0, 0)) for place in range(POINTS))
-    return {"keypoints": list(chain.from_iterable(triples)), "num_keypoints": len(known)}
+        points = label.points_xy_px
+        more = {} if points is None else keypoints(points, np.isfinite(points[:, 0]))
+        draft.add_box(of.classes.index(name), label.box_xywh_px, ignored, **more)
 
 
 def _height_width_px(path: Path, remedy: str) -> tuple[int, int]:
@@ -196,10 +192,7 @@ def root_of(folder: Path, marks: Sequence[str], remedy: str) -> Path:
 
 def read_list(path: Path) -> list[str]:
     """The lines of a text file that are not empty; InputError where there are none."""
-    try:
-        found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a list ({error}): give a text file with a name a line") from None
-    if not found:
-        raise InputError(f"{path}: names nothing: give a text file with a name a line")
-    return found
+    with naming(path, "a text with a name a line"):
+        if found := [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]:
+            return found
+        raise ValueError("it names nothing")

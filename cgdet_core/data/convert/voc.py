@@ -53,13 +53,13 @@ def read_voc(path: Path) -> tuple[Label, ...]:
 
 
 def _label(item: ElementTree.Element) -> Label:
-    """ValueError for an object without a name and a box of four numbers."""
-    name = (item.findtext("name") or "").strip()
     left, top, right, bottom = box(item.findtext(f"bndbox/{corner}") for corner in _CORNERS)
-    if not name:
-        raise ValueError("an object has no name")
     # VOC's own evaluation counts a difficult object neither for nor against
-    return Label(name, (left, top, right - left, bottom - top), flag(item.findtext("difficult") or None))
+    return Label(
+        (item.findtext("name") or "").strip(),
+        (left, top, right - left, bottom - top),
+        flag(item.findtext("difficult") or None),
+    )
 
 
 LLVIP = PublishedSet("LLVIP", ("train", "test"), llvip, ("person",), {"person": "person"})

@@ -91,16 +91,15 @@ def load_coco(
     class_map: category name in the file -> class name, or "ignore": its boxes become regions to
     ignore of every class, or "background": they leave. A category that is neither mapped nor a class name is an error.
     Classes that no category of the file gives are unlabelled in every frame (GroundTruth.labelled).
-    Raises InputError for a file that is no COCO set, a missing image, a label of an unknown image or
-    category, and boxes that are no boxes.
+    Raises InputError for a file that is no COCO set, a missing image, and boxes that are no boxes.
     """
     document = read_coco(path)
     if not document.images:
         raise InputError(f"{path}: lists no image")
-    labels = read_labels(document, path, class_names, class_map)
-    records = tuple(_record(path, *each) for each in zip(document.images, labels.truths, strict=True))
-    points, flip = ((), None) if labels.points is None else (labels.points.keypoints, labels.points.flip_indices)
-    return CocoSet(path, tuple(class_names), records, labels.warnings, points, flip)
+    truths, warnings, of_points = read_labels(document, path, class_names, class_map)
+    records = tuple(_record(path, *each) for each in zip(document.images, truths, strict=True))
+    points, flip = ((), None) if of_points is None else (of_points.keypoints, of_points.flip_indices)
+    return CocoSet(path, tuple(class_names), records, tuple(warnings), points, flip)
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -114,21 +113,11 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-@dataclass(frozen=True)
-class CocoLabels:
-    """truths: of each entry of `images`, in their order; warnings: as of a CocoSet; points: the category that says what
-    the keypoints are, None where there are none."""
-
-    truths: tuple[GroundTruth, ...]
-    warnings: tuple[str, ...]
-    points: CocoCategory | None
-
-
 def read_labels(
     document: CocoDocument, path: Path, class_names: Sequence[str], class_map: Mapping[str, str] | None = None
-) -> CocoLabels:
-    """The labels of a COCO document, as `load_coco` reads them; path: of the document, for messages; no file is looked
-    for."""
+) -> tuple[list[GroundTruth], list[str], CocoCategory | None]:
+    """The labels of a COCO document, as `load_coco` reads them: of each entry of `images`, in their order; warnings, as
+    of a CocoSet; the category of the keypoints, None where there are none. path: for messages, no file is opened."""
     names, annotations = tuple(class_names), document.annotations
     targets = _targets(document, path, names, class_map or {})
     points = _with_points(document, targets, path)
@@ -176,7 +165,7 @@ def read_labels(
                 *_points([annotations[row] for row in rows], points),
             )
         )
-    return CocoLabels(tuple(truths), tuple(warnings), points)
+    return truths, warnings, points
 
 
 def _targets(

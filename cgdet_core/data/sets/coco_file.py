@@ -22,7 +22,7 @@ from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.sets.fields import Box, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
-from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, Detections, GroundTruth
+from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Detections, FloatArray, GroundTruth
 
 
 class Entry(BaseModel):
@@ -170,6 +170,13 @@ def image_entry(file_name: str, height_width_px: tuple[int, int], **more: Any) -
     return {"file_name": file_name, "height": height, "width": width, **more}
 
 
+def keypoints(points_xy_px: FloatArray, labelled: BoolArray) -> dict[str, Any]:
+    """What an annotation states of its points: float [P, 2], in thousandths of a pixel, and bool [P]."""
+    xy = np.where(labelled[:, None], points_xy_px.astype(np.float64).round(3), 0)
+    triples = np.column_stack([xy, 2.0 * labelled])
+    return {"keypoints": triples.ravel().tolist(), "num_keypoints": int(labelled.sum())}
+
+
 @dataclass
 class CocoDraft:
     """A set in the making: `add_image`, then the boxes of that image, then the next one.
@@ -213,13 +220,7 @@ class CocoDraft:
         boxes = xyxy_to_xywh(truth.boxes_xyxy_px).astype(np.float64).round(3)
         points: list[dict[str, Any]] = [{}] * len(truth)
         if truth.points_xy_px is not None and truth.points_labelled is not None:
-            known = truth.points_labelled
-            xy = np.where(known[..., None], truth.points_xy_px.astype(np.float64).round(3), 0)
-            triples = np.concatenate([xy, 2.0 * known[..., None]], axis=2).reshape(
-                len(truth), 3 * len(self.point_names)
-            )
-            counts = known.sum(axis=1).tolist()
-            points = [{"keypoints": k, "num_keypoints": n} for k, n in zip(triples.tolist(), counts, strict=True)]
+            points = list(map(keypoints, truth.points_xy_px, truth.points_labelled))
         for box, class_id, ignore, more in zip(boxes.tolist(), truth.class_ids, truth.ignore, points, strict=True):
             self.add_box(int(class_id), box, bool(ignore), **more)
 

@@ -61,31 +61,6 @@ def flir_v1_voc(root: Path, frames: int = 2) -> Path:
     return root
 
 
-def flir_v1_coco(root: Path) -> Path:
-    """annotations/train.json with file_name_IR and file_name_RGB, and train_thermal and train_RGB."""
-    names = ["FLIR_00002.jpg", "FLIR_00003.jpg"]
-    for name in names:
-        picture(root / "train_thermal" / name)
-        picture(root / "train_RGB" / name, colour=True)
-    images = [
-        {"id": number, "file_name_IR": name, "file_name_RGB": name, "height": HEIGHT, "width": WIDTH}
-        for number, name in enumerate(names)
-    ]
-    boxes = [(0, "person", [4, 5, 10, 30]), (1, "bicycle", [1, 2, 8, 10]), (1, "car", [20.5, 10, 30, 20])]
-    coco(root / "annotations" / "train.json", images, boxes, ["person", "bicycle", "car"])
-    return root
-
-
-def flir_v1_published(root: Path) -> Path:
-    """FLIR ADAS 1.3: RGB of another size and view."""
-    picture(root / "val" / "thermal_8_bit" / "FLIR_08863.jpeg")
-    picture(root / "val" / "RGB" / "FLIR_08863.jpg", colour=True, size=(90, 120))
-    images = [{"id": 0, "file_name": "thermal_8_bit/FLIR_08863.jpeg", "height": HEIGHT, "width": WIDTH}]
-    boxes = [(0, "person", [4, 5, 10, 30]), (0, "dog", [1, 2, 8, 10])]
-    coco(root / "val" / "thermal_annotations.json", images, boxes, ["person", "bicycle", "car", "dog"])
-    return root
-
-
 def flir_v2(root: Path) -> Path:
     """Three frames of two videos by day, by night and at dusk."""
     names = ["person", "bike", "car", "motor", "airplane", "bus", "train", "truck", "light", "sign", "other vehicle"]
