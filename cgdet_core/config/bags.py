@@ -35,7 +35,6 @@ class SyntheticConfig(Settings):
 class BagConfig(Settings):
     """How bags are made (data/synthetic/bag.py)."""
 
-    storage: Literal["mcap", "sqlite3"] = "mcap"
     with_rgb: bool = Field(True, description="of a street; of single images a registered partner is always kept")
     frames_per_second: float | None = Field(
         None, ge=1 / 86400, le=1000, description="default: 10 of a street, 5 of single images"

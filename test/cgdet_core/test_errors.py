@@ -161,7 +161,6 @@ def test_a_name_that_nothing_has_is_an_error_with_what_was_meant(
         (["convert", "flirv1", ".", "--out", "{place}/x.json"], "flir-v1"),
         (["convert", "llvip", ".", "--out", "{place}/x.json", "--split", "tets"], "test"),
         (["bag", "make", "--out", "{place}/x", "--light", "nigth"], "night"),
-        (["bag", "make", "--out", "{place}/x", "--storage", "mcapp"], "mcap"),
         (["bag", "label", "{place}/bag", "--out", "{place}/x.json", "class_thresholds.preson=0.3"], "person"),
         (["train", "{place}/recipe.yaml", "--data", ".", "--out", "{place}/run", "train.sed=3"], "seed"),
     ],

@@ -41,7 +41,6 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--bit-depth", type=int, help="of the street's thermal frames, 8 or 16 (default: 16)")
     make.add_argument("--light", help="of the street: mixed, day or night (default: mixed)")
     make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
-    make.add_argument("--storage", help="mcap or sqlite3 (default: mcap)")
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     make.set_defaults(run=run_make)
 
@@ -71,7 +70,7 @@ def run_make(arguments: argparse.Namespace) -> int:
     if wrong:
         named, kind = ", ".join("--" + name.replace("_", "-") for name in wrong), "a COCO set (--coco)"
         raise InputError(f"{named}: of {'the synthetic street' if coco else kind}: leave it out")
-    words: dict[str, Any] = {name: given[name] for name in ("storage", "seconds", "frames_per_second") if name in given}
+    words: dict[str, Any] = {name: given[name] for name in ("seconds", "frames_per_second") if name in given}
     config = settings_from_mapping(BagConfig, {**words, "with_rgb": "no_rgb" not in given}, "cgdet bag make")
     overwrite = "overwrite" in given
     if coco:

@@ -24,7 +24,6 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
     parser.add_argument("--by", choices=("stamp", "record"), default="stamp", help=by)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th thermal frame (default: 1)")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most so many frames, from the first on")
 
 
 def paired_bag(arguments: argparse.Namespace, with_rgb: bool = True) -> PairedBag:
@@ -40,6 +39,5 @@ def paired_bag(arguments: argparse.Namespace, with_rgb: bool = True) -> PairedBa
         registration,
         with_rgb,
         arguments.every,
-        arguments.limit,
         arguments.by,
     )

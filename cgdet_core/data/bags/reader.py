@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader as Rosbag2Reader
     from rosbags.typesys.store import Typestore
 
-URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
+_URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
 _GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
 TimeBy = Literal["stamp", "record"]
 
@@ -85,8 +85,8 @@ class BagReader:
         self.storage, self._files = storage_files(self.path, self._index)
         if not self._files and self._index is None:
             raise InputError(f"{path}: is no bag: {_GIVE}")
-        if self.storage == "sqlite3" and any(character in str(path) for character in URI_CHARACTERS):
-            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
+        if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
+            raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         files = self.path.iterdir() if self.path.is_dir() else self._files
         self.size_bytes = sum(file.stat().st_size for file in files if file.is_file())
         self.topics: dict[str, BagTopic] = {}

@@ -1,8 +1,7 @@
-"""Writes a rosbag2: beside its place, then renamed, so that nothing half written is ever found there."""
+"""Writes a rosbag2 (mcap): beside its place, then renamed, so that nothing half written is ever found there."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cgdet_core.data.bags.images import image_fields
-from cgdet_core.data.bags.reader import URI_CHARACTERS
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
 from cgdet_core.data.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_free, replacing_folder
 from cgdet_core.types import GroundTruth, ImageArray
 
-Storage = Literal["mcap", "sqlite3"]
 _METADATA_VERSION: Literal[8] = 8  # read by Iron, Jazzy and later
 _INDEX = "metadata.yaml"
 
@@ -32,25 +29,19 @@ class BagWriter:
     be, and where writing fails (disk full, no permission).
     """
 
-    def __init__(self, out: Path | str, storage: Storage = "mcap", overwrite: bool = False) -> None:
+    def __init__(self, out: Path | str, overwrite: bool = False) -> None:
         self.out = Path(out)
         self.overwrite = overwrite
-        if storage not in ("mcap", "sqlite3"):
-            raise InputError(f"storage '{storage}' is none that cgdet writes: use mcap or sqlite3")
-        self.storage = storage
-        if storage == "sqlite3" and any(character in str(self.out) for character in URI_CHARACTERS):
-            raise InputError(f"{self.out}: the path of a sqlite3 bag cannot hold any of {URI_CHARACTERS}: rename it")
         check_free(self.out, _INDEX, overwrite)
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> BagWriter:
         from rosbags.rosbag2 import StoragePlugin, Writer
 
-        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self.storage]
         with ExitStack() as stack:
             folder = stack.enter_context(replacing_folder(self.out, _INDEX, self.overwrite))
             folder.rmdir()  # rosbags makes it
-            self._writer: Any = Writer(folder, version=_METADATA_VERSION, storage_plugin=plugin)
+            self._writer: Any = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
             with self._write_errors():
                 self._writer.open()
             stack.push(self._close)
@@ -71,8 +62,8 @@ class BagWriter:
     def _write_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        except OSError as error:
+            reason = error.strerror or error
             raise InputError(
                 f"{self.out}: writing failed ({reason}): check the disk's space and the permissions"
             ) from None

@@ -38,9 +38,8 @@ class PairedFrame:
 class PairedBag:
     """A bag looked through once: which topics, how many thermal frames, which RGB frame belongs to each.
 
-    every: only each so-many-th thermal frame is taken; limit: at most so many of those, None: all; by: what counts as
-    a frame's stamp. rgb_of: place of a
-    thermal frame -> place of its RGB frame. registration and pairs: None where the bag is read without RGB.
+    every: only each so-many-th thermal frame is taken; by: what counts as a frame's stamp. registration and pairs: None
+    where the bag is read without RGB.
     valid: bool [H, W], where registered RGB shows what the thermal frame shows; None: everywhere.
     """
 
@@ -52,7 +51,6 @@ class PairedBag:
     pairs: Pairs | None
     valid: BoolArray | None
     every: int
-    limit: int | None
     by: TimeBy
 
     def __len__(self) -> int:
@@ -61,11 +59,11 @@ class PairedBag:
     @property
     def stamps_ns(self) -> tuple[int, ...]:
         """Of the thermal frames that `frames` gives."""
-        return self.thermal_stamps_ns[:: self.every][: self.limit]
+        return self.thermal_stamps_ns[:: self.every]
 
     def frames(self) -> Iterator[PairedFrame]:
         """The thermal frames that are taken, in the order in which they were recorded, nothing decoded."""
-        numbers = range(0, len(self.thermal_stamps_ns), self.every)[: self.limit]
+        numbers = range(0, len(self.thermal_stamps_ns), self.every)
         pairs = self.pairs
         rgb_of = {} if pairs is None else dict(zip(pairs.thermal_index, pairs.rgb_index, strict=True))
         chosen = {each: rgb_of.get(each) for each in numbers}
@@ -144,7 +142,6 @@ def open_paired(
     registration: Registration | None = None,
     with_rgb: bool = True,
     every: int = 1,
-    limit: int | None = None,
     by: TimeBy = "stamp",
 ) -> PairedBag:
     """Look through the header stamps of a bag, or by "record" the record times, and pair its frames.
@@ -154,8 +151,8 @@ def open_paired(
     InputError for a bag that cannot be read, topics that are not there or not clear, and pictures of different sizes
     without a registration.
     """
-    if every < 1 or (limit is not None and limit < 1):
-        raise InputError(f"every {every} and limit {limit} leave no frame: give 1 or more")
+    if every < 1:
+        raise InputError(f"every {every} leaves no frame: give 1 or more")
     with BagReader(path, by) as bag:
         thermal = choose_image_topic(bag, thermal_topic)
         rgb = choose_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
@@ -169,12 +166,12 @@ def open_paired(
         if rgb is not None and registration is None:
             registration = _as_they_are(bag, thermal, rgb)
     if rgb is None or registration is None:
-        return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, limit, by)
+        return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, by)
     timing = {"offset_ns": registration.offset_ns, "tolerance_ns": registration.tolerance_ns}
     pairs = pair_stamps(stamps[thermal], stamps[rgb], **timing)
     _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
     seen = None if valid.all() else valid
-    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, limit, by)
+    return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, by)
 
 
 def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:

@@ -50,7 +50,7 @@ def make_synthetic_bag(
         raise InputError(f"seed {seed} is negative: give 0 or more")
     frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
 
-    with BagWriter(out, config.storage, overwrite) as bag:
+    with BagWriter(out, overwrite) as bag:
         for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
             scene, frame = divmod(index, per_scene)
             if frame == 0:
@@ -84,7 +84,7 @@ def make_coco_bag(
     """
     config = config or BagConfig()
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
-    with BagWriter(out, config.storage, overwrite) as bag:
+    with BagWriter(out, overwrite) as bag:
         names = [category.name for category in read_coco(Path(coco_json)).categories]
         coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
         records = tqdm(coco.records, unit="image", disable=None if progress else True)

@@ -116,7 +116,7 @@ def make_face_bag(
     scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
     draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
     frames = max(1, round(config.seconds * rate))
-    with BagWriter(out, config.storage, overwrite) as bag:
+    with BagWriter(out, overwrite) as bag:
         for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
             sample, stamp_ns = scene.sample(index), START_STAMP_NS + round(index * NANOSECONDS / rate)
             write_sample(bag, sample, stamp_ns, FACE_CLASS, config.with_rgb, FACES_TOPIC)

@@ -119,7 +119,7 @@ def test_a_bag_without_rgb_cannot_be_labelled_but_extracted(
 
 def test_what_cannot_be_extracted_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = bag_of(tmp_path / "bag", 2)
-    for words in (["--labels", "/nowhere"], ["--labels", "none.json"], ["--limit", "0"], ["--class-map", "person"]):
+    for words in (["--labels", "/nowhere"], ["--labels", "none.json"], ["--every", "0"], ["--class-map", "person"]):
         assert words[1] in refusal(capsys, "bag", "extract", bag, "--out", tmp_path / "set", *words)
     assert not (tmp_path / "set").exists()
 

@@ -27,13 +27,12 @@ def messages(path):
         ]
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_others_read_what_is_written(tmp_path, storage):
+def test_others_read_what_is_written(tmp_path):
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 65536, (10, 12), dtype=np.uint16)
     colour = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
     truth = GroundTruth([[1, 2, 5, 10], [0, 0, 4, 4]], [2, 0], [False, True])
-    with BagWriter(tmp_path / "bag", storage) as bag:
+    with BagWriter(tmp_path / "bag") as bag:
         bag.image("/thermal", np.asfortranarray(counts), STAMP, "ir_frame")
         bag.image("/rgb", colour, STAMP + 1, "rgb_frame")
         bag.truth("/ground_truth", truth, NAMES, STAMP + 2, "ir_frame", FrameInfo("a.png", "night"))
@@ -75,11 +74,10 @@ def test_the_definitions_are_those_that_the_package_builds(repository):
         assert normal == [field.removeprefix(package) for field in definition.splitlines()], name
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_the_same_frames_give_the_same_file(tmp_path, storage):
+def test_the_same_frames_give_the_same_file(tmp_path):
     contents = []
     for run in ("a", "b"):
-        with BagWriter(tmp_path / run / "bag", storage) as bag:
+        with BagWriter(tmp_path / run / "bag") as bag:
             for index in range(3):
                 bag.image("/thermal", np.full((8, 8), index, np.uint8), index, "ir")
         contents.append({entry.name: entry.read_bytes() for entry in (tmp_path / run / "bag").iterdir()})
@@ -111,20 +109,16 @@ def test_what_is_no_bag_is_never_overwritten(tmp_path):
     assert (precious / "chapter1.txt").read_text() == "words"
     with pytest.raises(InputError, match="file/bag"), BagWriter(tmp_path / "file" / "bag"):
         pass
-    with pytest.raises(InputError, match="rosbag"):
-        BagWriter(tmp_path / "bag", "rosbag")
 
 
-@pytest.mark.parametrize(
-    ("storage", "error", "existing"), [("mcap", RuntimeError, True), ("sqlite3", KeyboardInterrupt, False)]
-)
-def test_nothing_half_written_is_left_after_an_error(tmp_path, thermal_bag, storage, error, existing):
+@pytest.mark.parametrize(("error", "existing"), [(RuntimeError, True), (KeyboardInterrupt, False)])
+def test_nothing_half_written_is_left_after_an_error(tmp_path, thermal_bag, error, existing):
     if existing:
         thermal_bag("out")
     before = sorted((path, path.stat().st_size) for path in tmp_path.rglob("*"))
 
     def write():
-        with BagWriter(tmp_path / "out", storage, overwrite=True) as bag:
+        with BagWriter(tmp_path / "out", overwrite=True) as bag:
             bag.image("/thermal", np.zeros((2000, 1000), np.uint8), 1, "ir")
             raise error
 
@@ -133,10 +127,9 @@ def test_nothing_half_written_is_left_after_an_error(tmp_path, thermal_bag, stor
     assert sorted((path, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_a_full_disk_is_one_line(tmp_path, full_disk, storage):
+def test_a_full_disk_is_one_line(tmp_path, full_disk):
     def write():
-        with BagWriter(tmp_path / "out", storage) as bag:
+        with BagWriter(tmp_path / "out") as bag:
             for stamp in range(9):
                 bag.image("/ir", np.zeros((1000, 1000), np.uint8), stamp, "ir")
 
