@@ -32,9 +32,10 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
     return parser
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """For `load_models`; several: backend and precision are lists."""
-    parser.add_argument("--model", type=Path, help="model file (default: the shipped models/detector.onnx)")
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, needed: bool = False) -> None:
+    """For `load_models`; several: backend and precision are lists; needed: no model is shipped."""
+    shipped = "" if needed else " (default: the shipped models/detector.onnx)"
+    parser.add_argument("--model", type=Path, required=needed, help=f"model file{shipped}")
     add_device_arguments(parser, several)
     add_backend_argument(parser, several)
 

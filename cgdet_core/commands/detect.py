@@ -1,11 +1,11 @@
-"""cgdet detect: boxes drawn into images, and as COCO JSON."""
+"""cgdet detect and cgdet landmarks: what is seen in images, drawn into them and as COCO JSON."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,69 +19,183 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.sets.coco_file import CocoDraft
-    from cgdet_core.types import Detections, ImageArray
+    from cgdet_core.drawing import RgbArray
+    from cgdet_core.types import FloatArray, ImageArray, Landmarks
 
-JSON_NAME = "detections.json"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
+# an image with its path -> the picture to write, and what then adds what was seen to the draft
+See = Callable[[Path, "ImageArray"], tuple["RgbArray", Callable[[], None]]]
 
 
 def add(subparsers: Subparsers) -> None:
+    told = "(an image that is none is named, the others are done; exit code 2 then)"
     parser = add_command(
         subparsers,
         "detect",
-        "detect objects in thermal images: pictures with boxes, and a COCO JSON (an image that is none is named, the "
-        "others are done; exit code 2 then)",
+        f"detect objects in thermal images: pictures with boxes, and a COCO JSON {told}",
         "cgdet detect frames/*.png --out found/",
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="8- or 16-bit image, or a folder of them")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for pictures and detections.json"
-    )
+    _add_images(parser, "detections.json")
     parser.add_argument("--score", type=float, help="least score in place of the model's own thresholds")
-    add_telemetry_argument(parser)
     add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=detect)
+    parser = add_command(
+        subparsers,
+        "landmarks",
+        f"find the 68 points of faces in thermal images: pictures with points, and COCO keypoints {told}",
+        "cgdet landmarks frames/*.png --boxes faces.json --model runs/faces_alone/model.safetensors --out found/",
+    )
+    _add_images(parser, "landmarks.json")
+    boxes = "the faces' boxes in these images, of whatever category (default: each image is the crop of one face)"
+    parser.add_argument("--boxes", type=Path, metavar="COCO.json", help=boxes)
+    add_model_arguments(parser, needed=True)
+    parser.set_defaults(run=landmarks)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Every image is tried; one that is none is named, and the exit code is 2 then."""
-    from tqdm import tqdm
+def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="8- or 16-bit image, or a folder of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for pictures and {json_name}")
+    add_telemetry_argument(parser)
+    parser.set_defaults(json_name=json_name)
 
+
+def detect(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import PostprocessConfig, settings_from_mapping
     from cgdet_core.data.sets.coco_file import CocoDraft
-    from cgdet_core.files import check_can_write, make_folder
-    from cgdet_core.images import read_image
+    from cgdet_core.drawing import draw
     from cgdet_core.runtime.predictor import Predictor
 
+    def load() -> tuple[CocoDraft, See]:
+        predictor = Predictor(
+            *(arguments.model, arguments.device, arguments.precision),
+            threads=arguments.threads,
+            backend=arguments.backend,
+        )
+        predictor.warm_up()
+        postprocess = predictor.postprocess
+        if arguments.score is not None:
+            changed = postprocess.model_dump() | {"score_threshold": arguments.score, "class_thresholds": {}}
+            postprocess = settings_from_mapping(PostprocessConfig, changed, "--score")
+        draft = CocoDraft(predictor.info.class_names)
+
+        def see(_path: Path, image: ImageArray) -> tuple[RgbArray, Callable[[], None]]:
+            found = predictor.predict(image, arguments.telemetry_rows, postprocess)
+            return draw(image, found, draft.class_names), lambda: draft.add_detections(found)
+
+        return draft, see
+
+    return _see_all(arguments, "objects", load)
+
+
+def landmarks(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from cgdet_core.data.sets.coco_file import CocoDraft
+    from cgdet_core.runtime.landmarks import LandmarkPredictor
+    from cgdet_core.tasks.landmarks.draw import draw_landmarks
+    from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
+    from cgdet_core.tasks.landmarks.tracking import boxes_of
+    from cgdet_core.thermal import cut_telemetry
+
+    def load() -> tuple[CocoDraft, See]:
+        of_image = None if arguments.boxes is None else _boxes_by_image(arguments.boxes)
+        rows, how = arguments.telemetry_rows, (arguments.device, arguments.precision, arguments.threads)
+        predictor = LandmarkPredictor(arguments.model, *how, arguments.backend)
+        predictor.warm_up()
+        least = predictor.postprocess.lost_below
+        draft = CocoDraft(predictor.info.class_names, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
+        if of_image is None:
+            print("cgdet: without --boxes each image is taken for the crop of one face", file=sys.stderr)
+
+        def see(path: Path, image: ImageArray) -> tuple[RgbArray, Callable[[], None]]:
+            if of_image is None:
+                picture, above = cut_telemetry(image, rows)
+                whole = np.array([[0, above, picture.shape[1], above + picture.shape[0]]], np.float32)
+                # the crop about a face is narrower than a picture of it: the points tell where the face is
+                found = predictor.predict(image, boxes_of(predictor.predict(image, whole, rows)), rows)
+            elif path.resolve() in of_image:
+                found = predictor.predict(image, of_image[path.resolve()], rows)
+            else:
+                raise InputError(f"{path}: is no image of {arguments.boxes}: give boxes of it, or leave it out")
+            return draw_landmarks(image, found, least), lambda: _add_faces(draft, found)
+
+        return draft, see
+
+    return _see_all(arguments, "faces", load)
+
+
+def _boxes_by_image(path: Path) -> Mapping[Path, FloatArray]:
+    """Boxes float32 [N, 4] of each image of a COCO JSON, but for regions to ignore."""
+    import numpy as np
+
+    from cgdet_core.boxes import xywh_to_xyxy
+    from cgdet_core.data.sets.coco_file import read_coco
+
+    document = read_coco(path)
+    of_image: dict[int | str, list[Sequence[float]]] = {image.id: [] for image in document.images}
+    for annotation in document.annotations:
+        if not annotation.to_ignore:
+            of_image[annotation.image_id].append(annotation.bbox)
+    return {
+        (path.parent / image.file_name).resolve(): xywh_to_xyxy(np.array(of_image[image.id], np.float32).reshape(-1, 4))
+        for image in document.images
+    }
+
+
+def _add_faces(draft: CocoDraft, found: Landmarks) -> None:
+    """The faces of the last image: the box about the points, the points as keypoints, a confidence of each."""
+    import numpy as np
+
+    from cgdet_core.boxes import xyxy_to_xywh
+    from cgdet_core.tasks.landmarks.tracking import boxes_of
+
+    boxes = xyxy_to_xywh(boxes_of(found)).astype(np.float64).round(2).tolist()
+    triples = np.insert(found.points_xy_px.astype(np.float64).round(2), 2, 2, axis=2).reshape(len(found), -1)
+    confidences = found.confidences.astype(np.float64).round(4).tolist()
+    for box, keypoints, sure in zip(boxes, triples.tolist(), confidences, strict=True):
+        more = {"num_keypoints": len(sure), "confidences": sure, "score": round(sum(sure) / len(sure), 5)}
+        draft.add_box(0, box, keypoints=keypoints, **more)
+
+
+def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[CocoDraft, See]]) -> int:
+    """Every image is tried; one that is none is named, and the exit code is 2 then."""
+    import cv2
+    from tqdm import tqdm
+
+    from cgdet_core.data.sets.coco_file import image_entry
+    from cgdet_core.files import check_can_write, make_folder, replacing
+    from cgdet_core.images import read_image
+
+    json_path: Path = arguments.out / arguments.json_name
     pictures = _pictures(_images(arguments.images), arguments.out)
     given = {path.resolve() for path in pictures}
     for picture in pictures.values():
         if picture.resolve() in given:
             raise InputError(f"{picture}: is one of the images and would be overwritten: choose another --out")
-    check_can_write(arguments.out / JSON_NAME)
-    predictor = Predictor(
-        *(arguments.model, arguments.device, arguments.precision), threads=arguments.threads, backend=arguments.backend
-    )
-    predictor.warm_up()
+    check_can_write(json_path)
+    draft, see = load()
     make_folder(arguments.out)
-    postprocess = predictor.postprocess
-    if arguments.score is not None:
-        changed = postprocess.model_dump() | {"score_threshold": arguments.score, "class_thresholds": {}}
-        postprocess = settings_from_mapping(PostprocessConfig, changed, "--score")
-    draft, failed = CocoDraft(predictor.info.class_names), 0
+    failed = 0
     try:
         for path, picture in tqdm(pictures.items(), unit="image", disable=None):
             try:
                 image = read_image(path)
-                detections = predictor.predict(image, arguments.telemetry_rows, postprocess)
-                _write(path, image, detections, picture, draft)
+                drawn, add_found = see(path, image)
+                encoded = cv2.imencode(".png", drawn[:, :, ::-1])[1]
+                with replacing(picture) as partial:
+                    partial.write_bytes(encoded.tobytes())
+                # COCO's file names start at the JSON's folder
+                file_name = os.path.relpath(path.resolve(), arguments.out.resolve())
+                draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
+                add_found()
             except InputError as error:
                 failed += 1
-                tqdm.write(f"cgdet: error: {error}", file=sys.stderr)
+                said = str(error)
+                tqdm.write(f"cgdet: error: {said if str(path) in said else f'{path}: {said}'}", file=sys.stderr)
     finally:  # also of what was done before a Ctrl-C
         if draft.images:
-            draft.write(arguments.out / JSON_NAME)
-            print(f"{len(draft.annotations)} objects in {len(draft.images)} images: {arguments.out / JSON_NAME}")
+            draft.write(json_path)
+            print(f"{len(draft.annotations)} {what} in {len(draft.images)} images: {json_path}")
     return 2 if failed else 0
 
 
@@ -112,20 +226,3 @@ def _pictures(images: Sequence[Path], out: Path) -> dict[Path, Path]:
             name = f"{path.stem}-{number}.png"
         names[name] = path
     return {path: out / name for name, path in names.items()}
-
-
-def _write(path: Path, image: ImageArray, detections: Detections, picture: Path, draft: CocoDraft) -> None:
-    """Write the picture and add the image with its objects to the draft, whose file will lie beside the picture."""
-    import cv2
-
-    from cgdet_core.data.sets.coco_file import image_entry
-    from cgdet_core.drawing import draw
-    from cgdet_core.files import replacing
-
-    encoded = cv2.imencode(".png", draw(image, detections, draft.class_names)[:, :, ::-1])[1]
-    with replacing(picture) as partial:
-        partial.write_bytes(encoded.tobytes())
-    # COCO's file names start at the JSON's folder
-    file_name = os.path.relpath(path.resolve(), picture.parent.resolve())
-    draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
-    draft.add_detections(detections)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from cgdet_core.errors import InputError
 if TYPE_CHECKING:
     from cgdet_core.data.sets.coco import CocoSet
     from cgdet_core.runtime.model_file import ModelInfo
-    from cgdet_core.types import FloatArray
+    from cgdet_core.types import FloatArray, Sample
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino"}
 CALIBRATION_FRAMES = 96
@@ -52,7 +53,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import load_coco, parse_class_map
-    from cgdet_core.evaluation.benchmark import street_frames
+    from cgdet_core.evaluation.task import task_of
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.export import beside, write_export
     from cgdet_core.runtime.model_file import ModelDescription, default_model_path, read_description
@@ -74,17 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_can_write(out)
     check_json_place(arguments.json)
     of_model = read_description(model)
-    info = of_model.info
+    info, task = of_model.info, task_of(of_model.info)
+    if int8 and info.task != "detection":
+        raise InputError(f"{model}: int8 is of detectors alone, whose loss is judged by mAP: leave out --calibration")
     # what is wrong with the frames is told before the work, which takes a while
     held_out = None
     if arguments.held_out is not None:
         held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
-    calibration = _canvases_of(arguments.calibration, info, CALIBRATION_FRAMES) if int8 else []
+    calibration = task.canvases(info, _spread(arguments.calibration, info, CALIBRATION_FRAMES)) if int8 else []
     frames = arguments.frames or arguments.calibration
-    if frames is None:
-        checked = [_canvas(image, info) for image in street_frames((512, 640), CHECK_FRAMES)]
-    else:
-        checked = _canvases_of(frames, info, CHECK_FRAMES)
+    checked = task.canvases(info, None if frames is None else _spread(frames, info, CHECK_FRAMES))
     description = ModelDescription(
         info,
         of_model.model_sha256,
@@ -112,8 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _canvases_of(data: Path, info: ModelInfo, most: int) -> list[FloatArray]:
-    """Inputs of the network: `most` frames of a COCO set, evenly spread."""
+def _spread(data: Path, info: ModelInfo, most: int) -> Iterator[Sample]:
+    """`most` frames of a COCO set, evenly spread."""
     from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.data.sets.coco_file import read_coco
     from cgdet_core.subsample import subsample
@@ -124,13 +124,7 @@ def _canvases_of(data: Path, info: ModelInfo, most: int) -> list[FloatArray]:
     # of labels nothing is asked here: whatever the categories are called
     class_map = {category.name: IGNORE for category in read_coco(data).categories}
     coco = load_coco(data, info.class_names, class_map)
-    return [_canvas(coco.sample(place).frame.image, info) for place in subsample(len(coco), most)]
-
-
-def _canvas(image: Any, info: ModelInfo) -> FloatArray:
-    from cgdet_core import thermal
-
-    return thermal.letterbox(thermal.normalise(image, info.thermal), info.input_height_width_px)[0]
+    return map(coco.sample, subsample(len(coco), most))
 
 
 def _check(

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         thresholds += f", NMS IoU {post.nms_iou:.2f}"
     else:
         thresholds = f"box x {post.box_scale:.2f}, a face is lost below a mean confidence of {post.lost_below:.2f}"
+        thresholds += f", spread x {post.spread_factor:.2f}"
     given = info.training.get("data")
     data = given if isinstance(given, dict) else {}
     lines = {

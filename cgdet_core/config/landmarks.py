@@ -48,8 +48,11 @@ class LandmarkPostprocessConfig(Settings):
     box_scale: float = Field(
         1.2, gt=0, le=4, description="side of the crop, in longer sides of the face's box (the hull of its points)"
     )
+    spread_factor: float = Field(
+        0.5, gt=0, le=100, description="on the maps' spread, for confidences that hold: fitted by cgdet thresholds"
+    )
     lost_below: Fraction = Field(
-        0.3, description="a face whose mean confidence is lower is lost when it is followed from frame to frame"
+        0.5, description="a face whose mean confidence is lower is lost when it is followed from frame to frame"
     )
 
 

@@ -26,7 +26,8 @@ from cgdet_core.evaluation.report.model_report import write_compare_report, writ
 from cgdet_core.evaluation.task import FigureKey, Model
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import Predictor
-from cgdet_core.types import Detections, ImageArray, IntArray, Sample, class_places
+from cgdet_core.thermal import letterbox, normalise
+from cgdet_core.types import Detections, FloatArray, ImageArray, IntArray, Sample, class_places
 
 _SHOWN = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
 FEW_OBJECTS = 30  # a threshold of fewer than this is chance
@@ -188,6 +189,10 @@ class DetectionMeasured:
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[ImageArray]]:
         return [(image,) for image in street_frames(info.input_height_width_px)]
+
+    def canvases(self, info: ModelInfo, samples: Iterable[Sample] | None = None) -> list[FloatArray]:
+        images = street_frames((512, 640)) if samples is None else (sample.frame.image for sample in samples)
+        return [letterbox(normalise(image, info.thermal), info.input_height_width_px)[0] for image in images]
 
 
 DETECTION = DetectionMeasured()

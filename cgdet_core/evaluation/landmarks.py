@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,33 @@ from numpy.typing import NDArray
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import Look
 from cgdet_core.evaluation.task import FigureKey, Model
-from cgdet_core.runtime.landmarks import LandmarkPredictor
+from cgdet_core.runtime.landmarks import LandmarkPredictor, crop_of, face_canvas
 from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.tasks.landmarks.decode import NEAR, confidence, fitted_factor, ratio_of
 from cgdet_core.tasks.landmarks.metrics import FAILURE, FaceErrors, face_errors, summarise
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.tasks.landmarks.sampling import whole_faces
-from cgdet_core.types import FloatArray, ImageArray, IntArray, Landmarks, Sample
+from cgdet_core.thermal import to_grey, tone_limits
+from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray, IntArray, Landmarks, Sample
 
 _KEPT = 0.99  # share of the held-out faces whose mean confidence is above the bound that is chosen
 _HIGHEST_BOUND = 0.5
-_TIMED_PX = 256
+_DRAWN_PX = 256
 
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """The labelled faces of a frame: what was found in their labelled boxes, and the errors of it."""
+    """The labelled faces of a frame: what was found in their labelled boxes, and the errors of it.
+
+    near_errors: float32 [F, 68], distances to the labels in units of decode.NEAR of the crop, NaN without a label;
+    spread_factor: by which the confidences were found.
+    """
 
     name: str
     found: Landmarks
     errors: FaceErrors
+    near_errors: FloatArray
+    spread_factor: float
     camera: str | None
 
 
@@ -44,11 +52,12 @@ class LandmarkFigures:
         self.errors = _joined([record.errors for record in records])
         if not len(self.errors.nme):
             raise InputError("none of the frames has a face with labelled points: give a set with COCO keypoints")
-        self._sure = sureness(records)
+        self._sure, self._near = sureness(records), np.concatenate([record.near_errors for record in records])
         self._lost_below = lost_below
 
     def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """DESIGN 5; by_camera: the same figures of each camera; operating_point: what a lost face's bound leaves."""
+        """DESIGN 5; by_camera: the same figures of each camera; near_share: of the points that are as near as
+        mean_confidence says they are, by labels; operating_point: what a lost face's bound leaves."""
         cameras = sorted({record.camera for record in self._records if record.camera is not None})
         point: dict[str, Any] = {}
         if self._lost_below is not None:
@@ -61,6 +70,7 @@ class LandmarkFigures:
                 for camera in cameras
             },
             "mean_confidence": float(self._sure.mean()),
+            "near_share": float((self._near[~np.isnan(self._near)] <= 1).mean()),
             "operating_point": point,
             **(extra or {}),
         }
@@ -121,19 +131,22 @@ class LandmarksMeasured:
     def look_with(
         self, model: LandmarkPredictor, names: Sequence[str] = (), telemetry_rows: int = 0
     ) -> Look[FaceRecord]:
+        factor, box_scale = model.postprocess.spread_factor, model.postprocess.box_scale
+
         def look(sample: Sample) -> tuple[FaceRecord, Mapping[str, float]]:
             truth = sample.truth
             assert truth is not None
             faces = whole_faces(truth)
             boxes = truth.boxes_xyxy_px[faces]
             found = model.predict(sample.frame.image, boxes, telemetry_rows)
-            if truth.points_xy_px is None or truth.points_labelled is None:
-                errors = face_errors(*_no_faces())
-            else:
-                errors = face_errors(found.points_xy_px, truth.points_xy_px[faces], truth.points_labelled[faces], boxes)
-            share = 1 / max(1, len(faces))
-            stage_ms = {stage: latency * share for stage, latency in model.last_stage_ms.items()}
-            return FaceRecord(sample.name, found, errors, sample.camera), stage_ms
+            labels, labelled = _labels(truth, faces)
+            errors = face_errors(found.points_xy_px, labels, labelled, boxes)
+            distances = np.where(labelled, np.linalg.norm(found.points_xy_px - labels, axis=2), np.nan)
+            sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1) * box_scale
+            near = np.asarray(distances / (NEAR * sides[:, None]), np.float32)
+            # of a frame without a face nothing is timed
+            stage_ms = {stage: latency / len(faces) for stage, latency in model.last_stage_ms.items() if faces}
+            return FaceRecord(sample.name, found, errors, near, factor, sample.camera), stage_ms
 
         return look
 
@@ -157,22 +170,45 @@ class LandmarksMeasured:
     def choose_thresholds(
         self, records: Sequence[FaceRecord], names: Sequence[str]
     ) -> tuple[dict[str, float], LandmarkFigures, list[str]]:
-        """The bound below which a followed face is lost: that which 99 of 100 of these faces pass."""
-        sure = sureness(records)
-        if not len(sure):
+        """spread_factor: decode.fitted_factor; lost_below: of the confidences by that, the bound which 99 of 100 of
+        these faces pass, or less."""
+        known = [~np.isnan(record.near_errors) for record in records]
+        errors = np.concatenate([record.near_errors[there] for record, there in zip(records, known, strict=True)])
+        if not len(errors):
             raise InputError("none of the held-out frames has a face with labelled points")
-        bound = floor(min(_HIGHEST_BOUND, float(np.quantile(sure, 1 - _KEPT))) * 1000) / 1000
-        return {"face": bound}, LandmarkFigures(records, bound), []
+        sure = [record.found.confidences[there] for record, there in zip(records, known, strict=True)]
+        change = fitted_factor(errors, np.concatenate(sure))
+        records = [
+            replace(each, found=replace(each.found, confidences=confidence(ratio_of(each.found.confidences) / change)))
+            for each in records
+        ]
+        bound = floor(min(_HIGHEST_BOUND, float(np.quantile(sureness(records), 1 - _KEPT))) * 1000) / 1000
+        return (
+            {"lost_below": bound, "spread_factor": records[0].spread_factor * change},
+            LandmarkFigures(records, bound),
+            [],
+        )
 
     def threshold_settings(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        return {"lost_below": thresholds["face"]}
+        return dict(thresholds)
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[ImageArray, FloatArray]]:
-        """Drawn faces."""
-        from cgdet_core.data.synthetic.faces.drawing import drawn_face
+        return [(each.frame.image, each.truth.boxes_xyxy_px) for each in _drawn() if each.truth is not None]
 
-        samples = [drawn_face(seed, _TIMED_PX) for seed in range(4)]
-        return [(each.frame.image, each.truth.boxes_xyxy_px) for each in samples if each.truth is not None]
+    def canvases(self, info: ModelInfo, samples: Iterable[Sample] | None = None) -> list[FloatArray]:
+        """The face of each frame that is labelled first."""
+        found = []
+        for sample in _drawn() if samples is None else samples:
+            for box in [] if sample.truth is None else sample.truth.boxes_xyxy_px[:1]:
+                grey = to_grey(sample.frame.image)
+                found.append(face_canvas(grey, tone_limits(grey, info.thermal), crop_of(box, info)))
+        return found
+
+
+def _drawn() -> list[Sample]:
+    from cgdet_core.data.synthetic.faces.drawing import drawn_face
+
+    return [drawn_face(seed, _DRAWN_PX) for seed in range(8)]
 
 
 def sureness(records: Sequence[FaceRecord]) -> FloatArray:
@@ -181,7 +217,8 @@ def sureness(records: Sequence[FaceRecord]) -> FloatArray:
 
 
 def _joined(errors: Sequence[FaceErrors]) -> FaceErrors:
-    errors = [face_errors(*_no_faces()), *errors]
+    none = _labels(GroundTruth.empty())
+    errors = [face_errors(none[0], *none, np.zeros((0, 4), np.float32)), *errors]
     return FaceErrors(
         np.concatenate([each.nme for each in errors]),
         {name: np.concatenate([each.of_group[name] for each in errors]) for name in GROUPS},
@@ -190,9 +227,11 @@ def _joined(errors: Sequence[FaceErrors]) -> FaceErrors:
     )
 
 
-def _no_faces() -> tuple[FloatArray, FloatArray, NDArray[np.bool_], FloatArray]:
-    points = np.zeros((0, 68, 2), np.float32)
-    return points, points, np.zeros((0, 68), np.bool_), np.zeros((0, 4), np.float32)
+def _labels(truth: GroundTruth, faces: Sequence[int] = ()) -> tuple[FloatArray, BoolArray]:
+    """Points float32 [F, 68, 2] of these faces of a truth, and bool [F, 68], which of them are labelled."""
+    if not faces or truth.points_xy_px is None or truth.points_labelled is None:
+        return np.zeros((0, 68, 2), np.float32), np.zeros((0, 68), np.bool_)
+    return truth.points_xy_px[faces], truth.points_labelled[faces]
 
 
 def _rounded(value: float | None) -> str | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import Look
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
-from cgdet_core.types import IntArray
+from cgdet_core.types import FloatArray, IntArray, Sample
 
 
 class Model(Protocol):
@@ -109,6 +109,9 @@ class MeasuredTask(Protocol):
 
     def timed_inputs(self, info: ModelInfo) -> Sequence[tuple[Any, ...]]:
         """What `predict` of a model takes, a few times over, for `cgdet bench`."""
+
+    def canvases(self, info: ModelInfo, samples: Iterable[Sample] | None = None) -> list[FloatArray]:
+        """Inputs of the network, float32 [H, W], by which an export is checked: of these frames, or of drawn ones."""
 
 
 def task_of(info: ModelInfo) -> MeasuredTask:

@@ -31,7 +31,7 @@ from cgdet_core.types import FloatArray
 _PIXELS: Final = 4  # of a row that become channels
 
 MIN_SCORE: Final = 0.05  # a box counts in the check where the best score of its cell reaches this in PyTorch
-# What boxes, in pixels, and scores may differ by. int8 is judged by its accuracy on labelled frames, here
+# What boxes or points, in pixels, and scores may differ by. int8 is judged by its accuracy on labelled frames, here
 # only by its medians: that it is the same network.
 LIMITS: Final = {"fp32": (1.0, 0.001), "int8": (1.0, 0.05)}
 
@@ -154,8 +154,8 @@ def check_parity(
 ) -> dict[str, float]:
     """By how much `other`, the export `name`, differs over the same inputs of the network, float32 [H, W].
 
-    The greatest differences of the boxes that count, box_px, and of their scores; with int8 the medians. Raises
-    InputError where they are beyond LIMITS, and where nothing is seen.
+    The greatest differences of the boxes that count, box_px, and of their scores, or point_px and confidence of
+    landmarks; with int8 the medians. Raises InputError where they are beyond LIMITS, and where nothing is seen.
     """
     cells = cells_of(height_width_px)
 
@@ -168,22 +168,22 @@ def check_parity(
         return boxes, np.asarray(1 / (1 + np.exp(-class_logits)), np.float32)
 
     found = []
+    counted_as, names, least = "boxes", ("box_px", "score"), MIN_SCORE
     for canvas in canvases:
-        wanted_boxes, wanted_scores = decoded(reference.infer(canvas))
+        raw = reference.infer(canvas)
+        if len(raw) == 1:
+            counted_as, names, least = "points", ("point_px", "confidence"), 0.0
+        wanted_boxes, wanted_scores = decoded(raw)
         boxes, scores = decoded(other.infer(canvas))
-        counted = wanted_scores.max(1) >= MIN_SCORE
+        counted = wanted_scores.max(1) >= least
         found.append((np.abs(boxes - wanted_boxes)[counted], np.abs(scores - wanted_scores)[counted]))
-    box_px, score = (np.concatenate(apart) for apart in zip(*found, strict=True))
-    if not len(score):
+    if not any(len(places) for places, _ in found):
         raise InputError(f"{name}: nothing is seen in the frames of the check: give frames with objects by --frames")
+    differences = [np.concatenate(apart) for apart in zip(*found, strict=True)]
     summary = np.median if precision == "int8" else np.max
-    figures = {
-        "frames": len(found),
-        "boxes": len(score),
-        "box_px": float(summary(box_px)),
-        "score": float(summary(score)),
-    }
-    for what, limit in zip(("box_px", "score"), LIMITS[precision], strict=True):
+    figures: dict[str, float] = {"frames": len(found), counted_as: len(differences[0])}
+    for what, values, limit in zip(names, differences, LIMITS[precision], strict=True):
+        figures[what] = float(summary(values))
         if not figures[what] <= limit:
             raise InputError(
                 f"{name}: {what} differs from PyTorch's by {figures[what]:.3g} in {precision}, at most {limit:g} may "

@@ -12,9 +12,10 @@ import numpy as np
 from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import open_model
-from cgdet_core.tasks.landmarks.crop import crop_of_box
+from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.tasks.landmarks.crop import FaceCrop, crop_of_box
 from cgdet_core.tasks.landmarks.decode import decode
-from cgdet_core.thermal import apply_tone, cut_telemetry, to_grey, tone_limits
+from cgdet_core.thermal import ToneLimits, apply_tone, cut_telemetry, to_grey, tone_limits
 from cgdet_core.types import FloatArray, ImageArray, Landmarks, check_image
 
 _LARGEST_BOX: Final = 4.0  # longer sides of the frame that a face's box may have
@@ -70,12 +71,12 @@ class LandmarkPredictor:
         points, confidences = [], []
         for box in boxes - np.array([0, rows_above, 0, rows_above], np.float32):
             began = time.perf_counter()
-            crop = crop_of_box(box, self.postprocess.box_scale, self._crop_px)
-            canvas = np.ascontiguousarray(crop.lay(apply_tone(crop.cut(grey), limits)), np.float32)
+            crop = crop_of(box, self.info)
+            canvas = face_canvas(grey, limits, crop)
             prepared = time.perf_counter()
             (map_logits,) = self._network.infer(canvas)
             inferred = time.perf_counter()
-            in_crop, sure = decode(map_logits[None], self._crop_px)
+            in_crop, sure = decode(map_logits[None], self._crop_px, self.postprocess.spread_factor)
             if not (np.isfinite(in_crop).all() and np.isfinite(sure).all()):
                 raise InputError(
                     f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
@@ -90,6 +91,17 @@ class LandmarkPredictor:
         return found
 
     __call__ = predict
+
+
+def crop_of(box_xyxy_px: FloatArray, info: ModelInfo) -> FaceCrop:
+    """Where the network of this model file looks for the face in a box float32 [4]."""
+    assert isinstance(info.postprocess, LandmarkPostprocessConfig)
+    return crop_of_box(box_xyxy_px, info.postprocess.box_scale, info.input_height_width_px[0])
+
+
+def face_canvas(grey: ImageArray, limits: ToneLimits, crop: FaceCrop) -> FloatArray:
+    """float32 [S, S] in [0, 1]: the network's input of a crop of a grey frame whose tones these limits are."""
+    return np.ascontiguousarray(crop.lay(apply_tone(crop.cut(grey), limits)), np.float32)
 
 
 def check_boxes(boxes_xyxy_px: FloatArray, height_px: int, width_px: int) -> FloatArray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgdet_core.tasks.landmarks.decode import NEAR, confidence, decode
+from cgdet_core.tasks.landmarks.decode import NEAR, confidence, decode, fitted_factor, ratio_of
 from cgdet_core.tasks.landmarks.loss import locate
 
 
@@ -29,7 +29,33 @@ def test_confidence_is_the_share_of_laplace_errors_that_lie_near() -> None:
     radii = rng.exponential(scale_px, (2, 200_000)).sum(0)
     assert np.square(radii).mean() == pytest.approx(6 * scale_px**2, rel=0.02)
     near = (radii < NEAR * 128).mean()
-    assert confidence(np.float32(6 * scale_px**2), 128) == pytest.approx(near, abs=0.005)
+    assert confidence(np.float32(NEAR * 128 / scale_px)) == pytest.approx(near, abs=0.005)
+
+
+def test_the_fitted_factor_is_the_likeliest_and_makes_confidences_hold() -> None:
+    rng = np.random.default_rng(3)
+    stated = rng.uniform(0.15, 1.2, 40_000)  # scales b in units of R, by which confidences were stated
+    errors = 0.6 * stated * rng.exponential(1, (2, 40_000)).sum(0)
+    sure = confidence(1 / stated)
+    np.testing.assert_allclose(ratio_of(sure), 1 / stated, rtol=1e-3)
+    factor = fitted_factor(errors, sure)
+    # minus log-likelihood over a grid of factors
+    grid = np.linspace(0.3, 1.2, 181)
+    cost = [np.mean(2 * np.log(each * stated) + errors / (each * stated)) for each in grid]
+    assert factor == pytest.approx(float(grid[np.argmin(cost)]), abs=0.006)
+    assert factor == pytest.approx(0.6, abs=0.01)
+    # of the surest and of the least sure points as many are near as is said
+    calibrated = confidence(ratio_of(sure) / np.float32(factor))
+    for part in np.array_split(np.argsort(stated), 4):
+        assert calibrated[part].mean() == pytest.approx((errors[part] <= 1).mean(), abs=0.015)
+
+
+def test_a_factor_on_the_spread_scales_the_maps_scale_alone() -> None:
+    logits = np.random.default_rng(4).normal(0, 4, (1, 3, 16, 16)).astype(np.float32)
+    (points, sure), (same, surer) = decode(logits, 128), decode(logits, 128, 0.5)
+    np.testing.assert_array_equal(points, same)
+    np.testing.assert_allclose(ratio_of(surer), 2 * ratio_of(sure), rtol=1e-3)
+    assert (surer > sure).all()
 
 
 def test_a_map_that_spreads_more_is_less_sure() -> None:
@@ -48,7 +74,8 @@ def test_numpy_and_torch_say_the_same() -> None:
     points, sure = decode(logits, 128)
     found = locate(torch.from_numpy(logits), 128)
     np.testing.assert_allclose(points, found.points_xy_px.numpy(), atol=1e-3)
-    np.testing.assert_allclose(sure, confidence(found.variance_px2.numpy(), 128), atol=1e-4)
+    scale_px = np.sqrt(found.variance_px2.numpy() / 6)
+    np.testing.assert_allclose(sure, confidence(NEAR * 128 / scale_px), atol=1e-4)
 
 
 def test_no_number_gives_no_number() -> None:
