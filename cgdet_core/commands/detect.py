@@ -147,10 +147,11 @@ def _add_faces(draft: CocoDraft, found: Landmarks) -> None:
     import numpy as np
 
     from cgdet_core.boxes import xyxy_to_xywh
+    from cgdet_core.tasks.landmarks.points import POINTS
     from cgdet_core.tasks.landmarks.tracking import boxes_of
 
     boxes = xyxy_to_xywh(boxes_of(found)).astype(np.float64).round(2).tolist()
-    triples = np.insert(found.points_xy_px.astype(np.float64).round(2), 2, 2, axis=2).reshape(len(found), -1)
+    triples = np.insert(found.points_xy_px.astype(np.float64).round(2), 2, 2, axis=2).reshape(len(found), 3 * POINTS)
     confidences = found.confidences.astype(np.float64).round(4).tolist()
     for box, keypoints, sure in zip(boxes, triples.tolist(), confidences, strict=True):
         more = {"num_keypoints": len(sure), "confidences": sure, "score": round(sum(sure) / len(sure), 5)}

@@ -182,7 +182,9 @@ class LandmarksMeasured:
             replace(each, found=replace(each.found, confidences=confidence(ratio_of(each.found.confidences) / change)))
             for each in records
         ]
-        bound = floor(min(_HIGHEST_BOUND, float(np.quantile(sureness(records), 1 - _KEPT))) * 1000) / 1000
+        bound = (
+            floor(min(_HIGHEST_BOUND, float(np.quantile(sureness(records), 1 - _KEPT, method="lower"))) * 1000) / 1000
+        )
         return (
             {"lost_below": bound, "spread_factor": records[0].spread_factor * change},
             LandmarkFigures(records, bound),
