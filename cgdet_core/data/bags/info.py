@@ -16,7 +16,6 @@ from cgdet_core.data.bags.topics import camera_info_topic, choose_image_topic, c
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
 from cgdet_core.data.bags.types import CAMERA_INFO, DETECTIONS, FRAME_INFO, IMAGE_TYPES
 from cgdet_core.errors import InputError
-from cgdet_core.thermal import ENCODINGS
 from cgdet_core.types import NANOSECONDS
 
 
@@ -176,26 +175,23 @@ def _probe(bag: BagReader, name: str) -> bool | str:
 
 
 def _count_image(counts: Counter[str], image: RawImage) -> None:
-    if image.compressed_format is None and image.encoding not in ENCODINGS:
-        counts[f"{image.width_px}x{image.height_px} {image.encoding}"] += 1
-    elif image.compressed_format is None or not counts:
-        # of compressed ones the first stands for all: they would have to be decoded one by one
-        form = image.encoding if image.compressed_format is None else image.compressed_format
-        try:
-            height, width = image.decode().shape[:2]
-            counts[f"{width}x{height} {form}"] += 1
-        except InputError as error:
-            counts[f"undecodable {form} ({error})"] += 1
+    if image.compressed_format is not None and counts:
+        return  # the first stands for all: they would have to be decoded one by one
+    form = image.compressed_format or image.encoding
+    try:
+        height, width = image.decode().shape[:2]
+        counts[f"{width}x{height} {form}"] += 1
+    except InputError as error:
+        counts[f"undecodable {form} ({error})"] += 1
 
 
 def _topic_info(topic: BagTopic, stamps: list[int] | None, images: dict[str, int], unreadable: str | None) -> TopicInfo:
     """stamps: of the messages that were read; None of a topic without headers."""
     if not stamps:
         return TopicInfo(topic.name, topic.type, topic.count if stamps is None else 0, unreadable=unreadable)
-    first, last = min(stamps), max(stamps)
-    duration_s = (last - first) / NANOSECONDS
+    duration_s = (max(stamps) - min(stamps)) / NANOSECONDS
     return TopicInfo(
-        *(topic.name, topic.type, len(stamps), first, last),
+        *(topic.name, topic.type, len(stamps), min(stamps), max(stamps)),
         stamps_backwards=sum(after < before for before, after in pairwise(stamps)),
         stamps_repeated=len(stamps) - len(set(stamps)),
         stamps_zero=stamps.count(0),

@@ -135,7 +135,7 @@ class BagReader:
             self._tell(f"{where}: is missing or no index of a rosbag2: the bag is read without it; {again}", self.notes)
             return
         there, named = {file.name for file in self._files}, self._index.file_names
-        promised = self._index.counts()
+        promised = self._index.counts
         more = [f"{name} is missing" for name in named if name not in there]
         less = [f"{name} is not named" for name in sorted(there - {*named})]
         for topic, kind in sorted(promised.keys() | held.keys()):

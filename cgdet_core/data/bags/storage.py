@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import yaml
-from pydantic import BaseModel
 
 from cgdet_core.data.bags.damage import DamagedBag, bag_errors, check_whole, detail
 
@@ -30,42 +29,26 @@ _SUFFIXES = {"sqlite3": (".db3", ".db3.zstd"), "mcap": (".mcap", ".mcap.zstd"), 
 _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
 
 
-class _Topic(BaseModel):
-    name: str
-    type: str
+class BagIndex(NamedTuple):
+    """What of a rosbag2's metadata.yaml can be compared with its files. counts: (topic, type) -> messages."""
 
-
-class _TopicCount(BaseModel):
-    message_count: int
-    topic_metadata: _Topic
-
-
-class BagIndex(BaseModel):
-    """What of a rosbag2's metadata.yaml can be compared with its files."""
-
-    storage_identifier: str
-    relative_file_paths: list[str]
-    topics_with_message_count: list[_TopicCount]
-
-    @property
-    def file_names(self) -> list[str]:
-        """Without a folder, which the first versions put before them."""
-        return [PurePath(path).name for path in self.relative_file_paths]
-
-    def counts(self) -> Counter[tuple[str, str]]:
-        """(topic, type) -> messages."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for topic in self.topics_with_message_count:
-            counts[topic.topic_metadata.name, topic.topic_metadata.type] += topic.message_count
-        return counts
+    storage: str
+    file_names: list[str]
+    counts: Counter[tuple[str, str]]
 
 
 def read_index(folder: Path) -> BagIndex | None:
     """None where there is none, or one that is no index of a rosbag2."""
+    counts: Counter[tuple[str, str]] = Counter()
     try:
         with bag_errors(folder):
             text = (folder / INDEX_NAME).read_text(encoding="utf-8")
-        return BagIndex.model_validate(yaml.safe_load(text)["rosbag2_bagfile_information"])
+        index = yaml.safe_load(text)["rosbag2_bagfile_information"]
+        for topic in index["topics_with_message_count"]:
+            counts[str(topic["topic_metadata"]["name"]), str(topic["topic_metadata"]["type"])] += topic["message_count"]
+        # the first versions put a folder before the names
+        names = [PurePath(path).name for path in index["relative_file_paths"]]
+        return BagIndex(str(index["storage_identifier"]), names, counts)
     # not text, not YAML, nested too deep, without the key, with other values
     except (DamagedBag, yaml.YAMLError, RecursionError, TypeError, LookupError, ValueError):
         return None
@@ -83,7 +66,7 @@ def storage_files(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
         return (kinds[0], [path]) if kinds else ("", [])
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("._"))
     of_kind = {kind: [file for file in files if file.name.endswith(_SUFFIXES[kind])] for kind in ("mcap", "sqlite3")}
-    named = index.storage_identifier if index else ""
+    named = index.storage if index else ""
     storage = named if named in of_kind else next((kind for kind, found in of_kind.items() if found), "")
     found = of_kind.get(storage, [])
     return storage, [file for file in found if file.suffix != ".zstd" or file.with_suffix("") not in found]
@@ -137,11 +120,12 @@ class CutMcap:
         self._damage = ""
         counts: Counter[tuple[str, str]] = Counter()
         schemas: dict[tuple[str, str], Schema] = {}
-        times_ns: list[int] = []
+        self.start_time, self.end_time = 1 << 63, 0
         for schema, channel, message in self._read():
             counts[channel.topic, schema.name] += 1
             schemas.setdefault((channel.topic, schema.name), schema)
-            times_ns = [min([message.log_time, *times_ns]), max([message.log_time, *times_ns])]
+            self.start_time = min(self.start_time, message.log_time)
+            self.end_time = max(self.end_time, message.log_time + 1)
         if not counts:
             why = self._damage or "no message of ROS 2"
             raise DamagedBag(f"{path}: nothing in the bag can be read ({why}): copy or record it again")
@@ -150,7 +134,6 @@ class CutMcap:
         self.loss = f"{error}; {read} without its index"
         if self._damage:
             self.loss = f"{path}: is damaged or cut short ({self._damage}): {read}, up to its last whole chunk"
-        self.start_time, self.end_time = times_ns[0], times_ns[1] + 1
         self.connections: list[Connection] = []
         for number, (key, count) in enumerate(counts.items()):
             schema = schemas[key]

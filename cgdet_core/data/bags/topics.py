@@ -49,7 +49,7 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
     ranked: dict[str, tuple[int, ...]] = {}
     passed_over: list[str] = []
     for name in names:
-        pixels = _pixels(bag, name) if bag.topics[name].count else "0 messages"
+        pixels = _pixels(bag, name)
         if isinstance(pixels, str):
             passed_over.append(f"{name} ({pixels})")
         else:
@@ -68,6 +68,8 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
 
 def _pixels(bag: BagReader, name: str) -> tuple[bool, bool] | str:
     """Whether the topic's first image is grey, and of 16 bits; or why its images cannot be read."""
+    if not bag.topics[name].count:
+        return "0 messages"
     image = first_image(bag, name)
     if image.compressed_format is None:
         if image.encoding not in ENCODINGS:
@@ -114,13 +116,9 @@ def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = Non
         if topic == thermal_topic:
             raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
         return choose_image_topic(bag, topic)
-    ranked: dict[str, tuple[int, ...]] = {}
-    for name in image_topics(bag):
-        words = _words(name)
-        if name != thermal_topic and bag.topics[name].count and not _any(_DRAWN_WORD, words):
-            pixels = _pixels(bag, name)
-            if not isinstance(pixels, str) and not pixels[0]:
-                ranked[name] = _any(_COLOUR_WORD, words), bag.topics[name].type == IMAGE
+    names = [name for name in image_topics(bag) if name != thermal_topic and not _any(_DRAWN_WORD, _words(name))]
+    colour = [name for name in names if not isinstance(pixels := _pixels(bag, name), str) and not pixels[0]]
+    ranked = {name: (_any(_COLOUR_WORD, _words(name)), bag.topics[name].type == IMAGE) for name in colour}
     return _best(bag, ranked, "RGB")
 
 

@@ -66,14 +66,14 @@ class DrawnPerson:
         return cls(drawn_head_mm(rng), skin, hair, cloth, iris, hairline, long_hair, beard, light, heat)
 
 
-def drawn_face(seed: int, size_px: int = 224, bit_depth: int = 8) -> Sample:
+def drawn_face(seed: int, size_px: int = 224) -> Sample:
     """Face number `seed` (>= 0), as a crop around it: a thermal-like frame, its RGB partner, its box and 68 points."""
     rng = np.random.default_rng([seed, 7])
     person, pose, rgb = DrawnPerson.drawn(rng), Pose.drawn(rng, size_px), backdrop(rng, (size_px, size_px))
     points_px = seen(person.head_mm, pose)
     materials = paint(rgb, person, points_px)
     degrees_c = temperatures_c(materials, points_px, person.heat)
-    thermal = expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng, bit_depth)
+    thermal = expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng)
     return Sample(
         f"face-{seed}", Frame(thermal), face_truth([points_px], (size_px, size_px)), rgb, scene=f"face-{seed}"
     )

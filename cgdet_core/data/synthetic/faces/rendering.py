@@ -16,17 +16,13 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import FloatArray, Frame, ImageArray, Sample
 
 
-def expose(
-    degrees_c: FloatArray, skin: FloatArray, height_px: float, rng: np.random.Generator, bit_depth: int = 8
-) -> ImageArray:
+def expose(degrees_c: FloatArray, skin: FloatArray, height_px: float, rng: np.random.Generator) -> ImageArray:
     """float32 [H, W] degrees Celsius and the share of skin -> uint8 as a camera and its gain control at random would
-    give it, or uint16 in hundredths of a kelvin. height_px: of the face."""
+    give it. height_px: of the face."""
     noise_k = float(rng.uniform(0.02, 0.14))
     kelvin: Any = cv2.GaussianBlur(degrees_c, (0, 0), max(float(rng.uniform(0.002, 0.013)) * height_px, 0.3))
     kelvin += rng.standard_normal(kelvin.shape, np.float32) * np.float32(noise_k)
     kelvin += rng.standard_normal(kelvin.shape[1], np.float32) * np.float32(0.4 * noise_k)  # columns
-    if bit_depth == 16:
-        return np.asarray(np.clip(np.rint(100 * (kelvin + 273.15)), 0, 65535), np.uint16)
     if rng.random() < 0.2:  # local contrast
         kelvin -= np.float32(rng.uniform(0.4, 0.9)) * cv2.GaussianBlur(kelvin, (0, 0), 0.25 * height_px)
     sample = kelvin[::3, ::3]
@@ -47,14 +43,14 @@ def expose(
     return np.asarray(np.rint(dark + (light - dark) * unit), np.uint8)
 
 
-def render_thermal(rgb: ImageArray, points_px: Points, rng: np.random.Generator, bit_depth: int = 8) -> ImageArray:
-    """uint8 [H, W, 3] RGB of a face and its 68 points, float [68, 2] -> thermal-like uint8 or uint16 [H, W].
+def render_thermal(rgb: ImageArray, points_px: Points, rng: np.random.Generator) -> ImageArray:
+    """uint8 [H, W, 3] RGB of a face and its 68 points, float [68, 2] -> thermal-like uint8 [H, W].
 
     Person, surrounding and camera are drawn from `rng`; the points hold for the rendering as they stand.
     """
     materials = estimated_materials(rgb, points_px)
     degrees_c = temperatures_c(materials, points_px, Heat.drawn(rng))
-    return expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng, bit_depth)
+    return expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng)
 
 
 def rendered_faces(faces: CocoSet, count: int, seed: int) -> Iterator[Sample]:
