@@ -83,7 +83,7 @@ def read_stages(path: Path, settings: Iterable[str], out: Path, init: Path | Non
 def check_stages(stages: list[Stage], data: Path, resume: bool) -> None:
     """Refuse what is wrong with any of them; data: the folder that the recipes' paths start from."""
     for number, stage in enumerate(stages):
-        check_paths(stage.recipe, data)
         # of one that was not begun there may be no start yet
         if number == 0 or stage.begun:
             check_folder(stage.recipe, stage.out, resume, None if stage.recipe.start else stage.init)
+        check_paths(stage.recipe, data)
