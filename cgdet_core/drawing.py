@@ -34,7 +34,6 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT_PX = 21  # of a capital at scale 1
 _MIN_TEXT_PX = 8  # cap height below which the font is not readable
 _MIN_OUTLINED_PX = 200  # a smaller picture is spared the dark edges of its boxes
-_LABEL_WEIGHT = 4  # how much worse it is to hide a pixel of a label than one of a box
 
 
 def class_colour(class_id: int) -> Colour:
@@ -133,7 +132,7 @@ def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted:
 
 
 class LabelPlaces:
-    """Finds each label a place that hides as little as possible of boxes and of earlier labels."""
+    """Finds each label the first place about its box that hides no earlier label and little of any box."""
 
     def __init__(self, boxes: Sequence[Corners], picture: RgbArray) -> None:
         height, width = picture.shape[:2]
@@ -149,27 +148,21 @@ class LabelPlaces:
     def put(self, text: str, short: str, box: Corners, colour: Colour) -> None:
         """The text, the short one alone, or nothing: labels hide no other, nor together half of a box."""
         for words, largest_share in ((text, 0.3), (short, 0.5)):
-            place = self._best_place(words, box)
-            if place is None:
-                continue
-            if _shared_px(place, self._labels).any():
-                continue
-            hidden_px = self._hidden_px + _shared_px(place, self._boxes)
-            if (hidden_px <= largest_share * self._box_area_px).all():
-                self._hidden_px = hidden_px
-                self._write(words, place, colour)
-                return
+            for place in self._places(words, box):
+                hidden_px = self._hidden_px + _shared_px(place, self._boxes)
+                free = not _shared_px(place, self._labels).any()
+                if free and (hidden_px <= largest_share * self._box_area_px).all():
+                    self._hidden_px = hidden_px
+                    self._write(words, place, colour)
+                    return
 
-    def _text_px(self, text: str) -> tuple[int, int]:
-        (width, height), _ = cv2.getTextSize(text, _FONT, self._cap_px / _FONT_HEIGHT_PX, self._stroke_px)
-        return int(width) + 2 * self._pad_px, int(height) + 2 * self._pad_px
-
-    def _best_place(self, text: str, box: Corners) -> Corners | None:
-        """Above, below, beside or inside the box, in this order among equals; None: too big for the picture."""
+    def _places(self, text: str, box: Corners) -> list[Corners]:
+        """Above, below, beside or inside the box, the best first; none where it is too big for the picture."""
         height, width = self._picture.shape[:2]
-        label_width, label_height = self._text_px(text)
+        size, _ = cv2.getTextSize(text, _FONT, self._cap_px / _FONT_HEIGHT_PX, self._stroke_px)
+        label_width, label_height = (int(side) + 2 * self._pad_px for side in size)
         if label_width > width or label_height > height:
-            return None
+            return []
         left, top, right, bottom = box
         shifted = right - label_width + 1
         corners = [
@@ -183,12 +176,7 @@ class LabelPlaces:
             (left, bottom - label_height + 1),
         ]
         inside = [(min(max(x, 0), width - label_width), min(max(y, 0), height - label_height)) for x, y in corners]
-        places = [(x, y, x + label_width - 1, y + label_height - 1) for x, y in inside]
-        return min(places, key=self._cost)
-
-    def _cost(self, place: Corners) -> int:
-        hidden_labels, hidden_boxes = _shared_px(place, self._labels).sum(), _shared_px(place, self._boxes).sum()
-        return int(_LABEL_WEIGHT * hidden_labels + hidden_boxes)
+        return [(x, y, x + label_width - 1, y + label_height - 1) for x, y in inside]
 
     def _write(self, text: str, place: Corners, colour: Colour) -> None:
         left, top, right, bottom = place

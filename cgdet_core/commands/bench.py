@@ -44,8 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames < _FEWEST_FRAMES:
         raise InputError(f"--frames {arguments.frames}: give at least {_FEWEST_FRAMES}, or the percentiles say little")
     check_json_place(arguments.json)
-    from tqdm import tqdm
-
     from cgdet_core.evaluation.benchmark import machine_facts, time_in_turns
 
     models: list[Model] = []
@@ -54,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         task, loaded = load_models(arguments, arguments.model)
         models += loaded
     inputs = task.timed_inputs(models[0].info)
-    with tqdm(total=arguments.frames, desc="timing", unit="frame", disable=None) as bar:
-        times = time_in_turns(models, inputs, arguments.frames, after_round=bar.update)
+    times = time_in_turns(models, inputs, arguments.frames)
     rows = [_figures(model, each) for model, each in zip(models, times, strict=True)]
     measured = {
         "model": str(models[0].model_path),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from tqdm import tqdm
 
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.street import SyntheticStreet
@@ -43,12 +45,11 @@ def time_in_turns(
     inputs: Sequence[tuple[Any, ...]],
     rounds: int,
     warm_up_rounds: int = WARM_UP_ROUNDS,
-    after_round: Callable[[], Any] = lambda: None,
 ) -> list[StageTimes]:
     """`rounds` times an input through each model's `predict`, in an order that turns; the rounds to warm up are not
     kept."""
     times = [StageTimes() for _ in models]
-    for number in range(-warm_up_rounds, rounds):
+    for number in tqdm(range(-warm_up_rounds, rounds), "timing", unit="frame", disable=None):
         for place in range(len(models)):
             which = (place + number) % len(models)
             found = models[which].predict(*inputs[number % len(inputs)])
@@ -56,8 +57,6 @@ def time_in_turns(
                 times[which].detections.append(len(found))
                 for stage, latency_ms in models[which].last_stage_ms.items():
                     times[which].stage_ms.setdefault(stage, []).append(latency_ms)
-        if number >= 0:
-            after_round()
     return times
 
 

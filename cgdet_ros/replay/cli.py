@@ -17,7 +17,7 @@ from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError, run_command
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import OfflineAnswers, Replay
-from cgdet_core.evaluation.replay_results import MeasuredReplay, measure_replay
+from cgdet_core.evaluation.replay_results import measure_replay
 from cgdet_core.evaluation.report.replay_report import played_summary, write_results
 from cgdet_core.files import check_can_write, make_folder
 from cgdet_core.runtime.model_file import read_info
@@ -64,7 +64,10 @@ def run(request: ReplayRequest) -> int:
             rclpy.try_shutdown()
         # what was measured is told before anything is made of it, which may take a while
         print("\n".join(played_summary(replay)), flush=True)
-        measured = _measured(replay, settings, request, interruption)
+        try:
+            measured = measure_replay(replay, answer_offline(replay, settings, interruption))
+        except InputError as error:  # the model cannot be had or waited for
+            measured = measure_replay(replay, None, str(error))
         written = write_results(request.out, measured, request.video, bag_writer)
     print("\n".join(written), flush=True)
     if interruption.asked:
@@ -119,18 +122,6 @@ def replay_model(
         warnings=tuple(warnings),
     )
     return replay, link.settings
-
-
-def _measured(
-    replay: Replay, settings: DetectorConfig, request: ReplayRequest, interruption: Interruption
-) -> MeasuredReplay:
-    """The offline part is left out, with a warning, where the model cannot be had or waited for."""
-    if not request.offline:
-        return measure_replay(replay, None)
-    try:
-        return measure_replay(replay, answer_offline(replay, settings, interruption))
-    except InputError as error:
-        return measure_replay(replay, None, str(error))
 
 
 def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Interruption) -> OfflineAnswers:

@@ -43,15 +43,14 @@ class Interruption:
     """Ctrl-C in the middle of a replay ends the playing, not the work: what was measured is written.
 
     From `watch` on to the end of the `with` block the first SIGINT or SIGTERM is only noted, as `asked`; a second
-    one, a second or more later, raises KeyboardInterrupt where the program is, and `forced` says so. Of no effect
-    outside the main thread, which alone gets signals.
+    one, a second or more later, raises KeyboardInterrupt where the program is. Of no effect outside the main
+    thread, which alone gets signals.
     """
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._asked_s = 0.0
         self._before: dict[int, Any] = {}
-        self.forced = False
 
     @property
     def asked(self) -> bool:
@@ -78,7 +77,6 @@ class Interruption:
         if self._asked.is_set():
             if time.monotonic() - self._asked_s < _SAME_SIGNAL_S:
                 return
-            self.forced = True
             raise KeyboardInterrupt
         self._asked_s = time.monotonic()
         self._asked.set()

@@ -64,7 +64,6 @@ class ReplayRequest:
     namespace: str | None
     detector: Path | None
     write_bag: Path | None
-    offline: bool
     video: bool
     verbose: bool
     command: str
@@ -128,12 +127,6 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
         "write the detections, as the node published them, to a bag of their own (mcap), which must not exist yet"
     )
     add("--write-bag", type=Path, metavar="BAG", help=write_bag)
-    add(
-        "--no-offline",
-        dest="offline",
-        action="store_false",
-        help="do not run every frame offline afterwards, to compare with",
-    )
     add("--no-video", dest="video", action="store_false", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
     # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's

@@ -103,12 +103,9 @@ class ErrorGalleries:
 
 
 def worst_frames(
-    frames: Sequence[EvaluatedFrame], class_names: Sequence[str], thresholds: NDArray[np.float64] | None = None
+    frames: Sequence[EvaluatedFrame], class_names: Sequence[str], thresholds: NDArray[np.float64]
 ) -> ErrorGalleries:
-    """Frames with the most errors of each kind, worst first. thresholds: as in `draw_errors` (None: the configured
-    operating score)."""
-    if thresholds is None:
-        thresholds = np.full(len(class_names), OPERATING_SCORE)
+    """Frames with the most errors of each kind, worst first. thresholds: as in `draw_errors`."""
     errors = frame_errors(frames, class_names, thresholds)
     chosen = {}
     for kind, title in _TITLES.items():

@@ -109,7 +109,7 @@ def draw_replay(measured: MeasuredReplay, video: Path | None) -> tuple[dict[str,
     the page's part has of them, and a warning where there is no video."""
     replay, names = measured.replay, measured.replay.class_names
     places = {stamp_ns: place for place, stamp_ns in enumerate(measured.answered)}
-    worst = worst_frames(list(measured.answered.values()), names)
+    worst = worst_frames(list(measured.answered.values()), names, np.full(len(names), OPERATING_SCORE))
     frames = {frame.stamp_ns: frame for frame in replay.frames}
     least_score = OPERATING_SCORE if replay.threshold < _MEASURING_THRESHOLD else 0.0
     # samples evenly over the run, of the frames with detections where there are any

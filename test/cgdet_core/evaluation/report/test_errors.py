@@ -71,14 +71,14 @@ def test_the_worst_frames_are_chosen_for_each_kind_of_error() -> None:
         frame("double", [OBJECT, [42.0, 60, 122, 200]], [OBJECT]),
         frame("missed once", [], [OBJECT]),
     ]
-    worst = worst_frames(frames, NAMES)
+    worst = worst_frames(frames, NAMES, np.full(2, 0.25))
     assert worst.places == {1, 2, 3, 4}
     assert [[frame.name for _, frame, _ in items] for items in worst.chosen.values()] == [
         ["missed", "missed once"],
         ["alarm"],
         ["double"],
     ]
-    assert [len(items) for items in worst_frames(frames[1:2] * 5, NAMES).chosen.values()] == [4, 0, 0]
+    assert [len(items) for items in worst_frames(frames[1:2] * 5, NAMES, np.full(2, 0.25)).chosen.values()] == [4, 0, 0]
     for place in (0, 1, 2):
         worst.draw(place, np.zeros((480, 640), np.uint8))
     assert [len(gallery.pictures) for gallery in worst.galleries()] == [1, 1, 0]
