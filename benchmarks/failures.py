@@ -11,7 +11,6 @@ shown once at most, and the classes take turns. What the labels lack looks like 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.street import synthetic_training_sample
-from cgdet_core.errors import CgdetError, InputError
 from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, match_frame
 from cgdet_core.evaluation.report.errors import draw_errors
@@ -54,9 +52,9 @@ class Failure:
     frame: EvaluatedFrame
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, metavar="MODEL")
+    parser.add_argument("--model", type=Path, default=default_model_path(), metavar="MODEL")
     parser.add_argument("--data", type=Path, nargs="*", default=(), metavar="F.json")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th frame of the sets")
     parser.add_argument("--rendered", type=int, default=0, metavar="N", help="rendered frames beside them")
@@ -64,15 +62,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="F.jpg")
     arguments = parser.parse_args()
     found: list[Failure] = []
-    try:
-        predictor = Predictor(arguments.model or default_model_path(), "cpu", threads=1)
-        names = predictor.info.class_names
-        limits = np.array([predictor.postprocess.threshold_of(name) for name in names], np.float64)
-        for source, sample in samples(arguments, names):
-            found += failures(predictor, limits, source, sample)
-    except CgdetError as error:
-        print(f"cgdet: error: {error}", file=sys.stderr)
-        return 2
+    predictor = Predictor(arguments.model, "cpu", threads=1)
+    names = predictor.info.class_names
+    limits = np.array([predictor.postprocess.threshold_of(name) for name in names], np.float64)
+    for source, sample in samples(arguments, names):
+        found += failures(predictor, limits, source, sample)
     width = arguments.tiles * TILE_PX[1]
     parts = []
     for kind in KINDS:
@@ -86,15 +80,14 @@ def main() -> int:
     credit = "; ".join(CREDITS[source] for source in sorted({each.source for each in found}))
     sheet = np.vstack([*parts, words(credit, width, 0.42)])
     cv2.imwrite(str(arguments.out), sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return 0
 
 
 def samples(arguments: argparse.Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Sample]]:
-    """Frames with the name of their source; InputError for a set that may not be shown."""
+    """Frames with the name of their source."""
     for path in arguments.data:
         source = path.resolve().parent.name
         if source not in CREDITS or "test" in path.stem:
-            raise InputError(f"{path}: may not be shown: give a set of {' or '.join(CREDITS)}, no test split")
+            raise SystemExit(f"{path}: may not be shown: give a set of {' or '.join(CREDITS)}, no test split")
         coco = load_coco(path, names)
         for index in range(0, len(coco), arguments.every):
             yield source, coco.sample(index)
@@ -159,4 +152,4 @@ def words(text: str, width: int, size: float) -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
