@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.backends.torch import choose_device
     from cgdet_core.runtime.predictor import Predictor
-    from cgdet_core.training.label_bag import label_frames, write_labels
+    from cgdet_core.training.pseudo_labels import label_frames, write_labels
     from cgdet_core.types import CLASS_NAMES
 
     check_can_write(arguments.out)

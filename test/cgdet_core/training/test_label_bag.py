@@ -15,7 +15,7 @@ from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.errors import InputError
-from cgdet_core.training.label_bag import (
+from cgdet_core.training.pseudo_labels import (
     LabelledFrame,
     label_frames,
     with_second_opinion,
