@@ -69,9 +69,11 @@ setup(
         "console_scripts": [
             "cgdet = cgdet_core.cli:main",
             "cgdet-detector = cgdet_ros.node.detector_node:main",
+            "cgdet-landmarks = cgdet_ros.node.landmarks_node:main",
             "cgdet-replay = cgdet_ros.replay.cli:main",
             # the names under which `ros2 run cgdet_ros` finds them
             "detector = cgdet_ros.node.detector_node:main",
+            "landmarks = cgdet_ros.node.landmarks_node:main",
             "replay = cgdet_ros.replay.cli:main",
         ]
     },

@@ -14,7 +14,9 @@ from cgdet_core.config import Settings
 class OverlayConfig(Settings):
     """What the node draws on its `overlay` topic (cgdet_ros/node/outputs.py)."""
 
-    min_score: float = Field(0.0, ge=0, le=1, description="detections below it are not drawn")
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="detections below it are not drawn, points of a face are rings"
+    )
     colour_map: ColourMap = Field("white_hot", description="colours of a thermal frame; RGB frames keep their own")
     scale: float = Field(
         0.0, ge=0, le=8, description="size of the picture, in sizes of the frame; 0: whole times, for 480 rows or more"
@@ -129,9 +131,7 @@ class DetectorConfig(NodeConfig):
     @field_validator("score_threshold", "nms_iou")
     @classmethod
     def _fraction_or_the_models(cls, value: float) -> float:
-        if -1 < value < 0:
-            raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
-        return value
+        return fraction_or_the_models(value)
 
     @field_validator("class_thresholds")
     @classmethod
@@ -145,6 +145,43 @@ class DetectorConfig(NodeConfig):
         if value and not (len(value) == 2 and value[0] < value[1]):
             raise ValueError(f"{list(value)} must be empty or two counts, the lower first")
         return value
+
+
+class LandmarksConfig(NodeConfig):
+    """The parameters of the node thermal_landmarks."""
+
+    LIVE = (*NodeConfig.LIVE, "lost_below")
+
+    region_xyxy_px: tuple[float, ...] = Field(
+        (),
+        description="where one face is looked for, [left, top, right, bottom] in pixels of the image; empty: faces "
+        "come on `faces`",
+    )
+    lost_below: float = Field(
+        -1.0,
+        ge=-1,
+        le=1,
+        description="a face whose mean confidence is below it is lost and looked for again; -1: the model's own",
+    )
+
+    @field_validator("lost_below")
+    @classmethod
+    def _fraction_or_the_models(cls, value: float) -> float:
+        return fraction_or_the_models(value)
+
+    @field_validator("region_xyxy_px")
+    @classmethod
+    def _none_or_a_box(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 4 and value[0] < value[2] and value[1] < value[3]):
+            raise ValueError(f"{list(value)} must be empty or left, top, right, bottom")
+        return value
+
+
+def fraction_or_the_models(value: float) -> float:
+    """The value of such a parameter; ValueError for one that is neither."""
+    if -1 < value < 0:
+        raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
+    return value
 
 
 def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:

@@ -39,7 +39,7 @@ def description(
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])
 
 
-def detector(
+def thermal_node(
     share: Path,
     given: Mapping[str, str],
     parameters: Mapping[str, Any],
@@ -47,6 +47,7 @@ def detector(
     name: str = NODE,
     namespace: str = "",
     topics: Mapping[str, str] | None = None,
+    executable: str = "detector",
 ) -> Node:
     """The node with a file's parameters, by default the shipped one's, and `parameters` before them.
 
@@ -54,11 +55,11 @@ def detector(
     there; topics: own name -> other. Raises LaunchError for a parameter file that is not for this node.
     """
     full_name = "/" + "/".join([*namespace.strip("/").split("/"), name]).lstrip("/")
-    values = parameters_for(params_file or share / "config" / "detector.yaml", full_name) | dict(parameters)
+    values = parameters_for(params_file or share / "config" / f"{executable}.yaml", full_name) | dict(parameters)
     values |= {flag: is_true(given[flag]) for flag in ("autostart", "use_sim_time") if flag in given}
     return Node(
         package="cgdet_ros",
-        executable="detector",
+        executable=executable,
         name=name,
         namespace=namespace,
         parameters=[

@@ -7,7 +7,7 @@ ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml rviz:=true resp
 from pathlib import Path
 
 from cgdet_ros.cameras import read_cameras
-from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, detector, is_true, rviz, view_of
+from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, is_true, rviz, thermal_node, view_of
 
 SHARE = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def processes(given):
     """A node for each camera, and RViz where it is asked for."""
     cameras = read_cameras(Path(given["cameras"]).expanduser())
     started = [
-        detector(
+        thermal_node(
             SHARE,
             given,
             camera.parameters,

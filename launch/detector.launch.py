@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, detector, is_true, rviz
+from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, is_true, rviz, thermal_node
 
 # share/cgdet_ros once installed, the root of the sources before
 SHARE = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def processes(given):
     parameters = {name: yaml.safe_load(given[word]) for word, name in PARAMETERS.items() if given[word]}
     topics = {name: given[name] for name in ("image", "detections", "overlay")}
     file = Path(given["params_file"]).expanduser() if given["params_file"] else None
-    started = [detector(SHARE, given, parameters, file, given["name"], given["namespace"], topics)]
+    started = [thermal_node(SHARE, given, parameters, file, given["name"], given["namespace"], topics)]
     if is_true(given["rviz"]):
         sim_time = is_true(given["use_sim_time"])
         started.append(rviz(SHARE / "rviz" / "detector.rviz", given["namespace"], topics, sim_time))

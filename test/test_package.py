@@ -15,7 +15,7 @@ import pytest
 
 import cgdet_core
 
-EXECUTABLES = ("detector", "replay", "cgdet", "cgdet-detector", "cgdet-replay")
+EXECUTABLES = ("detector", "landmarks", "replay", "cgdet", "cgdet-detector", "cgdet-landmarks", "cgdet-replay")
 SHARED_FOLDERS = ("launch", "config", "rviz", "foxglove", "models")
 # of a copy of the tree
 LEFT_OUT = (".git", ".venv", "build", "install", "log", "runs", "scratch", "*_cache", "__pycache__", "test")

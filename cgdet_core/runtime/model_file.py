@@ -206,12 +206,12 @@ def _stored(network: Network) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
-def default_model_path(suffix: str = ".onnx") -> Path:
-    """The shipped model: beside the sources, in this Python's share folder, or in an ament prefix.
+def default_model_path(suffix: str = ".onnx", task: str = "detection") -> Path:
+    """The shipped model of a task: beside the sources, in this Python's share folder, or in an ament prefix.
 
     suffix: .onnx, which is deployed, or .safetensors, which is trained on.
     """
-    name = Path("models") / f"detector{suffix}"
+    name = Path("models") / f"{'detector' if task == 'detection' else task}{suffix}"
     share = Path("share") / "cgdet_ros" / name
     places = [Path(__file__).resolve().parents[2] / name, Path(sys.prefix) / share]
     places += [Path(prefix) / share for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]

@@ -1,8 +1,9 @@
-"""Images in: the subscription, raw or compressed, and what is malformed turned away at the door."""
+"""Images in, and the faces that belong to them: the subscriptions, and what is malformed turned away at the door."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
 
+from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
-from cgdet_core.types import ImageArray
+from cgdet_core.types import FloatArray, ImageArray, stamp_to_ns
 from cgdet_ros.cameras import has_profile
 from cgdet_ros.node import messages
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
@@ -21,6 +24,7 @@ from cgdet_ros.node.qos import mismatches, overridable, published_by_others, qua
 COMPRESSED_SUFFIX = "/compressed"  # image_transport's convention, behind the remapped name
 _NAMED_TOPICS = 5
 _SHARED_MEMORY_BYTES = 512 * 1024  # of Fast DDS by default; a frame that is larger goes by UDP, in pieces
+_KEPT_STAMPS = 8  # of images and of boxes that wait for each other, and of images that went on
 TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
@@ -90,6 +94,94 @@ class ImageInput:
         near = [each for each in published if each[0] in own] or published
         ways = [f"{topic} ({hint(topic, kind)})" for topic, kind in near[:_NAMED_TOPICS]]
         return [*lines, f"images are published on {', '.join(ways)}"] if ways else lines
+
+
+class FacesInput(ImageInput):
+    """Images and, on `faces`, the boxes of the faces in them, matched by equal header stamps, whichever comes first.
+
+    Where faces are followed already (`follows`) an image goes on at once; boxes that come after it are `given` for the
+    next one (stamp None). Otherwise it waits for its boxes, and where a later one goes on before it, it is overtaken.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        transport: str,
+        offer: Callable[[ReceivedFrame], None],
+        log: FrameLog,
+        follows: Callable[[], bool],
+        give: Callable[[int | None, FloatArray], None],
+    ) -> None:
+        super().__init__(node, transport, self._match, log)
+        self._pass_on, self._follows, self._give = offer, follows, give
+        self._held: dict[int, ReceivedFrame] = {}
+        self._early: dict[int, FloatArray] = {}  # boxes of images that are to come
+        self._passed: deque[int] = deque(maxlen=_KEPT_STAMPS)
+        self._faces_topic = str(node.resolve_topic_name("faces"))
+        self._faces = node.create_subscription(
+            Detection2DArray,
+            self._faces_topic,
+            self._take_faces,
+            quality_of_service(depth=_KEPT_STAMPS, best_effort=True),
+            qos_overriding_options=overridable(),
+        )
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._faces)
+        super().close()
+        self._drop_before(None)
+
+    def _match(self, frame: ReceivedFrame) -> None:
+        stamp_ns = stamp_to_ns(frame.header.stamp)
+        boxes = self._early.pop(stamp_ns, None)
+        if boxes is not None or self._follows():
+            self._drop_before(None)
+            self._go_on(frame, stamp_ns, boxes)
+            return
+        if stamp_ns in self._held or len(self._held) == _KEPT_STAMPS:
+            self._held.pop(stamp_ns if stamp_ns in self._held else next(iter(self._held)))
+            self._log.overtaken()
+        self._held[stamp_ns] = frame
+
+    def _take_faces(self, message: Detection2DArray) -> None:
+        if not self._open:
+            return
+        try:
+            boxes = messages.boxes_from_message(message)
+        except InputError as error:
+            self._node.get_logger().warning(f"faces on {self._faces_topic} refused: {one_line(error)}", **LOG_THROTTLE)
+            return
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        if stamp_ns in self._held:
+            self._drop_before(stamp_ns)
+            self._go_on(self._held.pop(stamp_ns), stamp_ns, boxes)
+        elif stamp_ns in self._passed:
+            self._give(None, boxes)
+        else:
+            self._early[stamp_ns] = boxes
+            if len(self._early) > _KEPT_STAMPS:
+                del self._early[next(iter(self._early))]
+
+    def _go_on(self, frame: ReceivedFrame, stamp_ns: int, boxes: FloatArray | None) -> None:
+        if boxes is not None:
+            self._give(stamp_ns, boxes)
+        self._passed.append(stamp_ns)
+        self._pass_on(frame)
+
+    def _drop_before(self, stamp_ns: int | None) -> None:
+        """Those that came before it, an answer to which would come after its own; None: all."""
+        while self._held and (oldest := next(iter(self._held))) != stamp_ns:
+            del self._held[oldest]
+            self._log.overtaken()
+
+    def unheard(self) -> list[str]:
+        lines = [*super().unheard(), *mismatches(self._node, self._faces_topic)]
+        if self._node.count_publishers(self._faces_topic) == 0:
+            lines.append(
+                f"nobody publishes faces on {self._faces_topic}: start a face detector with its vision_msgs/"
+                "Detection2DArray there, or give region_xyxy_px"
+            )
+        return lines
 
 
 def hint(topic: str, kind: str) -> str:

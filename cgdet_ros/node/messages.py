@@ -16,8 +16,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from cgdet_core.errors import InputError
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import NANOSECONDS, Detections, ImageArray
+from cgdet_core.types import NANOSECONDS, Detections, FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.images import RawImage
@@ -26,6 +27,7 @@ try:
     from cv_bridge import CvBridge
 except ImportError:  # not installed, or built for another NumPy: `decode_raw` and `array` do all
     CvBridge = None
+_FARTHEST_PX = 1e6
 _BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
 
 # Bytes of a pixel in the encodings that cv_bridge reads right, unpadded and in this machine's byte order: version 1.13
@@ -140,6 +142,15 @@ def serialised(message: Any) -> bytes:
     return bytes(serialize_message(message))
 
 
+def boxes_from_message(message: Detection2DArray) -> FloatArray:
+    """The boxes of faces float32 [N, 4] in pixels of the image; InputError for one that is none."""
+    places = [(each.bbox.center.position, each.bbox) for each in message.detections]
+    boxes = np.array([(at.x, at.y, box.size_x, box.size_y) for at, box in places], np.float64).reshape(-1, 4)
+    if not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all() and (np.abs(boxes) < _FARTHEST_PX).all()):
+        raise InputError("it holds a box that is not finite, has no area or is far off any image")
+    return cxcywh_to_xyxy(boxes.astype(np.float32))
+
+
 def diagnostics_message(
     stamp: Time, name: str, hardware_id: str, level: int, message: str, values: dict[str, str]
 ) -> DiagnosticArray:
@@ -152,3 +163,23 @@ def diagnostics_message(
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+
+
+def landmarks_to_message(header: Header, points_xy_px: FloatArray, confidences: FloatArray, image: ImageArray) -> Any:
+    """The points of one face, float32 [68, 2] about the centres of pixels of `image`, -> hri_msgs/FacialLandmarks.
+
+    As the message wants it: 70 in shares of width and height from the outer corner of the first pixel. Points off the
+    image have confidence 0, and so have the pupils, which the network does not know.
+    """
+    from hri_msgs.msg import FacialLandmarks, NormalizedPointOfInterest2D  # of the landmarks node alone
+
+    height, width = image.shape[:2]
+    shares = (points_xy_px.astype(np.float64) + 0.5) / (width, height)
+    inside = ((shares >= 0) & (shares <= 1)).all(axis=1)
+    sure = np.where(inside, confidences, 0.0)
+    landmarks = [
+        NormalizedPointOfInterest2D(x=x, y=y, c=c)
+        for (x, y), c in zip(shares.clip(0, 1).tolist(), sure.tolist(), strict=True)
+    ]
+    landmarks += [NormalizedPointOfInterest2D() for _ in range(70 - len(landmarks))]
+    return FacialLandmarks(header=header, landmarks=landmarks, height=height, width=width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, VisionClas
 
 from cgdet_core.config import ThermalConfig
 from cgdet_core.drawing import draw
-from cgdet_core.types import Detections, ImageArray
+from cgdet_core.errors import RunError
+from cgdet_core.tasks.landmarks.draw import draw_landmarks
+from cgdet_core.types import Detections, ImageArray, Landmarks
 from cgdet_ros.config import OverlayConfig
 from cgdet_ros.node import messages
 from cgdet_ros.node.image_input import COMPRESSED_SUFFIX, ReceivedFrame
@@ -134,6 +137,29 @@ class DetectionOutputs(Outputs):
                 database_version=version,
             )
         )
+
+
+class LandmarkOutputs(Outputs):
+    """Of the node of landmarks: a message for each face."""
+
+    def _open(self) -> None:
+        try:
+            from hri_msgs.msg import FacialLandmarks
+        except ImportError as error:
+            distribution = os.environ.get("ROS_DISTRO", "DISTRO")
+            raise RunError(
+                f"{error}: sudo apt install ros-{distribution}-hri-msgs, or build cgdet's interfaces/hri_msgs in the "
+                "workspace (docs/install.md)"
+            ) from None
+        self._landmarks = self._create(FacialLandmarks, "landmarks", depth=20)  # some frames of several faces
+
+    def publish(self, frame: ReceivedFrame, found: Landmarks) -> None:
+        for points, confidences in zip(found.points_xy_px, found.confidences, strict=True):
+            self._landmarks.publish(messages.landmarks_to_message(frame.header, points, confidences, frame.image))
+
+    def draw(self, image: ImageArray, found: Landmarks, style: OverlayConfig) -> ImageArray:
+        scale = overlay_scale(image, style)
+        return draw_landmarks(image, found, style.min_score, scale, self._thermal, style.colour_map)
 
 
 def diagnostics_publisher(node: Any) -> Any:

@@ -46,6 +46,14 @@ class ThermalNode(GuardedNode):
         """The publishers of what it finds."""
         raise NotImplementedError
 
+    def topics_in(self) -> list[str]:
+        """Full names of all topics that it subscribes to with some parameters or others."""
+        return [image_topic(self, transport) for transport in TYPE_NAMES]
+
+    def listen(self, pipeline: Pipeline, config: Any, log: FrameLog) -> ImageInput:
+        """The subscription of the images, which gives them to the pipeline."""
+        return ImageInput(self, config.image_transport, pipeline.offer, log)
+
     def publish_info(self, pipeline: Pipeline) -> None:
         """On activate, and when a parameter of INFO has changed: what is published for all who listen now or later."""
 
@@ -81,7 +89,7 @@ class ThermalNode(GuardedNode):
         try:
             self._pipeline = Pipeline(self, self._config, self._log, self.load, self.publish)
             own = (publisher.topic_name for publisher in self.publishers)
-            parameters.check_overridden_topics(self, [*(image_topic(self, each) for each in TYPE_NAMES), *own])
+            parameters.check_overridden_topics(self, [*self.topics_in(), *own])
         except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives
             self._log.error(one_line(error))
             self.get_logger().error(f"cannot be configured: {one_line(error)}")
@@ -101,7 +109,7 @@ class ThermalNode(GuardedNode):
         self.publish_info(self._pipeline)
         if self._enabled:
             self._listen()
-        for line in idle_arguments(self, self.arguments, [image_topic(self, each) for each in TYPE_NAMES]):
+        for line in idle_arguments(self, self.arguments, self.topics_in()):
             self.get_logger().warning(line)
         doing = self.DOING if self._enabled else f"paused by ~/enable, else {self.DOING}"
         self.get_logger().info(f"active: {doing} on {image_topic(self, self._config.image_transport)}")
@@ -138,7 +146,7 @@ class ThermalNode(GuardedNode):
     def _listen(self) -> None:
         if self._input is None:
             assert self._pipeline is not None
-            self._input = ImageInput(self, self._config.image_transport, self._pipeline.offer, self._log)
+            self._input = self.listen(self._pipeline, self._config, self._log)
 
     def _stop_listening(self) -> None:
         """Returns once the frame that is worked on has been published."""

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,39 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported
 
 
+@pytest.fixture(scope="session")
+def disc_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landmark model, as ONNX, with weights set by hand: its "faces" are bright discs, the points of which lie at the
+    left, right, upper and lower end in turn (place % 4). Where there is no disc it is not sure."""
+    import torch
+
+    from cgdet_core.config import LandmarkModelConfig, LandmarkPostprocessConfig
+    from cgdet_core.runtime.export import write_export
+    from cgdet_core.runtime.model_file import ModelInfo, read_description, save_model
+    from cgdet_core.tasks.landmarks.head import LandmarkNetwork
+
+    config = LandmarkModelConfig(widths=(8, 8, 8, 8, 8), depths=(0, 0, 0, 0), head_width=8)
+    network = LandmarkNetwork(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm.weight" not in name:
+                parameter.zero_()
+        step = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3) * 4
+        for channel, edge in enumerate((step, -step, step.T, -step.T)):
+            network.stem.conv.weight[channel, 0] = edge
+            for stage in network.stages[:2]:
+                stage[0].conv.weight[channel, channel] = 1 / 3
+            network.head.enter[0].weight[channel, channel] = 1
+            network.head.mix.conv.weight[channel, channel, 1, 1] = 1
+            network.head.leave.weight[channel::4, channel] = 0.3
+    own = LandmarkPostprocessConfig(lost_below=0.08)
+    path = tmp_path_factory.mktemp("model") / "discs.safetensors"
+    save_model(path, network, ModelInfo(task="landmarks", model=config, postprocess=own))
+    exported = path.with_suffix(".onnx")
+    write_export(path, exported, read_description(path))
+    return exported
+
+
 @pytest.fixture(scope="module")
 def ros() -> Iterator[None]:
     """rclpy, once for a module."""
@@ -57,22 +91,23 @@ def ros() -> Iterator[None]:
 
 
 class Client:
-    """A node of its own that sends images to the detector in `namespace` and keeps its answers."""
+    """A node of its own that sends images to the node of that name in `namespace` and keeps its answers."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, name: str = "thermal_detector", answers: tuple[Any, str] | None = None) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
         from vision_msgs.msg import Detection2DArray
 
-        self.namespace = namespace
+        self.namespace, self.name = namespace, f"{namespace}/{name}"
+        answer_type, self._answer_topic = answers or (Detection2DArray, "detections")
         self.answers: list[Any] = []
         self.node = rclpy.create_node("client", namespace=namespace)
         self.images = self.node.create_publisher(
             Image, "image", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
         )
-        self.node.create_subscription(Detection2DArray, "detections", self.answers.append, 100)
+        self.node.create_subscription(answer_type, self._answer_topic, self.answers.append, 100)
         self.reports: list[Any] = []
         self._reports_when_asked = 0
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
@@ -87,8 +122,7 @@ class Client:
         self.node.destroy_node()
 
     def _on_diagnostics(self, message: Any) -> None:
-        name = f"{self.namespace}/thermal_detector"
-        self.reports.extend(status for status in message.status if status.name == name)
+        self.reports.extend(status for status in message.status if status.name == self.name)
 
     def report(
         self, matches: Callable[[int, str, dict[str, str]], bool], what: str, since_asked: bool = False
@@ -125,7 +159,7 @@ class Client:
         self.until(
             lambda: (
                 self.images.get_subscription_count() > 0
-                and self.node.count_publishers(f"{self.namespace}/detections") > 0
+                and self.node.count_publishers(f"{self.namespace}/{self._answer_topic}") > 0
             ),
             "discovery",
         )
@@ -165,7 +199,7 @@ class Client:
         from lifecycle_msgs.srv import ChangeState
 
         request = ChangeState.Request(transition=Transition(id=getattr(Transition, f"TRANSITION_{name.upper()}")))
-        return bool(self.call(ChangeState, f"{self.namespace}/thermal_detector/change_state", request).success)
+        return bool(self.call(ChangeState, f"{self.name}/change_state", request).success)
 
     def reconfigure(self, **values: Any) -> None:
         """From active to active with other parameters."""
@@ -179,7 +213,7 @@ class Client:
     def state(self) -> str:
         from lifecycle_msgs.srv import GetState
 
-        answer = self.call(GetState, f"{self.namespace}/thermal_detector/get_state", GetState.Request())
+        answer = self.call(GetState, f"{self.name}/get_state", GetState.Request())
         return str(answer.current_state.label)
 
     def set_parameters(self, **values: Any) -> tuple[bool, str]:
@@ -190,7 +224,7 @@ class Client:
         named = [Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()]
         answer = self.call(
             SetParametersAtomically,
-            f"{self.namespace}/thermal_detector/set_parameters_atomically",
+            f"{self.name}/set_parameters_atomically",
             SetParametersAtomically.Request(parameters=named),
         )
         return bool(answer.result.successful), str(answer.result.reason)
@@ -223,24 +257,22 @@ def client(ros: None) -> Iterator[Client]:
     made.close()
 
 
-@pytest.fixture
-def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]:
-    """Starts the detector in the client's namespace, in this process, in a thread of its own; all over DDS.
+@contextmanager
+def started(client: Client, node_type: Any, model: Path) -> Iterator[Callable[..., Any]]:
+    """Starts nodes in the client's namespace, in this process, in a thread of its own each; all over DDS.
 
-    Keyword arguments are parameters (dots as two underscores); `model` defaults to the tiny one.
+    Keyword arguments are parameters (dots as two underscores); `model` defaults to the given one.
     Active and connected on return, where autostart is not turned off.
     """
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
-    from cgdet_ros.node.detector_node import DetectorNode
-
     running = []
 
     def start(**values: Any) -> Any:
-        values = {"model": str(tiny_model), **values}
+        values = {"model": str(model), "precision": "fp32", **values}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
-        node = DetectorNode(namespace=client.namespace, parameter_overrides=overrides)
+        node = node_type(namespace=client.namespace, parameter_overrides=overrides)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.autostart:
@@ -257,6 +289,36 @@ def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., A
         executor.shutdown(timeout_sec=5)
         thread.join(timeout=5)
         node.close()
+
+
+@pytest.fixture
+def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., Any]]:
+    """See started."""
+    from cgdet_ros.node.detector_node import DetectorNode
+
+    with started(client, DetectorNode, tiny_model) as start:
+        yield start
+
+
+@pytest.fixture
+def face_client(ros: None) -> Iterator[Client]:
+    """A client of the node of landmarks."""
+    made = Client(
+        f"/test_{next(_namespaces)}",
+        "thermal_landmarks",
+        (pytest.importorskip("hri_msgs.msg").FacialLandmarks, "landmarks"),
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_landmarks(face_client: Client, disc_model: Path) -> Iterator[Callable[..., Any]]:
+    """See started."""
+    from cgdet_ros.node.landmarks_node import LandmarksNode
+
+    with started(face_client, LandmarksNode, disc_model) as start:
+        yield start
 
 
 _stamps = itertools.count(1)

@@ -16,7 +16,7 @@ import yaml
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.config import DetectorConfig
+from cgdet_ros.config import DetectorConfig, LandmarksConfig, NodeConfig
 from cgdet_ros.node.parameters import parameter_specs
 
 # how a launch is asked for in docs, docstrings and the files' own words
@@ -27,10 +27,11 @@ def source(repository: Path, file: str) -> str:
     return (repository / "launch" / file).read_text(encoding="utf-8")
 
 
-def test_every_parameter_that_is_set_is_one_of_the_node(repository: Path) -> None:
-    text = source(repository, "detector.launch.py")
+@pytest.mark.parametrize(("kind", "config"), [("detector", DetectorConfig), ("landmarks", LandmarksConfig)])
+def test_every_parameter_that_is_set_is_one_of_the_node(repository: Path, kind: str, config: type[NodeConfig]) -> None:
+    text = source(repository, f"{kind}.launch.py")
     (names,) = re.findall(r"^PARAMETERS = (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
-    specs = {spec.name: spec.descriptor.additional_constraints for spec in parameter_specs(DetectorConfig)}
+    specs = {spec.name: spec.descriptor.additional_constraints for spec in parameter_specs(config)}
     assert set(ast.literal_eval(names).values()) <= set(specs)
     for choices in re.findall(r'\(("", [^)]*)\)', text):
         values = [word for word in re.findall(r'"(\w*)"', choices) if word]
@@ -90,7 +91,7 @@ class Launcher:
         index.mkdir(parents=True)
         (index / "cgdet_ros").touch()
         (prefix / "lib/cgdet_ros").mkdir(parents=True)
-        for name in ("detector", "replay"):
+        for name in ("detector", "landmarks", "replay"):
             (prefix / "lib/cgdet_ros" / name).symlink_to(Path(sys.executable).parent / f"cgdet-{name}")
         before = os.environ.get("AMENT_PREFIX_PATH")
         self.environment = {
@@ -138,6 +139,12 @@ def test_a_launched_detector_becomes_active_on_its_image(launch: Launcher, tiny_
     assert str(tiny_model) in said
     assert "Traceback" not in said
     assert "process has finished cleanly" in said
+
+
+def test_a_launched_node_of_landmarks_becomes_active_on_its_image(launch: Launcher, disc_model: Path) -> None:
+    words = ("image:=/cabin/image", "device:=cpu", f"model:={disc_model}", "region_xyxy_px:=[0, 0, 50, 50]")
+    said = launch.run("landmarks.launch.py", *words, until="active: finding points of faces on /cabin/image")
+    assert "Traceback" not in said
 
 
 def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_path: Path) -> None:

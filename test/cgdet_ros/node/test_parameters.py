@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_ros.config import DetectorConfig, parse_class_thresholds
+from cgdet_ros.config import DetectorConfig, LandmarksConfig, NodeConfig, parse_class_thresholds
 from cgdet_ros.node import parameters
 from cgdet_ros.node.detector_node import postprocess_of, thermal_of
 
@@ -46,28 +46,33 @@ def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def file_values(repository: Path) -> dict[str, Any]:
-    document = yaml.safe_load((repository / "config" / "detector.yaml").read_text(encoding="utf-8"))
-    return flat(document["/**"]["ros__parameters"])
+FILES: dict[str, type[NodeConfig]] = {"detector.yaml": DetectorConfig, "landmarks.yaml": LandmarksConfig}
 
 
-def test_the_parameter_file_states_every_parameter_with_its_default_and_none_besides(repository: Path) -> None:
-    assert file_values(repository) == {spec.name: spec.default for spec in parameters.parameter_specs(DetectorConfig)}
+@pytest.mark.parametrize("file", FILES)
+def test_the_parameter_file_states_every_parameter_with_its_default_and_none_besides(
+    repository: Path, file: str
+) -> None:
+    document = yaml.safe_load((repository / "config" / file).read_text(encoding="utf-8"))
+    values = flat(document["/**"]["ros__parameters"])
+    assert values == {spec.name: spec.default for spec in parameters.parameter_specs(FILES[file])}
 
 
-def test_the_parameter_file_says_which_parameters_are_live(repository: Path) -> None:
-    lines = (repository / "config" / "detector.yaml").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("file", FILES)
+def test_the_parameter_file_says_which_parameters_are_live(repository: Path, file: str) -> None:
+    lines, kind = (repository / "config" / file).read_text(encoding="utf-8").splitlines(), FILES[file]
     live = {
         line.split(":")[0].strip() for before, line in itertools.pairwise(lines) if before.strip().startswith("# Live.")
     }
-    names = [spec.name for spec in parameters.parameter_specs(DetectorConfig)]
-    assert live == {name.rpartition(".")[2] for name in names if parameters.is_live(DetectorConfig, name)}
-    assert {"nms_iou", "gain_jump", "min_score"} < live
+    names = [spec.name for spec in parameters.parameter_specs(kind)]
+    assert live == {name.rpartition(".")[2] for name in names if parameters.is_live(kind, name)}
+    assert {"gain_jump", "min_score"} < live
 
 
-def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Path, make_node: Any) -> None:
-    node = make_node("--params-file", str(repository / "config" / "detector.yaml"))
-    assert parameters.declare_parameters(node, DetectorConfig) == DetectorConfig()
+@pytest.mark.parametrize("file", FILES)
+def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Path, make_node: Any, file: str) -> None:
+    node = make_node("--params-file", str(repository / "config" / file))
+    assert parameters.declare_parameters(node, FILES[file]) == FILES[file]()
 
 
 def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(make_node: Any) -> None:

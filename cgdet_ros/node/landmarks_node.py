@@ -1,0 +1,142 @@
+"""The node `thermal_landmarks`: a face's box, its points, publish; the points say where the next frame's box is.
+
+What it shares with the detector stands in thermal_node.py, pipeline.py and image_input.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgdet_core.boxes import iou_matrix
+from cgdet_core.errors import InputError
+from cgdet_core.runtime.landmarks import LandmarkPredictor
+from cgdet_core.runtime.model_file import default_model_path
+from cgdet_core.tasks.landmarks.tracking import ONE_FACE_IOU, boxes_of, followed, search_windows
+from cgdet_core.types import FloatArray, ImageArray, Landmarks
+from cgdet_ros.config import LandmarksConfig
+from cgdet_ros.node.frame_log import FrameLog
+from cgdet_ros.node.image_input import FacesInput, ImageInput
+from cgdet_ros.node.lifecycle import run
+from cgdet_ros.node.outputs import LandmarkOutputs
+from cgdet_ros.node.thermal_node import ThermalNode
+
+_KEPT_BOXES = 8
+
+
+class Inference:
+    """A warm predictor that follows faces over one stream of frames. For one thread, but for `give` and `follows`."""
+
+    def __init__(self, config: LandmarksConfig) -> None:
+        path = Path(config.model).expanduser() if config.model else default_model_path(task="landmarks")
+        self.predictor = LandmarkPredictor(path, config.device, config.precision, config.threads, config.backend)
+        self.thermal = self.predictor.thermal
+        self._telemetry_rows, self._region = config.telemetry_rows, np.array(config.region_xyxy_px, np.float32)
+        self._lock = threading.Lock()
+        self.forget()
+        self.predictor.warm_up()
+
+    def settings_of(self, config: LandmarksConfig) -> float:
+        return self.predictor.postprocess.lost_below if config.lost_below < 0 else config.lost_below
+
+    def forget(self) -> None:
+        """The next frame is of another stream."""
+        with self._lock:
+            self._boxes: FloatArray = np.zeros((0, 4), np.float32)  # where the faces of the last frame are
+            self._given: dict[int | None, FloatArray] = {}
+
+    @property
+    def follows(self) -> bool:
+        """Whether the last frame had a face that is not lost."""
+        return len(self._boxes) > 0
+
+    def give(self, stamp_ns: int | None, boxes_xyxy_px: FloatArray) -> None:
+        """The faces, boxes float32 [N, 4], of the frame of that stamp; None: of a frame before the next one, in which
+        those that are new are looked for there."""
+        with self._lock:
+            self._given[stamp_ns] = boxes_xyxy_px
+            if len(self._given) > _KEPT_BOXES:  # of frames that were overtaken
+                del self._given[next(iter(self._given))]
+
+    def predict(self, image: ImageArray, stamp_ns: int, settings: float) -> Landmarks:
+        """The faces that are not lost, in the order in which they were given or followed; settings: lost_below."""
+        with self._lock:
+            own, before = self._given.pop(stamp_ns, None), self._given.pop(None, None)
+            boxes: FloatArray = self._boxes
+        if own is not None:
+            boxes = own
+        elif before is not None:
+            known = iou_matrix(before, boxes).max(axis=1, initial=0) > ONE_FACE_IOU
+            boxes = np.concatenate([boxes, before[~known]])
+        if len(self._region) and not len(boxes):
+            boxes = self._searched(image, settings)
+        found = self._kept(image, boxes, settings)
+        self._boxes = boxes_of(found)
+        return found
+
+    def _searched(self, image: ImageArray, lost_below: float) -> FloatArray:
+        """The box of the surest face in the region, or none: a window is a rough box, which its points make exact."""
+        height, width = image.shape[:2]
+        if not (self._region[0] < width and self._region[1] < height and (self._region[2:] > 0).all()):
+            raise InputError(f"region_xyxy_px {self._region.tolist()} lies off the image of {width}x{height}")
+        found = self._kept(image, search_windows(self._region), lost_below)
+        surest = found.confidences.sum(axis=1).argsort()[-1:]
+        return boxes_of(found)[surest]
+
+    def _kept(self, image: ImageArray, boxes: FloatArray, lost_below: float) -> Landmarks:
+        found = self.predictor.predict(image, boxes, self._telemetry_rows)
+        kept = followed(found, (image.shape[0], image.shape[1]), lost_below)
+        return Landmarks(found.points_xy_px[kept], found.confidences[kept], found.boxes_xyxy_px[kept])
+
+
+class LandmarksNode(ThermalNode):
+    """Thermal images and boxes of faces in, an hri_msgs/FacialLandmarks for each face out."""
+
+    NAME, DOING, CONFIG = "thermal_landmarks", "finding points of faces", LandmarksConfig
+
+    def load(self, config: LandmarksConfig) -> Inference:
+        return Inference(config)
+
+    def publish(self, config: LandmarksConfig, inference: Inference) -> LandmarkOutputs:
+        return LandmarkOutputs(self, inference.thermal)
+
+    def topics_in(self) -> list[str]:
+        return [*super().topics_in(), self.resolve_topic_name("faces")]
+
+    def listen(self, pipeline: Any, config: LandmarksConfig, log: FrameLog) -> ImageInput:
+        if config.region_xyxy_px:
+            return super().listen(pipeline, config, log)
+
+        # the inference changes where the CPU takes a GPU's place
+        def follows() -> bool:
+            return bool(pipeline.inference.follows)
+
+        def give(stamp_ns: int | None, boxes_xyxy_px: FloatArray) -> None:
+            pipeline.inference.give(stamp_ns, boxes_xyxy_px)
+
+        return FacesInput(self, config.image_transport, pipeline.offer, log, follows, give)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The executable `cgdet-landmarks`; its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cgdet-landmarks",
+        description="The node thermal_landmarks: sensor_msgs/Image in on `image` and boxes of faces, "
+        "vision_msgs/Detection2DArray, on `faces`; an hri_msgs/FacialLandmarks for each face out on `landmarks`. It "
+        "takes ROS arguments only.",
+        epilog="examples:\n"
+        "  cgdet-landmarks --ros-args -r image:=/cabin/image_raw -r faces:=/cabin/faces\n"
+        "  cgdet-landmarks --ros-args -r image:=/cabin/image_raw -p region_xyxy_px:='[100, 20, 420, 340]'\n\n"
+        "Every parameter, with its default and its range, is described in config/landmarks.yaml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return run(LandmarksNode, parser, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
