@@ -37,15 +37,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, 
     shipped = "" if needed else " (default: the shipped models/detector.onnx)"
     parser.add_argument("--model", type=Path, required=needed, help=f"model file{shipped}")
     add_device_arguments(parser, several)
-    add_backend_argument(parser, several)
 
 
-def add_backend_argument(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    _choice(parser, "--backend", "auto, openvino, torch, onnxruntime or tensorrt", several)
-
-
-def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False, backend: bool = True) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    if backend:
+        _choice(parser, "--backend", "auto, openvino, torch, onnxruntime or tensorrt", several)
     _choice(parser, "--precision", "auto, fp32, fp16, bf16 or int8", several)
     add_threads_argument(parser)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from cgdet_core.commands.common import (
     Subparsers,
-    add_backend_argument,
     add_command,
     add_device_arguments,
     add_measuring_arguments,
@@ -34,9 +33,7 @@ def add(subparsers: Subparsers) -> None:
     add_measuring_arguments(parser, "the differences and the frames that differ most")
     draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
     parser.add_argument("--resamples", type=int, metavar="N", help=draws)
-    parser.add_argument("--seed", type=int, metavar="S", help="of the draws (default: 0)")
     add_device_arguments(parser)
-    add_backend_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.offline import run_in_turns
 
-    given = {key: getattr(arguments, key) for key in ("resamples", "seed") if getattr(arguments, key) is not None}
+    given = {} if arguments.resamples is None else {"resamples": arguments.resamples}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
     check_measuring_arguments(arguments)
     task, models = load_models(arguments, arguments.a, arguments.b)

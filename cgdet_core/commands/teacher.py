@@ -36,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
     )
     add_class_map_argument(parser)
     add_json_argument(parser)
-    add_device_arguments(parser)
+    add_device_arguments(parser, backend=False)
     add_settings_argument(parser, "of the teacher, such as kind=model")
     parser.set_defaults(run=run)
 
