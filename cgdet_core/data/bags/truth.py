@@ -28,7 +28,6 @@ import numpy as np
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.topics import choose_truth_topic
 from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
@@ -120,7 +119,7 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
         if topic is None and len(names) != 1:
             there = f"several topics of detections: name one of {', '.join(names)}" if names else f"no {DETECTIONS}"
             raise InputError(f"{path}: holds {there}")
-        chosen = choose_truth_topic(bag, topic or names[0]) or names[0]
+        chosen = bag.topic(topic or names[0], "topic of detections", (DETECTIONS,)).name
         return {
             stamp_ns: _detections(message, class_names, where)
             for stamp_ns, message, where in arrays_by_stamp(bag, chosen)

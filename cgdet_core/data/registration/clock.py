@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.registration.motion import CHANNELS, Motion
+from cgdet_core.data.registration.motion import Motion
 from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS
 
@@ -37,7 +37,6 @@ class ClockOffset:
     spread_ms: float
     correlation: float
     confidence: float
-    channel: str
 
 
 class _Agreement:
@@ -142,14 +141,8 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
             f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
             f"(max_offset_s={max_offset_s:g})"
         )
-    correlations = agreement.correlations(offset_s)
-    return ClockOffset(
-        offset_ns=guess_ns + round(offset_s * NANOSECONDS),
-        spread_ms=1000 * spread_s,
-        correlation=float(correlations.max()),
-        confidence=confidence,
-        channel=CHANNELS[int(correlations.argmax())],
-    )
+    correlation = float(agreement.correlations(offset_s).max())
+    return ClockOffset(guess_ns + round(offset_s * NANOSECONDS), 1000 * spread_s, correlation, confidence)
 
 
 def _untold(why: str) -> InputError:
