@@ -1,8 +1,8 @@
-"""Writes docs/interface.md: what the node offers and takes, asked of the node itself.
+"""Writes docs/interface.md and interface_landmarks.md: what each node offers and takes, asked of the node itself.
 
     .venv/bin/python tools/write_interface.py
 
-Topics, types, quality of service, services and parameters are those of a node that this starts; only the words beside
+Topics, types, quality of service, services and parameters are those of nodes that this starts; only the words beside
 them stand here. A topic or service without words, and words without one, end it.
 """
 
@@ -14,18 +14,29 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "interface.md"
+WORDS = {"detector": "node.md", "landmarks": "landmarks.md"}
+PAGES = {"detector": ROOT / "docs" / "interface.md", "landmarks": ROOT / "docs" / "interface_landmarks.md"}
 
-TOPICS_IN = {
+IMAGES_IN = {
     "image": "with `image_transport` raw: mono8, 8UC1, mono16, 16UC1, rgb8 or bgr8, of any size, step and byte order",
     "image/compressed": "with `image_transport` compressed: JPEG, or PNG of 8 or 16 bits",
     "/clock": "with `use_sim_time` only",
 }
-TOPICS_OUT = {
+FACES_IN = {
+    "faces": "without `region_xyxy_px` only: boxes of the faces in an image, with its header's stamp; all classes are "
+    "taken for faces",
+}
+DETECTIONS_OUT = {
     "detections": "one array for every answered image, with its header, unchanged; empty where nothing is found; best "
     "first; boxes in pixels of that image",
     "label_info": "class names by number, and the lowest score that is published; on activate and when that changes",
     "vision_info": "the model; on activate and when label_info comes again",
+}
+LANDMARKS_OUT = {
+    "landmarks": "one message for each face of an answered image, with its header, unchanged; 68 points in iBUG's "
+    "order as shares of the image's width and height, and two pupils of confidence 0; nothing where there is no face",
+}
+ANYWAY_OUT = {
     "overlay": "rgb8, drawn only while somebody listens; header of the image",
     "overlay/compressed": "the same as JPEG, drawn only while somebody listens",
     "/diagnostics": "one status, named as the node, once in `diagnostics.period_s`",
@@ -33,8 +44,10 @@ TOPICS_OUT = {
     "/rosout": "of every ROS node",
     "~/transition_event": "of every lifecycle node",
 }
+TOPICS_IN = {"detector": IMAGES_IN, "landmarks": IMAGES_IN | FACES_IN}
+TOPICS_OUT = {"detector": DETECTIONS_OUT | ANYWAY_OUT, "landmarks": LANDMARKS_OUT | ANYWAY_OUT}
 SERVICES = {
-    "~/enable": "false: stop detecting and subscribing without a transition; true: go on",
+    "~/enable": "false: stop working and subscribing without a transition; true: go on",
     "~/change_state": "lifecycle: configure, activate, deactivate, cleanup, shutdown",
     "~/get_state": "lifecycle",
     "~/get_available_states": "lifecycle",
@@ -60,29 +73,34 @@ class Offer:
     qos_names: set[str] = field(default_factory=set)
 
 
-def offer() -> Offer:
-    """Of an active node, raw and compressed taken together."""
+def node_type(kind: str) -> Any:
+    from cgdet_ros.node.detector_node import DetectorNode
+    from cgdet_ros.node.landmarks_node import LandmarksNode
+
+    return {"detector": DetectorNode, "landmarks": LandmarksNode}[kind]
+
+
+def offer(kind: str, model: str = "") -> Offer:
+    """Of an active node, raw and compressed taken together; model: its file, by default the shipped one."""
     import rclpy
     from rclpy.parameter import Parameter
-
-    from cgdet_ros.node.detector_node import DetectorNode
 
     context, found = rclpy.Context(), Offer()
     context.init(args=[])
     try:
         for transport in ("raw", "compressed"):
-            values = {"use_sim_time": True, "device": "cpu", "image_transport": transport}
+            values = {"use_sim_time": True, "device": "cpu", "image_transport": transport, "model": model}
             overrides = [Parameter(name, value=value) for name, value in values.items()]
-            node = DetectorNode(context=context, parameter_overrides=overrides)
+            node = node_type(kind)(context=context, parameter_overrides=overrides)
             node.start()
-            _note(node, found)
+            _note(node, found, {*TOPICS_IN[kind], *TOPICS_OUT[kind]})
             node.close()
     finally:
         context.try_shutdown()
     return found
 
 
-def _note(node: Any, found: Offer) -> None:
+def _note(node: Any, found: Offer, relative: set[str]) -> None:
     who = (node.get_name(), node.get_namespace())
     # the graph does not tell how long a history is kept
     depths = {each.topic_name: f", depth {each.qos_profile.depth}" for each in (*node.publishers, *node.subscriptions)}
@@ -94,33 +112,33 @@ def _note(node: Any, found: Offer) -> None:
             profile = next(info.qos_profile for info in infos(topic) if (info.node_name, info.node_namespace) == who)
             policies = (profile.reliability, profile.durability)
             words = ", ".join(policy.name.lower().replace("_", " ") for policy in policies)
-            into[_relative(node, topic)] = f"{', '.join(types)} | {words}{depths.get(topic, '')}"
+            into[_relative(node, topic, relative)] = f"{', '.join(types)} | {words}{depths.get(topic, '')}"
     for service, types in node.get_service_names_and_types_by_node(*who):
-        found.serves[_relative(node, service)] = ", ".join(types)
+        found.serves[_relative(node, service, relative)] = ", ".join(types)
     found.qos_names.update(node.list_parameters(["qos_overrides"], 0).names)
 
 
-def page() -> str:
-    """The text of docs/interface.md; SystemExit where words and node do not match."""
+def page(kind: str, found: Offer) -> str:
+    """The text of its page; SystemExit where words and node do not match."""
     from cgdet_ros.node.diagnostics import KEYS
 
-    found, topic_columns = offer(), ("| topic | type | quality of service | |", "|---|---|---|---|")
+    topic_columns = ("| topic | type | quality of service | |", "|---|---|---|---|")
     lines = [
-        "# What the node `thermal_detector` takes and offers",
+        f"# What the node `{node_type(kind).NAME}` takes and offers",
         "",
         "Made by `tools/write_interface.py` from the node itself, and checked by a test. What it all is for: "
-        "[node.md](node.md). Names without a leading slash are relative to the node's namespace, `~` is the node. "
-        "Quality of service is the default.",
+        f"[{WORDS[kind]}]({WORDS[kind]}). Names without a leading slash are relative to the node's namespace, `~` is "
+        "the node. Quality of service is the default.",
         "",
         "## Topics in",
         "",
         *topic_columns,
-        *_rows(TOPICS_IN, found.subscribes),
+        *_rows(TOPICS_IN[kind], found.subscribes),
         "",
         "## Topics out",
         "",
         *topic_columns,
-        *_rows(TOPICS_OUT, found.publishes),
+        *_rows(TOPICS_OUT[kind], found.publishes),
         "",
         "## Services",
         "",
@@ -135,7 +153,7 @@ def page() -> str:
         "",
         "| parameter | type | default | range | changes | |",
         "|---|---|---|---|---|---|",
-        *_parameters(),
+        *_parameters(node_type(kind).CONFIG),
         "",
         "Quality of service by the standard parameters, under the full, remapped name of the topic (policies: "
         "history, depth, reliability, durability):",
@@ -157,32 +175,34 @@ def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
     yield from (f"| `{name}` | {found[name]} | {text} |" for name, text in words.items())
 
 
-def _parameters() -> Iterator[str]:
-    from cgdet_ros.config import DetectorConfig
+def _parameters(config: Any) -> Iterator[str]:
     from cgdet_ros.node.parameters import READ_ONLY, is_live, parameter_specs
 
-    for spec in parameter_specs(DetectorConfig):
+    for spec in parameter_specs(config):
         ranges = [*spec.descriptor.floating_point_range, *spec.descriptor.integer_range]
         limits = ", ".join(f"{each.from_value:g} to {each.to_value:g}" for each in ranges)
         allowed = limits or spec.descriptor.additional_constraints.removeprefix("one of ")
-        when = "live" if is_live(DetectorConfig, spec.name) else "start" if spec.name in READ_ONLY else "unconfigured"
+        when = "live" if is_live(config, spec.name) else "start" if spec.name in READ_ONLY else "unconfigured"
         default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
         kind = spec.type.name.lower().replace("_", " ")
         shown = "empty" if default in ("", []) else f"`{default}`"
         yield f"| `{spec.name}` | {kind} | {shown} | {allowed} | {when} | {spec.descriptor.description} |"
 
 
-def _relative(node: Any, name: str) -> str:
+def _relative(node: Any, name: str, relative: set[str]) -> str:
     own = node.get_fully_qualified_name() + "/"
     if name.startswith(own):
         return "~/" + name.removeprefix(own)
-    return name.lstrip("/") if name.lstrip("/") in (*TOPICS_IN, *TOPICS_OUT) else name
+    return name.lstrip("/") if name.lstrip("/") in relative else name
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--landmarks-model", default="", help="its model file (default: the shipped one)")
+    models = {"detector": "", "landmarks": parser.parse_args().landmarks_model}
 
     from cgdet_ros.replay.process import isolate
 
     isolate()
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, path in PAGES.items():
+        path.write_text(page(name, offer(name, models[name])), encoding="utf-8")

@@ -21,17 +21,17 @@ def layout(repository: Path) -> dict[str, Any]:
     return content
 
 
-def topics_of_the_page(repository: Path) -> set[str]:
-    """All topics of docs/interface.md, which is made from the node, below the root namespace."""
-    page = (repository / "docs" / "interface.md").read_text(encoding="utf-8").partition("## Services")[0]
+def topics_of_the_page(repository: Path, name: str = "interface.md") -> set[str]:
+    """All topics of a page of docs/, which is made from the node, below the root namespace."""
+    page = (repository / "docs" / name).read_text(encoding="utf-8").partition("## Services")[0]
     return {"/" + name.lstrip("/") for name in re.findall(r"^\| `([\w/]+)` \|", page, re.MULTILINE)}
 
 
-def test_rviz_shows_topics_of_the_node(repository: Path) -> None:
+def test_rviz_shows_topics_of_both_nodes(repository: Path) -> None:
     view = yaml.safe_load((repository / "rviz" / "detector.rviz").read_text(encoding="utf-8"))
     topics = {"/" + item["Topic"]["Value"] for item in view["Visualization Manager"]["Displays"]}
     assert topics == {"/overlay", "/image"}
-    assert topics <= topics_of_the_page(repository)
+    assert topics <= topics_of_the_page(repository) & topics_of_the_page(repository, "interface_landmarks.md")
 
 
 def test_the_layout_shows_topics_of_the_node_or_of_its_own_scripts(repository: Path) -> None:

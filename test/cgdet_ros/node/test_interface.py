@@ -24,21 +24,28 @@ def tool(repository: Path) -> Any:
     return module
 
 
+@pytest.fixture(scope="module", params=["detector", "landmarks"])
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "landmarks":
+        pytest.importorskip("hri_msgs", reason="hri_msgs is not installed: make setup")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def offer(tool: Any) -> Any:
+def offer(tool: Any, kind: str, disc_model: Path) -> Any:
     """What a real node in a context of its own has."""
-    return tool.offer()
+    return tool.offer(kind, str(disc_model) if kind == "landmarks" else "")
 
 
-def test_the_interface_page_is_that_of_the_node(tool: Any, offer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool, "offer", lambda: offer)
-    assert tool.PAGE.read_text(encoding="utf-8") == tool.page(), "run tools/write_interface.py"
+def test_the_interface_page_is_that_of_the_node(tool: Any, kind: str, offer: Any) -> None:
+    assert tool.PAGES[kind].read_text(encoding="utf-8") == tool.page(kind, offer), "run tools/write_interface.py"
 
 
-def test_the_policy_allows_exactly_what_the_node_does(repository: Path, offer: Any) -> None:
+def test_the_policy_allows_exactly_what_the_node_does(repository: Path, kind: str, offer: Any) -> None:
     root = ElementTree.parse(repository / "config" / "sros2_policy.xml").getroot()
-    (profile,) = root.iter("profile")
-    assert (profile.get("ns"), profile.get("node")) == ("/", "thermal_detector")
+    (enclave,) = (each for each in root.iter("enclave") if each.get("path") == f"/thermal_{kind}")
+    (profile,) = enclave.iter("profile")
+    assert (profile.get("ns"), profile.get("node")) == ("/", f"thermal_{kind}")
     allowed: dict[str, list[str]] = {}
     for rule in profile:
         ((verb, word),) = rule.attrib.items()
