@@ -29,9 +29,9 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "bench",
-        "time a model from raw frame to detections, stage by stage, warm",
+        "time a model from raw frame to answer, stage by stage, warm",
         "cgdet bench --model models/detector.onnx --precision fp32 bf16 --json bench.json\n\n"
-        "The frames are synthetic, 16-bit, of the model's input size. Several backends or\n"
+        "The frames are synthetic, 16-bit, of the model's input size; of a landmark model drawn faces. Several backends or\n"
         "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
     )
     add_model_arguments(parser, several=True)

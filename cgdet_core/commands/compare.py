@@ -96,7 +96,7 @@ def _summary(figures: dict[str, Any], times: str) -> str:
         rows.append((row["name"], row["a"], row["b"], f"{row['difference']:+.4f}", interval, share, verdict))
     a, b = (figures["models"][letter] for letter in "ab")
     paced = (
-        f"{a[times]['p50']:.1f} ms a frame in A, {b[times]['p50']:.1f} in B, measured by turns on "
+        f"{a[times]['p50']:.1f} ms each in A, {b[times]['p50']:.1f} in B, measured by turns on "
         f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}"
     )
     return f"{figures['words']}\n\n{table(rows)}\n\n{paced}"

@@ -126,7 +126,7 @@ def summary(task: MeasuredTask, figures: dict[str, Any]) -> str:
         lines.append(f"{figures['frames_without_detections']} frames without detections count as empty")
     else:
         lines.append(
-            f"{latency_ms['p50']:.1f} ms a frame (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
+            f"{latency_ms['p50']:.1f} ms each (p95 {latency_ms['p95']:.1f}) on {figures['device']}, "
             f"{figures['precision']}, {figures['params'] / 1e6:.2f} M parameters"
         )
     return "\n".join(lines)

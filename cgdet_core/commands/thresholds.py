@@ -25,7 +25,8 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "thresholds",
-        "choose each class's threshold on held-out frames (best F1), and write them into a copy of a model",
+        "choose each class's threshold on held-out frames (best F1), or what a landmark model's confidences are scaled "
+        "by and below which a face is lost, and write them into a copy of a model",
         "cgdet thresholds --run runs/held_out --data DIR\n"
         "  cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors\n"
         "  cgdet thresholds --run runs/held_out --data DIR --into runs/all/model.safetensors --write out.safetensors",
@@ -77,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         "per_class": document["operating_point"],
     }
     print_warnings(warnings)
-    text = f"best thresholds on {facts['data']}, {facts['frames']} frames:\n{table(task.rows(document))}"
+    chosen = ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items())
+    text = f"best on {facts['data']}, {facts['frames']} frames: {chosen}\n{table(task.rows(document))}"
     if arguments.write is not None:
         write_thresholds(arguments.write, target, task, thresholds, facts)
         text += f"\nwritten: {arguments.write}"

@@ -81,7 +81,7 @@ def _words(figure: Mapping[str, Any], images: int, count: int, settings: Compare
         return text
     return (
         f"{text}. An interval of so few is too narrow: give frames of {settings.few_blocks} scenes or more "
-        "(an image's scene in the JSON; without it 50 frame numbers are one block)"
+        "(an image's scene or subject in the JSON; without it 50 frame numbers are one block)"
     )
 
 
