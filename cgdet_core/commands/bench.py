@@ -31,8 +31,8 @@ def add(subparsers: Subparsers) -> None:
         "bench",
         "time a model from raw frame to answer, stage by stage, warm",
         "cgdet bench --model models/detector.onnx --precision fp32 bf16 --json bench.json\n\n"
-        "The frames are synthetic, 16-bit, of the model's input size; of a landmark model drawn faces. Several backends or\n"
-        "precisions take turns, frame by frame, so that other load on the machine meets all of them alike.",
+        "The frames are synthetic, 16-bit, of the model's input size; of a landmark model drawn faces.\n"
+        "Several backends or precisions take turns, frame by frame, so that other load meets all of them alike.",
     )
     add_model_arguments(parser, several=True)
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="timed frames of each (default: 200)")
