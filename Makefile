@@ -19,7 +19,7 @@ SETUP = @command -v "$(PYTHON)" >/dev/null || { \
 	echo "cgdet set-up: $(PYTHON) is not on PATH: sudo apt install python3 python3-venv" >&2; exit 2; }; \
 	"$(PYTHON)" -S tools/setup_environment.py
 
-.PHONY: help setup setup-tests demo test lint clean
+.PHONY: help setup setup-tests demo demo-landmarks test lint clean
 
 help: ## this list
 	@echo "make <target>:"
@@ -36,6 +36,10 @@ setup-tests:
 demo: check-given setup ## a bag of synthetic streets, or BAG=path TOPIC=/t, through the node: report, video, figures
 	@BAG="$(BAG)" TOPIC="$(TOPIC)" MODEL="$(MODEL)" RATE="$(RATE)" SEED="$(SEED)" SECONDS_LONG="$(SECONDS)" \
 		OUT="$(OUT)" sh tools/demo.sh
+
+demo-landmarks: check-given setup ## drawn faces that move, through the node of landmarks: report, figures (MODEL= SEED= SECONDS=)
+	@mkdir -p build/log/ros; ROS_LOG_DIR="$${ROS_LOG_DIR:-$(CURDIR)/build/log/ros}" .venv/bin/python tools/demo_landmarks.py \
+		--out build/demo-landmarks --seed "$(SEED)" --seconds "$(SECONDS)" $(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: check-given
 check-given:

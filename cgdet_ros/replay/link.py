@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
@@ -21,14 +22,13 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.types import stamp_to_ns
-from cgdet_ros.config import DetectorConfig
+from cgdet_ros.config import DetectorConfig, NodeConfig
 from cgdet_ros.node import messages, parameters
 from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import init_ros
 from cgdet_ros.node.qos import quality_of_service
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
 
-DETECTOR_NAME = "thermal_detector"
 # reliable on both ends, so that a frame without an answer is one that the node did not take
 IMAGE_QOS = quality_of_service(depth=10)
 ANSWER_QOS = quality_of_service(depth=1000)
@@ -41,22 +41,32 @@ STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
 
 
 class ReplayLink:
-    """Connects to the detector in `namespace`; rclpy must be initialised. `close` when done."""
+    """Connects to the node in `namespace`; rclpy must be initialised. `close` when done.
+
+    NODE, CONFIG: its name and its parameters; ANSWERS: type and topic of what it publishes for an image; LABELLED:
+    whether it publishes label_info.
+    """
+
+    NODE: ClassVar[str] = "thermal_detector"
+    CONFIG: ClassVar[type[NodeConfig]] = DetectorConfig
+    ANSWERS: ClassVar[tuple[Any, str]] = (Detection2DArray, "detections")
+    LABELLED: ClassVar[bool] = True
 
     def __init__(self, namespace: str, image_topic: str) -> None:
         self._node = Node("cgdet_replay", namespace=namespace)
-        self._detector = f"{namespace}/{DETECTOR_NAME}"
+        self._detector = f"{namespace}/{self.NODE}"
         self._changed = threading.Condition()
         self._answers: dict[int, Answer] = {}
         self.repeated_answers = 0
         self._last_answer_s = 0.0
         self._labels: LabelInfo | None = None
-        self.settings = DetectorConfig()
+        self.settings: Any = self.CONFIG()
         self._report: dict[str, str] = {}
         self._reports = 0
         self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
-        self._answer_topic = f"{namespace}/detections"
-        self._node.create_subscription(Detection2DArray, self._answer_topic, self._on_answer, ANSWER_QOS)
+        answer_type, name = self.ANSWERS
+        self._answer_topic = f"{namespace}/{name}"
+        self._node.create_subscription(answer_type, self._answer_topic, self._on_answer, ANSWER_QOS)
         self._node.create_subscription(LabelInfo, f"{namespace}/label_info", self._on_labels, INFO_QOS)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._change_state = self._node.create_client(ChangeState, f"{self._detector}/change_state")
@@ -114,23 +124,23 @@ class ReplayLink:
                 f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
             )
 
-    def _read_settings(self, process: NodeProcess) -> DetectorConfig:
+    def _read_settings(self, process: NodeProcess) -> NodeConfig:
         """The node's parameters, as it has them."""
         client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
-        names = [spec.name for spec in parameters.parameter_specs(DetectorConfig)]
+        names = [spec.name for spec in parameters.parameter_specs(self.CONFIG)]
         failure = "the node does not tell its parameters"
         self._await(client.service_is_ready, process, _DISCOVERY_TIMEOUT_S, failure)
         future = client.call_async(GetParameters.Request(names=names))
         self._await(future.done, process, _DISCOVERY_TIMEOUT_S, failure)
         told = zip(names, future.result().values, strict=True)
         values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
-        return parameters.updated(DetectorConfig(), values)
+        return parameters.updated(self.CONFIG(), values)
 
     def _connected(self) -> bool:
         report = self._report
         sees_us = report.get("state") == "active" and int(report.get("image_publishers", "0")) > 0
         heard = self._images.get_subscription_count() > 0 and self._node.count_publishers(self._answer_topic) > 0
-        return sees_us and self._labels is not None and heard
+        return sees_us and (self._labels is not None or not self.LABELLED) and heard
 
     def _await(self, condition: Callable[[], bool], process: NodeProcess, timeout_s: float, failure: str) -> None:
         deadline_s = time.monotonic() + timeout_s

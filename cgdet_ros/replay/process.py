@@ -19,7 +19,6 @@ from pathlib import Path
 from cgdet_core.errors import InputError, RunError
 from cgdet_ros.cameras import large_frames
 
-EXECUTABLES = ("cgdet-detector", "detector")
 _KEPT_LINES = 60
 _STOP_TIMEOUT_S = 20.0
 # up to here the ports of a domain lie below those that Linux hands out to others
@@ -30,20 +29,21 @@ _TROUBLES = ("WARN", "ERROR", "FATAL")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
 
 
-def find_executable() -> Path:
-    """The node's installed executable: the one that belongs to this Python, else an ament or PATH one.
+def find_executable(node: str = "detector") -> Path:
+    """Its installed executable, of the detector or of landmarks: this Python's, else an ament or PATH one.
 
     Raises InputError where there is none.
     """
     # not resolved: in a virtual environment the interpreter is a link out of it
+    names = (f"cgdet-{node}", node)
     folders = [Path(each).absolute().parent for each in (sys.argv[0], sys.executable)]
-    candidates = [str(folder / EXECUTABLES[folder.name == "cgdet_ros"]) for folder in folders]
-    candidates += [str(prefix / "lib" / "cgdet_ros" / EXECUTABLES[1]) for prefix in _ament_prefixes()]
-    for candidate in (*candidates, EXECUTABLES[0]):
+    candidates = [str(folder / names[folder.name == "cgdet_ros"]) for folder in folders]
+    candidates += [str(prefix / "lib" / "cgdet_ros" / names[1]) for prefix in _ament_prefixes()]
+    for candidate in (*candidates, names[0]):
         if found := shutil.which(candidate):
             return Path(found)
     raise InputError(
-        f"the node's executable {EXECUTABLES[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
+        f"the node's executable {names[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
         "PATH: run `make setup` or source the workspace's install/setup.sh"
     )
 

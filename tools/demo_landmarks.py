@@ -1,0 +1,160 @@
+"""make demo-landmarks: drawn faces that move, through the real node over DDS, and a report of it.
+
+A slow face detector is played from the bag's boxes: it sees some frames only, in between the node follows by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from hri_msgs.msg import FacialLandmarks
+from vision_msgs.msg import Detection2DArray
+
+from cgdet_core.boxes import iou_matrix
+from cgdet_core.config import BagConfig
+from cgdet_core.data.bags.frames import load_stamped_labels, read_raw_images
+from cgdet_core.data.synthetic.bag import THERMAL_TOPIC
+from cgdet_core.data.synthetic.faces.sequence import FACE_CLASS, make_face_bag
+from cgdet_core.errors import RunError, run_command
+from cgdet_core.evaluation.report.page import Gallery, KeyFigure, Picture, fraction, write_page
+from cgdet_core.files import make_folder, write_text
+from cgdet_core.tasks.landmarks.crop import box_of_points
+from cgdet_core.tasks.landmarks.draw import draw_landmarks, draw_points
+from cgdet_core.tasks.landmarks.metrics import face_errors, summarise
+from cgdet_core.types import Detections, Landmarks, stamp_to_ns
+from cgdet_ros.config import LandmarksConfig
+from cgdet_ros.node import messages
+from cgdet_ros.replay.link import ANSWER_QOS, ReplayLink, start_ros
+from cgdet_ros.replay.play import Pacer, read_ahead
+from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
+
+NAMESPACE = "/cgdet_faces"
+PICTURES = 6
+FOUND_IOU = 0.3  # of the hulls of a face's points, found and labelled
+
+
+class FaceLink(ReplayLink):
+    """Of the node of landmarks: answers are a message for each face."""
+
+    NODE, CONFIG, ANSWERS, LABELLED = "thermal_landmarks", LandmarksConfig, (FacialLandmarks, "landmarks"), False
+
+    def __init__(self) -> None:
+        self.faces: dict[int, list[tuple[float, Any]]] = defaultdict(list)
+        super().__init__(NAMESPACE, f"{NAMESPACE}/image")
+        self._boxes = self._node.create_publisher(Detection2DArray, f"{NAMESPACE}/faces", ANSWER_QOS)
+
+    def _on_answer(self, message: Any) -> None:
+        self.faces[stamp_to_ns(message.header.stamp)].append((time.monotonic(), message))
+
+    def send_boxes(self, header: Any, boxes_xyxy_px: Any) -> None:
+        """As a face detector would."""
+        found = Detections(boxes_xyxy_px, np.ones(len(boxes_xyxy_px)), np.zeros(len(boxes_xyxy_px)))
+        self._boxes.publish(messages.detections_to_message(header, found, FACE_CLASS))
+
+
+def play(bag: Path, truth: Any, model: Path | None, boxes_every: int, frames: int) -> tuple[FaceLink, dict[int, float]]:
+    """What came of it, and the monotonic time at which each stamp was sent."""
+    words = ["-r", f"__ns:={NAMESPACE}", "-p", "autostart:=false", "-p", "diagnostics.period_s:=0.5"]
+    words += ["-p", f"qos_overrides.{NAMESPACE}/image.subscription.reliability:=reliable"]
+    words += ["-p", f"model:='{model.absolute()}'"] if model else []
+    sent_s: dict[int, float] = {}
+    with NodeProcess(find_executable("landmarks"), words, echo=False) as process:
+        link, pacer = FaceLink(), Pacer(1.0)
+        try:
+            link.bring_up(process)
+            start_s = time.monotonic()
+            for number, image in enumerate(read_ahead(bag, THERMAL_TOPIC, frames, "stamp")):
+                assert image.message is not None
+                time.sleep(max(0.0, start_s + pacer.due_s(image.stamp_ns) - time.monotonic()))
+                process.check()
+                sent_s[image.stamp_ns] = link.send(image.message)
+                if number % boxes_every == 0:
+                    link.send_boxes(image.message.header, truth.truth[image.stamp_ns].boxes_xyxy_px)
+            link.report, _ = link.final_report(timeout_s=5)
+        finally:
+            link.close()
+    return link, sent_s
+
+
+def in_pixels(message: Any) -> Any:
+    """float32 [68, 2] about the centres of pixels."""
+    shares = np.array([(each.x, each.y) for each in message.landmarks[:68]])
+    return np.asarray(shares * (message.width, message.height) - 0.5, np.float32)
+
+
+def run(given: argparse.Namespace) -> int:
+    make_folder(given.out)
+    bag, labels = given.out / "bag", given.out / "labels.json"
+    frames = make_face_bag(bag, labels, BagConfig(seconds=given.seconds), seed=given.seed, overwrite=True)
+    truth = load_stamped_labels(labels, FACE_CLASS)
+    isolate()
+    start_ros()
+    try:
+        link, sent_s = play(bag, truth, given.model, given.boxes_every, frames)
+    finally:
+        rclpy.try_shutdown()
+    found: dict[int, Any] = {stamp: np.array([in_pixels(each) for _, each in of]) for stamp, of in link.faces.items()}
+    if not found:
+        raise RunError(f"no face of {frames} frames was found: {link.report.get('last_error') or 'is it the model?'}")
+    ages_ms = [(max(at for at, _ in of) - sent_s[stamp]) * 1e3 for stamp, of in link.faces.items()]
+    pairs, labelled, extra = [], 0, 0  # pairs: points, labels, which are labelled, box
+    for stamp in sent_s:
+        faces, points = truth.truth[stamp], found.get(stamp, np.zeros((0, 68, 2), np.float32))
+        hulls = np.array([box_of_points(each) for each in points], np.float32).reshape(-1, 4)
+        overlap = iou_matrix(faces.boxes_xyxy_px, hulls)
+        seen = [(face, int(row.argmax())) for face, row in enumerate(overlap) if row.max(initial=0) > FOUND_IOU]
+        labelled, extra = labelled + len(faces), extra + len(points) - len({best for _, best in seen})
+        of_faces = faces.points_xy_px, faces.points_labelled, faces.boxes_xyxy_px
+        pairs += [(points[best], *(each[face] for each in of_faces)) for face, best in seen]
+    if not pairs:
+        raise RunError("no face was found where one is: is it the model?")
+    figures = summarise(face_errors(*(np.stack(each) for each in zip(*pairs, strict=True))))
+    p50, p95, p99 = np.percentile(ages_ms, (50, 95, 99))
+    figures |= {"labelled_faces": labelled, "found_faces": len(pairs), "extra_faces": extra}
+    figures |= {"frames": len(sent_s), "age_ms": {"p50": p50, "p95": p95, "p99": p99}, "node": link.report}
+    write_text(given.out / "metrics.json", json.dumps(figures, indent=1))
+    shown = set(sorted(found)[:: max(1, len(found) // PICTURES)][:PICTURES])
+    pictures = []
+    for image in read_raw_images(bag, THERMAL_TOPIC):
+        if image.stamp_ns in shown:
+            of = found[image.stamp_ns]
+            boxes = np.array([box_of_points(each) for each in of])
+            picture = draw_landmarks(image.decode(), Landmarks(of, np.ones((len(of), 68)), boxes), scale=2)
+            for points in truth.truth[image.stamp_ns].points_xy_px:
+                draw_points(picture, points * 2 + np.float32(0.5), np.zeros(68, np.bool_))
+            pictures.append(Picture(picture, f"stamp {image.stamp_ns} ns"))
+    tiles = [
+        KeyFigure("NME", fraction(figures["nme"], 4), note="by the outer eyes, all points"),
+        KeyFigure("Faces found", f"{len(pairs)}", f"of {labelled}", f"{extra} where none is"),
+        KeyFigure("Age p50", f"{p50:.1f}", "ms", f"publish to receive; p95 {p95:.1f}, p99 {p99:.1f}"),
+    ]
+    facts = {name: link.report[name] for name in ("model", "device", "precision", "backend", "total_ms", "answered")}
+    facts |= {f"NME, {group}": fraction(value, 4) for group, value in figures["nme_by_group"].items()}
+    gallery = Gallery("Points", pictures, "Filled: found. Rings: the truth.")
+    part = {"tiles": tiles, "galleries": [gallery], "facts": facts}
+    write_page(given.out / "report.html", "Facial landmarks through the node", [part], command="make demo-landmarks")
+    print(
+        f"{len(pairs)} of {labelled} faces found, {extra} where none is; NME {figures['nme']:.4f}; age p50 {p50:.1f} "
+        f"ms, p95 {p95:.1f}\nwrote {given.out / 'report.html'} and metrics.json"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo-landmarks"))
+    parser.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument(
+        "--boxes-every", type=int, default=5, help="frames from one that the face detector sees to the next"
+    )
+    sys.exit(run_command("cgdet demo", lambda: run(parser.parse_args())))
