@@ -13,9 +13,10 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from cgdet_ros.cameras import NODE, large_frames, parameters_for, read_yaml
+from cgdet_ros.cameras import NODE, large_frames, parameters_for
 
 TRUTHS = ("true", "false", "True", "False")
+COLOUR_MAPS = ("", "white_hot", "black_hot", "ironbow", "inferno", "cividis")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -76,6 +77,53 @@ def thermal_node(
     )
 
 
+# of every node beside a camera's driver; what is left empty does not override the parameter file
+COMMON = (
+    argument("image", "image", "topic of the thermal images (sensor_msgs/Image)"),
+    argument("image_transport", "", "compressed: JPEG, PNG on <image>/compressed", ("", "raw", "compressed")),
+    argument("namespace", "", "namespace of the node and of its topics"),
+    argument("params_file", "", "parameter file (YAML) for this node or /**; empty: the shipped one"),
+    argument("model", "", "model file (.onnx, .xml or .safetensors); empty: as in the parameter file"),
+    argument("device", "", "auto, cpu, cuda or cuda:N; empty: as in the parameter file, which is auto"),
+    argument("threads", "", "CPU threads of the arithmetic, 0: the backend chooses; empty: as in the parameter file"),
+    argument("overlay", "overlay", "topic of the pictures of it; they are drawn only while somebody subscribes"),
+    argument("colour_map", "", "colours of the overlay; empty: as in the parameter file", COLOUR_MAPS),
+    argument("rviz", "false", "true: show the overlay in RViz", TRUTHS),
+    argument("log_level", "info", "of the node", LOG_LEVELS),
+    argument("autostart", "true", "true: the node drives itself to active; false: a lifecycle manager does", TRUTHS),
+    argument("respawn", "false", "true: start the node again, two seconds after it ended", TRUTHS),
+    argument("use_sim_time", "false", "true: the clock of a simulation or of a bag", TRUTHS),
+)
+PARAMETERS = {
+    "region_xyxy_px": "region_xyxy_px",
+    "image_transport": "image_transport",
+    "model": "model",
+    "device": "device",
+    "threads": "threads",
+    "colour_map": "overlay.colour_map",
+}
+
+
+def beside_a_driver(
+    share: Path, executable: str, own: Sequence[DeclareLaunchArgument], topics: Sequence[str]
+) -> LaunchDescription:
+    """Of a launch file for one node, and RViz where it is asked for; own: its arguments besides COMMON; topics: names
+    of those arguments that rename one."""
+
+    def processes(given: dict[str, str]) -> list[Node]:
+        parameters = {name: yaml.safe_load(given[word]) for word, name in PARAMETERS.items() if given.get(word)}
+        renamed = {name: given[name] for name in ("image", *topics, "overlay")}
+        file = Path(given["params_file"]).expanduser() if given["params_file"] else None
+        name, namespace = given["name"], given["namespace"]
+        started = [thermal_node(share, given, parameters, file, name, namespace, renamed, executable)]
+        if is_true(given["rviz"]):
+            shown = {name: given[name] for name in ("image", "overlay")}
+            started.append(rviz(share / "rviz" / "detector.rviz", namespace, shown, is_true(given["use_sim_time"])))
+        return started
+
+    return description([*own, *COMMON], processes)
+
+
 def is_true(text: str) -> bool:
     return text.lower() == "true"
 
@@ -99,21 +147,3 @@ def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: 
         parameters=[{"use_sim_time": use_sim_time}],
         output="screen",
     )
-
-
-def view_of(config: Path, images: Mapping[str, str]) -> Path:
-    """A copy of an RViz file in the launch's log folder, with its displays for each namespace and its image topic."""
-    view = read_yaml(config)
-    displays = view["Visualization Manager"]["Displays"]
-    view["Visualization Manager"]["Displays"] = [
-        _moved(display, namespace, image) for namespace, image in images.items() for display in displays
-    ]
-    return _written("cameras.rviz", view)
-
-
-def _moved(display: Mapping[str, Any], namespace: str, image: str) -> dict[str, Any]:
-    """The display with its name and topic below a namespace."""
-    topic = display["Topic"]
-    own = image if topic["Value"] == "image" else topic["Value"]
-    full = own if own.startswith("/") else f"/{namespace}/{own}"
-    return {**display, "Name": f"{namespace}: {display['Name']}", "Topic": {**topic, "Value": full}}

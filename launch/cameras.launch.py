@@ -1,19 +1,18 @@
 """Several cameras: a detector for each, with its own namespace, parameters and device, from one file.
 
 ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml
-ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml rviz:=true respawn:=true
+ros2 launch cgdet_ros cameras.launch.py cameras:=my_cameras.yaml respawn:=true
 """
 
 from pathlib import Path
 
 from cgdet_ros.cameras import read_cameras
-from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, is_true, rviz, thermal_node, view_of
+from cgdet_ros.launching import LOG_LEVELS, TRUTHS, argument, description, thermal_node
 
 SHARE = Path(__file__).resolve().parents[1]
 
 ARGUMENTS = [
     argument("cameras", str(SHARE / "config" / "cameras.yaml"), "file of the cameras (YAML), like the shipped one"),
-    argument("rviz", "false", "true: show the overlays of all cameras in one RViz", TRUTHS),
     argument("log_level", "info", "of the nodes", LOG_LEVELS),
     argument("autostart", "true", "true: nodes drive themselves to active; false: a lifecycle manager does", TRUTHS),
     argument("respawn", "false", "true: start a node again, two seconds after it ended; the others go on", TRUTHS),
@@ -22,9 +21,9 @@ ARGUMENTS = [
 
 
 def processes(given):
-    """A node for each camera, and RViz where it is asked for."""
+    """A node for each camera."""
     cameras = read_cameras(Path(given["cameras"]).expanduser())
-    started = [
+    return [
         thermal_node(
             SHARE,
             given,
@@ -35,10 +34,6 @@ def processes(given):
         )
         for camera in cameras
     ]
-    if is_true(given["rviz"]):
-        view = view_of(SHARE / "rviz" / "detector.rviz", {camera.namespace: camera.image for camera in cameras})
-        started.append(rviz(view, "", {}, is_true(given["use_sim_time"])))
-    return started
 
 
 def generate_launch_description():

@@ -258,10 +258,10 @@ def client(ros: None) -> Iterator[Client]:
 
 
 @contextmanager
-def started(client: Client, node_type: Any, model: Path) -> Iterator[Callable[..., Any]]:
+def started(client: Client, node_type: Any, **defaults: Any) -> Iterator[Callable[..., Any]]:
     """Starts nodes in the client's namespace, in this process, in a thread of its own each; all over DDS.
 
-    Keyword arguments are parameters (dots as two underscores); `model` defaults to the given one.
+    Keyword arguments are parameters (dots as two underscores), which go before the `defaults`.
     Active and connected on return, where autostart is not turned off.
     """
     from rclpy.executors import SingleThreadedExecutor
@@ -270,7 +270,7 @@ def started(client: Client, node_type: Any, model: Path) -> Iterator[Callable[..
     running = []
 
     def start(**values: Any) -> Any:
-        values = {"model": str(model), "precision": "fp32", **values}
+        values = {**defaults, **values}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         node = node_type(namespace=client.namespace, parameter_overrides=overrides)
         executor = SingleThreadedExecutor()
@@ -296,7 +296,7 @@ def start_detector(client: Client, tiny_model: Path) -> Iterator[Callable[..., A
     """See started."""
     from cgdet_ros.node.detector_node import DetectorNode
 
-    with started(client, DetectorNode, tiny_model) as start:
+    with started(client, DetectorNode, model=str(tiny_model)) as start:
         yield start
 
 
@@ -317,7 +317,7 @@ def start_landmarks(face_client: Client, disc_model: Path) -> Iterator[Callable[
     """See started."""
     from cgdet_ros.node.landmarks_node import LandmarksNode
 
-    with started(face_client, LandmarksNode, disc_model) as start:
+    with started(face_client, LandmarksNode, model=str(disc_model), precision="fp32") as start:
         yield start
 
 
