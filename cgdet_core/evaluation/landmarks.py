@@ -36,7 +36,6 @@ class FaceRecord:
     spread_factor: by which the confidences were found.
     """
 
-    name: str
     found: Landmarks
     errors: FaceErrors
     near_errors: FloatArray
@@ -146,7 +145,7 @@ class LandmarksMeasured:
             near = np.asarray(distances / (NEAR * sides[:, None]), np.float32)
             # of a frame without a face nothing is timed
             stage_ms = {stage: latency / len(faces) for stage, latency in model.last_stage_ms.items() if faces}
-            return FaceRecord(sample.name, found, errors, near, factor, sample.camera), stage_ms
+            return FaceRecord(found, errors, near, factor, sample.camera), stage_ms
 
         return look
 

@@ -31,7 +31,7 @@ def test_help_imports_no_heavy_library() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *(["detect"], ["evaluate"], ["compare"], ["train"], ["thresholds"], ["teacher"], ["info"]),
+        *(["detect"], ["evaluate"], ["compare"], ["train"], ["thresholds"], ["landmarks"], ["teacher"], ["info"]),
         *(["bag", "make"], ["bag", "info"], ["bag", "label"], ["convert"]),
     ],
 )

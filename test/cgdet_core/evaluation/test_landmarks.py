@@ -30,7 +30,7 @@ def record(
     sure = np.full((len(off_px), 68), confidence(np.float32(1 / stated)), np.float32)
     near = np.where(labelled, np.array(off_px, np.float32)[:, None] / 5, np.nan).astype(np.float32)
     errors = face_errors(points, labels, labelled, boxes)
-    return FaceRecord("f", Landmarks(points, sure, boxes), errors, near, 0.5, camera)
+    return FaceRecord(Landmarks(points, sure, boxes), errors, near, 0.5, camera)
 
 
 def test_figures_are_of_faces_not_of_frames() -> None:
