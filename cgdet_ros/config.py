@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from cgdet_core.colour_maps import ColourMap
 from cgdet_core.config import Settings
+
+
+def _fraction_or_the_models(value: float) -> float:
+    if -1 < value < 0:
+        raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
+    return value
+
+
+_OrTheModels = Annotated[float, AfterValidator(_fraction_or_the_models)]
 
 
 class OverlayConfig(Settings):
@@ -99,7 +108,7 @@ class DetectorConfig(NodeConfig):
 
     LIVE = (*NodeConfig.LIVE, "score_threshold", "class_thresholds", "nms_iou", "max_detections")
 
-    score_threshold: float = Field(
+    score_threshold: _OrTheModels = Field(
         -1.0,
         ge=-1,
         le=1,
@@ -108,7 +117,7 @@ class DetectorConfig(NodeConfig):
     class_thresholds: tuple[str, ...] = Field(
         (), description="thresholds of single classes, as name:value, in place of score_threshold"
     )
-    nms_iou: float = Field(
+    nms_iou: _OrTheModels = Field(
         -1.0, ge=-1, le=1, description="of two boxes of a class that overlap by more, one is left; -1: the model's own"
     )
     max_detections: int = Field(
@@ -127,11 +136,6 @@ class DetectorConfig(NodeConfig):
     class_id: Literal["name", "index"] = Field(
         "name", description="class_id of a detection: the class's name, or its number in label_info"
     )
-
-    @field_validator("score_threshold", "nms_iou")
-    @classmethod
-    def _fraction_or_the_models(cls, value: float) -> float:
-        return fraction_or_the_models(value)
 
     @field_validator("class_thresholds")
     @classmethod
@@ -157,17 +161,12 @@ class LandmarksConfig(NodeConfig):
         description="where one face is looked for, [left, top, right, bottom] in pixels of the image; empty: faces "
         "come on `faces`",
     )
-    lost_below: float = Field(
+    lost_below: _OrTheModels = Field(
         -1.0,
         ge=-1,
         le=1,
         description="a face whose mean confidence is below it is lost and looked for again; -1: the model's own",
     )
-
-    @field_validator("lost_below")
-    @classmethod
-    def _fraction_or_the_models(cls, value: float) -> float:
-        return fraction_or_the_models(value)
 
     @field_validator("region_xyxy_px")
     @classmethod
@@ -175,13 +174,6 @@ class LandmarksConfig(NodeConfig):
         if value and not (len(value) == 4 and value[0] < value[2] and value[1] < value[3]):
             raise ValueError(f"{list(value)} must be empty or left, top, right, bottom")
         return value
-
-
-def fraction_or_the_models(value: float) -> float:
-    """The value of such a parameter; ValueError for one that is neither."""
-    if -1 < value < 0:
-        raise ValueError(f"{value} must lie in 0 to 1, or be -1 for the model's own")
-    return value
 
 
 def parse_class_thresholds(words: Iterable[str]) -> dict[str, float]:

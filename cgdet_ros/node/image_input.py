@@ -99,21 +99,13 @@ class ImageInput:
 class FacesInput(ImageInput):
     """Images and, on `faces`, the boxes of the faces in them, matched by equal header stamps, whichever comes first.
 
-    Where faces are followed already (`follows`) an image goes on at once; boxes that come after it are `given` for the
-    next one (stamp None). Otherwise it waits for its boxes, and where a later one goes on before it, it is overtaken.
+    Where the pipeline's inference follows faces already an image goes on at once; boxes that come after it are given
+    for the next one (stamp None). Else it waits for its boxes; where a later one goes on before it, it is overtaken.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        transport: str,
-        offer: Callable[[ReceivedFrame], None],
-        log: FrameLog,
-        follows: Callable[[], bool],
-        give: Callable[[int | None, FloatArray], None],
-    ) -> None:
+    def __init__(self, node: Any, transport: str, pipeline: Any, log: FrameLog) -> None:
         super().__init__(node, transport, self._match, log)
-        self._pass_on, self._follows, self._give = offer, follows, give
+        self._pipeline = pipeline  # its inference changes where the CPU takes a GPU's place
         self._held: dict[int, ReceivedFrame] = {}
         self._early: dict[int, FloatArray] = {}  # boxes of images that are to come
         self._passed: deque[int] = deque(maxlen=_KEPT_STAMPS)
@@ -134,7 +126,7 @@ class FacesInput(ImageInput):
     def _match(self, frame: ReceivedFrame) -> None:
         stamp_ns = stamp_to_ns(frame.header.stamp)
         boxes = self._early.pop(stamp_ns, None)
-        if boxes is not None or self._follows():
+        if boxes is not None or self._pipeline.inference.follows:
             self._drop_before(None)
             self._go_on(frame, stamp_ns, boxes)
             return
@@ -156,7 +148,7 @@ class FacesInput(ImageInput):
             self._drop_before(stamp_ns)
             self._go_on(self._held.pop(stamp_ns), stamp_ns, boxes)
         elif stamp_ns in self._passed:
-            self._give(None, boxes)
+            self._pipeline.inference.give(None, boxes)
         else:
             self._early[stamp_ns] = boxes
             if len(self._early) > _KEPT_STAMPS:
@@ -164,9 +156,9 @@ class FacesInput(ImageInput):
 
     def _go_on(self, frame: ReceivedFrame, stamp_ns: int, boxes: FloatArray | None) -> None:
         if boxes is not None:
-            self._give(stamp_ns, boxes)
+            self._pipeline.inference.give(stamp_ns, boxes)
         self._passed.append(stamp_ns)
-        self._pass_on(frame)
+        self._pipeline.offer(frame)
 
     def _drop_before(self, stamp_ns: int | None) -> None:
         """Those that came before it, an answer to which would come after its own; None: all."""

@@ -9,7 +9,6 @@ import argparse
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from cgdet_ros.node.frame_log import FrameLog
 from cgdet_ros.node.image_input import FacesInput, ImageInput
 from cgdet_ros.node.lifecycle import run
 from cgdet_ros.node.outputs import LandmarkOutputs
+from cgdet_ros.node.pipeline import Pipeline
 from cgdet_ros.node.thermal_node import ThermalNode
 
 _KEPT_BOXES = 8
@@ -108,18 +108,10 @@ class LandmarksNode(ThermalNode):
     def topics_in(self) -> list[str]:
         return [*super().topics_in(), self.resolve_topic_name("faces")]
 
-    def listen(self, pipeline: Any, config: LandmarksConfig, log: FrameLog) -> ImageInput:
+    def listen(self, pipeline: Pipeline, config: LandmarksConfig, log: FrameLog) -> ImageInput:
         if config.region_xyxy_px:
             return super().listen(pipeline, config, log)
-
-        # the inference changes where the CPU takes a GPU's place
-        def follows() -> bool:
-            return bool(pipeline.inference.follows)
-
-        def give(stamp_ns: int | None, boxes_xyxy_px: FloatArray) -> None:
-            pipeline.inference.give(stamp_ns, boxes_xyxy_px)
-
-        return FacesInput(self, config.image_transport, pipeline.offer, log, follows, give)
+        return FacesInput(self, config.image_transport, pipeline, log)
 
 
 def main(arguments: list[str] | None = None) -> int:
