@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,3 +291,16 @@ def test_a_model_of_another_task_is_refused_in_one_line(
     assert other in node._log.last_error
     assert {"landmarks": "detection", "detector": "landmarks"}[kind] in node._log.last_error
     assert "\n" not in node._log.last_error
+
+
+def test_where_hri_msgs_is_missing_configure_fails_with_the_remedy(
+    start_landmarks: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start_landmarks(autostart=False)
+    monkeypatch.setitem(sys.modules, "hri_msgs.msg", None)
+    node.start()
+    assert node.state == "unconfigured"
+    assert "hri-msgs" in node._log.last_error
+    monkeypatch.undo()
+    node.start()
+    assert node.state == "active"
