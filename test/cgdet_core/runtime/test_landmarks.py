@@ -48,7 +48,7 @@ def predictor(model: Path) -> LandmarkPredictor:
 
 @pytest.fixture(scope="module")
 def frame() -> np.ndarray:
-    return np.asarray(drawn_face(3, 120, 16).frame.image)
+    return 6000 + 12 * drawn_face(3, 120).frame.image.astype(np.uint16)
 
 
 def test_every_face_gives_what_the_steps_by_hand_give(
