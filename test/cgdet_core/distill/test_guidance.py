@@ -28,6 +28,7 @@ from torch import Tensor
 from cgdet_core.config import GuidanceConfig, Recipe
 from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.guidance import Guidance
+from cgdet_core.distill.lesson import Lesson
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.detection.task import DetectionTask
 from cgdet_core.tasks.task import TeacherOutput, TrainingBatch
@@ -299,3 +300,14 @@ def learn(rows: list[int]) -> dict[str, Tensor]:
 def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batch(tmp_path: Path) -> None:
     # the second has no object at stride 32; nor any at all
     check_shares_add_up(learn, (([0], [1, 2, 3, 4]), ([0, 1, 2, 4], [3])), tmp_path)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_whole_maps_of_a_task_without_regions_are_compared_all_the_same(distance: str) -> None:
+    module = guidance(settings(region="whole", object_weight="equal", distance=distance, weight=2))
+    given = batch()
+    lesson = Lesson(given, None, student_maps(), None, None)
+    lesson.__dict__["teacher_output"] = view()  # what its teacher would have seen
+    term = module(lesson, share=0.5)["cms"]
+    assert term.item() == pytest.approx(value(module, student_maps()).item(), rel=1e-6)
+    assert term.item() > 0
