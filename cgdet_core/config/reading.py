@@ -72,10 +72,7 @@ def load_stages(path: Path, overrides: Iterable[str] = ()) -> list[Recipe]:
     fragments = mapping.pop("stages")
     if not isinstance(fragments, list) or not fragments or not all(isinstance(each, dict) for each in fragments):
         raise InputError(f"{path}: key 'stages': give a list of what each stage has beside the rest of the recipe")
-    return [
-        settings_from_mapping(Recipe, _merged(mapping, fragment), f"{path}: stages.{place}")
-        for place, fragment in enumerate(fragments)
-    ]
+    return [_recipe(_merged(mapping, fragment), f"{path}: stages.{place}") for place, fragment in enumerate(fragments)]
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_core.config import PostprocessConfig, Recipe, load_recipe
+from cgdet_core.config import PostprocessConfig, Recipe, load_recipe, load_stages
 from cgdet_core.errors import InputError
 
 
@@ -165,7 +165,7 @@ def test_a_base_that_is_missing_or_leads_in_a_circle_is_one_line(tmp_path: Path,
         ("augment.sensor.prob=1", "augment.sensor: unknown key 'prob': did you mean 'probability'?"),
         ("sources.0.hold_out=0", "sources.0: unknown key 'hold_out': did you mean 'hold_out_fold'?"),
         ("synthetic.number=3", "synthetic: unknown key 'number': there are frames, seed, weight, rgb"),
-        ("lr=0.1", "unknown key 'lr': there are task, model, thermal, loss, contrast, guidance, injection, "),
+        ("lr=0.1", "unknown key 'lr': there are task, model, thermal, loss, contrast, guidance, injection, outputs, "),
         ("train.images.x=3", "'train.images' holds a value, not keys"),
         ("model.class_names=person", "key 'model.class_names' = 'person': give a list, such as [person]"),
     ],
@@ -193,3 +193,10 @@ def test_a_class_has_its_own_threshold_or_the_common_one() -> None:
     config = PostprocessConfig(score_threshold=0.4, class_thresholds={"car": 0.0})
     assert config.threshold_of("car") == 0.0
     assert config.threshold_of("person") == 0.4
+
+
+def test_a_class_threshold_of_a_stage_is_checked_as_that_of_a_recipe_is(tmp_path: Path) -> None:
+    path = tmp_path / "staged.yaml"
+    path.write_text("stages:\n  - {}\n  - postprocess: {class_thresholds: {lorry: 0.3}}\n")
+    with pytest.raises(InputError, match=r"stages\.1: postprocess\.class_thresholds: .*'lorry'"):
+        load_stages(path)
