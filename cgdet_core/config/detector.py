@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.settings import Fraction, Settings, Widths
 from cgdet_core.types import CLASS_NAMES
 
 Depth = Annotated[int, Field(ge=0, le=64)]
@@ -42,9 +42,7 @@ class ModelConfig(Settings):
     """The network's shape (model/)."""
 
     class_names: tuple[str, ...] = Field(CLASS_NAMES, min_length=1, max_length=1000)
-    widths: tuple[int, int, int, int, int] = Field(
-        (16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
-    )
+    widths: Widths = Field((16, 32, 64, 128, 256), description="channels at strides 2, 4, 8, 16, 32; multiples of 8")
     depths: tuple[Depth, Depth, Depth, Depth] = Field(
         (1, 3, 3, 1), description="bottlenecks per stage at strides 4 to 32"
     )
@@ -61,13 +59,6 @@ class ModelConfig(Settings):
     def _multiple_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
         if any(not 32 <= side <= 8192 or side % 32 for side in value):
             raise ValueError(f"{list(value)} must be multiples of 32, up to 8192")
-        return value
-
-    @field_validator("widths")
-    @classmethod
-    def _multiple_of_8(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not 8 <= width <= 4096 or width % 8 for width in value):
-            raise ValueError(f"{list(value)} must be multiples of 8, up to 4096")
         return value
 
     @field_validator("class_names")

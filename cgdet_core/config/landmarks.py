@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from cgdet_core.config.augmentation import LookConfig
 from cgdet_core.config.detector import Activation, Depth
-from cgdet_core.config.settings import Fraction, Settings, ascending
+from cgdet_core.config.settings import Fraction, Settings, Widths, ascending
 
 _Factors = Annotated[tuple[float, float], ascending(0.2, 5)]
 _Shares = Annotated[tuple[float, float], ascending(0.01, 1)]
@@ -20,9 +20,7 @@ class LandmarkModelConfig(Settings):
 
     class_names: tuple[str, ...] = Field(("face",), min_length=1, max_length=1, description="the sets' category")
     input_height_width_px: tuple[int, int] = Field((128, 128), description="of the square crop; multiples of 32")
-    widths: tuple[int, int, int, int, int] = Field(
-        (16, 32, 64, 96, 128), description="channels at strides 2, 4, 8, 16, 32; multiples of 8"
-    )
+    widths: Widths = Field((16, 32, 64, 96, 128), description="channels at strides 2, 4, 8, 16, 32; multiples of 8")
     depths: tuple[Depth, Depth, Depth, Depth] = Field((1, 2, 1, 1), description="residual blocks at strides 4 to 32")
     head_width: int = Field(64, ge=8, le=4096, description="channels of the head")
     activation: Activation = "silu"
@@ -32,13 +30,6 @@ class LandmarkModelConfig(Settings):
     def _square(cls, value: tuple[int, int]) -> tuple[int, int]:
         if value[0] != value[1] or not 32 <= value[0] <= 512 or value[0] % 32:
             raise ValueError(f"{list(value)} must be two equal multiples of 32, up to 512")
-        return value
-
-    @field_validator("widths")
-    @classmethod
-    def _multiple_of_8(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not 8 <= width <= 4096 or width % 8 for width in value):
-            raise ValueError(f"{list(value)} must be multiples of 8, up to 4096")
         return value
 
 

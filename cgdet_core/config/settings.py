@@ -20,6 +20,16 @@ def ascending(least: float, most: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _multiples_of_8(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(not 8 <= value <= 4096 or value % 8 for value in values):
+        raise ValueError(f"{list(values)} must be multiples of 8, up to 4096")
+    return values
+
+
+# channels of a network's maps at strides 2, 4, 8, 16, 32
+Widths = Annotated[tuple[int, int, int, int, int], AfterValidator(_multiples_of_8)]
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, and strict about keys."""
 
