@@ -11,8 +11,8 @@ import numpy as np
 
 from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends import open_model
 from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.runtime.predictor import LoadedModel
 from cgdet_core.tasks.landmarks.crop import FaceCrop, crop_of_box
 from cgdet_core.tasks.landmarks.decode import decode
 from cgdet_core.thermal import ToneLimits, apply_tone, cut_telemetry, to_grey, tone_limits
@@ -21,7 +21,7 @@ from cgdet_core.types import FloatArray, ImageArray, Landmarks, check_image
 _LARGEST_BOX: Final = 4.0  # longer sides of the frame that a face's box may have
 
 
-class LandmarkPredictor:
+class LandmarkPredictor(LoadedModel):
     """A loaded landmark model on a device; arguments as of runtime.predictor.Predictor.
 
     `device`, `precision` and `backend` say what is executed; last_stage_ms: of the last call, all its faces together.
@@ -37,16 +37,11 @@ class LandmarkPredictor:
         backend: str = "auto",
         thermal: ThermalConfig | None = None,
     ) -> None:
-        self.model_path = Path(model_path)
-        self._network, description = open_model(self.model_path, backend, device, precision, threads)
-        self.info, self.model_sha256 = description.info, description.model_sha256
+        super().__init__(Path(model_path), device, precision, threads, backend, thermal)
         if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
             raise InputError(f"{model_path}: is a model of {self.info.task}, not of landmarks: give another model file")
         self.postprocess = self.info.postprocess
-        self.thermal = thermal or self.info.thermal
-        self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
         self._crop_px = self.info.input_height_width_px[0]
-        self.last_stage_ms: dict[str, float] = {}
 
     def warm_up(self, faces: int = 2) -> None:
         """Run `faces` empty crops, so that the first real one is not the slow one."""
@@ -78,9 +73,7 @@ class LandmarkPredictor:
             inferred = time.perf_counter()
             in_crop, sure = decode(map_logits[None], self._crop_px, self.postprocess.spread_factor)
             if not (np.isfinite(in_crop).all() and np.isfinite(sure).all()):
-                raise InputError(
-                    f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
-                )
+                raise self._not_finite()
             points.append(crop.to_frame(in_crop[0]) + np.array([0, rows_above], np.float32))
             confidences.append(sure[0])
             times = (began, prepared, inferred, time.perf_counter())

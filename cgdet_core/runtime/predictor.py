@@ -17,7 +17,26 @@ from cgdet_core.thermal import cut_telemetry, letterbox, normalise
 from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 
 
-class Predictor:
+class LoadedModel:
+    """A model file of any task on a device; arguments as of `Predictor`."""
+
+    def __init__(
+        self, path: Path, device: str, precision: str, threads: int, backend: str, thermal: ThermalConfig | None
+    ) -> None:
+        self.model_path = path
+        self._network, description = open_model(path, backend, device, precision, threads)
+        self.info, self.model_sha256 = description.info, description.model_sha256
+        self.thermal = thermal or self.info.thermal
+        self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
+        self.last_stage_ms: dict[str, float] = {}
+
+    def _not_finite(self) -> InputError:
+        return InputError(
+            f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
+        )
+
+
+class Predictor(LoadedModel):
     """A loaded model on a device.
 
     model_path: a model file (.safetensors) or an export (.onnx, .xml); None: the shipped model; device:
@@ -39,15 +58,12 @@ class Predictor:
         threads: int = 0,
         backend: str = "auto",
     ) -> None:
-        self.model_path = Path(model_path or shipped_model(backend, device))
-        self._network, description = open_model(self.model_path, backend, device, precision, threads)
-        self.info, self.model_sha256 = description.info, description.model_sha256
+        super().__init__(
+            Path(model_path or shipped_model(backend, device)), device, precision, threads, backend, thermal
+        )
         if not isinstance(self.info.postprocess, PostprocessConfig):
             raise InputError(f"{self.model_path}: is a model of {self.info.task}, no detector: give another file")
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
-        self.thermal = thermal or self.info.thermal
-        self.last_stage_ms: dict[str, float] = {}
-        self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
         self._class_names, self._input_height_width_px = self.info.class_names, self.info.input_height_width_px
         self._cells = cells_of(self._input_height_width_px)
 
@@ -79,9 +95,7 @@ class Predictor:
         inferred = time.perf_counter()
         found = decode(class_logits, box_logits, self._cells, config, self._class_names)
         if not found.finite:
-            raise InputError(
-                f"{self.model_path}: gives values that are not finite in {self.precision}: use precision fp32"
-            )
+            raise self._not_finite()
         boxes = placed.to_frame(found.boxes_xyxy_px)
         boxes[:, 1::2] += rows_above
         # a box in the padding is cut to nothing
