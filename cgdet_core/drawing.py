@@ -60,6 +60,16 @@ def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None, colour_map: 
     return colour_table(colour_map)[grey]
 
 
+def scaled_rgb(image: ImageArray, scale: float, thermal: ThermalConfig | None, colour_map: ColourMap) -> RgbArray:
+    """`to_rgb`, `scale` times as large: uint8 [round(H * scale), round(W * scale), 3], to be drawn into."""
+    picture = to_rgb(image, thermal, colour_map)
+    if scale != 1:
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
+    return np.ascontiguousarray(picture)
+
+
 def draw(
     image: ImageArray,
     detections: Detections,
@@ -77,12 +87,7 @@ def draw(
     Objects of `truth` get thin dashed boxes, regions to ignore dotted ones. Lines and letters grow
     with the picture; everything stays inside it.
     """
-    picture = to_rgb(image, thermal, colour_map)
-    if scale != 1:
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
-    picture = np.ascontiguousarray(picture)
+    picture = scaled_rgb(image, scale, thermal, colour_map)
     line_px = max(1, round(min(picture.shape[:2]) / 256))
     boxes = [box_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
     # the best last, on top

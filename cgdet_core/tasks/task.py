@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cgdet_core.drawing import Colour
 from cgdet_core.types import FloatArray, GroundTruth
 
 Part = tuple[int, int, int, int]  # of a training picture: left, top, right, bottom in whole pixels
-Colour = tuple[int, int, int]  # RGB
 
 
 @dataclass(frozen=True)

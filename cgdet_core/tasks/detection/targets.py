@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdet_core.boxes import iou_torch
-from cgdet_core.tasks.task import Colour, Regions, Rows, Targets
+from cgdet_core.drawing import Colour, class_colour
+from cgdet_core.tasks.task import Regions, Rows, Targets
 
 SEEN_IOU: Final = 0.5
 IGNORED_COLOUR: Final[Colour] = (160, 160, 160)
@@ -34,8 +35,6 @@ class DetectionTargets(Targets):
 
     def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
         """Objects in their class's colour, regions to ignore in grey."""
-        from cgdet_core.drawing import class_colour
-
         present = (self.objects | self.ignored)[row]
         height, width = picture.shape[:2]
         # (0, 0) is the outer corner of the first pixel

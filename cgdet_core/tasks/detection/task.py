@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import AugmentConfig, LossConfig, Recipe
+from cgdet_core.drawing import Colour, class_colour
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.detection.classes import ClassTable, class_table
 from cgdet_core.tasks.detection.head import HeadOutput
@@ -24,7 +25,7 @@ from cgdet_core.tasks.detection.targets import (
     regions_of,
     seen_scores,
 )
-from cgdet_core.tasks.task import Colour, Part, Placement, Regions, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.task import Part, Placement, Regions, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
 
@@ -41,8 +42,6 @@ class DetectionTask:
 
     @property
     def legend(self) -> list[tuple[str, Colour]]:
-        from cgdet_core.drawing import class_colour
-
         names = enumerate(self._class_names)
         return [*((name, class_colour(class_id)) for class_id, name in names), ("to ignore", IGNORED_COLOUR)]
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from cgdet_core.colour_maps import ColourMap
 from cgdet_core.config import ThermalConfig
-from cgdet_core.drawing import OUTLINE_COLOUR, box_corners, to_rgb
+from cgdet_core.drawing import OUTLINE_COLOUR, Colour, box_corners, scaled_rgb
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.types import BoolArray, FloatArray, ImageArray, Landmarks
 
-Colour = tuple[int, int, int]
 GROUP_COLOURS: Final[dict[str, Colour]] = {
     "jaw": (0, 190, 255),
     "brows": (255, 170, 0),
@@ -39,12 +38,7 @@ def draw_landmarks(
     image: as drawing.draw takes it. Points below min_confidence are rings, the others are filled; a thin box is where
     the face was looked for.
     """
-    picture = to_rgb(image, thermal, colour_map)
-    if scale != 1:
-        size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
-    picture = np.ascontiguousarray(picture)
+    picture = scaled_rgb(image, scale, thermal, colour_map)
     for points, sure, box in zip(landmarks.points_xy_px, landmarks.confidences, landmarks.boxes_xyxy_px, strict=True):
         left, top, right, bottom = box_corners(box * scale, picture, 1)
         cv2.rectangle(picture, (left, top), (right, bottom), _BOX_COLOUR, 1)

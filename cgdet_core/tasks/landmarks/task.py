@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cgdet_core.config import FaceAugmentConfig, LandmarkLossConfig, LandmarkPostprocessConfig, Recipe
+from cgdet_core.drawing import Colour
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.landmarks.draw import GROUP_COLOURS
 from cgdet_core.tasks.landmarks.loss import landmark_loss
@@ -17,7 +18,7 @@ from cgdet_core.tasks.landmarks.points import POINTS
 from cgdet_core.tasks.landmarks.sampling import FacePlacement, FaceSampler, crop_truth, whole_faces
 from cgdet_core.tasks.landmarks.targets import LandmarkTargets
 from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading, MapPredictions
-from cgdet_core.tasks.task import Colour, Part, Placement, Regions, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.task import Part, Placement, Regions, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
 
