@@ -247,9 +247,13 @@ def _rendered(recipe: Recipe) -> Iterator[_Read]:
 def _renderings(coco: CocoSet, count: int, config: SourceConfig, recipe: Recipe) -> Iterator[_Read]:
     from cgdet_core.data.synthetic.faces.rendering import rendered_faces
 
+    uses_rgb = recipe.uses_rgb and config.rgb
+    picture, partner = None, None
     for sample in rendered_faces(coco, count, recipe.train.seed):
-        rgb = sample.rgb if recipe.uses_rgb and config.rgb else None
-        yield sample, None, None if rgb is None else rendered_partner(rgb, sample.name)
+        if uses_rgb and sample.rgb is not None and sample.rgb is not picture:
+            # all renderings of a face share their partner
+            picture, partner = sample.rgb, rendered_partner(sample.rgb, sample.name)
+        yield sample, None, partner
 
 
 def _cache(
