@@ -7,6 +7,7 @@ frame that a newer one overtakes is counted and never seen again.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from cgdet_ros.node.pipeline import Inference, Pipeline
 from cgdet_ros.node.qos import has_namesake, idle_arguments
 
 
-class ThermalNode(GuardedNode):
+class ThermalNode(GuardedNode, ABC):
     """Thermal images in, answers out. Raises InputError for parameters that are none.
 
     A type of node says its name, what it is doing and its settings, and brings an Inference and its Outputs.
@@ -38,13 +39,13 @@ class ThermalNode(GuardedNode):
     CONFIG: ClassVar[type[NodeConfig]]
     INFO: ClassVar[frozenset[str]] = frozenset()  # parameters of which publish_info tells
 
+    @abstractmethod
     def load(self, config: Any) -> Inference:
         """The warm predictor with these settings; in the thread that will use it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def publish(self, config: Any, inference: Any) -> Outputs:
         """The publishers of what it finds."""
-        raise NotImplementedError
 
     def topics_in(self) -> list[str]:
         """Full names of all topics that it subscribes to with some parameters or others."""

@@ -64,8 +64,8 @@ class Teacher(ABC):
         with torch.autocast(self.device.type, enabled=False):
             return self._predict([self._input(maps[stride]) for stride in self.channels])
 
-    def _predict(self, maps: Sequence[Tensor]) -> Rows:
-        raise NotImplementedError
+    @abstractmethod
+    def _predict(self, maps: Sequence[Tensor]) -> Rows: ...
 
     @abstractmethod
     def _look(self, rgb: Tensor) -> TeacherOutput: ...
