@@ -26,6 +26,7 @@ from cgdet_core.data.synthetic.faces.sequence import FACE_CLASS, make_face_bag
 from cgdet_core.errors import RunError, run_command
 from cgdet_core.evaluation.report.page import Gallery, KeyFigure, Picture, fraction, write_page
 from cgdet_core.files import make_folder, write_text
+from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.tasks.landmarks.crop import box_of_points
 from cgdet_core.tasks.landmarks.draw import draw_landmarks, draw_points
 from cgdet_core.tasks.landmarks.metrics import face_errors, summarise
@@ -117,9 +118,10 @@ def run(given: argparse.Namespace) -> int:
     if not pairs:
         raise RunError("no face was found where one is: is it the model?")
     figures = summarise(face_errors(*(np.stack(each) for each in zip(*pairs, strict=True))))
-    p50, p95, p99 = np.percentile(ages_ms, (50, 95, 99))
+    age_ms = percentiles(ages_ms)
+    p50, p95, p99 = age_ms.values()
     figures |= {"labelled_faces": labelled, "found_faces": len(pairs), "extra_faces": extra}
-    figures |= {"frames": len(sent_s), "age_ms": {"p50": p50, "p95": p95, "p99": p99}, "node": link.report}
+    figures |= {"frames": len(sent_s), "age_ms": age_ms, "node": link.report}
     write_text(given.out / "metrics.json", json.dumps(figures, indent=1))
     shown = set(sorted(found)[:: max(1, len(found) // PICTURES)][:PICTURES])
     pictures = []
