@@ -29,6 +29,7 @@ _PART: Mapping[str, Any] = {
     **dict.fromkeys(("tiles", "frames", "galleries"), ()),
     "steps": {},
     "facts": {},
+    "figures": {},
 }
 _COMPARISON: Mapping[str, Any] = {
     **dict.fromkeys(("figures", "metrics")),
@@ -77,9 +78,10 @@ def write_page(
     """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses.
 
     parts: of each model what there is of `name`, which heads it where there are several, `tiles` (KeyFigure),
-    `metrics` (Metrics; without them there are no labels), `galleries` (Gallery) and `facts`, what ran on what. Of a
-    replay: `replay`, its metrics.json, `frames`, those sent, `steps`, name of a figure -> its values from offline to
-    live, and `video`, a file name beside the page.
+    `metrics` (Metrics of a detector) or `figures` of another task, name -> value (without either there are no
+    labels), `galleries` (Gallery) and `facts`, what ran on what. Of a replay: `replay`, its metrics.json, `frames`,
+    those sent, `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside the
+    page.
 
     comparison: two models beside each other: `names`, and what there is of `figures`, what `compare` returns, `table`,
     further rows (name, A, B), `metrics` of both for the curves, `note` and `galleries`.

@@ -249,6 +249,13 @@ def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
     assert "Latency" not in words
 
 
+def test_figures_of_another_task_are_its_accuracy(tmp_path: Path) -> None:
+    write_page(tmp_path / "x.html", "Faces", [{"figures": {"NME, jaw": "0.0736"}}])
+    words = Page((tmp_path / "x.html").read_text()).words()
+    assert "NME, jaw 0.0736" in " ".join(words.split())
+    assert "no labels" not in words
+
+
 def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
     metrics = made_metrics((NASTY, "car"))
     picture = Picture(np.zeros((8, 8, 3), np.uint8), f'" onerror="{NASTY}')
