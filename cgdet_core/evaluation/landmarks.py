@@ -3,110 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import floor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
-from cgdet_core.evaluation.task import FigureKey, Model
+from cgdet_core.evaluation.task import Model
 from cgdet_core.runtime.landmarks import LandmarkPredictor, crop_of, face_canvas
 from cgdet_core.runtime.model_file import ModelInfo
-from cgdet_core.tasks.landmarks.decode import NEAR, confidence, fitted_factor, ratio_of
-from cgdet_core.tasks.landmarks.metrics import FAILURE, FaceErrors, face_errors, summarise
+from cgdet_core.tasks.landmarks.decode import confidence, fitted_factor, ratio_of
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.tasks.landmarks.sampling import whole_faces
 from cgdet_core.thermal import to_grey, tone_limits
-from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray, IntArray, Landmarks, Sample
+from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray, Sample
 
 _KEPT = 0.99  # share of the held-out faces whose mean confidence is above the bound that is chosen
 _HIGHEST_BOUND = 0.6  # of a bound: 1 of 100 windows of streets and of blurred backdrops reaches it, calibrated
 _DRAWN_PX = 256
-
-
-@dataclass(frozen=True)
-class FaceRecord:
-    """The labelled faces of a frame: what was found in their labelled boxes, and the errors of it.
-
-    near_errors: float32 [F, 68], distances to the labels in units of decode.NEAR of the crop, NaN without a label;
-    spread_factor: by which the confidences were found.
-    """
-
-    found: Landmarks
-    errors: FaceErrors
-    near_errors: FloatArray
-    spread_factor: float
-    camera: str | None
-
-
-class LandmarkFigures:
-    """Over all faces of some records; see Figures."""
-
-    def __init__(self, records: Sequence[FaceRecord], lost_below: float | None = None) -> None:
-        self._records = records
-        self.errors = _joined([record.errors for record in records])
-        if not len(self.errors.nme):
-            raise InputError("none of the frames has a face with labelled points: give a set with COCO keypoints")
-        self._sure, self._near = sureness(records), np.concatenate([record.near_errors for record in records])
-        self._lost_below = lost_below
-
-    def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """DESIGN 5; by_camera: the same figures of each camera; near_share: of the points that are as near as
-        mean_confidence says they are, by labels; operating_point: what a lost face's bound leaves."""
-        cameras = sorted({record.camera for record in self._records if record.camera is not None})
-        point: dict[str, Any] = {}
-        if self._lost_below is not None:
-            kept = float((self._sure >= self._lost_below).mean())
-            point = {"face": {"threshold": self._lost_below, "kept": kept, "truths": len(self._sure)}}
-        return {
-            **summarise(self.errors),
-            "by_camera": {
-                camera: summarise(_joined([each.errors for each in self._records if each.camera == camera]))
-                for camera in cameras
-            },
-            "mean_confidence": float(self._sure.mean()),
-            "near_share": float((self._near[~np.isnan(self._near)] <= 1).mean()),
-            "operating_point": point,
-            **(extra or {}),
-        }
-
-
-class LandmarkVector:
-    """See FigureVector: NME first, of all faces measured by their outer eyes, of each group of points and camera."""
-
-    groups: tuple[str, ...] = ("overall", "by_group", "by_camera")
-
-    def __init__(self, records: Sequence[FaceRecord]) -> None:
-        errors = _joined([record.errors for record in records])
-        self._frame = np.repeat(np.arange(len(records)), [len(record.errors.nme) for record in records])
-        by_eyes = np.array([each == "outer_eyes" for each in errors.normaliser], np.bool_)
-        nme = np.where(by_eyes, errors.nme, np.nan).astype(np.float64)
-        cameras = sorted({record.camera for record in records if record.camera is not None})
-        of_camera = np.array([record.camera or "" for record in records])[self._frame] if records else np.zeros(0, str)
-        columns = [
-            (FigureKey(("overall", "nme"), "NME", True), nme),
-            (FigureKey(("overall", "failure_rate"), "failure rate", True), np.where(np.isnan(nme), nme, nme > FAILURE)),
-            (FigureKey(("overall", "auc"), "AUC"), (FAILURE - nme).clip(0) / FAILURE),
-        ]
-        for name in GROUPS:
-            values = np.where(by_eyes, errors.of_group[name], np.nan).astype(np.float64)
-            columns.append((FigureKey(("by_group", name, "nme"), f"{name} NME", True), values))
-        for camera in cameras:
-            values = np.where(of_camera == camera, nme, np.nan)
-            columns.append((FigureKey(("by_camera", camera, "nme"), f"{camera} NME", True), values))
-        self.keys = [key for key, _ in columns]
-        self._values = np.stack([values for _, values in columns])
-
-    def of(self, weights: IntArray) -> NDArray[np.float64]:
-        counts = weights[self._frame] * ~np.isnan(self._values)
-        total = counts.sum(1)
-        summed = (np.nan_to_num(self._values) * counts).sum(1)
-        mean: NDArray[np.float64] = np.divide(summed, total, out=np.full(len(self.keys), np.nan), where=total > 0)
-        return mean
 
 
 class LandmarksMeasured:
@@ -130,22 +48,14 @@ class LandmarksMeasured:
     def look_with(
         self, model: LandmarkPredictor, names: Sequence[str] = (), telemetry_rows: int = 0
     ) -> Look[FaceRecord]:
-        factor, box_scale = model.postprocess.spread_factor, model.postprocess.box_scale
-
         def look(sample: Sample) -> tuple[FaceRecord, Mapping[str, float]]:
             truth = sample.truth
             assert truth is not None
             faces = whole_faces(truth)
-            boxes = truth.boxes_xyxy_px[faces]
-            found = model.predict(sample.frame.image, boxes, telemetry_rows)
-            labels, labelled = _labels(truth, faces)
-            errors = face_errors(found.points_xy_px, labels, labelled, boxes)
-            distances = np.where(labelled, np.linalg.norm(found.points_xy_px - labels, axis=2), np.nan)
-            sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1) * box_scale
-            near = np.asarray(distances / (NEAR * sides[:, None]), np.float32)
+            found = model.predict(sample.frame.image, truth.boxes_xyxy_px[faces], telemetry_rows)
             # of a frame without a face nothing is timed
             stage_ms = {stage: latency / len(faces) for stage, latency in model.last_stage_ms.items() if faces}
-            return FaceRecord(found, errors, near, factor, sample.camera), stage_ms
+            return FaceRecord(sample.name, found, *_labels(truth, faces), model.postprocess, sample.camera), stage_ms
 
         return look
 
@@ -171,12 +81,10 @@ class LandmarksMeasured:
     ) -> tuple[dict[str, float], LandmarkFigures, list[str]]:
         """spread_factor: decode.fitted_factor; lost_below: of the confidences by that, the bound which 99 of 100 of
         these faces pass, or less."""
-        known = [~np.isnan(record.near_errors) for record in records]
-        errors = np.concatenate([record.near_errors[there] for record, there in zip(records, known, strict=True)])
+        errors = np.concatenate([np.zeros(0, np.float32), *(each.near_errors[each.labelled] for each in records)])
         if not len(errors):
             raise InputError("none of the held-out frames has a face with labelled points")
-        sure = [record.found.confidences[there] for record, there in zip(records, known, strict=True)]
-        change = fitted_factor(errors, np.concatenate(sure))
+        change = fitted_factor(errors, np.concatenate([each.found.confidences[each.labelled] for each in records]))
         records = [
             replace(each, found=replace(each.found, confidences=confidence(ratio_of(each.found.confidences) / change)))
             for each in records
@@ -185,7 +93,7 @@ class LandmarksMeasured:
             floor(min(_HIGHEST_BOUND, float(np.quantile(sureness(records), 1 - _KEPT, method="lower"))) * 1000) / 1000
         )
         return (
-            {"lost_below": bound, "spread_factor": records[0].spread_factor * change},
+            {"lost_below": bound, "spread_factor": records[0].settings.spread_factor * change},
             LandmarkFigures(records, bound),
             [],
         )
@@ -210,22 +118,6 @@ def _drawn() -> list[Sample]:
     from cgdet_core.data.synthetic.faces.drawing import drawn_face
 
     return [drawn_face(seed, _DRAWN_PX) for seed in range(8)]
-
-
-def sureness(records: Sequence[FaceRecord]) -> FloatArray:
-    """float32 [F]: mean confidence of each face of all records."""
-    return np.concatenate([np.zeros(0, np.float32), *(each.found.confidences.mean(axis=1) for each in records)])
-
-
-def _joined(errors: Sequence[FaceErrors]) -> FaceErrors:
-    none = _labels(GroundTruth.empty())
-    errors = [face_errors(none[0], *none, np.zeros((0, 4), np.float32)), *errors]
-    return FaceErrors(
-        np.concatenate([each.nme for each in errors]),
-        {name: np.concatenate([each.of_group[name] for each in errors]) for name in GROUPS},
-        tuple(normaliser for each in errors for normaliser in each.normaliser),
-        np.concatenate([each.point_errors for each in errors]),
-    )
 
 
 def _labels(truth: GroundTruth, faces: Sequence[int] = ()) -> tuple[FloatArray, BoolArray]:

@@ -218,13 +218,14 @@ def calibration(matches: Sequence[FrameMatch], class_names: Sequence[str]) -> di
     counts = ~np.concatenate([match.neutral for match in matches])
     counts &= scores >= np.float32(_CALIBRATION_MIN_SCORE)
     figures = {
-        name: _calibration_of(scores[chosen], right[chosen])
+        name: calibration_of(scores[chosen], right[chosen])
         for name, chosen in ((name, counts & (class_ids == index)) for index, name in enumerate(class_names))
     }
-    return {**figures, "all": _calibration_of(scores[counts], right[counts])}
+    return {**figures, "all": calibration_of(scores[counts], right[counts])}
 
 
-def _calibration_of(scores: FloatArray, right: BoolArray) -> dict[str, Any]:
+def calibration_of(scores: FloatArray, right: BoolArray, counted: str = "detections") -> dict[str, Any]:
+    """As one entry of `calibration`; counted: the key that says how many there are."""
     bins = _CALIBRATION_BINS
     # scores are float32: so are the edges, or 0.9 would lie below 0.9
     edges = (np.arange(1, bins) / bins).astype(np.float32)
@@ -235,12 +236,12 @@ def _calibration_of(scores: FloatArray, right: BoolArray) -> dict[str, Any]:
     total = int(found.sum())
     return {
         "error": float(np.abs(hits - score_sums).sum() / total) if total else None,
-        "detections": total,
+        counted: total,
         "bins": [
             {
                 "from": index / bins,
                 "to": (index + 1) / bins,
-                "detections": int(found[index]),
+                counted: int(found[index]),
                 "mean_score": float(score_sums[index] / found[index]),
                 "precision": float(hits[index] / found[index]),
             }

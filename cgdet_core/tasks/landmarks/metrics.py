@@ -20,14 +20,12 @@ class FaceErrors:
 
     nme: float32 [F], mean over a face's labelled points of the distance to the label, divided by the face's normaliser;
     NaN of a face without a labelled point; of_group: the same over each group's points; normaliser: which it was,
-    BY_EYES or, of a face of which an outer eye corner has no label, BY_BOX; point_errors: float32 [F, 68], NaN where
-    there is no label.
+    BY_EYES or, of a face of which an outer eye corner has no label, BY_BOX.
     """
 
     nme: FloatArray
     of_group: dict[str, FloatArray]
     normaliser: tuple[str, ...]
-    point_errors: FloatArray
 
 
 def face_errors(
@@ -45,7 +43,7 @@ def face_errors(
     distances = np.linalg.norm(np.where(labelled[..., None], points_xy_px - labels_xy_px, np.nan), axis=2)
     errors = np.asarray(distances / np.where(by_eyes, eyes, diagonal)[:, None], np.float32)
     groups = {name: _mean(errors[:, list(places)]) for name, places in GROUPS.items()}
-    return FaceErrors(_mean(errors), groups, tuple(BY_EYES if each else BY_BOX for each in by_eyes), errors)
+    return FaceErrors(_mean(errors), groups, tuple(BY_EYES if each else BY_BOX for each in by_eyes))
 
 
 def summarise(errors: FaceErrors) -> dict[str, Any]:

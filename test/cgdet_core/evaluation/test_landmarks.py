@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cgdet_core.config import CompareConfig
+from cgdet_core.config import CompareConfig, LandmarkPostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.compare import compare
-from cgdet_core.evaluation.landmarks import LANDMARKS, FaceRecord
-from cgdet_core.tasks.landmarks.decode import confidence
-from cgdet_core.tasks.landmarks.metrics import face_errors
+from cgdet_core.evaluation.landmarks import LANDMARKS
+from cgdet_core.evaluation.metrics.faces import FaceRecord
+from cgdet_core.tasks.landmarks.decode import NEAR, confidence
 from cgdet_core.types import Landmarks
 
 
@@ -28,9 +28,8 @@ def record(
     points = labels + np.array(off_px, np.float32)[:, None, None] * np.array([0, 1], np.float32)
     boxes = np.tile(np.array([0, 0, 60, 80], np.float32), (len(off_px), 1))
     sure = np.full((len(off_px), 68), confidence(np.float32(1 / stated)), np.float32)
-    near = np.where(labelled, np.array(off_px, np.float32)[:, None] / 5, np.nan).astype(np.float32)
-    errors = face_errors(points, labels, labelled, boxes)
-    return FaceRecord(Landmarks(points, sure, boxes), errors, near, 0.5, camera)
+    settings = LandmarkPostprocessConfig(spread_factor=0.5, box_scale=5 / (NEAR * 80))
+    return FaceRecord("f", Landmarks(points, sure, boxes), labels, labelled, settings, camera)
 
 
 def test_figures_are_of_faces_not_of_frames() -> None:

@@ -1,0 +1,130 @@
+"""Figures of landmarks over the faces of some frames, their calibration, and the vector that a bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgdet_core.config import LandmarkPostprocessConfig
+from cgdet_core.errors import InputError
+from cgdet_core.evaluation.metrics.counts import calibration_of
+from cgdet_core.evaluation.task import FigureKey
+from cgdet_core.tasks.landmarks.decode import NEAR
+from cgdet_core.tasks.landmarks.metrics import BY_EYES, FAILURE, FaceErrors, face_errors, summarise
+from cgdet_core.tasks.landmarks.points import GROUPS
+from cgdet_core.types import BoolArray, FloatArray, IntArray, Landmarks
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """The labelled faces of a frame: what was found in their labelled boxes, by these settings.
+
+    labels_xy_px: float32 [F, 68, 2], in pixels of the frame; labelled: bool [F, 68], which of them are.
+    """
+
+    name: str
+    found: Landmarks
+    labels_xy_px: FloatArray
+    labelled: BoolArray
+    settings: LandmarkPostprocessConfig
+    camera: str | None
+
+    @cached_property
+    def near_errors(self) -> FloatArray:
+        """float32 [F, 68]: distances to the labels in units of decode.NEAR of the crop, NaN without a label."""
+        boxes = self.found.boxes_xyxy_px
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1) * self.settings.box_scale
+        distances = np.linalg.norm(self.found.points_xy_px - self.labels_xy_px, axis=2)
+        return np.asarray(np.where(self.labelled, distances, np.nan) / (NEAR * sides[:, None]), np.float32)
+
+
+class LandmarkFigures:
+    """Over all faces of some records; see Figures."""
+
+    def __init__(self, records: Sequence[FaceRecord], lost_below: float | None = None) -> None:
+        self._records = records
+        self.errors = _joined(records)
+        if not len(self.errors.nme):
+            raise InputError("none of the frames has a face with labelled points: give a set with COCO keypoints")
+        self._sure, self._lost_below = sureness(records), lost_below
+
+    @property
+    def by_camera(self) -> dict[str, FaceErrors]:
+        return {
+            camera: _joined([record for record in self._records if record.camera == camera])
+            for camera in _cameras(self._records)
+        }
+
+    def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """DESIGN 5; by_camera: the same figures of each camera; near_share: of the points that are as near as
+        mean_confidence says they are, by labels; calibration: the same by confidence (counts.calibration), a point for
+        a detection; operating_point: what a lost face's bound leaves."""
+        point: dict[str, Any] = {}
+        if self._lost_below is not None:
+            kept = float((self._sure >= self._lost_below).mean())
+            point = {"face": {"threshold": self._lost_below, "kept": kept, "truths": len(self._sure)}}
+        sure = np.concatenate([record.found.confidences[record.labelled] for record in self._records])
+        near = np.concatenate([record.near_errors[record.labelled] <= 1 for record in self._records])
+        return {
+            **summarise(self.errors),
+            "by_camera": {camera: summarise(errors) for camera, errors in self.by_camera.items()},
+            "mean_confidence": float(self._sure.mean()),
+            "near_share": float(near.mean()),
+            "calibration": calibration_of(sure, near, "points"),
+            "operating_point": point,
+            **(extra or {}),
+        }
+
+
+class LandmarkVector:
+    """See FigureVector: NME first, of all faces measured by their outer eyes, of each group of points and camera."""
+
+    groups: tuple[str, ...] = ("overall", "by_group", "by_camera")
+
+    def __init__(self, records: Sequence[FaceRecord]) -> None:
+        errors = _joined(records)
+        self._frame = np.repeat(np.arange(len(records)), [len(record.found) for record in records])
+        by_eyes = np.array([each == BY_EYES for each in errors.normaliser], np.bool_)
+        nme = np.where(by_eyes, errors.nme, np.nan).astype(np.float64)
+        of_camera = np.array([record.camera or "" for record in records])[self._frame] if records else np.zeros(0, str)
+        columns = [
+            (FigureKey(("overall", "nme"), "NME", True), nme),
+            (FigureKey(("overall", "failure_rate"), "failure rate", True), np.where(np.isnan(nme), nme, nme > FAILURE)),
+            (FigureKey(("overall", "auc"), "AUC"), (FAILURE - nme).clip(0) / FAILURE),
+        ]
+        for name in GROUPS:
+            values = np.where(by_eyes, errors.of_group[name], np.nan).astype(np.float64)
+            columns.append((FigureKey(("by_group", name, "nme"), f"{name} NME", True), values))
+        for camera in _cameras(records):
+            values = np.where(of_camera == camera, nme, np.nan)
+            columns.append((FigureKey(("by_camera", camera, "nme"), f"{camera} NME", True), values))
+        self.keys = [key for key, _ in columns]
+        self._values = np.stack([values for _, values in columns])
+
+    def of(self, weights: IntArray) -> NDArray[np.float64]:
+        counts = weights[self._frame] * ~np.isnan(self._values)
+        total = counts.sum(1)
+        summed = (np.nan_to_num(self._values) * counts).sum(1)
+        mean: NDArray[np.float64] = np.divide(summed, total, out=np.full(len(self.keys), np.nan), where=total > 0)
+        return mean
+
+
+def sureness(records: Sequence[FaceRecord]) -> FloatArray:
+    """float32 [F]: mean confidence of each face of all records."""
+    return np.concatenate([np.zeros(0, np.float32), *(each.found.confidences.mean(axis=1) for each in records)])
+
+
+def _cameras(records: Sequence[FaceRecord]) -> list[str]:
+    return sorted({record.camera for record in records if record.camera is not None})
+
+
+def _joined(records: Sequence[FaceRecord]) -> FaceErrors:
+    none = Landmarks.empty()
+    of_frames = [(none.points_xy_px, none.points_xy_px, none.confidences > 0, none.boxes_xyxy_px)]
+    of_frames += [(r.found.points_xy_px, r.labels_xy_px, r.labelled, r.found.boxes_xyxy_px) for r in records]
+    return face_errors(*(np.concatenate(each) for each in zip(*of_frames, strict=True)))
