@@ -70,9 +70,15 @@ def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> Non
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     labels = "labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
     parser.add_argument("--truth-topic", help=labels)
+    add_by_argument(parser)
     add_class_map_argument(parser)
     frames = f"{of_run}the frames that this run's recipe held out; --data is the folder that its paths start from"
     parser.add_argument("--run", type=Path, metavar="RUN", dest="run_folder", help=frames)
+
+
+def add_by_argument(parser: argparse.ArgumentParser) -> None:
+    by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
+    parser.add_argument("--by", choices=("stamp", "record"), default="stamp", help=by)
 
 
 def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -> None:
@@ -145,7 +151,7 @@ def selected_frames(
 
     topics = arguments.topic, arguments.truth_topic
     class_map = parse_class_map(arguments.class_map)
-    selection = select_frames(arguments.data, names, arguments.run_folder, *topics, class_map, losses)
+    selection = select_frames(arguments.data, names, arguments.run_folder, *topics, class_map, losses, arguments.by)
     print_warnings(() if again else selection.warnings)
     for model in models:
         print_warnings(selection.learnt_by(model.model_path, model.info))

@@ -52,6 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--run measures a model, --detections what was recorded: give one of them")
     if arguments.detections_topic is not None and arguments.detections is None:
         raise InputError("--detections-topic is of the bag of --detections: give that, or leave it out")
+    if arguments.detections is not None and (
+        arguments.telemetry_rows
+        or arguments.threads
+        or {arguments.device, arguments.backend, arguments.precision} != {"auto"}
+    ):
+        of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
+        raise InputError(f"{of_inference}: --detections infers nothing: leave them out")
     check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION

@@ -64,6 +64,7 @@ class SourceConfig(Settings):
         None, description="of a bag: the YAML of `cgdet bag register`; empty: pictures of one size are registered"
     )
     every: int = Field(1, ge=1, description="of a bag: only every so-many-th frame")
+    by: Literal["stamp", "record"] = Field("stamp", description="of a bag: what is a frame's time, header or record")
 
     @property
     def is_bag(self) -> bool:
@@ -71,10 +72,8 @@ class SourceConfig(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> SourceConfig:
-        given = [
-            key for key in ("image_topic", "rgb_topic", "labels", "registration") if getattr(self, key) is not None
-        ]
-        given += ["every"] if self.every != 1 else []
+        of_a_bag = ("image_topic", "rgb_topic", "labels", "registration", "every", "by")
+        given = [key for key in of_a_bag if getattr(self, key) != type(self).model_fields[key].default]
         if given and not self.is_bag:
             raise ValueError(f"{given[0]} is of a bag, {self.path} is a COCO JSON: leave it out")
         if self.render_thermal and (self.is_bag or self.grey_rgb or self.hold_out_fold is not None):

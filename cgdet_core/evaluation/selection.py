@@ -13,6 +13,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
+    from cgdet_core.data.bags.reader import TimeBy
     from cgdet_core.runtime.model_file import ModelInfo
 
 
@@ -60,26 +61,28 @@ def select_frames(
     truth_topic: str | None = None,
     class_map: Mapping[str, str] | None = None,
     losses: list[str] | None = None,
+    by: TimeBy = "stamp",
 ) -> Selection:
     """The frames of a COCO JSON (a .json file) or of a bag (anything else); or, with a run, those that its recipe held
     out, `data` being the folder that its paths start from. InputError where there are no such frames.
 
-    losses: what of a damaged MCAP was not read is added to it at the end.
+    losses: what of a damaged MCAP was not read is added to it at the end; by: what counts as a bag's stamps.
     """
     check_data(data)
     whole = {"/".join(data.resolve().parts[-2:]): None}  # a set by its folder and name, wherever it lies
+    of_a_bag = topic or truth_topic or by != "stamp"
     if run is not None:
-        if topic or truth_topic or class_map:
-            raise InputError("--run reads its recipe's own sets: leave out --topic, --truth-topic and --class-map")
+        if of_a_bag or class_map:
+            raise InputError("--run reads its recipe's sets: leave out --topic, --truth-topic, --by and --class-map")
         return _held_out_of_run(run, data, names)
     if data.suffix == ".json":
-        if topic or truth_topic:
-            raise InputError(f"{data}: is a COCO file, which has no topics: leave out --topic and --truth-topic")
+        if of_a_bag:
+            raise InputError(f"{data}: is a COCO file, no bag: leave out --topic, --truth-topic and --by")
         coco = load_coco(data, names, class_map)
         return Selection(coco, len(coco), whole, coco.warnings)
     from cgdet_core.data.bags.frames import read_labelled_frames
 
-    frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, need_labels=True)
+    frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, True, by)
     return Selection(frames, None, whole, from_bag=True)
 
 

@@ -193,6 +193,8 @@ def find_recording(request: ReplayRequest) -> Recording:
                     raise
                 # a topic that nobody named is a guess: where it cannot be made, the replay goes on without accuracy
                 warnings.append(f"no accuracy: {error}, with --truth-topic")
+        if request.class_map and truth_topic is None:
+            raise InputError(f"--class-map is of labels, and none of {bag.path} are read: leave it out, or name them")
         # an encoding that the node refuses is mostly that of all
         image = first_image(bag, topic)
         if image.compressed_format is None and image.encoding not in ENCODINGS:

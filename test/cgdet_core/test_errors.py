@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cgdet_core.data.bags.frames import bag_labels, load_stamped_labels, read_la
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_rgb_topic
 from cgdet_core.data.bags.truth import read_detections
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.feed.sources import restrict_to
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.bag import make_coco_bag
@@ -173,9 +175,29 @@ def test_a_command_says_what_was_meant(
 
 
 def test_what_belongs_to_an_argument_that_is_not_given_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["export", "--class-map", "a=b"], ["evaluate", "--data", "x.json", "--detections-topic", "/x"]):
+    of_recorded = ["evaluate", "--data", "x", "--detections", "y"]
+    for words in (
+        ["export", "--class-map", "a=b"],
+        ["evaluate", "--data", "x.json", "--detections-topic", "/x"],
+        [*of_recorded, "--device", "cpu"],
+        [*of_recorded, "--telemetry-rows", "2"],
+        ["bag", "extract", "x", "--out", "y", "--no-rgb", "--rgb-topic", "/rgb"],
+    ):
         assert main(words) == 2
-        assert "leave it out" in capsys.readouterr().err
+        assert re.search("leave (it|them) out", capsys.readouterr().err)
+
+
+def test_a_class_map_without_labels_is_refused(place: Path, tmp_path: Path) -> None:
+    (sample,) = read_labelled_frames(place / "bag")
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.image("/thermal/image_raw", sample.frame.image, 5, "lens")
+    with BagReader(tmp_path / "bag") as reader:
+        assert bag_labels(reader).truth == {}
+        with pytest.raises(InputError, match="class map"):
+            bag_labels(reader, class_map={"truck": "car"})
+    words = ["bag", "extract", str(tmp_path / "bag"), "--out", str(tmp_path / "set"), "--class-map", "truck=car"]
+    assert main(words) == 2
+    assert not (tmp_path / "set").exists()
 
 
 def test_no_name_is_proposed_where_none_is_near_nor_for_another_number() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
 from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
+from cgdet_core.errors import InputError
 
 
 def add(subparsers: Subparsers) -> None:
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.convert.bag import SET_NAME, extract_bag
     from cgdet_core.data.sets.coco import parse_class_map
 
+    if arguments.no_rgb and (arguments.rgb_topic or arguments.registration):
+        raise InputError("--no-rgb takes no RGB frame: leave it out, or leave out --rgb-topic and --registration")
     bag = paired_bag(arguments, not arguments.no_rgb)
     if bag.pairs is not None:
         print(bag.pairs.to_text())

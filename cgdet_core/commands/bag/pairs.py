@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgdet_core.commands.common import add_by_argument
+
 if TYPE_CHECKING:
     from cgdet_core.data.registration.pairs import PairedBag
 
@@ -21,8 +23,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F.yaml",
         help="what `cgdet bag register` wrote (default: pictures of one size are taken for registered)",
     )
-    by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
-    parser.add_argument("--by", choices=("stamp", "record"), default="stamp", help=by)
+    add_by_argument(parser)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th thermal frame (default: 1)")
 
 

@@ -71,7 +71,7 @@ class StampedLabels:
             warnings.warn(f"{self.origin}: {what}", BagWarning, stacklevel=1)
         if self.truth and (repeated := len(stamps_ns) - len(images)):
             what = f"{repeated} images of {topic} repeat the stamp of another and take its labels"
-            warnings.warn(f"{self.origin}: {what}: see `cgdet bag info`", BagWarning, stacklevel=1)
+            warnings.warn(f"{self.origin}: {what}: see `cgdet bag info`, and --by record", BagWarning, stacklevel=1)
 
 
 NO_LABELS = StampedLabels("", {}, {}, {})
@@ -94,18 +94,20 @@ def read_labelled_frames(
     class_map: Mapping[str, str] | None = None,
     losses: list[str] | None = None,
     need_labels: bool = False,
+    by: TimeBy = "stamp",
 ) -> Iterator[Sample]:
-    """Every image of one topic with its labels, matched by exact header stamp, in order of record times.
+    """Every image of one topic with its labels, matched by exact stamp, in order of record times.
 
     truth_topic: the topic of the labels, or a COCO JSON keyed by stamp. A first pass reads the labels, which may have
     been recorded before or after their images; the images are then streamed. `truth` is None for an image without
     labels of its stamp, and for all of them where the bag has no topic of labels. `name` is the name in frame_info,
     else topic and stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
-    losses: what of a damaged MCAP was not read is added to it at the end. need_labels: a bag without labels is refused.
+    losses: what of a damaged MCAP was not read is added to it at the end. need_labels: a bag without labels is refused;
+    by: as of BagReader.
     InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there are labels but no
     image bears the stamp of any.
     """
-    with BagReader(path) as bag:
+    with BagReader(path, by) as bag:
         topic = choose_image_topic(bag, image_topic)
         labels = bag_labels(bag, truth_topic, class_names, class_map)
         if need_labels and labels is NO_LABELS:
@@ -144,12 +146,16 @@ def bag_labels(
     """The labels of a bag's frames: of the COCO JSON or the topic named, else of the bag's own topic of labels, if any.
 
     Labels are small: they are read of the whole bag, the images are not touched. InputError as `load_stamped_labels`,
-    for an unknown class, and for two arrays of one stamp.
+    for an unknown class, a class map without labels, and two arrays of one stamp.
     """
     if labels is not None and is_json(labels):
         return load_stamped_labels(Path(labels), class_names, class_map)
     topic = choose_truth_topic(bag, labels)
     if topic is None:
+        if class_map:
+            raise InputError(
+                f"{bag.path}: a class map is of labels, and no topic is named as they are: name one, or leave it out"
+            )
         return NO_LABELS
     mapping, seen = dict(class_map or {}), set[str]()
     check_known(f"{bag.path}: class_map", "class", mapping.values(), (*class_names, IGNORE, BACKGROUND))

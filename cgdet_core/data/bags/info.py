@@ -156,7 +156,7 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
     if any(topic.stamps_repeated or topic.stamps_zero for topic in info.topics if topic.type in IMAGE_TYPES):
         info.notes.append(
             "frames and labels are matched by header stamps, which repeat or are zero: let the driver set them, or go "
-            "by the record times with --by record (cgdet bag extract, label, register; cgdet-replay)"
+            "by the record times with --by record (cgdet evaluate, bag extract, label, register; cgdet-replay)"
         )
     info.labels, info.ignored, info.light = dict(labels), dict(ignored), dict(light)
     frames, labelled = stamps.get(info.image_topic or "", []), {*stamps.get(info.truth_topic or "", [])}

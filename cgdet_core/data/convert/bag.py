@@ -34,7 +34,7 @@ from cgdet_core.images import encode_png
 
 SET_NAME = "set.json"
 _VALID_NAME = "rgb_valid.png"
-_OF_EXTRACTION = {"image_topic", "rgb_topic", "labels", "registration", "every", "class_map"}
+_OF_EXTRACTION = {"image_topic", "rgb_topic", "labels", "registration", "every", "by", "class_map"}
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,6 @@ def extracted_once(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (extracted / SET_NAME).is_file():
             found = load_registration(registration) if registration is not None and with_rgb else None
-            paired = open_paired(bag, config.image_topic, config.rgb_topic, found, with_rgb, config.every)
+            paired = open_paired(bag, config.image_topic, config.rgb_topic, found, with_rgb, config.every, config.by)
             extract_bag(paired, extracted, labels, class_names, config.class_map, False, progress, need_labels=True)
     return extracted / SET_NAME

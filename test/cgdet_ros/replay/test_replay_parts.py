@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
@@ -20,7 +21,7 @@ from cgdet_ros.node.messages import serialised
 from cgdet_ros.replay import cli as replay
 from cgdet_ros.replay import process as replay_process
 from cgdet_ros.replay.play import Interruption, Pacer, read_ahead
-from cgdet_ros.replay.request import parse
+from cgdet_ros.replay.request import find_recording, parse
 
 SECOND = 1_000_000_000
 
@@ -162,6 +163,16 @@ def test_by_record_times_images_bear_the_time_at_which_they_were_recorded(tmp_pa
         images = list(read_ahead(tmp_path / "bag", "/ir", 2, parse(["--bag", "x", "--by", by]).by))
         assert [image.stamp_ns for image in images] == stamps
         assert [image.message.header.stamp.nanosec for image in images if image.message] == stamps
+
+
+def test_a_class_map_where_no_labels_are_read_is_refused(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.image("/ir", np.zeros((2, 3), np.uint8), 5, "ir")
+    words = ["--bag", str(tmp_path / "bag"), "--truth-topic", "none"]
+    assert find_recording(parse(words)).truth_topic is None
+    for given in (words, words[:2]):
+        with pytest.raises(InputError, match="--class-map"):
+            find_recording(parse([*given, "--class-map", "truck=car"]))
 
 
 def test_a_request_says_all_that_was_asked_for() -> None:

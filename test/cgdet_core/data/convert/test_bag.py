@@ -8,12 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
+from cgdet_core.config import SourceConfig
 from cgdet_core.data.bags.damage import BagWarning
-from cgdet_core.data.convert.bag import extract_bag
+from cgdet_core.data.convert.bag import extract_bag, extracted_once
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.selection import select_frames
+from cgdet_core.types import CLASS_NAMES
 
 IMAGE = "sensor_msgs/msg/Image"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
@@ -119,3 +122,11 @@ def test_by_record_times_labels_find_frames_of_one_stamp(tmp_path, ros2):
     assert (counts.labelled, counts.objects) == (1, 1)
     assert (load_coco(tmp_path / "set" / "set.json").sample(0).frame.image == thermal_pixels(2)).all()
     assert [image["stamp_ns"] for image in json.loads((tmp_path / "set" / "set.json").read_text())["images"]] == [12]
+    # frames that are evaluated, and a recipe's, likewise
+    truths = [sample.truth for sample in select_frames(path, CLASS_NAMES, by="record").samples]
+    assert [truth is not None for truth in truths] == [False, False, True]
+    source = SourceConfig(path="bag", by="record")
+    cached = extracted_once(source, tmp_path, CLASS_NAMES, False, tmp_path / "cache", progress=False)
+    assert len(load_coco(cached)) == 1
+    with pytest.raises(InputError, match="--by"):
+        select_frames(tmp_path / "set" / "set.json", CLASS_NAMES, by="record")
