@@ -39,11 +39,10 @@ class YoloxTeacher(Teacher):
         self._bgr_raw = bgr_raw
 
     def _look(self, rgb: Tensor) -> TeacherOutput:
-        output = self.network(self._input(yolox_input(rgb, self._bgr_raw)))
-        scores = output.objectness_logits.float().sigmoid()[..., None] * output.class_logits.float().sigmoid()
-        return TeacherOutput(
-            self.by_stride(output.maps), Predictions(output.boxes_xyxy_px, self._classes.students(scores))
-        )
+        maps = self._net.backbone(self._input(yolox_input(rgb, self._bgr_raw)))
+        boxes, objectness, classes = self._net.head(maps)
+        scores = objectness.float().sigmoid()[..., None] * classes.float().sigmoid()
+        return TeacherOutput(self.by_stride(maps), Predictions(boxes, self._classes.students(scores)))
 
     def _predict(self, maps: Sequence[Tensor]) -> CellPredictions:
         boxes, objectness, classes = self._net.head(tuple(maps))

@@ -93,18 +93,6 @@ class YoloxShape:
         return 4 * self.width, 8 * self.width, 16 * self.width
 
 
-@dataclass(frozen=True)
-class YoloxOutput:
-    """maps: the neck's, at strides 8, 16, 32, [B, C, H / s, W / s]; of every cell, stride 8 first, row by row:
-    boxes_xyxy_px float32 [B, A, 4] in pixels of the input, objectness_logits [B, A], class_logits [B, A, classes].
-    """
-
-    maps: tuple[Tensor, Tensor, Tensor]
-    boxes_xyxy_px: Tensor
-    objectness_logits: Tensor
-    class_logits: Tensor
-
-
 class YoloxBackbone(nn.Module):
     """[B, 3, H, W] -> maps at strides 8, 16, 32."""
 
@@ -183,7 +171,8 @@ class YoloxHead(nn.Module):
         self.obj_preds = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in STRIDES)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """boxes_xyxy_px, objectness logits and class logits as in YoloxOutput."""
+        """Of every cell, stride 8 first, row by row: boxes xyxy float32 [B, A, 4] in pixels of the input, objectness
+        logits [B, A], class logits [B, A, classes]."""
         boxes, objectness, classes = [], [], []
         for level, stride in enumerate(STRIDES):
             stem = self.stems[level](maps[level])
@@ -210,7 +199,7 @@ def yolox_boxes(values: Tensor, stride: int) -> Tensor:
 
 
 class Yolox(nn.Module):
-    """Images float [B, 3, H, W] as the checkpoint wants them, H and W multiples of 32 -> YoloxOutput."""
+    """Images float [B, 3, H, W] as the checkpoint wants them, H and W multiples of 32 -> what the head puts out."""
 
     def __init__(self, shape: YoloxShape) -> None:
         super().__init__()
@@ -218,9 +207,9 @@ class Yolox(nn.Module):
         self.backbone = Pyramid(shape)
         self.head = YoloxHead(shape)
 
-    def forward(self, images: Tensor) -> YoloxOutput:
-        maps = self.backbone(images)
-        return YoloxOutput(maps, *self.head(maps))
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out: tuple[Tensor, Tensor, Tensor] = self.head(self.backbone(images))
+        return out
 
 
 def keep_classes(network: Yolox, class_ids: Sequence[int]) -> None:

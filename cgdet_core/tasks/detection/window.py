@@ -75,12 +75,12 @@ def draw_window(
     config: AugmentConfig,
     rng: np.random.Generator,
     size_px: tuple[int, int],
-    class_weights: FloatArray | None,
+    class_weights: FloatArray,
 ) -> Window:
     """Zoom, place and flip.
 
     class_weights: [C], how likely an object of a class is the one that the crop is laid over, in relation to other
-    objects of the frame; None: all alike.
+    objects of the frame.
     """
     zoom = float(np.exp(rng.uniform(*np.log(config.scale_range))))
     # no fewer than 32 px of the frame fill the shorter side
@@ -92,11 +92,8 @@ def draw_window(
     margin = side // 10
     objects = np.flatnonzero(~truth.ignore)
     if len(objects) and rng.random() < config.object_centre_probability:
-        if class_weights is None:
-            chosen = objects[rng.integers(len(objects))]
-        else:
-            reached = np.cumsum(class_weights[truth.class_ids[objects]], dtype=np.float64)
-            chosen = objects[int(np.searchsorted(reached[:-1], rng.random() * reached[-1], side="right"))]
+        reached = np.cumsum(class_weights[truth.class_ids[objects]], dtype=np.float64)
+        chosen = objects[int(np.searchsorted(reached[:-1], rng.random() * reached[-1], side="right"))]
         box = truth.boxes_xyxy_px[chosen]
         corner = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * side
     else:

@@ -144,17 +144,18 @@ def test_maps_and_outputs_agree_with_the_published_structure_computed_plainly(ch
     # in float64: through so many layers float32 rounds either one by more than a small mistake would be
     network = alive(YoloxShape(4, 2, channelwise, 5)).double()
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    got = network(images)
+    own_maps = network.backbone(images)
+    own_boxes, own_objectness, own_classes = network.head(own_maps)
     plain = Plainly(published(network))
     maps = plain.maps(images)
-    for number, (mine, theirs) in enumerate(zip(got.maps, maps, strict=True)):
+    for number, (mine, theirs) in enumerate(zip(own_maps, maps, strict=True)):
         assert mine.shape == (2, 16 << number, 8 >> number, 12 >> number)
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-9)
     boxes, objectness, classes = plain.outputs(maps)
-    torch.testing.assert_close(got.objectness_logits, rows(objectness)[..., 0], rtol=1e-6, atol=1e-9)
-    torch.testing.assert_close(got.class_logits, rows(classes), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(own_objectness, rows(objectness)[..., 0], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(own_classes, rows(classes), rtol=1e-6, atol=1e-9)
     expected = torch.cat([yolox_boxes(level, 8 << number) for number, level in enumerate(boxes)], 1)
-    torch.testing.assert_close(got.boxes_xyxy_px, expected, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(own_boxes, expected, rtol=1e-3, atol=1e-2)
 
 
 # parameters in millions and kinds, as the YOLOX repository's README and model zoo state them
@@ -188,12 +189,12 @@ def test_boxes_are_decoded_as_computed_by_hand() -> None:
 
 def test_a_fused_network_is_the_same_function() -> None:
     network, images = alive(SMALL), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    before = network(images)
+    boxes_before, _, classes_before = network(images)
     fuse(network)
-    after = network(images)
+    boxes, _, classes = network(images)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    torch.testing.assert_close(after.boxes_xyxy_px, before.boxes_xyxy_px, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(after.class_logits, before.class_logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(boxes, boxes_before, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(classes, classes_before, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [SMALL, YoloxShape(6, 2, False, 80)], ids=["channelwise", "deeper"])
@@ -210,7 +211,7 @@ def test_a_checkpoint_tells_its_shape_and_its_tensors_are_taken_as_they_are(
     assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
     loaded = published(network)
     assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in saved.items())
-    assert network(torch.zeros(1, 3, 32, 32)).class_logits.shape == (1, 21, shape.classes)
+    assert network(torch.zeros(1, 3, 32, 32))[2].shape == (1, 21, shape.classes)
 
 
 def without(name: str) -> Callable[[State], None]:

@@ -38,7 +38,8 @@ def random_crop(
     size: tuple[int, int] | None = None,
 ) -> Crop:
     """Where a detector's crops lie."""
-    window = draw_window(grey.shape[:2], truth, config, rng, size or (config.crop_px, config.crop_px), None)
+    alike = np.ones(9, np.float32)
+    window = draw_window(grey.shape[:2], truth, config, rng, size or (config.crop_px, config.crop_px), alike)
     return take_crop(grey, limits, crop_truth(truth, window, config), window, config, rng, polarity_free)
 
 

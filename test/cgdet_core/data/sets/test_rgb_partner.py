@@ -81,7 +81,7 @@ def test_rgb_shows_the_place_of_the_thermal_crop_to_the_pixel(shape: tuple[int, 
     seen: Counter[str] = Counter()
     for seed in range(150):
         rng = np.random.default_rng(seed)
-        window = draw_window(shape, truth, PLAIN, rng, (PLAIN.crop_px, PLAIN.crop_px), None)
+        window = draw_window(shape, truth, PLAIN, rng, (PLAIN.crop_px, PLAIN.crop_px), np.ones(9, np.float32))
         crop = take_crop(grey, RAW, crop_truth(truth, window, PLAIN), window, PLAIN, rng, partner=partner)
         check_same_place(crop)
         assert crop.rgb is not None
