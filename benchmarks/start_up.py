@@ -1,4 +1,4 @@
-"""How long a process takes to its first detections, and its memory, by backend; cache cold, warm, not writable.
+"""How long a process takes to its first detections, and its memory, by backend; cache cold and warm.
 
     python benchmarks/start_up.py --repeats 3 --node [--only "openvino bf16"] [--model M]
 
@@ -82,16 +82,15 @@ def main() -> None:
     parser.add_argument("--only", choices=[" ".join(run) for run in RUNS], help="this backend in this precision")
     parser.add_argument("--model", type=Path, default=default_model_path(), help="with its .safetensors beside it")
     arguments = parser.parse_args()
-    nothing = Path(os.devnull) / "none"
     print("| backend | cache | import s | load s | warm-up s | RSS MB | peak MB | node: launch to active s |")
     print("|---|---|---|---|---|---|---|---|")
     for backend, precision in [tuple(arguments.only.split())] if arguments.only else RUNS:
         model = arguments.model.with_suffix(".safetensors" if backend == "torch" else ".onnx").resolve()
-        for kind in ("cold", "warm", "not writable") if backend == "openvino" else ("-",):
+        for kind in ("cold", "warm") if backend == "openvino" else ("-",):
             rows, active = [], []
             for _ in range(arguments.repeats):
                 with tempfile.TemporaryDirectory() as folder:
-                    run = model, backend, precision, folder if kind != "not writable" else str(nothing)
+                    run = model, backend, precision, folder
                     if kind == "warm":
                         of_process(*run)
                     rows.append(of_process(*run))

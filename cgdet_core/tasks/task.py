@@ -174,10 +174,11 @@ class TeacherLosses(Protocol):
 class Task(Protocol):
     """One for a recipe; its tensors are opaque to who calls.
 
-    has_regions: whether `regions` and `seen` serve; legend: what the colours of `Targets.draw` mean.
+    has_regions: whether `regions` and `seen` serve; legend: what the colours of `Targets.draw` mean. What a task has no
+    use for (`join` without pictures of several parts, `regions` and `seen`) it leaves as it is here.
     """
 
-    has_regions: bool
+    has_regions: bool = False
 
     @property
     def legend(self) -> Sequence[tuple[str, Colour]]: ...
@@ -195,6 +196,7 @@ class Task(Protocol):
 
     def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
         """Labels of several parts, each in its own pixels -> of the picture."""
+        raise ValueError("a picture of this task is one part")
 
     def collate(self, truths: Sequence[GroundTruth]) -> Targets:
         """Labels of pictures -> of a batch of them."""
@@ -214,15 +216,18 @@ class Task(Protocol):
 
     def tensors_by_class(self, names: Iterable[str]) -> list[str]:
         """Of the network's tensors, by name, those with a row for each class."""
+        return []
 
     def loss(self, output: Any, targets: Any) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, of what the network puts out. The terms of several processes add up to
         those of the whole batch (world.total)."""
 
-    def regions(self, targets: Any) -> Regions: ...
+    def regions(self, targets: Any) -> Regions:
+        raise ValueError("this task has no regions")
 
     def seen(self, predictions: Any, regions: Regions) -> Tensor:
         """float32 [K] in [0, 1]: how surely the teacher sees what is in each region."""
+        raise ValueError("this task has no regions")
 
     def read_teacher(self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str) -> TeacherReading:
         """Of a teacher of this task with these classes, for a student with the recipe's; class_map: the teacher's name

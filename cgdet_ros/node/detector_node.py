@@ -6,7 +6,6 @@ image_input.py and pipeline.py.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,17 +112,9 @@ def thermal_of(config: DetectorConfig, of_model: ThermalConfig) -> ThermalConfig
 
 def main(arguments: list[str] | None = None) -> int:
     """The executable `cgdet-detector`; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="cgdet-detector",
-        description="The node thermal_detector: sensor_msgs/Image in on `image`, vision_msgs/Detection2DArray out on "
-        "`detections`. It takes ROS arguments only.",
-        epilog="examples:\n"
-        "  cgdet-detector --ros-args -r image:=/flir/image_raw -p score_threshold:=0.3\n"
-        "  cgdet-detector --ros-args --params-file config/detector.yaml -r __ns:=/front\n\n"
-        "Every parameter, with its default and its range, is described in config/detector.yaml.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return run(DetectorNode, parser, arguments)
+    what = "sensor_msgs/Image in on `image`, vision_msgs/Detection2DArray out on `detections`"
+    examples = "-r image:=/flir/image_raw -p score_threshold:=0.3", "--params-file config/detector.yaml -r __ns:=/front"
+    return run(DetectorNode, "detector", what, examples, arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ What it shares with the detector stands in thermal_node.py, pipeline.py and imag
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 from pathlib import Path
@@ -91,7 +90,7 @@ class Inference:
     def _kept(self, image: ImageArray, boxes: FloatArray, lost_below: float) -> Landmarks:
         found = self.predictor.predict(image, boxes, self._telemetry_rows)
         kept = followed(found, (image.shape[0], image.shape[1]), lost_below)
-        return Landmarks(found.points_xy_px[kept], found.confidences[kept], found.boxes_xyxy_px[kept])
+        return found.of(kept)
 
 
 class LandmarksNode(ThermalNode):
@@ -116,18 +115,13 @@ class LandmarksNode(ThermalNode):
 
 def main(arguments: list[str] | None = None) -> int:
     """The executable `cgdet-landmarks`; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="cgdet-landmarks",
-        description="The node thermal_landmarks: sensor_msgs/Image in on `image` and boxes of faces, "
-        "vision_msgs/Detection2DArray, on `faces`; an hri_msgs/FacialLandmarks for each face out on `landmarks`. It "
-        "takes ROS arguments only.",
-        epilog="examples:\n"
-        "  cgdet-landmarks --ros-args -r image:=/cabin/image_raw -r faces:=/cabin/faces\n"
-        "  cgdet-landmarks --ros-args -r image:=/cabin/image_raw -p region_xyxy_px:='[100, 20, 420, 340]'\n\n"
-        "Every parameter, with its default and its range, is described in config/landmarks.yaml.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = (
+        "sensor_msgs/Image in on `image` and boxes of faces, vision_msgs/Detection2DArray, on `faces`; an "
+        "hri_msgs/FacialLandmarks for each face out on `landmarks`"
     )
-    return run(LandmarksNode, parser, arguments)
+    region = "-p region_xyxy_px:='[100, 20, 420, 340]'"
+    examples = (f"-r image:=/cabin/image_raw {more}" for more in ("-r faces:=/cabin/faces", region))
+    return run(LandmarksNode, "landmarks", what, tuple(examples), arguments)
 
 
 if __name__ == "__main__":

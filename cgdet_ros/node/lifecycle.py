@@ -104,8 +104,21 @@ class GuardedNode(LifecycleNode):  # type: ignore[misc]
         self._state_machine.destroy_when_not_in_use()  # there is no public way
 
 
-def run(node_type: Callable[[], GuardedNode], parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
-    """A node's executable: 0 after a shutdown that was asked for, 2 where the arguments are none."""
+def run(
+    node_type: Callable[[], GuardedNode], kind: str, what: str, examples: Sequence[str], arguments: list[str] | None
+) -> int:
+    """The executable cgdet-`kind`: 0 after a shutdown that was asked for, 2 where the arguments are none.
+
+    what: the node's topics, for its help; examples: what may follow --ros-args.
+    """
+    lines = "".join(f"  cgdet-{kind} --ros-args {example}\n" for example in examples)
+    parser = argparse.ArgumentParser(
+        prog=f"cgdet-{kind}",
+        description=f"The node thermal_{kind}: {what}. It takes ROS arguments only.",
+        epilog=f"examples:\n{lines}\n"
+        f"Every parameter, with its default and its range, is described in config/{kind}.yaml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     node = None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _on_ctrl_c)  # rclpy's own handler calls the one that it finds

@@ -17,7 +17,7 @@ from cgdet_core.distill.teachers.yolox_network import RENAMED, Yolox, YoloxShape
 from cgdet_core.errors import InputError
 from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import fuse
-from cgdet_core.tasks.detection.classes import ClassTable, class_table, named_classes
+from cgdet_core.tasks.detection.classes import COCO_NAMES, ClassTable, class_table
 from cgdet_core.tasks.detection.targets import CellPredictions, Predictions
 from cgdet_core.tasks.task import TeacherOutput
 
@@ -69,7 +69,10 @@ def yolox_input(rgb: Tensor, bgr_raw: bool) -> Tensor:
 def yolox_teacher(config: TeacherConfig, class_names: Sequence[str], path: Path) -> YoloxTeacher:
     """The teacher in a checkpoint; InputError where it is none or its classes do not fit."""
     network = load_yolox(path)
-    names = named_classes(config.class_names, network.shape.classes, str(path))
+    names, told = config.class_names or COCO_NAMES, network.shape.classes
+    if len(names) != told:
+        whose = "its class_names are" if config.class_names else "COCO has"
+        raise InputError(f"{path}: tells {told} classes, {whose} {len(names)}: name its own in class_names, in order")
     classes = class_table(names, class_names, config.class_map, str(path))
     bgr_raw = config.yolox_input == "bgr_raw"
     if config.random_weights:

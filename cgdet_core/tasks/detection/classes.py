@@ -73,14 +73,3 @@ def class_table(
 
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def named_classes(configured: Sequence[str], outputs: int, origin: str) -> tuple[str, ...]:
-    """The names of a network's class outputs: those configured, else COCO's; InputError where the numbers differ."""
-    names = tuple(configured) or COCO_NAMES
-    if len(names) != outputs:
-        what = "its class_names are" if configured else "COCO has"
-        raise InputError(
-            f"{origin}: tells {outputs} classes, {what} {len(names)}: name its own in class_names, in order"
-        )
-    return names

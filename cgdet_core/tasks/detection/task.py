@@ -25,11 +25,11 @@ from cgdet_core.tasks.detection.targets import (
     regions_of,
     seen_scores,
 )
-from cgdet_core.tasks.task import Part, Placement, Regions, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.task import Part, Placement, Regions, Task, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
 
-class DetectionTask:
+class DetectionTask(Task):
     """See Task."""
 
     has_regions = True

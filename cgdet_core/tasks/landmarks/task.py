@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,14 @@ from cgdet_core.tasks.landmarks.loss import landmark_loss
 from cgdet_core.tasks.landmarks.points import POINTS
 from cgdet_core.tasks.landmarks.sampling import FacePlacement, FaceSampler, crop_truth, whole_faces
 from cgdet_core.tasks.landmarks.targets import LandmarkTargets
-from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading, MapPredictions
-from cgdet_core.tasks.task import Part, Placement, Regions, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading
+from cgdet_core.tasks.task import Part, Placement, Task, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
 
-class LandmarkTask:
+class LandmarkTask(Task):
     """See Task. A crop holds one face and has no regions: RCS has no classes to tell apart, and CMG compares whole
     maps."""
-
-    has_regions = False
 
     def __init__(self, recipe: Recipe) -> None:
         assert isinstance(recipe.augment, FaceAugmentConfig)
@@ -48,9 +46,6 @@ class LandmarkTask:
     def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
         assert isinstance(placement, FacePlacement)
         return crop_truth(truth, placement)
-
-    def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
-        raise ValueError("a picture of a face is one crop")
 
     def collate(self, truths: Sequence[GroundTruth]) -> LandmarkTargets:
         """Each truth is of one face."""
@@ -91,17 +86,8 @@ class LandmarkTask:
             )
         return [f"points {', '.join(map(str, missing))} will not be learned, no face has them"] if missing else []
 
-    def tensors_by_class(self, names: Iterable[str]) -> list[str]:
-        return []
-
     def loss(self, output: Tensor, targets: LandmarkTargets) -> dict[str, Tensor]:
         return landmark_loss(output, targets.points_xy_px, targets.labelled, self._crop_px, self._loss)
-
-    def regions(self, targets: LandmarkTargets) -> Regions:
-        raise ValueError("a face has no regions")
-
-    def seen(self, predictions: MapPredictions, regions: Regions) -> Tensor:
-        raise ValueError("a face has no regions")
 
     def read_teacher(
         self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str
