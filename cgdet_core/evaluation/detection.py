@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.benchmark import street_frames
-from cgdet_core.evaluation.metrics.average_precision import WeightedAp
+from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
 from cgdet_core.evaluation.metrics.matching import (
     MIN_SCORE,
     OPERATING_SCORE,
@@ -72,8 +72,7 @@ class DetectionVector:
     def __init__(self, frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> None:
         check_frames(frames, class_names)
         count = len(class_names)
-        self._ap = WeightedAp(frames, count)
-        self._truths = self._ap.truths
+        self._table = PrecisionTable(frames, count)
         self._duplicates = np.zeros((len(frames), count), np.int64)
         floor = np.full(count, OPERATING_SCORE)
         for index, frame in enumerate(frames):
@@ -98,14 +97,14 @@ class DetectionVector:
 
     def of(self, weights: IntArray) -> NDArray[np.float64]:
         values: list[float] = []
-        ap = self._ap.of(weights)
+        ap = self._table.precision(weights).mean(axis=1)
         for of_class in (ap.mean(axis=0), ap[0]):
             values += [_mean(of_class), *of_class]
-        extra, truths = weights @ self._duplicates, weights @ self._truths
+        extra, truths = weights @ self._duplicates, weights @ self._table.truths[..., 0]
         for more, objects in ((extra.sum(), truths.sum()), *zip(extra, truths, strict=True)):
             values.append(more / objects if objects else np.nan)
         for of_light in self._of_light:
-            ap = self._ap.of(weights * of_light)
+            ap = self._table.precision(weights * of_light).mean(axis=1)
             values += [_mean(ap.mean(axis=0)), _mean(ap[0])]
         return np.array(values, np.float64)
 

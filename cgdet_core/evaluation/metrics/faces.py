@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cgdet_core.config import LandmarkPostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics.counts import calibration_of
+from cgdet_core.evaluation.metrics.metrics import calibration_of
 from cgdet_core.evaluation.task import FigureKey
 from cgdet_core.tasks.landmarks.decode import NEAR
 from cgdet_core.tasks.landmarks.metrics import BY_EYES, FAILURE, FaceErrors, face_errors, summarise
@@ -62,7 +62,7 @@ class LandmarkFigures:
 
     def to_json(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """DESIGN 5; by_camera: the same figures of each camera; near_share: of the points that are as near as
-        mean_confidence says they are, by labels; calibration: the same by confidence (counts.calibration), a point for
+        mean_confidence says they are, by labels; calibration: the same by confidence (metrics.calibration), a point for
         a detection; operating_point: what a lost face's bound leaves."""
         point: dict[str, Any] = {}
         if self._lost_below is not None:

@@ -68,8 +68,6 @@ class FrameMatch:
 
     def above(self, thresholds: NDArray[np.float64]) -> BoolArray:
         """bool [N]: the detections at or above their class's threshold; thresholds: [C]."""
-        if not len(self.scores):
-            return np.zeros(0, np.bool_)
         return np.asarray(self.scores >= thresholds[self.class_ids].astype(np.float32))
 
     def found(self, thresholds: NDArray[np.float64]) -> BoolArray:

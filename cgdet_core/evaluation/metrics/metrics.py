@@ -1,4 +1,4 @@
-"""All the figures of one evaluation, as fractions from 0 to 1."""
+"""All the figures of one evaluation, as fractions from 0 to 1: average precision, and counts over detections."""
 
 from __future__ import annotations
 
@@ -9,30 +9,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cgdet_core.boxes import iou_matrix
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.metrics.average_precision import SIZES, CocoTable
-from cgdet_core.evaluation.metrics.counts import (
-    ScoreCurve,
-    calibration,
-    confusion_matrix,
-    duplicates_per_object,
-    log_average_miss_rate,
-    misses_by_height,
-    operating_figures,
-    score_curves,
-)
+from cgdet_core.evaluation.metrics.average_precision import SIZES, PrecisionTable
 from cgdet_core.evaluation.metrics.matching import (
+    MATCH_IOU,
     OPERATING_SCORE,
     EvaluatedFrame,
+    FrameMatch,
     check_frames,
+    labelled_classes,
     match_frame,
     threshold_array,
 )
-from cgdet_core.types import CLASS_NAMES, BoolArray
+from cgdet_core.types import CLASS_NAMES, BoolArray, FloatArray, IntArray
 
-__all__ = ["EvaluatedFrame", "Metrics", "evaluate"]
-
+HEIGHT_BINS_PX = (0, 16, 24, 32, 48, 64, 96, 128, 256)  # lower ends of the bins of box height
+_CALIBRATION_MIN_SCORE = 0.1  # many detections that nobody uses would drown it
+_CALIBRATION_BINS = 10
+# Dollar et al., "Pedestrian Detection: An Evaluation of the State of the Art", PAMI 2012, section 3.1
+FPPI_POINTS: NDArray[np.float64] = np.asarray(np.logspace(-2.0, 0.0, 9), np.float64)
 _CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")
+
+
+@dataclass(frozen=True)
+class ScoreCurve:
+    """What happens to one class as its threshold falls; each point takes in all detections of one score more.
+
+    scores: float64 [P] descending, the threshold of each point; true_positives, false_alarms: int64 [P],
+    cumulative; truths: objects to be found; images: frames in which the class is labelled.
+    """
+
+    scores: NDArray[np.float64]
+    true_positives: NDArray[np.int64]
+    false_alarms: NDArray[np.int64]
+    truths: int
+    images: int
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        return np.asarray(self.true_positives / max(self.truths, 1), np.float64)
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        return np.asarray(self.true_positives / np.maximum(self.true_positives + self.false_alarms, 1), np.float64)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        # 2 TP / (TP + FP + objects)
+        found = self.true_positives + self.false_alarms + self.truths
+        return np.asarray(2 * self.true_positives / np.maximum(found, 1), np.float64)
 
 
 @dataclass(frozen=True)
@@ -46,12 +72,12 @@ class Metrics:
     by_light: "day", "night" -> map, map50, images, truths; only lights that occur.
     duplicates_per_object: name and "all" -> extra detections over a matched object / objects.
     images: frames evaluated; truths: objects to be found.
-    misses_by_height: bins of box height (counts.misses_by_height), at the thresholds.
+    misses_by_height: bins of box height , at the thresholds.
     log_average_miss_rate: name -> Dollar et al. 2012; that of persons is the published one.
     confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
         is there, columns what was found.
     operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
-    calibration: name and "all" -> error of the scores, detections, bins (counts.calibration).
+    calibration: name and "all" -> error of the scores, detections, bins.
     curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
     """
 
@@ -95,35 +121,45 @@ def evaluate(
     operating = threshold_array(thresholds, class_names, OPERATING_SCORE)
     count = len(class_names)
     matches = [match_frame(frame, count) for frame in frames]
-    curves = score_curves(frames, matches, class_names)
-    truths = sum(curve.truths for curve in curves.values())
+    all_found = _joined(frames, matches)
+    curves = score_curves(all_found, np.array([labelled_classes(frame.truth, count) for frame in frames]), class_names)
+    truths = len(all_found.truth_class_ids)
     if truths == 0:
         raise InputError(
             f"none of the {len(frames)} frames holds a labelled {' or '.join(class_names)}: "
             "give a data set or bag with labels of these classes"
         )
-    coco = CocoTable(frames, count)
-    precision = coco.precision()
-    size_truths = coco.truths()
+    table = PrecisionTable(frames, count)
+    precision = table.precision()
+    by_light = {}
+    for light in sorted({frame.light for frame in frames if frame.light is not None}):
+        chosen = np.array([frame.light == light for frame in frames], np.int64)
+        by_light[light] = {
+            **_average_precision(table.precision(chosen), "map", "map50"),
+            "images": int(chosen.sum()),
+            "truths": int((chosen @ table.truths[:, :, 0]).sum()),
+        }
     return Metrics(
-        **_average_precision(precision[..., 0]),
+        **_average_precision(precision),
         per_class={
-            name: {**_average_precision(precision[:, :, c, 0]), "truths": curves[name].truths}
+            name: {**_average_precision(precision[..., c]), "truths": curves[name].truths}
             for c, name in enumerate(class_names)
         },
         by_size={
-            size: {**_average_precision(precision[..., s], "map", "map50"), "truths": int(size_truths[:, s].sum())}
+            size: {
+                **_average_precision(table.precision(size=size), "map", "map50"),
+                "truths": int(table.truths[..., s].sum()),
+            }
             for s, size in enumerate(SIZES)
             if size != "all"
         },
-        by_light={
-            light: _of_part(coco, np.array([frame.light == light for frame in frames]))
-            for light in sorted({frame.light for frame in frames if frame.light is not None})
-        },
-        duplicates_per_object=duplicates_per_object(matches, curves),
+        by_light=by_light,
+        duplicates_per_object=duplicates_per_object(all_found, curves),
         images=len(frames),
         truths=truths,
-        misses_by_height=misses_by_height(frames, matches, operating, class_names),
+        misses_by_height=misses_by_height(
+            all_found, np.concatenate([~match.found(operating)[match.counted] for match in matches]), class_names
+        ),
         log_average_miss_rate={name: log_average_miss_rate(curve) for name, curve in curves.items()},
         confusion={
             "names": [*class_names, "nothing"],
@@ -133,21 +169,206 @@ def evaluate(
         operating_point={
             name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
         },
-        calibration=calibration(matches, class_names),
+        calibration=calibration(all_found, class_names),
         curves=curves,
     )
 
 
 def _average_precision(precision: NDArray[np.float64], *keys: str) -> dict[str, float | None]:
-    """Means over a part of the precision table [10 IoUs, ...] without its empty cells (-1); None where all are."""
+    """Means over a part of the precision table [10 IoUs, ...] without its undefined cells; None where all are."""
     parts = {"map": precision, "map50": precision[0], "map75": precision[5]}
-    filled = {key: parts[key][parts[key] > -1] for key in keys or parts}
-    return {key: float(values.mean()) if values.size else None for key, values in filled.items()}
+    defined = {key: parts[key][~np.isnan(parts[key])] for key in keys or parts}
+    return {key: float(values.mean()) if values.size else None for key, values in defined.items()}
 
 
-def _of_part(coco: CocoTable, chosen: BoolArray) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Joined:
+    """The detections (N) of all frames, as in FrameMatch, and all objects (M) that count."""
+
+    scores: FloatArray
+    class_ids: IntArray
+    true_positive: BoolArray
+    neutral: BoolArray
+    duplicate: BoolArray
+    truth_class_ids: IntArray
+    heights_px: FloatArray
+
+
+def _joined(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch]) -> _Joined:
+    pairs = list(zip(frames, matches, strict=True))
+    boxes = np.concatenate([frame.truth.boxes_xyxy_px[match.counted] for frame, match in pairs])
+    return _Joined(
+        scores=np.concatenate([match.scores for match in matches]),
+        class_ids=np.concatenate([match.class_ids for match in matches]),
+        true_positive=np.concatenate([match.true_positive for match in matches]),
+        neutral=np.concatenate([match.neutral for match in matches]),
+        duplicate=np.concatenate([match.duplicate for match in matches]),
+        truth_class_ids=np.concatenate([frame.truth.class_ids[match.counted] for frame, match in pairs]),
+        heights_px=boxes[:, 3] - boxes[:, 1],
+    )
+
+
+def score_curves(found: _Joined, labelled: BoolArray, class_names: Sequence[str]) -> dict[str, ScoreCurve]:
+    """Each class's curve. labelled: bool [frames, C], the classes that are labelled in each frame."""
+    scores = found.scores.astype(np.float64)
+    curves = {}
+    for class_id, name in enumerate(class_names):
+        mine = np.flatnonzero((found.class_ids == class_id) & ~found.neutral)
+        order = mine[np.argsort(-scores[mine], kind="stable")]
+        descending, hits = scores[order], found.true_positive[order]
+        last_of_score = np.flatnonzero(np.append(descending[:-1] != descending[1:], True)) if len(order) else order
+        curves[name] = ScoreCurve(
+            scores=descending[last_of_score],
+            true_positives=np.cumsum(hits)[last_of_score],
+            false_alarms=np.cumsum(~hits)[last_of_score],
+            truths=int(np.count_nonzero(found.truth_class_ids == class_id)),
+            images=int(np.count_nonzero(labelled[:, class_id])),
+        )
+    return curves
+
+
+def log_average_miss_rate(curve: ScoreCurve) -> float | None:
+    """Geometric mean of the miss rate at FPPI_POINTS false alarms per image; None without objects.
+
+    At each point counts the miss rate of the last threshold whose false alarms per image do not
+    exceed it, 1 where there is none; a curve that ends before the last point is held at its end.
+    Objects of every height count (the Caltech "reasonable" subset leaves out those below 50 px).
+    """
+    if curve.truths == 0 or curve.images == 0:
+        return None
+    per_image = np.concatenate([[-1.0], curve.false_alarms / curve.images])
+    miss_rate = np.concatenate([[1.0], 1.0 - curve.recall])
+    at_points = miss_rate[np.searchsorted(per_image, FPPI_POINTS, side="right") - 1]
+    return float(np.exp(np.log(np.maximum(at_points, 1e-10)).mean()))
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole; None where there is no whole."""
+    return float(part) / float(whole) if whole else None
+
+
+def operating_figures(curve: ScoreCurve, threshold: float) -> dict[str, Any]:
+    """Threshold, precision, recall and false alarms per image of one class, and the counts behind them."""
+    # scores are float32 where they come from: the threshold is compared as such
+    points = int(np.count_nonzero(curve.scores >= float(np.float32(threshold))))
+    hits = int(curve.true_positives[points - 1]) if points else 0
+    alarms = int(curve.false_alarms[points - 1]) if points else 0
     return {
-        **_average_precision(coco.precision(chosen)[..., 0], "map", "map50"),
-        "images": int(np.count_nonzero(chosen)),
-        "truths": int(coco.truths(chosen)[:, 0].sum()),
+        "threshold": float(threshold),
+        "precision": ratio(hits, hits + alarms),
+        "recall": ratio(hits, curve.truths),
+        "false_alarms_per_image": ratio(alarms, curve.images),
+        "true_positives": hits,
+        "false_alarms": alarms,
+        "missed": curve.truths - hits,
+        "truths": curve.truths,
+        "images": curve.images,
+    }
+
+
+def duplicates_per_object(found: _Joined, curves: Mapping[str, ScoreCurve]) -> dict[str, float | None]:
+    """Extra detections over an object that another has taken, divided by the objects to be found.
+
+    Counted are detections of at least OPERATING_SCORE and of the object's class, after NMS; per class and
+    under "all". None where a class has no objects.
+    """
+    chosen = found.duplicate & (found.scores >= np.float32(OPERATING_SCORE))
+    extra = np.bincount(found.class_ids[chosen], minlength=len(curves))
+    figures = {name: ratio(int(extra[i]), curve.truths) for i, (name, curve) in enumerate(curves.items())}
+    return {**figures, "all": ratio(int(extra.sum()), len(found.truth_class_ids))}
+
+
+def misses_by_height(found: _Joined, missed: BoolArray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """For each bin of box height, [from_px, to_px): objects, those missed (bool [M]), and the rate.
+
+    Keys from_px, to_px (None: no end), truths, missed, miss_rate, and per_class with the same three.
+    """
+    bins = np.digitize(found.heights_px, HEIGHT_BINS_PX) - 1
+
+    def figures(chosen: BoolArray) -> dict[str, Any]:
+        truths, lost = int(np.count_nonzero(chosen)), int(np.count_nonzero(chosen & missed))
+        return {"truths": truths, "missed": lost, "miss_rate": ratio(lost, truths)}
+
+    return [
+        {
+            "from_px": float(low),
+            "to_px": None if high is None else float(high),
+            **figures(bins == i),
+            "per_class": {
+                name: figures((bins == i) & (found.truth_class_ids == c)) for c, name in enumerate(class_names)
+            },
+        }
+        for i, (low, high) in enumerate(zip(HEIGHT_BINS_PX, (*HEIGHT_BINS_PX[1:], None), strict=True))
+    ]
+
+
+def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch], class_count: int) -> IntArray:
+    """int64 [C + 1, C + 1]: rows are what is there, columns what was found; the last of each is "nothing".
+
+    Of the detections of at least the operating score, those matched within their class fill the
+    diagonal. The others, best score first, each take the object of another class that is still
+    free and that they overlap most (IoU of at least MATCH_IOU): a confusion. What is left over is
+    found in nothing (a false alarm, duplicates included) or a miss. Neutral detections are left out.
+    """
+    matrix = np.zeros((class_count + 1, class_count + 1), np.int64)
+    floor = np.full(class_count, OPERATING_SCORE)
+    for frame, match in zip(frames, matches, strict=True):
+        above = match.above(floor)
+        hits = np.flatnonzero(above & match.true_positive)
+        np.add.at(matrix, (match.class_ids[hits], match.class_ids[hits]), 1)
+        free = np.flatnonzero(match.counted & ~match.found(floor))
+        alarms = np.flatnonzero(above & match.false_alarm)
+        iou = iou_matrix(match.boxes_xyxy_px[alarms], frame.truth.boxes_xyxy_px[free])
+        taken = np.zeros(len(free), np.bool_)
+        for row, alarm in enumerate(alarms):
+            overlaps = np.where(taken, -1.0, iou[row])
+            truth_class = class_count
+            if len(free) and overlaps.max() >= MATCH_IOU:
+                best = int(overlaps.argmax())
+                taken[best] = True
+                truth_class = int(frame.truth.class_ids[free[best]])
+            matrix[truth_class, match.class_ids[alarm]] += 1
+        np.add.at(matrix[:, class_count], frame.truth.class_ids[free[~taken]], 1)
+    return matrix
+
+
+def calibration(found: _Joined, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Name of each class, and "all" -> whether its scores mean what they say: of those of 0.7, are seven in ten real?
+
+    A detection is right where it takes an object, as in every figure; one that counts neither way is left out. The
+    error is D-ECE over the score alone (Kueppers et al., CVPR workshops 2020): the mean over detections of what their
+    bin's precision and mean score differ by.
+
+    Keys: `error` in [0, 1], None without detections; `detections` that reach _CALIBRATION_MIN_SCORE; and `bins`, of
+    equal width over [0, 1], those that hold any of these: from, to, detections, mean_score, precision.
+    """
+    counts = ~found.neutral & (found.scores >= np.float32(_CALIBRATION_MIN_SCORE))
+    parts = {name: counts & (found.class_ids == class_id) for class_id, name in enumerate(class_names)}
+    parts["all"] = counts
+    return {name: calibration_of(found.scores[part], found.true_positive[part]) for name, part in parts.items()}
+
+
+def calibration_of(scores: FloatArray, right: BoolArray, counted: str = "detections") -> dict[str, Any]:
+    """As one entry of `calibration`; counted: the key that says how many there are."""
+    bins = _CALIBRATION_BINS
+    # scores are float32: so are the edges, or 0.9 would lie below 0.9
+    edges = (np.arange(1, bins) / bins).astype(np.float32)
+    places = np.searchsorted(edges, scores, side="right")
+    found = np.bincount(places, minlength=bins)
+    score_sums = np.bincount(places, scores, bins)
+    hits = np.bincount(places, right, bins)
+    total = int(found.sum())
+    return {
+        "error": float(np.abs(hits - score_sums).sum() / total) if total else None,
+        counted: total,
+        "bins": [
+            {
+                "from": index / bins,
+                "to": (index + 1) / bins,
+                counted: int(found[index]),
+                "mean_score": float(score_sums[index] / found[index]),
+                "precision": float(hits[index] / found[index]),
+            }
+            for index in np.flatnonzero(found).tolist()
+        ],
     }

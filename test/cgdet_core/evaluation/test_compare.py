@@ -15,7 +15,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.compare import compare as compare_vectors
 from cgdet_core.evaluation.compare import comparison_rows, frame_weights
 from cgdet_core.evaluation.detection import DETECTION
-from cgdet_core.evaluation.metrics.average_precision import WeightedAp
+from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
 from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
 from cgdet_core.evaluation.offline import block_of, run_in_turns
 from cgdet_core.evaluation.task import FigureKey
@@ -104,10 +104,10 @@ def plain_percentile(values: list[float], share: float) -> float:
 @pytest.mark.parametrize("labelled", [False, True])
 def test_weighted_average_precision_equals_cocoeval_over_copied_frames(labelled: bool) -> None:
     frames = detected(truths(30, labelled=labelled), 0.1)
-    weighted = WeightedAp(frames, len(NAMES))
+    table = PrecisionTable(frames, len(NAMES))
     for weights in [np.ones(30, np.int64), *np.random.default_rng(0).integers(0, 4, (6, 30))]:
         metrics = evaluate(copied(frames, weights), NAMES)
-        ap = weighted.of(weights)
+        ap = table.precision(weights).mean(axis=1)
         for class_id, name in enumerate(NAMES):
             assert ap[0, class_id] == pytest.approx(metrics.per_class[name]["map50"], abs=1e-12)
             assert ap[5, class_id] == pytest.approx(metrics.per_class[name]["map75"], abs=1e-12)
@@ -118,10 +118,11 @@ def test_weighted_average_precision_equals_cocoeval_over_copied_frames(labelled:
 def test_frames_that_leave_no_object_of_a_class_give_no_figure_of_it() -> None:
     frames = detected(truths(12), 0.1)
     without_cars = np.array([not (frame.truth.class_ids == 2).any() for frame in frames], np.int64)
-    ap = WeightedAp(frames, len(NAMES)).of(without_cars)
+    table = PrecisionTable(frames, len(NAMES))
+    ap = table.precision(without_cars).mean(axis=1)
     assert np.isnan(ap[:, 2]).all()
     assert not np.isnan(ap[:, :2]).any()
-    assert np.isnan(WeightedAp(frames, len(NAMES)).of(np.zeros(12, np.int64))).all()
+    assert np.isnan(table.precision(np.zeros(12, np.int64))).all()
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
