@@ -16,8 +16,7 @@ from cgdet_core.data.bags.frames import NO_LABELS
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError, run_command
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
-from cgdet_core.evaluation.replay import OfflineAnswers, Replay
-from cgdet_core.evaluation.replay_results import measure_replay
+from cgdet_core.evaluation.replay import OfflineAnswers, Replay, measure_replay
 from cgdet_core.evaluation.report.replay_report import played_summary, write_results
 from cgdet_core.files import check_can_write, make_folder
 from cgdet_core.runtime.model_file import read_info

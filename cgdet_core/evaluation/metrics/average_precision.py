@@ -1,10 +1,10 @@
 """Average precision from pycocotools' matches, over any part of the frames.
 
 COCOeval, fed from memory, matches every frame once, class by class and size by size; a class counts only where it is
-labelled. What is accumulated over the matches is COCO's, under weights: 0 and 1 choose a part (by day, by night), others
-are a bootstrap's. A frame of weight w counts like w copies of it in the set: copies of a hit follow one another in the
-order of scores, so that precision rises through them and only the last one shapes the curve; therefore each hit is one
-step of height w. Only the hits carry the curve: false alarms enter as a count.
+labelled. What is accumulated over the matches is COCO's, under weights: 0 and 1 choose a part (by day, by night), and a
+bootstrap draws others. A frame of weight w counts like w copies of it in the set: copies of a hit follow one another in
+the order of scores, so that precision rises through them and only the last one shapes the curve; therefore each hit is
+one step of height w. Only the hits carry the curve: false alarms enter as a count.
 """
 
 from __future__ import annotations

@@ -219,8 +219,8 @@ def score_curves(found: _Joined, labelled: BoolArray, class_names: Sequence[str]
         last_of_score = np.flatnonzero(np.append(descending[:-1] != descending[1:], True)) if len(order) else order
         curves[name] = ScoreCurve(
             scores=descending[last_of_score],
-            true_positives=np.cumsum(hits)[last_of_score],
-            false_alarms=np.cumsum(~hits)[last_of_score],
+            true_positives=np.cumsum(hits, dtype=np.int64)[last_of_score],
+            false_alarms=np.cumsum(~hits, dtype=np.int64)[last_of_score],
             truths=int(np.count_nonzero(found.truth_class_ids == class_id)),
             images=int(np.count_nonzero(labelled[:, class_id])),
         )

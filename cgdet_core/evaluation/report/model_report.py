@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.drawing import draw
-from cgdet_core.evaluation.metrics.matching import above_thresholds
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, above_thresholds
+from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import (

@@ -16,14 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.data.bags.types import DETECTIONS
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
-from cgdet_core.evaluation.replay import CAUSES, Replay
-from cgdet_core.evaluation.replay_results import (
-    MeasuredReplay,
-    detections_draft,
-    metrics_document,
-)
+from cgdet_core.evaluation.replay import CAUSES, MeasuredReplay, Replay
 from cgdet_core.evaluation.report.errors import worst_frames
 from cgdet_core.evaluation.report.page import SAMPLES_NOTE, Gallery, Picture, fraction, write_page
 from cgdet_core.evaluation.report.video import VideoWriter
@@ -46,17 +42,27 @@ RESULT_NAMES = ("report.html", "annotated.webm", "detections.json", "metrics.jso
 def write_results(out: Path, measured: MeasuredReplay, with_video: bool, bag_writer: BagWriter | None) -> list[str]:
     """Write everything about a replay, in place of the results that were there; a summary for a person, line by line.
     bag_writer: for the detections as the node published them."""
-    document = metrics_document(measured)
+    document = measured.document
     for name in RESULT_NAMES:
         (out / name).unlink(missing_ok=True)
     pictures, failure = draw_replay(measured, out / "annotated.webm" if with_video else None)
     detections_draft(measured.replay).write(out / "detections.json")
-    write_replay_report(out / "report.html", measured, document, pictures, failure)
+    write_replay_report(out / "report.html", measured, pictures, failure)
     if bag_writer is not None:
         write_detections_bag(bag_writer, measured.replay)
     write_text(out / "metrics.json", json.dumps(document, indent=2) + "\n")
     lines = [*measured_summary(document), *(f"  {out / name}" for name in RESULT_NAMES if (out / name).exists())]
     return lines if bag_writer is None else [*lines, f"  {bag_writer.out}"]
+
+
+def detections_draft(replay: Replay) -> CocoDraft:
+    """detections.json, COCO as `cgdet detect` writes it: the frames that were answered, each with its `stamp_ns`; image
+    and category ids are those of this file, which names its categories."""
+    draft = CocoDraft(replay.class_names)
+    for frame in replay.answered:
+        draft.add_image(image_entry(str(frame.stamp_ns), frame.height_width_px, stamp_ns=frame.stamp_ns))
+        draft.add_detections(frame.detections or Detections.empty())
+    return draft
 
 
 def write_detections_bag(writer: BagWriter, replay: Replay) -> None:
@@ -144,14 +150,10 @@ def _marked_as_dropped(picture: RgbArray) -> RgbArray:
 
 
 def write_replay_report(
-    path: Path,
-    measured: MeasuredReplay,
-    document: Mapping[str, Any],
-    pictures: Mapping[str, Any],
-    failure: Sequence[str],
+    path: Path, measured: MeasuredReplay, pictures: Mapping[str, Any], failure: Sequence[str]
 ) -> None:
-    """document: metrics.json; pictures, failure: of `draw_replay`."""
-    replay = measured.replay
+    """pictures, failure: of `draw_replay`."""
+    replay, document = measured.replay, measured.document
     pace = "each frame after the answer to the one before" if replay.lockstep else f"{replay.rate:g} x real time"
     keys = ("model", "model_sha256", "device", "precision", "backend")
     part = {

@@ -16,7 +16,8 @@ from cgdet_core.evaluation.compare import compare as compare_vectors
 from cgdet_core.evaluation.compare import comparison_rows, frame_weights
 from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import block_of, run_in_turns
 from cgdet_core.evaluation.task import FigureKey
 from cgdet_core.runtime.predictor import Predictor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
-from cgdet_core.evaluation.replay import same_detections
-from cgdet_core.evaluation.replay_results import live_steps
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import evaluate
+from cgdet_core.evaluation.replay import live_steps, same_detections
 from cgdet_core.types import Detections, GroundTruth
 
 FLOOR = np.array([0.2, 0.3])

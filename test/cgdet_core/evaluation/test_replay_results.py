@@ -13,8 +13,14 @@ import pytest
 from cgdet_core.data.bags.frames import StampedLabels, load_stamped_labels
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.evaluation.replay import CAUSES, OfflineAnswers, Replay, ReplayedFrame, account_for_frames
-from cgdet_core.evaluation.replay_results import measure_replay, metrics_document
+from cgdet_core.evaluation.replay import (
+    CAUSES,
+    OfflineAnswers,
+    Replay,
+    ReplayedFrame,
+    account_for_frames,
+    measure_replay,
+)
 from cgdet_core.evaluation.report.replay_report import RESULT_NAMES, write_results
 from cgdet_core.types import CLASS_NAMES, Detections, GroundTruth
 
@@ -129,7 +135,7 @@ def offline_of(replay: Replay, found: Detections = FOUND) -> OfflineAnswers:
 
 def test_live_and_offline_are_measured_over_the_same_labelled_frames(bag: Path) -> None:
     replay = replay_of(bag)
-    document = metrics_document(measure_replay(replay, offline_of(replay)))
+    document = measure_replay(replay, offline_of(replay)).document
     assert (document["frames_sent"], document["detections_received"], document["dropped"]) == (6, 5, 1)
     assert document["dropped_stamps_ns"] == [START_NS + 4 * PERIOD_NS]
     assert document["latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0}
@@ -150,9 +156,9 @@ def test_an_answer_that_differs_is_named_in_the_document(bag: Path) -> None:
     moved = Detections(BOX + 3, FOUND.scores, FOUND.class_ids)
     offline = offline_of(replay)
     offline = replace(offline, detections={**offline.detections, START_NS: moved}, warnings=("another device",))
-    measured = measure_replay(replay, offline)
-    assert measured.warnings == ("another device",)
-    answers = metrics_document(measured)["offline"]["answers"]
+    document = measure_replay(replay, offline).document
+    assert document["warnings"] == ["another device"]
+    answers = document["offline"]["answers"]
     assert (answers["same"], answers["different"], answers["different_stamps_ns"]) == (4, 1, [START_NS])
 
 
@@ -169,9 +175,8 @@ def test_an_answer_that_differs_is_named_in_the_document(bag: Path) -> None:
     ],
 )
 def test_what_makes_results_less_than_they_seem_is_a_warning(changes: dict[str, object], named: str, bag: Path) -> None:
-    measured = measure_replay(replay_of(bag, **changes), None)  # type: ignore[arg-type]
-    assert any(named in warning for warning in measured.warnings)
-    document = metrics_document(measured)
+    document = measure_replay(replay_of(bag, **changes), None).document  # type: ignore[arg-type]
+    assert any(named in warning for warning in document["warnings"])
     assert document["offline"] is None
     assert ("map50" in document) == ("labels" not in changes)
 
@@ -182,7 +187,7 @@ def test_a_replay_of_which_nothing_was_answered_has_failed_for_the_node_s_reason
     assert "the node gave no reason" in replay.failure
     assert "no device" in str(replace(replay, node_log=("ERROR: no device",)).failure)
     assert replay_of(bag).failure is None
-    assert metrics_document(measure_replay(replay, None))["latency_ms"] is None
+    assert measure_replay(replay, None).document["latency_ms"] is None
 
 
 def test_results_appear_together_and_answers_go_into_a_bag(bag: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from cgdet_core.config import PostprocessConfig
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.types import IMAGE, header, typestore
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import GroundTruth

@@ -11,7 +11,8 @@ import pytest
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.detection import DETECTION
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, evaluate
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.types import Detections, GroundTruth
 
 NAMES = ("person", "bicycle", "car")

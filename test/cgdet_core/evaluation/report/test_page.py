@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.metrics.metrics import EvaluatedFrame, Metrics, evaluate
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.evaluation.report.page import (
     Gallery,
