@@ -60,7 +60,9 @@ def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None, colour_map: 
     return colour_table(colour_map)[grey]
 
 
-def scaled_rgb(image: ImageArray, scale: float, thermal: ThermalConfig | None, colour_map: ColourMap) -> RgbArray:
+def scaled_rgb(
+    image: ImageArray, scale: float, thermal: ThermalConfig | None = None, colour_map: ColourMap = "white_hot"
+) -> RgbArray:
     """`to_rgb`, `scale` times as large: uint8 [round(H * scale), round(W * scale), 3], to be drawn into."""
     picture = to_rgb(image, thermal, colour_map)
     if scale != 1:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.drawing import OUTLINE_COLOUR, Colour, Corners, LabelPlaces, RgbArray, box_corners, to_rgb
+from cgdet_core.drawing import OUTLINE_COLOUR, Colour, Corners, LabelPlaces, RgbArray, box_corners, scaled_rgb
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFrame, match_frame
 from cgdet_core.evaluation.report.page import Gallery, Picture
 from cgdet_core.types import ImageArray
@@ -84,7 +84,6 @@ class ErrorGalleries:
     ) -> None:
         self.chosen, self._names, self._thresholds = chosen, class_names, thresholds
         self._pictures: dict[tuple[int, str], Picture] = {}
-        self.places = {place for items in chosen.values() for place, _, _ in items}
 
     def draw(self, place: int, image: ImageArray) -> None:
         """Keep the pictures of the frame at `place`, where it is one of those."""
@@ -144,10 +143,8 @@ def draw_errors(
     which a detection counts."""
     match = match_frame(frame, len(class_names))
     found = match.found(thresholds)
-    picture = to_rgb(image)
-    scale = max(1, round(_LEAST_SIDE_PX / min(picture.shape[:2])))
-    size = picture.shape[1] * scale, picture.shape[0] * scale
-    picture = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    scale = max(1, round(_LEAST_SIDE_PX / min(image.shape[:2])))
+    picture = scaled_rgb(image, scale)
     line_px = max(1, round(min(picture.shape[:2]) / 400))
     marks: list[tuple[Corners, Colour, str, str]] = []
     for i in np.flatnonzero(match.above(thresholds)):
