@@ -36,11 +36,6 @@ _PART: Mapping[str, Any] = {
     "facts": {},
     "figures": {},
 }
-_COMPARISON: Mapping[str, Any] = {
-    **dict.fromkeys(("figures", "metrics")),
-    **dict.fromkeys(("table", "galleries"), ()),
-    "note": "",
-}
 # stands for the page's text colour until the SVG is written; drawn nowhere else
 _INK = "#010203"
 _BLUE, _RED = "#3d85c6", "#d55e00"
@@ -106,8 +101,8 @@ def write_page(
     those sent, `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside the
     page.
 
-    comparison: two models beside each other: `names`, and what there is of `figures`, what `compare` returns, `table`,
-    further rows (name, A, B), `metrics` of both for the curves, `note` and `galleries`.
+    comparison: two models beside each other: `names`, `figures`, what `compare` returns, `table`, further rows (name,
+    A, B), `metrics` of both for the curves, `note` and `galleries`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -127,7 +122,7 @@ def write_page(
         warnings=warnings,
         command=command,
         parts=[_with_plots({**_PART, **part}, f"{chr(ord('a') + number)}-") for number, part in enumerate(parts)],
-        comparison=None if comparison is None else _comparison({**_COMPARISON, **comparison}),
+        comparison=None if comparison is None else _comparison(comparison),
     )
     write_text(path, page)
 
@@ -163,10 +158,8 @@ def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _comparison(part: Mapping[str, Any]) -> dict[str, Any]:
-    figures, metrics = part["figures"], part["metrics"]
-    rows = [] if figures is None else comparison_rows(figures)
-    curves = metrics and _precision_recall(list(zip("AB", metrics, strict=True)), "both-")
-    return {**part, "rows": rows, "words": figures and figures["words"], "curves": curves}
+    curves = _precision_recall(list(zip("AB", part["metrics"], strict=True)), "both-")
+    return {**part, "rows": comparison_rows(part["figures"]), "curves": curves}
 
 
 def _embedded(picture: Picture) -> str:

@@ -276,6 +276,7 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
         "table": [(NASTY, NASTY, NASTY)],
         "metrics": (metrics, metrics),
         "note": NASTY,
+        "galleries": [],
     }
     path = tmp_path / "x.html"
     write_page(path, NASTY, [part], subtitle=NASTY, warnings=[NASTY], comparison=comparison, command=NASTY)
