@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ _KEYS = ("image", "params_file", "parameters")
 
 class LaunchError(ValueError):
     """One line for whoever launches; launch prints it and ends."""
+
+
+def check_words(words: Iterable[str], names: Sequence[str], file: str) -> None:
+    """LaunchError for a `name:=value` of none of these arguments of a launch file; launch's own begin with launch-."""
+    for name in (word.partition(":=")[0] for word in words):
+        if name not in names and not name.startswith("launch-"):
+            near = get_close_matches(name, names, 1)
+            question = f"did you mean '{near[0]}'? " if near else ""
+            raise LaunchError(
+                f"{file}: unknown argument '{name}': {question}there are {', '.join(names)}: other "
+                "parameters stand in a params_file"
+            )
 
 
 def has_profile() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from cgdet_ros.cameras import NODE, large_frames, parameters_for
+from cgdet_ros.cameras import NODE, check_words, large_frames, parameters_for
 
 TRUTHS = ("true", "false", "True", "False")
 COLOUR_MAPS = ("", "white_hot", "black_hot", "ironbow", "inferno", "cividis")
@@ -32,9 +33,14 @@ def argument(
 def description(
     arguments: Sequence[DeclareLaunchArgument], processes: Callable[[dict[str, str]], list[Any]]
 ) -> LaunchDescription:
-    """Of a launch file; processes: from the arguments' values to what is started."""
+    """Of a launch file; processes: from the arguments' values to what is started. LaunchError for a word of the command
+    that names none of the arguments, which launch itself would pass over."""
 
     def start(context: Any) -> list[Any]:
+        # the words of another file that includes this one are that one's
+        file = Path(context.locals.current_launch_file_path).resolve()
+        if "cgdet_ros" in sys.argv or file in [Path(word).resolve() for word in sys.argv]:
+            check_words(context.argv, [each.name for each in arguments], file.name)
         return processes({each.name: LaunchConfiguration(each.name).perform(context) for each in arguments})
 
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cgdet_ros.cameras import LaunchError, parameters_for, read_cameras
+from cgdet_ros.cameras import LaunchError, check_words, parameters_for, read_cameras
 
 NODE = "/front/thermal_detector"
 
@@ -123,3 +123,11 @@ def test_a_file_of_cameras_is_refused_by_name(tmp_path: Path, entries: Any, name
 def test_the_shipped_file_of_cameras_is_one(repository: Path) -> None:
     found = read_cameras(repository / "config" / "cameras.yaml")
     assert [camera.namespace for camera in found] == ["front", "rear"]
+
+
+def test_a_word_of_the_command_that_names_no_argument_is_refused() -> None:
+    names = ("image", "params_file")
+    check_words(["image:=/flir", "params_file:=a:=b", "launch-prefix:=gdb"], names, "x.launch.py")
+    for word, meant in (("imgae:=/flir", "did you mean 'image'"), ("thresold:=0.3", "params_file")):
+        with pytest.raises(LaunchError, match=meant):
+            check_words(["image:=/flir", word], names, "x.launch.py")

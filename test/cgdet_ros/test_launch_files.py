@@ -176,6 +176,8 @@ def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_p
     [
         ("detector.launch.py", ("params_file:=no.yaml",), "no.yaml"),
         ("detector.launch.py", ("rviz:=yes",), "rviz"),
+        ("detector.launch.py", ("thresold:=0.3",), "unknown argument 'thresold'"),
+        ("cameras.launch.py", ("camera:=no.yaml",), "did you mean 'cameras'"),
         ("cameras.launch.py", ("cameras:=no.yaml",), "no.yaml"),
         ("replay.launch.py", ("topic:=/t",), "bag"),
     ],
@@ -187,3 +189,20 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     assert complaint in said
     assert "Traceback" not in said
     assert "process started" not in said
+
+
+def test_the_arguments_of_a_file_that_includes_one_are_its_own(launch: Launcher, tmp_path: Path) -> None:
+    whole = f"""
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.substitutions import LaunchConfiguration
+
+def generate_launch_description():
+    file = {str(launch.repository / "launch" / "detector.launch.py")!r}
+    given = [("params_file", LaunchConfiguration("robot"))]
+    return LaunchDescription([DeclareLaunchArgument("robot"), IncludeLaunchDescription(file, launch_arguments=given)])
+"""
+    (tmp_path / "whole.launch.py").write_text(whole, encoding="utf-8")
+    said = launch.run(str(tmp_path / "whole.launch.py"), "robot:=no.yaml")
+    assert "no.yaml" in said
+    assert "unknown argument" not in said
