@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport's: the kind of quan
 _BITS = {"mono8": 8, "8UC1": 8, "rgb8": 8, "bgr8": 8, "mono16": 16, "16UC1": 16}
 _OF_PAGES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")  # TIFF, BigTIFF, GIF; animated PNG and WebP say it later
 _ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}
+_EXIF_WITHIN_BYTES = 4096
 
 
 def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compressed_format: str) -> ImageArray:
@@ -109,6 +111,45 @@ def read_image(path: Path) -> ImageArray:
     return decode_image(read_encoded(path), path)
 
 
+def turned_by(path: Path) -> int:
+    """How viewers turn the picture of a file, which cgdet does not: Exif's orientation, 2 to 8; 1: not at all."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _orientation(file.read(_EXIF_WITHIN_BYTES))
+    except OSError:  # told where its pixels are read
+        return 1
+
+
+def _orientation(data: bytes) -> int:
+    """Tag 274 of a TIFF, or of the Exif block of a JPEG or PNG (Exif 2.32, 4.6.2); 1 where it is not stated."""
+    marks = [mark for mark in (b"Exif\0\0", b"eXIf") if mark in data[:_EXIF_WITHIN_BYTES]]
+    tiff = data[data.index(marks[0]) + len(marks[0]) :] if marks else data
+    if not tiff.startswith(_OF_PAGES[:2]):
+        return 1
+    order: Literal["little", "big"] = "little" if tiff[:1] == b"I" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(tiff[at : at + size], order)
+
+    first = number(4, 4) + 2
+    entries = range(first, first + 12 * number(first - 2, 2), 12)
+    stated = next((number(at + 8, 2) for at in entries if number(at, 2) == 274), 1)
+    return stated if 1 <= stated <= 8 else 1
+
+
+def _further_picture(jpeg: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of what begins behind the end of a JPEG, as in the multi-picture files (MPO) of stereo
+    cameras."""
+    import imagesize
+
+    at = 2
+    # a segment may hold a whole JPEG: Exif's thumbnail
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    begins = jpeg.find(_JPEG, max(at, jpeg.find(_ENDS[_JPEG], at)))
+    return None if begins < 0 else imagesize.get(io.BytesIO(jpeg[begins:]), exif_rotation=False)
+
+
 def read_encoded(path: Path) -> NDArray[np.uint8]:
     """The bytes of an image file: uint8 [N]."""
     try:
@@ -124,6 +165,8 @@ def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
         count = cv2.imcount(str(path))
         if count > 1:
             raise InputError(f"{path}: holds {count} pictures, of which one alone would be read: make each a file")
+    if start.startswith(_OF_PAGES[:2]) and _orientation(data.tobytes()) != 1:  # OpenCV obeys it in a TIFF
+        raise InputError(f"{path}: its tag Orientation turns the picture: write it anew, as it is to be seen")
     try:
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(data, flags) if data.size else None
@@ -132,6 +175,10 @@ def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
         image = None
     if image is None:
         raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
+    further = _further_picture(data.tobytes()) if start.startswith(_JPEG) else None
+    # a smaller one is a preview, or a map of gains
+    if further is not None and further[0] * further[1] >= image.shape[0] * image.shape[1]:
+        raise InputError(f"{path}: holds another picture of {further[0]}x{further[1]} pixels: make each a file")
     if image.dtype not in (np.uint8, np.uint16) or (image.ndim == 3 and image.dtype != np.uint8):
         raise InputError(f"{path}: {image.dtype} is not supported: give 8 or 16 bits per pixel, or 8 bits per channel")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image)

@@ -14,6 +14,7 @@ from cgdet_core.commands.common import (
     add_command,
     add_model_arguments,
     add_telemetry_argument,
+    print_warnings,
 )
 from cgdet_core.errors import InputError
 
@@ -165,7 +166,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
 
     from cgdet_core.data.sets.coco_file import image_entry
     from cgdet_core.files import check_can_write, make_folder, replacing
-    from cgdet_core.images import read_image
+    from cgdet_core.images import read_image, turned_by
 
     json_path: Path = arguments.out / arguments.json_name
     pictures = _pictures(_images(arguments.images), arguments.out)
@@ -176,7 +177,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
     check_can_write(json_path)
     draft, see = load()
     make_folder(arguments.out)
-    failed = 0
+    failed = turned = 0
     try:
         for path, picture in tqdm(pictures.items(), unit="image", disable=None):
             try:
@@ -189,6 +190,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
                 file_name = os.path.relpath(path.resolve(), arguments.out.resolve())
                 draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))
                 add_found()
+                turned += turned_by(path) > 1
             except InputError as error:
                 failed += 1
                 said = str(error)
@@ -196,6 +198,8 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
     finally:  # also of what was done before a Ctrl-C
         if draft.images:
             draft.write(json_path)
+            what = f"{turned} images are turned by viewers that obey Exif: what is seen is of their pixels as stored"
+            print_warnings([what] if turned else ())
             print(f"{len(draft.annotations)} {what} in {len(draft.images)} images: {json_path}")
     return 2 if failed else 0
 

@@ -14,6 +14,7 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     check_json_place,
+    print_warnings,
     put_out,
 )
 from cgdet_core.errors import InputError
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     held_out = None
     if arguments.held_out is not None:
         held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
+        print_warnings(held_out.warnings)
     calibration = task.canvases(info, _spread(arguments.calibration, info, CALIBRATION_FRAMES)) if int8 else []
     frames = arguments.frames or arguments.calibration
     checked = task.canvases(info, None if frames is None else _spread(frames, info, CHECK_FRAMES))

@@ -13,6 +13,7 @@ from cgdet_core.commands.common import (
     add_json_argument,
     add_settings_argument,
     check_json_place,
+    print_warnings,
     put_out,
 )
 from cgdet_core.errors import check_known
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     teacher = load_teacher(config, Recipe(), Path()).to(device, DTYPES[precision])
+    print_warnings(data.warnings)
     result = measure_teacher(teacher, data, postprocess)
     path = Path(config.path)
     figures = evaluate(result.frames, CLASS_NAMES).to_json(

@@ -16,7 +16,7 @@ from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDoc
 from cgdet_core.data.sets.fields import same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
-from cgdet_core.images import read_image
+from cgdet_core.images import read_image, turned_by
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, FloatArray, Frame, GroundTruth, Sample
 
 
@@ -98,6 +98,14 @@ def load_coco(
         raise InputError(f"{path}: lists no image")
     truths, warnings, of_points = read_labels(document, path, class_names, class_map)
     records = tuple(_record(path, *each) for each in zip(document.images, truths, strict=True))
+    # where a quarter's turn changes the size, that tells which picture the labels are of
+    odd = {True: range(2, 9), False: (2, 3, 4)}
+    turned = [each for each in records if turned_by(each.path) in odd[len({*each.height_width_px}) == 1]]
+    if turned:
+        what = (
+            f"{len(turned)} of {len(records)} pictures, the first {turned[0].file_name}, are turned by Exif in viewers"
+        )
+        warnings.append(f"{path}: {what}: their pixels are read as stored, and the labels must be of these")
     points, flip = ((), None) if of_points is None else (of_points.keypoints, of_points.flip_indices)
     return CocoSet(path, tuple(class_names), records, tuple(warnings), points, flip)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def make_coco_bag(
     with BagWriter(out, overwrite) as bag:
         names = [category.name for category in read_coco(Path(coco_json)).categories]
         coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
+        for line in coco.warnings:
+            warnings.warn(line, stacklevel=2)
         records = tqdm(coco.records, unit="image", disable=None if progress else True)
         for index, record in enumerate(records):
             stamp_ns = START_STAMP_NS + round(index * NANOSECONDS / rate)

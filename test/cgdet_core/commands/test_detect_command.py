@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ def test_detect_writes_a_picture_for_each_image_and_coco_json(detect: Detect, co
         assert left + width <= SIZE[1] + 0.01
         assert top + height <= SIZE[0] + 0.01
         assert annotation["score"] >= 0.3
+
+
+def test_images_that_viewers_turn_are_told_once(
+    detect: Detect, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jpeg = cv2.imencode(".jpg", np.zeros(SIZE, np.uint8))[1].tobytes()
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    (tmp_path / "3.jpg").write_bytes(jpeg)
+    document = detect(*(tmp_path / f"{number}.jpg" for number in (1, 2, 3)))
+    assert {(image["height"], image["width"]) for image in document["images"]} == {SIZE}
+    assert len(lines := [line for line in capsys.readouterr().err.splitlines() if "Exif" in line]) == 1
+    assert lines[0].startswith("cgdet: warning: 2 images")
 
 
 def test_where_it_is_stopped_the_json_of_what_was_done_stays(

@@ -416,9 +416,56 @@ def test_a_file_of_several_pictures_is_refused_and_one_of_one_page_read(tmp_path
     assert (read_image(tmp_path / "one.tif") == 1).all()
 
 
-def turned(jpeg: bytes) -> bytes:
-    """The JPEG with an Exif block of Orientation 6: to be turned by a quarter."""
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+def test_a_picture_behind_a_jpeg_is_refused_unless_it_is_smaller(tmp_path: Path) -> None:
+    first, second, small = (
+        cv2.imencode(".jpg", np.full(s, 99, np.uint8))[1].tobytes() for s in ((8, 9), (8, 9), (4, 5))
+    )
+    block = b"Exif\0\0" + second  # a thumbnail, as a whole JPEG within a segment
+    with_thumbnail = first[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + first[2:]
+    path = tmp_path / "x.jpg"
+    for data in (first, with_thumbnail, first + small, first + b"trailer" * 9):
+        path.write_bytes(data)
+        assert (read_image(path) == 99).all()
+    for data in (first + second, with_thumbnail + b"\0" * 50 + second, small + first):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"x\.jpg: holds another picture of 9x8 pixels"):
+            read_image(path)
+
+
+def test_a_tiff_that_is_turned_is_refused(tmp_path: Path) -> None:
+    for orientation in (1, 3):
+        # TIFF 6.0: width, height, bits, no compression, black is 0, place, orientation, samples, rows, bytes
+        values = {256: 5, 257: 4, 258: 8, 259: 1, 262: 1, 273: 8, 274: orientation, 277: 1, 278: 4, 279: 20}
+        entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in values.items())
+        pixels = bytes(range(20))
+        ifd = struct.pack("<H", len(values)) + entries + struct.pack("<I", 0)
+        (tmp_path / f"{orientation}.tif").write_bytes(b"II*\0" + struct.pack("<I", 28) + pixels + ifd)
+    assert (read_image(tmp_path / "1.tif") == np.arange(20).reshape(4, 5)).all()
+    with pytest.raises(InputError, match=r"3\.tif: .*Orientation"):
+        read_image(tmp_path / "3.tif")
+
+
+def test_pictures_that_viewers_turn_without_a_change_of_size_are_counted_in_one_line(tmp_path: Path) -> None:
+    square = cv2.imencode(".jpg", np.zeros((12, 12), np.uint8))[1].tobytes()
+    oblong = cv2.imencode(".jpg", np.zeros((12, 16), np.uint8))[1].tobytes()
+    data = [turned(oblong, 1), oblong, turned(oblong, 6), turned(oblong, 3), turned(square, 8), turned(oblong, 0)]
+    images = [an_image(number, width=12 if number == 4 else 16) for number in range(len(data))]
+    path = write_set(tmp_path, images=images, annotations=[a_label(1, image=0)])
+    for number, each in enumerate(data):
+        (tmp_path / "images" / f"{number}.png").write_bytes(each)
+    lines = [line for line in load_coco(path).warnings if "Exif" in line]
+    assert len(lines) == 1
+    assert "2 of 6 pictures, the first images/3.png" in lines[0]
+    png = cv2.imencode(".png", np.zeros((12, 16), np.uint8))[1].tobytes()
+    exif = turned(b"", 2)[10:]
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    (tmp_path / "images" / "1.png").write_bytes(png[:33] + chunk + png[33:])
+    assert any("3 of 6 pictures, the first images/1.png" in line for line in load_coco(path).warnings)
+
+
+def turned(jpeg: bytes, orientation: int = 6) -> bytes:
+    """The JPEG with an Exif block of an Orientation; 6: to be turned by a quarter."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
     tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
     block = b"Exif\0\0" + tiff
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
