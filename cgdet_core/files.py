@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -137,3 +138,10 @@ def sha256_of(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def shipped_places(name: Path) -> list[Path]:
+    """Where a file or folder of this package may lie: beside the sources, in this Python's share folder, in an ament
+    prefix."""
+    prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
+    return [Path(__file__).resolve().parents[1] / name, *(Path(each, "share", "cgdet_ros", name) for each in prefixes)]

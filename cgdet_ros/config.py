@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from cgdet_core.colour_maps import ColourMap
 from cgdet_core.config import Settings
+from cgdet_core.config.cameras import CameraConfig, load_camera
 
 
 def _fraction_or_the_models(value: float) -> float:
@@ -91,8 +92,14 @@ class NodeConfig(Settings):
         "raw",
         description="raw: sensor_msgs/Image on image; compressed: CompressedImage (JPEG, PNG) on image/compressed",
     )
+    camera: str = Field(
+        "", description="what its frames look like, a name in config/cameras (flir_lepton_3_footer); empty: any"
+    )
     telemetry_rows: int = Field(
-        0, ge=-1024, le=1024, description="rows that are no picture, at the bottom (> 0) or at the top (< 0)"
+        0,
+        ge=-1024,
+        le=1024,
+        description="rows that are no picture, at the bottom (> 0) or at the top (< 0); 0: the camera's",
     )
     cpu_fallback: bool = Field(
         True, description="go on with the CPU, with a warning, where the GPU fails; false: fail instead"
@@ -100,6 +107,18 @@ class NodeConfig(Settings):
     autostart: bool = Field(True, description="configure and activate at start, without a lifecycle manager")
     overlay: OverlayConfig = OverlayConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+
+    @field_validator("camera")
+    @classmethod
+    def _of_that_name(cls, value: str) -> str:
+        load_camera(value)
+        return value
+
+    @property
+    def frames(self) -> CameraConfig:
+        """What the named camera's frames look like, with what the parameters say otherwise."""
+        camera = load_camera(self.camera)
+        return camera.model_copy(update={"telemetry_rows": self.telemetry_rows or camera.telemetry_rows})
 
 
 class DetectorConfig(NodeConfig):

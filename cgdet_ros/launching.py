@@ -89,6 +89,7 @@ COMMON = (
     argument("image_transport", "", "compressed: JPEG, PNG on <image>/compressed", ("", "raw", "compressed")),
     argument("namespace", "", "namespace of the node and of its topics"),
     argument("params_file", "", "parameter file (YAML) for this node or /**; empty: the shipped one"),
+    argument("camera", "", "what its frames look like, a name in config/cameras; empty: as in the parameter file"),
     argument("model", "", "model file (.onnx, .xml or .safetensors); empty: as in the parameter file"),
     argument("device", "", "auto, cpu, cuda or cuda:N; empty: as in the parameter file, which is auto"),
     argument("threads", "", "CPU threads of the arithmetic, 0: the backend chooses; empty: as in the parameter file"),
@@ -103,6 +104,7 @@ COMMON = (
 PARAMETERS = {
     "region_xyxy_px": "region_xyxy_px",
     "image_transport": "image_transport",
+    "camera": "camera",
     "model": "model",
     "device": "device",
     "threads": "threads",

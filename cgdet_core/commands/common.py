@@ -60,7 +60,10 @@ def _choice(parser: argparse.ArgumentParser, flag: str, choices: str, several: b
 
 
 def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--telemetry-rows", type=int, default=0, help="rows that are no picture: > 0 bottom, < 0 top")
+    either = parser.add_mutually_exclusive_group()
+    rows, camera = "rows that are no picture: > 0 bottom, < 0 top", "these rows by the camera, a name in config/cameras"
+    either.add_argument("--telemetry-rows", type=int, default=0, metavar="N", help=rows)
+    either.add_argument("--camera", type=_rows_of, dest="telemetry_rows", metavar="NAME", help=camera)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> None:
@@ -94,6 +97,15 @@ def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
 def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
     """For `check_json_place` and `put_out`."""
     parser.add_argument("--json", metavar="F", help=f"write {figures} as JSON; '-' prints them")
+
+
+def _rows_of(camera: str) -> int:
+    from cgdet_core.config.cameras import load_camera
+
+    try:
+        return load_camera(camera).telemetry_rows
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(word: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig
 from cgdet_core.config.of_task import TaskPostprocessConfig, usual
 from cgdet_core.errors import InputError, unknown
-from cgdet_core.files import sha256_of, write_tensors
+from cgdet_core.files import sha256_of, shipped_places, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,14 +206,8 @@ def _stored(network: Network) -> dict[str, Tensor]:
 
 
 def default_model_path(suffix: str = ".onnx", task: str = "detection") -> Path:
-    """The shipped model of a task: beside the sources, in this Python's share folder, or in an ament prefix.
-
-    suffix: .onnx, which is deployed, or .safetensors, which is trained on.
-    """
-    name = Path("models") / f"{'detector' if task == 'detection' else task}{suffix}"
-    share = Path("share") / "cgdet_ros" / name
-    places = [Path(__file__).resolve().parents[2] / name, Path(sys.prefix) / share]
-    places += [Path(prefix) / share for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    """The shipped model of a task; suffix: .onnx, which is deployed, or .safetensors, which is trained on."""
+    places = shipped_places(Path("models", f"{'detector' if task == 'detection' else task}{suffix}"))
     for place in places:
         if place.is_file():
             return place

@@ -35,7 +35,7 @@ class Inference:
         )
         self.postprocess = self.settings_of(config)
         self.thermal = thermal_of(config, self.predictor.info.thermal)
-        self._telemetry_rows = config.telemetry_rows
+        self._telemetry_rows = config.frames.telemetry_rows
         smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
         self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
         self.predictor.warm_up()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cgdet_core.config.cameras import CameraConfig
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_ros.config import DiagnosticsConfig
 from cgdet_ros.node import messages
@@ -75,7 +76,8 @@ class Situation:
 
     state: of the lifecycle; doing: what an active node does, in a word; active_s: seconds since it became active;
     unheard: who is kept apart by type or quality of service; namesake: another node has its full name; facts: what is
-    executed (model, device, precision), and why it is the CPU in place of the GPU (fallback).
+    executed (model, device, precision), and why it is the CPU in place of the GPU (fallback); camera: what the frames
+    are to look like.
     """
 
     state: str
@@ -89,6 +91,7 @@ class Situation:
     unheard: Sequence[str] = ()
     namesake: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
+    camera: CameraConfig = field(default_factory=CameraConfig)
     limits: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
 
@@ -184,6 +187,8 @@ def _findings(situation: Situation, frames: Frames) -> Iterator[tuple[int, str]]
     answer_ms = frames.times_ms.get("receive_to_publish", [])
     yield from _above(answer_ms, limits.latency_warn_ms, limits.latency_error_ms, "receive-to-publish")
     yield from _above(frames.ages_ms, limits.age_warn_ms, limits.age_error_ms, "stamp-to-publish")
+    if frames.image_kind and not situation.camera.gives(frames.image_kind):
+        yield WARN, f"images are {frames.image_kind}, as the `camera` of that name gives none: name another, or none"
     share = changes.overtaken / max(1, changes.received)
     if 0 < limits.dropped_warn < share:
         yield WARN, f"{share:.0%} of the images were overtaken by newer ones"

@@ -35,7 +35,8 @@ class Inference:
         path = Path(config.model).expanduser() if config.model else default_model_path(task="landmarks")
         self.predictor = LandmarkPredictor(path, config.device, config.precision, config.threads, config.backend)
         self.thermal = self.predictor.thermal
-        self._telemetry_rows, self._region = config.telemetry_rows, np.array(config.region_xyxy_px, np.float32)
+        self._telemetry_rows = config.frames.telemetry_rows
+        self._region = np.array(config.region_xyxy_px, np.float32)
         self._lock = threading.Lock()
         self.forget()
         self.predictor.warm_up()

@@ -142,6 +142,7 @@ class Pipeline:
     ) -> None:
         self._node, self._log, self._load_from = node, log, load
         self.fallback = ""
+        self._telemetry_rows = config.frames.telemetry_rows
         self.worker = NewestOnlyWorker[ReceivedFrame](node.get_name(), self._process, self._on_failed)
         self.worker.start(lambda: self._load(config))  # in the thread that will use it
         try:
@@ -232,7 +233,7 @@ class Pipeline:
         """For its age, and what the camera's shutter does to it."""
         self._log.aged(stamp_ns, self._node.get_clock().now().nanoseconds)
         self._watch.jump_share = config.diagnostics.gain_jump
-        picture, _ = cut_telemetry(frame.image, config.telemetry_rows)
+        picture, _ = cut_telemetry(frame.image, self._telemetry_rows)
         before = self._log.seen(self._watch.look(picture, stamp_ns), frame.kind)
         if before is not None:
             self._node.get_logger().info(f"images on {frame.topic} were {before}, now they are {frame.kind}")

@@ -231,5 +231,6 @@ class ThermalNode(GuardedNode, ABC):
             unheard=unheard,
             namesake=has_namesake(self),
             facts=self._facts(),
+            camera=self._config.frames,
             limits=self._config.diagnostics,
         )

@@ -109,6 +109,28 @@ def test_telemetry_rows_above_or_below_change_no_score_and_move_boxes_by_what_is
     np.testing.assert_allclose(with_rows, np.add(plain, (0, moved, 0, 0, 0)), atol=1e-4)
 
 
+def test_a_camera_by_its_name_cuts_its_telemetry_and_frames_that_it_does_not_give_are_warned_of(
+    start_detector: Any, client: Any, image_message: Any, scene: Any
+) -> None:
+    node = start_detector(diagnostics__period_s=0.1, camera="flir_lepton_3_footer", **EVERYTHING)
+    whole = np.zeros((122, 160), np.uint16) + scene.min()
+    whole[: scene.shape[0], : scene.shape[1]] = scene
+    whole[120:] = 65535
+    by_name = boxes_and_scores(client.ask(image_message(whole, "mono16")))
+    client.report(lambda level, message, values: level == 0, "nothing is odd")
+    client.ask(image_message(whole[:120], "mono16"))
+    client.report(lambda level, message, values: level == 1 and "160x120 mono16" in message, "the other size")
+    client.reconfigure(camera="", telemetry_rows=2)
+    assert boxes_and_scores(client.ask(image_message(whole, "mono16"))) == by_name
+    # what is given goes before the camera's
+    client.reconfigure(camera="flir_lepton_3_header", telemetry_rows=2)
+    assert boxes_and_scores(client.ask(image_message(whole, "mono16"))) == by_name
+    assert by_name
+    changed, _ = client.set_parameters(camera="flir_lepton_4")
+    assert not changed
+    assert node._config.camera == "flir_lepton_3_header"
+
+
 def test_a_camera_that_freezes_goes_flat_or_jumps_is_warned_of_though_its_telemetry_goes_on(
     start_detector: Any, client: Any, image_message: Any, scene: Any
 ) -> None:
