@@ -139,9 +139,8 @@ def run(given: argparse.Namespace) -> int:
         KeyFigure("Age p50", f"{p50:.1f}", "ms", f"publish to receive; p95 {p95:.1f}, p99 {p99:.1f}"),
     ]
     facts = {name: link.report[name] for name in ("model", "device", "precision", "backend", "total_ms", "answered")}
-    by_group = {f"NME, {group}": fraction(value, 4) for group, value in figures["nme_by_group"].items()}
     gallery = Gallery("Points", pictures, "Filled: found. Rings: the truth.")
-    part = {"tiles": tiles, "figures": by_group, "galleries": [gallery], "facts": facts}
+    part = {"tiles": tiles, "landmarks": figures, "galleries": [gallery], "facts": facts}
     model = f" MODEL={given.model}" if given.model else ""
     command = f"make demo-landmarks SEED={given.seed} SECONDS={given.seconds:g}{model}"
     write_page(given.out / "report.html", "Facial landmarks through the node", [part], command=command)

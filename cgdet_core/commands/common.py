@@ -122,10 +122,6 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
 
     files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
     task = common_task({path: read_info(path) for path in files})
-    if getattr(arguments, "report", None) is not None and task.write_report is None:
-        raise InputError(
-            f"{arguments.report}: pages are of detectors alone: leave out --report, --json has all figures"
-        )
     how = arguments.device, arguments.precision, arguments.threads, arguments.backend
     return task, [task.load(path, *how) for path in files]
 

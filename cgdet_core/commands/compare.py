@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         "models": {"a": a, "b": b},
     }
     put_out(comparison, arguments.json, _summary(comparison, times))
-    if arguments.report is not None and task.write_comparison is not None:
+    if arguments.report is not None:
         again = selected_frames(arguments, names, again=True).samples
         task.write_comparison(arguments.report, runs, again, comparison, arguments.command_line)
         if arguments.json != "-":

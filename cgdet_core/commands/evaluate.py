@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
     document = figures.to_json(facts)
     put_out(document, arguments.json, summary(task, document))
-    if arguments.report is not None and task.write_report is not None:
+    if arguments.report is not None:
         again = selected_frames(arguments, names, again=True).samples
         task.write_report(arguments.report, result, again, figures, facts, arguments.command_line)
         if arguments.json != "-":

@@ -119,8 +119,8 @@ class DetectionMeasured:
 
     name, unit = "detection", "image"
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
-    write_report: Callable[..., None] | None = staticmethod(write_offline_report)
-    write_comparison: Callable[..., None] | None = staticmethod(write_compare_report)
+    write_report: Callable[..., None] = staticmethod(write_offline_report)
+    write_comparison: Callable[..., None] = staticmethod(write_compare_report)
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Predictor:
         predictor = Predictor(path, device, precision, threads=threads, backend=backend)

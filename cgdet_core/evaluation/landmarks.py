@@ -13,6 +13,7 @@ import numpy as np
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
+from cgdet_core.evaluation.report.landmark_report import write_landmark_comparison, write_landmark_report
 from cgdet_core.evaluation.task import Model
 from cgdet_core.runtime.landmarks import LandmarkPredictor, crop_of, face_canvas
 from cgdet_core.runtime.model_file import ModelInfo
@@ -32,8 +33,8 @@ class LandmarksMeasured:
 
     name, unit = "landmarks", "face"
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
-    write_report: Callable[..., None] | None = None
-    write_comparison: Callable[..., None] | None = None
+    write_report: Callable[..., None] = staticmethod(write_landmark_report)
+    write_comparison: Callable[..., None] = staticmethod(write_landmark_comparison)
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> LandmarkPredictor:
         if path is None:

@@ -70,15 +70,15 @@ class Figures(Protocol):
 
 class MeasuredTask(Protocol):
     """name: in model files; unit: of what is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON
-    that a comparison repeats of each model; write_report, write_comparison: the pages, as in report/model_report.py, or
-    None. `names`: the classes or points by which labels are read and figures made.
+    that a comparison repeats of each model; write_report, write_comparison: the pages, as in report/model_report.py.
+    `names`: the classes or points by which labels are read and figures made.
     """
 
     name: str
     unit: str
     headline: tuple[str, ...]
-    write_report: Callable[..., None] | None
-    write_comparison: Callable[..., None] | None
+    write_report: Callable[..., None]
+    write_comparison: Callable[..., None]
 
     def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Model:
         """The model file (None: the shipped one), warmed up. Raises InputError for what cannot be had."""

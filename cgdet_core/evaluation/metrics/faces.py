@@ -15,7 +15,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.metrics import calibration_of
 from cgdet_core.evaluation.task import FigureKey
 from cgdet_core.tasks.landmarks.decode import NEAR
-from cgdet_core.tasks.landmarks.metrics import BY_EYES, FAILURE, FaceErrors, face_errors, summarise
+from cgdet_core.tasks.landmarks.metrics import FAILURE, FaceErrors, face_errors, summarise
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.types import BoolArray, FloatArray, IntArray, Landmarks
 
@@ -89,8 +89,7 @@ class LandmarkVector:
     def __init__(self, records: Sequence[FaceRecord]) -> None:
         errors = _joined(records)
         self._frame = np.repeat(np.arange(len(records)), [len(record.found) for record in records])
-        by_eyes = np.array([each == BY_EYES for each in errors.normaliser], np.bool_)
-        nme = np.where(by_eyes, errors.nme, np.nan).astype(np.float64)
+        nme = np.where(errors.by_eyes, errors.nme, np.nan).astype(np.float64)
         of_camera = np.array([record.camera or "" for record in records])[self._frame] if records else np.zeros(0, str)
         columns = [
             (FigureKey(("overall", "nme"), "NME", True), nme),
@@ -98,7 +97,7 @@ class LandmarkVector:
             (FigureKey(("overall", "auc"), "AUC"), (FAILURE - nme).clip(0) / FAILURE),
         ]
         for name in GROUPS:
-            values = np.where(by_eyes, errors.of_group[name], np.nan).astype(np.float64)
+            values = np.where(errors.by_eyes, errors.of_group[name], np.nan).astype(np.float64)
             columns.append((FigureKey(("by_group", name, "nme"), f"{name} NME", True), values))
         for camera in _cameras(records):
             values = np.where(of_camera == camera, nme, np.nan)

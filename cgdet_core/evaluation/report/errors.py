@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFra
 from cgdet_core.evaluation.report.page import Gallery, Picture
 from cgdet_core.types import ImageArray
 
+T = TypeVar("T")
 # told apart with every common colour blindness, and by their words
 FOUND: Colour = (0, 204, 150)
 MISSED: Colour = (240, 228, 66)
@@ -70,40 +73,40 @@ def frame_errors(
     return errors
 
 
-class ErrorGalleries:
+class ErrorGalleries(Generic[T]):
     """Frames to look at, each drawn with its errors when its image comes by.
 
-    chosen: title of a gallery -> for each picture the place of its frame among those given, the frame, and a caption.
+    chosen: title of a gallery -> for each picture the place of its frame among those given, what is drawn there, and a
+    caption. note: of every gallery.
     """
 
     def __init__(
         self,
-        chosen: Mapping[str, Sequence[tuple[int, EvaluatedFrame, str]]],
-        class_names: Sequence[str],
-        thresholds: NDArray[np.float64],
+        chosen: Mapping[str, Sequence[tuple[int, T, str]]],
+        draw: Callable[[ImageArray, T], RgbArray],
+        note: str = _LEGEND,
     ) -> None:
-        self.chosen, self._names, self._thresholds = chosen, class_names, thresholds
+        self.chosen, self._draw, self._note = chosen, draw, note
         self._pictures: dict[tuple[int, str], Picture] = {}
 
     def draw(self, place: int, image: ImageArray) -> None:
         """Keep the pictures of the frame at `place`, where it is one of those."""
-        for shown, frame, caption in (item for items in self.chosen.values() for item in items):
+        for shown, what, caption in (item for items in self.chosen.values() for item in items):
             if shown == place and (place, caption) not in self._pictures:
-                picture = draw_errors(image, frame, self._names, self._thresholds)
-                self._pictures[place, caption] = Picture(picture, caption)
+                self._pictures[place, caption] = Picture(self._draw(image, what), caption)
 
     def galleries(self) -> list[Gallery]:
         """Of what was drawn."""
         galleries = []
         for title, items in self.chosen.items():
             keys = [(place, caption) for place, _, caption in items]
-            galleries.append(Gallery(title, [self._pictures[key] for key in keys if key in self._pictures], _LEGEND))
+            galleries.append(Gallery(title, [self._pictures[key] for key in keys if key in self._pictures], self._note))
         return galleries
 
 
 def worst_frames(
     frames: Sequence[EvaluatedFrame], class_names: Sequence[str], thresholds: NDArray[np.float64]
-) -> ErrorGalleries:
+) -> ErrorGalleries[EvaluatedFrame]:
     """Frames with the most errors of each kind, worst first. thresholds: as in `draw_errors`."""
     errors = frame_errors(frames, class_names, thresholds)
     chosen = {}
@@ -111,12 +114,12 @@ def worst_frames(
         wrong = [place for place, of_frame in enumerate(errors) if getattr(of_frame, kind)]
         wrong.sort(key=lambda place: (-getattr(errors[place], kind), -errors[place].total, place))
         chosen[title] = [(place, frames[place], errors[place].caption) for place in wrong[:_MOST_FRAMES]]
-    return ErrorGalleries(chosen, class_names, thresholds)
+    return ErrorGalleries(chosen, partial(draw_errors, class_names=class_names, thresholds=thresholds))
 
 
 def differing_frames(
     a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str]
-) -> ErrorGalleries:
+) -> ErrorGalleries[EvaluatedFrame]:
     """Frames in which two models differ most, in pairs, greatest difference first: B has more errors than A, or fewer,
     at the configured operating score."""
     thresholds = np.full(len(class_names), OPERATING_SCORE)
@@ -130,7 +133,7 @@ def differing_frames(
             for place in [place for place in order if sign * more[place] > 0][:_MOST_FRAMES]
             for letter, frames, errors in (("A", a, errors_a), ("B", b, errors_b))
         ]
-    return ErrorGalleries(chosen, class_names, thresholds)
+    return ErrorGalleries(chosen, partial(draw_errors, class_names=class_names, thresholds=thresholds))
 
 
 def draw_errors(

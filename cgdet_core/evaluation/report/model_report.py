@@ -19,6 +19,7 @@ from cgdet_core.evaluation.report.page import (
     KeyFigure,
     Picture,
     accuracy_tiles,
+    precision_recall,
     write_page,
 )
 from cgdet_core.subsample import subsample
@@ -42,7 +43,7 @@ def write_offline_report(
     worst = worst_frames(run.frames, names, floor)
     drawn: list[Picture] = []
     chosen = subsample(len(run.frames), SAMPLE_FRAMES)
-    for index, sample in _labelled(samples):
+    for index, sample in labelled(samples):
         frame = run.frames[index]
         if index in chosen:
             detections = above_thresholds(frame.detections, floor)
@@ -69,35 +70,56 @@ def write_compare_report(
     the command."""
     class_names = list(figures["per_class"])
     differing = differing_frames(runs[0].frames, runs[1].frames, class_names)
-    for place, sample in _labelled(samples):
+    for place, sample in labelled(samples):
         differing.draw(place, sample.frame.image)
-    metrics = evaluate(runs[0].frames, class_names), evaluate(runs[1].frames, class_names)
+    metrics = [evaluate(run.frames, class_names) for run in runs]
+    comparison = {
+        "curves": precision_recall(list(zip("AB", metrics, strict=True)), "both-"),
+        "curves_note": "Precision over recall at IoU 0.5; A drawn through, B dashed; the dots are the thresholds.",
+        "galleries": differing.galleries(),
+    }
+    parts = [
+        {"tiles": [*accuracy_tiles(each), KeyFigure("Frames", str(each.images))], "metrics": each} for each in metrics
+    ]
+    write_compared(path, figures, "image", parts, comparison, command)
+
+
+def write_compared(
+    path: Path,
+    figures: Mapping[str, Any],
+    unit: str,
+    of_models: Sequence[Mapping[str, Any]],
+    of_both: Mapping[str, Any],
+    command: str,
+) -> None:
+    """The page of two models of any task, timed by `unit`; of_models, of_both: what the task has of a part and of the
+    comparison of `write_page`."""
     a, b = (figures["models"][letter] for letter in "ab")
     names = a["file"], b["file"]
     device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
+    times = f"ms_per_{unit}"
     comparison = {
+        **of_both,
         "figures": figures,
         "names": names,
         "table": [
-            ("ms a frame, p50", f"{a['ms_per_image']['p50']:.1f}", f"{b['ms_per_image']['p50']:.1f}"),
+            (f"ms per {unit}, p50", f"{a[times]['p50']:.1f}", f"{b[times]['p50']:.1f}"),
             ("parameters", f"{a['params'] / 1e6:.2f} M", f"{b['params'] / 1e6:.2f} M"),
             ("device", device_a, device_b),
         ],
-        "metrics": metrics,
         "note": f"Over {figures['images']} labelled frames, every one offline.",
-        "galleries": differing.galleries(),
     }
     parts = [
         {
             "name": f"Model {letter}: {Path(name).name}",
-            "tiles": [*accuracy_tiles(of_model), KeyFigure("Frames", str(of_model.images))],
-            "metrics": of_model,
             "facts": {"model": name, "model sha256": model["model_sha256"]},
+            **of_model,
         }
-        for letter, name, of_model, model in zip("AB", names, metrics, (a, b), strict=True)
+        for letter, name, of_model, model in zip("AB", names, of_models, (a, b), strict=True)
     ]
     write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)
 
 
-def _labelled(samples: Iterable[Sample]) -> Iterator[tuple[int, Sample]]:
+def labelled(samples: Iterable[Sample]) -> Iterator[tuple[int, Sample]]:
+    """The frames that have a record, each with its place."""
     return enumerate(sample for sample in samples if sample.truth is not None)

@@ -30,11 +30,9 @@ _JPEG_QUALITY = 85
 _MAX_PICTURE_WIDTH_PX = 1280
 _PART: Mapping[str, Any] = {
     **dict.fromkeys(("name", "video"), ""),
-    **dict.fromkeys(("metrics", "replay")),
+    **dict.fromkeys(("metrics", "landmarks", "replay")),
     **dict.fromkeys(("tiles", "frames", "galleries"), ()),
-    "steps": {},
-    "facts": {},
-    "figures": {},
+    **{key: {} for key in ("steps", "facts", "plots")},
 }
 # stands for the page's text colour until the SVG is written; drawn nowhere else
 _INK = "#010203"
@@ -96,13 +94,13 @@ def write_page(
     """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses.
 
     parts: of each model what there is of `name`, which heads it where there are several, `tiles` (KeyFigure),
-    `metrics` (Metrics of a detector) or `figures` of another task, name -> value (without either there are no
-    labels), `galleries` (Gallery) and `facts`, what ran on what. Of a replay: `replay`, its metrics.json, `frames`,
-    those sent, `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside the
-    page.
+    `metrics` (Metrics of a detector) or `landmarks` (the JSON of its figures), `plots` of these by name (without either
+    there are no labels), `galleries` (Gallery) and `facts`, what ran on what. Of a replay: `replay`, its metrics.json,
+    `frames`, those sent, `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside
+    the page.
 
     comparison: two models beside each other: `names`, `figures`, what `compare` returns, `table`, further rows (name,
-    A, B), `metrics` of both for the curves, `note` and `galleries`.
+    A, B), `curves` of both, a plot, and what `curves_note` says of it, `note` and `galleries`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -122,7 +120,7 @@ def write_page(
         warnings=warnings,
         command=command,
         parts=[_with_plots({**_PART, **part}, f"{chr(ord('a') + number)}-") for number, part in enumerate(parts)],
-        comparison=None if comparison is None else _comparison(comparison),
+        comparison=None if comparison is None else {**comparison, "rows": comparison_rows(comparison["figures"])},
     )
     write_text(path, page)
 
@@ -149,17 +147,12 @@ def accuracy_tiles(metrics: Metrics) -> list[KeyFigure]:
 
 def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """prefix: keeps the ids in its plots apart from those of other parts."""
-    drawn = {}
+    drawn = dict(part["plots"])
     if any(frame.latency_ms is not None for frame in part["frames"]):
         drawn["latency"] = _latency_over_time(part["frames"], prefix)
     if part["metrics"] is not None:
-        drawn["precision_recall"] = _precision_recall([("", part["metrics"])], prefix)
+        drawn["precision_recall"] = precision_recall([("", part["metrics"])], prefix)
     return {**part, "plots": drawn}
-
-
-def _comparison(part: Mapping[str, Any]) -> dict[str, Any]:
-    curves = _precision_recall(list(zip("AB", part["metrics"], strict=True)), "both-")
-    return {**part, "rows": comparison_rows(part["figures"]), "curves": curves}
 
 
 def _embedded(picture: Picture) -> str:
@@ -172,7 +165,7 @@ def _embedded(picture: Picture) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def _precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str) -> Markup:
+def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str) -> Markup:
     """Precision over recall at IoU 0.5, a line for each class that has objects; a dot at the operating point.
 
     models: a name, which may be empty, and the figures; the lines of the second are dashed.
@@ -200,7 +193,7 @@ def _precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str) -> Mar
         axes.set_ylabel("precision")
         axes.legend(loc="lower left", ncols=len(models))
 
-    return _svg(f"{prefix}precision-recall", (4.7, 3.6), plot)
+    return svg(f"{prefix}precision-recall", (4.7, 3.6), plot)
 
 
 def _latency_over_time(frames: Sequence[ReplayedFrame], prefix: str) -> Markup:
@@ -228,10 +221,10 @@ def _latency_over_time(frames: Sequence[ReplayedFrame], prefix: str) -> Markup:
         strip.set_ylabel(f"{len(dropped_s) or 'none'}\ndropped", rotation=0, ha="right", va="center")
         strip.set_xlabel("time in the recording, s")
 
-    return _svg(f"{prefix}latency", (9.6, 3.4), plot)
+    return svg(f"{prefix}latency", (9.6, 3.4), plot)
 
 
-def _svg(name: str, size_inches: tuple[float, float], plot: Callable[[Any], None]) -> Markup:
+def svg(name: str, size_inches: tuple[float, float], plot: Callable[[Any], None]) -> Markup:
     """What `plot` draws on a figure; name: keeps its ids apart from those of other plots in the page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

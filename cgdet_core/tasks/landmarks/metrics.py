@@ -11,7 +11,6 @@ from cgdet_core.tasks.landmarks.points import GROUPS, OUTER_EYES
 from cgdet_core.types import BoolArray, FloatArray
 
 FAILURE: Final = 0.1  # a face of a greater error is a failure; the area under the curve ends here
-BY_EYES, BY_BOX = "outer_eyes", "box_diagonal"
 
 
 @dataclass(frozen=True)
@@ -19,13 +18,13 @@ class FaceErrors:
     """Errors of F faces.
 
     nme: float32 [F], mean over a face's labelled points of the distance to the label, divided by the face's normaliser;
-    NaN of a face without a labelled point; of_group: the same over each group's points; normaliser: which it was,
-    BY_EYES or, of a face of which an outer eye corner has no label, BY_BOX.
+    NaN of a face without a labelled point; of_group: the same over each group's points; by_eyes: bool [F], whether the
+    normaliser is the distance of the outer eye corners, or the box's diagonal, where one of them has no label.
     """
 
     nme: FloatArray
     of_group: dict[str, FloatArray]
-    normaliser: tuple[str, ...]
+    by_eyes: BoolArray
 
 
 def face_errors(
@@ -43,24 +42,21 @@ def face_errors(
     distances = np.linalg.norm(np.where(labelled[..., None], points_xy_px - labels_xy_px, np.nan), axis=2)
     errors = np.asarray(distances / np.where(by_eyes, eyes, diagonal)[:, None], np.float32)
     groups = {name: _mean(errors[:, list(places)]) for name, places in GROUPS.items()}
-    return FaceErrors(_mean(errors), groups, tuple(BY_EYES if each else BY_BOX for each in by_eyes))
+    return FaceErrors(_mean(errors), groups, by_eyes)
 
 
 def summarise(errors: FaceErrors) -> dict[str, Any]:
     """Figures of faces measured by their outer eyes: nme, nme_by_group, failure_rate and auc (in [0, 1]), faces; and
     nme_by_box with faces_by_box of the others. None where there is no such face."""
-    known = ~np.isnan(errors.nme)
-    by_eyes = known & (np.array(errors.normaliser, dtype=object) == BY_EYES)
-    by_box = known & ~by_eyes
-    of_face = errors.nme[by_eyes]
+    of_face, of_box = errors.nme[errors.by_eyes], errors.nme[~errors.by_eyes & ~np.isnan(errors.nme)]
     return {
         "nme": _figure(of_face),
-        "nme_by_group": {name: _figure(values[by_eyes]) for name, values in errors.of_group.items()},
+        "nme_by_group": {name: _figure(values[errors.by_eyes]) for name, values in errors.of_group.items()},
         "failure_rate": float((of_face > FAILURE).mean()) if len(of_face) else None,
         "auc": area_to(of_face, FAILURE) if len(of_face) else None,
         "faces": len(of_face),
-        "nme_by_box": _figure(errors.nme[by_box]),
-        "faces_by_box": int(by_box.sum()),
+        "nme_by_box": _figure(of_box),
+        "faces_by_box": len(of_box),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,30 @@ def test_evaluate_gives_the_figures_that_the_labels_were_moved_by(
     assert (found["faces"], found["params"]) == (5, read_info(model).parameters)
     assert set(found["ms_per_face"]) == {"p50", "p95", "p99"}
     assert "two" in capsys.readouterr().out
-    refusal(capsys, "evaluate", "--model", model, "--data", data, "--report", data.with_suffix(".html"))
+
+
+def test_the_pages_show_the_figures_the_curves_and_the_worst_faces_first(
+    faces: tuple[Path, Path], figures: Callable[..., Any], tmp_path: Path
+) -> None:
+    model, data = faces
+    page = tmp_path / "page.html"
+    found = figures("evaluate", "--model", model, "--report", page)
+    nme = np.arange(1, 6) / _eyes_px(data)
+    html = page.read_text(encoding="utf-8")
+    captions = [float(each) for each in re.findall(r"<figcaption>\d\.png: NME ([\d.]+), confidence", html)]
+    assert captions == pytest.approx([*sorted(nme, reverse=True), *nme], abs=1e-3)
+    assert html.count("<svg") == 2
+    for part in (found, *found["by_camera"].values()):
+        cells = (part["faces"], f"{part['nme']:.4f}", f"{part['nme_by_group']['mouth']:.4f}", f"{part['auc']:.3f}")
+        assert all(f">{each}<" in html for each in cells)
+    other = save_face_model(tmp_path / "other.safetensors", seed=1)
+    figures("compare", other, model, "--resamples", 100, "--report", page)
+    html = page.read_text(encoding="utf-8")
+    captions = {int(name): float(each) for name, each in re.findall(r"<figcaption>B, (\d)\.png: NME ([\d.]+)", html)}
+    assert len(captions) == html.count("<figcaption>A, ") == 4
+    assert list(captions.values()) == pytest.approx(nme[list(captions)], abs=1e-3)
+    assert "Faces where B is better than A" in html
+    assert "Faces where B is worse than A" not in html
 
 
 def test_compare_draws_people_and_a_model_is_no_better_than_itself(

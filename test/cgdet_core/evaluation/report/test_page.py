@@ -20,6 +20,7 @@ from cgdet_core.evaluation.report.page import (
     KeyFigure,
     Picture,
     accuracy_tiles,
+    precision_recall,
     write_page,
 )
 from cgdet_core.types import Detections, GroundTruth
@@ -152,7 +153,8 @@ def two_models(path: Path, metrics: Metrics) -> str:
         "figures": COMPARISON,
         "names": ("a.safetensors", "b.safetensors"),
         "table": [("latency p50, ms", "7.0", "9.0")],
-        "metrics": (metrics, metrics),
+        "curves": precision_recall([("A", metrics), ("B", metrics)], "both-"),
+        "curves_note": "B dashed",
         "note": "Over every frame.",
         "galleries": [
             Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])
@@ -250,10 +252,15 @@ def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
     assert "Latency" not in words
 
 
-def test_figures_of_another_task_are_its_accuracy(tmp_path: Path) -> None:
-    write_page(tmp_path / "x.html", "Faces", [{"figures": {"NME, jaw": "0.0736"}}])
+def test_figures_of_landmarks_are_their_accuracy(tmp_path: Path) -> None:
+    part = {"nme": 0.0412, "nme_by_group": {"jaw": 0.0736}, "failure_rate": 0.25, "auc": 0.5, "faces": 8}
+    figures = {**part, "nme_by_box": 0.0331, "faces_by_box": 2, "by_camera": {NASTY: part}}
+    write_page(tmp_path / "x.html", "Faces", [{"landmarks": figures}])
     words = Page((tmp_path / "x.html").read_text()).words()
-    assert "NME, jaw 0.0736" in " ".join(words.split())
+    assert words.count("8 0.0412 0.0736 0.250 0.500") == 2
+    assert NASTY in words
+    assert "2 more faces" in words
+    assert "0.0331" in words
     assert "no labels" not in words
 
 
@@ -274,7 +281,8 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
         "figures": difference,
         "names": (NASTY, NASTY),
         "table": [(NASTY, NASTY, NASTY)],
-        "metrics": (metrics, metrics),
+        "curves": precision_recall([(NASTY, metrics)], "both-"),
+        "curves_note": NASTY,
         "note": NASTY,
         "galleries": [],
     }

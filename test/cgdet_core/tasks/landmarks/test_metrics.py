@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.tasks.landmarks.metrics import BY_BOX, BY_EYES, area_to, face_errors, summarise
+from cgdet_core.tasks.landmarks.metrics import area_to, face_errors, summarise
 from cgdet_core.types import FloatArray
 
 
@@ -23,7 +23,7 @@ def test_errors_are_divided_by_the_distance_of_the_outer_eyes() -> None:
     assert errors.nme == pytest.approx([0.1 * 17 / 68, 0, 0])
     assert errors.of_group["jaw"] == pytest.approx([0.1, 0, 0])
     assert errors.of_group["mouth"] == pytest.approx([0, 0, 0])
-    assert errors.normaliser == (BY_EYES,) * 3
+    assert errors.by_eyes.tolist() == [True] * 3
 
 
 def test_a_face_whose_eye_is_hidden_goes_by_its_box_and_counts_apart() -> None:
@@ -33,7 +33,7 @@ def test_a_face_whose_eye_is_hidden_goes_by_its_box_and_counts_apart() -> None:
     points[1, 45] = 1e6  # without a label it counts nothing
     labelled[2] = False
     errors = face_errors(points, labels, labelled, boxes)
-    assert errors.normaliser == (BY_EYES, BY_BOX, BY_BOX)
+    assert errors.by_eyes.tolist() == [True, False, False]
     assert errors.nme[1] == pytest.approx(10 / 50)  # the diagonal of 30 by 40
     assert np.isnan(errors.nme[2])
     figures = summarise(errors)
