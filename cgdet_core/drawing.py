@@ -91,11 +91,14 @@ def draw(
     """
     picture = scaled_rgb(image, scale, thermal, colour_map)
     line_px = max(1, round(min(picture.shape[:2]) / 256))
+    out = line_px // 2 + 1
     boxes = [box_corners(box * scale, picture, line_px) for box in detections.boxes_xyxy_px]
     # the best last, on top
     for corners, class_id in reversed(list(zip(boxes, detections.class_ids, strict=True))):
         if min(picture.shape[:2]) >= _MIN_OUTLINED_PX:
-            _dark_edge(picture, corners, line_px)
+            # a dark line about the box, outside only: inside it would cover what a small box shows
+            left, top, right, bottom = corners
+            cv2.rectangle(picture, (left - out, top - out), (right + out, bottom + out), OUTLINE_COLOUR, 1)
         cv2.rectangle(picture, corners[:2], corners[2:], class_colour(int(class_id)), line_px)
     if truth is not None:
         thin_px = max(1, line_px // 2)
@@ -118,13 +121,6 @@ def box_corners(box_xyxy: NDArray[np.float32], picture: RgbArray, line_px: int) 
     xs = [min(max(round(x), inset), max(width - 1 - inset, inset)) for x in (left, right - 1)]
     ys = [min(max(round(y), inset), max(height - 1 - inset, inset)) for y in (top, bottom - 1)]
     return xs[0], ys[0], max(xs), max(ys)
-
-
-def _dark_edge(picture: RgbArray, corners: Corners, line_px: int) -> None:
-    """A dark line about the box, outside only: inside it would cover what a small box shows."""
-    left, top, right, bottom = corners
-    out = line_px // 2 + 1
-    cv2.rectangle(picture, (left - out, top - out), (right + out, bottom + out), OUTLINE_COLOUR, 1)
 
 
 def _dashed_rectangle(picture: RgbArray, corners: Corners, line_px: int, dotted: bool) -> None:

@@ -13,8 +13,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.offline import OfflineRun
-    from cgdet_core.evaluation.selection import Selection
+    from cgdet_core.evaluation.offline import OfflineRun, Selection
     from cgdet_core.evaluation.task import MeasuredTask, Model
 
 Subparsers = Any  # argparse names its own type only privately
@@ -155,7 +154,7 @@ def selected_frames(
     """What the data arguments, and `--run`, name. Tells, on standard error, what is odd about a set and which of these
     models have learnt from it, but not `again`."""
     from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.selection import select_frames
+    from cgdet_core.evaluation.offline import select_frames
 
     topics = arguments.topic, arguments.truth_topic
     class_map = parse_class_map(arguments.class_map)
@@ -186,7 +185,7 @@ def check_measuring_arguments(arguments: argparse.Namespace) -> None:
     """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`, `--json`,
     `--report`."""
     from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.selection import check_data
+    from cgdet_core.evaluation.offline import check_data
 
     parse_class_map(arguments.class_map)
     check_data(arguments.data)

@@ -42,8 +42,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import run_in_turns
-    from cgdet_core.evaluation.selection import check_data, refuse_test_split
+    from cgdet_core.evaluation.offline import check_data, refuse_test_split, run_in_turns
     from cgdet_core.evaluation.task import write_thresholds
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import default_model_path, read_info

@@ -129,8 +129,7 @@ def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
 def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> tuple[dict[str, Any], str]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best: the figures, and in
     words."""
-    from cgdet_core.evaluation.offline import run_in_turns
-    from cgdet_core.evaluation.selection import describe_folds
+    from cgdet_core.evaluation.offline import describe_folds, run_in_turns
     from cgdet_core.evaluation.task import task_of, write_thresholds
     from cgdet_core.files import write_text
     from cgdet_core.runtime.model_file import read_info

@@ -1,21 +1,128 @@
-"""Every labelled frame of a set or bag through one model, or through two by turns; and which frames belong together."""
+"""Which labelled frames a model is measured by: of a set, of a bag, or those that a run held out of its training. Every
+one of them through one model, or through two by turns; and which of them belong together."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tqdm import tqdm
 
+from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.held_out import BLOCK_FRAMES, block_of_name
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Sample
 
+if TYPE_CHECKING:
+    from cgdet_core.data.bags.reader import TimeBy
+    from cgdet_core.runtime.model_file import ModelInfo
+
 F = TypeVar("F")  # a task's own record of a frame: what was found in it beside its labels
 # a labelled frame through a model: the record, and the time of each stage in ms
 Look = Callable[[Sample], tuple[F, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frames, how many where that is known, and whence.
+
+    from_bag: frames without file names, one after the other in time.
+    folds: set (its folder and name, or its path in the run's recipe) -> the fold that is used of it, None: all of it.
+    warnings: what is odd about the set and yet no error, a line each.
+    """
+
+    samples: Iterable[Sample]
+    count: int | None
+    folds: Mapping[str, int | None]
+    warnings: tuple[str, ...] = ()
+    from_bag: bool = False
+
+    def describe(self) -> str:
+        return describe_folds(self.folds)
+
+    def learnt_by(self, model: Path, info: ModelInfo) -> list[str]:
+        """A warning for each training source of the model that holds some of these frames."""
+        recipe = info.training.get("recipe")
+        warnings = []
+        for source in recipe.get("sources", ()) if isinstance(recipe, dict) else ():
+            path, fold = Path(source["path"]), source["hold_out_fold"]
+            for used, used_fold in self.folds.items():
+                if Path(used).parts[-len(path.parts) :] == path.parts and (fold is None or fold != used_fold):
+                    warnings.append(f"{model} has learnt from frames of {path}: what it does there tells little")
+        return warnings
+
+
+def check_data(data: Path) -> None:
+    """Raise InputError where there is nothing at `data`."""
+    if not data.exists():
+        raise InputError(f"{data}: there is no such file or folder: give a COCO JSON file or a bag")
+
+
+def select_frames(
+    data: Path,
+    names: tuple[str, ...],
+    run: Path | None = None,
+    topic: str | None = None,
+    truth_topic: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+    losses: list[str] | None = None,
+    by: TimeBy = "stamp",
+) -> Selection:
+    """The frames of a COCO JSON (a .json file) or of a bag (anything else); or, with a run, those that its recipe held
+    out, `data` being the folder that its paths start from. InputError where there are no such frames.
+
+    losses: what of a damaged MCAP was not read is added to it at the end; by: what counts as a bag's stamps.
+    """
+    check_data(data)
+    whole = {"/".join(data.resolve().parts[-2:]): None}  # a set by its folder and name, wherever it lies
+    of_a_bag = topic or truth_topic or by != "stamp"
+    if run is not None:
+        if of_a_bag or class_map:
+            raise InputError("--run reads its recipe's sets: leave out --topic, --truth-topic, --by and --class-map")
+        return _held_out_of_run(run, data, names)
+    if data.suffix == ".json":
+        if of_a_bag:
+            raise InputError(f"{data}: is a COCO file, no bag: leave out --topic, --truth-topic and --by")
+        coco = load_coco(data, names, class_map)
+        return Selection(coco, len(coco), whole, coco.warnings)
+    from cgdet_core.data.bags.frames import read_labelled_frames
+
+    frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, True, by)
+    return Selection(frames, None, whole, from_bag=True)
+
+
+def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Selection:
+    from cgdet_core.config import load_recipe
+    from cgdet_core.data.feed.sources import load_held_out
+
+    if not data.is_dir():
+        raise InputError(f"{data}: is no folder: with --run, --data is the one that the recipe's paths start from")
+    recipe = load_recipe(run / "recipe.yaml")
+    if recipe.model.class_names != class_names:
+        raise InputError(
+            f"{run}: is of the classes {', '.join(recipe.model.class_names)}, the model knows "
+            f"{', '.join(class_names)}: give a model of the run's classes"
+        )
+    coco = load_held_out(recipe, data, run)
+    if coco is None:
+        raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
+    return Selection(coco, len(coco), recipe.held_out_folds)
+
+
+def describe_folds(folds: Mapping[str, int | None]) -> str:
+    """Sets, and the fold of those of which one is used."""
+    return ", ".join(path if fold is None else f"{path} fold {fold}" for path, fold in folds.items())
+
+
+def refuse_test_split(data: Path) -> None:
+    """InputError where "test" is a word of the name (thermal_test.json, not latest.json): choosing there measures the
+    choosing."""
+    if "test" in re.split(r"[^a-z]+", data.stem.lower()):
+        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give frames held out of training")
 
 
 @dataclass

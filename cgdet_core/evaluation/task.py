@@ -2,8 +2,8 @@
 
 `task_of` is the one place where the task that a model file states becomes what these commands do. A second task needs
 its line there and a class of its own beside evaluation/detection.py; nothing of detection is touched. Shared, and free
-of any task: frames through models by turns (offline.py), the paired bootstrap (compare.py), times (benchmark.py), which
-frames (selection.py), the page (report/page.py).
+of any task: which frames, and these through models by turns (offline.py), the paired bootstrap (compare.py), times
+(benchmark.py), the page (report/page.py).
 
 A *record* is what the task keeps of one labelled frame: what was found in it beside its labels. It never leaves the
 task; the shared parts pass lists of them on, all of one set and in one order.

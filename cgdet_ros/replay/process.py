@@ -19,13 +19,12 @@ from pathlib import Path
 from cgdet_core.errors import InputError, RunError
 from cgdet_ros.cameras import large_frames
 
-_KEPT_LINES = 60
+_KEPT_LINES = 1000
 _STOP_TIMEOUT_S = 20.0
 # up to here the ports of a domain lie below those that Linux hands out to others
 _LAST_DOMAIN = 101
 _GREATEST_DOMAIN = 232  # its ports are the last below 65536
 _KEPT_TROUBLES = 5
-_TROUBLES = ("WARN", "ERROR", "FATAL")
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
 
 
@@ -116,7 +115,6 @@ class NodeProcess:
     def __init__(self, executable: Path, ros_arguments: Sequence[str], echo: bool) -> None:
         self._echo = echo
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._troubles: deque[str] = deque(maxlen=_KEPT_TROUBLES)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
         try:
             self._process = subprocess.Popen(
@@ -146,9 +144,6 @@ class NodeProcess:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(line.rstrip())
-            match = _LOG_PREFIX.match(line.rstrip())
-            if match and match["level"] in _TROUBLES:
-                self._troubles.append(f"{match['level']}: {match['text']}")
             if self._echo:
                 print(f"node: {line.rstrip()}", file=sys.stderr)
 
@@ -159,17 +154,20 @@ class NodeProcess:
             self._reader.join(timeout=1)
             raise NodeEnded(f"the node ended by itself (exit code {code}): {self.last_words()}")
 
+    def _logged(self, *levels: str) -> list[re.Match[str]]:
+        matches = [_LOG_PREFIX.match(line) for line in list(self._lines)]
+        return [match for match in matches if match and match["level"] in levels]
+
     def troubles(self) -> tuple[str, ...]:
         """The last warnings and errors in the node's log, the level before each."""
-        return tuple(self._troubles)
+        logged = self._logged("WARN", "ERROR", "FATAL")[-_KEPT_TROUBLES:]
+        return tuple(f"{match['level']}: {match['text']}" for match in logged)
 
     def last_words(self) -> str:
         """The reason in the node's last error, else its last line."""
-        lines = [line for line in self._lines if line.strip()]
-        for line in reversed(lines):
-            match = _LOG_PREFIX.match(line)
-            if match and match["level"] in ("ERROR", "FATAL"):
-                return match["text"]
+        if errors := self._logged("ERROR", "FATAL"):
+            return errors[-1]["text"]
+        lines = [line for line in list(self._lines) if line.strip()]
         return lines[-1].strip() if lines else "it said nothing"
 
     def stop(self) -> int:

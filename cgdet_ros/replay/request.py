@@ -16,7 +16,7 @@ from cgdet_core.data.bags.reader import BagReader, TimeBy
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.selection import check_data
+from cgdet_core.evaluation.offline import check_data
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node.parameters import check_names

@@ -15,7 +15,7 @@ from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.selection import select_frames
+from cgdet_core.evaluation.offline import select_frames
 from cgdet_core.types import CLASS_NAMES
 
 IMAGE = "sensor_msgs/msg/Image"
