@@ -25,9 +25,10 @@ def compare(
     """B against A, for `json.dump`. a, b: of the same labelled frames in one order; blocks: of each frame.
 
     Each figure, at the path of its key: `name` for a person; `a` and `b`, None where nothing is to be found;
-    `difference`, b - a; `low` and `high`, its interval, None where there is one block alone; `b_better_share`: of the
-    `resamples` in which the figure is defined, those in which B's is truly better; `verdict`, of B, where the interval
-    leaves out 0 and the blocks are not few. `verdict` and `words` of all: by the first figure.
+    `difference`, b - a; `low` and `high`, its interval, None where one block alone shows anything of it;
+    `b_better_share`: of the `resamples` in which the figure is defined, those in which B's is truly better; `verdict`,
+    of B, where the interval leaves out 0 and the blocks that show anything of it are not few. `verdict` and `words` of
+    all: by the first figure.
     """
     settings = settings or CompareConfig()
     once = np.ones(len(blocks), np.int64)
@@ -36,9 +37,9 @@ def compare(
         frame_weights(blocks, settings.resamples, settings.seed), "resampling", settings.resamples, disable=None
     )
     drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
-    count = len(set(blocks))
+    count, behind = len(set(blocks)), _blocks_behind(a, blocks, settings.few_blocks)
     differences = [
-        _difference(key, float(whole_a[i]), float(whole_b[i]), drawn[:, i], count, settings)
+        _difference(key, float(whole_a[i]), float(whole_b[i]), drawn[:, i], int(behind[i]), settings)
         for i, key in enumerate(a.keys)
     ]
     nested: dict[str, Any] = {group: {} for group in a.groups}
@@ -93,6 +94,17 @@ def frame_weights(blocks: Sequence[Hashable], resamples: int, seed: int) -> Iter
     for _ in range(resamples):
         times = np.bincount(rng.integers(0, len(numbers), len(numbers)), minlength=len(numbers))
         yield times[of_frame]
+
+
+def _blocks_behind(figures: FigureVector, blocks: Sequence[Hashable], enough: int) -> IntArray:
+    """int64 [keys]: the blocks in which each figure is defined, such as those with frames of one camera; counted until
+    each has `enough`."""
+    behind = np.zeros(len(figures.keys), np.int64)
+    for block in dict.fromkeys(blocks):
+        behind += ~np.isnan(figures.of(np.array([each == block for each in blocks], np.int64)))
+        if behind.min() >= enough:
+            break
+    return behind
 
 
 def _difference(

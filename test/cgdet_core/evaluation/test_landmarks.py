@@ -107,3 +107,18 @@ def test_a_fit_makes_confidences_hold_and_a_lost_face_is_one_of_a_hundred() -> N
     assert figures.to_json()["operating_point"]["face"]["kept"] == pytest.approx(190 / 191)
     with pytest.raises(InputError):
         LANDMARKS.choose_thresholds([record([])], ("face",))
+
+
+def test_of_a_camera_that_few_people_stand_before_nothing_is_concluded() -> None:
+    cameras = ["many"] * 10 + ["few"] * 3 + ["one"]
+    a, b = ([record([off + number / 10], camera=camera) for number, camera in enumerate(cameras)] for off in (3, 2))
+    found = compare(*(LANDMARKS.vector(each, ("face",)) for each in (a, b)), list(range(14)))
+    assert found["verdict"] == "better"
+    of_camera = {camera: found["by_camera"][camera]["nme"] for camera in cameras}
+    assert {camera: each["verdict"] for camera, each in of_camera.items()} == {
+        "many": "better",
+        "few": "no difference shown",
+        "one": "no difference shown",
+    }
+    assert of_camera["few"]["high"] < 0
+    assert of_camera["one"]["low"] is of_camera["one"]["high"] is None
