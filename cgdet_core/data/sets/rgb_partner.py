@@ -98,10 +98,11 @@ def rendered_partner(rgb: NDArray[np.uint8], name: str) -> RgbPartner:
 def shuffled(
     partners: Sequence[RgbPartner | None], source_name: str, source_number: int, seed: int
 ) -> list[RgbPartner | None]:
-    """Every partner at another frame of the same size, never at its own: the control that RGB is looked at.
+    """Every partner at another frame of the same size, never at one that it shows: the control that RGB is looked at.
 
-    Frames without a partner stay without. The partners of a size move along one ring through all of their frames,
-    in an order drawn from (seed, source_number). InputError where a size has one partner alone.
+    Frames without a partner stay without. The partners of a size move along one ring through all of their frames, in an
+    order drawn from (seed, source_number); those of one picture (renderings of one face) stand together in it and all
+    move past each other. InputError where more than half of a size are one picture.
     """
     rng = np.random.default_rng((seed, source_number, _SHUFFLING))
     places_of: dict[tuple[int, int], list[int]] = {}
@@ -110,12 +111,17 @@ def shuffled(
             places_of.setdefault(partner.height_width_px, []).append(place)
     moved = list(partners)
     for (height, width), places in sorted(places_of.items()):
-        if len(places) == 1:
+        of_picture: dict[Path, list[int]] = {}
+        for place in np.array(places)[rng.permutation(len(places))].tolist():
+            if (partner := partners[place]) is not None:
+                of_picture.setdefault(partner.path, []).append(place)
+        step = max(map(len, of_picture.values()))
+        if 2 * step > len(places):
             raise InputError(
-                f"{source_name}: its only RGB picture of {width}x{height} pixels can be exchanged with no other "
-                "(guidance.shuffle_rgb): leave it out, or give the source rgb: false"
+                f"{source_name}: of {len(places)} frames of {width}x{height} pixels {step} have one RGB picture, "
+                "with too few others to exchange it with (guidance.shuffle_rgb): leave that out, or set rgb: false"
             )
-        ring = np.array(places)[rng.permutation(len(places))]
-        for place, follower in zip(ring, np.roll(ring, -1), strict=True):
+        ring = np.concatenate(list(of_picture.values()))
+        for place, follower in zip(ring, np.roll(ring, -step), strict=True):
             moved[follower] = partners[place]
     return moved

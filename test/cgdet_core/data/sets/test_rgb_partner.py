@@ -59,7 +59,7 @@ def a_pair(shape: tuple[int, int], seed: int, masked: bool = False) -> tuple[np.
         valid[:, : shape[1] // 4] = False
         valid[-20:, -30:] = False
         pixels[:, :, 2][~valid] = 0
-    return grey, png(pixels.astype(np.uint8), valid)
+    return grey, png(pixels.astype(np.uint8), valid, f"{seed}.png")
 
 
 def check_same_place(crop: Crop) -> None:
@@ -188,8 +188,19 @@ def test_partners_move_along_a_ring_of_their_size_and_never_stay() -> None:
     assert len(orders) == 9
 
 
+def test_renderings_of_one_picture_get_that_of_another_one() -> None:
+    counts = (4, 1, 3, 2, 4)  # renderings of each picture
+    partners = [a_pair((20, 30), seed)[1] for seed, count in enumerate(counts) for _ in range(count)]
+    for seed in range(20):
+        moved = [partner.path for partner in shuffled(partners, "set.json", 0, seed) if partner is not None]
+        assert sorted(moved) == [partner.path for partner in partners]
+        assert all(partner.path != after for partner, after in zip(partners, moved, strict=True))
+    with pytest.raises(InputError, match=r"of 7 frames .* 4 have"):
+        shuffled([*partners[:4], *partners[5:8]], "set.json", 0, 0)
+
+
 def test_a_picture_that_is_alone_of_its_size_cannot_be_shuffled() -> None:
-    partners = [a_pair(shape, 0)[1] for shape in ((20, 30), (20, 30), (30, 20))]
+    partners = [a_pair(shape, seed)[1] for seed, shape in enumerate(((20, 30), (20, 30), (30, 20)))]
     with pytest.raises(InputError, match=r"set\.json: .*20x30") as caught:
         shuffled(partners, "set.json", 0, 0)
     assert "\n" not in str(caught.value)
