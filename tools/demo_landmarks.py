@@ -39,6 +39,7 @@ from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
 
 NAMESPACE = "/cgdet_faces"
 PICTURES = 6
+BOXES_EVERY = 5  # frames from one that the face detector sees to the next
 FOUND_IOU = 0.3  # of the hulls of a face's points, found and labelled
 
 
@@ -61,7 +62,7 @@ class FaceLink(ReplayLink):
         self._boxes.publish(messages.detections_to_message(header, found, FACE_CLASS))
 
 
-def play(bag: Path, truth: Any, model: Path | None, boxes_every: int, frames: int) -> tuple[FaceLink, dict[int, float]]:
+def play(bag: Path, truth: Any, model: Path | None, frames: int) -> tuple[FaceLink, dict[int, float]]:
     """What came of it, and the monotonic time at which each stamp was sent."""
     words = ["-r", f"__ns:={NAMESPACE}", "-p", "autostart:=false", "-p", "diagnostics.period_s:=0.5"]
     words += ["-p", f"qos_overrides.{NAMESPACE}/image.subscription.reliability:=reliable"]
@@ -77,7 +78,7 @@ def play(bag: Path, truth: Any, model: Path | None, boxes_every: int, frames: in
                 time.sleep(max(0.0, start_s + pacer.due_s(image.stamp_ns) - time.monotonic()))
                 process.check()
                 sent_s[image.stamp_ns] = link.send(image.message)
-                if number % boxes_every == 0:
+                if number % BOXES_EVERY == 0:
                     link.send_boxes(image.message.header, truth.truth[image.stamp_ns].boxes_xyxy_px)
             link.report, _ = link.final_report(timeout_s=5)
         finally:
@@ -99,7 +100,7 @@ def run(given: argparse.Namespace) -> int:
     isolate()
     start_ros()
     try:
-        link, sent_s = play(bag, truth, given.model, given.boxes_every, frames)
+        link, sent_s = play(bag, truth, given.model, frames)
     finally:
         rclpy.try_shutdown()
     found: dict[int, Any] = {stamp: np.array([in_pixels(each) for _, each in of]) for stamp, of in link.faces.items()}
@@ -157,7 +158,4 @@ if __name__ == "__main__":
     parser.add_argument("--model", type=Path, help="model file (default: the shipped one)")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument(
-        "--boxes-every", type=int, default=5, help="frames from one that the face detector sees to the next"
-    )
     sys.exit(run_command("cgdet demo", lambda: run(parser.parse_args())))

@@ -30,15 +30,11 @@ class Injection(Term):
     network: the student. Raises InputError for a teacher with maps at other strides.
     """
 
-    _known: Tensor  # bool [C], which of the student's classes the teacher knows; [0] where it is not asked
-
     def __init__(self, config: InjectionConfig, network: Network, teacher: Teacher, task: Task) -> None:
         super().__init__()
         self.config: InjectionConfig = config
         self._task = task
         self._head = (network.head,)  # in a tuple, as it is no part of this module
-        # no part of the state
-        self.register_buffer("_known", torch.tensor(teacher.knows, dtype=torch.bool), persistent=False)
         ours, theirs = network.channels, teacher.channels
         if config.on and ours.keys() != theirs.keys():
             raise InputError(
@@ -50,7 +46,7 @@ class Injection(Term):
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
         rows, batch, theirs = lesson.with_rgb
-        losses = self._task.teacher_losses(batch, theirs, self._known, self.config.sure_score)
+        losses = self._task.teacher_losses(batch, theirs, lesson.teacher.knows, self.config.sure_score)
         terms = {}
         if weight := self.config.forward_weight * share:
             terms["dikd_forward"] = weight * self.forward_part(theirs, losses)
@@ -82,17 +78,14 @@ class Injection(Term):
 class Outputs(Term):
     """LD; it owns nothing."""
 
-    _known: Tensor  # as in Injection
-
-    def __init__(self, config: OutputsConfig, teacher: Teacher, task: Task) -> None:
+    def __init__(self, config: OutputsConfig, task: Task) -> None:
         super().__init__()
         self.config: OutputsConfig = config
         self._task = task
-        self.register_buffer("_known", torch.tensor(teacher.knows, dtype=torch.bool), persistent=False)
 
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
         rows, batch, theirs = lesson.with_rgb
-        losses = self._task.teacher_losses(batch, theirs, self._known, self.config.sure_score)
+        losses = self._task.teacher_losses(batch, theirs, lesson.teacher.knows, self.config.sure_score)
         with torch.autocast(rows.device.type, enabled=False):
             return {"ld": self.config.weight * share * losses.of_student(lesson.output, rows)}
 

@@ -60,7 +60,7 @@ class TrainingTerms(nn.Module):
         if recipe.injection.on and teacher is not None:
             terms["injection"] = Injection(recipe.injection, network, teacher, self._task)
         if recipe.outputs.weight and teacher is not None:
-            terms["outputs"] = Outputs(recipe.outputs, teacher, self._task)
+            terms["outputs"] = Outputs(recipe.outputs, self._task)
         self.terms = list(terms.values())
         for name, term in terms.items():
             self.add_module(name, term)

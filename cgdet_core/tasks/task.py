@@ -234,10 +234,20 @@ class Task(Protocol):
         -> the student's. InputError, naming `origin`, where they do not fit."""
 
     def teacher_losses(
-        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, sure_score: float
+        self, batch: TrainingBatch, teacher: TeacherOutput, known: Sequence[bool], sure_score: float
     ) -> TeacherLosses:
-        """batch, teacher: of crops that have RGB, perhaps none; known: bool [C], TeacherReading.knows; sure_score: the
+        """batch, teacher: of crops that have RGB, perhaps none; known: TeacherReading.knows; sure_score: the
         teacher's score from which on its word counts as sure."""
+
+
+def mixed(against_labels: Callable[[], Tensor], against_teacher: Callable[[], Tensor], teacher_share: float) -> Tensor:
+    """`teacher_share` of the one and the rest of the other, a scalar; what has no share is not computed."""
+    parts = []
+    if teacher_share < 1:
+        parts.append((1 - teacher_share) * against_labels())
+    if teacher_share:
+        parts.append(teacher_share * against_teacher())
+    return torch.stack(parts).sum()
 
 
 def valid_cells(rgb_valid: Tensor, stride: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from cgdet_core.config import TeacherConfig
 from cgdet_core.distill.teachers.base import Teacher, untrained
@@ -90,14 +90,22 @@ def load_yolox(path: Path) -> Yolox:
     """The network of a checkpoint (.safetensors; nano, tiny, s, m, l, x), in evaluation mode on the CPU in float32.
 
     Raises InputError, in one line that names the file, for a pickle, a file that is missing or cut,
-    another network, and tensors that are missing, misshapen or not finite.
+    another network, and tensors that are missing, misshapen or not finite. Batch norm's counters of batches,
+    which matter to no inference, may be absent.
     """
-    tensors = {_renamed(name): value for name, value in read_weights(path, "['model']").items()}
+    tensors = {_renamed(name): value for name, value in read_weights(path).items()}
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: tensor {name} holds values that are not finite: convert or copy the file again")
+        tensors[name] = value if name.endswith("num_batches_tracked") else value.float()
     shape = yolox_shape(tensors, path)
     with torch.device("meta"):
         network = Yolox(shape)
-    kind = f"YOLOX with {shape.width} channels in the stem and {shape.depth} bottlenecks in dark2"
-    load_weights(network, tensors, path, kind)
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        kind = f"YOLOX with {shape.width} channels in the stem and {shape.depth} bottlenecks in dark2"
+        raise InputError(f"{path}: give a checkpoint of {kind}: {' '.join(str(error).split())[:400]}") from None
     return network.eval()
 
 
@@ -123,13 +131,8 @@ def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
     )
 
 
-def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
-    """All tensors of a .safetensors file by name.
-
-    entry: how the state is got out of what torch.load gives of the publisher's own file, such as
-    "['model']"; only for the line that refuses a pickle. Raises InputError for a file that is
-    missing, a pickle, or not whole.
-    """
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a .safetensors file by name; InputError for a file that is missing, a pickle, or not whole."""
     try:
         with path.open("rb") as handle:
             start = handle.read(8)
@@ -140,7 +143,7 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
     if is_other and (start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in (".pth", ".pt")):
         raise InputError(
             f'{path}: is a pickle, which can run any code and is not loaded: convert it with python -c "import torch, '
-            f"safetensors.torch as s; s.save_file(torch.load('{path.name}', 'cpu', weights_only=True){entry}, "
+            f"safetensors.torch as s; s.save_file(torch.load('{path.name}', 'cpu', weights_only=True)['model'], "
             f"'{path.stem}.safetensors')\""
         )
     try:
@@ -148,20 +151,3 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118, it is no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: is not a whole safetensors file ({error}): copy or convert it again") from None
-
-
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
-    """Give `network` (which may lie on the meta device) the tensors of `path`, in float32.
-
-    Batch norm's counters of batches, which matter to no inference, may be absent. Raises InputError for tensors that
-    are missing, unknown, misshapen or not finite; `what` names the network there.
-    """
-    state = {name: value if name.endswith("num_batches_tracked") else value.float() for name, value in tensors.items()}
-    for name, value in state.items():
-        if not torch.isfinite(value).all():
-            raise InputError(f"{path}: tensor {name} holds values that are not finite: convert or copy the file again")
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:400]
-        raise InputError(f"{path}: give a checkpoint of {what}: {said}") from None

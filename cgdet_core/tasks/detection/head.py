@@ -82,10 +82,6 @@ class DetectionNetwork(PyramidNetwork):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, Head)
 
-    def forward(self, images: Tensor) -> HeadOutput:
-        out: HeadOutput = super().forward(images)
-        return out
-
 
 def cell_grid(sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Centres float32 [A, 2] in pixels and strides float32 [A] of all cells of maps of `sizes`."""

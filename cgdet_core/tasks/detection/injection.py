@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from cgdet_core.model import STRIDES
 from cgdet_core.tasks.detection.head import HeadOutput, cell_grid, decode_boxes
 from cgdet_core.tasks.detection.loss import centres_inside, class_and_box_terms, detection_loss
 from cgdet_core.tasks.detection.targets import CellPredictions, DetectionTargets, Predictions, regions_of, seen_scores
-from cgdet_core.tasks.task import TrainingBatch, valid_cells
+from cgdet_core.tasks.task import TrainingBatch, mixed, valid_cells
 from cgdet_core.world import total
 
 
@@ -32,7 +32,7 @@ class DetectionLosses:
         self,
         batch: TrainingBatch,
         predictions: Predictions,
-        known: Tensor,
+        known: Sequence[bool],
         loss: LossConfig,
         sure_score: float,
     ) -> None:
@@ -40,7 +40,8 @@ class DetectionLosses:
         valid = batch.rgb_valid
         assert valid is not None
         self.targets, self.theirs = targets, predictions
-        self._known, self._loss, self._sure_score = known, loss, sure_score
+        self._known = torch.tensor(known, dtype=torch.bool, device=valid.device)
+        self._loss, self._sure_score = loss, sure_score
         sizes = [(valid.shape[1] // stride, valid.shape[2] // stride) for stride in STRIDES]
         self._centres_xy_px, _ = cell_grid(sizes, valid.device)
         self.cells = torch.cat([valid_cells(valid, stride).flatten(1) for stride in STRIDES], dim=1) > 0
@@ -82,7 +83,7 @@ class DetectionLosses:
             # last bit
             return self.disagreement(output.class_logits.float(), output.boxes_xyxy_px())
 
-        return _mixed(against_labels, against_teacher, teacher_share)
+        return mixed(against_labels, against_teacher, teacher_share)
 
     def of_teacher_head(self, output: CellPredictions, teacher_share: float) -> Tensor:
         """Against the labels: the class and the box term of the detection loss over cells with RGB, for the classes
@@ -101,7 +102,7 @@ class DetectionLosses:
         def against_teacher() -> Tensor:
             return self.disagreement(output.class_logits, output.boxes_xyxy_px)
 
-        return _mixed(against_labels, against_teacher, teacher_share)
+        return mixed(against_labels, against_teacher, teacher_share)
 
     def of_student(self, output: HeadOutput, rows: Tensor) -> Tensor:
         """The disagreement at the same cells."""
@@ -129,15 +130,6 @@ class DetectionLosses:
         """The labels with these objects [B, M]; others of them are regions to ignore."""
         ignored = self.targets.ignored | (self.targets.objects & ~objects)
         return replace(self.targets, objects=objects, ignored=ignored)
-
-
-def _mixed(against_labels: Callable[[], Tensor], against_teacher: Callable[[], Tensor], teacher_share: float) -> Tensor:
-    parts = []
-    if teacher_share < 1:
-        parts.append((1 - teacher_share) * against_labels())
-    if teacher_share:
-        parts.append(teacher_share * against_teacher())
-    return torch.stack(parts).sum()
 
 
 def bernoulli_divergence(target: Tensor, logits: Tensor) -> Tensor:

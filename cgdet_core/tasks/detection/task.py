@@ -112,7 +112,7 @@ class DetectionTask(Task):
         return class_table(class_names, self._class_names, class_map, origin)
 
     def teacher_losses(
-        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, sure_score: float
+        self, batch: TrainingBatch, teacher: TeacherOutput, known: Sequence[bool], sure_score: float
     ) -> DetectionLosses:
         return DetectionLosses(batch, teacher.predictions, known, self._loss, sure_score)
 

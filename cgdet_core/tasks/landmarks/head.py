@@ -7,11 +7,11 @@ from typing import Final
 from torch import Tensor, nn
 
 from cgdet_core.config import LandmarkModelConfig
+from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import Bottleneck, ConvUnit, set_activation
 from cgdet_core.model.network import Network
 from cgdet_core.tasks.landmarks.points import POINTS
 
-STRIDES: Final = (8, 16, 32)
 _GAIN: Final = 6.0  # of the maps: they sharpen sooner: as good in half of the steps (one seed)
 _LEAST_DEVIATION: Final = 0.01  # of values in [0, 1]: a flat crop's noise is not blown up into a face
 

@@ -95,6 +95,6 @@ class LandmarkTask(Task):
         return LandmarkTeacherReading()
 
     def teacher_losses(
-        self, batch: TrainingBatch, teacher: TeacherOutput, known: Tensor, sure_score: float
+        self, batch: TrainingBatch, teacher: TeacherOutput, known: Sequence[bool], sure_score: float
     ) -> LandmarkTeacherLosses:
         return LandmarkTeacherLosses(batch, teacher.predictions, self._loss, sure_score)

@@ -11,7 +11,7 @@ from cgdet_core.config import LandmarkLossConfig
 from cgdet_core.tasks.landmarks.decode import NEAR
 from cgdet_core.tasks.landmarks.loss import landmark_loss, locate, map_divergence
 from cgdet_core.tasks.landmarks.targets import LandmarkTargets
-from cgdet_core.tasks.task import Rows, TrainingBatch
+from cgdet_core.tasks.task import Rows, TrainingBatch, mixed
 from cgdet_core.world import total
 
 
@@ -62,11 +62,9 @@ class LandmarkTeacherLosses:
         return (map_divergence(self._theirs, output) * self.sure).sum() / counted
 
     def _mixed(self, map_logits: Tensor, teacher_share: float) -> Tensor:
-        parts = []
-        if teacher_share < 1:
+        def against_labels() -> Tensor:
             targets = self._targets
             terms = landmark_loss(map_logits, targets.points_xy_px, targets.labelled, self._crop_px, self._loss)
-            parts.append((1 - teacher_share) * torch.stack(list(terms.values())).sum())
-        if teacher_share:
-            parts.append(teacher_share * self._disagreement(map_logits))
-        return torch.stack(parts).sum()
+            return torch.stack(list(terms.values())).sum()
+
+        return mixed(against_labels, lambda: self._disagreement(map_logits), teacher_share)

@@ -107,7 +107,9 @@ def injection(teacher: Teacher, network: DetectionNetwork | None = None, **setti
     values = {"forward_weight": 1.0, "reverse_weight": 1.0, **settings}
     network = network or student()
     torch.manual_seed(2)
-    return Injection(InjectionConfig.model_validate(values), network, teacher, TASK)
+    made = Injection(InjectionConfig.model_validate(values), network, teacher, TASK)
+    made.knows = teacher.knows  # for `taking_part`
+    return made
 
 
 def taking_part(
@@ -118,7 +120,7 @@ def taking_part(
     lesson = Lesson(of, TASK.regions(of.targets), {}, None, None)
     lesson.__dict__["teacher_output"] = seen or view()
     rows, part, theirs = lesson.with_rgb
-    return rows, theirs, TASK.teacher_losses(part, theirs, module._known, module.config.sure_score)
+    return rows, theirs, TASK.teacher_losses(part, theirs, module.knows, module.config.sure_score)
 
 
 def forward(module: Injection, seen: TeacherOutput | None = None, of: TrainingBatch | None = None) -> Tensor:
@@ -235,7 +237,7 @@ def test_the_students_own_output_against_the_teacher_is_what_loops_give_and_teac
     output = network.head(tuple(0.1 * maps for maps in student_maps().values()))
     lesson = Lesson(of, None, {}, output, teacher)
     lesson.__dict__["teacher_output"] = seen
-    term = Outputs(OutputsConfig(weight=2.0), teacher, TASK)
+    term = Outputs(OutputsConfig(weight=2.0), TASK)
     found = term(lesson, 0.5)["ld"]
     expected = expected_agreement(output.class_logits, output.boxes_xyxy_px(), seen.predictions, 0.3, (True,) * 3)
     assert found.item() == pytest.approx(expected, rel=1e-4)
