@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +69,18 @@ def play(bag: Path, truth: Any, model: Path | None, frames: int) -> tuple[FaceLi
     words += ["-p", f"qos_overrides.{NAMESPACE}/image.subscription.reliability:=reliable"]
     words += ["-p", f"model:='{model.absolute()}'"] if model else []
     sent_s: dict[int, float] = {}
-    with NodeProcess(find_executable("landmarks"), words, echo=False) as process:
-        link, pacer = FaceLink(), Pacer(1.0)
-        try:
-            link.bring_up(process)
-            start_s = time.monotonic()
-            for number, image in enumerate(read_ahead(bag, THERMAL_TOPIC, frames, "stamp")):
-                assert image.message is not None
-                time.sleep(max(0.0, start_s + pacer.due_s(image.stamp_ns) - time.monotonic()))
-                process.check()
-                sent_s[image.stamp_ns] = link.send(image.message)
-                if number % BOXES_EVERY == 0:
-                    link.send_boxes(image.message.header, truth.truth[image.stamp_ns].boxes_xyxy_px)
-            link.report, _ = link.final_report(timeout_s=5)
-        finally:
-            link.close()
+    with NodeProcess(find_executable("landmarks"), words, echo=False) as process, closing(FaceLink()) as link:
+        link.bring_up(process)
+        pacer = Pacer(1.0)
+        start_s = time.monotonic()
+        for number, image in enumerate(read_ahead(bag, THERMAL_TOPIC, frames, "stamp")):
+            assert image.message is not None
+            time.sleep(max(0.0, start_s + pacer.due_s(image.stamp_ns) - time.monotonic()))
+            process.check()
+            sent_s[image.stamp_ns] = link.send(image.message)
+            if number % BOXES_EVERY == 0:
+                link.send_boxes(image.message.header, truth.truth[image.stamp_ns].boxes_xyxy_px)
+        link.report, _ = link.final_report(timeout_s=5)
     return link, sent_s
 
 

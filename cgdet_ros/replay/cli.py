@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,10 +45,10 @@ def run(request: ReplayRequest) -> int:
     executable = request.detector or find_executable()
     make_folder(request.out)
     bag_writer = None
-    if request.write_bag is not None:
+    if request.write_bag is not None:  # what is wrong with it is told before the bag is played, not after
         if request.write_bag.exists():
             raise InputError(f"{request.write_bag}: exists already: remove it, or give another --write-bag")
-        check_can_write(request.write_bag)  # told before the bag is played, not after
+        check_can_write(request.write_bag)
         bag_writer = BagWriter(request.write_bag)
     domain = isolate()
     print(
@@ -90,8 +91,7 @@ def replay_model(
     words = request.node_arguments(namespace, image_topic)
     labels = NO_LABELS
     with NodeProcess(executable, words, request.verbose) as process:
-        link = ReplayLink(namespace, image_topic)
-        try:
+        with closing(ReplayLink(namespace, image_topic)) as link:
             link.bring_up(process)
             try:
                 labels = read_labels(request, recording, link.class_names)
@@ -103,8 +103,6 @@ def replay_model(
             interruption.watch()
             print(f"playing through {link.model}", flush=True)
             played = play(images, recording, request, link, process, interruption)
-        finally:
-            link.close()
         exit_code = process.stop()
     try:
         for frame in played.frames:

@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from cgdet_core.drawing import RgbArray, class_colour_hex
+from cgdet_core.drawing import RgbArray, class_colour_hex, scaled_rgb
 from cgdet_core.evaluation.compare import comparison_rows
 from cgdet_core.evaluation.metrics.metrics import Metrics
 from cgdet_core.evaluation.replay import ReplayedFrame
@@ -157,10 +157,7 @@ def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _embedded(picture: Picture) -> str:
     """The picture as a data URL, a wide one made smaller."""
-    image = picture.image
-    if image.shape[1] > _MAX_PICTURE_WIDTH_PX:
-        height = max(1, round(image.shape[0] * _MAX_PICTURE_WIDTH_PX / image.shape[1]))
-        image = np.asarray(cv2.resize(image, (_MAX_PICTURE_WIDTH_PX, height), interpolation=cv2.INTER_AREA), np.uint8)
+    image = scaled_rgb(picture.image, min(1.0, _MAX_PICTURE_WIDTH_PX / picture.image.shape[1]))
     encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
