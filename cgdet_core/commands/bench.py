@@ -20,7 +20,7 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.benchmark import StageTimes
-    from cgdet_core.evaluation.task import Model
+    from cgdet_core.runtime.predictor import LoadedModel
 
 _FEWEST_FRAMES = 100  # a 95th percentile of fewer says little
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_json_place(arguments.json)
     from cgdet_core.evaluation.benchmark import machine_facts, time_in_turns
 
-    models: list[Model] = []
+    models: list[LoadedModel] = []
     for backend, precision in itertools.product(arguments.backend, arguments.precision):
         arguments.backend, arguments.precision = backend, precision
         task, loaded = load_models(arguments, arguments.model)
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _figures(model: Model, times: StageTimes) -> dict[str, Any]:
+def _figures(model: LoadedModel, times: StageTimes) -> dict[str, Any]:
     """The keys that docs and tools rely on; the precision is the one that was executed."""
     return {
         "backend": model.backend,

@@ -14,7 +14,8 @@ from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
     from cgdet_core.evaluation.offline import OfflineRun, Selection
-    from cgdet_core.evaluation.task import MeasuredTask, Model
+    from cgdet_core.evaluation.task import MeasuredTask
+    from cgdet_core.runtime.predictor import LoadedModel
 
 Subparsers = Any  # argparse names its own type only privately
 
@@ -113,7 +114,7 @@ def _count(word: str) -> int:
     return int(word)
 
 
-def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[Model]]:
+def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[LoadedModel]]:
     """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all."""
     from cgdet_core.evaluation.task import common_task
     from cgdet_core.runtime.backends import shipped_model
@@ -125,7 +126,7 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
     return task, [task.load(path, *how) for path in files]
 
 
-def measured(task: MeasuredTask, model: Model, run: OfflineRun[Any]) -> dict[str, Any]:
+def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> dict[str, Any]:
     """What was measured with, and how fast it was: the keys that the figures do not know."""
     return {
         "params": model.info.parameters,
@@ -148,7 +149,7 @@ def selected_frames(
     arguments: argparse.Namespace,
     names: tuple[str, ...],
     losses: list[str] | None = None,
-    models: Sequence[Model] = (),
+    models: Sequence[LoadedModel] = (),
     again: bool = False,
 ) -> Selection:
     """What the data arguments, and `--run`, name. Tells, on standard error, what is odd about a set and which of these

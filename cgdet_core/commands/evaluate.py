@@ -46,7 +46,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.detection import DETECTION
     from cgdet_core.evaluation.offline import run_in_turns
-    from cgdet_core.evaluation.task import Model
+    from cgdet_core.runtime.predictor import LoadedModel
 
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections what was recorded: give one of them")
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION
-    model: Model | None = None
+    model: LoadedModel | None = None
     if arguments.detections is None:
         of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
         task, (model,) = load_models(arguments, arguments.model or of_run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,9 @@ from cgdet_core.evaluation.metrics.matching import (
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
 from cgdet_core.evaluation.report.model_report import write_compare_report, write_offline_report
-from cgdet_core.evaluation.task import FigureKey, Model
+from cgdet_core.evaluation.task import FigureKey, MeasuredTask
 from cgdet_core.runtime.model_file import ModelInfo
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import LoadedModel, Predictor
 from cgdet_core.thermal import letterbox, normalise
 from cgdet_core.types import Detections, FloatArray, ImageArray, IntArray, Sample, class_places
 
@@ -114,20 +113,15 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-class DetectionMeasured:
+class DetectionMeasured(MeasuredTask):
     """See MeasuredTask."""
 
-    name, unit = "detection", "image"
+    name, predictor, unit = "detection", Predictor, "image"
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
     write_report: Callable[..., None] = staticmethod(write_offline_report)
     write_comparison: Callable[..., None] = staticmethod(write_compare_report)
 
-    def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Predictor:
-        predictor = Predictor(path, device, precision, threads=threads, backend=backend)
-        predictor.warm_up()
-        return predictor
-
-    def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
+    def names_of(self, models: Sequence[LoadedModel]) -> tuple[str, ...]:
         first, *others = models
         names = [name for name in first.info.class_names if all(name in other.info.class_names for other in others)]
         if names:

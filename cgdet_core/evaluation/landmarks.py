@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import floor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
 from cgdet_core.evaluation.report.landmark_report import write_landmark_comparison, write_landmark_report
-from cgdet_core.evaluation.task import Model
+from cgdet_core.evaluation.task import MeasuredTask
 from cgdet_core.runtime.landmarks import LandmarkPredictor, crop_of, face_canvas
 from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.runtime.predictor import LoadedModel
 from cgdet_core.tasks.landmarks.decode import confidence, fitted_factor, ratio_of
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.tasks.landmarks.sampling import whole_faces
@@ -28,22 +28,15 @@ _HIGHEST_BOUND = 0.6  # of a bound: 1 of 100 windows of streets and of blurred b
 _DRAWN_PX = 256
 
 
-class LandmarksMeasured:
+class LandmarksMeasured(MeasuredTask):
     """See MeasuredTask. Faces are given by their labelled boxes: how well they are found is the face detector's."""
 
-    name, unit = "landmarks", "face"
+    name, predictor, unit = "landmarks", LandmarkPredictor, "face"
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
     write_report: Callable[..., None] = staticmethod(write_landmark_report)
     write_comparison: Callable[..., None] = staticmethod(write_landmark_comparison)
 
-    def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> LandmarkPredictor:
-        if path is None:
-            raise InputError("name a landmark model with --model")
-        predictor = LandmarkPredictor(path, device, precision, threads, backend)
-        predictor.warm_up()
-        return predictor
-
-    def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
+    def names_of(self, models: Sequence[LoadedModel]) -> tuple[str, ...]:
         return models[0].info.class_names
 
     def look_with(

@@ -21,20 +21,10 @@ from numpy.typing import NDArray
 
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import Look
+from cgdet_core.runtime.landmarks import LandmarkPredictor
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.runtime.predictor import LoadedModel, Predictor
 from cgdet_core.types import FloatArray, IntArray, Sample
-
-
-class Model(Protocol):
-    """A model file on a device; device, precision and backend are what is executed."""
-
-    model_path: Path
-    model_sha256: str
-    info: ModelInfo
-    device: str
-    precision: str
-    backend: str
-    last_stage_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -69,21 +59,26 @@ class Figures(Protocol):
 
 
 class MeasuredTask(Protocol):
-    """name: in model files; unit: of what is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON
-    that a comparison repeats of each model; write_report, write_comparison: the pages, as in report/model_report.py.
-    `names`: the classes or points by which labels are read and figures made.
+    """Base of what each task gives. name: in model files; predictor: its LoadedModel; unit: of what is timed,
+    `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
+    write_report, write_comparison: the pages, as in report/model_report.py. `names`: the classes or points by which
+    labels are read and figures made.
     """
 
     name: str
+    predictor: type[Predictor] | type[LandmarkPredictor]
     unit: str
     headline: tuple[str, ...]
     write_report: Callable[..., None]
     write_comparison: Callable[..., None]
 
-    def load(self, path: Path | None, device: str, precision: str, threads: int, backend: str) -> Model:
-        """The model file (None: the shipped one), warmed up. Raises InputError for what cannot be had."""
+    def load(self, path: Path, device: str, precision: str, threads: int, backend: str) -> LoadedModel:
+        """The model file, warmed up. Raises InputError for what cannot be had."""
+        model = self.predictor(path, device, precision, threads=threads, backend=backend)
+        model.warm_up()
+        return model
 
-    def names_of(self, models: Sequence[Model]) -> tuple[str, ...]:
+    def names_of(self, models: Sequence[LoadedModel]) -> tuple[str, ...]:
         """What all of these models know, in the first one's order; InputError where they have nothing in common."""
 
     def look_with(self, model: Any, names: Sequence[str], telemetry_rows: int) -> Look[Any]:
