@@ -48,12 +48,9 @@ class RegisterConfig(Settings):
 
     thermal_topic: str | None = Field(None, description="default: the most thermal-looking one")
     rgb_topic: str | None = Field(None, description="default: the only or best one in colour")
-    start_s: float = Field(0.0, ge=0, description="of the bag to leave out, by record time since the first image")
-    seconds: float | None = Field(None, gt=0, description="of the bag to look at; default: all")
     by: Literal["stamp", "record"] = Field("stamp", description="what is a frame's time: header stamp, record time")
     offset_s: float | None = Field(None, description="known already: added to an RGB stamp gives the thermal clock")
     tolerance_s: float | None = Field(None, ge=0, description="of a pair; default: 0.55 periods of the faster stream")
-    identity: bool = Field(False, description="the pictures are registered already")
     extrinsic: Path | None = Field(None, description="how the cameras are mounted: with CameraInfos, no estimate")
     max_offset_s: float = Field(2.0, gt=0, le=60, description="the clocks' offset is looked for up to here, either way")
     rgb_view_range: Annotated[tuple[float, float], ascending(0.3, 5)] = Field(

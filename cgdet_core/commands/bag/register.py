@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _ASKED = (
     ("--thermal-topic", "thermal_topic", "image topic (default: the most thermal-looking one)"),
     ("--rgb-topic", "rgb_topic", "image topic (default: the only or best one in colour)"),
-    ("--start", "start_s", "seconds of the bag to leave out"),
-    ("--seconds", "seconds", "of the bag to look at (default: all)"),
     ("--by", "by", "stamp (default) or record: what is a frame's time"),
     ("--offset", "offset_s", "known: what is added to RGB stamps, seconds"),
     ("--tolerance", "tolerance_s", "seconds, of a pair (default: half a period)"),
@@ -45,10 +43,8 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="registration to write (YAML)")
     parser.add_argument("--preview", type=Path, metavar="F", help="blended picture of three pairs to write (PNG)")
-    known = parser.add_mutually_exclusive_group()
-    known.add_argument("--identity", action="store_true", help="the pictures are registered already")
     for flag, setting, said in _ASKED:
-        (known if setting == "extrinsic" else parser).add_argument(flag, dest=setting, metavar="X", help=said)
+        parser.add_argument(flag, dest=setting, metavar="X", help=said)
     add_json_argument(parser)
     add_settings_argument(parser, "of the search, such as max_offset_s=5")
     parser.set_defaults(run=run)
@@ -57,10 +53,10 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import RegisterConfig, settings_from_words
     from cgdet_core.data.registration.homography import save_registration
-    from cgdet_core.data.registration.register import register_bag
+    from cgdet_core.data.registration.register import preview, register_bag
+    from cgdet_core.images import encode_png
 
     asked = {name: value for _, name, _ in _ASKED if (value := getattr(arguments, name)) is not None}
-    asked["identity"] = arguments.identity
     config = settings_from_words(RegisterConfig, arguments.settings, "cgdet bag register", asked)
     check_can_write(arguments.out)
     check_json_place(arguments.json)
@@ -68,20 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
         check_can_write(arguments.preview)
     found = register_bag(arguments.bag, config)
     if arguments.preview is not None:
-        _write_preview(arguments.preview, found)
+        some = found.chosen[:: max(1, len(found.chosen) // 3)][:3]
+        with replacing(arguments.preview) as partial:
+            partial.write_bytes(encode_png(preview(some, found.registration)))
     save_registration(arguments.out, found.registration)
     put_out(_document(found), arguments.json, "\n".join([*_lines(found), f"registration: {arguments.out}"]))
     print_warnings(found.warnings)
     return 0
-
-
-def _write_preview(path: Path, found: Registered) -> None:
-    from cgdet_core.data.registration.pictures import preview
-    from cgdet_core.images import encode_png
-
-    picture = preview(found.chosen[:: max(1, len(found.chosen) // 3)][:3], found.registration)
-    with replacing(path) as partial:
-        partial.write_bytes(encode_png(picture))
 
 
 def _lines(found: Registered) -> list[str]:

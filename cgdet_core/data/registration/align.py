@@ -1,39 +1,44 @@
-"""The homography from an RGB view to a thermal one, from pairs of pictures: searched coarsely, then block by block.
+"""The homography from an RGB view to a thermal one, from pairs of pictures: searched coarsely, then climbed to.
 
-Of each block of the thermal frame the shift is measured that lets the edges of both pictures meet best, over all pairs
-at once, since the cameras do not move against each other; the homography that gives these shifts is fitted robustly,
-and all again on finer pictures. How far two halves of the pairs disagree is the figure to trust it by.
+Thermal and RGB agree in where edges lie and how they run, not in which side is brighter: that is what is compared, over
+all pairs at once, since the cameras do not move against each other. Every scale, turn and shift is tried on small
+pictures; from the best of them the correlation is climbed on finer and finer ones (as ECC does, Evangelidis and
+Psarakis 2008; OpenCV's takes a single pair). How far two halves of the pairs disagree is the figure to trust it by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.registration.edges import EdgeField, Grey, edge_field, resized, search
-from cgdet_core.data.registration.homography import Matrix, from_centres, scale_at
+from cgdet_core.data.registration.homography import Matrix, laid
 
-# width in pixels, reach, freedom (4: similarity, 6: affine, 8: homography), rounds; the tilt is looked for while the
-# reach still covers what it moves
-_LEVELS = ((112, 5, 4, 3), (224, 4, 6, 2), (224, 4, 8, 4), (448, 2, 8, 3))
-_FINEST = (448, 2, 8, 2)
-_COARSE_PAIRS = 6
-_BLOCKS = (5, 6)  # rows and columns
-_RIDGE = 1e-2
+Grey = NDArray[np.float32]
+Pairs = Sequence[tuple[Grey, Grey]]
 
-# freedom -> what moves points: right, down; scale and turn, or each entry of the matrix; tilts
+_FLOOR = 2.0  # medians of the gradient that count as half an edge: what is everywhere is noise
+_LEAST = 0.004  # of the full range per pixel: flatter pictures have no edge at all
+_SEARCH_PAIRS, _SEARCH_BLUR_PX = 6, 1.2
+_TURNS_DEG = (-6.0, -3.0, 0.0, 3.0, 6.0)
+_LEAST_SHARED = 0.4  # of the thermal picture
+_LEVELS = ((112, 2.5, 6), (112, 1.0, 4), (224, 1.0, 4), (448, 1.0, 3))  # width in pixels, blur in pixels, rounds
+_LEAST_CORRELATION = 0.08  # what is taken for less would step too far
+
+# what moves points: right, down, scale, turn, stretch, shear and two tilts; and how much evidence each has to earn
 _ENTRY = np.eye(9).reshape(3, 3, 3, 3)
-_AFFINE = [_ENTRY[place] for place in ((0, 2), (1, 2), (0, 0), (0, 1), (1, 0), (1, 1))]
-_GENERATORS = {
-    4: np.stack([*_AFFINE[:2], _ENTRY[0, 0] + _ENTRY[1, 1], _ENTRY[1, 0] - _ENTRY[0, 1]]),
-    6: np.stack(_AFFINE),
-    8: np.stack([*_AFFINE, -_ENTRY[2, 0], -_ENTRY[2, 1]]),
-}
+_MOVES = np.stack(
+    [
+        *(_ENTRY[0, 2], _ENTRY[1, 2], _ENTRY[0, 0] + _ENTRY[1, 1], _ENTRY[1, 0] - _ENTRY[0, 1]),
+        *(_ENTRY[0, 0] - _ENTRY[1, 1], _ENTRY[1, 0] + _ENTRY[0, 1], -_ENTRY[2, 0], -_ENTRY[2, 1]),
+    ]
+)
+_RIDGE = np.diag([1e-3, 1e-3, 1e-2, 1e-2, 3e-2, 3e-2, 3e-2, 3e-2])
 
 
 @dataclass(frozen=True)
@@ -51,25 +56,24 @@ class Alignment:
     spread_px: float
 
 
-def align(pairs: Sequence[tuple[Grey, Grey]], config: RegisterConfig) -> Alignment:
+def align(pairs: Pairs, config: RegisterConfig) -> Alignment:
     """pairs: thermal [H, W] and RGB [H', W'] pictures of one time, float32 in [0, 1]; 2 or more."""
-    few = pairs[:: max(1, len(pairs) // _COARSE_PAIRS)]
+    few = pairs[:: max(1, len(pairs) // _SEARCH_PAIRS)]
     # what looks best before tilt is let in need not be best with it
-    refined = [_refine(few, candidate, _LEVELS[:-1]) for candidate in search(few, config)]
-    middle = _Level(few, _LEVELS[-2][0])
-    homography = _refine(pairs, max(refined, key=middle.score), _LEVELS[1:])
-    halves = [_refine(pairs[half::2], homography, (_FINEST,)) for half in (0, 1)]
-    thermal_px = (pairs[0][0].shape[0], pairs[0][0].shape[1])
-    level = _Level(pairs, _LEVELS[-1][0])
+    guesses = [_climbed(few, guess, _LEVELS[:-1]) for guess in _search(few, config)]
+    homography = _climbed(pairs, max(guesses, key=_Level(few, *_LEVELS[-2]).score), _LEVELS[2:])
+    halves = [_climbed(pairs[half::2], homography, _LEVELS[-1:]) for half in (0, 1)]
+    level = _Level(pairs, *_LEVELS[-1])
     score = level.score(homography)
     turns = np.arange(8) * np.pi / 4
     shifts = [8 * (_ENTRY[0, 2] * np.cos(turn) + _ENTRY[1, 2] * np.sin(turn)) for turn in turns]
-    around = [level.score((np.eye(3) + shift) @ homography) for shift in shifts]
+    around = max(0.0, *(level.score((np.eye(3) + shift) @ homography) for shift in shifts))
+    height, width = pairs[0][0].shape
     return Alignment(
         homography,
         score=score,
-        contrast=1 - max(0.0, max(around)) / score if score > 0 else 0.0,
-        spread_px=corner_distance_px(halves[0], halves[1], thermal_px),
+        contrast=1 - around / score if score > 0 else 0.0,
+        spread_px=corner_distance_px(halves[0], halves[1], (height, width)),
     )
 
 
@@ -86,148 +90,132 @@ def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: t
     return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
 
 
-def _refine(
-    pairs: Sequence[tuple[Grey, Grey]], homography: Matrix, levels: Sequence[tuple[int, int, int, int]]
-) -> Matrix:
-    for width_px, reach_px, freedom, rounds in levels:
-        level = _Level(pairs, width_px)
-        for _ in range(rounds):
-            homography = level.correction(homography, reach_px, freedom) @ homography
+def edge_field(grey: Grey, blur_px: float = 1.0) -> Grey:
+    """float32 [H, W, 2] of a picture float32 [H, W] in [0, 1]: length 0 (flat) to 1 (edge), and twice its direction.
+
+    The product of two fields is 1 where both have edges that run alike, whichever side is brighter, -1 where they
+    cross, 0 where one is flat (normalised gradient fields, Haber and Modersitzki 2006).
+    """
+    smooth = cv2.GaussianBlur(grey, (0, 0), blur_px)
+    right, down = (np.asarray(cv2.Scharr(smooth, cv2.CV_32F, x, 1 - x, scale=1 / 16), np.float32) for x in (1, 0))
+    squared: Grey = right * right + down * down
+    floor = np.float32(max(_FLOOR * float(np.median(squared)) ** 0.5, _LEAST) ** 2)
+    field = np.stack([right * right - down * down, 2 * right * down], axis=2) / (squared + floor)[:, :, None]
+    # a frame's own border is no edge
+    field[:2] = field[-2:] = 0
+    field[:, :2] = field[:, -2:] = 0
+    return np.asarray(field, np.float32)
+
+
+def _search(pairs: Pairs, config: RegisterConfig) -> list[Matrix]:
+    """The best homographies, RGB pixel -> thermal pixel (outer corners): every scale and turn, at every shift."""
+    level = _Level(pairs, *_LEVELS[1])
+    rgb_height, rgb_width = pairs[0][1].shape
+    height, width = level.height_width_px
+    ours = _stacked([here for here, _ in level.pairs])
+    ones, energy = np.ones((height, width), np.float32), np.square(ours).sum(2)
+    low, high = config.rgb_view_range
+    found: list[tuple[float, Matrix]] = []
+    for wider in np.geomspace(low, high, 1 + max(1, round(np.log(high / low) / np.log(1.08)))).tolist():
+        scale = wider * width / rgb_width
+        # the RGB picture in the middle of a canvas, with room for the thermal one to stick out
+        canvas = round(1.2 * height + scale * rgb_height), round(1.2 * width + scale * rgb_width)
+        for turn_deg in _TURNS_DEG:
+            placed = np.eye(3)
+            placed[:2] = cv2.getRotationMatrix2D((rgb_width / 2, rgb_height / 2), turn_deg, scale)
+            placed[:2, 2] += (canvas[1] - rgb_width) / 2, (canvas[0] - rgb_height) / 2
+            laid_out = [_laid_field(rgb, placed, canvas, _LEVELS[1][1]) for _, rgb in pairs]
+            theirs, seen = _stacked([field for field, _ in laid_out]), laid_out[0][1][:, :, 0]
+            energies = _at_shifts(seen, energy) * _at_shifts(np.square(theirs).sum(2), ones)
+            score = _at_shifts(theirs, ours) / np.sqrt(energies.clip(1e-6))
+            score[_at_shifts(seen, ones) < _LEAST_SHARED * height * width] = -1
+            _, best, _, (x, y) = cv2.minMaxLoc(score)
+            shift = np.eye(3) - x * _ENTRY[0, 2] - y * _ENTRY[1, 2]
+            found.append((best, np.asarray(np.linalg.inv(level.to_level) @ shift @ placed, np.float64)))
+    found.sort(key=lambda each: -each[0])
+    return [homography for _, homography in found[: config.candidates]]
+
+
+def _stacked(fields: Sequence[Grey]) -> Grey:
+    """[H, W, 2 P], blurred: half a step of the search must still meet."""
+    return np.asarray(cv2.GaussianBlur(np.concatenate(fields, axis=2), (0, 0), _SEARCH_BLUR_PX), np.float32)
+
+
+def _at_shifts(picture: Grey, of: Grey) -> Grey:
+    """The sum of products [Y, X] of `of` with the part of the picture at every place, over all channels."""
+    return np.asarray(cv2.matchTemplate(picture, of, cv2.TM_CCORR), np.float32)
+
+
+def _laid_field(rgb: Grey, homography: Matrix, height_width_px: tuple[int, int], blur_px: float) -> tuple[Grey, Grey]:
+    """The edge field [H, W, 2] of an RGB picture in a frame of this size; [H, W, 1] 1 where it is valid, else 0."""
+    picture, seen = laid(rgb, homography, height_width_px)
+    valid = cv2.erode(seen.astype(np.float32), np.ones((9, 9), np.uint8), borderValue=1)[:, :, None]
+    return np.asarray(edge_field(picture, blur_px) * valid, np.float32), np.asarray(valid, np.float32)
+
+
+def _climbed(pairs: Pairs, homography: Matrix, levels: Sequence[tuple[int, float, int]]) -> Matrix:
+    for level in levels:
+        homography = _Level(pairs, *level).climbed(homography)
     return homography
 
 
 class _Level:
-    """The pairs at one width of the thermal picture, never enlarged."""
+    """The pairs at one width of the thermal picture, never enlarged: its edge fields, and the RGB pictures."""
 
-    def __init__(self, pairs: Sequence[tuple[Grey, Grey]], width_px: int) -> None:
+    def __init__(self, pairs: Pairs, width_px: int, blur_px: float, rounds: int) -> None:
         height, width = pairs[0][0].shape
         shrink = min(1.0, width_px / width)
-        self._size = (round(height * shrink), round(width * shrink))
-        self._to_level = np.diag([self._size[1] / width, self._size[0] / height, 1.0])
-        self._rgbs = [rgb for _, rgb in pairs]
-        self._ours = [edge_field(resized(thermal, self._size)) for thermal, _ in pairs]
-        self._shrunk: dict[tuple[int, int], list[Grey]] = {}
+        self.height_width_px = (round(height * shrink), round(width * shrink))
+        self.to_level = np.diag([self.height_width_px[1] / width, self.height_width_px[0] / height, 1.0])
+        self._blur_px, self._rounds = blur_px, rounds
+        small = [cv2.resize(each, self.height_width_px[::-1], interpolation=cv2.INTER_AREA) for each, _ in pairs]
+        fields = [edge_field(np.asarray(each, np.float32), blur_px) for each in small]
+        self.pairs = [(field, rgb) for field, (_, rgb) in zip(fields, pairs, strict=True)]
 
-    def _theirs(self, homography: Matrix) -> tuple[list[EdgeField], NDArray[np.float32]]:
-        """The RGB pictures' fields in the thermal frame at this level, and 1 where they are valid."""
-        rgb_height, rgb_width = self._rgbs[0].shape
-        to_level = self._to_level @ homography
-        scale = scale_at(to_level, (rgb_width / 2, rgb_height / 2))
-        shrunk_px = (rgb_height, rgb_width)
-        if scale < 0.75:
-            # to multiples of a tenth of an octave, so that the rounds share the pictures
-            scale = 2 ** (round(10 * np.log2(scale)) / 10)
-            shrunk_px = (max(8, round(rgb_height * scale)), max(8, round(rgb_width * scale)))
-        if shrunk_px not in self._shrunk:
-            self._shrunk[shrunk_px] = [resized(rgb, shrunk_px) for rgb in self._rgbs]
-        to_level = to_level @ np.diag([rgb_width / shrunk_px[1], rgb_height / shrunk_px[0], 1.0])
-        centres = from_centres(to_level)
-        size = (self._size[1], self._size[0])
-        valid = cv2.warpPerspective(np.ones(shrunk_px, np.float32), centres, size, flags=cv2.INTER_NEAREST)
-        valid = cv2.erode(valid, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
-        fields = []
-        for rgb in self._shrunk[shrunk_px]:
-            laid = cv2.warpPerspective(rgb, centres, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            fields.append(np.asarray(edge_field(np.asarray(laid, np.float32)) * valid, np.complex64))
-        return fields, np.asarray(valid, np.float32)
+    def _fields(self, homography: Matrix) -> Iterator[tuple[Grey, Grey]]:
+        """Of every pair the fields [H, W, 2] in the thermal frame, 0 where RGB does not reach."""
+        for ours, rgb in self.pairs:
+            theirs, valid = _laid_field(rgb, self.to_level @ homography, self.height_width_px, self._blur_px)
+            yield ours * valid, theirs
 
     def score(self, homography: Matrix) -> float:
-        """Correlation of the fields where both views are; 0 where they share less than a quarter of the frame."""
-        theirs, valid = self._theirs(homography)
-        if valid.mean() < 0.25:
-            return 0.0
-        product = sum(float(np.vdot(there, here).real) for here, there in zip(self._ours, theirs, strict=True))
-        ours = sum(float((np.abs(here * valid) ** 2).sum()) for here in self._ours)
-        energy = sum(float((np.abs(there) ** 2).sum()) for there in theirs)
-        return float(product / max(1e-9, (ours * energy) ** 0.5))
+        """Correlation of the fields where both views are."""
+        sums = np.zeros(3)
+        for here, there in self._fields(homography):
+            sums += np.vdot(here, there), np.vdot(here, here), np.vdot(there, there)
+        return float(sums[0] / max(1e-9, (sums[1] * sums[2]) ** 0.5))
 
-    def correction(self, homography: Matrix, reach_px: int, freedom: int) -> Matrix:
-        """float64 [3, 3], thermal pixel -> thermal pixel, to be applied after the homography."""
-        theirs, _ = self._theirs(homography)
-        surface = _block_surfaces(self._ours, theirs, reach_px)
-        points, shifts, certainty = _peaks(surface, self._size, reach_px)
-        flow = _fit_flow(points, shifts, certainty, self._size, freedom)
-        return np.asarray(np.linalg.inv(self._to_level) @ flow @ self._to_level, np.float64)
+    def climbed(self, homography: Matrix) -> Matrix:
+        """The homography after the rounds of this level: each goes where the correlation, were it a parabola, is best.
 
-
-def _block_surfaces(ours: Sequence[EdgeField], theirs: Sequence[EdgeField], reach_px: int) -> NDArray[np.float64]:
-    """float64 [rows, columns, 2 reach + 1, 2 reach + 1]: of every block the correlation at every shift (down, right).
-
-    A peak at (d, r): what the RGB picture shows d below and r right of a place belongs to the place. The energy at
-    rest serves all shifts: a block is not drawn to where the other picture has little.
-    """
-    height, width = ours[0].shape
-    side = 2 * reach_px + 1
-    here, there = (np.stack([np.stack([field.real, field.imag]) for field in fields]) for fields in (ours, theirs))
-    padded = np.pad(there, ((0, 0), (0, 0), (reach_px, reach_px), (reach_px, reach_px)))
-    energies = np.stack([_of_blocks(np.square(fields).sum((0, 1))) for fields in (here, there)])
-    surfaces = np.zeros((*_BLOCKS, side, side))
-    for down, right in np.ndindex(side, side):
-        shifted = padded[:, :, down : down + height, right : right + width]
-        surfaces[:, :, down, right] = _of_blocks(np.einsum("pcyx,pcyx->yx", here, shifted))
-    energies = np.maximum(energies, 0.1 * energies.mean((1, 2), keepdims=True))
-    return np.asarray(surfaces / np.sqrt(energies.prod(0) + 1e-12)[:, :, None, None], np.float64)
-
-
-def _of_blocks(values: Grey) -> NDArray[np.float64]:
-    """float64 [rows, columns]: the mean of [H, W] over every block."""
-    return np.asarray(cv2.resize(values, _BLOCKS[::-1], interpolation=cv2.INTER_AREA), np.float64)
-
-
-def _peaks(
-    surfaces: NDArray[np.float64], size_px: tuple[int, int], reach_px: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of every block its middle [N, 2] (x, y), the shift [N, 2] (right, down) of its peak, and how sharply the
-    correlation falls off it, [N, 2, 2]; nothing at all for a peak at the rim of the search."""
-    (rows, columns), (height, width) = _BLOCKS, size_px
-    points, shifts, certainty = [], np.zeros((rows * columns, 2)), np.zeros((rows * columns, 2, 2))
-    for block, (row, column) in enumerate(np.ndindex(rows, columns)):
-        points.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
-        surface = cv2.GaussianBlur(surfaces[row, column], (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
-        down, right = divmod(int(surface.argmax()), 2 * reach_px + 1)
-        if not (0 < down < 2 * reach_px and 0 < right < 2 * reach_px):
-            continue
-        around = surface[down - 1 : down + 2, right - 1 : right + 2]
-        slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
-        across = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
-        bends = 2 * around[1, 1] - np.array([around[1, 2] + around[1, 0], around[2, 1] + around[0, 1]])
-        values, vectors = np.linalg.eigh(np.diag(bends) - across * (1 - np.eye(2)))
-        values = values.clip(1e-6)
-        offset = (vectors @ np.diag(1 / values) @ vectors.T @ slope).clip(-1, 1)
-        shifts[block] = np.array([right, down]) - reach_px + offset
-        # a peak that rises from among others like it says less
-        standing = max(0.0, float(surface.max() - np.median(surface))) / max(float(surface.std()), 1e-6)
-        certainty[block] = vectors @ np.diag(values) @ vectors.T * min(1.0, standing / 3) ** 2
-    return np.array(points), shifts, certainty
-
-
-def _fit_flow(
-    points: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    certainty: NDArray[np.float64],
-    size_px: tuple[int, int],
-    freedom: int,
-) -> Matrix:
-    """float64 [3, 3]: moves points + shifts to points, by weighted least squares with far blocks drawn in (Cauchy)."""
-    height, width = size_px
-    unit = 2 / width
-    to_unit = np.array([[unit, 0, -1], [0, unit, -height / width], [0, 0, 1]])
-    places = np.column_stack([points + shifts / 2, np.ones(len(points))]) @ to_unit.T
-    moved = np.einsum("pij,nj->nip", _GENERATORS[freedom], places)
-    design = moved[:, :2] - places[:, :2, None] * moved[:, 2:]
-    wanted = -shifts * unit
-    size = np.trace(certainty, axis1=1, axis2=2)
-    if not size.any():
-        return np.eye(3)
-    weights = np.ones(len(points))
-    # what stretches, shears and tilts has to be earned by more than one block
-    ridge = np.diag([1e-3, 1e-3, *[_RIDGE] * (freedom - 2)]) * size.sum()
-    solved = np.zeros(freedom)
-    for _ in range(10):
-        weighted = certainty * weights[:, None, None]
-        normal = np.einsum("nip,nij,njq->pq", design, weighted, design) + ridge * weights.mean()
-        solved = np.linalg.solve(normal, np.einsum("nip,nij,nj->p", design, weighted, wanted))
-        apart = np.linalg.norm(wanted - design @ solved, axis=1) / unit
-        weights = 1 / (1 + apart**2)
-    flow = np.eye(3) + np.tensordot(solved, _GENERATORS[freedom], 1)
-    return np.asarray(np.linalg.inv(to_unit) @ flow @ to_unit, np.float64)
+        How a move shifts a pixel is the same for all pairs, so that these are summed up per pixel first.
+        """
+        height, width = self.height_width_px
+        to_unit = np.array([[2 / width, 0, -1], [0, 2 / width, -height / width], [0, 0, 1]])
+        down, right = np.mgrid[:height, :width] + 0.5
+        places = to_unit @ np.stack([right, down, np.ones_like(right)]).reshape(3, -1)
+        moved = _MOVES @ places
+        shifts_px: Any = np.asarray(moved[:, :2] - places[:2] * moved[:, 2:], np.float32) * np.float32(width / 2)
+        shifts_px = shifts_px.reshape(8, 2, height, width)
+        for _ in range(self._rounds):
+            bends = np.zeros((2, 2, height, width), np.float32)
+            pulls = np.zeros((2, height, width), np.float32)
+            product = energy = 0.0
+            for here, there in self._fields(homography):
+                slopes: Any = np.stack([cv2.Sobel(there, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (1, 0)])
+                bends += np.einsum("ahwc,bhwc->abhw", slopes, slopes)
+                pulls -= np.einsum("ahwc,hwc->ahw", slopes, here)
+                product += float(np.vdot(here, there))
+                energy += float(np.vdot(there, there))
+            if not energy:
+                break
+            normal = np.einsum("iahw,abhw,jbhw->ij", shifts_px, bends, shifts_px, optimize=True)
+            pull = np.einsum("iahw,ahw->i", shifts_px, pulls)
+            ridge = _RIDGE * np.trace(normal) / len(normal)
+            step = np.linalg.solve(normal + ridge, pull) / max(product / energy, _LEAST_CORRELATION)
+            # no farther than edges reach
+            far_px = float(np.abs(np.einsum("i,ichw->chw", step, shifts_px[:, :, :: height - 1, :: width - 1])).max())
+            step *= min(1.0, 2 * self._blur_px / max(far_px, 1e-9))
+            flow = np.linalg.inv(to_unit) @ (np.eye(3) + np.tensordot(step, _MOVES, 1)) @ to_unit
+            homography = np.linalg.inv(self.to_level) @ flow @ self.to_level @ homography
+        return np.asarray(homography, np.float64)

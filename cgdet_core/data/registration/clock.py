@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from warnings import catch_warnings, simplefilter
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.registration.motion import Motion
 from cgdet_core.errors import InputError
-from cgdet_core.types import NANOSECONDS
+from cgdet_core.thermal import to_grey
+from cgdet_core.types import NANOSECONDS, ImageArray
+
+CHANNELS = ("shift right", "shift down", "change")
+
+_WIDTH_PX = 192  # small enough to average out noise and a sensor's fixed pattern, large enough for a tenth of a pixel
+_SPREAD = 40.0  # counts of 8 bits to a standard deviation
+_LEAST_RESPONSE = 0.05  # of the phase correlation; less is a guess
+_LONGEST_PERIODS = 2.5  # a longer interval is a gap
 
 _PARTS = 8
 _FINE_STEP_S = 0.001
@@ -22,6 +30,76 @@ _LEAST_SHARE = 0.5  # of the thermal windows: over a short stretch anything corr
 _LEAST_INTERVALS = 40  # between frames, of each stream
 _LEAST_CORRELATION, _LEAST_CONFIDENCE = 0.4, 0.35
 _BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
+
+
+@dataclass(frozen=True)
+class Motion:
+    """begin_s, end_s: float64 [N], the stamps of the two frames of every interval, seconds from `origin_ns`.
+
+    rates: float64 [N, 3] in CHANNELS, per second: the picture's shift in its widths, and how much it changed in its own
+    standard deviations, whatever moved. Nan where no shift is found. Intervals over a gap (frames lost, a jump of the
+    clock) are left out.
+    """
+
+    begin_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    rates: NDArray[np.float64]
+    origin_ns: int
+
+    @property
+    def period_s(self) -> float:
+        return float(np.median(self.end_s - self.begin_s))
+
+
+class MotionMeter:
+    """Takes the frames of one stream in order and gives its Motion; holds two small pictures, no more."""
+
+    def __init__(self) -> None:
+        self._stamps_ns: list[int] = []
+        self._rows: list[NDArray[np.float64]] = []
+        self._before: NDArray[np.uint8] | None = None
+
+    def add(self, image: ImageArray, stamp_ns: int) -> None:
+        """image: uint8/uint16 [H, W], or uint8 [H, W, 3]."""
+        small = small_picture(image)
+        same = self._before is not None and self._before.shape == small.shape
+        self._rows.append(movement(self._before if same else None, small))
+        self._stamps_ns.append(stamp_ns)
+        self._before = small
+
+    def motion(self) -> Motion:
+        """The motion of what was added."""
+        stamps = np.asarray(self._stamps_ns, np.int64)
+        gaps = np.diff(stamps)
+        forward = gaps > 0
+        period = float(np.median(gaps[forward])) if forward.any() else 1.0
+        kept = forward & (gaps <= _LONGEST_PERIODS * period)
+        origin = int(stamps[0]) if len(stamps) else 0
+        begin, end = ((part - origin) / NANOSECONDS for part in (stamps[:-1], stamps[1:]))
+        rates = np.asarray(self._rows[1:], np.float64).reshape(-1, len(CHANNELS))[kept]
+        return Motion(begin[kept], end[kept], rates / (end - begin)[kept, None], origin)
+
+
+def small_picture(image: ImageArray) -> NDArray[np.uint8]:
+    """uint8 [h, 192] of a frame, its mean at 128 and a standard deviation of 40: any gain control looks alike."""
+    grey = to_grey(image)
+    height = max(16, round(grey.shape[0] * _WIDTH_PX / grey.shape[1]))
+    small = cv2.resize(grey, (_WIDTH_PX, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    spread = max(float(small.std()), 1.0)
+    return np.asarray(((small - small.mean()) * (_SPREAD / spread) + 128).clip(0, 255), np.uint8)
+
+
+def movement(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """float64 [3] in CHANNELS, not yet per second; nan where phase correlation finds no shift, or nothing is before."""
+    found = np.full(len(CHANNELS), np.nan)
+    if before is None:
+        return found
+    found[2] = float(cv2.absdiff(before, after).mean()) / _SPREAD
+    window = cv2.createHanningWindow((after.shape[1], after.shape[0]), cv2.CV_32F)
+    shift_px, response = cv2.phaseCorrelate(before.astype(np.float32), after.astype(np.float32), window)
+    if response >= _LEAST_RESPONSE:
+        found[:2] = np.array(shift_px) / after.shape[1]
+    return found
 
 
 @dataclass(frozen=True)
@@ -39,23 +117,99 @@ class ClockOffset:
     confidence: float
 
 
+def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns: int = 0) -> ClockOffset:
+    """The offset within `max_offset_s` of `guess_ns`; InputError where it cannot be told.
+
+    Of every lag the motion channels are correlated over the windows that both streams cover; the best lag is refined
+    to a millisecond, and by a parabola beyond.
+    """
+    least = min(len(thermal.begin_s), len(rgb.begin_s))
+    if least < _LEAST_INTERVALS:
+        raise _untold(f"a stream has {least} intervals between frames, not {_LEAST_INTERVALS}")
+    origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
+    agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
+    step_s = agreement.window_s / 3
+    half = int(np.ceil((max_offset_s + _BEYOND_S) / step_s))
+    lags = np.arange(-half, half + 1) * step_s
+    scores = np.array([agreement.score(lag) for lag in lags])
+    best = int(scores.argmax())
+    correlation = float(agreement.correlations(lags[best]).max())
+    smooth = np.convolve(np.pad(scores, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    low, high = best - _lobe_width(smooth[best::-1]), best + _lobe_width(smooth[best:])
+    others = np.concatenate([scores[:low], scores[high + 1 :]])
+    confidence = float(1 - others.max(initial=0.0) / scores[best]) if scores[best] > 0 else 0.0
+    agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
+    offset_s = _refined(agreement, lags[best], step_s, None)
+    without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
+    spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
+    most_s = max(thermal.period_s, rgb.period_s) / 2
+    if correlation < _LEAST_CORRELATION or confidence < _LEAST_CONFIDENCE or spread_s > most_s:
+        raise _untold(
+            f"motion agrees by {correlation:.2f}, confidence {confidence:.2f}, parts of the bag differ by "
+            f"{1000 * spread_s:.0f} ms (needed: {_LEAST_CORRELATION}, {_LEAST_CONFIDENCE}, at most "
+            f"{1000 * most_s:.0f} ms)"
+        )
+    if abs(lags[best]) > max_offset_s:
+        raise _untold(
+            f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
+            f"(max_offset_s={max_offset_s:g})"
+        )
+    correlation = float(agreement.correlations(offset_s).max())
+    return ClockOffset(guess_ns + round(offset_s * NANOSECONDS), 1000 * spread_s, correlation, confidence)
+
+
+def _untold(why: str) -> InputError:
+    return InputError(
+        f"the clocks' offset cannot be told: {why}: give a bag in which the camera turns or shakes, or the offset "
+        "itself (--offset)"
+    )
+
+
+def _lobe_width(scores: NDArray[np.float64]) -> int:
+    """How far a peak reaches from its top, the first score: to where less than a fifth is left, or it rises again."""
+    rises = np.diff(scores) > 0
+    rises[:5] = False
+    ends = np.flatnonzero(rises | (scores[:-1] <= 0.2 * scores[0]))
+    return int(ends[0]) if len(ends) else len(scores) - 1
+
+
+def _refined(agreement: _Agreement, offset_s: float, step_s: float, keep: NDArray[np.bool_] | None) -> float:
+    """The best offset near `offset_s`: over a grid, then a parabola through the top."""
+    for step in (step_s / 6, max(_FINE_STEP_S, step_s / 40)):
+        lags = offset_s + np.arange(-8, 9) * step
+        scores = np.array([agreement.score(lag, keep) for lag in lags])
+        best = int(scores[1:-1].argmax()) + 1
+        curve = scores[best - 1] - 2 * scores[best] + scores[best + 1]
+        beside = 0.5 * (scores[best - 1] - scores[best + 1]) / curve if curve < 0 else 0.0
+        offset_s = float(lags[best] + step * np.clip(beside, -1, 1))
+    return offset_s
+
+
 class _Agreement:
     """How well two motions agree at an offset of RGB time, on a common grid of windows."""
 
     def __init__(self, thermal: Motion, rgb: Motion, origin_s: float, window_periods: float) -> None:
         # origin_s: rgb.origin on the thermal origin's scale, the starting guess included
-        self.window_s = window_periods * max(_period_s(thermal), _period_s(rgb))
-        first, last = thermal.begin_s[0], thermal.end_s[-1]
-        self._grid = np.arange(first, last - self.window_s, self.window_s / 3)
-        self._ours = _Integral(thermal).means(self._grid, self.window_s)
-        self._rgb = _Integral(rgb)
+        self.window_s = window_periods * max(thermal.period_s, rgb.period_s)
+        self._grid = np.arange(thermal.begin_s[0], thermal.end_s[-1] - self.window_s, self.window_s / 3)
+        self._ours = self._means(_summed(thermal), self._grid)
+        self._rgb = _summed(rgb)
         self._origin_s = origin_s
         self._enough = np.maximum(_LEAST_WINDOWS, _LEAST_SHARE * np.isfinite(self._ours).sum(0))
         self.parts = np.arange(len(self._grid)) * _PARTS // max(1, len(self._grid))
 
+    def _means(
+        self, summed: tuple[NDArray[np.float64], NDArray[np.float64]], begin_s: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """float64 [M, 3]: the mean rates in windows from `begin_s` on; nan where intervals are missing."""
+        ends = np.stack([begin_s, begin_s + self.window_s])
+        sums = np.stack([np.interp(ends, summed[0], values) for values in summed[1]], axis=2)
+        moved, covered = np.split(sums[1] - sums[0], 2, axis=1)
+        return np.asarray(np.where(covered > 0.98 * self.window_s, moved / self.window_s, np.nan), np.float64)
+
     def correlations(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """float64 [5]: of every channel over the windows that both have; 0 where there are too few."""
-        theirs = self._rgb.means(self._grid - offset_s - self._origin_s, self.window_s)
+        """float64 [3]: of every channel over the windows that both have; 0 where there are too few."""
+        theirs = self._means(self._rgb, self._grid - offset_s - self._origin_s)
         both = np.isfinite(self._ours) & np.isfinite(theirs)
         if keep is not None:
             both &= keep[:, None]
@@ -74,113 +228,20 @@ class _Agreement:
         return float(-0.5 * np.log(1 - correlations**2).sum())
 
 
-class _Integral:
-    """A motion's rates, summed up over time: whatever a camera's pace, a window of time holds the same motion."""
-
-    def __init__(self, motion: Motion) -> None:
-        order = np.argsort(motion.begin_s, kind="stable")
-        begin, end, rates = motion.begin_s[order], motion.end_s[order], _calmed(motion.rates)[order]
-        known = np.isfinite(rates)
-        # what moved, and how long it was seen
-        amounts = np.concatenate([np.where(known, rates, 0.0), known], axis=1) * (end - begin)[:, None]
-        sums = np.cumsum(amounts, axis=0)
-        self._edges = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))
-        self._sums = np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1]).T
-
-    def means(self, begin_s: NDArray[np.float64], width_s: float) -> NDArray[np.float64]:
-        """float64 [M, 5]: the mean rates in windows [begin, begin + width]; nan where intervals are missing."""
-        ends = np.stack([begin_s, begin_s + width_s])
-        sums = np.stack([np.interp(ends, self._edges, values) for values in self._sums], axis=2)
-        moved, covered = np.split(sums[1] - sums[0], 2, axis=1)
-        return np.asarray(np.where(covered > 0.98 * width_s, moved / width_s, np.nan), np.float64)
-
-
-def _calmed(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """With what lies beyond six median deviations drawn in: one jolt must not decide."""
+def _summed(motion: Motion) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times [2N] and, per channel, what moved and how long it was seen up to then [6, 2N]: whatever a camera's pace, a
+    window of time holds the same motion. What lies beyond six median deviations is drawn in: one jolt must not decide.
+    """
+    order = np.argsort(motion.begin_s, kind="stable")
+    begin, end, rates = motion.begin_s[order], motion.end_s[order], motion.rates[order]
     with catch_warnings():
         simplefilter("ignore", RuntimeWarning)  # a channel may hold nothing
         middle = np.nanmedian(rates, axis=0)
         limit = 6 * 1.4826 * np.nanmedian(np.abs(rates - middle), axis=0)
     limit[~(limit > 0)] = np.inf
-    return np.asarray(rates.clip(middle - limit, middle + limit), np.float64)
-
-
-def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns: int = 0) -> ClockOffset:
-    """The offset within `max_offset_s` of `guess_ns`; InputError where it cannot be told.
-
-    Of every lag the five motion channels are correlated over the windows that both streams cover; the best lag is
-    refined to a millisecond, and by a parabola beyond.
-    """
-    least = min(len(thermal.begin_s), len(rgb.begin_s))
-    if least < _LEAST_INTERVALS:
-        raise _untold(f"a stream has {least} intervals between frames, not {_LEAST_INTERVALS}")
-    origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
-    agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
-    step_s = agreement.window_s / 3
-    half = int(np.ceil((max_offset_s + _BEYOND_S) / step_s))
-    lags = np.arange(-half, half + 1) * step_s
-    scores = np.array([agreement.score(lag) for lag in lags])
-    best = int(scores.argmax())
-    correlation = float(agreement.correlations(lags[best]).max())
-    low, high = _lobe(scores, best)
-    others = np.concatenate([scores[:low], scores[high + 1 :]])
-    confidence = float(1 - others.max(initial=0.0) / scores[best]) if scores[best] > 0 else 0.0
-    agreement = _Agreement(thermal, rgb, origin_s, _REFINING_PERIODS)
-    offset_s = _refined(agreement, lags[best], step_s, None)
-    without = np.array([_refined(agreement, offset_s, step_s, agreement.parts != part) for part in range(_PARTS)])
-    spread_s = float(np.sqrt((_PARTS - 1) * without.var()))
-    most_s = max(_period_s(thermal), _period_s(rgb)) / 2
-    if correlation < _LEAST_CORRELATION or confidence < _LEAST_CONFIDENCE or spread_s > most_s:
-        raise _untold(
-            f"motion agrees by {correlation:.2f}, confidence {confidence:.2f}, parts of the bag differ by "
-            f"{1000 * spread_s:.0f} ms (needed: {_LEAST_CORRELATION}, {_LEAST_CONFIDENCE}, at most "
-            f"{1000 * most_s:.0f} ms)"
-        )
-    if abs(lags[best]) > max_offset_s:
-        raise _untold(
-            f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
-            f"(max_offset_s={max_offset_s:g})"
-        )
-    correlation = float(agreement.correlations(offset_s).max())
-    return ClockOffset(guess_ns + round(offset_s * NANOSECONDS), 1000 * spread_s, correlation, confidence)
-
-
-def _untold(why: str) -> InputError:
-    return InputError(
-        f"the clocks' offset cannot be told: {why}: give a stretch in which the camera turns or shakes (--start, "
-        "--seconds), or the offset itself (--offset)"
-    )
-
-
-def _period_s(motion: Motion) -> float:
-    return float(np.median(motion.end_s - motion.begin_s))
-
-
-def _lobe(scores: NDArray[np.float64], best: int) -> tuple[int, int]:
-    """First and last place of the peak: down on both sides until less than a fifth is left, or it rises again."""
-    smooth = np.convolve(np.pad(scores, 2, mode="edge"), np.ones(5) / 5, mode="valid")
-    ends = []
-    for step, last in ((-1, 0), (1, len(scores) - 1)):
-        place = best
-        while (
-            place != last
-            and (smooth[place + step] <= smooth[place] or abs(place - best) <= 4)
-            and smooth[place] > 0.2 * smooth[best]
-        ):
-            place += step
-        ends.append(place)
-    return ends[0], ends[1]
-
-
-def _refined(agreement: _Agreement, offset_s: float, step_s: float, keep: NDArray[np.bool_] | None) -> float:
-    """The best offset near `offset_s`: over a grid, then a parabola through the top."""
-    for step in (step_s / 6, max(_FINE_STEP_S, step_s / 40)):
-        lags = offset_s + np.arange(-8, 9) * step
-        scores = np.array([agreement.score(lag, keep) for lag in lags])
-        best = int(scores.argmax())
-        offset_s = float(lags[best])
-        if 0 < best < len(lags) - 1:
-            curve = scores[best - 1] - 2 * scores[best] + scores[best + 1]
-            if curve < 0:
-                offset_s += step * 0.5 * (scores[best - 1] - scores[best + 1]) / curve
-    return offset_s
+    known = np.isfinite(rates)
+    calmed = np.where(known, rates.clip(middle - limit, middle + limit), 0.0)
+    amounts = np.concatenate([calmed, known], axis=1) * (end - begin)[:, None]
+    sums = np.cumsum(amounts, axis=0)
+    times = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))
+    return times, np.stack([sums - amounts, sums], axis=1).reshape(-1, amounts.shape[1]).T

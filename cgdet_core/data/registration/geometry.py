@@ -63,9 +63,19 @@ class Extrinsic(Settings):
         return rows
 
 
-def load_extrinsic(path: Path) -> Extrinsic:
-    """From a YAML of Extrinsic's keys; InputError names the file and every odd key."""
-    return settings_from_mapping(Extrinsic, read_mapping(path, "rotation and translation_m"), str(path))
+def homography_of_cameras(
+    bag: BagReader, thermal: tuple[str, tuple[int, int]], rgb: tuple[str, tuple[int, int]], extrinsic: Path
+) -> tuple[Matrix, float]:
+    """`homography_between` two image topics with images of these sizes; extrinsic: a YAML of Extrinsic's keys.
+
+    InputError as `camera_of`, and one that names the YAML for an odd key and for views that do not meet.
+    """
+    mount = settings_from_mapping(Extrinsic, read_mapping(extrinsic, "rotation and translation_m"), str(extrinsic))
+    cameras = camera_of(bag, *thermal), camera_of(bag, *rgb)
+    try:
+        return homography_between(*cameras, mount)
+    except InputError as error:
+        raise InputError(f"{extrinsic}: {error}") from None
 
 
 def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]) -> CalibratedCamera:

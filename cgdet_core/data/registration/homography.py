@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -71,20 +71,7 @@ class Registration:
                 f"an RGB picture of {rgb.shape[1]}x{rgb.shape[0]} pixels: the registration is of {width}x{height}: "
                 "register again"
             )
-        picture, to_thermal = np.ascontiguousarray(rgb), self.homography
-        rgb_height, rgb_width = rgb.shape[:2]
-        scale = scale_at(self.homography, (rgb_width / 2, rgb_height / 2))
-        if scale < _SHRINK_BELOW:
-            size = (max(1, round(rgb_width * scale)), max(1, round(rgb_height * scale)))
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-            to_thermal = to_thermal @ np.diag([rgb_width / size[0], rgb_height / size[1], 1.0])
-        height, width = self.thermal_height_width_px
-        centres = from_centres(to_thermal)
-        warped = cv2.warpPerspective(picture, centres, (width, height), flags=cv2.INTER_LINEAR)
-        # what the weights of pixels that exist sum up to, and what lies ahead of the RGB camera
-        weight = cv2.warpPerspective(np.ones(picture.shape[:2], np.float32), centres, (width, height))
-        of_x, of_y, depth = np.linalg.inv(centres)[2]
-        valid = (weight > 0.999) & (of_x * np.arange(width) + (of_y * np.arange(height) + depth)[:, None] > 0)
+        warped, valid = laid(rgb, self.homography, self.thermal_height_width_px)
         warped[~valid] = 0
         return np.asarray(warped, np.uint8), valid
 
@@ -108,17 +95,30 @@ def identity_registration(height_width_px: tuple[int, int]) -> Registration:
     return Registration(np.eye(3), height_width_px, height_width_px, how="identity")
 
 
-def from_centres(homography: Matrix) -> Matrix:
-    """The same mapping of pixels counted from the first one's centre, as OpenCV counts them."""
+def laid(picture: NDArray[Any], homography: Matrix, height_width_px: tuple[int, int]) -> tuple[NDArray[Any], BoolArray]:
+    """uint8 or float32 [H, W(, 3)] in a frame of this size, and bool [H', W'] where it shows the picture.
+
+    Bilinear; a finer picture is first shrunk to the frame's scale. A pixel is valid where all pixels that it is mixed
+    from are of the picture, and it lies ahead of the picture's camera.
+    """
+    height, width = picture.shape[:2]
+    middle_x, middle_y, depth = homography @ (width / 2, height / 2, 1)
+    jacobian = (homography[:2, :2] - np.outer((middle_x / depth, middle_y / depth), homography[2, :2])) / depth
+    scale = float(np.sqrt(abs(np.linalg.det(jacobian))))  # how many pixels long a pixel's length becomes
+    if scale < _SHRINK_BELOW:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        homography = homography @ np.diag([width / size[0], height / size[1], 1.0])
+    height, width = height_width_px
+    # OpenCV counts from the first pixel's centre
     shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    return np.asarray(np.linalg.inv(shift) @ homography @ shift, np.float64)
-
-
-def scale_at(homography: Matrix, point: tuple[float, float]) -> float:
-    """How many pixels long a pixel's length at `point` becomes."""
-    x, y, depth = homography @ (*point, 1)
-    jacobian = (homography[:2, :2] - np.outer((x / depth, y / depth), homography[2, :2])) / depth
-    return float(np.sqrt(abs(np.linalg.det(jacobian))))
+    centres = np.linalg.inv(shift) @ homography @ shift
+    warped = cv2.warpPerspective(picture, centres, (width, height), flags=cv2.INTER_LINEAR)
+    # what the weights of pixels that exist sum up to, and what lies ahead of the RGB camera
+    weight = cv2.warpPerspective(np.ones(picture.shape[:2], np.float32), centres, (width, height))
+    of_x, of_y, depth = np.linalg.inv(centres)[2]
+    ahead = of_x * np.arange(width) + (of_y * np.arange(height) + depth)[:, None] > 0
+    return np.asarray(warped), (weight > 0.999) & ahead
 
 
 Row = tuple[float, float, float]

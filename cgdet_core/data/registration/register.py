@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-from cgdet_core.config import RegisterConfig
+from cgdet_core.config import RegisterConfig, ThermalConfig
+from cgdet_core.data.bags.images import decode_frame, raw_image
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
-from cgdet_core.data.registration.align import Alignment, align
-from cgdet_core.data.registration.clock import estimate_offset
-from cgdet_core.data.registration.geometry import camera_of, homography_between, load_extrinsic
+from cgdet_core.data.registration.align import Grey, align, edge_field
+from cgdet_core.data.registration.clock import MotionMeter, estimate_offset
+from cgdet_core.data.registration.geometry import homography_of_cameras
 from cgdet_core.data.registration.homography import How, Matrix, Registration
-from cgdet_core.data.registration.pictures import PicturePair, Stream, choose_pictures, grey_pairs, read_streams
+from cgdet_core.data.registration.pairs import paired_frames
 from cgdet_core.errors import InputError
-from cgdet_core.types import NANOSECONDS
+from cgdet_core.subsample import subsample
+from cgdet_core.thermal import normalise, to_grey
+from cgdet_core.types import NANOSECONDS, ImageArray
 
-_PAIRS_TO_SHOW = 3
 _TOLERANCE_PERIODS = 0.55  # greatest difference of a pair, in periods of the faster stream
+_PAIRS_TO_SHOW, _TRIED_PER_PAIR = 3, 3
+_LEAST_TEXTURE = 0.3  # of the best pair's
+_SMALL_PX = 320
+_SHOWN_EDGE = 0.85  # noise stays below
 # below or above the homography is refused: edges that correlate, what is lost 8 px off, halves of the pairs that differ
 _LEAST_SCORE, _LEAST_CONTRAST, _GREATEST_SPREAD = 0.07, 0.15, 0.015
 _WARNED_DISTORTION_PX = 1.5
+
+
+@dataclass
+class _Stream:
+    """One camera's images in the order of record times; latencies: of the recording behind the stamps."""
+
+    topic: str
+    stamps_ns: list[int] = field(default_factory=list)
+    latencies_ns: list[int] = field(default_factory=list)
+    undecodable: int = 0
+    meter: MotionMeter = field(default_factory=MotionMeter)
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """thermal: uint8/uint16 [H, W] or uint8 [H, W, 3]; rgb: uint8 [H', W', 3]."""
+
+    thermal: ImageArray
+    rgb: NDArray[np.uint8]
+
+    @property
+    def sizes_px(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        return (self.thermal.shape[0], self.thermal.shape[1]), (self.rgb.shape[0], self.rgb.shape[1])
+
+    def lights(self) -> tuple[Grey, Grey]:
+        """Both float32 in [0, 1] for `align`: the square root of the light, so that noise is even."""
+        return _light(self.thermal), np.sqrt(to_grey(self.rgb).astype(np.float32) / 255)
+
+
+def _light(thermal: ImageArray) -> Grey:
+    return np.sqrt(normalise(thermal, ThermalConfig()))
 
 
 @dataclass(frozen=True)
@@ -41,82 +82,93 @@ class Registered:
 def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = True) -> Registered:
     """Two passes over the bag: stamps and motion, then the pictures of chosen pairs. InputError where bag or topics
     will not do, and where offset or homography cannot be told."""
+    quality: dict[str, float] = {}
     with BagReader(path, config.by) as bag:
         thermal_topic = choose_image_topic(bag, config.thermal_topic)
         rgb_topic = choose_rgb_topic(bag, thermal_topic, config.rgb_topic)
         if rgb_topic is None:
             raise InputError(f"{path}: has no RGB topic beside {thermal_topic}, it holds {bag.listing()}")
-        thermal, rgb = streams = read_streams(bag, thermal_topic, rgb_topic, config, progress)
+        streams = _Stream(thermal_topic), _Stream(rgb_topic)
+        _read_streams(bag, streams, config.offset_s is None, progress)
         warnings = [
             f"{stream.undecodable} images of {stream.topic} cannot be decoded and are left out"
             for stream in streams
             if stream.undecodable
         ]
-        offset_ns = round((config.offset_s or 0) * NANOSECONDS)
-        quality: dict[str, float] = {}
-        if config.offset_s is None:
-            # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess
-            guess_ns = int(np.median(rgb.latencies_ns)) - int(np.median(thermal.latencies_ns))
-            try:
-                clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config.max_offset_s, guess_ns)
-            except InputError as error:
-                raise InputError(f"{bag.path}: {error}") from None
-            offset_ns = clock.offset_ns
-            quality |= {f"offset_{name}": getattr(clock, name) for name in ("spread_ms", "correlation", "confidence")}
-        pairs = _pair(bag, streams, offset_ns, config)
-        period_ms = max(pairs.thermal.period_ns, pairs.rgb.period_ns) / 1e6
-        if quality and clock.spread_ms > period_ms / 5:
-            warnings.append(
-                f"the offset is known to {clock.spread_ms:.0f} ms only, a frame lasts {period_ms:.0f} ms: the clocks "
-                "may drift apart, or there is little motion"
-            )
-        how: How = "identity" if config.identity else "estimated" if config.extrinsic is None else "camera_info"
-        count = config.pairs if how == "estimated" else _PAIRS_TO_SHOW
-        chosen = choose_pictures(bag.path, streams, pairs, count, progress)
-        thermal_px, rgb_px = _sizes(bag, chosen)
-        if how == "identity":
-            if thermal_px != rgb_px:
-                (height, width), (rgb_height, rgb_width) = thermal_px, rgb_px
-                raise InputError(
-                    f"{bag.path}: thermal frames are {width}x{height} pixels, RGB ones {rgb_width}x{rgb_height}: "
-                    "registered pictures are of one size, so leave out --identity"
-                )
-            homography: Matrix = np.eye(3)
-        elif config.extrinsic is not None:
-            thermal_lens = camera_of(bag, thermal_topic, thermal_px)
-            rgb_lens = camera_of(bag, rgb_topic, rgb_px)
-            mount = load_extrinsic(config.extrinsic)
-            try:
-                homography, left_px = homography_between(thermal_lens, rgb_lens, mount)
-            except InputError as error:
-                raise InputError(f"{config.extrinsic}: {error}") from None
+        pairs = _paired(bag, streams, config, quality, warnings)
+        count = config.pairs if config.extrinsic is None else _PAIRS_TO_SHOW
+        chosen = _choose_pictures(bag.path, streams, pairs, count, progress)
+        (thermal_px, rgb_px), *others = {pair.sizes_px for pair in chosen}
+        if others:
+            raise InputError(f"{bag.path}: its pictures change their size: record each size as a bag of its own")
+        if config.extrinsic is None:
+            homography = _aligned(bag, chosen, config, quality, warnings)
+        else:
+            cameras = ((thermal_topic, thermal_px), (rgb_topic, rgb_px))
+            homography, left_px = homography_of_cameras(bag, *cameras, config.extrinsic)
             quality["distortion_left_px"] = left_px
             if left_px > _WARNED_DISTORTION_PX:
                 warnings.append(
                     f"lens distortion moves pixels by {left_px:.1f} px in the mean, which a homography cannot hold: "
                     "record rectified images (image_proc)"
                 )
-        else:
-            if len(chosen) < 2:
-                raise InputError(f"{bag.path}: a single pair of pictures is worth looking at: give a longer bag")
-            alignment = align(grey_pairs(chosen), config)
-            homography = alignment.homography
-            warnings += _check_alignment(bag, alignment, thermal_px[1])
-            figures = {name: getattr(alignment, name) for name in ("score", "contrast", "spread_px")}
-            quality |= {**figures, "pairs": len(chosen)}
     rounded = {name: round(float(value), 4) for name, value in quality.items()}
+    how: How = "estimated" if config.extrinsic is None else "camera_info"
     registration = Registration(homography, thermal_px, rgb_px, pairs.offset_ns, pairs.tolerance_ns, how, rounded)
     return Registered(registration, pairs, thermal_topic, rgb_topic, tuple(warnings), tuple(chosen))
 
 
-def _pair(bag: BagReader, streams: tuple[Stream, Stream], offset_ns: int, config: RegisterConfig) -> Pairs:
-    thermal_ns, rgb_ns = (stream.stamps_ns for stream in streams)
-    if config.tolerance_s is None:
-        timing = pair_stamps(thermal_ns, rgb_ns, tolerance_ns=0)
-        tolerance_ns = round(_TOLERANCE_PERIODS * min(timing.thermal.period_ns, timing.rgb.period_ns))
-    else:
+def _read_streams(bag: BagReader, streams: tuple[_Stream, _Stream], measure: bool, progress: bool) -> None:
+    """Stamps, and with `measure` the motion. InputError for a single stamp."""
+    by_topic = {stream.topic: stream for stream in streams}
+    total = sum(bag.topics[topic].count for topic in by_topic)
+    for item in tqdm(bag.messages(by_topic), "motion", total, unit="frame", disable=None if progress else True):
+        stream, image = by_topic[item.topic], raw_image(item)
+        stream.stamps_ns.append(image.stamp_ns)
+        stream.latencies_ns.append(image.record_time_ns - image.stamp_ns)
+        if measure:
+            try:
+                stream.meter.add(decode_frame(image, bag.path).image, image.stamp_ns)
+            except InputError:
+                stream.undecodable += 1
+    for stream in streams:
+        if len(set(stream.stamps_ns)) < 2:
+            raise InputError(
+                f"{bag.path}: {stream.topic} holds {len(stream.stamps_ns)} images of {len(set(stream.stamps_ns))} "
+                "stamps: give a longer bag, with header.stamp set by the driver"
+            )
+
+
+def _paired(
+    bag: BagReader,
+    streams: tuple[_Stream, _Stream],
+    config: RegisterConfig,
+    quality: dict[str, float],
+    warnings: list[str],
+) -> Pairs:
+    """The frames paired at the offset that is given or found, whose figures are added."""
+    thermal, rgb = streams
+    timing = pair_stamps(thermal.stamps_ns, rgb.stamps_ns, tolerance_ns=0)
+    periods_ns = timing.thermal.period_ns, timing.rgb.period_ns
+    offset_ns = round((config.offset_s or 0) * NANOSECONDS)
+    if config.offset_s is None:
+        # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess
+        guess_ns = int(np.median(rgb.latencies_ns)) - int(np.median(thermal.latencies_ns))
+        try:
+            clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config.max_offset_s, guess_ns)
+        except InputError as error:
+            raise InputError(f"{bag.path}: {error}") from None
+        offset_ns = clock.offset_ns
+        quality |= {f"offset_{name}": getattr(clock, name) for name in ("spread_ms", "correlation", "confidence")}
+        if clock.spread_ms > max(periods_ns) / 5e6:
+            warnings.append(
+                f"the offset is known to {clock.spread_ms:.0f} ms only, a frame lasts {max(periods_ns) / 1e6:.0f} ms: "
+                "the clocks may drift apart, or there is little motion"
+            )
+    tolerance_ns = round(_TOLERANCE_PERIODS * min(periods_ns))
+    if config.tolerance_s is not None:
         tolerance_ns = round(config.tolerance_s * NANOSECONDS)
-    pairs = pair_stamps(thermal_ns, rgb_ns, offset_ns=offset_ns, tolerance_ns=tolerance_ns)
+    pairs = pair_stamps(thermal.stamps_ns, rgb.stamps_ns, offset_ns=offset_ns, tolerance_ns=tolerance_ns)
     if not len(pairs):
         raise InputError(
             f"{bag.path}: no frames pair at an offset of {offset_ns / 1e6:.1f} ms within {tolerance_ns / 1e6:.1f} ms: "
@@ -125,23 +177,72 @@ def _pair(bag: BagReader, streams: tuple[Stream, Stream], offset_ns: int, config
     return pairs
 
 
-def _sizes(bag: BagReader, chosen: list[PicturePair]) -> tuple[tuple[int, int], tuple[int, int]]:
-    sizes = {(pair.thermal.shape[:2], pair.rgb.shape[:2]) for pair in chosen}
-    if len(sizes) > 1:
-        raise InputError(f"{bag.path}: its pictures change their size: register each part alone (--start, --seconds)")
-    ((thermal_px, rgb_px),) = sizes
-    return (thermal_px[0], thermal_px[1]), (rgb_px[0], rgb_px[1])
+def _choose_pictures(
+    path: Path, streams: tuple[_Stream, _Stream], pairs: Pairs, count: int, progress: bool
+) -> list[PicturePair]:
+    """Up to `count` pairs spread over the time: of every stretch of it three are tried, and the one is kept of which
+    both pictures are fullest of edges. Stretches that show much less than the best one, such as RGB by night, are left
+    out. InputError where no pair can be decoded.
+    """
+    tried = subsample(len(pairs), _TRIED_PER_PAIR * count)
+    stretch_of = {pairs.thermal_index[pair]: place * count // len(tried) for place, pair in enumerate(tried)}
+    rgb_of = {pairs.thermal_index[pair]: pairs.rgb_index[pair] for pair in tried}
+    frames = paired_frames(path, streams[0].topic, streams[1].topic, rgb_of)
+    best: dict[int, tuple[float, PicturePair]] = {}
+    for frame in tqdm(frames, "pictures", len(tried), unit="pair", disable=None if progress else True):
+        assert frame.rgb is not None
+        try:
+            pixels, colour = (decode_frame(image, path).image for image in (frame.thermal, frame.rgb))
+        except InputError:  # counted in the first pass
+            continue
+        colour = colour if colour.ndim == 3 else np.repeat(to_grey(colour)[:, :, None], 3, axis=2)
+        pair, stretch = PicturePair(pixels, np.asarray(colour, np.uint8)), stretch_of[frame.number]
+        worth = min(_texture(light) for light in pair.lights())
+        if stretch not in best or worth > best[stretch][0]:
+            best[stretch] = worth, pair
+    if not best:
+        raise InputError(f"{path}: none of the pairs tried can be decoded: record Image, or JPEG or PNG")
+    most = max(worth for worth, _ in best.values())
+    return [pair for _, (worth, pair) in sorted(best.items()) if worth >= _LEAST_TEXTURE * most]
 
 
-def _check_alignment(bag: BagReader, alignment: Alignment, width_px: int) -> list[str]:
-    """Warnings; InputError for an alignment that is a guess."""
-    found = f"score {alignment.score:.3f}, contrast {alignment.contrast:.2f}, spread {alignment.spread_px:.1f} px"
-    most_px = _GREATEST_SPREAD * width_px
-    good = alignment.score >= _LEAST_SCORE and alignment.contrast >= _LEAST_CONTRAST
-    if not good or alignment.spread_px > most_px:
+def _texture(light: Grey) -> float:
+    """Mean gradient of the small picture: a dark picture has little."""
+    shrink = min(1.0, _SMALL_PX / light.shape[1])
+    smooth = cv2.GaussianBlur(cv2.resize(light, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), (0, 0), 1.5)
+    return float(np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)).mean())
+
+
+def _aligned(
+    bag: BagReader, chosen: list[PicturePair], config: RegisterConfig, quality: dict[str, float], warnings: list[str]
+) -> Matrix:
+    """The homography by the pictures, whose figures are added; InputError for one that is a guess."""
+    if len(chosen) < 2:
+        raise InputError(f"{bag.path}: a single pair of pictures is worth looking at: give a longer bag")
+    found = align([pair.lights() for pair in chosen], config)
+    quality |= {"score": found.score, "contrast": found.contrast, "spread_px": found.spread_px, "pairs": len(chosen)}
+    said = f"score {found.score:.3f}, contrast {found.contrast:.2f}, spread {found.spread_px:.1f} px"
+    most_px = _GREATEST_SPREAD * chosen[0].thermal.shape[1]
+    if found.score < _LEAST_SCORE or found.contrast < _LEAST_CONTRAST or found.spread_px > most_px:
         raise InputError(
-            f"{bag.path}: the homography cannot be told ({found}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
-            f"{most_px:.1f} px or less): give a stretch by day in which RGB shows the scene (--start, --seconds), or "
-            "CameraInfos with --extrinsic"
+            f"{bag.path}: the homography cannot be told ({said}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
+            f"{most_px:.1f} px or less): give a bag by day, in which RGB shows the scene, or CameraInfos with "
+            "--extrinsic"
         )
-    return [f"the homography is uncertain ({found}): look at the preview"] if 2 * alignment.spread_px > most_px else []
+    if 2 * found.spread_px > most_px:
+        warnings.append(f"the homography is uncertain ({said}): look at the preview")
+    return found.homography
+
+
+def preview(pairs: Sequence[PicturePair], registration: Registration) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], RGB: of every pair, one below the other, left the warped RGB picture, right the thermal frame
+    with the RGB picture's edges in red, to see whether they meet."""
+    rows = []
+    for pair in pairs:
+        warped, valid = registration.warp(pair.rgb)
+        outlined = np.repeat((_light(pair.thermal) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        edges = edge_field(np.sqrt(to_grey(warped).astype(np.float32) / 255))
+        inner = cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1)
+        outlined[(np.hypot(*np.moveaxis(edges, 2, 0)) > _SHOWN_EDGE) & (inner > 0)] = (255, 40, 40)
+        rows.append(np.hstack([warped, outlined]))
+    return np.asarray(np.vstack(rows), np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -74,15 +73,6 @@ def test_it_writes_registration_and_preview_and_prints_the_figures(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "preview.png", "r"]
 
 
-def test_pictures_registered_already_need_the_offset_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    same = replace(PAN, homography=np.eye(3), rgb_height_width_px=(96, 128))
-    make_pan_bag(tmp_path / "bag", [scene(1)], same)
-    assert register(tmp_path / "bag", "--out", tmp_path / "r.yaml", "--identity", "--json", "-") == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["how"], document["homography"]) == ("identity", np.eye(3).tolist())
-    assert abs(document["offset_ns"] + 250_000_000) < 1e9 / 20 / 3
-
-
 def with_camera_infos(path: Path) -> Path:
     """Ten frames of two cameras with CameraInfos: focal lengths 100 px (thermal) and 120 px (RGB)."""
     thermal, rgb = scene(1)
@@ -119,12 +109,11 @@ def test_camera_infos_and_an_extrinsic_give_the_homography(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--start", "-1"], "start_s"),
+        (["--tolerance", "-1"], "tolerance_s"),
         (["--offset", "nan"], "offset_s"),
         (["max_offset=3"], "max_offset"),
         (["rgb_view_range=[2, 1]"], "rgb_view_range"),
         (["--rgb-topic", "/thermal/image_raw"], "/thermal/image_raw"),
-        (["--start", "1000"], "holds 0 images"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_written(

@@ -10,10 +10,8 @@ import pytest
 from pan_scene import RGB_PX, THERMAL_PX, Pan, make_pan_bag, pan_frames, shapes, small_pan
 
 from cgdet_core.config import RegisterConfig
-from cgdet_core.data.registration.align import align, corner_distance_px
-from cgdet_core.data.registration.edges import edge_field
-from cgdet_core.data.registration.pictures import PicturePair, grey_pairs, preview
-from cgdet_core.data.registration.register import Registered, register_bag
+from cgdet_core.data.registration.align import align, corner_distance_px, edge_field
+from cgdet_core.data.registration.register import PicturePair, Registered, preview, register_bag
 from cgdet_core.errors import InputError
 
 # the scenes' RGB views are 1.05 to 1.2 times as wide: only the last test searches as wide as a user's call does
@@ -62,11 +60,10 @@ def test_pairs_rates_and_drops_are_told(drive: tuple[Path, Pan, Registered]) -> 
 
 def test_a_known_offset_is_kept(drive: tuple[Path, Pan, Registered]) -> None:
     bag, _, _ = drive
-    found = registered(bag, offset_s=0.437, start_s=1.0, seconds=3.0, tolerance_s=0.009, pairs=4)
+    found = registered(bag, offset_s=0.437, tolerance_s=0.009, pairs=4)
     assert found.registration.offset_ns == 437_000_000
     assert found.registration.tolerance_ns == 9_000_000
     assert "offset_confidence" not in found.registration.quality
-    assert found.pairs.thermal.frames < 50
 
 
 def test_the_preview_shows_rgb_in_the_thermal_frame(drive: tuple[Path, Pan, Registered]) -> None:
@@ -107,27 +104,22 @@ def test_what_cannot_be_told_is_refused(
     assert why in refused(tmp_path / "bag")
 
 
-def test_an_offset_at_which_nothing_pairs_and_pictures_of_two_sizes_are_refused(
-    drive: tuple[Path, Pan, Registered],
-) -> None:
+def test_an_offset_at_which_nothing_pairs_is_refused(drive: tuple[Path, Pan, Registered]) -> None:
     assert "3600000.0 ms" in refused(drive[0], offset_s=3600.0)
-    why = refused(drive[0], offset_s=0.0, identity=True)
-    assert "160x128" in why
-    assert "192x144" in why
 
 
 def test_the_edge_field_does_not_mind_which_side_is_brighter() -> None:
     grey = shapes(4)[0].astype(np.float32) / 255
     field, inverted = edge_field(grey), edge_field(1 - grey)
     np.testing.assert_allclose(inverted, field, atol=1e-4)
-    assert np.abs(field).max() <= 1
-    product = (field * np.conj(inverted)).real
-    assert (product[np.abs(field) > 0.9] > 0.8).all()
+    length = np.linalg.norm(field, axis=2)
+    assert length.max() <= 1
+    assert ((field * inverted).sum(2)[length > 0.9] > 0.8).all()
     # an upright edge lies across a level one
     upright, level = np.zeros((32, 32), np.float32), np.zeros((32, 32), np.float32)
     upright[:, 16:], level[16:] = 1, 1
-    assert edge_field(upright)[16, 16].real > 0.9
-    assert edge_field(level)[16, 16].real < -0.9
+    assert edge_field(upright)[16, 16, 0] > 0.9
+    assert edge_field(level)[16, 16, 0] < -0.9
     assert not edge_field(np.full((64, 64), 0.3, np.float32)).any()
 
 
@@ -138,7 +130,7 @@ def test_a_wide_rgb_view_of_many_pixels_is_found() -> None:
     frames = list(pan_frames([shapes(6, 300, 400)], replace(pan, sway_px=(0.0, 0.0))))
     thermal = [frame.image for frame in frames if frame.kind == "thermal"]
     rgb = [frame.image for frame in frames if frame.kind == "rgb"]
-    pairs = grey_pairs([PicturePair(a, b, 1.0) for a, b in zip(thermal[:4], rgb[:4], strict=True)])
+    pairs = [PicturePair(a, b).lights() for a, b in zip(thermal[:4], rgb[:4], strict=True)]
     found = align(pairs, RegisterConfig(candidates=2))
     assert corner_distance_px(found.homography, homography, THERMAL_PX) < 1.0
     assert found.spread_px < 1.0
