@@ -21,7 +21,7 @@ from cgdet_ros.config import DetectorConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
-    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "models").glob("*.md"))
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "models").glob("*.md"))
 )
 # fenced, or set in by four spaces behind an empty line
 _BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```|(?<=\n\n)((?:    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
@@ -241,7 +241,7 @@ def test_what_the_pages_show_in_python_runs_as_it_is_written(
         page: re.findall(
             r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
         )
-        for page in ("README.md", "docs/library.md")
+        for page in ("README.md", "docs/guides/library.md")
     }
     assert [len(blocks) for blocks in found.values()] == [1, 5]
     for page, blocks in found.items():

@@ -27,7 +27,7 @@ def test_the_page_lists_the_rosdep_keys_that_package_xml_has(repository: Path) -
         for element in ElementTree.fromstring(read(repository, "package.xml"))
         if element.tag.endswith("depend")
     }
-    page = read(repository, "docs/install.md")
+    page = read(repository, "docs/guides/install.md")
     rows = [line.split("|")[1] for line in page.splitlines() if line.endswith(("released |", "| apt |"))]
     listed = [key.strip() for row in rows for key in row.split(",")]
     # a new key has to be looked up in rosdistro, and written there
@@ -70,7 +70,7 @@ def test_the_workflows_pythons_are_those_that_the_set_up_takes(repository: Path)
 def test_the_dockerfile_installs_what_the_page_names_and_copies_what_is_there(repository: Path) -> None:
     dockerfile = read(repository, "docker/Dockerfile")
     asked = set(re.findall(r"ros-\$\{ROS_DISTRO\}-[\w-]+|python3-[\w-]+", dockerfile))
-    page = read(repository, "docs/install.md")
+    page = read(repository, "docs/guides/install.md")
     assert asked
     assert all(package.replace("{", "").replace("}", "") in page for package in asked)
     assert "COPY . ." in dockerfile

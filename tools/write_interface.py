@@ -1,4 +1,4 @@
-"""Writes docs/interface.md and interface_landmarks.md: what each node offers and takes, asked of the node itself.
+"""Writes docs/reference/interface.md and interface_landmarks.md, asked of each node itself.
 
     .venv/bin/python tools/write_interface.py
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = {"detector": "node.md", "landmarks": "landmarks.md"}
-PAGES = {"detector": ROOT / "docs" / "interface.md", "landmarks": ROOT / "docs" / "interface_landmarks.md"}
+REFERENCE = ROOT / "docs" / "reference"
+WORDS = {"detector": "node.md", "landmarks": "../guides/landmarks.md"}
+PAGES = {"detector": REFERENCE / "interface.md", "landmarks": REFERENCE / "interface_landmarks.md"}
 
 IMAGES_IN = {
     "image": "with `image_transport` raw: mono8, 8UC1, mono16, 16UC1, rgb8 or bgr8, of any size, step and byte order",
@@ -126,9 +127,9 @@ def page(kind: str, found: Offer) -> str:
     lines = [
         f"# What the node `{node_type(kind).NAME}` takes and offers",
         "",
-        "Made by `tools/write_interface.py` from the node itself, and checked by a test. What it all is for: "
-        f"[{WORDS[kind]}]({WORDS[kind]}). Names without a leading slash are relative to the node's namespace, `~` is "
-        "the node. Quality of service is the default.",
+        "`tools/write_interface.py` made this page from the node itself, and a test checks it. "
+        f"[{WORDS[kind].rpartition('/')[2]}]({WORDS[kind]}) says what it is for. Names without a leading slash are "
+        "relative to the node's namespace. `~` is the node. Quality of service is the default.",
         "",
         "## Topics in",
         "",
@@ -148,15 +149,16 @@ def page(kind: str, found: Offer) -> str:
         "",
         "## Parameters",
         "",
-        "Live: may change while the node runs, from the next frame on. Unconfigured: from configure to cleanup a "
-        "change is refused with the reason. Start: read when the process starts.",
+        "- Live: may change while the node runs, from the next frame on.\n"
+        "- Unconfigured: a change is refused, with the reason, from configure to cleanup.\n"
+        "- Start: read when the process starts.",
         "",
         "| parameter | type | default | range | changes | |",
         "|---|---|---|---|---|---|",
         *_parameters(node_type(kind).CONFIG),
         "",
-        "Quality of service by the standard parameters, under the full, remapped name of the topic (policies: "
-        "history, depth, reliability, durability):",
+        "Quality of service is set by the standard parameters, under the full, remapped name of the topic. The "
+        "policies are history, depth, reliability and durability.",
         "",
         *(f"- `{name}.*`" for name in sorted({name.rpartition(".")[0] for name in found.qos_names})),
         "",

@@ -48,7 +48,7 @@ class ModelConfig(Settings):
     )
     neck_depth: Depth = 1
     activation: Activation = Field(
-        "silu", description="after every convolution that has one; the other two cost a CPU much less (docs/speed.md)"
+        "silu", description="after every convolution that has one; the others cost a CPU less (docs/evidence/speed.md)"
     )
     head_width: int = Field(64, ge=8, le=4096, description="channels of each of the head's two branches")
     bins: int = Field(16, ge=2, le=256, description="bins of the distributional box regression, in strides")

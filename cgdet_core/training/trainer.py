@@ -1,7 +1,7 @@
 """A training run: batches in order, one optimiser, averaged weights, checkpoints that can be resumed.
 
 A run's folder holds `recipe.yaml` (all settings, resolved), `checkpoint.safetensors` and, from the averaged weights,
-`model.safetensors`; beside them what watch.py writes. docs/training.md lists all of it.
+`model.safetensors`; beside them what watch.py writes. docs/reference/training.md lists all of it.
 """
 
 from __future__ import annotations

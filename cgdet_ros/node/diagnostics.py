@@ -21,7 +21,7 @@ _RANKED = re.compile(r"(p\d+) (\d+\.\d+)")
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
 _FIGURES = re.compile(r"\b\d+(\.\d+)?%?")
 
-# every key of the report, in its order; docs/interface.md is made from this
+# every key of the report, in its order; docs/reference/interface.md is made from this
 KEYS = {
     "model": "path of the model file that is loaded, or that is to be",
     "model_sha256": "its hash",

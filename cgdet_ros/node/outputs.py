@@ -149,7 +149,7 @@ class LandmarkOutputs(Outputs):
             distribution = os.environ.get("ROS_DISTRO", "DISTRO")
             raise RunError(
                 f"{error}: sudo apt install ros-{distribution}-hri-msgs, or build cgdet's interfaces/hri_msgs in the "
-                "workspace (docs/install.md)"
+                "workspace (docs/guides/install.md)"
             ) from None
         self._landmarks = self._create(FacialLandmarks, "landmarks", depth=20)  # some frames of several faces
 

@@ -64,7 +64,7 @@ def test_what_the_launch_files_import_needs_none_of_the_libraries(repository: Pa
 
 
 def test_documented_launches_use_arguments_that_there_are(repository: Path) -> None:
-    pages = [repository / "README.md", *(repository / "docs").glob("*.md"), *(repository / "launch").glob("*.py")]
+    pages = [repository / "README.md", *(repository / "docs").rglob("*.md"), *(repository / "launch").glob("*.py")]
     pages += [*(repository / "config").glob("*.yaml")]
     commands = [match for page in pages for match in _COMMAND.finditer(page.read_text(encoding="utf-8"))]
     assert len(commands) > 5

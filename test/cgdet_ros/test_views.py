@@ -23,7 +23,7 @@ def layout(repository: Path) -> dict[str, Any]:
 
 def topics_of_the_page(repository: Path, name: str = "interface.md") -> set[str]:
     """All topics of a page of docs/, which is made from the node, below the root namespace."""
-    page = (repository / "docs" / name).read_text(encoding="utf-8").partition("## Services")[0]
+    page = (repository / "docs" / "reference" / name).read_text(encoding="utf-8").partition("## Services")[0]
     return {"/" + name.lstrip("/") for name in re.findall(r"^\| `([\w/]+)` \|", page, re.MULTILINE)}
 
 

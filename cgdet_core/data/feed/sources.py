@@ -79,7 +79,7 @@ def check_paths(recipe: Recipe, folder: Path) -> None:
         if not (folder / config.path).exists():
             raise InputError(
                 f"{folder / config.path}: there is no such file or folder: the recipe's sources are looked for in the "
-                "folder that --data names; a recipe for your own is config/recipes/own.yaml (docs/own_frames.md)"
+                "folder that --data names; a recipe for your own is config/recipes/own.yaml (docs/guides/own_frames.md)"
             )
 
 

@@ -1,6 +1,6 @@
 """Which library runs a model, and the model opened in it.
 
-`auto` follows docs/backends.md, where every backend was timed in turns: on the CPU OpenVINO is the
+`auto` follows docs/guides/deploy.md, where every backend was timed in turns: on the CPU OpenVINO is the
 fastest in every precision. On a GPU it takes PyTorch for a .safetensors; for an .onnx ONNX Runtime's CUDA
 provider in fp32, TensorRT in fp16.
 """

@@ -93,7 +93,7 @@ def has_gpu_driver(dev: Path = Path("/dev")) -> bool:
 
 
 def cpu_precision() -> str:
-    """What `auto` is on this CPU: bf16 where it has instructions for it (docs/backends.md), else fp32."""
+    """What `auto` is on this CPU: bf16 where it has instructions for it (docs/guides/deploy.md), else fp32."""
     facts = cpu_facts()
     # x86 and ARM have different words
     flags = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}

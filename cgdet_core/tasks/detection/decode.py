@@ -2,7 +2,7 @@
 
 NumPy, and nothing that starts threads: a library's workers that wake up here find the cores taken by
 those of the network, which wait for a while in a loop, and all stand still for milliseconds
-(docs/speed.md). `@` is among what starts them, einsum is not.
+(docs/evidence/speed.md). `@` is among what starts them, einsum is not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/interface.md and config/sros2_policy.xml: exactly what the node has."""
+"""docs/reference/interface.md and config/sros2_policy.xml: exactly what the node has."""
 
 from __future__ import annotations
 
