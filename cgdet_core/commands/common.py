@@ -116,12 +116,15 @@ def _count(word: str) -> int:
 
 def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[LoadedModel]]:
     """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all."""
-    from cgdet_core.evaluation.task import common_task
+    from cgdet_core.evaluation.task import task_of
     from cgdet_core.runtime.backends import shipped_model
     from cgdet_core.runtime.model_file import read_info
 
     files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
-    task = common_task({path: read_info(path) for path in files})
+    task, *others = [task_of(read_info(path)) for path in files]
+    if any(other is not task for other in others):
+        tasks = " and ".join(f"{path} is for {task_of(read_info(path)).name}" for path in files)
+        raise InputError(f"{tasks}: give two models of one task")
     how = arguments.device, arguments.precision, arguments.threads, arguments.backend
     return task, [task.load(path, *how) for path in files]
 

@@ -177,11 +177,6 @@ class OfflineAnswers:
     executed: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
-    def published(self, stamp_ns: int) -> Detections | None:
-        """What would have been published about the frame; None where it cannot be decoded."""
-        found = self.detections.get(stamp_ns)
-        return None if found is None else above_thresholds(found, self.thresholds)
-
 
 def same_detections(a: Detections, b: Detections, thresholds: NDArray[np.float64]) -> bool:
     """Whether each detection of one list is in the other too, within the tolerance, or may have been lost to a
@@ -313,9 +308,9 @@ def _beside_offline(replay: Replay, answers: Mapping[int, Detections], offline: 
         live = [answers.get(stamp_ns) for stamp_ns in found]
         steps = live_steps(list(found.values()), live, replay.class_names, offline.thresholds)
     compared = {
-        stamp_ns: same_detections(answer, expected, offline.thresholds)
+        stamp_ns: same_detections(answer, above_thresholds(expected, offline.thresholds), offline.thresholds)
         for stamp_ns, answer in answers.items()
-        if (expected := offline.published(stamp_ns)) is not None
+        if (expected := offline.detections.get(stamp_ns)) is not None
     }
     different = [stamp_ns for stamp_ns, same in compared.items() if not same]
     return {

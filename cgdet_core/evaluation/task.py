@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import Look
 from cgdet_core.runtime.landmarks import LandmarkPredictor
 from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
@@ -116,16 +115,6 @@ def task_of(info: ModelInfo) -> MeasuredTask:
 
     tasks: dict[str, MeasuredTask] = {"detection": DETECTION, "landmarks": LANDMARKS}
     return tasks[info.task]
-
-
-def common_task(infos: Mapping[Path, ModelInfo]) -> MeasuredTask:
-    """The task of all these models, by their files; InputError where they have two."""
-    tasks = {path: task_of(info) for path, info in infos.items()}
-    (first, task), *others = tasks.items()
-    for path, other in others:
-        if other is not task:
-            raise InputError(f"{path}: is for {other.name}, {first} for {task.name}: give two models of one task")
-    return task
 
 
 def write_thresholds(

@@ -17,7 +17,6 @@ from cgdet_ros.node.frame_log import LOG_THROTTLE, STEADY_CLOCK, FrameLog, Frame
 from cgdet_ros.node.outputs import diagnostics_publisher
 
 OK, WARN, ERROR = 0, 1, 2
-_RANKED = re.compile(r"(p\d+) (\d+\.\d+)")
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
 _FIGURES = re.compile(r"\b\d+(\.\d+)?%?")
 
@@ -232,9 +231,3 @@ def _above(milliseconds: Sequence[float], warn: float, error: float, what: str) 
 
 def _summary(milliseconds: Sequence[float]) -> str:
     return ", ".join(f"{rank} {figure:.2f}" for rank, figure in percentiles(milliseconds).items())
-
-
-def read_summary(text: str) -> dict[str, float]:
-    """The reverse of what stands in the report: "p50 1.20, p95 1.31, p99 1.34" -> rank and milliseconds; empty for any
-    other text."""
-    return {rank: float(figure) for rank, figure in _RANKED.findall(text)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.types import stamp_to_ns
 from cgdet_ros.config import DetectorConfig, NodeConfig
 from cgdet_ros.node import messages, parameters
-from cgdet_ros.node.diagnostics import read_summary
 from cgdet_ros.node.lifecycle import init_ros
 from cgdet_ros.node.qos import quality_of_service
 from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
@@ -37,6 +37,7 @@ _POLL_S = 0.02
 _CONFIGURE_TIMEOUT_S = 180.0  # a model may be converted
 _DISCOVERY_TIMEOUT_S = 20.0
 Answer = tuple[float, Detection2DArray]  # monotonic time of arrival, and the message
+_RANKED = re.compile(r"(p\d+) (\d+\.\d+)")  # in the node's report: "p50 1.20, p95 1.31, p99 1.34"
 STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
 
 
@@ -187,7 +188,8 @@ class ReplayLink:
 
     def stages_ms(self) -> dict[str, dict[str, float]] | None:
         """p50, p95 and p99 of each of the node's stages, as it said last; None where it said nothing of them."""
-        stages_ms = {stage: read_summary(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        told = {stage: _RANKED.findall(self._report.get(f"{stage}_ms", "")) for stage in STAGES}
+        stages_ms = {stage: {rank: float(figure) for rank, figure in ranks} for stage, ranks in told.items()}
         return stages_ms if all(stages_ms.values()) else None
 
     @property

@@ -29,11 +29,14 @@ from cgdet_core.data.feed.sources import restrict_to
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.bag import make_coco_bag
 from cgdet_core.errors import InputError, check_known, unknown
-from cgdet_core.evaluation.metrics.matching import threshold_array
+from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
+from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.runtime.backends import open_model
 from cgdet_core.runtime.predictor import check_thresholds
 from cgdet_core.tasks.detection.classes import class_table
+from cgdet_core.types import Detections, GroundTruth
 
+NOTHING = EvaluatedFrame("empty", Detections.empty(), GroundTruth.empty(), (64, 96))
 THRESHOLDS = PostprocessConfig(class_thresholds={"perosn": 0.3})
 
 
@@ -132,7 +135,7 @@ def model(name: str = "detector.onnx", backend: str = "auto", device: str = "cpu
         pytest.param(image(file_name="Street.png"), "street.png", id="image of a set"),
         pytest.param(image(file_name="street.jpg"), "street.png", id="image of another kind"),
         pytest.param(lambda _: check_thresholds(THRESHOLDS, ("person", "car")), "person", id="threshold of a model"),
-        pytest.param(lambda _: threshold_array({"crar": 0.3}, ("person", "car"), 0), "car", id="threshold of figures"),
+        pytest.param(lambda _: evaluate([NOTHING], ("person", "car"), {"crar": 0.3}), "car", id="threshold of figures"),
         pytest.param(
             lambda _: class_table(("bus",), ("bus", "car"), {"buss": "car"}, "teacher"), "bus", id="teacher's class"
         ),

@@ -9,14 +9,14 @@ others never been made: one pass serves every threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import area_xyxy, intersection_matrix, iou_matrix
-from cgdet_core.errors import InputError, check_known
+from cgdet_core.errors import InputError
 from cgdet_core.types import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 MIN_SCORE = 0.001  # detections below it are left out of every figure
@@ -150,15 +150,6 @@ def _in_a_region(boxes: FloatArray, regions: FloatArray) -> BoolArray:
     inside = intersection_matrix(boxes, regions).max(axis=1, initial=0.0)
     area = area_xyxy(boxes)
     return np.asarray((area > 0) & (inside >= MATCH_IOU * area))
-
-
-def threshold_array(
-    thresholds: Mapping[str, float] | None, class_names: Sequence[str], default: float
-) -> NDArray[np.float64]:
-    """float64 [C]: each class's threshold; InputError for a class that is none."""
-    given = dict(thresholds or {})
-    check_known("thresholds", "class", given, class_names)
-    return np.array([given.get(name, default) for name in class_names], np.float64)
 
 
 def above_thresholds(detections: Detections, thresholds: NDArray[np.float64]) -> Detections:

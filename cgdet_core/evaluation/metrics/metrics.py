@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.boxes import iou_matrix
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, check_known
 from cgdet_core.evaluation.metrics.average_precision import SIZES, PrecisionTable
 from cgdet_core.evaluation.metrics.matching import (
     MATCH_IOU,
@@ -20,7 +20,6 @@ from cgdet_core.evaluation.metrics.matching import (
     check_frames,
     labelled_classes,
     match_frame,
-    threshold_array,
 )
 from cgdet_core.types import CLASS_NAMES, BoolArray, FloatArray, IntArray
 
@@ -118,7 +117,9 @@ def evaluate(
     if not frames:
         raise InputError("no frame to evaluate: give a data set or bag that holds labelled frames")
     check_frames(frames, class_names)
-    operating = threshold_array(thresholds, class_names, OPERATING_SCORE)
+    given = dict(thresholds or {})
+    check_known("thresholds", "class", given, class_names)
+    operating = np.array([given.get(name, OPERATING_SCORE) for name in class_names], np.float64)
     count = len(class_names)
     matches = [match_frame(frame, count) for frame in frames]
     all_found = _joined(frames, matches)
