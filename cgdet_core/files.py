@@ -7,9 +7,9 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is made where it is missing. Raises InputError, with `path` and the reason, where the
     disk refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -41,6 +41,26 @@ def replacing(path: Path) -> Iterator[Path]:
         # a place that refused the file has none to remove, and the reason is told above
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where `path` is written meanwhile: beside it, hidden, by the number of this process."""
+    _clear(path.parent)
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+@cache
+def _clear(folder: Path) -> None:
+    """Remove what processes that were killed left half written here; a folder that one had put aside comes back."""
+    for left in folder.glob(".*.partial"):
+        name, _, process = left.stem[1:].rpartition(".")
+        with suppress(OSError, ValueError, OverflowError):
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                if (left / "previous").exists() and not os.path.lexists(folder / name):
+                    (left / "previous").rename(folder / name)
+                left.unlink() if left.is_file() else shutil.rmtree(left)
 
 
 def _remedy(error: OSError) -> str:
@@ -60,7 +80,8 @@ def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterat
     holder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        holder = _partial(path)
+        holder.mkdir()
         (holder / path.name).mkdir()
         yield holder / path.name
         check_free(path, marker, overwrite)  # somebody may have been quicker

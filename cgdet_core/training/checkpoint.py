@@ -41,8 +41,9 @@ _MAY_CHANGE = (
 class Checkpoint:
     """After `batches_done` batches of `recipe`: tensors by name, such as `weights.`, `average.`, `optimizer.`.
 
-    learned_from: what the run depends on beside its recipe, as JSON: data, `Source.content` of each source; init, the
-    model file that it started from, name and hash, None from scratch; teacher, its identity, None without.
+    learned_from: what the run depends on beside its recipe, as JSON: data, `Source.content` of each source and of what
+    is held out; init, the model file that it started from, name and hash, None from scratch; teacher, its
+    identity, None without.
     """
 
     recipe: Recipe
@@ -97,19 +98,24 @@ def check_same_start(
     checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], teacher: str | None, path: Path
 ) -> None:
     """InputError where the run would go on with other data or another teacher than it began with."""
-    for then, now in zip(checkpoint.learned_from["data"], data, strict=True):
-        if then != now:
+    check_same_data(checkpoint, data, path)
+    if checkpoint.learned_from["teacher"] != teacher:
+        raise InputError(
+            f"{path}: the teacher is {teacher} now, {checkpoint.learned_from['teacher']} when the run began: put it "
+            "back, or begin another run (--out)"
+        )
+
+
+def check_same_data(checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """InputError where what is known by now of the run's data, as of `Source.content`, is otherwise than it began."""
+    for then, now in zip(checkpoint.learned_from["data"], data, strict=False):
+        if any(then[key] != now[key] for key in now):
             counts = [f"{each['frames']} frames and {each['objects']} objects" for each in (now, then)]
             other = ", and they are others" if counts[0] == counts[1] else ""
             raise InputError(
                 f"{path}: {now['name']} has {counts[0]} now, {counts[1]} when the run began{other}: put it back as it "
                 "was, or begin another run (--out), from this one's weights by --init"
             )
-    if checkpoint.learned_from["teacher"] != teacher:
-        raise InputError(
-            f"{path}: the teacher is {teacher} now, {checkpoint.learned_from['teacher']} when the run began: put it "
-            "back, or begin another run (--out)"
-        )
 
 
 def check_folder(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from cgdet_core.config import Recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
-from cgdet_core.data.feed.sources import Source
+from cgdet_core.data.feed.sources import Source, held_out_content
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import ENOUGH_OBJECTS, teacher_sees
@@ -61,6 +61,7 @@ def train(
     share_threads(recipe.train.threads)
     run = RunState(recipe, process_device(recipe.train.device), teacher)
     data = [source.content() for source in sources]
+    data += [] if held_out is None else [held_out_content(held_out)]
     if resume:
         checkpoint = load_checkpoint(checkpoint_path)
         check_same_start(checkpoint, data, run.learned_from["teacher"], checkpoint_path)

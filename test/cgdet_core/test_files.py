@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,6 +30,23 @@ def test_the_old_file_is_there_until_the_new_one_is_whole_and_after_a_failure(tm
         partial.write_text("whole")
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_half_written_is_removed_and_what_they_had_put_aside_comes_back(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for process in (ended.pid, os.getppid()):
+        (tmp_path / f".x.{process}.partial").write_text("half")
+        (tmp_path / f".bag.{process}.partial" / "bag").mkdir(parents=True)
+    (tmp_path / f".old.{ended.pid}.partial" / "previous").mkdir(parents=True)
+    (tmp_path / f".old.{ended.pid}.partial" / "previous" / "mine").touch()
+    (tmp_path / ".mine.partial").touch()
+    write_text(tmp_path / "x", "whole")
+    left = {f".x.{os.getppid()}.partial", f".bag.{os.getppid()}.partial", ".mine.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "old", *left}
+    assert (tmp_path / "old" / "mine").exists()
 
 
 def test_a_full_disk_is_one_line_with_the_name_and_leaves_the_old_file(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
 from cgdet_core.errors import InputError, check_known
-from cgdet_core.images import read_image
+from cgdet_core.images import read_encoded, read_image
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
 from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample, class_places
 
@@ -60,8 +60,20 @@ class Source:
 
     def content(self) -> dict[str, Any]:
         """What a run that goes on must find again, as JSON."""
-        objects = sum(int((~frame.truth.ignore).sum()) for frame in self.frames)
-        return {"name": self.name, "frames": len(self.frames), "objects": objects, "sha256": self.sha256}
+        return _counts(self.name, self.frames) | {"sha256": self.sha256}
+
+
+def _counts(name: str, frames: Sequence[CachedFrame | CocoRecord]) -> dict[str, Any]:
+    objects = sum(int((~frame.truth.ignore).sum()) for frame in frames)
+    return {"name": name, "frames": len(frames), "objects": objects}
+
+
+def held_out_content(held_out: CocoSet) -> dict[str, Any]:
+    """As `Source.content`; the pictures are hashed as files."""
+    digest = hashlib.sha256()
+    for record in held_out.records:
+        _add_content(digest, read_encoded(record.path), record.truth, None)
+    return _counts("held-out data", held_out.records) | {"sha256": digest.hexdigest()}
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,17 @@ def check_paths(recipe: Recipe, folder: Path) -> None:
 
 
 def load_sources(
-    recipe: Recipe, folder: Path, progress: bool = True, run: Path | None = None
+    recipe: Recipe,
+    folder: Path,
+    progress: bool = True,
+    run: Path | None = None,
+    check: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> tuple[list[Source], CocoSet | None]:
     """All training frames of a recipe, and the frames it holds out for validation, if any.
 
     Relative paths of the recipe are taken from `folder`. run: the folder of the run, beside which bags are extracted.
     Frames without labels take no part. RGB is read only where the recipe uses it; InputError where it does and there
-    is none.
+    is none. check: is given the counts of the sets, as of `Source.content`, before any picture is read.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
@@ -101,6 +117,9 @@ def load_sources(
             "guidance needs RGB, and none of the sources holds any: give one with registered RGB (rgb_file_name) or "
             "with grey_rgb, or set the weights of guidance, injection and outputs to 0"
         )
+    if check is not None:
+        # of each face there are several renderings
+        check([{} if each.config.render_thermal else _counts(each.config.path, each.coco.records) for each in sets])
     sources: list[Source] = []
     left_bytes = recipe.train.cache_mb << 20
     for opened in sets:

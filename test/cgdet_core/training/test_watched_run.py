@@ -28,6 +28,7 @@ from cgdet_core.config import ContrastConfig, GuidanceConfig, Recipe
 from cgdet_core.data.sets.coco import CocoSet, load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers import load_teacher
+from cgdet_core.errors import InputError
 from cgdet_core.evaluation.detection import run_offline
 from cgdet_core.evaluation.metrics.metrics import evaluate
 from cgdet_core.runtime.model_file import ModelInfo, save_model
@@ -171,6 +172,7 @@ def test_what_cannot_be_validated_or_written_is_a_line_each_and_costs_nothing(
     for name in names:
         (tmp_path / name).mkdir()  # what cannot be replaced by a file
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    (tmp_path / "gone.png").write_text("no picture")
     records = tuple(replace(record, path=tmp_path / "gone.png") for record in held_out.records)
     gone = CocoSet(held_out.path, held_out.class_names, records)
     train(VALIDATED, sources(), tmp_path, progress=False, held_out=gone)
@@ -182,6 +184,16 @@ def test_what_cannot_be_validated_or_written_is_a_line_each_and_costs_nothing(
     assert sum("gone.png" in line and "not validated after batch" in line for line in lines) == 3
     assert len(lines) == len(names) + 4
     assert not validations(tmp_path)
+
+
+def test_other_frames_held_out_are_no_run_to_go_on_with(held_out: CocoSet, tmp_path: Path) -> None:
+    few = changed(images=2 * RECIPE.train.batch_size)
+    train(few, sources(), tmp_path, progress=False, held_out=held_out)
+    train(few, sources(), tmp_path, resume=True, progress=False, held_out=held_out)
+    moved = replace(held_out.records[0].truth, boxes_xyxy_px=held_out.records[0].truth.boxes_xyxy_px + 1)
+    for records in (held_out.records[1:], (replace(held_out.records[0], truth=moved), *held_out.records[1:])):
+        with pytest.raises(InputError, match=r"held-out data has [45] frames and [45] objects now, 5 frames"):
+            train(few, sources(), tmp_path, resume=True, progress=False, held_out=replace(held_out, records=records))
 
 
 def test_settings_of_watching_may_change_when_a_run_is_resumed(held_out: CocoSet, tmp_path: Path) -> None:
