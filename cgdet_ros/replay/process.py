@@ -102,6 +102,7 @@ _LIBC = ctypes.CDLL(None)
 def _end_with_parent() -> None:
     """In the child, before it becomes the node: a replay that is killed outright takes its node along. To be started in
     the main thread: the signal comes at the end of the thread that started the child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what runs in its background ignore it
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -204,3 +206,32 @@ def test_before_it_watches_a_signal_is_the_program_s() -> None:
     with Interruption() as interruption, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     assert not interruption.asked
+
+
+def test_a_replay_that_is_killed_takes_a_node_along_that_is_only_starting(tmp_path: Path) -> None:
+    executable = tmp_path / "node"
+    executable.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    executable.chmod(0o755)
+    program = f"""
+import os, pathlib, signal, time
+from cgdet_ros.replay.process import NodeProcess
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in its background
+node = NodeProcess(pathlib.Path({str(executable)!r}), [], False)
+while not (pathlib.Path({str(tmp_path)!r}) / "pid").is_file():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    pid = int((tmp_path / "pid").read_text())
+    deadline_s = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Not gone, and no zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
