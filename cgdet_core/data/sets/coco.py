@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -141,6 +141,15 @@ def read_labels(
     lacking = [name for name in names if name in targets.values() and name not in held]
     if held and lacking:
         warnings.append(f"{path}: holds no object of {', '.join(lacking)}")
+    twice: dict[str, list[Hashable]] = {
+        "annotations": [(each.image_id, each.category_id, each.bbox) for each in annotations],
+        "images": [image.file_name for image in document.images],
+    }
+    for what, entries in twice.items():
+        if count := len(entries) - len(set(entries)):
+            warnings.append(f"{path}: {count} {what} repeat another, and count again: is the set joined from several?")
+    if scored := sum(each.score is not None for each in annotations):
+        warnings.append(f"{path}: {scored} annotations have a score, as what a detector found has: are they labels?")
     boxes = xywh_to_xyxy(xywh)
     boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], sizes)], axis=1)
     shown = area_xyxy(boxes) > 0

@@ -10,8 +10,11 @@ first pixel.
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +67,7 @@ class CocoAnnotation(Entry):
     difficult: Flag = False
     keypoints: Places = ()
     num_keypoints: Whole | None = None
+    score: Any = None
 
     @property
     def to_ignore(self) -> bool:
@@ -100,7 +104,8 @@ def read_document(path: Path, kind: type[Document]) -> Document:
         data = path.read_bytes()
         # PowerShell writes UTF-16, other programs of Windows a mark before UTF-8
         encoding = json.detect_encoding(data)
-        document = kind.model_validate_json(data if encoding == "utf-8" else data.decode(encoding))
+        text = data.decode(encoding)
+        document = kind.model_validate_json(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
     except UnicodeDecodeError as error:
@@ -111,6 +116,10 @@ def read_document(path: Path, kind: type[Document]) -> Document:
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {said}{found}: give a COCO JSON file") from None
+    known = {key for each in (CocoImage, CocoAnnotation, CocoCategory) for key in each.model_fields}
+    for key in sorted(set(re.findall(r'"(\w+)"\s*:', text)) - known):
+        for meant in get_close_matches(key, known, 1, 0.85):
+            warnings.warn(f"{path}: the key '{key}' is not read: did you mean '{meant}'?", stacklevel=2)
     image_ids, category_ids = _ids(path, "images", document.images), _ids(path, "categories", document.categories)
     points = {category.id: len(category.keypoints) for category in document.categories}
     for number, category in enumerate(document.categories):

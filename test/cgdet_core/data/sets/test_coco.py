@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -414,6 +415,25 @@ def test_a_file_of_several_pictures_is_refused_and_one_of_one_page_read(tmp_path
     with pytest.raises(InputError, match=r"many\.tif: holds 3 pictures"):
         read_image(tmp_path / "many.tif")
     assert (read_image(tmp_path / "one.tif") == 1).all()
+
+
+def test_what_counts_twice_what_was_detected_and_a_misspelt_key_are_a_line_each(tmp_path: Path) -> None:
+    usual = load_coco(write_set(tmp_path)).warnings
+    for changes, said in (
+        ({"images": [an_image(1), an_image(2, file_name="images/1.png")]}, "1 images"),
+        ({"annotations": [a_label(1), a_label(2), a_label(3, box=(1, 2, 3, 5)), a_label(4, image=2)]}, "1 annotations"),
+        ({"annotations": [a_label(1, score=0.5)]}, "1 annotations have a score"),
+    ):
+        (line,) = set(load_coco(write_set(tmp_path, **changes)).warnings) - set(usual)
+        assert said in line
+    for key, meant in (("iscrowed", "iscrowd"), ("Rgb_file_names", "rgb_file_name"), ("keypoint", "keypoints")):
+        with pytest.warns(UserWarning, match=f"'{key}' is not read: did you mean '{meant}'"):
+            load_coco(write_set(tmp_path, annotations=[a_label(1, **{key: 1})]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_coco(
+            write_set(tmp_path, info={"year": 1, "licenses": []}, annotations=[a_label(1, area=3, segmentation=[])])
+        )
 
 
 def test_a_picture_behind_a_jpeg_is_refused_unless_it_is_smaller(tmp_path: Path) -> None:
