@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rclpy.utilities import remove_ros_args
-
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
 from cgdet_core.data.bags.images import first_image
 from cgdet_core.data.bags.reader import BagReader, TimeBy
@@ -132,7 +130,7 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     add("--no-video", dest="video", action="store_false", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
     # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's
-    own = remove_ros_args(sys.argv[1:] if words is None else list(words))
+    own = _without_ros_arguments(sys.argv[1:] if words is None else list(words))
     given = parser.parse_args(own)
     if not 0 <= given.rate <= _GREATEST_RATE:
         parser.error(f"--rate {given.rate}: give 0 to {_GREATEST_RATE}")
@@ -151,6 +149,15 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
         "parameters": tuple(given.parameters),
     }
     return ReplayRequest(**{**vars(given), **checked}, command=shlex.join(["cgdet-replay", *own]))
+
+
+def _without_ros_arguments(words: list[str]) -> list[str]:
+    # rclpy's own way takes the value of --param for a remapping
+    if "--ros-args" not in words:
+        return words
+    start = words.index("--ros-args")
+    end = words.index("--", start) if "--" in words[start:] else len(words) - 1
+    return words[:start] + words[end + 1 :]
 
 
 def _yaml_text(text: str) -> str:
