@@ -14,8 +14,11 @@ import pytest
 from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
-from cgdet_core.config import BagConfig, LabelConfig, Recipe, RegisterConfig, load_recipe, settings_from_words
+from cgdet_core.config import BagConfig, LabelConfig, Recipe, RegisterConfig, load_stages, settings_from_words
 from cgdet_core.data.synthetic.bag import make_synthetic_bag
+from cgdet_core.data.synthetic.faces.drawing import drawn_face
+from cgdet_core.runtime.model_file import ModelInfo, save_model
+from cgdet_core.tasks import build_network
 from cgdet_ros.config import DetectorConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -144,7 +147,7 @@ def test_cgdet_commands_have_the_options_that_are_given(
     if command.whole:
         arguments = cli.parse(words)
         if words[0] == "train" and (REPOSITORY / words[1]).exists():
-            load_recipe(REPOSITORY / words[1], arguments.settings)
+            load_stages(REPOSITORY / words[1], arguments.settings)
         elif words[:2] == ["bag", "label"]:
             settings_from_words(LabelConfig, arguments.settings, page)
         elif words[:2] == ["bag", "register"]:
@@ -235,19 +238,24 @@ def test_what_the_pages_show_in_python_runs_as_it_is_written(
     (labels,) = (tmp_path / "set").glob("*.json")
     (tmp_path / "labels.json").write_text(labels.read_text().replace('"file_name": "', '"file_name": "set/'))
     shutil.copy(min((tmp_path / "set").rglob("*.png")), tmp_path / "frame.png")
+    landmarks = Recipe.model_validate({"task": "landmarks"})
+    info = ModelInfo(task="landmarks", model=landmarks.model, postprocess=landmarks.postprocess)
+    save_model(tmp_path / "landmarks.safetensors", build_network("landmarks", landmarks.model).eval(), info)
+    cv2.imwrite(str(tmp_path / "face.png"), drawn_face(0, 128).frame.image)
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     found = {
         page: re.findall(
             r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
         )
-        for page in ("README.md", "docs/guides/library.md")
+        for page in ("README.md", "docs/guides/library.md", "docs/guides/landmarks.md")
     }
-    assert [len(blocks) for blocks in found.values()] == [1, 5]
+    assert [len(blocks) for blocks in found.values()] == [1, 5, 1]
     for page, blocks in found.items():
         names: dict[str, object] = {}
         for block in blocks:
             exec(compile(block, page, "exec"), names)
     said = capsys.readouterr().out
     assert said.count(" labelled") == 3
+    assert "(1, 68, 2)" in said
     assert cv2.imread("found.png").shape == (1024, 1280, 3)

@@ -60,8 +60,8 @@ class Figures(Protocol):
 class MeasuredTask(Protocol):
     """Base of what each task gives. name: in model files; predictor: its LoadedModel; unit: of what is timed,
     `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
-    write_report, write_comparison: the pages, as in report/model_report.py. `names`: the classes or points by which
-    labels are read and figures made.
+    write_report, write_comparison: the pages, as in report/model_report.py; int8_may_lose: of the first figure of
+    `vector`, on held-out frames. `names`: the classes or points by which labels are read and figures made.
     """
 
     name: str
@@ -70,6 +70,7 @@ class MeasuredTask(Protocol):
     headline: tuple[str, ...]
     write_report: Callable[..., None]
     write_comparison: Callable[..., None]
+    int8_may_lose: float
 
     def load(self, path: Path, device: str, precision: str, threads: int, backend: str) -> LoadedModel:
         """The model file, warmed up. Raises InputError for what cannot be had."""

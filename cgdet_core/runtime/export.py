@@ -134,7 +134,9 @@ def _quantised(network: Any, calibration: Sequence[FloatArray]) -> Any:
     nncf = need("nncf", "an int8 export", "train")
     convolutions = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
     weights = {node.get_friendly_name(): node.input_value(1).get_node().get_friendly_name() for node in convolutions}
-    kept = [name for name, weight in weights.items() if "backbone.stem" in weight or weight.endswith(".2.weight")]
+    kept = [
+        name for name, weight in weights.items() if "stem." in weight or weight.endswith((".2.weight", ".leave.weight"))
+    ]
     return nncf.quantize(
         network,
         nncf.Dataset(calibration, lambda canvas: [canvas[None, None]]),

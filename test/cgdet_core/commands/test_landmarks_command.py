@@ -16,7 +16,9 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.evaluation.landmarks import LANDMARKS
 from cgdet_core.images import read_image
+from cgdet_core.runtime.landmarks import LandmarkPredictor
 from cgdet_core.runtime.model_file import read_info
 from cgdet_core.tasks.landmarks.decode import NEAR
 
@@ -201,3 +203,27 @@ def test_two_tasks_are_not_compared(
     assert "landmarks" in said
     assert "detection" in said
     refusal(capsys, "landmarks", faces[1].parent, "--model", models[0], "--out", faces[1].parent / "o", *exact)
+
+
+def test_int8_is_judged_by_the_error_of_held_out_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nncf")
+    model = save_face_model(tmp_path / "m.safetensors")
+    data = save_faces(tmp_path / "set", model, [np.full((68, 2), 4, np.float32)] * 4, PEOPLE[:4], CAMERAS[:4])
+    out, export = tmp_path / "int8.json", tmp_path / "m.int8.xml"
+    words = ["export", "--model", model, "--calibration", data, "--held-out", data, "--json", out]
+    monkeypatch.setattr(LANDMARKS, "int8_may_lose", 0.01)  # a network that learned nothing loses more
+    assert main(list(map(str, words))) == 0
+    found = json.loads(out.read_text())["check"]["held_out"]
+    nme = np.hypot(4, 4) / np.array(_eyes_px(data))
+    assert found["nme_fp32"] == pytest.approx(nme.mean(), rel=2e-3)
+    predictor = LandmarkPredictor(export, "cpu")
+    assert (predictor.backend, predictor.precision) == ("openvino", "int8")
+    look, faces = LANDMARKS.look_with(predictor), load_coco(data, ("face",))
+    figures = LANDMARKS.measure([look(sample)[0] for sample in faces], ("face",)).to_json()
+    assert found["nme_int8"] == pytest.approx(figures["nme"], abs=1e-6)
+    export.unlink()
+    monkeypatch.setattr(LANDMARKS, "int8_may_lose", -1.0)
+    refusal(capsys, *words)
+    assert not export.exists()

@@ -16,6 +16,7 @@ from cgdet_core.cli import main
 from cgdet_core.config import ModelConfig, ThermalConfig
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.files import sha256_of
 from cgdet_core.runtime import export
 from cgdet_core.runtime.backends import open_model
@@ -223,7 +224,7 @@ def test_a_calibrated_export_is_executed_in_int8(
     # one that loses too much on held-out frames is not written
     written = [path.rename(tmp_path / path.name), path.with_suffix(".bin").rename(tmp_path / "detector.int8.bin")]
     monkeypatch.setattr(export, "write_export", lambda _, out, *__: [shutil.copy(file, out.parent) for file in written])
-    monkeypatch.setattr("cgdet_core.commands.export.MAX_LOSS_MAP", -1.0)  # more than a mAP can gain
+    monkeypatch.setattr(DETECTION, "int8_may_lose", -1.0)  # more than a mAP can gain
     assert command(model, frames_json, *words) == 2
     assert [file.name for file in model.parent.iterdir()] == [model.name]
 
