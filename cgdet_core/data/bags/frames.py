@@ -215,11 +215,10 @@ def load_stamped_labels(
 
 
 def _stamp(image: CocoImage, path: Path) -> int:
-    stamp = image.stamp_ns
-    if type(stamp) is int and stamp >= 0:
-        return stamp
+    if image.stamp_ns is not None:
+        return image.stamp_ns
     stem = Path(image.file_name).stem
-    if stamp is None and stem.isascii() and stem.isdigit():
+    if stem.isascii() and stem.isdigit():
         return int(stem)
     raise InputError(
         f"{path}: image {image.id} has no stamp: give it stamp_ns, the whole nanoseconds of its frame's header "
