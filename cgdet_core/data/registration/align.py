@@ -27,7 +27,7 @@ _LEAST = 0.004  # of the full range per pixel: flatter pictures have no edge at 
 _SEARCH_PAIRS, _SEARCH_BLUR_PX = 6, 1.2
 _TURNS_DEG = (-6.0, -3.0, 0.0, 3.0, 6.0)
 _LEAST_SHARED = 0.4  # of the thermal picture
-_LEVELS = ((112, 2.5, 6), (112, 1.0, 4), (224, 1.0, 4), (448, 1.0, 3))  # width in pixels, blur in pixels, rounds
+_LEVELS = ((112, 2.5, 6), (112, 1.0, 6), (224, 1.0, 6), (448, 1.0, 4))  # width in pixels, blur in pixels, rounds
 _LEAST_CORRELATION = 0.08  # what is taken for less would step too far
 
 # what moves points: right, down, scale, turn, stretch, shear and two tilts; and how much evidence each has to earn
