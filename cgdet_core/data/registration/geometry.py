@@ -32,17 +32,6 @@ class CalibratedCamera:
     distortion: NDArray[np.float64]
     height_width_px: tuple[int, int]
 
-    def rays(self, points_px: Matrix) -> Matrix:
-        """[N, 2] pixels -> [N, 2]: x / z and y / z of what is seen there."""
-        points = np.asarray(points_px, np.float64).reshape(-1, 1, 2)
-        return np.asarray(cv2.undistortPoints(points, self.matrix, self.distortion)[:, 0], np.float64)
-
-    def pixels(self, rays: Matrix) -> Matrix:
-        """[N, 2] x / z and y / z -> [N, 2] pixels."""
-        ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
-        points = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
-        return np.asarray(points[:, 0], np.float64)
-
 
 class Extrinsic(Settings):
     """How the cameras are mounted: a point in the RGB camera's frame (x right, y down, z ahead, metres) times
@@ -134,11 +123,12 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
     height, width = thermal.height_width_px
     grid = np.linspace(0.02, 0.98, _GRID)
     frame_px = np.stack(np.meshgrid(grid * width, grid * height), axis=2).reshape(-1, 2)
-    rays = thermal.rays(frame_px - 0.5)
+    rays = cv2.undistortPoints(frame_px[:, None] - 0.5, thermal.matrix, thermal.distortion)[:, 0]
     back = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ np.linalg.inv(turned).T
     ahead = back[:, 2] > 1e-6
-    frame_px, back = frame_px[ahead], back[ahead]
-    rgb_px = rgb.pixels(back[:, :2] / back[:, 2:]) + 0.5 if len(back) else back[:, :2]
+    frame_px, rgb_px = frame_px[ahead], np.zeros((0, 2))
+    if ahead.any():
+        rgb_px = cv2.projectPoints(back[ahead], np.zeros(3), np.zeros(3), rgb.matrix, rgb.distortion)[0][:, 0] + 0.5
     seen = ((rgb_px >= 0) & (rgb_px <= rgb.height_width_px[::-1])).all(1)
     if seen.sum() < 16:
         raise InputError(
