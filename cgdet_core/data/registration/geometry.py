@@ -126,7 +126,8 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
     rays = cv2.undistortPoints(frame_px[:, None] - 0.5, thermal.matrix, thermal.distortion)[:, 0]
     back = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ np.linalg.inv(turned).T
     ahead = back[:, 2] > 1e-6
-    frame_px, rgb_px = frame_px[ahead], np.zeros((0, 2))
+    frame_px = frame_px[ahead]
+    rgb_px: Any = np.zeros((0, 2))
     if ahead.any():
         rgb_px = cv2.projectPoints(back[ahead], np.zeros(3), np.zeros(3), rgb.matrix, rgb.distortion)[0][:, 0] + 0.5
     seen = ((rgb_px >= 0) & (rgb_px <= rgb.height_width_px[::-1])).all(1)
