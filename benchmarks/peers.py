@@ -1,7 +1,7 @@
 """cgdet from raw frame to detections beside YOLOv8n, in turns, in one run on one machine.
 
     python benchmarks/peers.py --peer-python VENV/bin/python [--rounds 200] [--model M] [--backend B] [--precision P]
-        [--threads N] [--json F]
+        [--threads N]
 
 The peers live in an environment of their own, which the project never imports and never installs:
 
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.config import ThermalConfig
-from cgdet_core.evaluation.benchmark import machine_facts, street_frames
+from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.thermal import normalise
@@ -71,7 +71,6 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of each (default: every library's choice)")
     parser.add_argument("--rounds", type=int, default=200, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="F")
     arguments = parser.parse_args()
     predictor = Predictor(
         arguments.model, "cpu", arguments.precision, threads=arguments.threads, backend=arguments.backend
@@ -108,32 +107,15 @@ def main() -> None:
                 spent[name].append(value_ms)
     peer.close()
     figures = {name: percentiles(values) for name, values in spent.items()}
-    ratios = {
-        name: {
-            "of_medians": figures[OURS]["p50"] / figures[name]["p50"],
-            "median": float(np.median(np.array(spent[OURS]) / spent[name])),
-            "wanted": wanted,
-        }
-        for name, wanted in WANTED.items()
-    }
     own_stages = {stage: percentiles(values[WARM_UP_ROUNDS:]) for stage, values in stages.items()}
-    document = {
-        "rounds": arguments.rounds,
-        "cgdet": {"backend": predictor.backend, "precision": predictor.precision, "model": str(arguments.model)},
-        "peer": peer.facts,
-        "machine": machine_facts(),
-        "ms": figures,
-        "cgdet_stages_ms": own_stages,
-        "ratios": ratios,
-    }
     print(f"cgdet in {predictor.backend} {predictor.precision}; {peer.facts}; ms: p50 p95 p99")
     for name, values in figures.items():
         print(f"  {name:<34}" + "".join(f"{value:9.2f}" for value in values.values()))
     print("  of cgdet: " + ", ".join(f"{stage} {values['p50']:.2f}" for stage, values in own_stages.items()))
-    for name, ratio in ratios.items():
-        print(f"  cgdet over {name:<24}{ratio['of_medians']:9.2f} (at most {ratio['wanted']} wanted)")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    for name, wanted in WANTED.items():
+        of_medians = figures[OURS]["p50"] / figures[name]["p50"]
+        of_rounds = np.median(np.array(spent[OURS]) / spent[name])
+        print(f"  cgdet over {name:<32}{of_medians:9.2f}, {of_rounds:.2f} within a round (at most {wanted} wanted)")
 
 
 if __name__ == "__main__":

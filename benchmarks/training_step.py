@@ -1,7 +1,7 @@
 """How long a training step takes without its data; recipes with training-only terms and one without take turns.
 
     python benchmarks/training_step.py --data DIR [--recipes baseline rcs cms cgdet] [--steps 20] [--threads 1]
-        [--json F] [key=value ...]
+        [key=value ...]
 
 Real batches of config/recipes/, prepared beforehand (of the first two of them nothing is timed); medians of the same
 batches, as ratios to the first recipe's, so that other load on the machine meets all of them alike. The batches are
@@ -11,7 +11,6 @@ the last recipe's: it has the RGB that any of them needs.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -33,7 +32,6 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
     parser.add_argument("--steps", type=int, default=20, metavar="N")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="F")
     arguments, settings = parser.parse_known_args()
     torch.set_num_threads(arguments.threads)
     settings += ["synthetic.frames=0"]
@@ -51,18 +49,9 @@ def main() -> None:
             run.step(batch)
             spent[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values[2:]) for name, values in spent.items()}
-    figures = {
-        name: {
-            "step_ms": 1000 * value,
-            "images_per_second": recipes[name].train.batch_size / value,
-            f"over_{reference}": value / medians[reference],
-        }
-        for name, value in medians.items()
-    }
-    for name, (step_ms, rate, over) in ((name, row.values()) for name, row in figures.items()):
-        print(f"{name:10} {step_ms:8.1f} ms {rate:6.1f} images/s {over:.2f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for name, value in medians.items():
+        rate, over = recipes[name].train.batch_size / value, value / medians[reference]
+        print(f"{name:10} {1000 * value:8.1f} ms {rate:6.1f} images/s {over:.2f}")
 
 
 if __name__ == "__main__":
