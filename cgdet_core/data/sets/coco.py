@@ -17,6 +17,7 @@ from cgdet_core.data.sets.fields import same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image, turned_by
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, FloatArray, Frame, GroundTruth, Sample
 
 
@@ -107,6 +108,10 @@ def load_coco(
         )
         warnings.append(f"{path}: {what}: their pixels are read as stored, and the labels must be of these")
     points, flip = ((), None) if of_points is None else (of_points.keypoints, of_points.flip_indices)
+    if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
+        raise InputError(
+            f"{path}: its {POINTS} points have another mirror (flip_indices) than iBUG's: give them in that order"
+        )
     return CocoSet(path, tuple(class_names), records, tuple(warnings), points, flip)
 
 

@@ -17,6 +17,7 @@ from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed, read_image
+from cgdet_core.tasks.landmarks.points import MIRROR
 from cgdet_core.types import GroundTruth
 
 CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 9, "name": "bicycle"}]
@@ -349,6 +350,15 @@ def test_keypoints_stand_beside_their_boxes_and_are_written_again(tmp_path: Path
     assert (again.records[0].truth.points_labelled == truth.points_labelled).all()
     assert again.records[0].truth.points_xy_px.tolist()[0] == [[1, 2], [3.5, 4], [0, 0]]
     assert load_coco(write_set(tmp_path)).records[0].truth.points_xy_px is None
+
+
+def test_68_points_that_a_mirror_exchanges_otherwise_than_ibugs_are_refused(tmp_path: Path) -> None:
+    names, keypoints = [f"p{number}" for number in range(68)], [1, 2, 2] * 68
+    good = {"keypoints": names, "flip_indices": MIRROR.tolist()}
+    assert load_coco(with_points(tmp_path, category=good, keypoints=keypoints)).flip_indices == tuple(MIRROR)
+    backwards = {"keypoints": names, "flip_indices": list(range(67, -1, -1))}
+    with pytest.raises(InputError, match="flip_indices"):
+        load_coco(with_points(tmp_path, category=backwards, keypoints=keypoints))
 
 
 @pytest.mark.parametrize(
