@@ -198,8 +198,8 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
     finally:  # also of what was done before a Ctrl-C
         if draft.images:
             draft.write(json_path)
-            what = f"{turned} images are turned by viewers that obey Exif: what is seen is of their pixels as stored"
-            print_warnings([what] if turned else ())
+            told = f"{turned} images are turned by viewers that obey Exif: what is seen is of their pixels as stored"
+            print_warnings([told] if turned else ())
             print(f"{len(draft.annotations)} {what} in {len(draft.images)} images: {json_path}")
     return 2 if failed else 0
 

@@ -73,7 +73,7 @@ def test_points_are_drawn_and_are_coco_keypoints(
         assert entry["score"] == pytest.approx(again.confidences.mean(), abs=1e-4)
         picture = read_image(tmp_path / "o" / Path(sample.name).name)
         assert (picture != np.repeat(sample.frame.image[..., None], 3, axis=2)).any()
-    capsys.readouterr()
+    assert "5 faces in 5 images" in capsys.readouterr().out
     # each image is a face
     assert main(words) == 0
     assert "--boxes" in capsys.readouterr().err
