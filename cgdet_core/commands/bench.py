@@ -29,7 +29,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "bench",
-        "time a model from raw frame to answer, stage by stage, warm",
+        "time each stage from raw frame to answer; it needs a model, or takes the shipped one",
         "cgdet bench --model models/detector.onnx --precision fp32 bf16 --json bench.json\n\n"
         "The frames are synthetic, 16-bit, of the model's input size; of a landmark model drawn faces.\n"
         "Several backends or precisions take turns, frame by frame, so that other load meets all of them alike.",

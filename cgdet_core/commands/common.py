@@ -21,11 +21,12 @@ Subparsers = Any  # argparse names its own type only privately
 
 
 def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """A subcommand whose help ends in an example."""
+    """A subcommand whose help ends in an example; summary: what it does, and after a semicolon what it needs."""
+    does, _, needs = summary.partition("; ")
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.\n{needs[0].upper()}{needs[1:]}.",
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -25,7 +25,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "compare",
-        "tell whether model B is better than model A, over the same frames",
+        "tell whether model B is better than model A; it needs labelled frames of six scenes or more",
         "cgdet compare models/detector.safetensors runs/mine/model.safetensors --data hit_uav/val.json",
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")

@@ -13,7 +13,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "convert",
-        "convert a published set (docs/reference/sets.md has their layouts) to COCO JSON",
+        "convert a published data set to COCO JSON; it needs a copy of the set (layouts: docs/reference/sets.md)",
         "cgdet convert llvip LLVIP --out sets/llvip_train.json --split train",
     )
     parser.add_argument(

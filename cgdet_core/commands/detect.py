@@ -29,11 +29,10 @@ See = Callable[[Path, "ImageArray"], tuple["RgbArray", Callable[[], None]]]
 
 
 def add(subparsers: Subparsers) -> None:
-    told = "(an image that is none is named, the others are done; exit code 2 then)"
     parser = add_command(
         subparsers,
         "detect",
-        f"detect objects in thermal images: pictures with boxes, and a COCO JSON {told}",
+        "detect objects in images; it needs thermal images, and writes pictures with boxes and a COCO JSON",
         "cgdet detect frames/*.png --out found/",
     )
     _add_images(parser, "detections.json")
@@ -43,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "landmarks",
-        f"find the 68 points of faces in thermal images: pictures with points, and COCO keypoints {told}",
+        "find the 68 points of faces in images; it needs a landmark model, and writes pictures and COCO keypoints",
         "cgdet landmarks frames/*.png --boxes faces.json --model runs/faces_alone/model.safetensors --out found/",
     )
     _add_images(parser, "landmarks.json")
@@ -54,7 +53,8 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="8- or 16-bit image, or a folder of them")
+    image = "8- or 16-bit image, or a folder of them; what is none is named, the others are done, the exit code is 2"
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for pictures and {json_name}")
     add_telemetry_argument(parser)
     parser.set_defaults(json_name=json_name)

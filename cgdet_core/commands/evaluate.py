@@ -29,7 +29,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "evaluate",
-        "measure a model on a COCO set or a bag, every frame, offline",
+        "measure a model on every frame of a set or bag; it needs labels: a COCO JSON, or a bag with a topic of them",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
     add_measuring_arguments(parser, "plots and the worst frames", "its model (unless --model names one) on ")

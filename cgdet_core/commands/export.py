@@ -34,9 +34,8 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "export",
-        "write the model for deployment, checked against PyTorch (needs requirements/train.txt)",
-        "cgdet export --model runs/first/model.safetensors\n"
-        "  cgdet export --calibration msrs/thermal_train.json --held-out held_out.json",
+        "write the ONNX file that a vehicle runs, checked against PyTorch; it needs a model and requirements/train.txt",
+        "cgdet export --model runs/first/model.safetensors",
     )
     parser.add_argument("--model", type=Path, help=".safetensors (default: the shipped models/detector.safetensors)")
     int8 = "write int8, scaled by these training frames, whose labels are unused (default: fp32)"

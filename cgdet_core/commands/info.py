@@ -14,7 +14,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "info",
-        "show a model's or export's structure, classes, input, training data and scores",
+        "show a model's structure, classes, training data and scores; it needs a model file, or takes the shipped one",
         "cgdet info models/detector.safetensors",
     )
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="model file (default: the shipped one)")

@@ -25,7 +25,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "teacher",
-        "measure an RGB teacher on labelled RGB pictures: what it detects, what it sees of each object",
+        "measure an RGB teacher before it teaches; it needs its weights and labelled RGB pictures",
         "cgdet teacher --teacher yolox_s.safetensors --data msrs/rgb_test.json yolox_input=bgr_raw",
     )
     parser.add_argument("--teacher", type=Path, metavar="F", help="its weights (the setting path)")

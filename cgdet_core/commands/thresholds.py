@@ -25,11 +25,9 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "thresholds",
-        "choose each class's threshold on held-out frames (best F1), or what a landmark model's confidences are scaled "
-        "by and below which a face is lost, and write them into a copy of a model",
-        "cgdet thresholds --run runs/held_out --data DIR\n"
-        "  cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors\n"
-        "  cgdet thresholds --run runs/held_out --data DIR --into runs/all/model.safetensors --write out.safetensors",
+        "choose thresholds by the best F1, and of landmarks the confidences' scale; "
+        "it needs labelled frames that the model never saw",
+        "cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors",
     )
     add_data_arguments(parser, "its model, on ")
     parser.add_argument("--write", type=Path, metavar="F", help="a copy of the model with these thresholds")

@@ -32,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "train",
-        "train a detector from a recipe; interrupted at any time, it goes on with --resume",
+        "train a model from a recipe; it needs the recipe and the folder that the recipe's paths start from",
         "cgdet train config/recipes/first.yaml --data sets --out runs/first train.images=20000",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="settings, such as config/recipes/first.yaml")
@@ -40,7 +40,7 @@ def add(subparsers: Subparsers) -> None:
         "--data", type=Path, required=True, metavar="DIR", help="folder that the recipe's paths start from"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, interrupted at any time")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
     add_json_argument(parser, "speed, the last loss and the held-out figures")
     add_settings_argument(parser, "laid over the recipe's")

@@ -14,7 +14,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "extract",
-        "write a bag's thermal frames, the RGB frames registered to them and their labels as a COCO set",
+        "write a bag's frames and labels as a COCO set; it needs a bag, and for RGB a registration of its cameras",
         "cgdet bag extract street --out sets/street --labels labels.json --registration registration.yaml",
     )
     add_pair_arguments(parser)

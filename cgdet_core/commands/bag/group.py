@@ -19,16 +19,16 @@ def add(subparsers: Subparsers) -> None:
     bag = add_command(
         subparsers,
         "bag",
-        "make recorded bags, look into them, register them",
-        "cgdet bag make --out street --seconds 20",
+        "make, look into, register, label and extract bags; each of its commands has its own --help",
+        "cgdet bag info street",
     )
     commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
 
     make = add_command(
         commands,
         "make",
-        "make a labelled bag: of the synthetic street, or of a COCO set",
-        "cgdet bag make --out street --seed 7\n  cgdet bag make --out recorded --coco msrs/thermal_test.json",
+        "make a bag with labels; it needs nothing, and renders a street, or with --coco a COCO set",
+        "cgdet bag make --out street --seconds 20",
     )
     make.argument_default = argparse.SUPPRESS  # what is not given is no attribute
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
@@ -47,7 +47,7 @@ def add(subparsers: Subparsers) -> None:
     info = add_command(
         commands,
         "info",
-        "show a bag's topics, rates, image sizes and labels",
+        "show a bag's topics, rates, image sizes, labels and damage; it needs a bag",
         "cgdet bag info street",
     )
     info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag file")

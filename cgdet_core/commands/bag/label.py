@@ -14,7 +14,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "label",
-        "label thermal frames by what an RGB teacher sees in the RGB frames beside them",
+        "label thermal frames by an RGB detector; it needs a bag of both cameras, and the detector's weights",
         "cgdet bag label street --teacher yolox_s.safetensors --out labels.json teacher.yolox_input=bgr_raw",
     )
     add_pair_arguments(parser)

@@ -36,9 +36,8 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "register",
-        "find the clocks' offset and the homography of a bag's RGB and thermal cameras",
-        "cgdet bag register drive --out registration.yaml --preview preview.png\n"
-        "  cgdet bag register drive --out registration.yaml --extrinsic mount.yaml",
+        "find two cameras' clock offset and homography; it needs a bag with thermal and RGB images",
+        "cgdet bag register drive --out registration.yaml --preview preview.png",
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="registration to write (YAML)")
