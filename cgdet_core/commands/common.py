@@ -62,7 +62,8 @@ def _choice(parser: argparse.ArgumentParser, flag: str, choices: str, several: b
 
 def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group()
-    rows, camera = "rows that are no picture: > 0 bottom, < 0 top", "these rows by the camera, a name in config/cameras"
+    rows = "cut N rows of telemetry: > 0 at the bottom, < 0 at the top"
+    camera = "cut the telemetry of this camera, a name in config/cameras"
     either.add_argument("--telemetry-rows", type=int, default=0, metavar="N", help=rows)
     either.add_argument("--camera", type=_rows_of, dest="telemetry_rows", metavar="NAME", help=camera)
 
@@ -76,18 +77,18 @@ def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> Non
     parser.add_argument("--truth-topic", help=labels)
     add_by_argument(parser)
     add_class_map_argument(parser)
-    frames = f"{of_run}the frames that this run's recipe held out; --data is the folder that its paths start from"
+    frames = f"take {of_run}the frames that this run's recipe held out; --data is then the folder of the recipe's paths"
     parser.add_argument("--run", type=Path, metavar="RUN", dest="run_folder", help=frames)
 
 
 def add_by_argument(parser: argparse.ArgumentParser) -> None:
-    by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
+    by = "time of a frame: its header stamp (default), or its record time where no driver sets the stamps"
     parser.add_argument("--by", choices=("stamp", "record"), default="stamp", help=by)
 
 
 def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -> None:
     """For `parse_class_map`; of_what: whose categories, where that is not plain."""
-    said = f"{of_what}category in the data = class, =ignore or =background, such as truck=car dog=background"
+    said = f"{of_what}map a category of the data to a class, ignore or background, such as truck=car dog=background"
     parser.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help=said)
 
 

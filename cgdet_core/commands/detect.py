@@ -36,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
         "cgdet detect frames/*.png --out found/",
     )
     _add_images(parser, "detections.json")
-    parser.add_argument("--score", type=float, help="least score in place of the model's own thresholds")
+    parser.add_argument("--score", type=float, help="lowest score, in place of the model's own thresholds")
     add_model_arguments(parser)
     parser.set_defaults(run=detect)
     parser = add_command(
@@ -53,7 +53,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
-    image = "8- or 16-bit image, or a folder of them; what is none is named, the others are done, the exit code is 2"
+    image = "8- or 16-bit image, or a folder of them; a bad file is named, the others are done (exit code 2)"
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for pictures and {json_name}")
     add_telemetry_argument(parser)

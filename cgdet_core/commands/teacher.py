@@ -28,7 +28,7 @@ def add(subparsers: Subparsers) -> None:
         "measure an RGB teacher before it teaches; it needs its weights and labelled RGB pictures",
         "cgdet teacher --teacher yolox_s.safetensors --data msrs/rgb_test.json yolox_input=bgr_raw",
     )
-    parser.add_argument("--teacher", type=Path, metavar="F", help="its weights (the setting path)")
+    parser.add_argument("--teacher", type=Path, metavar="F", help="weights of the teacher (the setting path)")
     parser.add_argument(
         "--data",
         type=Path,

@@ -93,9 +93,8 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     """SystemExit, after a usage message, for words that are none; InputError for values that cannot be."""
     parser = argparse.ArgumentParser(
         prog="cgdet-replay",
-        description="Replay a bag's thermal images in real time through the installed node, as a process of its own, "
-        "over DDS, and every frame offline beside it; write report.html, annotated.webm, detections.json "
-        "and metrics.json.",
+        description="Play a bag through the node in real time, and judge it.\nIt needs a bag of thermal images, and "
+        "writes report.html, annotated.webm, detections.json and metrics.json.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -107,12 +106,12 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
         help="labels: a Detection2DArray topic, a COCO JSON keyed by stamp, or none (default: the topic named as "
         "labels are)",
     )
-    class_map = "class in the labels = class of the model, or =ignore, such as truck=car rider=person"
+    class_map = "map a class of the labels to a class of the model or ignore, such as truck=car rider=person"
     add("--class-map", nargs="+", action="extend", default=[], metavar="NAME=CLASS", help=class_map)
     add("--model", type=Path, metavar="M", help="model file (default: the shipped one)")
     add("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps; 0: --lockstep")
-    by = "what is a frame's time: its header stamp (default) or its record time, for stamps that no driver sets"
+    by = "time of a frame: its header stamp (default), or its record time where no driver sets the stamps"
     add("--by", choices=("stamp", "record"), default="stamp", help=by)
     lockstep = "send each frame after the answer to the one before: none is dropped"
     add("--lockstep", action="store_true", help=lockstep)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _ASKED = (
     ("--thermal-topic", "thermal_topic", "image topic (default: the most thermal-looking one)"),
     ("--rgb-topic", "rgb_topic", "image topic (default: the only or best one in colour)"),
-    ("--by", "by", "stamp (default) or record: what is a frame's time"),
+    ("--by", "by", "time of a frame: stamp (default) or record"),
     ("--offset", "offset_s", "known: what is added to RGB stamps, seconds"),
     ("--tolerance", "tolerance_s", "seconds, of a pair (default: half a period)"),
     ("--extrinsic", "extrinsic", "homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m"),
