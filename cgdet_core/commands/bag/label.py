@@ -19,7 +19,7 @@ def add(subparsers: Subparsers) -> None:
     )
     add_pair_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp")
-    parser.add_argument("--teacher", type=Path, metavar="F", help="the RGB detector's weights (the setting teacher.path)")
+    parser.add_argument("--teacher", type=Path, metavar="F", help="the detector's weights (the setting teacher.path)")
     second = "a thermal model of this project: what it detects and the teacher does not is a region to ignore"
     parser.add_argument("--second-opinion", type=Path, metavar="MODEL", help=second)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
