@@ -1,4 +1,4 @@
-"""What README.md and docs/ name is there: links, files, settings, and every command with its options."""
+"""What the pages of the repository name is there: links, files, settings, and every command with its options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cgdet_ros.config import DetectorConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
-    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "models").glob("*.md"))
+    for page in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "models").glob("*.md"))
 )
 # fenced, or set in by four spaces behind an empty line
 _BLOCK = re.compile(r"^```(?:sh|)\n(.*?)^```|(?<=\n\n)((?:    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)

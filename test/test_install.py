@@ -87,3 +87,22 @@ def test_the_dockerfiles_entrypoint_lies_where_it_says_and_runs(repository: Path
 def test_no_build_output_reaches_an_image(repository: Path) -> None:
     left_out = read(repository, ".dockerignore").splitlines()
     assert {".venv", "build", "install", "log", ".git"} <= set(left_out)
+
+
+def test_the_issue_templates_are_forms_that_ask_for_what_a_maintainer_needs(repository: Path) -> None:
+    for name in ("bug", "camera"):
+        form = yaml.safe_load(read(repository, f".github/ISSUE_TEMPLATE/{name}.yml"))
+        assert {"name", "description", "body"} <= set(form)
+        asked = {field["id"]: field["attributes"]["label"] for field in form["body"]}
+        assert len(asked) == len(form["body"]), "ids are unique"
+        assert {"camera", "bag", "info"} <= set(asked)
+        assert "cgdet info" in asked["info"]
+        assert "cgdet bag info" in asked["bag"]
+
+
+def test_the_citation_names_both_papers_with_their_authors(repository: Path) -> None:
+    citation = yaml.safe_load(read(repository, "CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    papers = {paper["identifiers"][0]["value"]: paper for paper in citation["references"]}
+    assert set(papers) == {"arXiv:2511.01435", "arXiv:2510.11128"}
+    assert all(paper["title"] and paper["authors"][0]["family-names"] for paper in papers.values())
