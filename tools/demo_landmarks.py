@@ -22,8 +22,7 @@ from vision_msgs.msg import Detection2DArray
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.config import BagConfig
 from cgdet_core.data.bags.frames import load_stamped_labels, read_raw_images
-from cgdet_core.data.synthetic.bag import THERMAL_TOPIC
-from cgdet_core.data.synthetic.faces.sequence import FACE_CLASS, make_face_bag
+from cgdet_core.data.synthetic.bag import FACE_CLASS, THERMAL_TOPIC, make_face_bag
 from cgdet_core.errors import RunError, run_command
 from cgdet_core.evaluation.report.page import Gallery, KeyFigure, Picture, fraction, write_page
 from cgdet_core.files import make_folder, write_text

@@ -18,7 +18,7 @@ from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Sample
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.reader import TimeBy
+    from cgdet_core.data.bags.messages import TimeBy
     from cgdet_core.runtime.model_file import ModelInfo
 
 F = TypeVar("F")  # a task's own record of a frame: what was found in it beside its labels

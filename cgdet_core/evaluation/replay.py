@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, read_raw_images
-from cgdet_core.data.bags.reader import TimeBy
+from cgdet_core.data.bags.messages import TimeBy
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, above_thresholds

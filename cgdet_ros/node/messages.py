@@ -21,7 +21,7 @@ from cgdet_core.thermal import decode_raw
 from cgdet_core.types import NANOSECONDS, Detections, FloatArray, ImageArray
 
 if TYPE_CHECKING:
-    from cgdet_core.data.bags.images import RawImage
+    from cgdet_core.data.bags.messages import RawImage
 
 try:
     from cv_bridge import CvBridge

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import read_raw_images
-from cgdet_core.data.bags.reader import TimeBy
+from cgdet_core.data.bags.messages import TimeBy
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
-from cgdet_core.data.bags.images import first_image
-from cgdet_core.data.bags.reader import BagReader, TimeBy
+from cgdet_core.data.bags.messages import TimeBy
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
 from cgdet_core.errors import InputError
@@ -196,7 +196,7 @@ def find_recording(request: ReplayRequest) -> Recording:
         if request.class_map and truth_topic is None:
             raise InputError(f"--class-map is of labels, and none of {bag.path} are read: leave it out, or name them")
         # an encoding that the node refuses is mostly that of all
-        image = first_image(bag, topic)
+        image = bag.first_image(topic)
         if image.compressed_format is None and image.encoding not in ENCODINGS:
             raise InputError(
                 f"{bag.path}: {topic}, image of stamp {image.stamp_ns} ns: encoding '{image.encoding}' is not "

@@ -1,7 +1,4 @@
-"""Damaged bags: told from faults of ours, and refused with the command that repairs them.
-
-Only a library's own call stands within `bag_errors`: a fault of cgdet or of a library is never told as damage.
-"""
+"""Damaged bags: told from faults of ours, and refused with the command that repairs them."""
 
 from __future__ import annotations
 
@@ -27,11 +24,8 @@ class BagWarning(UserWarning):
 
 @cache
 def _damage() -> tuple[type[Exception], ...]:
-    """What rosbags, mcap and the libraries under them raise over damaged bytes.
-
-    Beside their own errors they pass on what their parsing runs into: a record cut short or a length, offset or text
-    that is none.
-    """
+    """What rosbags, mcap and the libraries under them raise over damaged bytes: beside errors of their own what their
+    parsing runs into."""
     import apsw
     import zstandard
     from mcap.exceptions import McapError
@@ -49,10 +43,8 @@ def _damage() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def bag_errors(path: Path) -> Iterator[None]:
-    """Turns what a library raises while it reads the bag at `path` into one line.
-
-    DamagedBag for what damaged bytes lead to; RunError with the type for what no bag should, be it damaged.
-    """
+    """Round a library's own call alone, which reads the bag at `path`: DamagedBag for what damaged bytes lead to,
+    RunError with the type for what no bag should, be it damaged."""
     try:
         yield
     except PermissionError as error:
@@ -72,8 +64,8 @@ def bag_errors(path: Path) -> Iterator[None]:
 
 def detail(error: BaseException) -> str:
     """Its words in one short line."""
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return detail if len(detail) <= _DETAIL_CHARACTERS else detail[:_DETAIL_CHARACTERS] + "…"
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _DETAIL_CHARACTERS else words[:_DETAIL_CHARACTERS] + "…"
 
 
 @contextmanager

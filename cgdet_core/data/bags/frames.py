@@ -3,13 +3,13 @@
 Header stamps, not record times, say which labels belong to which image. Labels stand in a topic of the bag (truth.py),
 or in a COCO JSON in which an image states its frame's header stamp as `stamp_ns` (a whole number), or as its
 `file_name` ("1700000000100000000", with any suffix). Frames that are not among `images` are unlabelled;
-`unlabelled_images` may list them with a `reason`. That list is never taken for frames without objects, by no reader
-of COCO.
+`unlabelled_images` may list them with a `reason`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from cgdet_core.data.bags.damage import BagWarning
-from cgdet_core.data.bags.images import RawImage, decode_frame, raw_images
-from cgdet_core.data.bags.reader import BagReader, TimeBy
+from cgdet_core.data.bags.messages import FRAME_INFO, RawImage, TimeBy
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import (
     FRAME_INFO_SUFFIX,
@@ -28,7 +28,6 @@ from cgdet_core.data.bags.truth import (
     label_name,
     truth_from_message,
 )
-from cgdet_core.data.bags.types import FRAME_INFO
 from cgdet_core.data.sets.coco import read_labels
 from cgdet_core.data.sets.coco_file import CocoImage, own_classes, read_coco
 from cgdet_core.errors import InputError, check_known
@@ -78,12 +77,10 @@ NO_LABELS = StampedLabels("", {}, {}, {})
 
 
 def read_raw_images(path: Path | str, image_topic: str | None = None, by: TimeBy = "stamp") -> Iterator[RawImage]:
-    """The image messages of one topic in order of their record times, as they were recorded; by: as of BagReader.
-
-    InputError for anything wrong with the bag or the topic; the images themselves are not checked.
-    """
+    """The images of one topic in order of their record times, unchecked; by: as of BagReader. InputError for anything
+    wrong with bag or topic."""
     with BagReader(path, by) as bag:
-        yield from raw_images(bag, choose_image_topic(bag, image_topic))
+        yield from bag.images(choose_image_topic(bag, image_topic))
 
 
 def read_labelled_frames(
@@ -98,14 +95,12 @@ def read_labelled_frames(
 ) -> Iterator[Sample]:
     """Every image of one topic with its labels, matched by exact stamp, in order of record times.
 
-    truth_topic: the topic of the labels, or a COCO JSON keyed by stamp. A first pass reads the labels, which may have
-    been recorded before or after their images; the images are then streamed. `truth` is None for an image without
-    labels of its stamp, and for all of them where the bag has no topic of labels. `name` is the name in frame_info,
-    else topic and stamp; a name that came before gets a number. `light` and `scene` come from frame_info.
-    losses: what of a damaged MCAP was not read is added to it at the end. need_labels: a bag without labels is refused;
-    by: as of BagReader.
-    InputError for anything wrong with bag, topics, classes or an image, and, at the end, where there are labels but no
-    image bears the stamp of any.
+    truth_topic: the topic of the labels, or a COCO JSON keyed by stamp. The labels are read first, then the images are
+    streamed. `truth` is None for an image without labels of its stamp. `name` is the name in frame_info, else topic
+    and stamp; a name that came before gets a number. losses: what of a damaged MCAP was not read is added to it at
+    the end. need_labels: a bag without labels is refused; by: as of BagReader.
+    InputError for anything wrong with bag, topics, classes or an image, and, at the end, where no image bears the stamp
+    of any label.
     """
     with BagReader(path, by) as bag:
         topic = choose_image_topic(bag, image_topic)
@@ -115,18 +110,17 @@ def read_labelled_frames(
                 f"{bag.path}: has no topic that is named as labels are, only {bag.listing()}: name one, or a COCO JSON "
                 "keyed by stamp, with --truth-topic; without labels cgdet-replay shows what is found"
             )
-        seen: dict[str, int] = {}
+        seen = Counter[str]()
         stamps_ns: list[int] = []
-        for image in raw_images(bag, topic):
-            frame = decode_frame(image, bag.path)
+        for image in bag.images(topic):
+            frame = image.frame(bag.path)
+            stamps_ns.append(image.stamp_ns)
             info = labels.infos.get(image.stamp_ns, FrameInfo())
             name = info.name or f"{topic}@{image.stamp_ns}"
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] > 1:
-                name = f"{name}#{seen[name]}"
+            seen[name] += 1
+            numbered = f"{name}#{seen[name]}" if seen[name] > 1 else name
             truth = labels.of_frame(image.stamp_ns, frame.height_width_px)
-            stamps_ns.append(image.stamp_ns)
-            yield Sample(name, frame, truth, light=info.light, scene=info.scene)
+            yield Sample(numbered, frame, truth, light=info.light, scene=info.scene)
         if losses is not None:
             losses += bag.losses
         labels.check_stamps(stamps_ns, topic)
@@ -145,8 +139,7 @@ def bag_labels(
 ) -> StampedLabels:
     """The labels of a bag's frames: of the COCO JSON or the topic named, else of the bag's own topic of labels, if any.
 
-    Labels are small: they are read of the whole bag, the images are not touched. InputError as `load_stamped_labels`,
-    for an unknown class, a class map without labels, and two arrays of one stamp.
+    InputError as `load_stamped_labels`, for an unknown class, a class map without labels, and two arrays of one stamp.
     """
     if labels is not None and is_json(labels):
         return load_stamped_labels(Path(labels), class_names, class_map)
@@ -163,10 +156,7 @@ def bag_labels(
     for stamp_ns, message, where in arrays_by_stamp(bag, topic):
         truth[stamp_ns] = truth_from_message(message, class_names, mapping, where)
         seen.update(label_name(each)[0] for each in message.detections)
-    infos: dict[int, FrameInfo] = {}
-    beside = bag.topics.get(topic + FRAME_INFO_SUFFIX)
-    if beside is not None and beside.type == FRAME_INFO:
-        infos = {item.stamp_ns: frame_info_from_message(item.message) for item in bag.messages([beside.name])}
+    infos = _frame_infos(bag, topic)
     seen.update(*(info.labelled or () for info in infos.values()))
     check_known(f"{bag.path}: class_map: {topic}", "class", mapping, sorted(seen))
     for stamp_ns, info in infos.items():
@@ -177,14 +167,21 @@ def bag_labels(
     return StampedLabels(f"{bag.path}: {topic}", truth, infos, {})
 
 
+def _frame_infos(bag: BagReader, truth_topic: str) -> dict[int, FrameInfo]:
+    """By stamp, what is recorded beside the labels."""
+    beside = bag.topics.get(truth_topic + FRAME_INFO_SUFFIX)
+    items = bag.messages([beside.name]) if beside is not None and beside.type == FRAME_INFO else ()
+    return {item.stamp_ns: frame_info_from_message(item.message) for item in items}
+
+
 def label_classes(bag: BagReader, labels: str | None, class_map: Mapping[str, str]) -> tuple[str, ...]:
     """The classes of a bag's labels (`labels` as of `bag_labels`): see own_classes. Numbers are of CLASS_NAMES."""
     names: dict[str, None] = {}
     if labels is not None and is_json(labels):
         names = dict.fromkeys(category.name for category in read_coco(Path(labels)).categories)
     elif (topic := choose_truth_topic(bag, labels)) is not None:
-        for item in bag.messages([topic + FRAME_INFO_SUFFIX] if topic + FRAME_INFO_SUFFIX in bag.topics else []):
-            names.update(dict.fromkeys(frame_info_from_message(item.message).labelled or ()))
+        for info in _frame_infos(bag, topic).values():
+            names.update(dict.fromkeys(info.labelled or ()))
         for item in bag.messages([topic]):
             names.update(dict.fromkeys(label_name(detection)[0] for detection in item.message.detections))
     return own_classes((name for name in names if not name.isdigit()), class_map, f"{bag.path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,16 +9,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cgdet_core.data.bags.images import RawImage, raw_image
-from cgdet_core.data.bags.reader import BagReader, BagTopic
+from cgdet_core.data.bags.messages import CAMERA_INFO, DETECTIONS, FRAME_INFO, IMAGE_TYPES, RawImage
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import camera_info_topic, choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, frame_info_from_message, label_name
-from cgdet_core.data.bags.types import CAMERA_INFO, DETECTIONS, FRAME_INFO, IMAGE_TYPES
 from cgdet_core.errors import InputError
 from cgdet_core.types import NANOSECONDS
 
 
-@dataclass(frozen=True)
+@dataclass
 class TopicInfo:
     """One topic. Stamps, the earliest and the latest, are the headers', in nanoseconds; None without a header.
 
@@ -40,6 +38,18 @@ class TopicInfo:
     duration_s: float | None = None
     rate_hz: float | None = None
     unreadable: str | None = None
+
+    def add_stamps(self, stamps_ns: list[int]) -> None:
+        """Those of all messages that were read."""
+        self.count = len(stamps_ns)
+        if not stamps_ns:
+            return
+        self.first_stamp_ns, self.last_stamp_ns = min(stamps_ns), max(stamps_ns)
+        self.stamps_backwards = sum(after < before for before, after in pairwise(stamps_ns))
+        self.stamps_repeated = len(stamps_ns) - len(set(stamps_ns))
+        self.stamps_zero = stamps_ns.count(0)
+        self.duration_s = (self.last_stamp_ns - self.first_stamp_ns) / NANOSECONDS
+        self.rate_hz = (len(stamps_ns) - 1) / self.duration_s if self.duration_s else None
 
 
 @dataclass
@@ -104,11 +114,11 @@ class BagInfo:
 def bag_info(path: Path | str, progress: bool = False) -> BagInfo:
     """Reads the whole bag, streamed. InputError for a missing bag, and for a damaged one that is no MCAP."""
     with BagReader(path) as bag:
-        info = BagInfo(str(bag.path), bag.storage, bag.size_bytes)
+        info = BagInfo(str(bag.path), bag.storage, bag.size_bytes, bag.duration_ns / NANOSECONDS)
         info.image_topic, info.image_topic_reason = _chosen(bag, choose_image_topic)
         info.truth_topic, info.truth_topic_reason = _chosen(bag, choose_truth_topic)
+        info.topics = [TopicInfo(topic.name, topic.type, topic.count) for topic in bag.topics.values()]
         _scan(bag, info, progress)
-        info.duration_s = bag.duration_ns / NANOSECONDS
         info.messages = sum(topic.count for topic in info.topics)
         info.losses = bag.losses
         info.notes = [*bag.notes, *info.notes]
@@ -124,32 +134,30 @@ def _chosen(bag: BagReader, choose: Callable[[BagReader], str | None]) -> tuple[
 
 
 def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
-    probed = {name: _probe(bag, name) for name in bag.topics}
-    unreadable = {name: reason for name, reason in probed.items() if isinstance(reason, str)}
-    stamps: dict[str, list[int]] = {name: [] for name, has_header in probed.items() if has_header is True}
-    images: dict[str, Counter[str]] = {name: Counter() for name in bag.topics}
+    topics = {topic.name: topic for topic in info.topics}
+    stamps: dict[str, list[int]] = {name: [] for name, topic in topics.items() if _has_header(bag, topic)}
     camera_sizes: dict[str, set[str]] = {}
-    labels, ignored, light = Counter[str](), Counter[str](), Counter[str]()
     total = sum(bag.topics[name].count for name in stamps)
     for item in tqdm(bag.messages(stamps), total=total, unit="message", disable=None if progress else True):
         stamps[item.topic].append(item.stamp_ns)
         if item.type in IMAGE_TYPES:
-            _count_image(images[item.topic], raw_image(item))
+            _add_image(topics[item.topic].images, item.raw_image())
         elif item.type == CAMERA_INFO:
             camera_sizes.setdefault(item.topic, set()).add(f"{item.message.width}x{item.message.height}")
         elif item.topic == info.truth_topic and item.type == DETECTIONS:
             for detection in item.message.detections:
                 name, to_ignore = label_name(detection)
-                (ignored if to_ignore else labels)[name] += 1
+                _add(info.ignored if to_ignore else info.labels, name)
         elif item.topic == f"{info.truth_topic}{FRAME_INFO_SUFFIX}" and item.type == FRAME_INFO:
-            light.update(filter(None, [frame_info_from_message(item.message).light]))
-    for topic in bag.topics.values():
-        own = stamps.get(topic.name), dict(images[topic.name]), unreadable.get(topic.name)
-        info.topics.append(_topic_info(topic, *own))
-        if topic.type in (*IMAGE_TYPES, DETECTIONS) and topic.name in unreadable:
-            info.notes.append(unreadable[topic.name])
-        sizes = {image.split()[0] for image in images[topic.name]} - {"undecodable"}
-        camera, seen = camera_info_topic(topic.name), camera_sizes.get(camera_info_topic(topic.name))
+            for light in filter(None, [frame_info_from_message(item.message).light]):
+                _add(info.light, light)
+    for topic in info.topics:
+        if topic.name in stamps:
+            topic.add_stamps(stamps[topic.name])
+        if topic.unreadable and topic.type in (*IMAGE_TYPES, DETECTIONS):
+            info.notes.append(topic.unreadable)
+        sizes, camera = {image.split()[0] for image in topic.images} - {"undecodable"}, camera_info_topic(topic.name)
+        seen = camera_sizes.get(camera, set())
         if seen and sizes and not sizes & seen:
             told = f"{camera} is of {', '.join(sorted(seen))} pixels, the images of {topic.name} are "
             info.notes.append(told + ", ".join(sorted(sizes)))
@@ -158,48 +166,35 @@ def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
             "frames and labels are matched by header stamps, which repeat or are zero: let the driver set them, or go "
             "by the record times with --by record (cgdet evaluate, bag extract, label, register; cgdet-replay)"
         )
-    info.labels, info.ignored, info.light = dict(labels), dict(ignored), dict(light)
     frames, labelled = stamps.get(info.image_topic or "", []), {*stamps.get(info.truth_topic or "", [])}
     info.frames, info.frames_with_truth = len(frames), sum(stamp in labelled for stamp in frames)
     info.truth_without_frame = len(labelled - {*frames}) if info.image_topic else 0
 
 
-def _probe(bag: BagReader, name: str) -> bool | str:
-    """Whether the topic's messages have a std_msgs/Header; or why its first one cannot be read."""
+def _has_header(bag: BagReader, topic: TopicInfo) -> bool:
+    """Whether its messages have a std_msgs/Header; where the first one cannot be read, the topic is unreadable."""
     try:
-        first = next(iter(bag.messages([name])), None)
+        first = next(iter(bag.messages([topic.name])), None)
     except InputError as error:
-        return str(error).removeprefix(f"{bag.path}: ")
+        topic.unreadable = str(error).removeprefix(f"{bag.path}: ")
+        return False
     header = getattr(first.message, "header", None) if first else None
     return getattr(header, "__msgtype__", "") == "std_msgs/msg/Header"
 
 
-def _count_image(counts: Counter[str], image: RawImage) -> None:
+def _add_image(counts: dict[str, int], image: RawImage) -> None:
     if image.compressed_format is not None and counts:
         return  # the first stands for all: they would have to be decoded one by one
     form = image.compressed_format or image.encoding
     try:
         height, width = image.decode().shape[:2]
-        counts[f"{width}x{height} {form}"] += 1
+        _add(counts, f"{width}x{height} {form}")
     except InputError as error:
-        counts[f"undecodable {form} ({error})"] += 1
+        _add(counts, f"undecodable {form} ({error})")
 
 
-def _topic_info(topic: BagTopic, stamps: list[int] | None, images: dict[str, int], unreadable: str | None) -> TopicInfo:
-    """stamps: of the messages that were read; None of a topic without headers."""
-    if not stamps:
-        return TopicInfo(topic.name, topic.type, topic.count if stamps is None else 0, unreadable=unreadable)
-    duration_s = (max(stamps) - min(stamps)) / NANOSECONDS
-    return TopicInfo(
-        *(topic.name, topic.type, len(stamps), min(stamps), max(stamps)),
-        stamps_backwards=sum(after < before for before, after in pairwise(stamps)),
-        stamps_repeated=len(stamps) - len(set(stamps)),
-        stamps_zero=stamps.count(0),
-        images=images,
-        duration_s=duration_s,
-        rate_hz=(len(stamps) - 1) / duration_s if duration_s else None,
-        unreadable=unreadable,
-    )
+def _add(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -14,12 +14,9 @@ _GAP_PERIODS = 1.5  # a longer gap between two frames has lost some
 
 @dataclass(frozen=True)
 class StreamTiming:
-    """The stamps of one stream, ordered: rate_hz of the median period, 0 of fewer than two stamps.
-
-    dropped: frames missing in the gaps of more than 1.5 median periods, each rounded to whole periods; only to be
-    trusted where the camera keeps its pace. repeated_stamps: frames that bear a stamp seen before, of which only the
-    first is paired.
-    """
+    """The stamps of one stream. rate_hz: of the median period, 0 of fewer than two stamps; dropped: frames missing in
+    the gaps of more than 1.5 median periods; repeated_stamps: frames that bear a stamp seen before, which are not
+    paired."""
 
     frames: int
     rate_hz: float
@@ -34,11 +31,9 @@ class StreamTiming:
 
 @dataclass(frozen=True)
 class Pairs:
-    """thermal_index[i] and rgb_index[i], places in the given stamps, are pair i; in the order of the stamps.
-
-    offset_ns, added to an RGB stamp, gives the thermal clock; tolerance_ns: the greatest difference of a pair.
-    median_difference_ms: of |thermal - (RGB + offset)| over the pairs, 0 without any.
-    """
+    """thermal_index[i] and rgb_index[i], places in the given stamps, are pair i; in the order of the stamps. offset_ns
+    and tolerance_ns: as of pair_stamps; median_difference_ms: of |thermal - (RGB + offset)| over the pairs, 0 without
+    any."""
 
     thermal_index: tuple[int, ...]
     rgb_index: tuple[int, ...]
@@ -52,7 +47,7 @@ class Pairs:
         return len(self.thermal_index)
 
     def to_text(self) -> str:
-        """A few lines for the user: pairs, and of each stream rate, drops and oddities."""
+        """A few lines for the user."""
         lines = [
             f"{len(self)} pairs, differing by {self.median_difference_ms:.1f} ms in the median "
             f"(tolerance {self.tolerance_ns / 1e6:.1f} ms)"
@@ -86,9 +81,8 @@ def pair_stamps(
 
     Stamps: nanoseconds, in recorded order; offset_ns is added to an RGB stamp to get the thermal clock. With both
     streams laid on one clock, two frames may pair where no other frame lies between them; of those the nearest go
-    first, at equal distance the earlier. So pairs never cross, and no frame is passed over for one that is farther.
-    Stamps that jump back are ordered first; of frames with equal stamps the first is paired, the others are left
-    over.
+    first, at equal distance the earlier. So pairs never cross, and no frame is passed over for one that is farther. Of
+    frames with equal stamps the first is paired.
     """
     thermal = np.asarray(thermal_stamps_ns, np.int64).reshape(-1)
     rgb = np.asarray(rgb_stamps_ns, np.int64).reshape(-1) + np.int64(offset_ns)

@@ -1,8 +1,5 @@
-"""A bag of any kind, opened and streamed; whatever is wrong with it becomes one line.
-
-rosbag2 folders (sqlite3, mcap; split and zstd-compressed too), single .mcap and .db3 files, and
-ROS 1 .bag files, through the rosbags library. Messages come one at a time, in order of their record
-times; no more than the storage's own block is held.
+"""A bag of any kind, opened and streamed through rosbags: rosbag2 folders (sqlite3, mcap; split, compressed), single
+.mcap and .db3 files, and ROS 1 .bag files. Messages come one at a time, in order of their record times.
 
 What the storage files hold is read; where a folder's metadata.yaml says otherwise, a BagWarning tells it. A damaged
 MCAP is read up to its last whole chunk; a BagWarning, and `losses`, say what is missing. Any other damaged bag is
@@ -17,9 +14,10 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from cgdet_core.data.bags.damage import BagWarning, DamagedBag, bag_errors, detail, expected_fields, remedy
+from cgdet_core.data.bags.damage import BagWarning, DamagedBag, bag_errors, detail, remedy
+from cgdet_core.data.bags.messages import BagMessage, RawImage, TimeBy, embedded_types, typestore
 from cgdet_core.data.bags.storage import (
     INDEX_NAME,
     CutMcap,
@@ -28,9 +26,7 @@ from cgdet_core.data.bags.storage import (
     storage_files,
     unpacked_message,
 )
-from cgdet_core.data.bags.types import embedded_types, typestore
 from cgdet_core.errors import InputError, unknown
-from cgdet_core.types import stamp_to_ns
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -39,8 +35,6 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 _URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
-_GIVE = "give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file"
-TimeBy = Literal["stamp", "record"]
 
 
 @dataclass(frozen=True)
@@ -50,24 +44,6 @@ class BagTopic:
     name: str
     type: str
     count: int
-
-
-@dataclass(frozen=True)
-class BagMessage:
-    """One message, deserialised: its fields are attributes, arrays are NumPy arrays."""
-
-    topic: str
-    type: str
-    record_time_ns: int
-    message: Any
-    by: TimeBy = "stamp"
-
-    @property
-    def stamp_ns(self) -> int:
-        """The header's stamp, or by "record" the record time; InputError for a message without a header."""
-        with expected_fields(self.type, f"topic '{self.topic}'"):
-            stamp_ns = stamp_to_ns(self.message.header.stamp)
-        return self.record_time_ns if self.by == "record" else stamp_ns
 
 
 class BagReader:
@@ -84,7 +60,7 @@ class BagReader:
         self._index = read_index(self.path) if self.path.is_dir() else None
         self.storage, self._files = storage_files(self.path, self._index)
         if not self._files and self._index is None:
-            raise InputError(f"{path}: is no bag: {_GIVE}")
+            raise InputError(f"{path}: is no bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file")
         if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         files = self.path.iterdir() if self.path.is_dir() else self._files
@@ -112,30 +88,29 @@ class BagReader:
                 self._readers.append((file, reader))
             self._readers.sort(key=lambda opened: opened[1].start_time)
             counts: Counter[tuple[str, str]] = Counter()
-            for connection in self._connections():
-                counts[connection.topic, connection.msgtype] += connection.msgcount
+            for _, reader in self._readers:
+                for connection in reader.connections:
+                    counts[connection.topic, connection.msgtype] += connection.msgcount
             if self.path.is_dir():
                 self._compare_with_index(counts)
             if not self._readers:
                 raise DamagedBag(f"{self.path}: nothing in the bag can be read: copy or record it again")
             self._stack = stack.pop_all()
         for name in sorted({topic for topic, _ in counts}):
-            types = [kind for topic, kind in counts if topic == name]
-            count = sum(count for (topic, _), count in counts.items() if topic == name)
-            self.topics[name] = BagTopic(name, types[0] if len(types) == 1 else "", count)
+            of_type = {kind: count for (topic, kind), count in counts.items() if topic == name}
+            kind = next(iter(of_type)) if len(of_type) == 1 else ""
+            self.topics[name] = BagTopic(name, kind, sum(of_type.values()))
         spans = [(reader.start_time, reader.end_time) for _, reader in self._readers if reader.message_count]
         self.duration_ns = max(end for _, end in spans) - min(start for start, _ in spans) if spans else 0
         return self
 
     def _compare_with_index(self, held: Counter[tuple[str, str]]) -> None:
         """Tell what metadata.yaml says otherwise than the files."""
-        again = f"`ros2 bag reindex {self.path}` writes it anew"
-        where = f"{self.path / INDEX_NAME}"
+        again, where = f"`ros2 bag reindex {self.path}` writes it anew", self.path / INDEX_NAME
         if self._index is None:
             self._tell(f"{where}: is missing or no index of a rosbag2: the bag is read without it; {again}", self.notes)
             return
-        there, named = {file.name for file in self._files}, self._index.file_names
-        promised = self._index.counts
+        there, named, promised = {file.name for file in self._files}, self._index.file_names, self._index.counts
         more = [f"{name} is missing" for name in named if name not in there]
         less = [f"{name} is not named" for name in sorted(there - {*named})]
         for topic, kind in sorted(promised.keys() | held.keys()):
@@ -169,6 +144,17 @@ class BagReader:
         """Topics with their types, for messages to the user."""
         chosen = [self.topics[name] for name in (self.topics if names is None else names)]
         return ", ".join(f"{topic.name} ({topic.type or 'several types'})" for topic in chosen) or "no topics"
+
+    def images(self, topic: str) -> Iterator[RawImage]:
+        """The images of `topic`, as `messages` gives them; they are not checked."""
+        return (item.raw_image() for item in self.messages([topic]))
+
+    def first_image(self, topic: str) -> RawImage:
+        """InputError where `topic` holds none."""
+        image = next(self.images(topic), None)
+        if image is None:
+            raise InputError(f"{self.path}: topic '{topic}' holds no message that can be read: give another one")
+        return image
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """The messages of `topics` in order of their record times.
@@ -208,41 +194,28 @@ class BagReader:
             read += 1
             yield self._deserialised(file, *item)
 
-    def _connections(self) -> list[Connection]:
-        return [connection for _, reader in self._readers for connection in reader.connections]
-
     def _deserialised(self, file: Path, connection: Connection, record_time_ns: int, data: bytes) -> BagMessage:
-        message_type = connection.msgtype
-        store = self._store_of(connection)
+        kind = connection.msgtype
+        if kind not in self._stores:  # only the types that are read are parsed: an odd one elsewhere does not matter
+            known = typestore() if self.storage != "ros1" and kind in typestore().fielddefs else None
+            self._stores[kind] = embedded_types(connection, self.path) or known
+        store = self._stores[kind]
         if store is None:
             raise InputError(
-                f"{self.path}: messages of type {message_type} cannot be read: the bag carries no definition "
+                f"{self.path}: messages of type {kind} cannot be read: the bag carries no definition "
                 "of it; record it again as mcap, which does"
             )
         try:
             with bag_errors(file):
                 if self.storage == "ros1":
-                    message = store.deserialize_ros1(data, message_type)
+                    message = store.deserialize_ros1(data, kind)
                 else:
-                    message = store.deserialize_cdr(unpacked_message(data), message_type)
+                    message = store.deserialize_cdr(unpacked_message(data), kind)
         except DamagedBag as error:
             if store is not typestore():
                 raise
-            why = detail(error.__cause__ or error)
             raise InputError(
-                f"{self.path}: {connection.topic} cannot be read as {message_type} ({why}): "
+                f"{self.path}: {connection.topic} cannot be read as {kind} ({detail(error.__cause__ or error)}): "
                 "the bag carries no definition of it, and was recorded with another release of it? Record as mcap"
             ) from error
-        return BagMessage(connection.topic, message_type, record_time_ns, message, self.by)
-
-    def _store_of(self, connection: Connection) -> Typestore | None:
-        """The types to read a connection with: the bag's own definition, else what cgdet knows; None without either.
-
-        Only the types that are read are parsed: a vendor's odd definition elsewhere does not matter. (rosbags'
-        AnyReader parses all of a bag, and refuses it for one that is odd.)
-        """
-        message_type = connection.msgtype
-        if message_type not in self._stores:
-            known = typestore() if self.storage != "ros1" and message_type in typestore().fielddefs else None
-            self._stores[message_type] = embedded_types(connection, self.path) or known
-        return self._stores[message_type]
+        return BagMessage(connection.topic, kind, record_time_ns, message, self.by)

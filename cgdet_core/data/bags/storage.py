@@ -30,7 +30,7 @@ _FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
 
 
 class BagIndex(NamedTuple):
-    """What of a rosbag2's metadata.yaml can be compared with its files. counts: (topic, type) -> messages."""
+    """Of a rosbag2's metadata.yaml. counts: (topic, type) -> messages."""
 
     storage: str
     file_names: list[str]
@@ -55,11 +55,8 @@ def read_index(folder: Path) -> BagIndex | None:
 
 
 def storage_files(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
-    """The storage (mcap, sqlite3, ros1; "" without any) and the files that hold a bag's messages.
-
-    A folder's files are those of one storage; what macOS writes beside a file (`._`) is none, and neither is a
-    compressed file beside itself unpacked.
-    """
+    """The storage (mcap, sqlite3, ros1; "" without any) and its files that hold a bag's messages: not what macOS writes
+    beside them (`._`), nor a compressed file beside itself unpacked."""
     if not path.is_dir():
         # a file that is compressed as a whole is read in its folder alone
         kinds = [kind for kind, suffixes in _SUFFIXES.items() if path.is_file() and path.suffix == suffixes[0]]
@@ -107,11 +104,8 @@ def unpacked_message(data: bytes) -> bytes:
 
 
 class CutMcap:
-    """A damaged .mcap file, read from its beginning up to its last whole chunk.
-
-    It has of rosbags' readers what BagReader uses; messages come in the order in which they were recorded. loss: what
-    is said of the file. DamagedBag from the constructor where no message can be read.
-    """
+    """A damaged .mcap file, read from its beginning up to its last whole chunk, with what BagReader uses of rosbags'
+    readers. loss: what is said of the file. DamagedBag from the constructor where no message can be read."""
 
     def __init__(self, path: Path, error: DamagedBag) -> None:
         from rosbags import interfaces
@@ -135,12 +129,11 @@ class CutMcap:
         if self._damage:
             self.loss = f"{path}: is damaged or cut short ({self._damage}): {read}, up to its last whole chunk"
         self.connections: list[Connection] = []
-        for number, (key, count) in enumerate(counts.items()):
-            schema = schemas[key]
+        for number, (key, schema) in enumerate(schemas.items()):
             form = interfaces.MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
             definition = interfaces.MessageDefinition(form, schema.data.decode(errors="replace"))
             extra = interfaces.ConnectionExtRosbag2("cdr", [])
-            self.connections.append(interfaces.Connection(number, *key, definition, "", count, extra, self))
+            self.connections.append(interfaces.Connection(number, *key, definition, "", counts[key], extra, self))
 
     def close(self) -> None:
         """The file is open only while it is read."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from cgdet_core.data.bags.images import first_image
+from cgdet_core.data.bags.messages import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import DETECTIONS, IMAGE, IMAGE_TYPES
 from cgdet_core.errors import InputError
 from cgdet_core.thermal import ENCODINGS
 
@@ -18,13 +17,7 @@ _COLOUR_WORD = re.compile(r"(rgb|colou?r|visible)\w*")
 _DRAWN_WORD = re.compile(r"(overlay|annotated|debug|preview)\w*")
 _TRUTH_WORD = re.compile(r"truth\w*|groundtruth|gt|labels?|labelled|annotations?")
 _DETECTED_WORD = re.compile(r"(detect|predict|result|inference)\w*")
-
 _LISTED_CHARACTERS = 40
-
-
-def image_topics(bag: BagReader) -> tuple[str, ...]:
-    """The topics of an image type, in the bag's order."""
-    return tuple(topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES)
 
 
 def camera_info_topic(image_topic: str) -> str:
@@ -37,24 +30,21 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
     """The image topic to detect on: `topic`, or the only or the best thermal candidate.
 
     A name with a word such as thermal, lwir, ir or flir goes before one without and that before one
-    with rgb or colour; 16-bit grey before 8-bit grey before colour; Image before CompressedImage.
-    InputError lists the image topics where `topic` is not one of them, or where none or several are
-    the best.
+    with rgb or colour; 16-bit grey before 8-bit grey before colour; Image before CompressedImage. InputError where
+    `topic` is no image topic, and where none or several are the best.
     """
-    names = image_topics(bag)
+    names = _image_topics(bag)
     if topic is not None:
         if not bag.topic(topic, "image topic", IMAGE_TYPES).count:
             raise InputError(f"{bag.path}: topic '{topic}' holds no message: give one of {bag.listing(names)}")
         return topic
-    ranked: dict[str, tuple[int, ...]] = {}
-    passed_over: list[str] = []
-    for name in names:
-        pixels = _pixels(bag, name)
-        if isinstance(pixels, str):
-            passed_over.append(f"{name} ({pixels})")
-        else:
-            grey, is_16_bit = pixels
-            ranked[name] = _thermal_name(_words(name)), grey + is_16_bit, bag.topics[name].type == IMAGE
+    pixels = {name: _pixels(bag, name) for name in names}
+    passed_over = [f"{name} ({why})" for name, why in pixels.items() if isinstance(why, str)]
+    ranked = {
+        name: (_thermal_rank(name), sum(found), bag.topics[name].type == IMAGE)
+        for name, found in pixels.items()
+        if not isinstance(found, str)
+    }
     if passed_over and not ranked:
         raise InputError(
             f"{bag.path}: none of its image topics holds images that cgdet reads: {', '.join(passed_over)}: "
@@ -70,7 +60,7 @@ def _pixels(bag: BagReader, name: str) -> tuple[bool, bool] | str:
     """Whether the topic's first image is grey, and of 16 bits; or why its images cannot be read."""
     if not bag.topics[name].count:
         return "0 messages"
-    image = first_image(bag, name)
+    image = bag.first_image(name)
     if image.compressed_format is None:
         if image.encoding not in ENCODINGS:
             return f"encoding {image.encoding[:_LISTED_CHARACTERS]!r}"
@@ -83,10 +73,13 @@ def _pixels(bag: BagReader, name: str) -> tuple[bool, bool] | str:
     return pixels.ndim == 2, pixels.dtype == np.uint16
 
 
-def _thermal_name(words: Sequence[str]) -> int:
-    """How likely a topic of this name is the thermal one."""
+def _image_topics(bag: BagReader) -> list[str]:
+    return [topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
+
+
+def _thermal_rank(name: str) -> int:
     ranks = ((_DRAWN_WORD, 0), (_THERMAL_WORD, 3), (_COLOUR_WORD, 1))
-    return next((rank for pattern, rank in ranks if _any(pattern, words)), 2)
+    return next((rank for pattern, rank in ranks if _named(pattern, name)), 2)
 
 
 def _best(bag: BagReader, ranked: Mapping[str, tuple[int, ...]], what: str) -> str | None:
@@ -97,12 +90,10 @@ def _best(bag: BagReader, ranked: Mapping[str, tuple[int, ...]], what: str) -> s
     return best[0] if best else None
 
 
-def _words(name: str) -> list[str]:
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace("-", "_").replace("/", "_").split("_")
-
-
-def _any(pattern: re.Pattern[str], words: Sequence[str]) -> bool:
-    return any(pattern.fullmatch(word) for word in words)
+def _named(pattern: re.Pattern[str], name: str) -> bool:
+    """Whether a word of the topic's name is of the pattern."""
+    words = re.split("[-/_]", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower())
+    return any(map(pattern.fullmatch, words))
 
 
 def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = None) -> str | None:
@@ -116,23 +107,23 @@ def choose_rgb_topic(bag: BagReader, thermal_topic: str, topic: str | None = Non
         if topic == thermal_topic:
             raise InputError(f"{bag.path}: '{topic}' is the thermal topic: give another one as RGB")
         return choose_image_topic(bag, topic)
-    names = [name for name in image_topics(bag) if name != thermal_topic and not _any(_DRAWN_WORD, _words(name))]
+    names = [name for name in _image_topics(bag) if name != thermal_topic and not _named(_DRAWN_WORD, name)]
     colour = [name for name in names if not isinstance(pixels := _pixels(bag, name), str) and not pixels[0]]
-    ranked = {name: (_any(_COLOUR_WORD, _words(name)), bag.topics[name].type == IMAGE) for name in colour}
+    ranked = {name: (_named(_COLOUR_WORD, name), bag.topics[name].type == IMAGE) for name in colour}
     return _best(bag, ranked, "RGB")
 
 
 def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     """The topic with the labels: `topic`, or the one Detection2DArray topic named as labels are; None without one.
 
-    A topic named like a detector's output (detections, predictions) is never taken for labels unless
-    it is named. InputError where several may be, or `topic` is of another type.
+    A topic named like a detector's output (detections, predictions) is never taken for labels unless `topic` names it.
+    InputError where several may be, or `topic` is of another type.
     """
-    names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
     if topic is not None:
         return bag.topic(topic, "topic of labels", (DETECTIONS,)).name
-    named = [name for name in names if _any(_TRUTH_WORD, _words(name))]
-    candidates = named or [name for name in names if not _any(_DETECTED_WORD, _words(name))]
+    names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
+    named = [name for name in names if _named(_TRUTH_WORD, name)]
+    candidates = named or [name for name in names if not _named(_DETECTED_WORD, name)]
     if len(candidates) > 1:
         raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
     return candidates[0] if candidates else None

@@ -1,17 +1,14 @@
 """Labels and detections in bags: vision_msgs/Detection2DArray <-> GroundTruth, and what else is known of a frame.
 
-The convention, written and read by cgdet:
+- One Detection2DArray per labelled image with the very header of that image; an empty array says that there is nothing
+  to find, no array that the image is not labelled.
+- `class_id` is the class name with score 1.0; a region to ignore has the class_id `ignore:<name>`, or `ignore` alone
+  where it counts for no class at all.
+- `<truth topic>/frame_info` (diagnostic_msgs/DiagnosticArray, same header) may hold one status `frame` with the values
+  `name`, `light` (day, night), `scene` and `labelled` (the classes labelled in this frame, separated by commas, where
+  not all are).
 
-- one Detection2DArray per labelled image with the very header of that image; an empty array says
-  that there is nothing to find, no array that the image is not labelled;
-- `class_id` is the class name with score 1.0; a region to ignore has the class_id `ignore:<name>`,
-  or `ignore` alone where it counts for no class at all;
-- beside the truth topic, `<truth topic>/frame_info` (diagnostic_msgs/DiagnosticArray, same header)
-  may hold one status `frame` with the values `name`, `light` (day, night), `scene` and `labelled`
-  (the class names that are labelled in this frame, separated by commas, where not all are).
-
-Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy. What a detector published
-is read by `read_detections`.
+Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy.
 """
 
 from __future__ import annotations
@@ -27,8 +24,8 @@ import numpy as np
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.messages import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
 
@@ -93,8 +90,8 @@ def truth_from_message(
     """The labels in a Detection2DArray, in pixels of its image.
 
     class_map: class_id in the message -> class name, "ignore" or "background" (it leaves). A rotated box becomes the
-    upright box around it. InputError, beginning with `where`, for a class that is neither mapped nor one of
-    `class_names` nor the number of one, a label without a class, and a box that is none.
+    upright box around it. InputError, beginning with `where`, for an unknown class, a label without one, and a box that
+    is none.
     """
     labels = [
         (box, class_id, ignore)
@@ -110,9 +107,8 @@ def truth_from_message(
 def read_detections(path: Path, class_names: Sequence[str], topic: str | None = None) -> dict[int, Detections]:
     """What a detector published: header stamp in ns -> detections, best first.
 
-    topic: needed where the bag has several Detection2DArray topics. class_ids are names or numbers of `class_names`.
-    Raises InputError for a bag or topic that is none, another class, a box or score that is none, and two arrays of
-    one stamp.
+    topic: needed where the bag has several Detection2DArray topics. InputError for a bag or topic that is none, another
+    class than `class_names` or their numbers, a box or score that is none, and two arrays of one stamp.
     """
     with BagReader(path) as bag:
         names = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
@@ -120,10 +116,8 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
             there = f"several topics of detections: name one of {', '.join(names)}" if names else f"no {DETECTIONS}"
             raise InputError(f"{path}: holds {there}")
         chosen = bag.topic(topic or names[0], "topic of detections", (DETECTIONS,)).name
-        return {
-            stamp_ns: _detections(message, class_names, where)
-            for stamp_ns, message, where in arrays_by_stamp(bag, chosen)
-        }
+        arrays = arrays_by_stamp(bag, chosen)
+        return {stamp_ns: _detections(message, class_names, where) for stamp_ns, message, where in arrays}
 
 
 def _detections(message: Any, class_names: Sequence[str], where: str) -> Detections:
@@ -134,10 +128,8 @@ def _detections(message: Any, class_names: Sequence[str], where: str) -> Detecti
             raise unknown(where, "class", text, class_names)
         if not 0 <= score <= 1:
             raise InputError(f"{where}: a detection has the score {score}")
-    boxes, scores = [row[2] for row in rows], [row[1] for row in rows]
-    return Detections(
-        cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(scores, np.float32), np.array(numbers, np.int64)
-    )
+    boxes, scores = np.array([row[2] for row in rows], np.float32), np.array([row[1] for row in rows], np.float32)
+    return Detections(cxcywh_to_xyxy(boxes), scores, np.array(numbers, np.int64))
 
 
 def _rows(message: Any, where: str) -> list[tuple[str, float, Box]]:
@@ -173,6 +165,11 @@ def label_name(detection: Any) -> tuple[str, bool]:
     """The class_id of one label as it stands in the bag, and whether it is a region to ignore."""
     with expected_fields(DETECTIONS, "a label"):
         text = _best(detection, "")[0] if detection.results else "without a class"
+    return _without_ignore(text)
+
+
+def _without_ignore(text: str) -> tuple[str, bool]:
+    """What stands behind `ignore:` (nothing: `ignore`), and whether it stands there."""
     prefix, _, rest = text.partition(":")
     return (rest or prefix, True) if prefix == IGNORE else (text, False)
 
@@ -180,13 +177,10 @@ def label_name(detection: Any) -> tuple[str, bool]:
 def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str], where: str) -> list[tuple[int, bool]]:
     """(class index, ignore) pairs: one, or one for every class where a region counts for none; none of background."""
     mapped = class_map.get(text, text)
-    if mapped == BACKGROUND:
-        return []
     if mapped == IGNORE:
         return [(index, True) for index in range(len(class_names))]
-    prefix, colon, rest = mapped.partition(":")
-    ignore = bool(colon) and prefix == IGNORE
-    name = class_map.get(rest, rest) if ignore else mapped
+    name, ignore = _without_ignore(mapped)
+    name = class_map.get(name, name) if ignore else name
     if name == BACKGROUND:
         return []
     number = _class_number(name, class_names)

@@ -9,9 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cgdet_core.data.bags.images import image_fields
+from cgdet_core.data.bags.messages import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    DETECTIONS,
+    FRAME_INFO,
+    IMAGE,
+    header,
+    image_fields,
+    typestore,
+)
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
-from cgdet_core.data.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, FRAME_INFO, IMAGE, header, typestore
 from cgdet_core.errors import InputError
 from cgdet_core.files import check_free, replacing_folder
 from cgdet_core.types import GroundTruth, ImageArray
@@ -23,15 +31,13 @@ _INDEX = "metadata.yaml"
 class BagWriter:
     """A rosbag2 folder at `out`; a context manager.
 
-    The bag appears at `out` when the block ends without an error; after an error or Ctrl-C nothing is
-    left. overwrite: a bag at `out` is replaced, at the end; anything else there never is. Record times
-    are the header stamps. Raises InputError from the constructor for an `out` that is taken or cannot
-    be, and where writing fails (disk full, no permission).
+    The bag appears at `out` when the block ends without an error; after an error or Ctrl-C nothing is left. overwrite:
+    a bag at `out` is replaced, at the end; anything else there never is. Record times are the header stamps.
+    Raises InputError for an `out` that is taken or cannot be, and where writing fails.
     """
 
     def __init__(self, out: Path | str, overwrite: bool = False) -> None:
-        self.out = Path(out)
-        self.overwrite = overwrite
+        self.out, self.overwrite = Path(out), overwrite
         check_free(self.out, _INDEX, overwrite)
         self._connections: dict[str, Any] = {}
 
@@ -102,12 +108,9 @@ class BagWriter:
     def camera_info(
         self, topic: str, focal_px: float, height_width_px: tuple[int, int], stamp_ns: int, frame_id: str
     ) -> None:
-        """A sensor_msgs/CameraInfo of a pinhole without distortion whose axis meets the middle of the picture.
-
-        Its pixels are counted from the centre of the first one, half a pixel from where cgdet counts.
-        """
+        """A sensor_msgs/CameraInfo of a pinhole without distortion whose axis meets the middle of the picture."""
         height, width = height_width_px
-        x, y = (width - 1) / 2, (height - 1) / 2
+        x, y = (width - 1) / 2, (height - 1) / 2  # from the centre of the first pixel
         k = np.array([focal_px, 0, x, 0, focal_px, y, 0, 0, 1], np.float64)
         types = typestore().types
         message = types[CAMERA_INFO](

@@ -13,9 +13,9 @@ from pydantic import Field, field_validator
 
 from cgdet_core.config import Settings, read_mapping, settings_from_mapping
 from cgdet_core.data.bags.damage import expected_fields
+from cgdet_core.data.bags.messages import CAMERA_INFO
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import camera_info_topic
-from cgdet_core.data.bags.types import CAMERA_INFO
 from cgdet_core.data.registration.homography import Matrix, Row
 from cgdet_core.errors import InputError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.data.bags.images import RawImage, decode_frame, first_image, raw_images
+from cgdet_core.data.bags.messages import RawImage, TimeBy
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
-from cgdet_core.data.bags.reader import BagReader, TimeBy
+from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
 from cgdet_core.data.registration.homography import Registration, identity_registration
 from cgdet_core.errors import InputError
@@ -84,7 +84,7 @@ class PairedBag:
         return np.asarray(pixels, np.uint8)
 
     def _decoded(self, image: RawImage, height_width_px: tuple[int, int] | None) -> Frame:
-        decoded = decode_frame(image, self.path)
+        decoded = image.frame(self.path)
         if height_width_px is not None and decoded.height_width_px != height_width_px:
             (height, width), (its_height, its_width) = height_width_px, decoded.height_width_px
             raise InputError(
@@ -120,8 +120,8 @@ def paired_frames(
     left = len(rgb_of)
     held: dict[int, RawImage] = {}
     with BagReader(path, by) as thermal_bag, BagReader(path, by) as rgb_bag:
-        rgb_images = enumerate(raw_images(rgb_bag, rgb_topic)) if rgb_topic and wanted else iter(())
-        for number, thermal in enumerate(raw_images(thermal_bag, thermal_topic)):
+        rgb_images = enumerate(rgb_bag.images(rgb_topic)) if rgb_topic and wanted else iter(())
+        for number, thermal in enumerate(thermal_bag.images(thermal_topic)):
             if number not in rgb_of:
                 continue
             partner = rgb_of[number]
@@ -175,7 +175,7 @@ def open_paired(
 
 
 def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
-    sizes = [decode_frame(first_image(bag, topic), bag.path).height_width_px for topic in (thermal, rgb)]
+    sizes = [bag.first_image(topic).frame(bag.path).height_width_px for topic in (thermal, rgb)]
     if sizes[0] != sizes[1]:
         raise InputError(
             f"{bag.path}: {thermal} has {sizes[0][1]}x{sizes[0][0]} pixels and {rgb} {sizes[1][1]}x{sizes[1][0]}, so "

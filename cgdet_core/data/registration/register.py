@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cgdet_core.config import RegisterConfig, ThermalConfig
-from cgdet_core.data.bags.images import decode_frame, raw_image
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
@@ -123,12 +122,12 @@ def _read_streams(bag: BagReader, streams: tuple[_Stream, _Stream], measure: boo
     by_topic = {stream.topic: stream for stream in streams}
     total = sum(bag.topics[topic].count for topic in by_topic)
     for item in tqdm(bag.messages(by_topic), "motion", total, unit="frame", disable=None if progress else True):
-        stream, image = by_topic[item.topic], raw_image(item)
+        stream, image = by_topic[item.topic], item.raw_image()
         stream.stamps_ns.append(image.stamp_ns)
         stream.latencies_ns.append(image.record_time_ns - image.stamp_ns)
         if measure:
             try:
-                stream.meter.add(decode_frame(image, bag.path).image, image.stamp_ns)
+                stream.meter.add(image.frame(bag.path).image, image.stamp_ns)
             except InputError:
                 stream.undecodable += 1
     for stream in streams:
@@ -192,7 +191,7 @@ def _choose_pictures(
     for frame in tqdm(frames, "pictures", len(tried), unit="pair", disable=None if progress else True):
         assert frame.rgb is not None
         try:
-            pixels, colour = (decode_frame(image, path).image for image in (frame.thermal, frame.rgb))
+            pixels, colour = (image.frame(path).image for image in (frame.thermal, frame.rgb))
         except InputError:  # counted in the first pass
             continue
         colour = colour if colour.ndim == 3 else np.repeat(to_grey(colour)[:, :, None], 3, axis=2)

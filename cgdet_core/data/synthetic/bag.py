@@ -1,9 +1,9 @@
-"""Bags with labels: of the synthetic street, and of a COCO set."""
+"""Bags with labels: of the synthetic street, of a COCO set, and of drawn faces."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,19 @@ from cgdet_core.config import BagConfig, SyntheticConfig
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.data.sets.coco_file import own_classes, read_coco
+from cgdet_core.data.sets.coco_file import CocoDraft, image_entry, own_classes, read_coco
+from cgdet_core.data.synthetic.faces.sequence import FaceScene
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.thermal import to_grey
-from cgdet_core.types import CLASS_NAMES, NANOSECONDS, Sample
+from cgdet_core.types import CLASS_NAMES, NANOSECONDS, GroundTruth, Sample
 
 THERMAL_TOPIC, THERMAL_FRAME_ID = "/thermal/image_raw", "thermal_camera"
 RGB_TOPIC, RGB_FRAME_ID = "/rgb/image_raw", "rgb_camera"
 TRUTH_TOPIC = "/ground_truth"
+FACE_CLASS, FACES_TOPIC = ("face",), "/faces"
 START_STAMP_NS = 1_700_000_000_000_000_000
 JPEG_QUALITY = 90
 _SEED_BLOCK = 1000
@@ -52,14 +55,14 @@ def make_synthetic_bag(
     frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
 
     with BagWriter(out, overwrite) as bag:
-        for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
+        for index, stamp_ns in enumerate(_stamps(frames, rate, progress)):
             scene, frame = divmod(index, per_scene)
             if frame == 0:
                 light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
                 scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
                 settings = street.model_copy(update={"light": light, "frames_per_second": rate})
                 rendered = SyntheticStreet(scene_seed, settings)
-            sample, stamp_ns = rendered.sample(frame), START_STAMP_NS + round(index * NANOSECONDS / rate)
+            sample = rendered.sample(frame)
             write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
             cameras = ((THERMAL_TOPIC, THERMAL_FRAME_ID), (RGB_TOPIC, RGB_FRAME_ID))
             for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
@@ -90,16 +93,49 @@ def make_coco_bag(
         coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
         for line in coco.warnings:
             warnings.warn(line, stacklevel=2)
-        records = tqdm(coco.records, unit="image", disable=None if progress else True)
-        for index, record in enumerate(records):
-            stamp_ns = START_STAMP_NS + round(index * NANOSECONDS / rate)
-            picture, sample = record.rgb_path, coco.sample(index, with_rgb=True)
+        for index, stamp_ns in enumerate(_stamps(len(coco), rate, progress)):
+            picture, sample = coco.records[index].rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
             write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)
             if picture is not None and form is not None:
                 topic = f"{RGB_TOPIC}/compressed"
                 bag.compressed_image(topic, picture.read_bytes(), form, stamp_ns, RGB_FRAME_ID)
     return len(coco)
+
+
+def make_face_bag(
+    out: Path | str,
+    labels: Path | str,
+    config: BagConfig | None = None,
+    *,
+    faces: int = 2,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> int:
+    """A bag of drawn faces, and their points in `labels`, a COCO JSON keyed by stamp; the number of frames.
+
+    The bag holds 8-bit thermal images, their RGB partners and, on /faces, the boxes of the faces, as a face detector
+    would give them. Raises InputError as BagWriter does.
+    """
+    config = config or BagConfig()
+    rate = config.frames_per_second or SyntheticConfig().frames_per_second
+    scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
+    draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
+    frames = max(1, round(config.seconds * rate))
+    with BagWriter(out, overwrite) as bag:
+        for index, stamp_ns in enumerate(_stamps(frames, rate, progress)):
+            sample = scene.sample(index)
+            write_sample(bag, sample, stamp_ns, FACE_CLASS, config.with_rgb, FACES_TOPIC)
+            draft.add_image(image_entry(str(stamp_ns), sample.frame.height_width_px, stamp_ns=stamp_ns))
+            draft.add_truth(sample.truth or GroundTruth.empty())
+    draft.write(Path(labels))
+    return frames
+
+
+def _stamps(frames: int, rate_hz: float, progress: bool) -> Iterator[int]:
+    for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
+        yield START_STAMP_NS + round(index * NANOSECONDS / rate_hz)
 
 
 def write_sample(

@@ -17,9 +17,8 @@ import numpy as np
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic import scenery
 from cgdet_core.data.synthetic.actors import BICYCLE, Bicycle, Person, car
-from cgdet_core.data.synthetic.light import Climate, Picture, noise_tile, resolve
+from cgdet_core.data.synthetic.light import Climate, Picture, ThermalSensor, expose_rgb, noise_tile, resolve
 from cgdet_core.data.synthetic.painter import Painting, paint
-from cgdet_core.data.synthetic.sensor import ThermalSensor, expose_rgb
 from cgdet_core.data.synthetic.shapes import Body, Camera, Placed
 from cgdet_core.types import Frame, Sample
 

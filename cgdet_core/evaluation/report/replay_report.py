@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.data.bags.types import DETECTIONS
+from cgdet_core.data.bags.messages import DETECTIONS
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cgdet_core.cli import main
+from cgdet_core.data.bags.messages import DETECTIONS, typestore
 from cgdet_core.data.bags.truth import read_detections, truth_message
-from cgdet_core.data.bags.types import DETECTIONS, typestore
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
 from cgdet_core.types import CLASS_NAMES, GroundTruth

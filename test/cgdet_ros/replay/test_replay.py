@@ -22,8 +22,8 @@ import torch
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from cgdet_core.config import PostprocessConfig
+from cgdet_core.data.bags.messages import IMAGE, header, typestore
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.types import IMAGE, header, typestore
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.evaluation.metrics.metrics import evaluate

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.data.synthetic.faces.head import Pose, drawn_head_mm, seen
-from cgdet_core.data.synthetic.faces.heat import Heat, temperatures_c
 from cgdet_core.data.synthetic.faces.regions import (
     BROWS,
     CROWN,
@@ -26,7 +25,7 @@ from cgdet_core.data.synthetic.faces.regions import (
     oval,
     zone,
 )
-from cgdet_core.data.synthetic.faces.rendering import expose
+from cgdet_core.data.synthetic.faces.rendering import Heat, expose, temperatures_c
 from cgdet_core.types import FloatArray, Frame, GroundTruth, ImageArray, Sample
 
 _SKIN = np.array([[232, 190, 165], [214, 162, 130], [188, 132, 98], [141, 92, 66], [92, 60, 45]], np.float64)

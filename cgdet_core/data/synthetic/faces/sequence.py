@@ -1,29 +1,21 @@
-"""Drawn faces that move in a thermal frame, with boxes and points in truth: a scene, and a bag of it."""
+"""Drawn faces that move in a thermal frame, with boxes and points in truth."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from cgdet_core.config import BagConfig, SyntheticConfig
-from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
-from cgdet_core.data.synthetic.bag import START_STAMP_NS, write_sample
+from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.faces.drawing import DrawnPerson, backdrop, face_truth, paint
 from cgdet_core.data.synthetic.faces.head import Pose, seen
-from cgdet_core.data.synthetic.faces.heat import temperatures_c
-from cgdet_core.data.synthetic.sensor import ThermalSensor
-from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
-from cgdet_core.types import NANOSECONDS, Frame, GroundTruth, Sample
+from cgdet_core.data.synthetic.faces.rendering import temperatures_c
+from cgdet_core.data.synthetic.light import ThermalSensor
+from cgdet_core.types import NANOSECONDS, Frame, Sample
 
-FACE_CLASS = ("face",)
-FACES_TOPIC = "/faces"
 _AIR_C = 22.0
 _SECONDS = 12.0  # after which all moves again as it did
 
@@ -94,33 +86,3 @@ class FaceScene:
         exposed = self._sensor.expose(degrees_c, t, np.random.default_rng([self.seed, 6, index]))
         frame, name = Frame(exposed, round(t * NANOSECONDS), "thermal"), f"faces-{self.seed}"
         return Sample(f"{name}/{index:06d}", frame, face_truth(faces_px, (height, width)), rgb, scene=name)
-
-
-def make_face_bag(
-    out: Path | str,
-    labels: Path | str,
-    config: BagConfig | None = None,
-    *,
-    faces: int = 2,
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> int:
-    """A bag of drawn faces, and their points in `labels`, a COCO JSON keyed by stamp; the number of frames.
-
-    The bag holds 8-bit thermal images, their RGB partners and, on /faces, the boxes of the faces, as a face detector
-    would give them. Raises InputError as BagWriter does.
-    """
-    config = config or BagConfig()
-    rate = config.frames_per_second or SyntheticConfig().frames_per_second
-    scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
-    draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
-    frames = max(1, round(config.seconds * rate))
-    with BagWriter(out, overwrite) as bag:
-        for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
-            sample, stamp_ns = scene.sample(index), START_STAMP_NS + round(index * NANOSECONDS / rate)
-            write_sample(bag, sample, stamp_ns, FACE_CLASS, config.with_rgb, FACES_TOPIC)
-            draft.add_image(image_entry(str(stamp_ns), sample.frame.height_width_px, stamp_ns=stamp_ns))
-            draft.add_truth(sample.truth or GroundTruth.empty())
-    draft.write(Path(labels))
-    return frames

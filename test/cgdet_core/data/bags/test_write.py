@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cgdet_core.data.bags.frames import read_labelled_frames
+from cgdet_core.data.bags.messages import VISION_MSGS, typestore
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.bags.types import VISION_MSGS, typestore
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth

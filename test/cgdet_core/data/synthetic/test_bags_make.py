@@ -10,7 +10,6 @@ import pytest
 
 from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
 from cgdet_core.data.bags.frames import read_labelled_frames
-from cgdet_core.data.bags.images import raw_images
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic
@@ -71,7 +70,7 @@ def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json):
     assert samples[1].truth.boxes_xyxy_px.tolist() == [[0, 0, 20, 30]]
     assert len(samples[2].truth) == 0
     with BagReader(tmp_path / "bag") as bag:
-        (rgb,) = raw_images(bag, "/rgb/image_raw/compressed")
+        (rgb,) = bag.images("/rgb/image_raw/compressed")
     assert bytes(rgb.data) == (coco_json.parent / "a_rgb.jpg").read_bytes()
     assert rgb.stamp_ns == samples[0].frame.stamp_ns
     info = bag_info(tmp_path / "bag")
@@ -178,8 +177,8 @@ def test_beside_the_thermal_images_come_rgb_and_the_streets_lens(tmp_path):
     street = SyntheticStreet(2, SMALL)
     with BagReader(tmp_path / "bag") as bag:
         (item,) = bag.messages(["/thermal/camera_info"])
-        (rgb,) = raw_images(bag, "/rgb/image_raw/compressed")
-        (thermal,) = raw_images(bag, choose_image_topic(bag))
+        (rgb,) = bag.images("/rgb/image_raw/compressed")
+        (thermal,) = bag.images(choose_image_topic(bag))
     assert np.abs(rgb.decode().astype(int) - street.sample(0).rgb).mean() < 6
     assert rgb.stamp_ns == thermal.stamp_ns
     expected = np.array([[street.camera(0.0).focal_px, 0, 39.5], [0, street.camera(0.0).focal_px, 31.5], [0, 0, 1]])

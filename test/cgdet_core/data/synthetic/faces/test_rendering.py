@@ -12,9 +12,8 @@ import pytest
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.synthetic.faces.drawing import DrawnPerson, paint
 from cgdet_core.data.synthetic.faces.head import Pose, drawn_head_mm, seen
-from cgdet_core.data.synthetic.faces.heat import SKIN_C, Heat, temperatures_c
 from cgdet_core.data.synthetic.faces.regions import estimated_materials
-from cgdet_core.data.synthetic.faces.rendering import render_thermal, rendered_faces
+from cgdet_core.data.synthetic.faces.rendering import SKIN_C, Heat, render_thermal, rendered_faces, temperatures_c
 from cgdet_core.errors import InputError
 from cgdet_core.tasks.landmarks.points import MIRROR
 
