@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,10 +30,8 @@ BAG_CACHE = "bag_cache"
 
 @dataclass(frozen=True)
 class CachedFrame:
-    """A raw frame with the tone limits of the whole of it, and its RGB where the recipe uses any.
-
-    held: its grey pixels [H, W], or the file that they are read from each time.
-    """
+    """A raw frame with the tone limits of the whole of it, and its RGB where the recipe uses any. held: its grey pixels
+    [H, W], or the file that they are read from each time."""
 
     held: ImageArray | Path
     limits: ToneLimits
@@ -48,8 +46,7 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """One set, read. warnings: what is odd about it and yet no error, a line each; sha256: of its pixels and labels, in
-    their order, wherever they lie."""
+    """One set, read. warnings: what is odd about it and yet no error, a line each; sha256: of its pixels and labels."""
 
     name: str
     weight: float
@@ -76,8 +73,7 @@ def held_out_content(held_out: CocoSet) -> dict[str, Any]:
     return _counts("held-out data", held_out.records) | {"sha256": digest.hexdigest()}
 
 
-@dataclass(frozen=True)
-class _Opened:
+class _Opened(NamedTuple):
     """One source, looked through but not read: its records for training and those held out."""
 
     config: SourceConfig
@@ -105,8 +101,8 @@ def load_sources(
     """All training frames of a recipe, and the frames it holds out for validation, if any.
 
     Relative paths of the recipe are taken from `folder`. run: the folder of the run, beside which bags are extracted.
-    Frames without labels take no part. RGB is read only where the recipe uses it; InputError where it does and there
-    is none. check: is given the counts of the sets, as of `Source.content`, before any picture is read.
+    Frames without labels take no part. check: is given the counts of the sets, as of `Source.content`, before any
+    picture is read. InputError for sets that are none, and for a recipe that uses RGB where there is none.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
@@ -122,18 +118,16 @@ def load_sources(
         check([{} if each.config.render_thermal else _counts(each.config.path, each.coco.records) for each in sets])
     sources: list[Source] = []
     left_bytes = recipe.train.cache_mb << 20
-    for opened in sets:
-        config = opened.config
+    for config, coco, _ in sets:
         count = config.render_thermal or 0
-        read = _renderings(opened.coco, count, config, recipe) if count else _pairs(opened.coco, config, recipe)
-        total = len(opened.coco) * max(count, 1)
-        frames, left_bytes, sha256 = _cache(read, total, config.path, recipe, progress, left_bytes)
-        sources.append(Source(config.path, config.weight, frames, config.grey_rgb, opened.coco.warnings, sha256))
+        read = _renderings(coco, count, config, recipe) if count else _pairs(coco, config, recipe)
+        source = Source(config.path, config.weight, (), config.grey_rgb, coco.warnings)
+        source, left_bytes = _cached(source, read, len(coco) * max(count, 1), recipe, progress, left_bytes)
+        sources.append(source)
     if recipe.synthetic.frames:
-        frames, _, sha256 = _cache(
-            _rendered(recipe), recipe.synthetic.frames, "synthetic", recipe, progress, left_bytes
-        )
-        sources.append(Source("synthetic", recipe.synthetic.weight, frames, False, (), sha256))
+        source = Source("synthetic", recipe.synthetic.weight, (), False)
+        source, _ = _cached(source, _rendered(recipe), recipe.synthetic.frames, recipe, progress, left_bytes)
+        sources.append(source)
     if recipe.uses_rgb and recipe.guidance.shuffle_rgb:
         for number, source in enumerate(sources):
             partners = shuffled([frame.rgb for frame in source.frames], source.name, number, recipe.train.seed)
@@ -188,10 +182,8 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
 
 
 def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
-    """The set with only these classes labelled: boxes of the others leave, as nothing is known of them.
-
-    Raises InputError for a name that is no class that a category of the file gives.
-    """
+    """The set with only these classes labelled: boxes of the others leave. InputError for a name that is no class that
+    a category of the file gives."""
     known = [record.truth.labelled for record in coco.records]
     of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
     given = [name for name, known_here in zip(coco.class_names, of_file, strict=True) if known_here]
@@ -275,16 +267,17 @@ def _renderings(coco: CocoSet, count: int, config: SourceConfig, recipe: Recipe)
         yield sample, None, partner
 
 
-def _cache(
-    frames: Iterable[_Read], count: int, name: str, recipe: Recipe, progress: bool, left_bytes: int
-) -> tuple[tuple[CachedFrame, ...], int, str]:
-    """The frames, in memory as long as there is any left; what is left then; the SHA-256 of their content."""
-    cached, digest = [], hashlib.sha256()
+def _cached(
+    source: Source, frames: Iterable[_Read], count: int, recipe: Recipe, progress: bool, left_bytes: int
+) -> tuple[Source, int]:
+    """The source with its frames, in memory as long as there is any left; what is left then."""
+    cached, digest, interval_s = [], hashlib.sha256(), progress_interval_s()
+    reading = f"reading {source.name}"
     for sample, path, partner in tqdm(
-        frames, f"reading {name}", count, mininterval=progress_interval_s(), disable=not progress, unit="frame"
+        frames, reading, count, mininterval=interval_s, disable=not progress, unit="frame"
     ):
         if sample.truth is None:
-            raise InputError(f"{name}: frame {sample.name} has no labels: leave it out of training")
+            raise InputError(f"{source.name}: frame {sample.name} has no labels: leave it out of training")
         grey = _grey(sample.frame.image)
         _add_content(digest, grey, sample.truth, partner)
         limits = tone_limits(grey, recipe.thermal)
@@ -295,20 +288,12 @@ def _cache(
         else:
             reread = None if partner is None else replace(partner, encoded=None)
             cached.append(CachedFrame(path, limits, sample.truth, reread))
-    return tuple(cached), left_bytes, digest.hexdigest()
+    return replace(source, frames=tuple(cached), sha256=digest.hexdigest()), left_bytes
 
 
 def _add_content(digest: hashlib._Hash, grey: ImageArray, truth: GroundTruth, partner: RgbPartner | None) -> None:
-    labels = (
-        truth.boxes_xyxy_px,
-        truth.class_ids,
-        truth.ignore,
-        truth.labelled,
-        truth.points_xy_px,
-        truth.points_labelled,
-    )
     rgb = (None, None) if partner is None else (partner.encoded, partner.valid)
-    for array in (grey, *labels, *rgb):
+    for array in (grey, *vars(truth).values(), *rgb):  # of the labels in the order of their fields
         digest.update(repr(None if array is None else (array.shape, array.dtype.str)).encode())
         digest.update(b"" if array is None else np.ascontiguousarray(array).data)
 

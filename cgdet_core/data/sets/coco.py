@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,11 +39,9 @@ class CocoRecord:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """A COCO set; images are read when a sample is asked for.
-
-    warnings: what is odd and yet no error, a line each. point_names: of the keypoints that the truth of each record
-    has, empty where the set has none; flip_indices: the point that each becomes in a mirror, where the set says it.
-    """
+    """A COCO set; images are read when a sample is asked for. warnings: what is odd and yet no error, a line each.
+    point_names: of the keypoints, empty where the set has none; flip_indices: the point that each becomes in a mirror,
+    where the set says it."""
 
     path: Path
     class_names: tuple[str, ...]
@@ -89,10 +87,9 @@ def load_coco(
 ) -> CocoSet:
     """The set in `path`, all of it checked but the pixels.
 
-    class_map: category name in the file -> class name, or "ignore": its boxes become regions to
-    ignore of every class, or "background": they leave. A category that is neither mapped nor a class name is an error.
-    Classes that no category of the file gives are unlabelled in every frame (GroundTruth.labelled).
-    Raises InputError for a file that is no COCO set, a missing image, and boxes that are no boxes.
+    class_map: category name in the file -> class name, or "ignore": its boxes become regions to ignore of every class,
+    or "background": they leave. Classes that no category of the file gives are unlabelled in every frame.
+    InputError for a file that is no COCO set, a missing image, a category that means no class, boxes that are none.
     """
     document = read_coco(path)
     if not document.images:
@@ -103,10 +100,10 @@ def load_coco(
     odd = {True: range(2, 9), False: (2, 3, 4)}
     turned = [each for each in records if turned_by(each.path) in odd[len({*each.height_width_px}) == 1]]
     if turned:
-        what = (
-            f"{len(turned)} of {len(records)} pictures, the first {turned[0].file_name}, are turned by Exif in viewers"
+        warnings.append(
+            f"{path}: {len(turned)} of {len(records)} pictures, the first {turned[0].file_name}, are turned by Exif in "
+            "viewers: their pixels are read as stored, and the labels must be of these"
         )
-        warnings.append(f"{path}: {what}: their pixels are read as stored, and the labels must be of these")
     points, flip = ((), None) if of_points is None else (of_points.keypoints, of_points.flip_indices)
     if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
         raise InputError(
@@ -129,16 +126,17 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
 def read_labels(
     document: CocoDocument, path: Path, class_names: Sequence[str], class_map: Mapping[str, str] | None = None
 ) -> tuple[list[GroundTruth], list[str], CocoCategory | None]:
-    """The labels of a COCO document, as `load_coco` reads them: of each entry of `images`, in their order; warnings, as
-    of a CocoSet; the category of the keypoints, None where there are none. path: for messages, no file is opened."""
+    """The labels of a COCO document, of each entry of `images`; warnings, as of a CocoSet; the category of the
+    keypoints, if any. class_map: as of `load_coco`; path: for messages, no file is opened."""
     names, annotations = tuple(class_names), document.annotations
     targets = _targets(document, path, names, class_map or {})
     points = _with_points(document, targets, path)
     of_image = {image.id: image for image in document.images}
     images = [of_image[each.image_id] for each in annotations]
     target = [targets[each.category_id] for each in annotations]
-    ignored = [name == IGNORE or each.to_ignore for name, each in zip(target, annotations, strict=True)]
-    objects = np.array([name in names for name in target], np.bool_) & ~np.array(ignored, np.bool_)
+    marked = [name == IGNORE or each.to_ignore for name, each in zip(target, annotations, strict=True)]
+    ignored = np.array(marked, np.bool_)
+    objects = np.array([name in names for name in target], np.bool_) & ~ignored
     xywh = np.array([each.bbox for each in annotations], np.float32).reshape(-1, 4)
     sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
     warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects)
@@ -146,22 +144,20 @@ def read_labels(
     lacking = [name for name in names if name in targets.values() and name not in held]
     if held and lacking:
         warnings.append(f"{path}: holds no object of {', '.join(lacking)}")
-    twice: dict[str, list[Hashable]] = {
-        "annotations": [(each.image_id, each.category_id, each.bbox) for each in annotations],
-        "images": [image.file_name for image in document.images],
+    repeated = {
+        "annotations": len(annotations) - len({(each.image_id, each.category_id, each.bbox) for each in annotations}),
+        "images": len(document.images) - len({image.file_name for image in document.images}),
     }
-    for what, entries in twice.items():
-        if count := len(entries) - len(set(entries)):
+    for what, count in repeated.items():
+        if count:
             warnings.append(f"{path}: {count} {what} repeat another, and count again: is the set joined from several?")
     if scored := sum(each.score is not None for each in annotations):
         warnings.append(f"{path}: {scored} annotations have a score, as what a detector found has: are they labels?")
     boxes = xywh_to_xyxy(xywh)
     boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], sizes)], axis=1)
-    shown = area_xyxy(boxes) > 0
     rows_of: dict[int | str, list[int]] = {image.id: [] for image in document.images}
-    for row, annotation in enumerate(annotations):
-        if shown[row]:
-            rows_of[annotation.image_id].append(row)
+    for row in np.flatnonzero(area_xyxy(boxes) > 0).tolist():
+        rows_of[annotations[row].image_id].append(row)
     labelled: BoolArray = np.isin(names, list(targets.values()))
     truths = []
     for number, image in enumerate(document.images):
@@ -171,22 +167,12 @@ def read_labels(
             check_known(f"{path}: images[{number}].labelled", "class", given, names)
             labelled_here = labelled & np.isin(names, given)
         # what is to be ignored is so for every class
-        places = [
-            (row, class_id)
-            for row in rows_of[image.id]
-            for class_id, name in enumerate(names)
-            if target[row] in (IGNORE, name)
-        ]
-        rows, class_ids = np.array(places, np.int64).reshape(-1, 2).T
-        truths.append(
-            GroundTruth(
-                boxes[rows],
-                class_ids,
-                np.array([ignored[row] for row in rows], np.bool_),
-                None if labelled_here.all() else labelled_here,
-                *_points([annotations[row] for row in rows], points),
-            )
-        )
+        own = rows_of[image.id]
+        meant = [(row, each) for row in own for each, name in enumerate(names) if target[row] in (IGNORE, name)]
+        rows, class_ids = np.array(meant, np.int64).reshape(-1, 2).T
+        known = None if labelled_here.all() else labelled_here
+        of_points = _points([annotations[row] for row in rows], points)
+        truths.append(GroundTruth(boxes[rows], class_ids, ignored[rows], known, *of_points))
     return truths, warnings, points
 
 

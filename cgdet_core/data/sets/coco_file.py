@@ -35,7 +35,7 @@ class Entry(BaseModel):
 
 
 class CocoImage(Entry):
-    """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/labels.py)."""
+    """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/frames.py)."""
 
     id: Identity
     file_name: str
@@ -93,8 +93,7 @@ Document = TypeVar("Document", bound=CocoDocument)
 
 
 def read_coco(path: Path) -> CocoDocument:
-    """The document in `path`; InputError names the file, and the entry that is none, repeats an id, or is of an image
-    or category that is not listed."""
+    """The document in `path`; InputError names the file, and the entry that is none or contradicts another."""
     return read_document(path, CocoDocument)
 
 
@@ -152,10 +151,8 @@ def read_document(path: Path, kind: type[Document]) -> Document:
 
 
 def own_classes(categories: Iterable[str], class_map: Mapping[str, str], where: str) -> tuple[str, ...]:
-    """The classes of labels with these categories, in their order, or CLASS_NAMES where these hold all of them.
-
-    InputError, beginning with `where`, for a class that only the class map names.
-    """
+    """The classes of labels with these categories, in their order, or CLASS_NAMES where these hold all of them;
+    InputError, beginning with `where`, for a class that only the class map names."""
     names = tuple(dict.fromkeys(categories))
     known = dict.fromkeys((*names, *CLASS_NAMES, IGNORE, BACKGROUND))
     check_known(f"{where}: class_map", "class", class_map.values(), known)
@@ -188,11 +185,8 @@ def keypoints(points_xy_px: FloatArray, labelled: BoolArray) -> dict[str, Any]:
 
 @dataclass
 class CocoDraft:
-    """A set in the making: `add_image`, then the boxes of that image, then the next one.
-
-    Images and boxes are numbered from 1 as they come, classes from 1 by their place. point_names, flip_indices: of the
-    keypoints, which are every class's.
-    """
+    """A set in the making: `add_image`, then the boxes of that image, then the next one. Images, boxes and classes are
+    numbered from 1. point_names, flip_indices: of the keypoints, which are every class's."""
 
     class_names: Sequence[str] = CLASS_NAMES
     point_names: Sequence[str] = ()

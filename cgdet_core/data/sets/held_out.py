@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cgdet_core.data.sets.coco import CocoRecord
 from cgdet_core.errors import InputError
@@ -15,10 +16,7 @@ BLOCK_FRAMES = 50  # frame numbers of one block are of one scene, or nearly
 
 
 def block_of_name(file_name: str) -> int | None:
-    """The block of 50 frame numbers that a file lies in; None where its name holds no number.
-
-    The frame number is the last run of digits in the file's name, without folder and suffix.
-    """
+    """The block of 50 frame numbers that a file lies in, by the last run of digits in its name; None without any."""
     digits = re.findall(r"\d+", Path(file_name).stem)
     return int(digits[-1]) // BLOCK_FRAMES if digits else None
 
@@ -52,24 +50,19 @@ class Split:
 def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     """Of the blocks present, in their order, every fifth from `fold` is held out.
 
-    A block is a scene where every frame names one, else 50 frame numbers by `block_of_name`. Raises
-    InputError where a name holds no frame number.
+    A block is a scene where every frame names one, else 50 frame numbers by `block_of_name`. InputError where a name
+    holds no frame number.
     """
     by_scene = all(record.scene is not None for record in records)
-    blocks: list[Hashable] = []
-    for record in records:
-        block: Hashable = record.scene if by_scene else block_of_name(record.file_name)
-        if block is None:
-            raise InputError(
-                f"{record.path}: has no frame number in its name, so no block can be held out: name each image's scene "
-                "in the JSON"
-            )
-        blocks.append(block)
-    present = sorted(set(blocks))  # type: ignore[type-var]
+    blocks: list[Any] = [record.scene if by_scene else block_of_name(record.file_name) for record in records]
+    if None in blocks:
+        raise InputError(
+            f"{records[blocks.index(None)].path}: has no frame number in its name, so no block can be held out: name "
+            "each image's scene in the JSON"
+        )
+    present = sorted(set(blocks))
     held = set(present[fold::FOLDS])
-    return Split(
-        tuple(record for record, block in zip(records, blocks, strict=True) if block not in held),
-        tuple(record for record, block in zip(records, blocks, strict=True) if block in held),
-        by_scene,
-        len(present),
-    )
+    parts: tuple[list[CocoRecord], list[CocoRecord]] = [], []
+    for record, block in zip(records, blocks, strict=True):
+        parts[block in held].append(record)
+    return Split(tuple(parts[0]), tuple(parts[1]), by_scene, len(present))

@@ -19,8 +19,8 @@ def check_plausible(
 ) -> list[str]:
     """What is odd about the boxes of a set, a line each; InputError where that is true of nearly all of them.
 
-    boxes_xywh_px: float [N, 4]; frames_wh_px: float [N, 2], width and height of each box's frame, whose name is in
-    file_names; objects: bool [N], False for regions to ignore and what is left out, of which little is asked.
+    boxes_xywh_px: float [N, 4]; frames_wh_px: float [N, 2], width and height of each box's frame, named in file_names;
+    objects: bool [N], False for regions to ignore and what is left out.
     """
     place, side = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
     shown = (np.minimum(place + side, frames_wh_px) - np.maximum(place, 0)).clip(0).prod(axis=1)
@@ -50,9 +50,8 @@ def check_plausible(
     place, side, frames = place[objects], side[objects], frames_wh_px[objects]
     # right and bottom in the place of width and height are larger than left and top, and lie within the frame
     corners = ((side > place) & (side <= frames + 1)).all(axis=1)
-    if (place + side > frames + side / 4).any(axis=1).sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(
-        side
-    ):
+    beyond = (place + side > frames + side / 4).any(axis=1)
+    if beyond.sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(side):
         raise InputError(
             f"{path}: its boxes reach beyond their frames, and would not if they were corners: give left, top, width "
             "and height"

@@ -28,9 +28,9 @@ _SHUFFLING = 1  # apart from the generators that draw the crops
 
 @dataclass(frozen=True)
 class RgbPartner:
-    """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name; None: read each time;
-    height_width_px: of its pixels, and of its frame's; valid: bool [H, W], where it really shows what the frame
-    shows (a registration may leave parts of the frame without RGB), None: everywhere."""
+    """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name; None: read each time.
+    height_width_px: of its pixels, and of its frame's; valid: bool [H, W], where it shows what the frame shows, None:
+    everywhere."""
 
     encoded: NDArray[np.uint8] | None
     path: Path
@@ -100,9 +100,9 @@ def shuffled(
 ) -> list[RgbPartner | None]:
     """Every partner at another frame of the same size, never at one that it shows: the control that RGB is looked at.
 
-    Frames without a partner stay without. The partners of a size move along one ring through all of their frames, in an
-    order drawn from (seed, source_number); those of one picture (renderings of one face) stand together in it and all
-    move past each other. InputError where more than half of a size are one picture.
+    The partners of a size move along one ring through their frames, in an order drawn from (seed, source_number);
+    those of one picture (renderings of one face) stand together in it and all move past each other. InputError where
+    more than half of a size are one picture.
     """
     rng = np.random.default_rng((seed, source_number, _SHUFFLING))
     places_of: dict[tuple[int, int], list[int]] = {}
