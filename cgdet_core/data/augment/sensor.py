@@ -1,8 +1,7 @@
 """A crop as another camera would have given it: optics, detector, gain control, transmission, in that order.
 
-Everything is drawn from the generator handed in. Patterns of noise are windows of a tile drawn once
-with a seed of its own, at a random place and turned at random: a crop of fresh normal numbers
-would cost more than all the rest.
+Everything is drawn from the generator handed in, but for noise: a window, at random, of a tile drawn once with a seed
+of its own. A crop of fresh normal numbers would cost more than all the rest.
 """
 
 from __future__ import annotations
@@ -22,11 +21,8 @@ _NOISY = 0.5  # share of the crops that get temporal noise
 
 
 def vary_camera(image: FloatArray, config: LookConfig, grey: bool, rng: np.random.Generator) -> FloatArray:
-    """float32 [H, W] in [0, 1] -> the same, varied; `image` may be overwritten.
-
-    grey: the frame is a grey RGB one, of which polarity means nothing and tone less
-    (`LookConfig.grey_invert_probability`, `SensorConfig.grey_factor`).
-    """
+    """float32 [H, W] in [0, 1] -> the same, varied; `image` may be overwritten. grey: the frame is a grey RGB one
+    (`LookConfig.grey_invert_probability`, `SensorConfig.grey_factor`)."""
     sensor = config.sensor if rng.random() < config.sensor.probability else None
     if sensor is not None:
         image = _optics(image, sensor, rng)

@@ -36,9 +36,8 @@ def vary_tone(
 ) -> FloatArray:
     """Equalisation, curve, S-curve, gamma with gain and offset, cut ends, few levels: one table, one look-up.
 
-    sensor: None leaves gamma, gain and offset alone. grey: the frame is a grey RGB one
-    (`SensorConfig.grey_factor`). Curves that drive more than config.tone_lost_max of the pixels to
-    black or white are halved: dark frames would often show nothing of what their boxes name.
+    sensor: None leaves gamma, gain and offset alone; grey: as of vary_camera. Curves that drive more than
+    config.tone_lost_max of the pixels to black or white are halved.
     """
     counts = _histogram(image)
     table: FloatArray | None = None

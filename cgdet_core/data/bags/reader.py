@@ -16,22 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgdet_core.data.bags import storage
 from cgdet_core.data.bags.damage import BagWarning, DamagedBag, bag_errors, detail, remedy
 from cgdet_core.data.bags.messages import BagMessage, RawImage, TimeBy, embedded_types, typestore
-from cgdet_core.data.bags.storage import (
-    INDEX_NAME,
-    CutMcap,
-    open_storage,
-    read_index,
-    storage_files,
-    unpacked_message,
-)
 from cgdet_core.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
-    from rosbags.rosbag1 import Reader as Rosbag1Reader
-    from rosbags.rosbag2 import Reader as Rosbag2Reader
     from rosbags.typesys.store import Typestore
 
 _URI_CHARACTERS = "?#%"  # rosbags opens sqlite3 files by an unescaped URI
@@ -57,8 +48,8 @@ class BagReader:
 
     def __init__(self, path: Path | str, by: TimeBy = "stamp") -> None:
         self.path, self.by = Path(path), by
-        self._index = read_index(self.path) if self.path.is_dir() else None
-        self.storage, self._files = storage_files(self.path, self._index)
+        self._index = storage.read_index(self.path) if self.path.is_dir() else None
+        self.storage, self._files = storage.files_of(self.path, self._index)
         if not self._files and self._index is None:
             raise InputError(f"{path}: is no bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file")
         if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
@@ -71,19 +62,19 @@ class BagReader:
         self.duration_ns = 0
         self._stores: dict[str, Typestore | None] = {}
         self._stack = ExitStack()
-        self._readers: list[tuple[Path, Rosbag1Reader | Rosbag2Reader | CutMcap]] = []
+        self._readers: list[tuple[Path, storage.FileReader]] = []
 
     def __enter__(self) -> BagReader:
         with ExitStack() as stack:
             for file in self._files:
                 try:
-                    reader = open_storage(file, stack)
+                    reader = storage.open_file(file, stack)
                 except DamagedBag as error:
                     if file.suffix != ".mcap" or len(self._files) == 1:
                         raise
                     self._tell(str(error), self.losses)  # the other files are read all the same
                     continue
-                if isinstance(reader, CutMcap):
+                if isinstance(reader, storage.CutMcap):
                     self._tell(reader.loss, self.losses)
                 self._readers.append((file, reader))
             self._readers.sort(key=lambda opened: opened[1].start_time)
@@ -106,7 +97,7 @@ class BagReader:
 
     def _compare_with_index(self, held: Counter[tuple[str, str]]) -> None:
         """Tell what metadata.yaml says otherwise than the files."""
-        again, where = f"`ros2 bag reindex {self.path}` writes it anew", self.path / INDEX_NAME
+        again, where = f"`ros2 bag reindex {self.path}` writes it anew", self.path / storage.INDEX_NAME
         if self._index is None:
             self._tell(f"{where}: is missing or no index of a rosbag2: the bag is read without it; {again}", self.notes)
             return
@@ -169,7 +160,7 @@ class BagReader:
                 yield from self._messages_of(file, reader, connections)
 
     def _messages_of(
-        self, file: Path, reader: Rosbag1Reader | Rosbag2Reader | CutMcap, connections: list[Connection]
+        self, file: Path, reader: storage.FileReader, connections: list[Connection]
     ) -> Iterator[BagMessage]:
         expected = sum(connection.msgcount for connection in connections)
         read, items = 0, iter(reader.messages(connections=connections))
@@ -210,7 +201,7 @@ class BagReader:
                 if self.storage == "ros1":
                     message = store.deserialize_ros1(data, kind)
                 else:
-                    message = store.deserialize_cdr(unpacked_message(data), kind)
+                    message = store.deserialize_cdr(storage.unpacked_message(data), kind)
         except DamagedBag as error:
             if store is not typestore():
                 raise

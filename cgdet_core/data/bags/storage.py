@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import yaml
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
     from rosbags.rosbag1 import Reader as Rosbag1Reader
     from rosbags.rosbag2 import Reader as Rosbag2Reader
+
+    FileReader: TypeAlias = "Rosbag1Reader | Rosbag2Reader | CutMcap"
 
 INDEX_NAME = "metadata.yaml"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -54,7 +56,7 @@ def read_index(folder: Path) -> BagIndex | None:
         return None
 
 
-def storage_files(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
+def files_of(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
     """The storage (mcap, sqlite3, ros1; "" without any) and its files that hold a bag's messages: not what macOS writes
     beside them (`._`), nor a compressed file beside itself unpacked."""
     if not path.is_dir():
@@ -69,13 +71,13 @@ def storage_files(path: Path, index: BagIndex | None) -> tuple[str, list[Path]]:
     return storage, [file for file in found if file.suffix != ".zstd" or file.with_suffix("") not in found]
 
 
-def open_storage(file: Path, stack: ExitStack) -> Rosbag1Reader | Rosbag2Reader | CutMcap:
+def open_file(file: Path, stack: ExitStack) -> FileReader:
     """One file opened, closed by `stack`; of a damaged MCAP what can be read. DamagedBag where nothing can be."""
     from rosbags.rosbag1 import Reader as Rosbag1Reader
     from rosbags.rosbag2 import Reader as Rosbag2Reader
     from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]
 
-    reader: Rosbag1Reader | Rosbag2Reader | CutMcap
+    reader: FileReader
     try:
         check_whole(file)
         with bag_errors(file):

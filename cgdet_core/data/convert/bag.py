@@ -1,10 +1,7 @@
 """A bag's frames as a COCO set: lossless thermal pictures, registered RGB beside them, labels.
 
 `set.json` lists the labelled frames alone as `images`; the others, which are not empty but unknown, stand under
-`unlabelled_images`. Frames are numbered in the order in which they are taken, so that blocks of 50 numbers are
-stretches of time.
-
-A recipe's bag is extracted once into a cache folder, and is then a set like any other.
+`unlabelled_images`. Frames are numbered in their order, so that blocks of 50 numbers are stretches of time.
 """
 
 from __future__ import annotations
@@ -13,9 +10,8 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -37,8 +33,7 @@ _VALID_NAME = "rgb_valid.png"
 _OF_EXTRACTION = {"image_topic", "rgb_topic", "labels", "registration", "every", "by", "class_map"}
 
 
-@dataclass(frozen=True)
-class Extracted:
+class Extracted(NamedTuple):
     """How many frames were written: all, labelled ones, those with RGB; objects: of all labels."""
 
     frames: int
@@ -59,10 +54,9 @@ def extract_bag(
 ) -> Extracted:
     """Write the frames that `bag` gives to the folder `out`, whole or not at all.
 
-    labels: a topic, or a COCO JSON keyed by stamp; None: the bag's own topic of labels, if it has any. class_names:
-    None for those of the labels, which become the set's categories in their order. Thermal
-    pictures are PNG of 8 or 16 bits, RGB ones as PairedBag.registered_rgb gives them. InputError for anything wrong
-    with bag, labels and the place, labels that fit none of the frames, and, with need_labels, a bag without any.
+    labels: a topic, or a COCO JSON keyed by stamp; None: the bag's own topic of labels, if it has any. class_names: the
+    set's categories; None: those of the labels. InputError for anything wrong with bag, labels and the place, labels
+    that fit none of the frames, and, with need_labels, a bag without any.
     """
     with BagReader(bag.path, bag.by) as reader:
         class_names = class_names or label_classes(reader, labels, class_map or {})
@@ -121,9 +115,8 @@ def extracted_once(
 ) -> Path:
     """The set.json of a recipe's bag, extracted into a folder of `cache` unless it lies there already.
 
-    The folder's name is of the bag's files and of all that the set depends on. Relative paths are taken from `folder`.
-    Processes that ask for the same set at once wait for the first. InputError as `open_paired` and `extract_bag`, and
-    for a bag without labels.
+    Its name is of all that the set depends on. Relative paths are taken from `folder`. Processes that ask for the same
+    set at once wait for the first. InputError as `open_paired` and `extract_bag`, and for a bag without labels.
     """
     bag = folder / config.path
     labels = str(folder / config.labels) if config.labels is not None and is_json(config.labels) else config.labels

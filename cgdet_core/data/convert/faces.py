@@ -1,4 +1,4 @@
-"""Sets of faces with landmarks, in the 68 points of iBUG's order: 300W, SF-TL54, T-FAKE, CARL and EURECOM, TFW.
+"""Sets of faces with landmarks, in the 68 points of iBUG's order: 300W, SF-TL54, T-FAKE, CARL and EURECOM.
 
 A point that a set does not have has no label (v = 0): it costs and counts nothing. Points come out in pixels from the
 centre of the first pixel; where a set counts from elsewhere, its reader says from where. All have the class `face`.
@@ -6,7 +6,6 @@ centre of the first pixel; where a set counts from elsewhere, its reader says fr
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,6 @@ from cgdet_core.types import FloatArray
 IN_ORDER: Final = tuple(range(POINTS))
 WITH_PUPILS: Final = (*IN_ORDER, -1, -1)
 OF_54: Final = (*range(48), 48, 51, 54, 57, 62, 66)
-OF_5: Final = (-1, -1, 30, 48, 54)  # middles of the eyes, tip of the nose, corners of the mouth
 OF_6: Final = {  # the person's right is at the picture's left
     "righteye_outer": 36,
     "righteye_inner": 39,
@@ -71,9 +69,8 @@ def sf_tl54(part: Part) -> Iterator[LabelledImage]:
         gray/{train,val,test}/images/1_1_1_1_14_1.png  gray/{train,val,test}/json/1_1_1_1_14_1.json
 
     The first number of a name is the person. The JSON is labelme's, which counts from the corner of the first pixel:
-    the shape `face` is two corners, the others are the points. Their order is that of the publisher's figure: 48 as
-    iBUG's, then of the mouth the left corner, top, right corner, bottom and both inner middles. Which RGB picture
-    belongs to which is not said, so none is named.
+    the shape `face` is two corners, the others are the points, in the order of the publisher's figure: 48 as iBUG's,
+    then of the mouth the left corner, top, right corner, bottom and both inner middles. No RGB is named as a partner.
     """
     remedy = "give the folder of SF-TL54, with gray/train and so on in it"
     folder = root_of(part.folder, (f"gray/{part.split}/json",), remedy) / "gray" / part.split
@@ -91,9 +88,8 @@ def t_fake(part: Part) -> Iterator[LabelledImage]:
 
         000000_thermal.png  and, of FaceSynthetics, part.annotations: 000000.png  000000_ldmks.txt
 
-    The points are iBUG's 68, projected from 3D, hidden ones too, and two pupils, which are left out; the 478 dense
-    ones are published as a pickle alone, which is not read. Neither publisher says whether they count from the first
-    pixel's corner or its centre: they are taken as they stand, which may be half a pixel of 512.
+    The points are iBUG's 68, projected from 3D, hidden ones too, and two pupils, which are left out. Neither publisher
+    says whether they count from the first pixel's corner or its centre: they are taken as they stand.
     """
     labels = part.annotations or part.folder
     for path in sorted(part.folder.rglob("[!.]*_thermal.png")):
@@ -122,24 +118,6 @@ def six_points(part: Part) -> Iterator[LabelledImage]:
         for file, labels in pictures:
             if folders.intersection(file.parts):
                 yield LabelledImage(part.folder / file, labels, subject=file.parts[0])
-
-
-def tfw(part: Part) -> Iterator[LabelledImage]:
-    """TFW: 9,982 thermal pictures, 16,509 faces with five points (Kuzdeuov et al., TIFS 2022), the grey ones.
-
-        {train,val,test}/indoor.csv  {train,val,test}/indoor_gray/1.png   and so for outdoor
-
-    A row is a face: picture, two corners, then the person's right and left eye, nose, right and left corner of the
-    mouth. iBUG has no middle of an eye, so three points are left.
-    """
-    folder = root_of(part.folder, (part.split,), "give the folder of TFW, with train, val and test in it") / part.split
-    for path in sorted(folder.glob("[!.]*.csv")):
-        faces: dict[str, list[Label]] = {}
-        with naming(path, "a header, then rows of a picture, a box and five points"):
-            for name, *values in list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))[1:]:
-                faces.setdefault(name, []).append(_within(values[:4], _placed(values[4:], OF_5)))
-        for name, labels in sorted(faces.items()):
-            yield LabelledImage(folder / f"{path.stem}_gray" / name, tuple(labels))
 
 
 def _placed(values: Sequence[Any], order: Sequence[int], first_px: float = 0) -> FloatArray:
@@ -185,5 +163,4 @@ FACES: Final = {
     "sf-tl54": _faces("SF-TL54, thermal faces with 54 points", ("train", "val", "test"), sf_tl54),
     "t-fake": _faces("T-FAKE, rendered faces made thermal, with 68 points", ("all",), t_fake, annotations=True),
     "carl-eurecom": _faces("CARL or EURECOM VIS-TH, with six points", tuple(_FOLDERS_6), six_points, annotations=True),
-    "tfw": _faces("TFW, thermal faces with five points", ("train", "val", "test"), tfw),
 }

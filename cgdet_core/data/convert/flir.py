@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, read_list, root_of
 from cgdet_core.data.convert.voc import read_voc
-from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, read_document
+from cgdet_core.data.sets.coco_file import read_coco
 
 _MARK = "_PreviewData"
 _REMEDY_V1 = "give the folder of FLIR-aligned, with JPEGImages, Annotations and align_train.txt in it"
 _REMEDY_V2 = "give the folder of FLIR_ADAS_v2, with images_thermal_train and so on in it"
 _FOLDERS_V2 = {"train": "images_thermal_train", "val": "images_thermal_val", "video": "video_thermal_test"}
-
-
-class _FlirImage(CocoImage):
-    extra_info: Any = None
-
-
-class _FlirDocument(CocoDocument):
-    images: tuple[_FlirImage, ...]
 
 
 def flir_v1(part: Part) -> Iterator[LabelledImage]:
@@ -57,7 +48,7 @@ def flir_v2(part: Part) -> Iterator[LabelledImage]:
     """
     folder = _FOLDERS_V2[part.split]
     path = root_of(part.folder, (f"{folder}/coco.json",), _REMEDY_V2) / folder / "coco.json"
-    document = read_document(path, _FlirDocument)
+    document = read_coco(path)
     names = {category.id: category.name for category in document.categories}
     labels: dict[int | str, list[Label]] = {image.id: [] for image in document.images}
     for each in document.annotations:

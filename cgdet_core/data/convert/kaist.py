@@ -3,10 +3,9 @@
     [images/]set00/V000/lwir/I00001.jpg  [images/]set00/V000/visible/I00001.jpg
     annotations*/set00/V000/[lwir/]I00001.txt or annotations*/set00_V000_I00001.txt
 
-Sets 00 to 05 train, 06 to 11 test; 03 to 05 and 09 to 11 are by night. The text files, the original ones,
-the sanitised (Li et al., BMVC 2018), the paired (Zhang et al., ICCV 2019) or the improved test ones (Liu
-et al., BMVC 2016), are of Piotr Dollar's toolbox, "% bbGt version=3": name, left, top, width, height,
-occlusion, four numbers of the visible part, ignore, angle. Only frames with a text file are taken.
+Sets 00 to 05 train, 06 to 11 test; 03 to 05 and 09 to 11 are by night. The text files, the original, sanitised (Li et
+al., BMVC 2018), paired (Zhang et al., ICCV 2019) or improved test ones (Liu et al., BMVC 2016), are of Piotr Dollar's
+toolbox, "% bbGt version=3": name, left, top, width, height, occlusion, four numbers of the visible part, ignore, angle.
 """
 
 from __future__ import annotations
@@ -28,10 +27,8 @@ _REMEDY = "give the folder of KAIST, with set00 and so on, or images, and the te
 
 
 def kaist(part: Part) -> Iterator[LabelledImage]:
-    """The pairs of a split that are annotated, by set, video and frame.
-
-    part.annotations: the folder of the text files, by default the only one of that name in the set's.
-    """
+    """The pairs of a split that have a text file, by set, video and frame. part.annotations: the folder of these, by
+    default the only one of that name in the set's."""
     images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
     texts = _texts(part.annotations or _annotations(part.folder))
     seen = _frames(images, "set??/V???/lwir/I?????.jpg")

@@ -51,7 +51,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Part:
-    """What is asked of a set. annotations: their folder, where it is not the only one of the set's own."""
+    """What is asked of a set. annotations: their folder, where it is none of the set's own."""
 
     folder: Path
     split: str
@@ -62,11 +62,10 @@ class Part:
 class PublishedSet:
     """A set of the field.
 
-    title: for people; splits: the first is the default; images: what reads a part of it, InputError where the folder is
-    none of the set; classes: those that the set labels, the only ones that are learnt from it.
-    names: a name of the set -> a class, "ignore:<class>" for what looks so much like the class that finding it is
-    neither right nor wrong, or None for what is dropped. drops_others: so are all names that are not among them.
-    annotations: whether Part.annotations is of use; points: whether its boxes have iBUG's 68 points.
+    splits: the first is the default; images: reads a part of it, InputError where the folder is none of the set;
+    classes: those that the set labels; names: a name of the set -> a class, "ignore:<class>" for what is neither right
+    nor wrong to find, or None for what is dropped; drops_others: so are all names that are not among them; annotations:
+    whether Part.annotations is of use; points: whether its boxes have iBUG's 68 points.
     """
 
     title: str
@@ -81,8 +80,7 @@ class PublishedSet:
 
 @dataclass
 class Summary:
-    """What came of a set: class or name -> boxes; pairs: images with an RGB partner; other_size: images of another size
-    than their labels say."""
+    """What came of a set: class or name -> boxes; pairs: images with RGB; other_size: of another size than labelled."""
 
     images: int = 0
     pairs: int = 0
@@ -106,8 +104,8 @@ def write_coco_set(
 ) -> Summary:
     """Write the COCO JSON `out`, whole or not at all; file names are relative to its folder.
 
-    every: only each so many-th image. with_rgb: name the RGB partners, which must be there and of the
-    same size. InputError for a missing or odd image, a name that the set does not have, and no image.
+    every: only each so many-th image. with_rgb: name the RGB partners, which must be there and of the same size.
+    InputError for a missing or odd image, a name that the set does not have, and no image.
     """
     summary, draft = Summary(), CocoDraft(of.classes)
     if of.points:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,7 +35,7 @@ class Entry(BaseModel):
 
 
 class CocoImage(Entry):
-    """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/frames.py)."""
+    """One of `images`. stamp_ns: of a set keyed by header stamps (data/bags/frames.py); extra_info: FLIR's."""
 
     id: Identity
     file_name: str
@@ -49,6 +49,7 @@ class CocoImage(Entry):
     rgb_valid_file_name: str | None = None
     labelled: tuple[str, ...] | None = None
     stamp_ns: Stamp | None = None
+    extra_info: Any = None
 
     @property
     def height_width_px(self) -> tuple[int, int]:
@@ -89,22 +90,14 @@ class CocoDocument(Entry):
     categories: tuple[CocoCategory, ...]
 
 
-Document = TypeVar("Document", bound=CocoDocument)
-
-
 def read_coco(path: Path) -> CocoDocument:
     """The document in `path`; InputError names the file, and the entry that is none or contradicts another."""
-    return read_document(path, CocoDocument)
-
-
-def read_document(path: Path, kind: type[Document]) -> Document:
-    """As `read_coco`, of a kind with a publisher's own keys."""
     try:
         data = path.read_bytes()
         # PowerShell writes UTF-16, other programs of Windows a mark before UTF-8
         encoding = json.detect_encoding(data)
         text = data.decode(encoding)
-        document = kind.model_validate_json(text)
+        document = CocoDocument.model_validate_json(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
     except UnicodeDecodeError as error:

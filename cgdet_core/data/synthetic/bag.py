@@ -14,7 +14,7 @@ from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry, own_classes, read_coco
-from cgdet_core.data.synthetic.faces.sequence import FaceScene
+from cgdet_core.data.synthetic.faces.drawing import FaceScene
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg

@@ -169,24 +169,6 @@ def test_a_point_that_is_lacking_or_named_twice_has_no_label(tmp_path, capsys):
     assert sorted(labelled(coco.records[0])) == [36, 39, 42, 54]
 
 
-def make_tfw(root):
-    header = "image,x0,y0,x1,y1," + ",".join(f"p{n}{axis}" for n in range(1, 6) for axis in "xy")
-    for name in ("a.png", "b.png"):
-        picture(root / "train" / "outdoor_gray" / name)
-    five = "15,12,28,12,21,20,16,30,27,31"
-    rows = [f"b.png,10,5,35,40,{five}", f"a.png,10,5,35,40,{five}", f"b.png,40,5,60,40,{five}"]
-    (root / "train" / "outdoor.csv").write_text("\n".join([header, *rows, ""]))
-    return root
-
-
-def test_tfw_has_nose_and_corners_of_the_mouth(tmp_path, capsys):
-    coco, said = convert(capsys, "tfw", make_tfw(tmp_path / "TFW"), tmp_path / "f.json")
-    assert "2 images, 0 with RGB; objects: 3 face" in said
-    assert [len(record.truth) for record in coco.records] == [1, 2]
-    assert coco.records[1].truth.boxes_xyxy_px.tolist() == [[10, 5, 35, 40], [40, 5, 60, 40]]
-    assert labelled(coco.records[0]) == {30: [21, 20], 48: [16, 30], 54: [27, 31]}
-
-
 BROKEN = [
     ("300w", make_300w, "afw/face_0.pts", "version: 1\nn_points: 68\n{\n1 2\n}\n"),
     ("300w", make_300w, "helen/trainset/face_1.pts", "version: 1\nn_points: 68\n{\n" + "1 nan\n" * 68 + "}\n"),
@@ -202,7 +184,6 @@ BROKEN = [
         "04.xml",
         '<a><image file="b"><box/></image></a>',
     ),
-    ("tfw", make_tfw, "train/outdoor.csv", "image\na.png,1,2,3,4,5\n"),
 ]
 
 
@@ -216,7 +197,7 @@ def test_a_broken_file_of_labels_is_named(tmp_path, capsys, name, make, file, te
     assert not (tmp_path / "f.json").exists()
 
 
-@pytest.mark.parametrize("name", ["300w", "sf-tl54", "t-fake", "carl-eurecom", "tfw"])
+@pytest.mark.parametrize("name", ["300w", "sf-tl54", "t-fake", "carl-eurecom"])
 def test_a_wrong_folder_is_named(tmp_path, capsys, name):
     (tmp_path / "other" / "stuff").mkdir(parents=True)
     assert str(tmp_path / "other") in refusal(capsys, "convert", name, tmp_path / "other", "--out", tmp_path / "f.json")

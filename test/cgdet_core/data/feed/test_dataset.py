@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig, TrainConfig
-from cgdet_core.data.augment.crop import Crop
-from cgdet_core.data.feed.dataset import TrainingBatches, stack
+from cgdet_core.data.feed.dataset import Crop, TrainingBatches, stack
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.task import collate
 from cgdet_core.tasks.task import TrainingBatch

@@ -11,8 +11,7 @@ import pytest
 from scene import tensors_of
 
 from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment.crop import Crop, take_crop
-from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.dataset import Crop, TrainingBatches, take_crop
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, shuffled
 from cgdet_core.errors import InputError

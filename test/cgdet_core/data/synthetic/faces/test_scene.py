@@ -12,7 +12,7 @@ from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.truth import arrays_by_stamp
 from cgdet_core.data.sets.coco_file import read_coco
 from cgdet_core.data.synthetic.bag import FACES_TOPIC, make_face_bag
-from cgdet_core.data.synthetic.faces.sequence import FaceScene
+from cgdet_core.data.synthetic.faces.drawing import FaceScene
 
 SMALL = SyntheticConfig(height_width_px=(128, 160), frames_per_second=2, bit_depth=8)
 

@@ -7,7 +7,7 @@ import pytest
 
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
-from cgdet_core.data.augment.crop import Crop, take_crop
+from cgdet_core.data.feed.dataset import Crop, take_crop
 from cgdet_core.tasks.detection.sampling import MIN_SIDE_PX, crop_truth
 from cgdet_core.tasks.detection.window import draw_window
 from cgdet_core.thermal import ToneLimits

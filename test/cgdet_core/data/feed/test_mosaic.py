@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, TrainConfig
-from cgdet_core.data.augment.crop import Crop, join_crops
-from cgdet_core.data.feed.dataset import TrainingBatches
+from cgdet_core.data.feed.dataset import Crop, TrainingBatches, join_crops
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.sampling import join_truths, mosaic_parts
 from cgdet_core.thermal import ToneLimits
