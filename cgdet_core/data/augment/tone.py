@@ -40,7 +40,7 @@ def vary_tone(
     config.tone_lost_max of the pixels to black or white are halved.
     """
     counts = _histogram(image)
-    table: FloatArray | None = None
+    table = _ramp()
     if sensor is not None:
         factor = sensor.grey_factor if grey else 1.0
         if rng.random() < factor * sensor.equalise_probability:
@@ -51,18 +51,18 @@ def vary_tone(
             table = _then(table, _sigmoid(uniform(sensor.sigmoid_range, rng), uniform((0.25, 0.75), rng)))
         if rng.random() < factor * sensor.saturation_probability:
             cut = _saturating(counts, sensor.saturation_max * rng.random(2))
-            table = _then(cut, _ramp() if table is None else table)
+            table = _then(cut, table)
     if rng.random() < config.tone_probability:
         gamma, gain = log_uniform(config.gamma_range, rng), log_uniform(config.gain_range, rng)
         offset = uniform(config.offset_range, rng)
         curve = np.power(_ramp(), np.float32(gamma)) * np.float32(gain) + np.float32(offset)
         table = _then(table, curve.clip(0, 1))
-    if table is not None and _lost(table, counts) - _lost(_ramp(), counts) > config.tone_lost_max:
+    if _lost(table, counts) - _lost(_ramp(), counts) > config.tone_lost_max:
         table = (table + _ramp()) / np.float32(2)
     if sensor is not None and rng.random() < sensor.quantise_probability:
         levels = np.float32(round(log_uniform(sensor.levels_range, rng)) - 1)
         table = _then(table, np.rint(_ramp() * levels) / levels)
-    if table is None:
+    if table is _ramp():
         return image
     return np.take(table, (image * np.float32(STEPS) + np.float32(0.5)).astype(np.uint16))
 
@@ -110,10 +110,8 @@ def _ramp() -> FloatArray:
     return ramp
 
 
-def _then(first: FloatArray | None, second: FloatArray) -> FloatArray:
+def _then(first: FloatArray, second: FloatArray) -> FloatArray:
     """The table that is `first` and then `second`."""
-    if first is None:
-        return np.asarray(second, np.float32)
     return np.take(second, (first * np.float32(STEPS) + np.float32(0.5)).astype(np.uint16))
 
 

@@ -1,7 +1,4 @@
-"""The files that hold a bag's messages, and what its metadata.yaml says of them: the files are believed.
-
-A damaged MCAP is read from its beginning up to its last whole chunk.
-"""
+"""The files that hold a bag's messages, and what its metadata.yaml says of them: the files are believed."""
 
 from __future__ import annotations
 
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 INDEX_NAME = "metadata.yaml"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SUFFIXES = {"sqlite3": (".db3", ".db3.zstd"), "mcap": (".mcap", ".mcap.zstd"), "ros1": (".bag",)}
-_FORMATS = {"ros2msg": "MSG", "ros2idl": "IDL", "omgidl": "IDL"}
 
 
 class BagIndex(NamedTuple):
@@ -132,7 +128,7 @@ class CutMcap:
             self.loss = f"{path}: is damaged or cut short ({self._damage}): {read}, up to its last whole chunk"
         self.connections: list[Connection] = []
         for number, (key, schema) in enumerate(schemas.items()):
-            form = interfaces.MessageDefinitionFormat[_FORMATS.get(schema.encoding, "NONE")]
+            form = interfaces.MessageDefinitionFormat["MSG" if schema.encoding == "ros2msg" else "NONE"]
             definition = interfaces.MessageDefinition(form, schema.data.decode(errors="replace"))
             extra = interfaces.ConnectionExtRosbag2("cdr", [])
             self.connections.append(interfaces.Connection(number, *key, definition, "", counts[key], extra, self))

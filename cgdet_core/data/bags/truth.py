@@ -75,7 +75,7 @@ def truth_message(truth: GroundTruth, class_names: Sequence[str], stamp_ns: int,
 
 def arrays_by_stamp(bag: BagReader, topic: str) -> Iterator[tuple[int, Any, str]]:
     """(header stamp in ns, message, where it stands) of every Detection2DArray; InputError for two of one stamp."""
-    seen: set[int] = set()
+    seen = set[int]()
     for item in bag.messages([topic]):
         where = f"{bag.path}: {topic}, labels of stamp {item.stamp_ns} ns"
         if item.stamp_ns in seen:

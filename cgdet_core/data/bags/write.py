@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from cgdet_core.data.bags.messages import (
     typestore,
 )
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
-from cgdet_core.errors import InputError
 from cgdet_core.files import check_free, replacing_folder
 from cgdet_core.types import GroundTruth, ImageArray
 
@@ -48,8 +47,7 @@ class BagWriter:
             folder = stack.enter_context(replacing_folder(self.out, _INDEX, self.overwrite))
             folder.rmdir()  # rosbags makes it
             self._writer: Any = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
-            with self._write_errors():
-                self._writer.open()
+            self._writer.open()
             stack.push(self._close)
             self._stack = stack.pop_all()
         return self
@@ -60,29 +58,17 @@ class BagWriter:
     def _close(self, kind: object, *_: object) -> None:
         if kind is not None:
             self._writer.abort()
-            return
-        with self._write_errors():
+        else:
             self._writer.close()
-
-    @contextmanager
-    def _write_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(
-                f"{self.out}: writing failed ({reason}): check the disk's space and the permissions"
-            ) from None
 
     def _write(self, topic: str, message: Any, message_type: str, stamp_ns: int) -> None:
         self.serialised(topic, typestore().serialize_cdr(message, message_type), message_type, stamp_ns)
 
     def serialised(self, topic: str, data: bytes | memoryview, message_type: str, record_time_ns: int) -> None:
         """A message in CDR."""
-        with self._write_errors():
-            if topic not in self._connections:
-                self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
-            self._writer.write(self._connections[topic], record_time_ns, data)
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=typestore())
+        self._writer.write(self._connections[topic], record_time_ns, data)
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""

@@ -1,10 +1,8 @@
-"""The frames that a recipe trains on, of several sets and bags; and those that it holds out.
-
-A bag is extracted once into a folder beside the run (data/convert/bag.py), and is then a set like any other.
-"""
+"""The frames that a recipe trains on, of several sets and bags; and those that it holds out."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +21,7 @@ from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_vali
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.images import read_encoded, read_image
 from cgdet_core.thermal import ToneLimits, to_grey, tone_limits
-from cgdet_core.types import CLASS_NAMES, BoolArray, GroundTruth, ImageArray, Sample, class_places
+from cgdet_core.types import CLASS_NAMES, GroundTruth, ImageArray, Sample, class_places
 
 BAG_CACHE = "bag_cache"
 
@@ -174,7 +172,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, 
     if not split.training or not split.held_out:
         raise InputError(
             f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
-            f"{len(split.held_out)} to validate, for they are {split.describe()}: choose another fold, name each "
+            f"{len(split.held_out)} to validate, for they are of {split.blocks}: choose another fold, name each "
             "image's scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
         )
     warnings = coco.warnings + ((f"{coco.path}: {split.warning}",) if split.warning else ())
@@ -222,7 +220,7 @@ _Read = tuple[Sample, Path | None, RgbPartner | None]  # the path of a frame tha
 
 
 def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[_Read]:
-    masks: dict[tuple[Path, tuple[int, int]], BoolArray | None] = {}
+    valid_of = functools.cache(read_valid)
     for index, record in enumerate(coco.records):
         sample = coco.sample(index)
         path = None
@@ -232,9 +230,7 @@ def _pairs(coco: CocoSet, config: SourceConfig, recipe: Recipe) -> Iterator[_Rea
             yield sample, record.path, None
             continue
         mask = None if config.grey_rgb else record.rgb_valid_path
-        if mask is not None and (mask, record.height_width_px) not in masks:
-            masks[mask, record.height_width_px] = read_valid(mask, record.height_width_px)
-        valid = None if mask is None else masks[mask, record.height_width_px]
+        valid = None if mask is None else valid_of(mask, record.height_width_px)
         yield sample, record.path, read_partner(path, record.path, record.height_width_px, valid)
 
 

@@ -23,28 +23,13 @@ def block_of_name(file_name: str) -> int | None:
 
 @dataclass(frozen=True)
 class Split:
-    """The two parts of a set, each in its order; by_scene: whether blocks are scenes; blocks: how many there are."""
+    """The two parts of a set, each in its order. blocks: such as `3 scenes`; warning: what makes the held-out frames a
+    poor judge, if anything does."""
 
     training: tuple[CocoRecord, ...]
     held_out: tuple[CocoRecord, ...]
-    by_scene: bool
-    blocks: int
-
-    def describe(self) -> str:
-        """Of what the frames are, such as `of 3 scenes`."""
-        number = f"{self.blocks} " + ("scene" if self.by_scene else "block") + "s" * (self.blocks != 1)
-        return f"of {number}" if self.by_scene else f"of {number} of {BLOCK_FRAMES} frame numbers"
-
-    @property
-    def warning(self) -> str | None:
-        """What makes the held-out frames a poor judge, if anything does."""
-        frames = len(self.training) + len(self.held_out)
-        if self.by_scene or 2 * self.blocks <= frames:
-            return None
-        return (
-            f"its {frames} frames are {self.describe()}, so that frames held out may be neighbours of those trained "
-            "on: name each image's scene in the JSON"
-        )
+    blocks: str
+    warning: str | None
 
 
 def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
@@ -65,4 +50,12 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     parts: tuple[list[CocoRecord], list[CocoRecord]] = [], []
     for record, block in zip(records, blocks, strict=True):
         parts[block in held].append(record)
-    return Split(tuple(parts[0]), tuple(parts[1]), by_scene, len(present))
+    found = f"{len(present)} {'scene' if by_scene else 'block'}{'s' * (len(present) != 1)}"
+    found += "" if by_scene else f" of {BLOCK_FRAMES} frame numbers"
+    warning = None
+    if not by_scene and 2 * len(present) > len(records):
+        warning = (
+            f"its {len(records)} frames are of {found}, so that frames held out may be neighbours of those trained on: "
+            "name each image's scene in the JSON"
+        )
+    return Split(tuple(parts[0]), tuple(parts[1]), found, warning)

@@ -44,9 +44,8 @@ def make_synthetic_bag(
 ) -> int:
     """A paired RGB/thermal bag of the synthetic street with its ground truth; the number of frames.
 
-    Longer than config.seconds_per_scene it goes on in another street: scene k is rendered from seed (seed + k) within
-    the seed's block of 1000, so that the demo's streets stay apart from those of the training. Light "mixed" with
-    several scenes is night and day in turns. The pace is `config`'s. Raises InputError as BagWriter does.
+    Longer than config.seconds_per_scene it goes on in another street, of the next seed within the seed's block of 1000;
+    light "mixed" is night and day in turns then. The pace is `config`'s. InputError as of BagWriter.
     """
     config, street = config or BagConfig(), street or SyntheticConfig()
     rate = config.frames_per_second or street.frames_per_second
@@ -82,9 +81,8 @@ def make_coco_bag(
 ) -> int:
     """A bag of a COCO set, image after image in the set's order; the number of frames.
 
-    Classes other than CLASS_NAMES are kept by their names. Thermal pictures are stored as mono8 or mono16, colour ones
-    as the grey that the detector makes of them; an RGB partner as the very file where it is a JPEG or PNG. Raises
-    InputError as load_coco and BagWriter do.
+    Classes other than CLASS_NAMES are kept by their names. Pictures are stored as mono8 or mono16, colour ones as their
+    grey; an RGB partner as the very file where it is a JPEG or PNG. InputError as of load_coco and BagWriter.
     """
     config = config or BagConfig()
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
@@ -115,8 +113,7 @@ def make_face_bag(
 ) -> int:
     """A bag of drawn faces, and their points in `labels`, a COCO JSON keyed by stamp; the number of frames.
 
-    The bag holds 8-bit thermal images, their RGB partners and, on /faces, the boxes of the faces, as a face detector
-    would give them. Raises InputError as BagWriter does.
+    It holds 8-bit thermal images, their RGB partners and, on /faces, the faces' boxes. InputError as of BagWriter.
     """
     config = config or BagConfig()
     rate = config.frames_per_second or SyntheticConfig().frames_per_second

@@ -64,11 +64,8 @@ class SyntheticStreet:
         self._noise = noise_tile(seed)
 
     def sample(self, index: int) -> Sample:
-        """Frame number `index` >= 0, at index / frames_per_second seconds, which is its stamp.
-
-        frame: uint16 counts or uint8 [H, W]; rgb: uint8 [H, W, 3]; truth: the tight boxes of what is seen, with
-        regions to ignore where an object is hidden, cut or small.
-        """
+        """Frame number `index` >= 0, of that stamp: uint16 counts or uint8 [H, W]; rgb: uint8 [H, W, 3]; truth: the
+        tight boxes of what is seen, regions to ignore where an object is hidden, cut or small."""
         t, night = index / self.config.frames_per_second, self.climate.night
         kelvin, light, painting = self.render(t)
         rng = np.random.default_rng([self.seed, 4, index])
@@ -228,10 +225,7 @@ class SyntheticStreet:
 
 
 def synthetic_training_sample(seed: int, index: int, config: SyntheticConfig | None = None) -> Sample:
-    """A frame of street number seed + index at a random time, with bit depth and contrast drawn too.
-
-    Training frames are all of different streets. `config` gives everything but bit_depth and thermal_contrast.
-    """
+    """A frame of street number seed + index at a random time, with bit depth and contrast drawn too."""
     rng = np.random.default_rng([seed + index, 6])
     contrast = float(rng.choice([1.0, rng.uniform(0.25, 1.0), rng.uniform(1.0, 1.4)], p=[0.5, 0.35, 0.15]))
     drawn = {"bit_depth": 8 if rng.random() < 0.5 else 16, "thermal_contrast": contrast}

@@ -41,11 +41,9 @@ _SECONDS = 12.0  # after which all moves again as it did
 
 @dataclass(frozen=True)
 class DrawnPerson:
-    """Who is drawn: the head's points in millimetres, RGB colours, hair and temperatures.
-
-    hairline: height over the ears at which the hair begins, in face heights; long_hair: how far it falls below the
-    eyes; beard: how dense, in [0, 1]; light: how much comes from the right, negative from the left.
-    """
+    """Who is drawn: points in millimetres, RGB colours, hair and temperatures. hairline: height over the ears at which
+    the hair begins, in face heights; long_hair: how far it falls below the eyes; beard: how dense, in [0, 1]; light:
+    how much comes from the right."""
 
     head_mm: NDArray[np.float64]
     skin: Colour
@@ -192,11 +190,8 @@ class _Sitter(NamedTuple):
 
 
 class FaceScene:
-    """Scene number `seed` (>= 0): faces side by side, seen by a thermal and an RGB camera that share lens and place.
-
-    Where there are several the last leaves the frame and comes back. A frame is a function of seed, settings and
-    index. config: size, bit depth and pace.
-    """
+    """Scene number `seed` (>= 0): faces side by side, of several the last leaves the frame and comes back. A frame is a
+    function of seed, settings and index. config: size, bit depth and pace."""
 
     def __init__(self, seed: int, faces: int = 2, config: SyntheticConfig | None = None) -> None:
         self.seed, self.config = seed, config or SyntheticConfig()

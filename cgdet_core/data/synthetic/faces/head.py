@@ -2,8 +2,7 @@
 
 The proportions are round numbers near those of adults in anthropometry: outer eye corners 90 mm apart, inner ones 33,
 wings of the nose 32, mouth 50, ears 138; below the eyes the nose's base lies 45, the mouth's gap 67, the chin 110. They
-are fitted to no picture and no label. The heights of brows, nose and mouth were revised once by 2 to 5 mm, after a
-network that learnt from drawn faces had placed these too low on thermal faces.
+are fitted to no picture and no label.
 """
 
 from __future__ import annotations

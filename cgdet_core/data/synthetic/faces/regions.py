@@ -105,11 +105,8 @@ def face_polygon(points_px: Points) -> Points:
 
 @dataclass(frozen=True)
 class Materials:
-    """What the pixels show, each float32 [H, W].
-
-    skin, hair, cloth: shares in [0, 1]; the rest is background. hair: also brows and beard, over skin. detail: in
-    [-1, 1], how much lighter a pixel is than those round it.
-    """
+    """What the pixels show, each float32 [H, W]. skin, hair (also brows and beard, over skin), cloth: shares in [0, 1],
+    the rest is background; detail: in [-1, 1], how much lighter a pixel is than those round it."""
 
     skin: FloatArray
     hair: FloatArray
@@ -128,11 +125,9 @@ def detail_of(rgb: ImageArray, height_px: float) -> FloatArray:
 
 
 def estimated_materials(rgb: ImageArray, points_px: Points) -> Materials:
-    """Of a colour picture, uint8 [H, W, 3] RGB, of one face: by what the face's own skin looks like.
-
-    Skin is what has its colour, on the forehead, the ears and the neck; hair what is darker than the skin at the
-    brows, under the nose and round the jaw, where both sides of it are, or has another colour over the forehead.
-    """
+    """Of a colour picture, uint8 [H, W, 3] RGB, of one face. Skin is what has its skin's colour, on the forehead, the
+    ears and the neck; hair what is darker at the brows, under the nose and round the jaw, where both sides of it are,
+    or has another colour over the forehead."""
     size, axes = (rgb.shape[0], rgb.shape[1]), FaceAxes.of(points_px)
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
     tall = axes.height_px

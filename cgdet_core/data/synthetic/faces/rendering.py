@@ -41,12 +41,9 @@ _RANGES_C = {
 
 
 class Heat(NamedTuple):
-    """One person's temperatures.
-
-    beside_c: of the parts named in _RANGES_C and of nose, background and cloth, degrees Celsius beside SKIN_C; "edges":
-    of an edge in the picture. uneven_c: float32 [8, 8], of the skin from place to place. lenses: half width, half
-    height and exponent of glasses, None without; masked: whether nose, mouth and chin are covered.
-    """
+    """One person's temperatures. beside_c: of the parts named in _RANGES_C and of nose, background and cloth, degrees
+    Celsius beside SKIN_C; uneven_c: float32 [8, 8], of the skin from place to place; lenses: half width, half height
+    and exponent of glasses, None without; masked: whether nose, mouth and chin are covered."""
 
     beside_c: dict[str, float]
     uneven_c: FloatArray
@@ -144,10 +141,8 @@ def expose(degrees_c: FloatArray, skin: FloatArray, height_px: float, rng: np.ra
 
 
 def render_thermal(rgb: ImageArray, points_px: Points, rng: np.random.Generator) -> ImageArray:
-    """uint8 [H, W, 3] RGB of a face and its 68 points, float [68, 2] -> thermal-like uint8 [H, W].
-
-    Person, surrounding and camera are drawn from `rng`; the points hold for the rendering as they stand.
-    """
+    """uint8 [H, W, 3] RGB of a face and its 68 points, float [68, 2] -> thermal-like uint8 [H, W] with these points;
+    person, surrounding and camera are drawn from `rng`."""
     materials = estimated_materials(rgb, points_px)
     degrees_c = temperatures_c(materials, points_px, Heat.drawn(rng))
     return expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng)
@@ -156,9 +151,8 @@ def render_thermal(rgb: ImageArray, points_px: Points, rng: np.random.Generator)
 def rendered_faces(faces: CocoSet, count: int, seed: int) -> Iterator[Sample]:
     """`count` renderings of each image of an RGB set that shows one face with all of its 68 points.
 
-    frame: the rendering, uint8 [H, W]; rgb: the picture itself, its registered partner; truth: as the set has it.
-    Rendering k of image i is a function of (seed, i, k). Raises InputError for a grey picture, and where no image
-    shows such a face.
+    frame: the rendering, uint8 [H, W], a function of (seed, image, its number); rgb: the picture itself; truth: as the
+    set has it. InputError for a grey picture, and where no image shows such a face.
     """
     found = False
     for index, record in enumerate(faces.records):

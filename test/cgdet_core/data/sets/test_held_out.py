@@ -32,7 +32,7 @@ def test_folds_hold_out_whole_blocks_disjoint_and_together_all_of_them() -> None
         # 24 blocks, all present: every fifth
         assert blocks[1] == set(range(fold, 24, 5))
         held_names += names(split.held_out)
-        assert (split.by_scene, split.blocks, split.warning) == (False, 24, None)
+        assert (split.blocks, split.warning) == ("24 blocks of 50 frame numbers", None)
     assert sorted(held_names) == sorted(names(records))
 
 
@@ -53,9 +53,9 @@ def test_scenes_are_the_blocks_where_every_frame_names_one() -> None:
     # in the order of their names: b and g are the second of each five
     assert {record.scene for record in split.held_out} == {"drive b", "drive g"}
     assert len(split.held_out) == 6
-    assert (split.by_scene, split.describe(), split.warning) == (True, "of 7 scenes", None)
+    assert (split.blocks, split.warning) == ("7 scenes", None)
     # one frame without a scene, and numbers count for all
-    assert not split_held_out([*records, a_record("x400.png")], 0).by_scene
+    assert "scene" not in split_held_out([*records, a_record("x400.png")], 0).blocks
 
 
 def test_frames_that_are_blocks_of_their_own_are_told() -> None:
