@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     cv2.imwrite(str(folder / "street.png"), np.arange(48 * 64, dtype=np.uint8).reshape(48, 64))
     write_set(folder, "set.json")
-    make_coco_bag(folder / "bag", folder / "set.json", progress=False)
+    make_coco_bag(folder / "bag", folder / "set.json")
     (folder / "recipe.yaml").write_text("train: {images: 4}\nsources: [{path: set.json}]\n")
     (folder / "detector.onnx").touch()
     return folder

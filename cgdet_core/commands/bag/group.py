@@ -87,6 +87,6 @@ def run_make(arguments: argparse.Namespace) -> int:
 def run_info(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bags.info import bag_info
 
-    info = bag_info(arguments.bag, progress=True)
+    info = bag_info(arguments.bag)
     print(json.dumps(asdict(info), indent=2) if arguments.json else info.to_text())
     return 0

@@ -111,14 +111,14 @@ class BagInfo:
         return "\n".join(line.rstrip() for line in lines)
 
 
-def bag_info(path: Path | str, progress: bool = False) -> BagInfo:
+def bag_info(path: Path | str) -> BagInfo:
     """Reads the whole bag, streamed. InputError for a missing bag, and for a damaged one that is no MCAP."""
     with BagReader(path) as bag:
         info = BagInfo(str(bag.path), bag.storage, bag.size_bytes, bag.duration_ns / NANOSECONDS)
         info.image_topic, info.image_topic_reason = _chosen(bag, choose_image_topic)
         info.truth_topic, info.truth_topic_reason = _chosen(bag, choose_truth_topic)
         info.topics = [TopicInfo(topic.name, topic.type, topic.count) for topic in bag.topics.values()]
-        _scan(bag, info, progress)
+        _scan(bag, info)
         info.messages = sum(topic.count for topic in info.topics)
         info.losses = bag.losses
         info.notes = [*bag.notes, *info.notes]
@@ -133,12 +133,12 @@ def _chosen(bag: BagReader, choose: Callable[[BagReader], str | None]) -> tuple[
         return None, str(error).removeprefix(f"{bag.path}: ")
 
 
-def _scan(bag: BagReader, info: BagInfo, progress: bool) -> None:
+def _scan(bag: BagReader, info: BagInfo) -> None:
     topics = {topic.name: topic for topic in info.topics}
     stamps: dict[str, list[int]] = {name: [] for name, topic in topics.items() if _has_header(bag, topic)}
     camera_sizes: dict[str, set[str]] = {}
     total = sum(bag.topics[name].count for name in stamps)
-    for item in tqdm(bag.messages(stamps), total=total, unit="message", disable=None if progress else True):
+    for item in tqdm(bag.messages(stamps), total=total, unit="message", disable=None):
         stamps[item.topic].append(item.stamp_ns)
         if item.type in IMAGE_TYPES:
             _add_image(topics[item.topic].images, item.raw_image())

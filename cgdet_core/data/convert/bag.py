@@ -49,7 +49,6 @@ def extract_bag(
     class_names: tuple[str, ...] | None = None,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
-    progress: bool = True,
     need_labels: bool = False,
 ) -> Extracted:
     """Write the frames that `bag` gives to the folder `out`, whole or not at all.
@@ -75,7 +74,7 @@ def extract_bag(
             (folder / "rgb").mkdir()
         if bag.valid is not None:
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
-        frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None if progress else True)
+        frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None)
         for place, frame in enumerate(frames):
             image = _write_pictures(bag, frame, folder, f"{place:06d}")
             truth = stamped.of_frame(frame.stamp_ns, (image["height"], image["width"]))
@@ -111,7 +110,7 @@ def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str)
 
 
 def extracted_once(
-    config: SourceConfig, folder: Path, class_names: tuple[str, ...], with_rgb: bool, cache: Path, progress: bool = True
+    config: SourceConfig, folder: Path, class_names: tuple[str, ...], with_rgb: bool, cache: Path
 ) -> Path:
     """The set.json of a recipe's bag, extracted into a folder of `cache` unless it lies there already.
 
@@ -139,5 +138,5 @@ def extracted_once(
         if not (extracted / SET_NAME).is_file():
             found = load_registration(registration) if registration is not None and with_rgb else None
             paired = open_paired(bag, config.image_topic, config.rgb_topic, found, with_rgb, config.every, config.by)
-            extract_bag(paired, extracted, labels, class_names, config.class_map, False, progress, need_labels=True)
+            extract_bag(paired, extracted, labels, class_names, config.class_map, need_labels=True)
     return extracted / SET_NAME

@@ -99,9 +99,7 @@ class Summary:
         return "; ".join([*parts, f"boxes without area, dropped: {self.empty}"])
 
 
-def write_coco_set(
-    out: Path, of: PublishedSet, part: Part, every: int = 1, with_rgb: bool = True, progress: bool = True
-) -> Summary:
+def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with_rgb: bool = True) -> Summary:
     """Write the COCO JSON `out`, whole or not at all; file names are relative to its folder.
 
     every: only each so many-th image. with_rgb: name the RGB partners, which must be there and of the same size.
@@ -111,7 +109,7 @@ def write_coco_set(
     if of.points:
         draft.point_names, draft.flip_indices = [f"p{place}" for place in range(POINTS)], MIRROR.tolist()
     chosen = islice(of.images(part), 0, None, every)
-    for image in tqdm(chosen, "converting", unit="image", disable=None if progress else True):
+    for image in tqdm(chosen, "converting", unit="image", disable=None):
         size = _height_width_px(image.path, "copy the set again")
         if image.height_width_px not in ((0, 0), size):
             summary.other_size += 1

@@ -105,7 +105,7 @@ def load_sources(
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
     check_paths(recipe, folder)
-    sets = [_open(config, folder, recipe, run, progress) for config in recipe.sources]
+    sets = [_open(config, folder, recipe, run) for config in recipe.sources]
     if recipe.uses_rgb and not (recipe.synthetic.frames and recipe.synthetic.rgb) and not any(map(_has_rgb, sets)):
         raise InputError(
             "guidance needs RGB, and none of the sources holds any: give one with registered RGB (rgb_file_name) or "
@@ -143,7 +143,7 @@ def load_sources(
 def load_held_out(recipe: Recipe, folder: Path, run: Path | None = None) -> CocoSet | None:
     """The frames that a recipe holds out, as `load_sources` gives them; None where it holds none out."""
     check_paths(recipe, folder)
-    sets = [_open(each, folder, recipe, run, True) for each in recipe.sources if each.hold_out_fold is not None]
+    sets = [_open(each, folder, recipe, run) for each in recipe.sources if each.hold_out_fold is not None]
     return _held_out(sets, folder, recipe)
 
 
@@ -152,14 +152,14 @@ def _held_out(sets: Sequence[_Opened], folder: Path, recipe: Recipe) -> CocoSet 
     return CocoSet(folder, recipe.model.class_names, records) if records else None
 
 
-def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None, progress: bool) -> _Opened:
+def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) -> _Opened:
     names = recipe.model.class_names
     path, class_map = folder / config.path, config.class_map
     if config.is_bag:
         if run is None:
             raise ValueError("a bag is extracted beside a run: name its folder")
         with_rgb = recipe.uses_rgb and config.rgb and not config.grey_rgb
-        path = extracted_once(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE, progress)
+        path = extracted_once(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE)
         class_map = {}
     coco = load_coco(path, names, class_map)
     labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]

@@ -40,7 +40,6 @@ def make_synthetic_bag(
     *,
     seed: int = 0,
     overwrite: bool = False,
-    progress: bool = True,
 ) -> int:
     """A paired RGB/thermal bag of the synthetic street with its ground truth; the number of frames.
 
@@ -54,7 +53,7 @@ def make_synthetic_bag(
     frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
 
     with BagWriter(out, overwrite) as bag:
-        for index, stamp_ns in enumerate(_stamps(frames, rate, progress)):
+        for index, stamp_ns in enumerate(_stamps(frames, rate)):
             scene, frame = divmod(index, per_scene)
             if frame == 0:
                 light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
@@ -77,7 +76,6 @@ def make_coco_bag(
     *,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
-    progress: bool = True,
 ) -> int:
     """A bag of a COCO set, image after image in the set's order; the number of frames.
 
@@ -91,7 +89,7 @@ def make_coco_bag(
         coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
         for line in coco.warnings:
             warnings.warn(line, stacklevel=2)
-        for index, stamp_ns in enumerate(_stamps(len(coco), rate, progress)):
+        for index, stamp_ns in enumerate(_stamps(len(coco), rate)):
             picture, sample = coco.records[index].rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
             write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)
@@ -109,7 +107,6 @@ def make_face_bag(
     faces: int = 2,
     seed: int = 0,
     overwrite: bool = False,
-    progress: bool = True,
 ) -> int:
     """A bag of drawn faces, and their points in `labels`, a COCO JSON keyed by stamp; the number of frames.
 
@@ -121,7 +118,7 @@ def make_face_bag(
     draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
     frames = max(1, round(config.seconds * rate))
     with BagWriter(out, overwrite) as bag:
-        for index, stamp_ns in enumerate(_stamps(frames, rate, progress)):
+        for index, stamp_ns in enumerate(_stamps(frames, rate)):
             sample = scene.sample(index)
             write_sample(bag, sample, stamp_ns, FACE_CLASS, config.with_rgb, FACES_TOPIC)
             draft.add_image(image_entry(str(stamp_ns), sample.frame.height_width_px, stamp_ns=stamp_ns))
@@ -130,8 +127,8 @@ def make_face_bag(
     return frames
 
 
-def _stamps(frames: int, rate_hz: float, progress: bool) -> Iterator[int]:
-    for index in tqdm(range(frames), unit="frame", disable=None if progress else True):
+def _stamps(frames: int, rate_hz: float) -> Iterator[int]:
+    for index in tqdm(range(frames), unit="frame", disable=None):
         yield START_STAMP_NS + round(index * NANOSECONDS / rate_hz)
 
 

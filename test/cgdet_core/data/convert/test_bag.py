@@ -45,7 +45,7 @@ def street(ros2, path, frames=4, labelled=(0, 1, 3), broken=None):
 
 def test_a_set_holds_lossless_frames_their_rgb_and_labels(tmp_path, ros2):
     bag = open_paired(street(ros2, tmp_path / "bag"))
-    counts = extract_bag(bag, tmp_path / "set", progress=False)
+    counts = extract_bag(bag, tmp_path / "set")
     assert (counts.frames, counts.labelled, counts.with_rgb, counts.objects) == (4, 3, 3, 2)
     coco = load_coco(tmp_path / "set" / "set.json")
     assert [record.file_name for record in coco.records] == [f"thermal/{place:06d}.png" for place in (0, 1, 3)]
@@ -70,7 +70,7 @@ def test_a_set_holds_lossless_frames_their_rgb_and_labels(tmp_path, ros2):
 
 def test_numbers_count_the_frames_that_are_taken(tmp_path, ros2):
     path = street(ros2, tmp_path / "bag", frames=7, labelled=range(7))
-    extract_bag(open_paired(path, every=3), tmp_path / "set", progress=False)
+    extract_bag(open_paired(path, every=3), tmp_path / "set")
     coco = load_coco(tmp_path / "set" / "set.json")
     assert [record.file_name for record in coco.records] == [f"thermal/{place:06d}.png" for place in range(3)]
     assert (coco.sample(2).frame.image == thermal_pixels(6)).all()
@@ -79,7 +79,7 @@ def test_numbers_count_the_frames_that_are_taken(tmp_path, ros2):
 def test_where_rgb_does_not_reach_is_written_beside(tmp_path, ros2):
     registration = Registration(np.array([[1, 0, 8], [0, 1, 0], [0, 0, 1.0]]), SIZE, SIZE)
     bag = open_paired(street(ros2, tmp_path / "bag"), registration=registration)
-    extract_bag(bag, tmp_path / "set", progress=False)
+    extract_bag(bag, tmp_path / "set")
     coco = load_coco(tmp_path / "set" / "set.json")
     assert {record.rgb_valid_path for record in coco.records} == {tmp_path / "set" / "rgb_valid.png"}
     mask = cv2.imread(str(tmp_path / "set" / "rgb_valid.png"), cv2.IMREAD_UNCHANGED)
@@ -91,7 +91,7 @@ def test_where_rgb_does_not_reach_is_written_beside(tmp_path, ros2):
 def test_after_an_error_nothing_is_left(tmp_path, ros2):
     bag = open_paired(street(ros2, tmp_path / "bag", broken=3))
     with pytest.raises(InputError, match="stamp 1700000000300000000"):
-        extract_bag(bag, tmp_path / "out" / "set", progress=False)
+        extract_bag(bag, tmp_path / "out" / "set")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -99,15 +99,15 @@ def test_what_lies_there_stays_unless_it_is_a_set_to_overwrite(tmp_path, ros2):
     bag = open_paired(street(ros2, tmp_path / "bag", labelled=()))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    counts = extract_bag(bag, tmp_path / "set", progress=False)
+    counts = extract_bag(bag, tmp_path / "set")
     assert (counts.frames, counts.labelled) == (4, 0)
     (tmp_path / "set" / "old.txt").write_text("")
     for out, overwrite in (("mine", False), ("mine", True), ("set", False)):
         with pytest.raises(InputError, match=out):
-            extract_bag(bag, tmp_path / out, overwrite=overwrite, progress=False)
+            extract_bag(bag, tmp_path / out, overwrite=overwrite)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
     assert (tmp_path / "set" / "old.txt").exists()
-    extract_bag(bag, tmp_path / "set", overwrite=True, progress=False)
+    extract_bag(bag, tmp_path / "set", overwrite=True)
     assert not (tmp_path / "set" / "old.txt").exists()
 
 
@@ -116,9 +116,9 @@ def test_by_record_times_labels_find_frames_of_one_stamp(tmp_path, ros2):
     rows += [("/ground_truth", DETECTIONS, 12, ros2.truth([("car", 10.0, 12.0, 4.0, 8.0)], 0))]
     path = ros2.write(tmp_path / "bag", rows)
     with pytest.warns(BagWarning, match="2 images of /thermal repeat the stamp"):
-        counts = extract_bag(open_paired(path, with_rgb=False), tmp_path / "by_stamp", progress=False)
+        counts = extract_bag(open_paired(path, with_rgb=False), tmp_path / "by_stamp")
     assert counts.labelled == 3
-    counts = extract_bag(open_paired(path, with_rgb=False, by="record"), tmp_path / "set", progress=False)
+    counts = extract_bag(open_paired(path, with_rgb=False, by="record"), tmp_path / "set")
     assert (counts.labelled, counts.objects) == (1, 1)
     assert (load_coco(tmp_path / "set" / "set.json").sample(0).frame.image == thermal_pixels(2)).all()
     assert [image["stamp_ns"] for image in json.loads((tmp_path / "set" / "set.json").read_text())["images"]] == [12]
@@ -126,7 +126,7 @@ def test_by_record_times_labels_find_frames_of_one_stamp(tmp_path, ros2):
     truths = [sample.truth for sample in select_frames(path, CLASS_NAMES, by="record").samples]
     assert [truth is not None for truth in truths] == [False, False, True]
     source = SourceConfig(path="bag", by="record")
-    cached = extracted_once(source, tmp_path, CLASS_NAMES, False, tmp_path / "cache", progress=False)
+    cached = extracted_once(source, tmp_path, CLASS_NAMES, False, tmp_path / "cache")
     assert len(load_coco(cached)) == 1
     with pytest.raises(InputError, match="--by"):
         select_frames(tmp_path / "set" / "set.json", CLASS_NAMES, by="record")

@@ -69,7 +69,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("with_rgb", [False, True])
 def test_a_bag_teaches_to_the_bit_what_its_extracted_set_teaches(folder, with_rgb):
     registration = load_registration(folder / "registration.yaml")
-    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set", progress=False)
+    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set")
     parts = {"guidance": RGB} if with_rgb else {}
     bag = SourceConfig(path="bag", registration="registration.yaml", hold_out_fold=1)
     from_bag, held_bag = batches(a_recipe(bag, **parts), folder)
@@ -188,7 +188,7 @@ def test_keys_of_bags_are_none_of_a_set(key):
 
 
 def test_a_frame_in_which_no_class_is_labelled_takes_no_part(folder):
-    extract_bag(open_paired(folder / "bag"), folder / "set", progress=False)
+    extract_bag(open_paired(folder / "bag"), folder / "set")
     path = folder / "set" / "set.json"
     document = json.loads(path.read_text())
     document["images"][0]["labelled"] = []
@@ -202,7 +202,7 @@ def test_a_frame_in_which_no_class_is_labelled_takes_no_part(folder):
 
 def test_a_mask_of_valid_rgb_must_be_of_the_frames_size(folder):
     registration = load_registration(folder / "registration.yaml")
-    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set", progress=False)
+    extract_bag(open_paired(folder / "bag", registration=registration), folder / "set")
     recipe = a_recipe(SourceConfig(path="set/set.json"), guidance=RGB)
     for mask in (np.full((10, 10), 255, np.uint8), np.full((*SIZE, 3), 255, np.uint8), np.ones(SIZE, np.uint16)):
         cv2.imwrite(str(folder / "set" / "rgb_valid.png"), mask)

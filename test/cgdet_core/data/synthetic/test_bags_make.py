@@ -53,7 +53,7 @@ def coco_json(tmp_path):
 
 def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json):
     config = BagConfig(frames_per_second=4)
-    assert make_coco_bag(tmp_path / "bag", coco_json, config, progress=False) == 3
+    assert make_coco_bag(tmp_path / "bag", coco_json, config) == 3
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert [sample.name for sample in samples] == ["a.png", "b.png", "c.png"]
     assert [sample.light for sample in samples] == ["night", "day", None]
@@ -77,7 +77,7 @@ def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json):
     assert (info.image_topic, info.truth_topic) == ("/thermal/image_raw", "/ground_truth")
     assert (info.frames, info.frames_with_truth, info.light) == (3, 3, {"night": 1, "day": 1})
 
-    assert make_coco_bag(tmp_path / "two", coco_json, class_map={"car": "ignore"}, progress=False) == 3
+    assert make_coco_bag(tmp_path / "two", coco_json, class_map={"car": "ignore"}) == 3
     first, *_ = read_labelled_frames(tmp_path / "two")
     assert first.truth.class_ids.tolist() == [0, 0, 1, 2]
     assert first.truth.ignore.tolist() == [False, True, True, True]
@@ -96,7 +96,7 @@ def test_a_wrong_set_is_refused_and_leaves_no_bag(tmp_path, coco_json, edit, mat
     edit(document)
     coco_json.write_text(json.dumps(document))
     with pytest.raises(InputError, match=match):
-        make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+        make_coco_bag(tmp_path / "bag", coco_json)
     assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
 
 
@@ -111,7 +111,7 @@ def test_own_classes_keep_their_names_and_order_through_bag_and_set(tmp_path, co
         for place, (category, crowd) in boxes
     ]
     coco_json.write_text(json.dumps(document))
-    make_coco_bag(tmp_path / "bag", coco_json, progress=False)
+    make_coco_bag(tmp_path / "bag", coco_json)
     first, second, third = read_labelled_frames(tmp_path / "bag", class_names=("antelope", "zebra", "car"))
     assert first.truth.class_ids.tolist() == [1, 0]
     assert second.truth.class_ids.tolist() == [2, 0]
@@ -120,15 +120,15 @@ def test_own_classes_keep_their_names_and_order_through_bag_and_set(tmp_path, co
     with pytest.raises(InputError, match="zebra"):
         list(read_labelled_frames(tmp_path / "bag"))
     assert bag_info(tmp_path / "bag").labels == {"zebra": 1, "antelope": 2}
-    extract_bag(open_paired(tmp_path / "bag", with_rgb=False), tmp_path / "again", progress=False)
+    extract_bag(open_paired(tmp_path / "bag", with_rgb=False), tmp_path / "again")
     written = json.loads((tmp_path / "again" / "set.json").read_text())
     assert written["categories"] == [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     assert [box["category_id"] for box in written["annotations"]] == [1, 3, 2, 3]
     mapped = {"antelope": "zebra"}
-    make_coco_bag(tmp_path / "mapped", coco_json, class_map=mapped, progress=False)
+    make_coco_bag(tmp_path / "mapped", coco_json, class_map=mapped)
     assert bag_info(tmp_path / "mapped").labels == {"zebra": 3}
     with pytest.raises(InputError, match="zebar"):
-        make_coco_bag(tmp_path / "typo", coco_json, class_map={"antelope": "zebar"}, progress=False)
+        make_coco_bag(tmp_path / "typo", coco_json, class_map={"antelope": "zebar"})
 
 
 def test_a_length_rate_or_seed_that_no_bag_can_have_is_named(tmp_path, coco_json):
@@ -145,7 +145,7 @@ def test_a_length_rate_or_seed_that_no_bag_can_have_is_named(tmp_path, coco_json
 def test_a_synthetic_bag_holds_the_street(tmp_path, bit_depth):
     config = SMALL.model_copy(update={"bit_depth": bit_depth, "light": "day"})
     made = BagConfig(seconds=0.6, frames_per_second=5)
-    frames = make_synthetic_bag(tmp_path / "bag", made, config, seed=11, progress=False)
+    frames = make_synthetic_bag(tmp_path / "bag", made, config, seed=11)
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert frames == len(samples) == 3
     street = SyntheticStreet(11, config.model_copy(update={"frames_per_second": 5.0}))
@@ -162,7 +162,7 @@ def test_a_synthetic_bag_holds_the_street(tmp_path, bit_depth):
 
 def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
     config = BagConfig(seconds=1.2, seconds_per_scene=0.4, frames_per_second=5)
-    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=999, progress=False)
+    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=999)
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert [sample.light for sample in samples] == ["night", "night", "day", "day", "night", "night"]
     # the seeds stay below 1000: the training's streets begin there
@@ -173,7 +173,7 @@ def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
 
 def test_beside_the_thermal_images_come_rgb_and_the_streets_lens(tmp_path):
     config = BagConfig(seconds=0.1)
-    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=2, progress=False)
+    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=2)
     street = SyntheticStreet(2, SMALL)
     with BagReader(tmp_path / "bag") as bag:
         (item,) = bag.messages(["/thermal/camera_info"])
@@ -185,14 +185,14 @@ def test_beside_the_thermal_images_come_rgb_and_the_streets_lens(tmp_path):
     assert np.array_equal(item.message.k.reshape(3, 3), expected)
     assert np.array_equal(item.message.p.reshape(3, 4), np.hstack([expected, np.zeros((3, 1))]))
     assert (item.message.width, item.message.height) == (80, 64)
-    make_synthetic_bag(tmp_path / "none", config.model_copy(update={"with_rgb": False}), SMALL, progress=False)
+    make_synthetic_bag(tmp_path / "none", config.model_copy(update={"with_rgb": False}), SMALL)
     with BagReader(tmp_path / "none") as bag:
         assert not any("rgb" in topic for topic in bag.topics)
 
 
 def test_the_same_seed_gives_the_same_bag(tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        make_synthetic_bag(tmp_path / name / "bag", BagConfig(seconds=0.2), SMALL, seed=seed, progress=False)
+        make_synthetic_bag(tmp_path / name / "bag", BagConfig(seconds=0.2), SMALL, seed=seed)
     a, b, c = ((tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in "abc")
     assert a == b
     assert a != c

@@ -55,7 +55,7 @@ def test_faces_are_warmer_than_the_wall():
 def test_the_bag_holds_images_partners_and_boxes_and_the_json_the_points_by_stamp(tmp_path):
     labels = tmp_path / "faces.json"
     config = BagConfig(seconds=1, frames_per_second=2)
-    assert make_face_bag(tmp_path / "bag", labels, config, faces=2, seed=1, progress=False) == 2
+    assert make_face_bag(tmp_path / "bag", labels, config, faces=2, seed=1) == 2
     info = bag_info(tmp_path / "bag")
     assert (info.image_topic, info.truth_topic, info.frames) == ("/thermal/image_raw", FACES_TOPIC, 2)
     with BagReader(tmp_path / "bag") as bag:
