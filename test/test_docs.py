@@ -121,6 +121,20 @@ def test_files_that_are_named_are_there(page: str) -> None:
         assert list(REPOSITORY.glob(name)), f"{page} names {word}"
 
 
+@pytest.mark.parametrize(("folder", "page"), [("cameras", "cameras.md"), ("recipes", "training.md")])
+def test_the_reference_lists_every_camera_and_recipe(folder: str, page: str) -> None:
+    listed = set(_INLINE.findall((REPOSITORY / "docs" / "reference" / page).read_text(encoding="utf-8")))
+    files = {path.name for path in (REPOSITORY / "config" / folder).glob("*.yaml")}
+    assert files
+    assert {name for name in files if not {name, name.removesuffix(".yaml")} & listed} == set()
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")}
+    assert pages - set(_LINK.findall(index)) == {"README.md"}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_that_are_named_exist(page: str) -> None:
     sections = "|".join(Recipe.model_fields)
