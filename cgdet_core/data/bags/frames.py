@@ -176,14 +176,13 @@ def _frame_infos(bag: BagReader, truth_topic: str) -> dict[int, FrameInfo]:
 
 def label_classes(bag: BagReader, labels: str | None, class_map: Mapping[str, str]) -> tuple[str, ...]:
     """The classes of a bag's labels (`labels` as of `bag_labels`): see own_classes. Numbers are of CLASS_NAMES."""
-    names: dict[str, None] = {}
+    names: list[str] = []
     if labels is not None and is_json(labels):
-        names = dict.fromkeys(category.name for category in read_coco(Path(labels)).categories)
+        names = [category.name for category in read_coco(Path(labels)).categories]
     elif (topic := choose_truth_topic(bag, labels)) is not None:
-        for info in _frame_infos(bag, topic).values():
-            names.update(dict.fromkeys(info.labelled or ()))
+        names = [name for info in _frame_infos(bag, topic).values() for name in info.labelled or ()]
         for item in bag.messages([topic]):
-            names.update(dict.fromkeys(label_name(detection)[0] for detection in item.message.detections))
+            names += dict.fromkeys(label_name(detection)[0] for detection in item.message.detections)
     return own_classes((name for name in names if not name.isdigit()), class_map, f"{bag.path}")
 
 

@@ -76,10 +76,9 @@ def extract_bag(
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
         frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None)
         for place, frame in enumerate(frames):
-            image = _write_pictures(bag, frame, folder, f"{place:06d}")
-            truth = stamped.of_frame(frame.stamp_ns, (image["height"], image["width"]))
             info = stamped.infos.get(frame.stamp_ns, FrameInfo())
-            image |= {key: value for key in ("light", "scene") if (value := getattr(info, key)) is not None}
+            image = _write_pictures(bag, frame, folder, f"{place:06d}", info)
+            truth = stamped.of_frame(frame.stamp_ns, (image["height"], image["width"]))
             if truth is not None and truth.labelled is not None:
                 image["labelled"] = np.array(class_names)[truth.labelled].tolist()
             if truth is None:
@@ -93,12 +92,13 @@ def extract_bag(
     return Extracted(len(bag), len(draft.images), with_rgb, objects)
 
 
-def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str) -> dict[str, Any]:
+def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str, info: FrameInfo) -> dict[str, Any]:
     """The files of one frame; its entry in the set."""
     thermal = bag.thermal_frame(frame)
     file_name = f"thermal/{name}.png"
     (folder / file_name).write_bytes(encode_png(thermal.image))
-    image = image_entry(file_name, thermal.height_width_px, stamp_ns=frame.stamp_ns)
+    stated = {"stamp_ns": frame.stamp_ns, "light": info.light, "scene": info.scene}
+    image = image_entry(file_name, thermal.height_width_px, **stated)
     rgb = bag.registered_rgb(frame)
     if rgb is not None:
         suffix, encoded = rgb

@@ -113,7 +113,8 @@ def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with
         size = _height_width_px(image.path, "copy the set again")
         if image.height_width_px not in ((0, 0), size):
             summary.other_size += 1
-        entry = image_entry(_relative(image.path, out), size)
+        more = {"light": image.light, "scene": image.scene, "subject": image.subject}
+        entry = image_entry(_relative(image.path, out), size, **more)
         if with_rgb and image.rgb is not None:
             rgb_size = _height_width_px(image.rgb, "copy the set again, or give --no-rgb")
             if rgb_size != size:
@@ -123,7 +124,6 @@ def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with
                 )
             entry["rgb_file_name"] = _relative(image.rgb, out)
             summary.pairs += 1
-        entry |= {key: value for key in ("light", "scene", "subject") if (value := getattr(image, key)) is not None}
         draft.add_image(entry)
         for label in image.labels:
             _add_label(draft, label, of, image.path, summary)

@@ -66,11 +66,10 @@ def join_crops(parts: Sequence[Part], crops: Sequence[Crop], truth: GroundTruth)
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
-    """Batch n of a run: picture k is drawn by a generator seeded with (seed, k) alone.
+    """Batch n of a run: picture k is drawn by a generator seeded with (seed, k) alone, in whichever process.
 
-    So batch n is the same whatever was drawn before, in whichever process, after any resume. Of each part of a picture
-    (`Task.parts`) the source is drawn by weight, the frame and the crop's place in it by the source's `Sampler`. Where
-    `ranks` processes share the batches, this is the part of process `rank`: its crops alone are made.
+    Of each part of a picture (`Task.parts`) the source is drawn by weight, the frame and the crop's place in it by the
+    source's `Sampler`. Where `ranks` processes share the batches, this is the part of process `rank`.
     """
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:

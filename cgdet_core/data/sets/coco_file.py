@@ -1,10 +1,9 @@
 """COCO detection sets as files: a document read and checked by its fields, and one written.
 
-`file_name` is relative to the JSON's folder. An image may name its registered RGB partner
-(`rgb_file_name`) and where that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does
-not), its `light` (day, night), its `scene`, `camera` and `subject`, and the classes that are `labelled` in it, where
-not all are. Keypoints are COCO's: triples x, y, v, of which v = 0 is no label; x and y count from the centre of the
-first pixel.
+`file_name` is relative to the JSON's folder. An image may name its registered RGB partner (`rgb_file_name`) and where
+that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does not), its `light` (day, night),
+its `scene`, `camera` and `subject`, and the classes that are `labelled` in it, where not all are. Keypoints are COCO's
+triples x, y, v, v = 0 for no label; x and y count from the centre of the first pixel.
 """
 
 from __future__ import annotations
@@ -164,9 +163,10 @@ def _ids(path: Path, key: str, entries: Sequence[CocoImage | CocoCategory]) -> s
 
 
 def image_entry(file_name: str, height_width_px: tuple[int, int], **more: Any) -> dict[str, Any]:
-    """What a set states of an image, without its number."""
+    """What a set states of an image, without its number; more: None is not stated."""
     height, width = height_width_px
-    return {"file_name": file_name, "height": height, "width": width, **more}
+    stated = {key: value for key, value in more.items() if value is not None}
+    return {"file_name": file_name, "height": height, "width": width, **stated}
 
 
 def keypoints(points_xy_px: FloatArray, labelled: BoolArray) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The values in files of labels, checked for type and value here and nowhere else.
 
-What can mean one thing alone is read as that: a number or a flag that is written as text, a whole number as 640.0, an
-id as text in one place and as a number in another, a name in other case or with blanks. Anything else is a ValueError,
-from which the reader of the file makes an InputError with the place.
+What can mean one thing alone is read as that: a number, flag or id that is written as text, a whole number as 640.0, a
+name in other case or with blanks. Anything else is a ValueError; the reader makes an InputError with the place of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The synthetic street: paired RGB and thermal frames with exact boxes, from one 3-D street.
 
-A frame is a function of (seed, settings, index): frames may be asked for in any order and in any process. What is on
-the street is drawn per slot of a stream from (seed, stream, slot): houses and what stands are a stream too, of speed 0;
-so a street has no end and a frame needs no frame before it.
+A frame is a function of (seed, settings, index), and needs no frame before it. What is on the street is drawn per slot
+of a stream from (seed, stream, slot); houses and what stands are a stream too, of speed 0. So a street has no end.
 """
 
 from __future__ import annotations
