@@ -66,8 +66,12 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    arguments = parse(words)
-    return run_command("cgdet", lambda: arguments.run(arguments))
+
+    def run() -> int:
+        arguments = parse(words)
+        return int(arguments.run(arguments))
+
+    return run_command("cgdet", run)
 
 
 if __name__ == "__main__":

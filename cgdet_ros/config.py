@@ -190,8 +190,8 @@ class LandmarksConfig(NodeConfig):
     @field_validator("region_xyxy_px")
     @classmethod
     def _none_or_a_box(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if value and not (len(value) == 4 and value[0] < value[2] and value[1] < value[3]):
-            raise ValueError(f"{list(value)} must be empty or left, top, right, bottom")
+        if value and not (len(value) == 4 and value[0] + 1 < value[2] and value[1] + 1 < value[3]):
+            raise ValueError(f"{list(value)} must be empty or left, top, right, bottom in pixels, more than one apart")
         return value
 
 

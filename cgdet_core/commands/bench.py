@@ -11,7 +11,6 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     add_model_arguments,
-    check_json_place,
     load_models,
     put_out,
     table,
@@ -43,7 +42,6 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.frames < _FEWEST_FRAMES:
         raise InputError(f"--frames {arguments.frames}: give at least {_FEWEST_FRAMES}, or the percentiles say little")
-    check_json_place(arguments.json)
     from cgdet_core.evaluation.benchmark import machine_facts, time_in_turns
 
     models: list[LoadedModel] = []

@@ -97,8 +97,18 @@ def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
-    """For `check_json_place` and `put_out`."""
-    parser.add_argument("--json", metavar="F", help=f"write {figures} as JSON; '-' prints them")
+    """For `put_out`."""
+    parser.add_argument("--json", type=_json_place, metavar="F", help=f"write {figures} as JSON; '-' prints them")
+
+
+def writable(word: str) -> Path:
+    """Type of an argument that names a file to write: InputError, before any work, where it could not be."""
+    check_can_write(Path(word))
+    return Path(word)
+
+
+def _json_place(word: str) -> str:
+    return word if word == "-" else str(writable(word))
 
 
 def _rows_of(camera: str) -> int:
@@ -146,7 +156,7 @@ def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> di
 def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run: str = "") -> None:
     """For `check_measuring_arguments` and `selected_frames`; report: what is on the page."""
     add_json_argument(parser)
-    parser.add_argument("--report", type=Path, metavar="F.html", help=f"write a page with {report}")
+    parser.add_argument("--report", type=writable, metavar="F.html", help=f"write a page with {report}")
     add_data_arguments(parser, of_run)
 
 
@@ -188,22 +198,12 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def check_measuring_arguments(arguments: argparse.Namespace) -> None:
-    """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`, `--json`,
-    `--report`."""
+    """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`."""
     from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.offline import check_data
 
     parse_class_map(arguments.class_map)
     check_data(arguments.data)
-    check_json_place(arguments.json)
-    if arguments.report is not None:
-        check_can_write(arguments.report)
-
-
-def check_json_place(path: str | None) -> None:
-    """Raise InputError, before the work is done, where `put_out` could not write."""
-    if path not in (None, "-"):
-        check_can_write(Path(path))
 
 
 def put_out(document: dict[str, Any], path: str | None, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgdet_core.commands.common import Subparsers, add_command
+from cgdet_core.commands.common import Subparsers, add_command, writable
 from cgdet_core.errors import InputError, check_known
 
 
@@ -22,7 +22,7 @@ def add(subparsers: Subparsers) -> None:
         help="which: flir-v1, flir-v2, llvip, kaist, m3fd; of faces 300w, sf-tl54, t-fake, carl-eurecom",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the set as it was unpacked")
-    parser.add_argument("--out", type=Path, required=True, metavar="F.json", help="COCO JSON to write")
+    parser.add_argument("--out", type=writable, required=True, metavar="F.json", help="COCO JSON to write")
     parser.add_argument("--split", help="part, as the set names it (default: its part for training)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th image (default: 1)")
     parser.add_argument("--no-rgb", action="store_true", help="do not name the RGB partners")
@@ -35,7 +35,6 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.convert import SETS
     from cgdet_core.data.convert.published import Part, write_coco_set
-    from cgdet_core.files import check_can_write
 
     check_known("", "set", [arguments.set], {name: each.title for name, each in SETS.items()})
     of = SETS[arguments.set]
@@ -47,7 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--every {arguments.every}: give 1 or more")
     if not arguments.folder.is_dir():
         raise InputError(f"{arguments.folder}: is no folder: give the folder of the set as it was unpacked")
-    check_can_write(arguments.out)
     part = Part(arguments.folder, split, arguments.annotations)
     summary = write_coco_set(arguments.out, of, part, arguments.every, with_rgb=not arguments.no_rgb)
     print(f"{arguments.out}: {summary.to_text()}")

@@ -126,19 +126,27 @@ def landmarks(arguments: argparse.Namespace) -> int:
 
 
 def _boxes_by_image(path: Path) -> Mapping[Path, FloatArray]:
-    """Boxes float32 [N, 4] of each image of a COCO JSON, but for regions to ignore."""
+    """Boxes float32 [N, 4] of each image of a COCO JSON, but for regions to ignore; InputError where there is none, or
+    they cannot be meant."""
     import numpy as np
 
     from cgdet_core.boxes import xywh_to_xyxy
     from cgdet_core.data.sets.coco_file import read_coco
+    from cgdet_core.data.sets.plausible import check_plausible
 
     document = read_coco(path)
-    of_image: dict[int | str, list[Sequence[float]]] = {image.id: [] for image in document.images}
-    for annotation in document.annotations:
-        if not annotation.to_ignore:
-            of_image[annotation.image_id].append(annotation.bbox)
+    of_id = {image.id: image for image in document.images}
+    boxes = [each for each in document.annotations if not each.to_ignore]
+    if not boxes:
+        raise InputError(f"{path}: holds no box of a face: give boxes, or leave it out where each image is one face")
+    images = [of_id[each.image_id] for each in boxes]
+    xywh = np.array([each.bbox for each in boxes], np.float32)
+    sizes = np.array([(image.width, image.height) for image in images], np.float32)
+    names = [image.file_name for image in images]
+    print_warnings(check_plausible(path, xywh, sizes, names, np.ones(len(boxes), np.bool_)))
+    xyxy, owners = xywh_to_xyxy(xywh), [image.id for image in images]
     return {
-        (path.parent / image.file_name).resolve(): xywh_to_xyxy(np.array(of_image[image.id], np.float32).reshape(-1, 4))
+        (path.parent / image.file_name).resolve(): xyxy[[owner == image.id for owner in owners]]
         for image in document.images
     }
 

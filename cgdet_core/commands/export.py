@@ -13,7 +13,6 @@ from cgdet_core.commands.common import (
     add_class_map_argument,
     add_command,
     add_json_argument,
-    check_json_place,
     print_warnings,
     put_out,
 )
@@ -73,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.held_out is not None and not int8:
         raise InputError("--held-out judges int8: give frames to scale it by with --calibration, or leave it out")
     check_can_write(out)
-    check_json_place(arguments.json)
     of_model = read_description(model)
     info, task = of_model.info, task_of(of_model.info)
     # what is wrong with the frames is told before the work, which takes a while

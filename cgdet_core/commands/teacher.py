@@ -12,7 +12,6 @@ from cgdet_core.commands.common import (
     add_device_arguments,
     add_json_argument,
     add_settings_argument,
-    check_json_place,
     print_warnings,
     put_out,
 )
@@ -58,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.runtime.predictor import percentiles
     from cgdet_core.types import CLASS_NAMES
 
-    check_json_place(arguments.json)
     device = choose_device(arguments.device)
     precision = "fp32" if arguments.precision == "auto" else arguments.precision
     check_known("a teacher", "precision", [precision], ("fp32", "bf16"))

@@ -11,12 +11,12 @@ from cgdet_core.commands.common import (
     add_data_arguments,
     add_json_argument,
     add_model_arguments,
-    check_json_place,
     load_models,
     print_warnings,
     put_out,
     selected_frames,
     table,
+    writable,
 )
 from cgdet_core.errors import InputError
 
@@ -30,7 +30,7 @@ def add(subparsers: Subparsers) -> None:
         "cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors",
     )
     add_data_arguments(parser, "its model, on ")
-    parser.add_argument("--write", type=Path, metavar="F", help="a copy of the model with these thresholds")
+    parser.add_argument("--write", type=writable, metavar="F", help="a copy of the model with these thresholds")
     parser.add_argument(
         "--into", type=Path, metavar="MODEL", help="the model to copy, where it is another one of the same recipe"
     )
@@ -42,14 +42,10 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.offline import check_data, refuse_test_split, run_in_turns
     from cgdet_core.evaluation.task import write_thresholds
-    from cgdet_core.files import check_can_write
     from cgdet_core.runtime.model_file import default_model_path, read_info
 
-    check_json_place(arguments.json)
     if arguments.into is not None and arguments.write is None:
         raise InputError("--into names the model to copy: say where to with --write")
-    if arguments.write is not None:
-        check_can_write(arguments.write)
     path = arguments.model
     if arguments.run_folder is not None:
         path = path or arguments.run_folder / "model.safetensors"

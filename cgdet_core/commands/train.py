@@ -15,7 +15,6 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     add_settings_argument,
-    check_json_place,
     measured,
     print_warnings,
     put_out,
@@ -50,7 +49,6 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.training.stages import check_stages, read_stages
 
-    check_json_place(arguments.json)
     stages = read_stages(arguments.recipe, arguments.settings, arguments.out, arguments.init)
     # of several processes each refuses where the others hear of it
     alone = os.environ.get("WORLD_SIZE", "1") == "1"

@@ -31,23 +31,41 @@ def settings_from_mapping(kind: type[S], mapping: Mapping[str, Any], origin: str
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe in a YAML file with `key=value` overrides, dotted keys, laid over it.
+    """The recipe in a file that has no stages; see `load_stages`."""
+    recipes = load_stages(path, overrides)
+    if len(recipes) > 1:
+        raise InputError(f"{path}: has stages: give a recipe of one")
+    return recipes[0]
 
-    A file may name another one under `base`, relative to its own folder, and then states only what
-    differs: keys are merged at every depth, lists replaced.
+
+def load_stages(path: Path, overrides: Iterable[str] = ()) -> list[Recipe]:
+    """The recipes in a YAML file with `key=value` overrides, dotted keys, laid over it: of each fragment under `stages`
+    the whole of it, merged over the rest of the file, in the order in which they are trained; without that key one.
+
+    A file may name another one under `base`, relative to its own folder, and then states only what differs: keys are
+    merged at every depth, lists replaced. Overrides reach a fragment by its place: stages.0.train.images=2000.
     """
-    mapping, words = _with_base(path, ()), list(overrides)
-    if not words:
-        return _recipe(mapping, str(path))
-    of_file = deepcopy(mapping)
+    of_file, words = _with_base(path, ()), list(overrides)
+    mapping = deepcopy(of_file)
     for override in words:
         _lay_over(mapping, override)
     try:
-        return _recipe(mapping, f"{path} with {shlex.join(words)}")
+        return _stages(mapping, f"{path} with {shlex.join(words)}" if words else str(path))
     except InputError:
         # what is the file's own fault is not blamed on the words
-        _recipe(of_file, str(path))
+        _stages(of_file, str(path))
         raise
+
+
+def _stages(mapping: dict[str, Any], origin: str) -> list[Recipe]:
+    if "stages" not in mapping:
+        return [_recipe(mapping, origin)]
+    fragments = mapping.pop("stages")
+    if not isinstance(fragments, list) or not fragments or not all(isinstance(each, dict) for each in fragments):
+        raise InputError(f"{origin}: key 'stages': give a list of what each stage has beside the rest of the recipe")
+    return [
+        _recipe(_merged(mapping, fragment), f"{origin}: stages.{place}") for place, fragment in enumerate(fragments)
+    ]
 
 
 def _recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
@@ -56,23 +74,6 @@ def _recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
         thresholds = recipe.postprocess.class_thresholds
         check_known(f"{origin}: postprocess.class_thresholds", "class", thresholds, recipe.model.class_names)
     return recipe
-
-
-def load_stages(path: Path, overrides: Iterable[str] = ()) -> list[Recipe]:
-    """The recipes in a file in the order in which they are trained: of each fragment under `stages` the whole of it,
-    merged over the rest of the file as over a `base`; without that key the one recipe.
-
-    Overrides reach a fragment by its place: stages.0.train.images=2000.
-    """
-    mapping, words = _with_base(path, ()), list(overrides)
-    if "stages" not in mapping:
-        return [load_recipe(path, words)]
-    for override in words:
-        _lay_over(mapping, override)
-    fragments = mapping.pop("stages")
-    if not isinstance(fragments, list) or not fragments or not all(isinstance(each, dict) for each in fragments):
-        raise InputError(f"{path}: key 'stages': give a list of what each stage has beside the rest of the recipe")
-    return [_recipe(_merged(mapping, fragment), f"{path}: stages.{place}") for place, fragment in enumerate(fragments)]
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_command, add_settings_argument, add_threads_argument
+from cgdet_core.commands.common import Subparsers, add_command, add_settings_argument, add_threads_argument, writable
 from cgdet_core.errors import InputError, check_known
 
 
@@ -18,7 +18,9 @@ def add(subparsers: Subparsers) -> None:
         "cgdet bag label street --teacher yolox_s.safetensors --out labels.json teacher.yolox_input=bgr_raw",
     )
     add_pair_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp")
+    parser.add_argument(
+        "--out", type=writable, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp"
+    )
     parser.add_argument("--teacher", type=Path, metavar="F", help="the detector's weights (the setting teacher.path)")
     second = "a thermal model of this project: what it detects and the teacher does not is a region to ignore"
     parser.add_argument("--second-opinion", type=Path, metavar="MODEL", help=second)
@@ -33,13 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cgdet_core.config import LabelConfig, Recipe, settings_from_words
     from cgdet_core.distill.teachers import load_teacher
-    from cgdet_core.files import check_can_write
     from cgdet_core.runtime.backends.torch import choose_device
     from cgdet_core.runtime.predictor import Predictor
     from cgdet_core.training.pseudo_labels import label_frames, write_labels
     from cgdet_core.types import CLASS_NAMES
 
-    check_can_write(arguments.out)
     device = choose_device(arguments.device)
     words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")

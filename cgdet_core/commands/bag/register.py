@@ -11,11 +11,11 @@ from cgdet_core.commands.common import (
     add_command,
     add_json_argument,
     add_settings_argument,
-    check_json_place,
     print_warnings,
     put_out,
+    writable,
 )
-from cgdet_core.files import check_can_write, replacing
+from cgdet_core.files import replacing
 
 if TYPE_CHECKING:
     from cgdet_core.data.registration.register import Registered
@@ -40,8 +40,8 @@ def add(subparsers: Subparsers) -> None:
         "cgdet bag register drive --out registration.yaml --preview preview.png",
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
-    parser.add_argument("--out", type=Path, required=True, metavar="F", help="registration to write (YAML)")
-    parser.add_argument("--preview", type=Path, metavar="F", help="blended picture of three pairs to write (PNG)")
+    parser.add_argument("--out", type=writable, required=True, metavar="F", help="registration to write (YAML)")
+    parser.add_argument("--preview", type=writable, metavar="F", help="blended picture of three pairs to write (PNG)")
     for flag, setting, said in _ASKED:
         parser.add_argument(flag, dest=setting, metavar="X", help=said)
     add_json_argument(parser)
@@ -57,10 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     asked = {name: value for _, name, _ in _ASKED if (value := getattr(arguments, name)) is not None}
     config = settings_from_words(RegisterConfig, arguments.settings, "cgdet bag register", asked)
-    check_can_write(arguments.out)
-    check_json_place(arguments.json)
-    if arguments.preview is not None:
-        check_can_write(arguments.preview)
     found = register_bag(arguments.bag, config)
     if arguments.preview is not None:
         some = found.chosen[:: max(1, len(found.chosen) // 3)][:3]

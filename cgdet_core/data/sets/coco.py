@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.boxes import area_xyxy, xywh_to_xyxy
 from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
-from cgdet_core.data.sets.fields import same_name
+from cgdet_core.data.sets.fields import folded, same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image, turned_by
@@ -139,7 +139,14 @@ def read_labels(
     objects = np.array([name in names for name in target], np.bool_) & ~ignored
     xywh = np.array([each.bbox for each in annotations], np.float32).reshape(-1, 4)
     sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
-    warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects)
+    places, known = _points(annotations, points)
+    warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects, places, known)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for category in document.categories:
+        alike.setdefault((folded(category.name), targets[category.id]), []).append(category.name)
+    for same in alike.values():
+        if len(same) > 1 and not set(same) <= set(class_map or {}):
+            warnings.append(f"{path}: the categories {', '.join(map(repr, same))} differ by case alone: taken for one")
     held = {target[row] for row in np.flatnonzero(objects)}
     lacking = [name for name in names if name in targets.values() and name not in held]
     if held and lacking:
@@ -170,9 +177,9 @@ def read_labels(
         own = rows_of[image.id]
         meant = [(row, each) for row in own for each, name in enumerate(names) if target[row] in (IGNORE, name)]
         rows, class_ids = np.array(meant, np.int64).reshape(-1, 2).T
-        known = None if labelled_here.all() else labelled_here
-        of_points = _points([annotations[row] for row in rows], points)
-        truths.append(GroundTruth(boxes[rows], class_ids, ignored[rows], known, *of_points))
+        of_points = (None, None) if places is None or known is None else (places[rows], known[rows])
+        of_classes = None if labelled_here.all() else labelled_here
+        truths.append(GroundTruth(boxes[rows], class_ids, ignored[rows], of_classes, *of_points))
     return truths, warnings, points
 
 

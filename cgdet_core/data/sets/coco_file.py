@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgdet_core.boxes import xyxy_to_xywh
-from cgdet_core.data.sets.fields import Box, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
+from cgdet_core.data.sets.fields import Box, BoxMode, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Detections, FloatArray, GroundTruth
@@ -62,6 +62,7 @@ class CocoAnnotation(Entry):
     image_id: Identity
     category_id: Identity
     bbox: Box
+    bbox_mode: BoxMode = None
     iscrowd: Flag = False
     ignore: Flag = False
     difficult: Flag = False

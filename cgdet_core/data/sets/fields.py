@@ -79,8 +79,19 @@ def same_name(name: str, names: Collection[str]) -> str | None:
     several."""
     if name in names:
         return name
-    same = [each for each in names if " ".join(each.split()).casefold() == " ".join(name.split()).casefold()]
+    same = [each for each in names if folded(each) == folded(name)]
     return same[0] if len(same) == 1 else None
+
+
+def folded(name: str) -> str:
+    """The name without what case and blanks make of it."""
+    return " ".join(name.split()).casefold()
+
+
+def _box_mode(value: Any) -> None:
+    """Detectron2's word for what a box's numbers are: 1 or XYWH_ABS, as COCO's are, or none."""
+    if value not in (None, "XYWH_ABS") and number(value) != 1:
+        raise ValueError("boxes are left, top, width and height in pixels (XYWH_ABS, 1): convert them, and say so")
 
 
 def _name(value: Any) -> str | None:
@@ -106,4 +117,5 @@ Light = Annotated[Literal["day", "night"] | None, BeforeValidator(_light)]
 _Place = Annotated[float, Field(gt=-_FARTHEST_PX, lt=_FARTHEST_PX)]
 _Length = Annotated[float, Field(ge=0, lt=_FARTHEST_PX)]
 Box = Annotated[tuple[_Place, _Place, _Length, _Length], BeforeValidator(_numbers)]
+BoxMode = Annotated[None, PlainValidator(_box_mode)]
 Places = Annotated[tuple[_Place, ...], BeforeValidator(_numbers)]

@@ -15,16 +15,23 @@ _FEW = 10  # so many boxes of one size are no chance
 
 
 def check_plausible(
-    path: Path, boxes_xywh_px: FloatArray, frames_wh_px: FloatArray, file_names: Sequence[str], objects: BoolArray
+    path: Path,
+    boxes_xywh_px: FloatArray,
+    frames_wh_px: FloatArray,
+    file_names: Sequence[str],
+    objects: BoolArray,
+    points_xy_px: FloatArray | None = None,
+    points_labelled: BoolArray | None = None,
 ) -> list[str]:
     """What is odd about the boxes of a set, a line each; InputError where that is true of nearly all of them.
 
     boxes_xywh_px: float [N, 4]; frames_wh_px: float [N, 2], width and height of each box's frame, named in file_names;
-    objects: bool [N], False for regions to ignore and what is left out.
+    objects: bool [N], False for regions to ignore and what is left out; points_xy_px: float [N, P, 2] and
+    points_labelled: bool [N, P], of a set with keypoints.
     """
     place, side = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
     shown = (np.minimum(place + side, frames_wh_px) - np.maximum(place, 0)).clip(0).prod(axis=1)
-    kinds = (
+    kinds = [
         (
             len(side),
             shown <= side.prod(axis=1) / 2,
@@ -37,7 +44,14 @@ def check_plausible(
             "are narrower or lower than a pixel",
             "are they shares of the picture? Give pixels",
         ),
-    )
+    ]
+    if points_xy_px is not None and points_labelled is not None:
+        known = points_labelled & objects[:, None]
+        from_box = np.maximum(place[:, None] - points_xy_px, points_xy_px - (place + side)[:, None]).max(axis=2)
+        outside, far = known & (from_box > 0), known & (from_box > side.max(axis=1, keepdims=True))
+        odd = (outside.sum(axis=1) > known.sum(axis=1) / 2) | far.any(axis=1)
+        what = "have most of their labelled points outside, or one farther away than they are long"
+        kinds.append((int(known.any(axis=1).sum()), odd, what, "are the points pixels, and of these boxes?"))
     lines = []
     for among, odd, what, question in kinds:
         if odd.any():

@@ -99,6 +99,10 @@ def test_an_image_without_boxes_and_a_box_that_is_none_are_named_and_the_others_
     done = json.loads((tmp_path / "o" / "landmarks.json").read_text())
     assert (len(done["images"]), len(done["annotations"])) == (4, 1)
     refusal(capsys, *words, "--boxes", tmp_path / "none.json")
+    # in shares of the picture, or none
+    for odd in ([{**each, "bbox": [0.1, 0.2, 0.5, 0.5]} for each in document["annotations"]], []):
+        (tmp_path / "odd.json").write_text(json.dumps({**document, "annotations": odd}))
+        assert "odd.json" in refusal(capsys, *words, "--boxes", tmp_path / "odd.json")
     # what `cgdet landmarks` found are boxes too
     assert main([*map(str, words[:2]), *map(str, words[3:]), "--boxes", str(data)]) == 0
     assert main([*map(str, words[:2]), *map(str, words[3:]), "--boxes", str(tmp_path / "o" / "landmarks.json")]) == 0

@@ -377,6 +377,47 @@ def test_keypoints_that_are_none_are_named(tmp_path: Path, changes: dict[str, An
     assert named in refusal(with_points(tmp_path, **changes))
 
 
+def test_points_that_are_not_of_their_boxes_are_refused_where_nearly_all_are_such_and_told_where_some_are(
+    tmp_path: Path,
+) -> None:
+    face = [{"id": 1, "name": "face", "keypoints": ["left", "right", "nose"]}]
+    good, share = [3, 4, 2, 6, 4, 1, 5, 6, 2], [3 / 16, 4 / 12, 2, 6 / 16, 4 / 12, 1, 5 / 16, 6 / 12, 2]
+    one_far, two_outside = [3, 4, 2, 6, 4, 1, 5, 600, 2], [3, 4, 2, 1, 4, 1, 5, 11, 2]
+    unlabelled = [3, 4, 2, 6, 4, 1, 5, 600, 0]
+
+    def of(*points: list[float]) -> Path:
+        labels = [
+            a_label(number, box=[2 + number / 64, 3, 5, 4], category=1, keypoints=each)
+            for number, each in enumerate(points)
+        ]
+        return write_set(tmp_path, annotations=labels, categories=face)
+
+    for fine in (good, unlabelled, [*good[:6], 5, 7.5, 2]):
+        assert load_coco(of(good, fine), ("face",)).warnings == ()
+    for odd in (share, one_far, two_outside):
+        (line,) = load_coco(of(good, good, odd), ("face",)).warnings
+        assert "1 of 3 boxes" in line
+        assert str(tmp_path / "set.json") in refusal(of(odd, odd), class_names=("face",))
+
+
+def test_categories_that_differ_by_case_are_told_once_unless_both_are_mapped(tmp_path: Path) -> None:
+    both = [{"id": 3, "name": "person"}, {"id": 4, "name": " Person "}]
+    path = write_set(tmp_path, categories=both, annotations=[a_label(1), a_label(2, category=4)])
+    coco = load_coco(path, ("person",))
+    assert [record.truth.class_ids.tolist() for record in coco.records] == [[0, 0], []]
+    assert [line for line in coco.warnings if "'person', 'Person'" in line] == list(coco.warnings)
+    assert len(coco.warnings) == 1
+    for target in ("person", "ignore"):
+        assert load_coco(path, ("person",), {"person": "person", "Person": target}).warnings == ()
+
+
+@pytest.mark.parametrize("mode", [0, 2, "XYXY_ABS", "XYWH", 1.5, [1]])
+def test_boxes_that_say_to_be_no_left_top_width_and_height_are_refused(tmp_path: Path, mode: object) -> None:
+    assert "annotations[0].bbox_mode" in refusal(write_set(tmp_path, annotations=[a_label(1, bbox_mode=mode)]))
+    for said in (1, "1", "XYWH_ABS", None):
+        assert len(load_coco(write_set(tmp_path, annotations=[a_label(1, bbox_mode=said)])).records[0].truth) == 1
+
+
 def test_a_set_made_on_windows_is_read_the_same(tmp_path: Path) -> None:
     path = write_set(tmp_path, images=[an_image(1, rgb_file_name="images/2.png"), an_image(2)])
     before, document = load_coco(path), json.loads(path.read_text())

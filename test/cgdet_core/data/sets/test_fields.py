@@ -221,4 +221,4 @@ def test_a_wrong_value_is_read_as_what_it_must_mean_or_refused_by_its_place(path
 
 def of_set(place: Place) -> bool:
     """Whether what is odd may be told of the set, its classes or a file, without the field's place."""
-    return not {"bbox", "file_name", "height", "width", "name"}.isdisjoint(place)
+    return not {"bbox", "keypoints", "file_name", "height", "width", "name"}.isdisjoint(place)
