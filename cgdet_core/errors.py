@@ -64,11 +64,6 @@ def _nearest(name: str, choices: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
-def print_warnings_plainly() -> None:
-    """Warnings of this process are one line each, as errors are: a damaged bag's, for one."""
-    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
-
-
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as `systemctl stop` and `docker stop` send it: what a Ctrl-C cleans up is cleaned up."""
 
@@ -78,7 +73,8 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     ended it; errors are one line each."""
     in_main_thread = threading.current_thread() is threading.main_thread()  # which alone gets signals
     before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
-    print_warnings_plainly()
+    # one line each, as errors are: a damaged bag's, for one
+    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
     try:
         return work()
     except CgdetError as error:

@@ -136,10 +136,15 @@ def check_can_write(path: Path) -> None:
         raise InputError(f"{path}: cannot be written, {nearest} is not writable: choose another place")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -147,9 +152,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as partial:
-        # safetensors' own files are readable to their owner alone, and it tells a full disk as an error of the format
-        partial.write_bytes(save(stored, metadata=dict(metadata)))
+    # safetensors' own files are readable to their owner alone, and it tells a full disk as an error of the format
+    write_bytes(path, save(stored, metadata=dict(metadata)))
 
 
 def sha256_of(path: Path) -> str:

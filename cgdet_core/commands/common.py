@@ -41,23 +41,19 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, 
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False, backend: bool = True) -> None:
+    how: dict[str, Any] = {"nargs": "+", "default": ["auto"]} if several else {"default": "auto"}
+    of = "one or more of " if several else ""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     if backend:
-        _choice(parser, "--backend", "auto, openvino, torch, onnxruntime or tensorrt", several)
-    _choice(parser, "--precision", "auto, fp32, fp16, bf16 or int8", several)
+        backends = f"{of}auto, openvino, torch, onnxruntime or tensorrt (default: auto)"
+        parser.add_argument("--backend", help=backends, **how)
+    parser.add_argument("--precision", help=f"{of}auto, fp32, fp16, bf16 or int8 (default: auto)", **how)
     add_threads_argument(parser)
 
 
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     threads = "CPU threads of the network (default: its own choice)"
     parser.add_argument("--threads", type=_count, default=0, metavar="N", help=threads)
-
-
-def _choice(parser: argparse.ArgumentParser, flag: str, choices: str, several: bool) -> None:
-    if several:
-        parser.add_argument(flag, nargs="+", default=["auto"], help=f"one or more of {choices} (default: auto)")
-    else:
-        parser.add_argument(flag, default="auto", help=f"{choices} (default: auto)")
 
 
 def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
@@ -114,10 +110,7 @@ def _json_place(word: str) -> str:
 def _rows_of(camera: str) -> int:
     from cgdet_core.config.cameras import load_camera
 
-    try:
-        return load_camera(camera).telemetry_rows
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return load_camera(camera).telemetry_rows
 
 
 def _count(word: str) -> int:

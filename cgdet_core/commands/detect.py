@@ -169,12 +169,11 @@ def _add_faces(draft: CocoDraft, found: Landmarks) -> None:
 
 def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[CocoDraft, See]]) -> int:
     """Every image is tried; one that is none is named, and the exit code is 2 then."""
-    import cv2
     from tqdm import tqdm
 
     from cgdet_core.data.sets.coco_file import image_entry
-    from cgdet_core.files import check_can_write, make_folder, replacing
-    from cgdet_core.images import read_image, turned_by
+    from cgdet_core.files import check_can_write, make_folder, write_bytes
+    from cgdet_core.images import encode_png, read_image, turned_by
 
     json_path: Path = arguments.out / arguments.json_name
     pictures = _pictures(_images(arguments.images), arguments.out)
@@ -191,9 +190,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
             try:
                 image = read_image(path)
                 drawn, add_found = see(path, image)
-                encoded = cv2.imencode(".png", drawn[:, :, ::-1])[1]
-                with replacing(picture) as partial:
-                    partial.write_bytes(encoded.tobytes())
+                write_bytes(picture, encode_png(drawn))
                 # COCO's file names start at the JSON's folder
                 file_name = os.path.relpath(path.resolve(), arguments.out.resolve())
                 draft.add_image(image_entry(file_name, (image.shape[0], image.shape[1])))

@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.data.feed.sources import Source
 from cgdet_core.drawing import Colour, RgbArray
-from cgdet_core.files import replacing
+from cgdet_core.files import write_bytes
 from cgdet_core.images import encode_jpeg
 from cgdet_core.tasks.task import Task, TrainingBatch
 
@@ -52,8 +52,7 @@ def check_data(sources: Sequence[Source], task: Task) -> DataFacts:
 
 def write_samples(path: Path, batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]) -> None:
     """Write the contact sheet as a JPEG; InputError where the disk refuses."""
-    with replacing(path) as partial:
-        partial.write_bytes(encode_jpeg(contact_sheet(batches, legend), 90))
+    write_bytes(path, encode_jpeg(contact_sheet(batches, legend), 90))
 
 
 def contact_sheet(batches: Iterable[TrainingBatch], legend: Sequence[tuple[str, Colour]]) -> RgbArray:

@@ -15,7 +15,7 @@ from cgdet_core.commands.common import (
     put_out,
     writable,
 )
-from cgdet_core.files import replacing
+from cgdet_core.files import write_bytes
 
 if TYPE_CHECKING:
     from cgdet_core.data.registration.register import Registered
@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = register_bag(arguments.bag, config)
     if arguments.preview is not None:
         some = found.chosen[:: max(1, len(found.chosen) // 3)][:3]
-        with replacing(arguments.preview) as partial:
-            partial.write_bytes(encode_png(preview(some, found.registration)))
+        write_bytes(arguments.preview, encode_png(preview(some, found.registration)))
     save_registration(arguments.out, found.registration)
     put_out(_document(found), arguments.json, "\n".join([*_lines(found), f"registration: {arguments.out}"]))
     print_warnings(found.warnings)

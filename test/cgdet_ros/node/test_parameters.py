@@ -178,3 +178,10 @@ def test_class_thresholds_are_read_from_words() -> None:
             parse_class_thresholds([word])
     with pytest.raises(ValueError, match="two thresholds"):
         parse_class_thresholds(["person:0.3", "person:0.4"])
+
+
+def test_a_region_in_shares_of_the_image_is_refused() -> None:
+    assert LandmarksConfig(region_xyxy_px=(10, 10, 60, 60)).region_xyxy_px == (10, 10, 60, 60)
+    for region in ((0.1, 0.1, 0.5, 0.5), (10, 10, 60, 10.5), (60, 10, 10, 60), (10, 10, 60)):
+        with pytest.raises(ValueError, match="in pixels"):
+            LandmarksConfig(region_xyxy_px=region)
