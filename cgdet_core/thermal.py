@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cgdet_core.boxes import clip_xyxy
 from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.types import FloatArray, ImageArray, IntArray, check_image
@@ -196,7 +195,9 @@ class Letterbox:
         """Boxes in pixels of the input -> boxes in pixels of the frame, cut to it."""
         scales = np.array(self.scales_xy * 2, np.float32)
         boxes: FloatArray = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4) / scales
-        return clip_xyxy(boxes, self.height_px, self.width_px)
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, self.width_px)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, self.height_px)
+        return boxes
 
 
 def letterbox(normalised: FloatArray, input_height_width_px: tuple[int, int]) -> tuple[FloatArray, Letterbox]:
