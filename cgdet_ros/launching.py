@@ -21,10 +21,8 @@ COLOUR_MAPS = ("", "white_hot", "black_hot", "ironbow", "inferno", "cividis")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
-def argument(
-    name: str, default: str | None, description: str, choices: Sequence[str] | None = None
-) -> DeclareLaunchArgument:
-    """Of a launch file; default None: it has to be given."""
+def argument(name: str, default: str, description: str, choices: Sequence[str] | None = None) -> DeclareLaunchArgument:
+    """Of a launch file."""
     if choices is not None:
         description = f"{description} ({', '.join(choice for choice in choices if choice.islower())})"
     return DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
@@ -125,8 +123,16 @@ def beside_a_driver(
         name, namespace = given["name"], given["namespace"]
         started = [thermal_node(share, given, parameters, file, name, namespace, renamed, executable)]
         if is_true(given["rviz"]):
-            shown = {name: given[name] for name in ("image", "overlay")}
-            started.append(rviz(share / "rviz" / "detector.rviz", namespace, shown, is_true(given["use_sim_time"])))
+            rviz = Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", str(share / "rviz" / "detector.rviz")],
+                namespace=namespace,
+                remappings=[(name, given[name]) for name in ("image", "overlay")],
+                parameters=[{"use_sim_time": is_true(given["use_sim_time"])}],
+                output="screen",
+            )
+            started.append(rviz)
         return started
 
     return description([*own, *COMMON], processes)
@@ -142,16 +148,3 @@ def _written(name: str, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
-
-
-def rviz(config: Path, namespace: str, topics: Mapping[str, str], use_sim_time: bool) -> Node:
-    """RViz with the topics of the node in `namespace`."""
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", str(config)],
-        namespace=namespace,
-        remappings=list(topics.items()),
-        parameters=[{"use_sim_time": use_sim_time}],
-        output="screen",
-    )

@@ -31,11 +31,10 @@ from cgdet_core.tasks.landmarks.crop import box_of_points
 from cgdet_core.tasks.landmarks.draw import draw_landmarks, draw_points
 from cgdet_core.tasks.landmarks.metrics import face_errors, summarise
 from cgdet_core.types import Detections, Landmarks, stamp_to_ns
-from cgdet_ros.config import LandmarksConfig
 from cgdet_ros.node import messages
 from cgdet_ros.replay.link import ANSWER_QOS, ReplayLink, start_ros
 from cgdet_ros.replay.play import Pacer, read_ahead
-from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
+from cgdet_ros.replay.process import LANDMARKS, NodeProcess, isolate
 
 NAMESPACE = "/cgdet_faces"
 PICTURES = 6
@@ -46,7 +45,7 @@ FOUND_IOU = 0.3  # of the hulls of a face's points, found and labelled
 class FaceLink(ReplayLink):
     """Of the node of landmarks: answers are a message for each face."""
 
-    NODE, CONFIG, ANSWERS, LABELLED = "thermal_landmarks", LandmarksConfig, (FacialLandmarks, "landmarks"), False
+    NODE, ANSWERS, LABELLED = "thermal_landmarks", (FacialLandmarks, "landmarks"), False
 
     def __init__(self) -> None:
         self.faces: dict[int, list[tuple[float, Any]]] = defaultdict(list)
@@ -68,7 +67,7 @@ def play(bag: Path, truth: Any, model: Path | None, frames: int) -> tuple[FaceLi
     words += ["-p", f"qos_overrides.{NAMESPACE}/image.subscription.reliability:=reliable"]
     words += ["-p", f"model:='{model.absolute()}'"] if model else []
     sent_s: dict[int, float] = {}
-    with NodeProcess(find_executable("landmarks"), words, echo=False) as process, closing(FaceLink()) as link:
+    with NodeProcess(LANDMARKS, words, echo=False) as process, closing(FaceLink()) as link:
         link.bring_up(process)
         pacer = Pacer(1.0)
         start_s = time.monotonic()

@@ -63,11 +63,8 @@ class Inference:
 class DetectorNode(ThermalNode):
     """Thermal images in, vision_msgs/Detection2DArray out."""
 
-    NAME, DOING, CONFIG = "thermal_detector", "detecting", DetectorConfig
+    NAME, DOING, CONFIG, INFERENCE = "thermal_detector", "detecting", DetectorConfig, Inference
     INFO = frozenset({"score_threshold", "class_thresholds"})
-
-    def load(self, config: DetectorConfig) -> Inference:
-        return Inference(config)
 
     def publish(self, config: DetectorConfig, inference: Inference) -> DetectionOutputs:
         names = inference.predictor.info.class_names  # the same on the GPU and on the CPU in its place

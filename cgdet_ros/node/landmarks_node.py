@@ -97,10 +97,8 @@ class Inference:
 class LandmarksNode(ThermalNode):
     """Thermal images and boxes of faces in, an hri_msgs/FacialLandmarks for each face out."""
 
-    NAME, DOING, CONFIG = "thermal_landmarks", "finding points of faces", LandmarksConfig
-
-    def load(self, config: LandmarksConfig) -> Inference:
-        return Inference(config)
+    NAME, DOING = "thermal_landmarks", "finding points of faces"
+    CONFIG, INFERENCE = LandmarksConfig, Inference
 
     def publish(self, config: LandmarksConfig, inference: Inference) -> LandmarkOutputs:
         return LandmarkOutputs(self, inference.thermal)

@@ -23,7 +23,7 @@ from cgdet_ros.config import NodeConfig
 
 Config = TypeVar("Config", bound=NodeConfig)
 READ_ONLY = ("autostart", "diagnostics.period_s")
-_OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 
 # by the words of a JSON schema, a list's by those of its items
 _TYPES = {
@@ -108,7 +108,7 @@ def declare_parameters(node: Node, kind: type[Config]) -> Config:
 
 def check_names(kind: type[NodeConfig], names: Iterable[str]) -> None:
     """InputError for the first that is no parameter of a node with such settings, which ROS would pass over."""
-    own = (name for name in names if not name.startswith(_OF_ROS))
+    own = (name for name in names if not name.startswith(OF_ROS))
     check_known("the node", "parameter", own, [spec.name for spec in parameter_specs(kind)])
 
 

@@ -24,24 +24,21 @@ from cgdet_ros.node.frame_log import FrameLog, one_line
 from cgdet_ros.node.image_input import TYPE_NAMES, ImageInput, image_topic
 from cgdet_ros.node.lifecycle import GuardedNode, told
 from cgdet_ros.node.outputs import Outputs
-from cgdet_ros.node.pipeline import Inference, Pipeline
+from cgdet_ros.node.pipeline import Pipeline
 from cgdet_ros.node.qos import has_namesake, idle_arguments
 
 
 class ThermalNode(GuardedNode, ABC):
     """Thermal images in, answers out. Raises InputError for parameters that are none.
 
-    A type of node says its name, what it is doing and its settings, and brings an Inference and its Outputs.
+    A type of node says its name, what it is doing, its settings and its Inference, and brings its Outputs.
     """
 
     NAME: ClassVar[str]
     DOING: ClassVar[str]
     CONFIG: ClassVar[type[NodeConfig]]
+    INFERENCE: ClassVar[Any]  # its type, made of the settings in the thread that will use it
     INFO: ClassVar[frozenset[str]] = frozenset()  # parameters of which publish_info tells
-
-    @abstractmethod
-    def load(self, config: Any) -> Inference:
-        """The warm predictor with these settings; in the thread that will use it."""
 
     @abstractmethod
     def publish(self, config: Any, inference: Any) -> Outputs:
@@ -88,7 +85,7 @@ class ThermalNode(GuardedNode, ABC):
     @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            self._pipeline = Pipeline(self, self._config, self._log, self.load, self.publish)
+            self._pipeline = Pipeline(self, self._config, self._log, self.INFERENCE, self.publish)
             own = (publisher.topic_name for publisher in self.publishers)
             parameters.check_overridden_topics(self, [*self.topics_in(), *own])
         except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -26,8 +26,8 @@ from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node.detector_node import Inference
 from cgdet_ros.replay.link import ReplayLink, start_ros
 from cgdet_ros.replay.play import Interruption, play, read_ahead
-from cgdet_ros.replay.process import NodeProcess, find_executable, isolate
-from cgdet_ros.replay.request import Recording, ReplayRequest, find_recording, parse, read_labels
+from cgdet_ros.replay.process import DETECTOR, NodeProcess, isolate
+from cgdet_ros.replay.request import Recording, find_recording, node_arguments, parse, read_labels
 
 _EXECUTED = ("device", "precision", "backend")
 
@@ -37,12 +37,11 @@ def main(words: Sequence[str] | None = None) -> int:
     return run_command("cgdet-replay", lambda: run(parse(words)))
 
 
-def run(request: ReplayRequest) -> int:
+def run(request: argparse.Namespace) -> int:
     """Check what can be checked, then bring up, play, measure, write."""
     recording = find_recording(request)
     if request.model is not None:
         read_info(request.model)
-    executable = request.detector or find_executable()
     make_folder(request.out)
     bag_writer = None
     if request.write_bag is not None:  # what is wrong with it is told before the bag is played, not after
@@ -51,26 +50,22 @@ def run(request: ReplayRequest) -> int:
         check_can_write(request.write_bag)
         bag_writer = BagWriter(request.write_bag)
     domain = isolate()
-    print(
-        f"replaying {recording.topic} of {request.bag}: {recording.total} frames, ROS domain {domain}, "
-        f"node {executable}",
-        flush=True,
-    )
+    print(f"replaying {recording.topic} of {request.bag}: {recording.total} frames, ROS domain {domain}", flush=True)
     with Interruption() as interruption:
         start_ros()
         try:
-            replay, settings = replay_model(request, recording, executable, interruption)
+            replay = replay_model(request, recording, interruption)
         finally:
             rclpy.try_shutdown()
         # what was measured is told before anything is made of it, which may take a while
         print("\n".join(played_summary(replay)), flush=True)
         try:
-            measured = measure_replay(replay, answer_offline(replay, settings, interruption))
+            measured = measure_replay(replay, answer_offline(replay, request.settings, interruption))
         except InputError as error:  # the model cannot be had or waited for
             measured = measure_replay(replay, None, str(error))
         written = write_results(request.out, measured, request.video, bag_writer)
     print("\n".join(written), flush=True)
-    if interruption.asked:
+    if interruption.is_set():
         return 130
     if replay.failure is not None:
         print(f"cgdet-replay: error: {replay.failure}", file=sys.stderr)
@@ -78,19 +73,18 @@ def run(request: ReplayRequest) -> int:
     return 0
 
 
-def replay_model(
-    request: ReplayRequest, recording: Recording, executable: Path, interruption: Interruption
-) -> tuple[Replay, DetectorConfig]:
-    """The node brought up, the bag played, the node stopped: what came of it, and the node's parameters.
+def replay_model(request: argparse.Namespace, recording: Recording, interruption: Interruption) -> Replay:
+    """The node brought up, the bag played, the node stopped: what came of it.
 
     Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
     """
     warnings = list(recording.warnings)
     namespace = "/" + (request.namespace or f"cgdet_replay_{os.getpid()}").strip("/")
     image_topic = f"{namespace}/image"
-    words = request.node_arguments(namespace, image_topic)
+    words = node_arguments(request, namespace, image_topic)
+    command = DETECTOR if request.detector is None else (str(request.detector),)
     labels = NO_LABELS
-    with NodeProcess(executable, words, request.verbose) as process:
+    with NodeProcess(command, words, request.verbose) as process:
         with closing(ReplayLink(namespace, image_topic)) as link:
             link.bring_up(process)
             try:
@@ -110,7 +104,7 @@ def replay_model(
     except InputError as error:  # what was played is worth its report all the same
         warnings.append(f"no accuracy: {error}")
         labels = NO_LABELS
-    replay = replace(
+    return replace(
         played,
         truth_topic=None if labels is NO_LABELS else recording.truth_topic,
         labels=labels,
@@ -118,7 +112,6 @@ def replay_model(
         node_log=process.troubles(),
         warnings=tuple(warnings),
     )
-    return replay, link.settings
 
 
 def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Interruption) -> OfflineAnswers:
@@ -135,7 +128,7 @@ def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Inter
     stage_ms: dict[str, list[float]] = {}
     pictures = replay.pictures(frame.stamp_ns for frame in replay.frames)
     for stamp_ns, image in tqdm(pictures, "offline", len(replay.frames), unit="frame", disable=None):
-        if interruption.asked:
+        if interruption.is_set():
             raise InputError("it was interrupted")
         try:
             detections[stamp_ns] = inference.predict(image, stamp_ns, floor)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.evaluation.replay import ReplayedFrame
+from cgdet_core.files import shipped_places
 from cgdet_core.types import stamp_to_ns
-from cgdet_ros.config import DetectorConfig, NodeConfig
-from cgdet_ros.node import messages, parameters
+from cgdet_ros.cameras import large_frames
+from cgdet_ros.node import messages
 from cgdet_ros.node.lifecycle import init_ros
 from cgdet_ros.node.qos import quality_of_service
-from cgdet_ros.replay.process import NodeProcess, share_memory_for_large_frames
+from cgdet_ros.replay.process import NodeProcess
 
 # reliable on both ends, so that a frame without an answer is one that the node did not take
 IMAGE_QOS = quality_of_service(depth=10)
@@ -44,12 +44,10 @@ STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
 class ReplayLink:
     """Connects to the node in `namespace`; rclpy must be initialised. `close` when done.
 
-    NODE, CONFIG: its name and its parameters; ANSWERS: type and topic of what it publishes for an image; LABELLED:
-    whether it publishes label_info.
+    NODE: its name; ANSWERS: type and topic of what it publishes for an image; LABELLED: whether there is label_info.
     """
 
     NODE: ClassVar[str] = "thermal_detector"
-    CONFIG: ClassVar[type[NodeConfig]] = DetectorConfig
     ANSWERS: ClassVar[tuple[Any, str]] = (Detection2DArray, "detections")
     LABELLED: ClassVar[bool] = True
 
@@ -61,7 +59,6 @@ class ReplayLink:
         self.repeated_answers = 0
         self._last_answer_s = 0.0
         self._labels: LabelInfo | None = None
-        self.settings: Any = self.CONFIG()
         self._report: dict[str, str] = {}
         self._reports = 0
         self._images = self._node.create_publisher(Image, image_topic, IMAGE_QOS)
@@ -114,7 +111,6 @@ class ReplayLink:
         self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, _CONFIGURE_TIMEOUT_S)
         self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, _DISCOVERY_TIMEOUT_S)
         self._await(self._connected, process, _DISCOVERY_TIMEOUT_S, "node and replay do not see each other")
-        self.settings = self._read_settings(process)
 
     def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition_id))
@@ -124,18 +120,6 @@ class ReplayLink:
             raise InputError(
                 f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
             )
-
-    def _read_settings(self, process: NodeProcess) -> NodeConfig:
-        """The node's parameters, as it has them."""
-        client = self._node.create_client(GetParameters, f"{self._detector}/get_parameters")
-        names = [spec.name for spec in parameters.parameter_specs(self.CONFIG)]
-        failure = "the node does not tell its parameters"
-        self._await(client.service_is_ready, process, _DISCOVERY_TIMEOUT_S, failure)
-        future = client.call_async(GetParameters.Request(names=names))
-        self._await(future.done, process, _DISCOVERY_TIMEOUT_S, failure)
-        told = zip(names, future.result().values, strict=True)
-        values = [Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)) for name, value in told]
-        return parameters.updated(self.CONFIG(), values)
 
     def _connected(self) -> bool:
         report = self._report
@@ -228,8 +212,10 @@ class ReplayLink:
 
 
 def start_ros() -> None:
-    """rclpy without signal handlers: Ctrl-C belongs to the replay."""
+    """rclpy without signal handlers: Ctrl-C belongs to the replay. What Fast DDS passes on for this process fits into
+    shared memory, unless the user has set something else."""
     from rclpy.signals import SignalHandlerOptions
 
-    share_memory_for_large_frames()
+    if found := [place for place in shipped_places(Path("config/fastdds_large_frames.xml")) if place.is_file()]:
+        os.environ.update(large_frames(found[0].parents[1]))
     init_ros([], signal_handler_options=SignalHandlerOptions.NO)

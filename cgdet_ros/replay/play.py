@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import threading
@@ -29,44 +30,29 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
     from cgdet_ros.replay.link import ReplayLink
-    from cgdet_ros.replay.request import Recording, ReplayRequest
+    from cgdet_ros.replay.request import Recording
 
 _READ_AHEAD_FRAMES = 16
 _ANSWER_TIMEOUT_S = 10.0  # for one answer in lockstep, and for the last one
 _FINAL_REPORT_S = 5.0  # the node reports twice a second
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# `ros2 launch` passes on the Ctrl-C that the terminal has sent to the replay as well: both are one
-_SAME_SIGNAL_S = 1.0
 
 
-class Interruption:
+class Interruption(threading.Event):
     """Ctrl-C in the middle of a replay ends the playing, not the work: what was measured is written.
 
-    From `watch` on to the end of the `with` block the first SIGINT or SIGTERM is only noted, as `asked`; a second
-    one, a second or more later, raises KeyboardInterrupt where the program is. Of no effect outside the main
-    thread, which alone gets signals.
+    From `watch` on to the end of the `with` block the first SIGINT or SIGTERM only sets the event; the next one does
+    what it did before. In the main thread.
     """
 
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._asked_s = 0.0
-        self._before: dict[int, Any] = {}
-
-    @property
-    def asked(self) -> bool:
-        """Whether there was a signal."""
-        return self._asked.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long, or less where a signal comes; whether there was one."""
-        return self._asked.wait(max(0.0, seconds))
+    _before: dict[int, Any]
 
     def watch(self) -> None:
-        """Begin, where it was not begun before."""
-        if not self._before and threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        """Begin."""
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
 
     def __enter__(self) -> Interruption:
+        self._before = {}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,12 +60,8 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked.is_set():
-            if time.monotonic() - self._asked_s < _SAME_SIGNAL_S:
-                return
-            raise KeyboardInterrupt
-        self._asked_s = time.monotonic()
-        self._asked.set()
+        self.__exit__()
+        self.set()
         # not by print, which the signal may have come in the middle of
         os.write(2, b"\ncgdet-replay: interrupted: writing what was measured (once more: nothing)\n")
 
@@ -155,7 +137,7 @@ def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[ReadImage]
 def play(
     images: Iterator[ReadImage],
     recording: Recording,
-    request: ReplayRequest,
+    request: argparse.Namespace,
     link: ReplayLink,
     process: NodeProcess,
     interruption: Interruption,
@@ -173,7 +155,7 @@ def play(
     try:
         for image in tqdm(images, "replaying", total, unit="frame", disable=None):
             process.check()
-            if interruption.asked:
+            if interruption.is_set():
                 break
             if image.message is None:
                 not_sendable.append(image.reason)
@@ -195,7 +177,7 @@ def play(
             else:
                 late_ms.append((sent_s - start_s - due_s) * 1e3)
         if not sent:
-            if interruption.asked:
+            if interruption.is_set():
                 raise KeyboardInterrupt
             why = f": {not_sendable[0]}" if not_sendable else ": choose another topic"
             raise InputError(f"the bag gave no frame to replay{why}")
@@ -241,7 +223,7 @@ def play(
         anomalies=anomalies,
         not_sendable=tuple(not_sendable),
         ended=ended,
-        interrupted=interruption.asked,
+        interrupted=interruption.is_set(),
     )
 
 

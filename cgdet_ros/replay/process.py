@@ -1,4 +1,4 @@
-"""The node as a process of its own: found, started apart from other ROS systems, watched, stopped."""
+"""The node as a process of its own: started apart from other ROS systems, watched, stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ctypes
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,10 +13,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from cgdet_core.errors import InputError, RunError
-from cgdet_ros.cameras import large_frames
 
 _KEPT_LINES = 1000
 _STOP_TIMEOUT_S = 20.0
@@ -26,29 +23,6 @@ _LAST_DOMAIN = 101
 _GREATEST_DOMAIN = 232  # its ports are the last below 65536
 _KEPT_TROUBLES = 5
 _LOG_PREFIX = re.compile(r"^\[(?P<level>[A-Z]+)\] \[[^]]*\] \[[^]]*\]: (?P<text>.*)$")
-
-
-def find_executable(node: str = "detector") -> Path:
-    """Its installed executable, of the detector or of landmarks: this Python's, else an ament or PATH one.
-
-    Raises InputError where there is none.
-    """
-    # not resolved: in a virtual environment the interpreter is a link out of it
-    names = (f"cgdet-{node}", node)
-    folders = [Path(each).absolute().parent for each in (sys.argv[0], sys.executable)]
-    candidates = [str(folder / names[folder.name == "cgdet_ros"]) for folder in folders]
-    candidates += [str(prefix / "lib" / "cgdet_ros" / names[1]) for prefix in _ament_prefixes()]
-    for candidate in (*candidates, names[0]):
-        if found := shutil.which(candidate):
-            return Path(found)
-    raise InputError(
-        f"the node's executable {names[0]} is neither beside {sys.executable}, nor in an ament prefix, nor on "
-        "PATH: run `make setup` or source the workspace's install/setup.sh"
-    )
-
-
-def _ament_prefixes() -> list[Path]:
-    return [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
 
 
 def isolate() -> int:
@@ -69,19 +43,6 @@ def isolate() -> int:
     return int(given)
 
 
-def share_memory_for_large_frames() -> None:
-    """Let what this process publishes through Fast DDS fit into shared memory; the file says why.
-
-    Of no effect on what the user has set, on another middleware, or on processes started before. To be
-    called before rclpy.init.
-    """
-    installed = (prefix / "share" / "cgdet_ros" for prefix in (Path(sys.prefix), *_ament_prefixes()))
-    for root in (Path(__file__).resolve().parents[2], *installed):
-        if (root / "config" / "fastdds_large_frames.xml").is_file():
-            os.environ.update(large_frames(root))
-            return
-
-
 def _free_domain() -> int:
     domains = random.SystemRandom().sample(range(1, _LAST_DOMAIN + 1), _LAST_DOMAIN)
     for domain in domains:
@@ -95,6 +56,8 @@ def _free_domain() -> int:
     return domains[0]
 
 
+DETECTOR = (sys.executable, "-m", "cgdet_ros.node.detector_node")
+LANDMARKS = (sys.executable, "-m", "cgdet_ros.node.landmarks_node")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
 
@@ -111,15 +74,15 @@ class NodeEnded(RunError):
 
 
 class NodeProcess:
-    """A started node; a context manager that stops it. What it prints is kept, and shown where `echo`."""
+    """A node started by `command`; a context manager that stops it. What it prints is kept, and shown where `echo`."""
 
-    def __init__(self, executable: Path, ros_arguments: Sequence[str], echo: bool) -> None:
+    def __init__(self, command: Sequence[str], ros_arguments: Sequence[str], echo: bool) -> None:
         self._echo = echo
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
         try:
             self._process = subprocess.Popen(
-                [str(executable), "--ros-args", *ros_arguments],
+                [*command, "--ros-args", *ros_arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -131,7 +94,7 @@ class NodeProcess:
                 errors="replace",
             )
         except OSError as error:
-            raise InputError(f"{executable}: cannot be started ({error.strerror}): install it again") from None
+            raise InputError(f"{command[0]}: cannot be started ({error.strerror})") from None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

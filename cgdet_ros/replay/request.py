@@ -1,4 +1,4 @@
-"""What is asked of a replay: the words of `cgdet-replay` as a value, and what of them the node is started with."""
+"""What `cgdet-replay` is asked for, what of it the node is started with, and what is played."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgdet_core.config import settings_from_words
 from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is_json
-from cgdet_core.data.bags.messages import TimeBy
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
@@ -19,9 +19,8 @@ from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import check_data
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import DetectorConfig
-from cgdet_ros.node.parameters import check_names
+from cgdet_ros.node.parameters import OF_ROS
 
-_PARAMETER = re.compile(r"^[A-Za-z_][\w./]*:=.+$")
 _NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
 # faster than the node's own period: the replay waits for its word that it sees the images
 _REPORT_PERIOD_S = 0.5
@@ -41,56 +40,10 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 130 interrupted"""
 
 
-@dataclass(frozen=True)
-class ReplayRequest:
-    """by: what counts as a frame's stamp. topic, truth_topic: None where the bag is to say; truth_topic "none": no
-    labels. model: None: the shipped one; detector: the node's executable, None: the installed one. parameters: of the
-    node, each `name:=value`. limit_frames: only so many. namespace: of the node and its topics, None: one of its own.
-    command: what asks for this.
-    """
-
-    bag: Path
-    out: Path
-    rate: float
-    by: TimeBy
-    topic: str | None
-    truth_topic: str | None
-    class_map: Mapping[str, str]
-    model: Path | None
-    device: str | None
-    lockstep: bool
-    limit_frames: int | None
-    parameters: tuple[str, ...]
-    namespace: str | None
-    detector: Path | None
-    write_bag: Path | None
-    video: bool
-    verbose: bool
-    command: str
-
-    def node_arguments(self, namespace: str, image_topic: str) -> list[str]:
-        """The ROS arguments of the node's process."""
-        # that images are waited for is the replay's business; who wants it told gives another
-        given = ["diagnostics.image_timeout_s:=0.0", "diagnostics.image_error_s:=0.0", *self.parameters]
-        if self.model is not None:
-            given.append(f"model:={_yaml_text(str(self.model.absolute()))}")
-        if self.device is not None:
-            given.append(f"device:={_yaml_text(self.device)}")
-        # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
-        # nothing is lost on the way but what a newer frame replaces there
-        given += [
-            "autostart:=false",
-            f"diagnostics.period_s:={_REPORT_PERIOD_S}",
-            f"qos_overrides.{image_topic}.subscription.reliability:=reliable",
-        ]
-        words = ["-r", f"__ns:={namespace}", "-r", f"image:={image_topic}"]
-        for parameter in given:
-            words += ["-p", parameter]
-        return words
-
-
-def parse(words: Sequence[str] | None) -> ReplayRequest:
-    """SystemExit, after a usage message, for words that are none; InputError for values that cannot be."""
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """The options, by their names; a rate of 0 is lockstep here, class_map a mapping. In addition settings: the node's
+    parameters, a DetectorConfig; command: what asks for this. SystemExit, after a usage message, for words that are
+    none; InputError for values that cannot be."""
     parser = argparse.ArgumentParser(
         prog="cgdet-replay",
         description="Play a bag through the node in real time, and judge it.\nIt needs a bag of thermal images, and "
@@ -121,42 +74,48 @@ def parse(words: Sequence[str] | None) -> ReplayRequest:
     parameter = "a parameter of the node; may be repeated"
     add("--param", dest="parameters", action="append", default=[], metavar="NAME:=VALUE", help=parameter)
     add("--namespace", metavar="NS", help="of the node and its topics (default: one of its own)")
-    add("--detector", type=Path, metavar="FILE", help="the node's executable (default: the installed one)")
+    add("--detector", type=Path, metavar="FILE", help="the node's executable (default: this installation's)")
     write_bag = (
         "write the detections, as the node published them, to a bag of their own (mcap), which must not exist yet"
     )
     add("--write-bag", type=Path, metavar="BAG", help=write_bag)
     add("--no-video", dest="video", action="store_false", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
-    # `ros2 run` and launch add --ros-args: they are the node's business, not the replay's
-    own = _without_ros_arguments(sys.argv[1:] if words is None else list(words))
-    given = parser.parse_args(own)
+    given = parser.parse_args(words)
     if not 0 <= given.rate <= _GREATEST_RATE:
         parser.error(f"--rate {given.rate}: give 0 to {_GREATEST_RATE}")
     if given.limit_frames is not None and given.limit_frames < 1:
         parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
     for word in given.parameters:
-        if not _PARAMETER.match(word):
+        if ":=" not in word:
             parser.error(f"--param '{word}': give name:=value, such as score_threshold:=0.3")
     if given.namespace is not None and not _NAMESPACE.fullmatch(given.namespace):
         parser.error(f"--namespace '{given.namespace}': give letters, digits and _, with / between, such as /front")
-    check_names(DetectorConfig, (word.partition(":=")[0] for word in given.parameters))
-    checked = {
-        "rate": given.rate or 1.0,
-        "lockstep": given.lockstep or given.rate == 0,
-        "class_map": parse_class_map(given.class_map),
-        "parameters": tuple(given.parameters),
-    }
-    return ReplayRequest(**{**vars(given), **checked}, command=shlex.join(["cgdet-replay", *own]))
+    own = {} if given.model is None else {"model": str(given.model.absolute())}
+    if given.device is not None:
+        own["device"] = given.device
+    of_node = [word.replace(":=", "=", 1) for word in given.parameters if not word.startswith(OF_ROS)]
+    given.settings = settings_from_words(DetectorConfig, of_node, "--param", own)
+    given.lockstep, given.rate = given.lockstep or given.rate == 0, given.rate or 1.0
+    given.class_map = parse_class_map(given.class_map)
+    given.command = shlex.join(["cgdet-replay", *(sys.argv[1:] if words is None else words)])
+    return given
 
 
-def _without_ros_arguments(words: list[str]) -> list[str]:
-    # rclpy's own way takes the value of --param for a remapping
-    if "--ros-args" not in words:
-        return words
-    start = words.index("--ros-args")
-    end = words.index("--", start) if "--" in words[start:] else len(words) - 1
-    return words[:start] + words[end + 1 :]
+def node_arguments(request: argparse.Namespace, namespace: str, image_topic: str) -> list[str]:
+    """The ROS arguments of the node's process."""
+    # that images are waited for is the replay's business; who wants it told gives another
+    given = ["diagnostics.image_timeout_s:=0.0", "diagnostics.image_error_s:=0.0", *request.parameters]
+    given += [f"{name}:={_yaml_text(getattr(request.settings, name))}" for name in ("model", "device")]
+    # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
+    # nothing is lost on the way but what a newer frame replaces there
+    given += [
+        "autostart:=false",
+        f"diagnostics.period_s:={_REPORT_PERIOD_S}",
+        f"qos_overrides.{image_topic}.subscription.reliability:=reliable",
+    ]
+    words = ["-r", f"__ns:={namespace}", "-r", f"image:={image_topic}"]
+    return [*words, *(word for each in given for word in ("-p", each))]
 
 
 def _yaml_text(text: str) -> str:
@@ -175,7 +134,7 @@ class Recording:
     warnings: tuple[str, ...] = ()
 
 
-def find_recording(request: ReplayRequest) -> Recording:
+def find_recording(request: argparse.Namespace) -> Recording:
     """What is to be played. InputError for a bag, topic or encoding that is none."""
     warnings: list[str] = []
     with BagReader(request.bag) as bag:
@@ -206,7 +165,7 @@ def find_recording(request: ReplayRequest) -> Recording:
     return Recording(topic, truth_topic, total, tuple(warnings))
 
 
-def read_labels(request: ReplayRequest, recording: Recording, class_names: tuple[str, ...]) -> StampedLabels:
+def read_labels(request: argparse.Namespace, recording: Recording, class_names: tuple[str, ...]) -> StampedLabels:
     """InputError for labels that are none, or of other classes."""
     if recording.truth_topic is None:
         return NO_LABELS

@@ -104,7 +104,7 @@ class Launcher:
         index.mkdir(parents=True)
         (index / "cgdet_ros").touch()
         (prefix / "lib/cgdet_ros").mkdir(parents=True)
-        for name in ("detector", "landmarks", "replay"):
+        for name in ("detector", "landmarks"):
             (prefix / "lib/cgdet_ros" / name).symlink_to(Path(sys.executable).parent / f"cgdet-{name}")
         before = os.environ.get("AMENT_PREFIX_PATH")
         self.environment = {
@@ -179,7 +179,6 @@ def test_two_cameras_run_from_one_file(launch: Launcher, tiny_model: Path, tmp_p
         ("detector.launch.py", ("thresold:=0.3",), "unknown argument 'thresold'"),
         ("cameras.launch.py", ("camera:=no.yaml",), "did you mean 'cameras'"),
         ("cameras.launch.py", ("cameras:=no.yaml",), "no.yaml"),
-        ("replay.launch.py", ("topic:=/t",), "bag"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(
