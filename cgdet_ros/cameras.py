@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -50,18 +49,8 @@ def large_frames(share: Path) -> dict[str, str]:
     return dict.fromkeys(_PROFILE_VARIABLES, str(share / "config" / "fastdds_large_frames.xml"))
 
 
-@dataclass(frozen=True)
-class Camera:
-    """One entry; namespace: its name, without a slash before it; parameters: those that go before the params_file's."""
-
-    namespace: str
-    image: str
-    params_file: Path | None
-    parameters: Mapping[str, Any]
-
-
-def read_cameras(path: Path) -> tuple[Camera, ...]:
-    """The cameras of a file, each with a number of threads; LaunchError names the file and the entry.
+def read_cameras(path: Path) -> list[dict[str, Any]]:
+    """For each camera of a file what launching.thermal_node takes; LaunchError names the file and the entry.
 
     A camera that names none, in its entry or in its parameter file, gets an equal share of the CPU's cores: by default
     every node would take them all.
@@ -71,10 +60,10 @@ def read_cameras(path: Path) -> tuple[Camera, ...]:
     if not isinstance(cameras, Mapping) or not cameras or len(content) > 1:
         raise LaunchError(f"{path}: it needs 'cameras:' alone, and below it an entry for each, such as 'front:'")
     share = max(1, len(os.sched_getaffinity(0)) // len(cameras))
-    return tuple(_camera(path, str(name), entry, share) for name, entry in cameras.items())
+    return [_camera(path, str(name), entry, share) for name, entry in cameras.items()]
 
 
-def _camera(path: Path, name: str, entry: Any, share: int) -> Camera:
+def _camera(path: Path, name: str, entry: Any, share: int) -> dict[str, Any]:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("image"), str) or set(entry) - set(_KEYS):
         raise LaunchError(f"{path}: camera {name}: it takes image (a topic; needed), params_file, parameters")
     parameters = dict(entry.get("parameters") or {})
@@ -86,7 +75,8 @@ def _camera(path: Path, name: str, entry: Any, share: int) -> Camera:
         held = parameters_for(params_file, f"/{name}/{NODE}")
     if not {**held, **parameters}.get("threads"):
         parameters["threads"] = share
-    return Camera(name, entry["image"], params_file, parameters)
+    topics = {"image": entry["image"]}
+    return {"namespace": name, "topics": topics, "params_file": params_file, "parameters": parameters}
 
 
 def parameters_for(path: Path, node: str) -> dict[str, Any]:

@@ -22,18 +22,7 @@ ARGUMENTS = [
 
 def processes(given):
     """A node for each camera."""
-    cameras = read_cameras(Path(given["cameras"]).expanduser())
-    return [
-        thermal_node(
-            SHARE,
-            given,
-            camera.parameters,
-            camera.params_file,
-            namespace=camera.namespace,
-            topics={"image": camera.image},
-        )
-        for camera in cameras
-    ]
+    return [thermal_node(SHARE, given, **camera) for camera in read_cameras(Path(given["cameras"]).expanduser())]
 
 
 def generate_launch_description():

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
@@ -117,29 +116,6 @@ def detections_to_message(
         box.center.position.x, box.center.position.y = x, y
         box.size_x, box.size_y = width_px, height_px
     return Detection2DArray(header=header, detections=entries[: len(detections)])
-
-
-def detections_from_message(message: Detection2DArray, class_ids: Sequence[str]) -> Detections:
-    """The reverse of `detections_to_message`, names or numbers; ValueError for a class_id that is neither."""
-    numbers = {str(number): number for number in range(len(class_ids))}
-    numbers.update({class_id: number for number, class_id in enumerate(class_ids)})
-    boxes, scores, classes = [], [], []
-    for detection in message.detections:
-        hypothesis = detection.results[0].hypothesis
-        if hypothesis.class_id not in numbers:
-            raise ValueError(f"class_id '{hypothesis.class_id}' is none of {', '.join(class_ids)}")
-        centre = detection.bbox.center.position
-        boxes.append((centre.x, centre.y, detection.bbox.size_x, detection.bbox.size_y))
-        scores.append(hypothesis.score)
-        classes.append(numbers[hypothesis.class_id])
-    return Detections(
-        cxcywh_to_xyxy(np.array(boxes, np.float32)), np.array(scores, np.float32), np.array(classes, np.int64)
-    )
-
-
-def serialised(message: Any) -> bytes:
-    """A message as it goes over the wire and into bags: CDR."""
-    return bytes(serialize_message(message))
 
 
 def boxes_from_message(message: Detection2DArray) -> FloatArray:

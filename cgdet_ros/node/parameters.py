@@ -25,13 +25,7 @@ Config = TypeVar("Config", bound=NodeConfig)
 READ_ONLY = ("autostart", "diagnostics.period_s")
 OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 
-# by the words of a JSON schema, a list's by those of its items
-_TYPES = {
-    "boolean": Parameter.Type.BOOL,
-    "integer": Parameter.Type.INTEGER,
-    "number": Parameter.Type.DOUBLE,
-    "string": Parameter.Type.STRING,
-}
+# by the words of a JSON schema for the items
 _LIST_TYPES = {"number": Parameter.Type.DOUBLE_ARRAY, "string": Parameter.Type.STRING_ARRAY}
 
 
@@ -69,7 +63,7 @@ def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec
         descriptor.dynamic_typing = True
         descriptor.additional_constraints = f"a list of {'numbers' if item == 'number' else 'text'}"
     else:
-        kind = _TYPES[of_field["type"]]
+        kind = Parameter.Type.from_parameter_value(default)
         descriptor.additional_constraints = f"one of {', '.join(of_field['enum'])}" if "enum" in of_field else ""
     descriptor.type = kind.value
     if "minimum" in of_field and "maximum" in of_field:

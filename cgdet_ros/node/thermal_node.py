@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rcl_interfaces.msg import SetParametersResult
@@ -120,22 +119,16 @@ class ThermalNode(GuardedNode, ABC):
 
     @told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._end(super().on_cleanup, state)
+        """As shutdown and as an error: the publishers, rclpy's managed entities, end with the pipeline."""
+        self._stop_listening()
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
 
-    @told
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._end(super().on_shutdown, state)
+    on_shutdown = on_cleanup
 
-    @told
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.get_logger().error("back to unconfigured")
-        return self._end(super().on_error, state)
-
-    def _end(self, of_base: Callable[[LifecycleState], TransitionCallbackReturn], state: LifecycleState) -> Any:
-        self._stop_listening()
-        result = of_base(state)
-        self._free()
-        return result
+        return self.on_cleanup(state)
 
     def on_transition_error(self, transition: str, error: Exception) -> None:
         self._log.error(one_line(error))

@@ -16,15 +16,16 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cgdet_core.data.bags.truth import detections_from_message
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.files import shipped_places
 from cgdet_core.types import stamp_to_ns
 from cgdet_ros.cameras import large_frames
-from cgdet_ros.node import messages
 from cgdet_ros.node.lifecycle import init_ros
 from cgdet_ros.node.qos import quality_of_service
 from cgdet_ros.replay.process import NodeProcess
@@ -206,8 +207,8 @@ class ReplayLink:
         return replace(
             frame,
             latency_ms=(received_s - frame.sent_s) * 1e3,
-            detections=messages.detections_from_message(message, self.class_names),
-            answer=messages.serialised(message),
+            detections=detections_from_message(message, self.class_names, self._answer_topic),
+            answer=bytes(serialize_message(message)),
         )
 
 

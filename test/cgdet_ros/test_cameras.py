@@ -97,11 +97,12 @@ def test_cameras_have_their_own_parameters_and_share_the_cores(tmp_path: Path) -
     )
     front, rear, left, right = read_cameras(path)
     share = max(1, len(os.sched_getaffinity(0)) // 4)
-    assert (front.namespace, front.image, front.params_file) == ("front", "/front/image_raw", None)
-    assert front.parameters == {"device": "cuda:0", "model": str(tmp_path / "m.onnx"), "threads": share}
-    assert rear.parameters == {"threads": 7}
-    assert (left.params_file, left.parameters) == (tmp_path / "threads.yaml", {})
-    assert right.parameters == {"threads": share}
+    parameters = {"device": "cuda:0", "model": str(tmp_path / "m.onnx"), "threads": share}
+    topics = {"image": "/front/image_raw"}
+    assert front == {"namespace": "front", "topics": topics, "params_file": None, "parameters": parameters}
+    assert rear["parameters"] == {"threads": 7}
+    assert (left["params_file"], left["parameters"]) == (tmp_path / "threads.yaml", {})
+    assert right["parameters"] == {"threads": share}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_file_of_cameras_is_refused_by_name(tmp_path: Path, entries: Any, name
 
 def test_the_shipped_file_of_cameras_is_one(repository: Path) -> None:
     found = read_cameras(repository / "config" / "cameras.yaml")
-    assert [camera.namespace for camera in found] == ["front", "rear"]
+    assert [camera["namespace"] for camera in found] == ["front", "rear"]
 
 
 def test_a_word_of_the_command_that_names_no_argument_is_refused() -> None:

@@ -117,10 +117,11 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
             raise InputError(f"{path}: holds {there}")
         chosen = bag.topic(topic or names[0], "topic of detections", (DETECTIONS,)).name
         arrays = arrays_by_stamp(bag, chosen)
-        return {stamp_ns: _detections(message, class_names, where) for stamp_ns, message, where in arrays}
+        return {stamp_ns: detections_from_message(message, class_names, where) for stamp_ns, message, where in arrays}
 
 
-def _detections(message: Any, class_names: Sequence[str], where: str) -> Detections:
+def detections_from_message(message: Any, class_names: Sequence[str], where: str) -> Detections:
+    """Of a Detection2DArray, by rosbags or by rclpy: as `read_detections`; where: what an error names."""
     rows = sorted(_rows(message, where), key=lambda row: -row[1])  # stable: equal scores keep their order
     numbers = [_class_number(text, class_names) for text, _, _ in rows]
     for (text, score, _), number in zip(rows, numbers, strict=True):

@@ -136,18 +136,6 @@ def test_entries_that_are_written_over_leave_nothing_in_a_later_array(image_mess
     assert len(entries) == 31
 
 
-def test_detections_come_back_from_their_message_by_name_and_by_number(image_message: Callable[..., Any]) -> None:
-    header = image_message(PIXELS["mono8"], "mono8").header
-    detections = Detections(np.array([[10, 20, 40, 100]], np.float32), np.array([0.75]), np.array([1]))
-    for written in (("a", "b"), ("0", "1")):
-        back = messages.detections_from_message(messages.detections_to_message(header, detections, written), ("a", "b"))
-        np.testing.assert_allclose(back.boxes_xyxy_px, detections.boxes_xyxy_px)
-        assert back.class_ids.tolist() == [1]
-        assert back.scores.tolist() == [0.75]
-    with pytest.raises(ValueError, match="class_id 'b' is none"):
-        messages.detections_from_message(messages.detections_to_message(header, detections, ("a", "b")), ("a", "c"))
-
-
 def test_a_picture_becomes_an_image_message_that_reads_the_same(image_message: Callable[..., Any]) -> None:
     header = image_message(PIXELS["rgb8"], "rgb8").header
     for encoding in ("rgb8", "mono16"):

@@ -14,12 +14,12 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.errors import InputError
-from cgdet_ros.node.messages import serialised
 from cgdet_ros.replay import cli as replay
 from cgdet_ros.replay import process as replay_process
 from cgdet_ros.replay.play import Interruption, Pacer, read_ahead
@@ -129,7 +129,7 @@ def test_by_record_times_images_bear_the_time_at_which_they_were_recorded(tmp_pa
     with BagWriter(tmp_path / "bag") as bag:
         for record_time_ns in (5, 8):
             image = Image(header=Header(frame_id="ir"), height=1, width=2, encoding="mono8", step=2, data=[1, 2])
-            bag.serialised("/ir", serialised(image), "sensor_msgs/msg/Image", record_time_ns)
+            bag.serialised("/ir", serialize_message(image), "sensor_msgs/msg/Image", record_time_ns)
     for by, stamps in (("stamp", [0, 0]), ("record", [5, 8])):
         images = list(read_ahead(tmp_path / "bag", "/ir", 2, parse(["--bag", "x", "--by", by]).by))
         assert [image.stamp_ns for image in images] == stamps
