@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import sys
@@ -106,7 +107,9 @@ def node_arguments(request: argparse.Namespace, namespace: str, image_topic: str
     """The ROS arguments of the node's process."""
     # that images are waited for is the replay's business; who wants it told gives another
     given = ["diagnostics.image_timeout_s:=0.0", "diagnostics.image_error_s:=0.0", *request.parameters]
-    given += [f"{name}:={_yaml_text(getattr(request.settings, name))}" for name in ("model", "device")]
+    # quoted: ROS reads values as YAML, to which ' #' begins a comment and ': ' a mapping
+    own = {name: json.dumps(getattr(request.settings, name), ensure_ascii=False) for name in ("model", "device")}
+    given += [f"{name}:={text}" for name, text in own.items()]
     # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
     # nothing is lost on the way but what a newer frame replaces there
     given += [
@@ -116,11 +119,6 @@ def node_arguments(request: argparse.Namespace, namespace: str, image_topic: str
     ]
     words = ["-r", f"__ns:={namespace}", "-r", f"image:={image_topic}"]
     return [*words, *(word for each in given for word in ("-p", each))]
-
-
-def _yaml_text(text: str) -> str:
-    """Quoted: ROS reads values as YAML, to which ' #' begins a comment and ': ' a mapping."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True)
