@@ -41,27 +41,12 @@ ANYWAY_OUT = {
     "overlay": "rgb8, drawn only while somebody listens; header of the image",
     "overlay/compressed": "the same as JPEG, drawn only while somebody listens",
     "/diagnostics": "one status, named as the node, once in `diagnostics.period_s`",
-    "/parameter_events": "of every ROS node",
-    "/rosout": "of every ROS node",
-    "~/transition_event": "of every lifecycle node",
 }
 TOPICS_IN = {"detector": IMAGES_IN, "landmarks": IMAGES_IN | FACES_IN}
 TOPICS_OUT = {"detector": DETECTIONS_OUT | ANYWAY_OUT, "landmarks": LANDMARKS_OUT | ANYWAY_OUT}
-SERVICES = {
-    "~/enable": "false: stop working and subscribing without a transition; true: go on",
-    "~/change_state": "lifecycle: configure, activate, deactivate, cleanup, shutdown",
-    "~/get_state": "lifecycle",
-    "~/get_available_states": "lifecycle",
-    "~/get_available_transitions": "lifecycle",
-    "~/get_transition_graph": "lifecycle",
-    "~/describe_parameters": "parameters",
-    "~/get_parameter_types": "parameters",
-    "~/get_parameters": "parameters",
-    "~/list_parameters": "parameters",
-    "~/set_parameters": "parameters",
-    "~/set_parameters_atomically": "parameters; all or none",
-    "~/get_type_description": "of every ROS node, from Jazzy on",
-}
+SERVICES = {"~/enable": "false: stop working and subscribing without a transition; true: go on"}
+# of types of these packages every lifecycle node has some
+STANDARD = ("lifecycle_msgs/", "rcl_interfaces/", "type_description_interfaces/")
 
 
 @dataclass
@@ -129,7 +114,8 @@ def page(kind: str, found: Offer) -> str:
         "",
         "`tools/write_interface.py` made this page from the node itself, and a test checks it. "
         f"[{WORDS[kind].rpartition('/')[2]}]({WORDS[kind]}) says what it is for. Names without a leading slash are "
-        "relative to the node's namespace. `~` is the node. Quality of service is the default.",
+        "relative to the node's namespace. `~` is the node. Quality of service is the default. What every lifecycle "
+        "node has, for its states and parameters, is left out.",
         "",
         "## Topics in",
         "",
@@ -172,6 +158,7 @@ def page(kind: str, found: Offer) -> str:
 
 
 def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    found = {name: types for name, types in found.items() if not types.startswith(STANDARD)}
     if set(words) != set(found):
         sys.exit(f"described, but not there: {set(words) - set(found)}; there, but not: {set(found) - set(words)}")
     yield from (f"| `{name}` | {found[name]} | {text} |" for name, text in words.items())

@@ -93,10 +93,3 @@ class CompareConfig(Settings):
 
     resamples: int = Field(1000, ge=100, le=1_000_000, description="draws of the bootstrap")
     seed: int = Field(0, ge=0, description="of the draws")
-    interval: float = Field(0.95, gt=0, lt=1, description="share of the draws that the interval holds")
-    few_blocks: int = Field(
-        6,
-        ge=2,
-        description="of fewer blocks of frames nothing is concluded: five that all speak for one model are chance more "
-        "often than once in twenty (2 of 32)",
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,8 +12,11 @@ from cgdet_core.config import GuidanceConfig
 from cgdet_core.distill.distances import distance_of
 from cgdet_core.distill.lesson import Lesson, Term
 from cgdet_core.distill.taps import adapters, levels, pool
-from cgdet_core.tasks.task import Regions, Task, TeacherOutput, valid_cells
+from cgdet_core.tasks.task import Regions, TeacherOutput, valid_cells
 from cgdet_core.world import total
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Task
 
 # what is compared at one stride: features [N, C, h, w] of N regions of student and teacher, what each place counts
 # [N, h * w], and the number that this is divided by

@@ -3,13 +3,16 @@
 DIKD: each network's maps put through the other's head, against the labels and the teacher's own output. LD: the
 student's own output against the teacher's.
 
-Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's: `TeacherLosses`.
+Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's (`teacher_losses`):
+float32 scalars, 0 with zero gradients where nothing can be said; those of several processes add up to that of the
+whole batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,10 @@ from cgdet_core.distill.taps import adapters
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.errors import InputError
 from cgdet_core.model.network import Network
-from cgdet_core.tasks.task import Task, TeacherLosses, TeacherOutput
+from cgdet_core.tasks.task import TeacherOutput
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Task, TeacherLosses
 
 
 class Injection(Term):

@@ -1,6 +1,6 @@
 """The training-only terms beside the task's loss: which a recipe has, and when they are on.
 
-A network knows nothing of them, nor they of its task but what tasks/task.py says.
+A network knows nothing of them, nor they of its task but the methods of its class.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ both models are measured on the same draw (Efron and Tibshirani, "An Introductio
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from tqdm import tqdm
 from cgdet_core.config import CompareConfig
 from cgdet_core.evaluation.task import FigureKey, FigureVector
 from cgdet_core.types import IntArray
+
+INTERVAL: Final = 0.95  # share of the draws that it holds
+# of fewer nothing is concluded: five that all speak for one model are chance more often than once in twenty (2 of 32)
+FEW_BLOCKS: Final = 6
 
 
 def compare(
@@ -37,9 +41,9 @@ def compare(
         frame_weights(blocks, settings.resamples, settings.seed), "resampling", settings.resamples, disable=None
     )
     drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
-    count, behind = len(set(blocks)), _blocks_behind(a, blocks, settings.few_blocks)
+    count, behind = len(set(blocks)), _blocks_behind(a, blocks)
     differences = [
-        _difference(key, float(whole_a[i]), float(whole_b[i]), drawn[:, i], int(behind[i]), settings)
+        _difference(key, float(whole_a[i]), float(whole_b[i]), drawn[:, i], int(behind[i]))
         for i, key in enumerate(a.keys)
     ]
     nested: dict[str, Any] = {group: {} for group in a.groups}
@@ -50,12 +54,13 @@ def compare(
         place[key.path[-1]] = difference
     return {
         "verdict": differences[0]["verdict"],
-        "words": _words(differences[0], len(blocks), count, settings),
-        **settings.model_dump(include={"resamples", "seed", "interval"}),
+        "words": _words(differences[0], len(blocks), count),
+        **settings.model_dump(),
+        "interval": INTERVAL,
         **nested,
         "images": len(blocks),
         "blocks": count,
-        "few_blocks": count < settings.few_blocks,
+        "few_blocks": count < FEW_BLOCKS,
     }
 
 
@@ -66,22 +71,22 @@ def comparison_rows(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for part in figures.values() if isinstance(part, Mapping) for row in comparison_rows(part)]
 
 
-def _words(figure: Mapping[str, Any], images: int, count: int, settings: CompareConfig) -> str:
+def _words(figure: Mapping[str, Any], images: int, count: int) -> str:
     """The verdict as a sentence or two."""
     blocks = "1 block" if count == 1 else f"{count} blocks"
     says = {"better": "B is better than A", "worse": "B is worse than A"}.get(figure["verdict"], "No difference shown")
-    few = count < settings.few_blocks
+    few = count < FEW_BLOCKS
     head = f"Too little to tell, {blocks} of frames" if few else says
     text = f"{head}: {figure['name']} {figure['difference']:+.4f}"
     if figure["low"] is not None:
         text += (
-            f", {settings.interval * 100:g} % interval {figure['low']:+.4f} to {figure['high']:+.4f}, B better in "
+            f", {INTERVAL * 100:g} % interval {figure['low']:+.4f} to {figure['high']:+.4f}, B better in "
             f"{figure['b_better_share']:.1%} of {figure['resamples']} resamples of {blocks} ({images} frames)"
         )
     if not few:
         return text
     return (
-        f"{text}. An interval of so few is too narrow: give frames of {settings.few_blocks} scenes or more "
+        f"{text}. An interval of so few is too narrow: give frames of {FEW_BLOCKS} scenes or more "
         "(an image's scene or subject in the JSON; without it 50 frame numbers are one block)"
     )
 
@@ -96,20 +101,18 @@ def frame_weights(blocks: Sequence[Hashable], resamples: int, seed: int) -> Iter
         yield times[of_frame]
 
 
-def _blocks_behind(figures: FigureVector, blocks: Sequence[Hashable], enough: int) -> IntArray:
+def _blocks_behind(figures: FigureVector, blocks: Sequence[Hashable]) -> IntArray:
     """int64 [keys]: the blocks in which each figure is defined, such as those with frames of one camera; counted until
-    each has `enough`."""
+    each has FEW_BLOCKS."""
     behind = np.zeros(len(figures.keys), np.int64)
     for block in dict.fromkeys(blocks):
         behind += ~np.isnan(figures.of(np.array([each == block for each in blocks], np.int64)))
-        if behind.min() >= enough:
+        if behind.min() >= FEW_BLOCKS:
             break
     return behind
 
 
-def _difference(
-    key: FigureKey, a: float, b: float, drawn: NDArray[np.float64], blocks: int, settings: CompareConfig
-) -> dict[str, Any]:
+def _difference(key: FigureKey, a: float, b: float, drawn: NDArray[np.float64], blocks: int) -> dict[str, Any]:
     drawn = drawn[~np.isnan(drawn)]
     keys = "a", "b", "difference", "low", "high", "b_better_share"
     found: dict[str, Any] = {
@@ -126,8 +129,8 @@ def _difference(
     if blocks == 1:
         # every draw is the one block: an interval of width 0 would claim what nobody knows
         return found
-    tail = (1 - settings.interval) / 2 * 100
+    tail = (1 - INTERVAL) / 2 * 100
     found["low"], found["high"] = low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
-    if (low > 0 or high < 0) and blocks >= settings.few_blocks:
+    if (low > 0 or high < 0) and blocks >= FEW_BLOCKS:
         found["verdict"] = "better" if sign * low > 0 else "worse"
     return found

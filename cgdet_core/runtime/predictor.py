@@ -94,13 +94,14 @@ class Predictor(LoadedModel):
         class_logits, box_logits = self._network.infer(canvas)
         inferred = time.perf_counter()
         found = decode(class_logits, box_logits, self._cells, config, self._class_names)
-        if not found.finite:
+        if found is None:
             raise self._not_finite()
-        boxes = placed.to_frame(found.boxes_xyxy_px)
+        in_input, scores, class_ids = found
+        boxes = placed.to_frame(in_input)
         boxes[:, 1::2] += rows_above
         # a box in the padding is cut to nothing
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        detections = Detections(boxes[real], found.scores[real], found.class_ids[real])
+        detections = Detections(boxes[real], scores[real], class_ids[real])
         end = time.perf_counter()
         self.last_stage_ms = {
             "preprocess": (preprocessed - start) * 1e3,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,10 @@ from cgdet_core.data.feed.sources import Source
 from cgdet_core.drawing import Colour, RgbArray
 from cgdet_core.files import write_bytes
 from cgdet_core.images import encode_jpeg
-from cgdet_core.tasks.task import Task, TrainingBatch
+from cgdet_core.tasks.task import TrainingBatch
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Task
 
 SAMPLES = 24
 _COLUMNS = 6  # tiles in a row; a crop and its RGB are two

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,12 @@ from cgdet_core.errors import InputError, RunError
 from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks import build_network, task_of
-from cgdet_core.tasks.task import Task, TrainingBatch
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import Checkpoint, check_same_network, identity_of, save_checkpoint
 from cgdet_core.world import total, world_size
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Task
 
 
 class RunState:

@@ -25,7 +25,7 @@ from cgdet_core.errors import InputError, RunError
 from cgdet_core.files import write_text
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks import task_of
-from cgdet_core.tasks.task import Task, TrainingBatch
+from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import StopRequest, check_folder, check_same_start, essence, load_checkpoint
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
 from cgdet_core.training.first_look import SAMPLES, DataFacts, check_data
@@ -91,7 +91,7 @@ def train(
 
     with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
-            _look_before_learning(watch, run, task, sources, facts)
+            _look_before_learning(watch, run, sources, facts)
         kept_at = time.monotonic()
         for batch in watch.over(batches):
             figures = run.step(batch, stop.asked)
@@ -113,9 +113,9 @@ def train(
     return model_path
 
 
-def _look_before_learning(watch: RunWatch, run: RunState, task: Task, sources: list[Source], facts: DataFacts) -> None:
+def _look_before_learning(watch: RunWatch, run: RunState, sources: list[Source], facts: DataFacts) -> None:
     """Show what the run will learn from, and what its teacher sees there."""
-    data = TrainingBatches(sources, run.recipe)
+    data, task = TrainingBatches(sources, run.recipe), task_of(run.recipe)
     numbers = range(min(len(data), -(-SAMPLES // run.recipe.train.batch_size)))
     first = [data[number].to(run.device) for number in numbers]
     watch.before_the_first_step(facts, first, task.legend)

@@ -18,7 +18,7 @@ from cgdet_core.images import decode_image, encode_jpeg, read_encoded
 from cgdet_core.types import BoolArray
 
 if TYPE_CHECKING:
-    from cgdet_core.tasks.task import Placement
+    from cgdet_core.tasks import Placement
 
 RgbArray = NDArray[np.uint8]
 

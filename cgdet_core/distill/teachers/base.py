@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from cgdet_core.model.blocks import fuse
 from cgdet_core.model.network import Network
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks import build_network, task_of
-from cgdet_core.tasks.task import Rows, TeacherOutput, TeacherReading
+from cgdet_core.tasks.task import Rows, TeacherOutput
+
+if TYPE_CHECKING:
+    from cgdet_core.tasks import TeacherReading
 
 SEED: Final = 0  # of the control, a teacher that was never trained
 Built = TypeVar("Built", bound=nn.Module)
@@ -28,7 +31,8 @@ Built = TypeVar("Built", bound=nn.Module)
 class Teacher(ABC):
     """A frozen network: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
 
-    channels: stride -> channels of its maps; knows: as of TeacherReading. It is no nn.Module: it belongs to nobody's
+    channels: stride -> channels of its maps; knows: of each class of the student whether the teacher
+    knows it, empty where classes say nothing. It is no nn.Module: it belongs to nobody's
     state.
     """
 
@@ -56,10 +60,10 @@ class Teacher(ABC):
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
 
-    def predict(self, maps: Mapping[int, Tensor]) -> Rows:
+    def predict(self, maps: Mapping[int, Tensor]) -> Any:
         """maps: stride -> float [B, C, H / stride, W / stride] in place of its own, with or without a
-        gradient, which goes through the head to them; its weights are as fixed as in `look`. What the task's
-        TeacherLosses take.
+        gradient, which goes through the head to them; its weights are as fixed as in `look`. What the
+        task's teacher_losses take.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._predict([self._input(maps[stride]) for stride in self.channels])

@@ -40,11 +40,12 @@ class ClassTable:
         return torch.stack(columns, dim=-1)
 
     def predictions(self, output: HeadOutput) -> Predictions:
-        """See TeacherReading."""
+        """What a teacher's head puts out -> TeacherOutput.predictions."""
         scores = output.class_logits[..., list(self.used)].float().sigmoid()
         return Predictions(output.boxes_xyxy_px(), self.students(scores))
 
     def predictions_with_gradient(self, output: HeadOutput) -> CellPredictions:
+        """The same of the student's maps in its head, as `of_teacher_head` of DetectionLosses takes it."""
         logits = output.class_logits[..., list(self.used)].float()
         return CellPredictions(output.boxes_xyxy_px(), self.students(logits))
 

@@ -45,39 +45,27 @@ def cells_of(input_height_width_px: tuple[int, int]) -> Cells:
     return Cells(np.concatenate(centres), np.concatenate(strides))
 
 
-@dataclass(frozen=True)
-class FoundBoxes:
-    """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N].
-
-    finite: whether the network gave numbers.
-    """
-
-    boxes_xyxy_px: FloatArray
-    scores: FloatArray
-    class_ids: NDArray[np.int64]
-    finite: bool
-
-
 def postprocess(
     class_logits: FloatArray,
     box_logits: FloatArray,
     cells: Cells,
     config: PostprocessConfig,
     class_names: Sequence[str],
-) -> FoundBoxes:
-    """What is found in one picture. class_logits float32 [A, C], box_logits float32 [A, 4 * bins] (RawOutput).
+) -> tuple[FloatArray, FloatArray, IntArray] | None:
+    """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N], of one picture.
 
+    class_logits float32 [A, C], box_logits float32 [A, 4 * bins] (RawOutput).
     A cell may give one box per class. Equal scores keep the order of the cells. Where the network gave
-    what is no number nothing is found, and `finite` is False.
+    what is no number there is None.
     """
     # a NaN is the least and the greatest, and makes both comparisons false
     if not (class_logits.min() > -np.inf and class_logits.max() < np.inf):
-        return FoundBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), False)
+        return None
     thresholds = np.array([config.class_thresholds.get(name, config.score_threshold) for name in class_names])
     rows, class_ids, scores = candidates(class_logits, thresholds, config.max_candidates)
     boxes = decode_boxes(box_logits[rows], cells.centres_xy_px[rows], cells.strides_px[rows])
     kept = suppress(boxes, class_ids, config.nms_iou, config.max_detections)
-    return FoundBoxes(boxes[kept], scores[kept], class_ids[kept], True)
+    return boxes[kept], scores[kept], class_ids[kept]
 
 
 def candidates(

@@ -21,7 +21,8 @@ from cgdet_core.world import total
 
 
 class DetectionLosses:
-    """Of the B crops that have RGB, with A cells and M places for boxes; see TeacherLosses.
+    """Of the B crops that have RGB, with A cells and M places for boxes. teacher_share: of a value, what is against the
+    teacher's output; the rest is against the labels.
 
     cells: bool [B, A], those with valid RGB in all their pixels; inside: bool [B, M, A], those of them whose centre
     lies in an object's box (narrow ones widened as for the assignment); with_rgb: bool [B, M], objects that have such a
@@ -64,7 +65,9 @@ class DetectionLosses:
         return torch.einsum("bma,bm->ba", of_class, self.seen / of_class.sum(-1).clamp(min=tiny))
 
     def of_student_head(self, output: HeadOutput, teacher_share: float) -> Tensor:
-        """Against the labels: the detection loss over cells with RGB. An object of which the teacher is not sure is a
+        """DIKD, forward: of the student's head for the teacher's maps.
+
+        Against the labels: the detection loss over cells with RGB. An object of which the teacher is not sure is a
         region to ignore: its maps do not show it, and a head that learned to find it there would see things. A crop in
         which the teacher is sure of nothing takes no part, and the loss is multiplied by the share of the objects with
         RGB that it is sure of: the one lit object of a dark batch teaches no more than in a street by day.
@@ -86,7 +89,9 @@ class DetectionLosses:
         return mixed(against_labels, against_teacher, teacher_share)
 
     def of_teacher_head(self, output: CellPredictions, teacher_share: float) -> Tensor:
-        """Against the labels: the class and the box term of the detection loss over cells with RGB, for the classes
+        """DIKD, reverse: of the teacher's head for the student's maps.
+
+        Against the labels: the class and the box term of the detection loss over cells with RGB, for the classes
         that the teacher knows, in the crops that show an object of them: the student's own maps are judged, by night
         as by day.
         """
@@ -105,7 +110,7 @@ class DetectionLosses:
         return mixed(against_labels, against_teacher, teacher_share)
 
     def of_student(self, output: HeadOutput, rows: Tensor) -> Tensor:
-        """The disagreement at the same cells."""
+        """LD: the disagreement at the same cells; output: of the whole batch, of which int64 [R] `rows` have RGB."""
         boxes = decode_boxes(output.box_logits[rows], output.centres_xy_px, output.strides_px)
         return self.disagreement(output.class_logits[rows].float(), boxes)
 

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from cgdet_core.boxes import area_xyxy, clip_xyxy
 from cgdet_core.config import AugmentConfig
 from cgdet_core.tasks.detection.window import Window, draw_window
-from cgdet_core.tasks.task import Part, Placement
+from cgdet_core.tasks.task import Part
 from cgdet_core.types import BoolArray, FloatArray, GroundTruth
 
 MIN_SIDE_PX: Final = 2.0  # a box that is left thinner than this in a crop shows nothing to learn
 
 
 class DetectionSampler:
-    """Frames by repeat factor, an object to lay the crop over by the frequency of its class; see Sampler."""
+    """Frames by repeat factor, an object to lay the crop over by the frequency of its class.
+
+    frame_weights: [F], how often each frame of the source is drawn, in relation to the others.
+    """
 
     def __init__(self, truths: Sequence[GroundTruth], classes: int, config: AugmentConfig) -> None:
         self.frame_weights = repeat_factors(truths, classes, config.frame_class_balance)
@@ -49,7 +52,7 @@ def mosaic_parts(config: AugmentConfig, rng: np.random.Generator) -> list[Part]:
     return [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)]
 
 
-def crop_truth(truth: GroundTruth, placement: Placement, config: AugmentConfig) -> GroundTruth:
+def crop_truth(truth: GroundTruth, placement: Window, config: AugmentConfig) -> GroundTruth:
     """Labels cut to the crop; what is cut away too far becomes a region to ignore."""
     boxes = placement.boxes(truth.boxes_xyxy_px)
     cut = clip_xyxy(boxes, *placement.size_px)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from cgdet_core.boxes import iou_torch
 from cgdet_core.drawing import Colour, class_colour
-from cgdet_core.tasks.task import Regions, Rows, Targets
+from cgdet_core.tasks.task import Regions, Rows
 
 SEEN_IOU: Final = 0.5
 IGNORED_COLOUR: Final[Colour] = (160, 160, 160)
 
 
 @dataclass(frozen=True)
-class DetectionTargets(Targets):
+class DetectionTargets(Rows):
     """Padded to the batch's most boxes.
 
     boxes_xyxy_px: float32 [B, M, 4]; class_ids: int64 [B, M]; objects: bool [B, M], true objects; ignored: bool
@@ -34,7 +34,8 @@ class DetectionTargets(Targets):
     labelled: Tensor
 
     def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
-        """Objects in their class's colour, regions to ignore in grey."""
+        """Into `picture`, uint8 RGB [H, W, 3], that shows the crop `scale` times as large: objects in their class's
+        colour, regions to ignore in grey."""
         present = (self.objects | self.ignored)[row]
         height, width = picture.shape[:2]
         # (0, 0) is the outer corner of the first pixel

@@ -1,10 +1,10 @@
-"""Detection as a task (tasks/task.py): boxes of classes."""
+"""Detection as a task: boxes of classes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,18 +21,25 @@ from cgdet_core.tasks.detection.sampling import DetectionSampler, crop_truth, jo
 from cgdet_core.tasks.detection.targets import (
     IGNORED_COLOUR,
     DetectionTargets,
-    Predictions,
     regions_of,
     seen_scores,
 )
-from cgdet_core.tasks.task import Part, Placement, Regions, Task, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.detection.window import Window
+from cgdet_core.tasks.task import Part, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Placement
 
-class DetectionTask(Task):
-    """See Task."""
+
+class DetectionTask:
+    """Of one recipe.
+
+    has_regions: whether `regions` and `seen` serve; legend: what the colours of the targets' `draw` mean.
+    """
 
     has_regions = True
+    join, regions, seen = staticmethod(join_truths), staticmethod(regions_of), staticmethod(seen_scores)
 
     def __init__(self, recipe: Recipe) -> None:
         assert isinstance(recipe.augment, AugmentConfig)
@@ -49,22 +56,23 @@ class DetectionTask(Task):
         return DetectionSampler(truths, len(self._class_names), self._augment)
 
     def parts(self, index: int, rng: np.random.Generator) -> list[Part]:
-        """One crop, or a mosaic of four; the end of the run has no mosaics."""
+        """What picture `index` of train.images is made of: one crop, or a mosaic of four; the run's end has none."""
         if index < self._first_without_mosaic and rng.random() < self._augment.mosaic_probability:
             return mosaic_parts(self._augment, rng)
         return [(0, 0, self._augment.crop_px, self._augment.crop_px)]
 
     def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
+        """The labels of a frame in a crop of it."""
+        assert isinstance(placement, Window)
         return crop_truth(truth, placement, self._augment)
-
-    def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
-        return join_truths(parts, truths)
 
     def collate(self, truths: Sequence[GroundTruth]) -> DetectionTargets:
         return collate(truths, len(self._class_names))
 
     def count(self, truths: Sequence[GroundTruth]) -> dict[str, Any]:
-        """boxes: objects by class name, None where the set does not label the class; ignored: regions to ignore;
+        """What a source's labels hold, as JSON.
+
+        boxes: objects by class name, None where the set does not label the class; ignored: regions to ignore;
         median_height_px: of the objects' boxes, in pixels of the frames."""
         class_ids = np.concatenate([truth.class_ids[~truth.ignore] for truth in truths])
         boxes = np.concatenate([truth.boxes_xyxy_px[~truth.ignore] for truth in truths])
@@ -79,12 +87,14 @@ class DetectionTask(Task):
         }
 
     def describe(self, counts: Mapping[str, Any]) -> str:
+        """The same as the end of a line for a person."""
         boxes = ", ".join(f"{name} {'unlabelled' if n is None else n}" for name, n in counts["boxes"].items())
         height = counts["median_height_px"]
         median = "" if height is None else f", median height {height:.0f} px"
         return f"({counts['frames_without_objects']} without objects): {boxes}; {counts['ignored']} to ignore{median}"
 
     def not_learned(self, counts: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What cannot be learned from all sources, a line each; InputError where that is everything."""
         missing = [name for name in self._class_names if not any(each["boxes"][name] for each in counts)]
         if len(missing) == len(self._class_names):
             raise InputError(
@@ -97,16 +107,12 @@ class DetectionTask(Task):
         ]
 
     def tensors_by_class(self, names: Iterable[str]) -> list[str]:
+        """Of the network's tensors, by name, those with a row for each class."""
         return [name for name in names if re.fullmatch(r"head\.class_branches\.\d+\.2\.(weight|bias)", name)]
 
     def loss(self, output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
+        """Weighted terms by name; those of several processes add up to those of the whole batch (world.total)."""
         return detection_loss(output, targets, self._loss)
-
-    def regions(self, targets: DetectionTargets) -> Regions:
-        return regions_of(targets)
-
-    def seen(self, predictions: Predictions, regions: Regions) -> Tensor:
-        return seen_scores(predictions, regions)
 
     def read_teacher(self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str) -> ClassTable:
         return class_table(class_names, self._class_names, class_map, origin)
@@ -114,6 +120,8 @@ class DetectionTask(Task):
     def teacher_losses(
         self, batch: TrainingBatch, teacher: TeacherOutput, known: Sequence[bool], sure_score: float
     ) -> DetectionLosses:
+        """batch, teacher: of crops that have RGB, perhaps none; known: Teacher.knows; sure_score: the teacher's score
+        from which on its word counts as sure."""
         return DetectionLosses(batch, teacher.predictions, known, self._loss, sure_score)
 
 

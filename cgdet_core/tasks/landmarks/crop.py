@@ -18,7 +18,7 @@ from cgdet_core.types import FloatArray, ImageArray
 @dataclass(frozen=True)
 class FaceCrop:
     """A square about `centre_xy_px` of a frame (from its first pixel's outer corner), `side_px` of the frame wide,
-    turned by `angle` (radians) and perhaps mirrored, scaled to `crop_px`; see Placement (tasks/task.py)."""
+    turned by `angle` (radians) and perhaps mirrored, scaled to `crop_px`."""
 
     centre_xy_px: tuple[float, float]
     side_px: float

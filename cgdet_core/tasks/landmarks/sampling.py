@@ -35,7 +35,7 @@ class FacePlacement(FaceCrop):
 
 
 class FaceSampler:
-    """Every face of a source as often; see Sampler."""
+    """Every face of a source as often; frame_weights: [F], how often each frame is drawn, its number of faces."""
 
     def __init__(self, truths: Sequence[GroundTruth], config: FaceAugmentConfig, box_scale: float) -> None:
         self._config, self._box_scale = config, box_scale

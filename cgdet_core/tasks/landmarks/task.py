@@ -1,9 +1,9 @@
-"""Facial landmarks as a task (tasks/task.py): 68 points of one face in each crop."""
+"""Facial landmarks as a task: 68 points of one face in each crop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,14 +17,19 @@ from cgdet_core.tasks.landmarks.loss import landmark_loss
 from cgdet_core.tasks.landmarks.points import POINTS
 from cgdet_core.tasks.landmarks.sampling import FacePlacement, FaceSampler, crop_truth, whole_faces
 from cgdet_core.tasks.landmarks.targets import LandmarkTargets
-from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading
-from cgdet_core.tasks.task import Part, Placement, Task, TeacherOutput, TrainingBatch
+from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading, MapPredictions
+from cgdet_core.tasks.task import Part, Regions, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 
+if TYPE_CHECKING:
+    from cgdet_core.tasks import Placement
 
-class LandmarkTask(Task):
-    """See Task. A crop holds one face and has no regions: RCS has no classes to tell apart, and CMG compares whole
-    maps."""
+
+class LandmarkTask:
+    """See DetectionTask. A crop holds one face and has no regions: RCS has no classes to tell apart, and CMG compares
+    whole maps."""
+
+    has_regions = False
 
     def __init__(self, recipe: Recipe) -> None:
         assert isinstance(recipe.augment, FaceAugmentConfig)
@@ -46,6 +51,9 @@ class LandmarkTask(Task):
     def crop(self, truth: GroundTruth, placement: Placement) -> GroundTruth:
         assert isinstance(placement, FacePlacement)
         return crop_truth(truth, placement)
+
+    def join(self, parts: Sequence[Part], truths: Sequence[GroundTruth]) -> GroundTruth:
+        raise ValueError("a picture of a face is one part")
 
     def collate(self, truths: Sequence[GroundTruth]) -> LandmarkTargets:
         """Each truth is of one face."""
@@ -86,8 +94,17 @@ class LandmarkTask(Task):
             )
         return [f"points {', '.join(map(str, missing))} will not be learned, no face has them"] if missing else []
 
+    def tensors_by_class(self, names: Iterable[str]) -> list[str]:
+        return []
+
     def loss(self, output: Tensor, targets: LandmarkTargets) -> dict[str, Tensor]:
         return landmark_loss(output, targets.points_xy_px, targets.labelled, self._crop_px, self._loss)
+
+    def regions(self, targets: LandmarkTargets) -> Regions:
+        raise ValueError("this task has no regions")
+
+    def seen(self, predictions: MapPredictions, regions: Regions) -> Tensor:
+        raise ValueError("this task has no regions")
 
     def read_teacher(
         self, class_names: Sequence[str], class_map: Mapping[str, str], origin: str

@@ -23,7 +23,7 @@ class MapPredictions(Rows):
 
 
 class LandmarkTeacherReading:
-    """See TeacherReading; every landmark network has the same points."""
+    """Every landmark network has the same points."""
 
     knows: tuple[bool, ...] = ()
 
@@ -34,7 +34,7 @@ class LandmarkTeacherReading:
 
 
 class LandmarkTeacherLosses:
-    """See TeacherLosses. Against the labels: the landmark loss. Against the teacher: the divergence of each map from
+    """See DetectionLosses. Against the labels: the landmark loss. Against the teacher: the divergence of each map from
     the teacher's (loss.map_divergence), a mean over all points of the crops, in which a point of which the teacher is
     not sure, of a confidence below sure_score, counts 0: a dark picture teaches little. That confidence is of spread
     factor 1, below the fitted one: at 0.3 it passed 0.997 of a trained teacher's points, 0.84 where 0.4 of a crop was
