@@ -20,15 +20,15 @@ from cgdet_core.tasks.task import Regions, TeacherOutput, TrainingBatch
 class Lesson:
     """The student's maps, the batch and what the teacher makes of it, looked at once for all terms that ask.
 
-    batch: rgb_valid is where the teacher saw anything; regions: of its labels, where the task has any; student: stride
-    -> [B, C, H / stride, W / stride], what the head takes; output: what the head makes of them; by_heat: the teacher
-    looks at the thermal crops, all of them, in place of RGB.
+    batch: rgb_valid is where the teacher saw anything; regions: of its labels, none of a task that has none; student:
+    stride -> [B, C, H / stride, W / stride], what the head takes; output: what the head makes of them; by_heat: the
+    teacher looks at the thermal crops, all of them, in place of RGB.
     """
 
     def __init__(
         self,
         batch: TrainingBatch,
-        regions: Regions | None,
+        regions: Regions,
         student: Mapping[int, Tensor],
         output: Any,
         teacher: Teacher | None,
@@ -37,15 +37,7 @@ class Lesson:
         if by_heat:
             batch = replace(batch, rgb_valid=torch.ones_like(batch.images[:, 0], dtype=torch.bool))
         self.batch, self.student, self.output = batch, student, output
-        self._regions, self._teacher, self._by_heat = regions, teacher, by_heat
-
-    @property
-    def regions(self) -> Regions:
-        """None at all where the task has none: terms that need any are refused then, whole maps do without."""
-        images = self.batch.images
-        if self._regions is None:
-            return Regions(images.new_zeros(0, 5), images.new_zeros(0, dtype=torch.int64))
-        return self._regions
+        self.regions, self._teacher, self._by_heat = regions, teacher, by_heat
 
     @property
     def teacher(self) -> Teacher:

@@ -115,6 +115,5 @@ class TrainingTerms(nn.Module):
 
     def _lesson(self, batch: TrainingBatch, maps: tuple[Tensor, ...], output: Any) -> Lesson:
         by_heat = self._recipe.guidance.teacher.sees == "thermal" and self.teacher is not None
-        regions = self._task.regions(batch.targets) if self._task.has_regions else None
         student = dict(zip(self._strides, maps, strict=True))
-        return Lesson(batch, regions, student, output, self.teacher, by_heat)
+        return Lesson(batch, self._task.regions(batch.targets), student, output, self.teacher, by_heat)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class DetectionTask:
     """Of one recipe.
 
-    has_regions: whether `regions` and `seen` serve; legend: what the colours of the targets' `draw` mean.
+    has_regions: whether there are any `regions`, and `seen` serves; legend: what the colours of the
+    targets' `draw` mean.
     """
 
     has_regions = True

@@ -31,7 +31,7 @@ from cgdet_core.distill.guidance import Guidance
 from cgdet_core.distill.lesson import Lesson
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.detection.task import DetectionTask
-from cgdet_core.tasks.task import TeacherOutput, TrainingBatch
+from cgdet_core.tasks.task import Regions, TeacherOutput, TrainingBatch
 
 Array = NDArray[np.float64]
 STUDENT_CHANNELS, TEACHER_CHANNELS = {8: 3, 16: 4, 32: 5}, {8: 2, 16: 3, 32: 4}
@@ -306,7 +306,7 @@ def test_values_and_gradients_of_two_processes_add_up_to_those_of_the_whole_batc
 def test_whole_maps_of_a_task_without_regions_are_compared_all_the_same(distance: str) -> None:
     module = guidance(settings(region="whole", object_weight="equal", distance=distance, weight=2))
     given = batch()
-    lesson = Lesson(given, None, student_maps(), None, None)
+    lesson = Lesson(given, Regions(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64)), student_maps(), None, None)
     lesson.__dict__["teacher_output"] = view()  # what its teacher would have seen
     term = module(lesson, share=0.5)["cms"]
     assert term.item() == pytest.approx(value(module, student_maps()).item(), rel=1e-6)

@@ -235,7 +235,7 @@ def test_reverse_against_the_teacher_is_what_loops_over_objects_and_cells_give(
 def test_the_students_own_output_against_the_teacher_is_what_loops_give_and_teaches_the_student_alone() -> None:
     network, teacher, seen, of = student().eval(), teacher_of(), view(), batch()
     output = network.head(tuple(0.1 * maps for maps in student_maps().values()))
-    lesson = Lesson(of, None, {}, output, teacher)
+    lesson = Lesson(of, TASK.regions(of.targets), {}, output, teacher)
     lesson.__dict__["teacher_output"] = seen
     term = Outputs(OutputsConfig(weight=2.0), TASK)
     found = term(lesson, 0.5)["ld"]

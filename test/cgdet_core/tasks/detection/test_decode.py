@@ -13,6 +13,7 @@ from torchvision.ops import batched_nms
 from cgdet_core.config import PostprocessConfig
 from cgdet_core.tasks.detection import head
 from cgdet_core.tasks.detection.decode import Cells, cells_of, decode_boxes, postprocess, suppress
+from cgdet_core.types import Detections
 
 NAMES = ("person", "bicycle", "car")
 BINS = 9
@@ -26,9 +27,15 @@ class Output:
     box_logits: np.ndarray
     cells: Cells
 
-    def found(self, config: PostprocessConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def found_or_none(self, config: PostprocessConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         box_logits = self.box_logits.reshape(len(self.box_logits), -1)
         return postprocess(self.class_logits, box_logits, self.cells, config, NAMES)
+
+    def found(self, config: PostprocessConfig) -> Detections:
+        found = self.found_or_none(config)
+        assert found is not None
+        assert [array.dtype for array in found] == ["f4", "f4", "i8"]
+        return Detections(*found)
 
 
 def random_output(seed: int, cells: int = 120) -> Output:
@@ -103,13 +110,10 @@ def test_boxes_are_those_of_greedy_suppression_in_plain_python(config: Postproce
     for seed in range(9):
         output = random_output(seed)
         found, expected = output.found(config), plainly(output, config)
-        assert found is not None
-        found_boxes, scores, class_ids = found
-        assert (found_boxes.dtype, scores.dtype, class_ids.dtype) == ("f4", "f4", "i8")
-        assert class_ids.tolist() == [class_id for _, _, class_id in expected]
-        assert scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-6)
+        assert found.class_ids.tolist() == [class_id for _, _, class_id in expected]
+        assert found.scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-6)
         boxes = np.array([box for box, _, _ in expected]).reshape(-1, 4)
-        np.testing.assert_allclose(found_boxes, boxes, atol=1e-3, rtol=1e-5)
+        np.testing.assert_allclose(found.boxes_xyxy_px, boxes, atol=1e-3, rtol=1e-5)
         everything = plainly(output, config.model_copy(update={"nms_iou": 1.0, "max_detections": 1000}))
         suppressed += len(everything) - len(expected)
     assert (suppressed > 0) == (config.nms_iou < 1)
@@ -146,12 +150,10 @@ def test_cells_and_boxes_are_those_of_the_head() -> None:
 def test_what_is_no_number_is_told_and_nothing_is_found(odd: float) -> None:
     output = random_output(6)
     output.class_logits[7, 1] = odd
-    assert output.found(PostprocessConfig(score_threshold=0.0)) is None
+    assert output.found_or_none(PostprocessConfig(score_threshold=0.0)) is None
     output.class_logits[7, 1] = np.finfo(np.float32).max
     output.class_logits[8, 1] = np.finfo(np.float32).max  # their sum is beyond float32, they are not
-    found = output.found(PostprocessConfig())
-    assert found is not None
-    assert found[1][:2].tolist() == [1.0, 1.0]
+    assert output.found(PostprocessConfig()).scores[:2].tolist() == [1.0, 1.0]
 
 
 def test_boxes_beyond_the_frame_do_not_suppress_other_classes() -> None:
