@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig, NetworkConfig
 from cgdet_core.model import STRIDES
-from cgdet_core.model.blocks import ConvUnit, CrossStage, PooledContext, set_activation
+from cgdet_core.model.blocks import ConvUnit, CrossStage, PooledContext
 
 
 class Backbone(nn.Module):
@@ -73,9 +72,9 @@ class Network(nn.Module):
     head: nn.Module
 
     @property
-    @abstractmethod
     def channels(self) -> dict[int, int]:
-        """stride -> channels of the maps that the head takes, in the head's order, finest first; one stride or more."""
+        """stride -> channels of the maps that the head takes, in the head's order, finest first."""
+        return dict(zip(STRIDES, self.config.widths[2:], strict=True))
 
     @abstractmethod
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -86,27 +85,3 @@ class Network(nn.Module):
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-class PyramidNetwork(Network):
-    """CSP backbone and path-aggregation neck: maps [B, widths[2..4], H / s, W / s] at s = 8, 16, 32; H and W are
-    multiples of 32. build_head: settings -> the task's head."""
-
-    config: ModelConfig
-
-    def __init__(self, config: ModelConfig, build_head: Callable[[ModelConfig], nn.Module]) -> None:
-        super().__init__()
-        self.config = config
-        # in this order, which is that of the random numbers
-        self.backbone = Backbone(config)
-        self.neck = Neck(config)
-        self.head = build_head(config)
-        set_activation(self, config.activation)
-
-    @property
-    def channels(self) -> dict[int, int]:
-        return dict(zip(STRIDES, self.config.widths[2:], strict=True))
-
-    def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps: tuple[Tensor, ...] = self.neck(self.backbone(images))
-        return maps

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder
 from cgdet_core.model.blocks import ConvUnit, fuse
-from cgdet_core.model.network import PyramidNetwork
 from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
 from cgdet_core.runtime.backends.torch import RawNetwork
 from cgdet_core.runtime.model_file import ModelDescription, load_model
 from cgdet_core.tasks.detection.decode import cells_of, decode_boxes
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.landmarks.decode import decode
 from cgdet_core.types import FloatArray
 
@@ -73,7 +73,7 @@ def network_to_export(model: Path) -> tuple[RawNetwork, Tensor]:
     detector, info = load_model(model)
     with torch.no_grad():
         fuse(detector)
-        if isinstance(detector, PyramidNetwork):
+        if isinstance(detector, DetectionNetwork):
             detector.backbone.stem = WideStem(detector.backbone.stem)  # type: ignore[assignment]
     return RawNetwork(detector).eval().requires_grad_(False), torch.zeros(1, 1, *info.input_height_width_px)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cgdet_core.config import ModelConfig
 from cgdet_core.model import STRIDES
-from cgdet_core.model.blocks import ConvUnit
-from cgdet_core.model.network import PyramidNetwork
+from cgdet_core.model.blocks import ConvUnit, set_activation
+from cgdet_core.model.network import Backbone, Neck, Network
 
 PRIOR_PROBABILITY = 0.01  # of a class at a cell before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -74,13 +74,24 @@ class Head(nn.Module):
         return HeadOutput(torch.cat(class_logits, dim=1), torch.cat(box_logits, dim=1), centres, strides)
 
 
-class DetectionNetwork(PyramidNetwork):
+class DetectionNetwork(Network):
     """Images float [B, 1, H, W] in [0, 1], H and W multiples of 32 -> HeadOutput."""
 
+    config: ModelConfig
     head: Head
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, Head)
+        super().__init__()
+        self.config = config
+        # in this order, which is that of the random numbers
+        self.backbone = Backbone(config)
+        self.neck = Neck(config)
+        self.head = Head(config)
+        set_activation(self, config.activation)
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps: tuple[Tensor, ...] = self.neck(self.backbone(images))
+        return maps
 
 
 def cell_grid(sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from typing import Final
 from torch import Tensor, nn
 
 from cgdet_core.config import LandmarkModelConfig
-from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import Bottleneck, ConvUnit, set_activation
 from cgdet_core.model.network import Network
 from cgdet_core.tasks.landmarks.points import POINTS
@@ -63,10 +62,6 @@ class LandmarkNetwork(Network):
         )
         self.head = LandmarkHead(config)
         set_activation(self, config.activation)
-
-    @property
-    def channels(self) -> dict[int, int]:
-        return dict(zip(STRIDES, self.config.widths[2:], strict=True))
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         # in float32, where the network is in half precision too: a face may span few of the frame's tones
