@@ -33,10 +33,9 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
     return parser
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, needed: bool = False) -> None:
-    """For `load_models`; several: backend and precision are lists; needed: no model is shipped."""
-    shipped = "" if needed else " (default: the shipped models/detector.onnx)"
-    parser.add_argument("--model", type=Path, required=needed, help=f"model file{shipped}")
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, shipped: str = "detector") -> None:
+    """For `load_models`; several: backend and precision are lists; shipped: the model of models/ that is taken."""
+    parser.add_argument("--model", type=Path, help=f"model file (default: the shipped models/{shipped}.onnx)")
     add_device_arguments(parser, several)
 
 

@@ -42,13 +42,13 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "landmarks",
-        "find the 68 points of faces in images; it needs a landmark model, and writes pictures and COCO keypoints",
-        "cgdet landmarks frames/*.png --boxes faces.json --model runs/faces_alone/model.safetensors --out found/",
+        "find the 68 points of faces in images; it needs thermal images, and writes pictures and COCO keypoints",
+        "cgdet landmarks frames/*.png --boxes faces.json --out found/",
     )
     _add_images(parser, "landmarks.json")
     boxes = "the faces' boxes in these images, of whatever category (default: each image is the crop of one face)"
     parser.add_argument("--boxes", type=Path, metavar="COCO.json", help=boxes)
-    add_model_arguments(parser, needed=True)
+    add_model_arguments(parser, shipped="landmarks")
     parser.set_defaults(run=landmarks)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends import shipped_model
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import LoadedModel
 from cgdet_core.tasks.landmarks.crop import FaceCrop, crop_of_box
@@ -30,16 +31,17 @@ class LandmarkPredictor(LoadedModel):
 
     def __init__(
         self,
-        model_path: str | Path,
+        model_path: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
         threads: int = 0,
         backend: str = "auto",
         thermal: ThermalConfig | None = None,
     ) -> None:
-        super().__init__(Path(model_path), device, precision, threads, backend, thermal)
+        path = Path(model_path or shipped_model(backend, device, "landmarks"))
+        super().__init__(path, device, precision, threads, backend, thermal)
         if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
-            raise InputError(f"{model_path}: is a model of {self.info.task}, not of landmarks: give another model file")
+            raise InputError(f"{path}: is a model of {self.info.task}, not of landmarks: give another model file")
         self.postprocess = self.info.postprocess
         self._crop_px = self.info.input_height_width_px[0]
 

@@ -14,7 +14,6 @@ import numpy as np
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.landmarks import LandmarkPredictor
-from cgdet_core.runtime.model_file import default_model_path
 from cgdet_core.tasks.landmarks.tracking import ONE_FACE_IOU, boxes_of, followed, search_windows
 from cgdet_core.types import FloatArray, ImageArray, Landmarks
 from cgdet_ros.config import LandmarksConfig
@@ -32,7 +31,7 @@ class Inference:
     """A warm predictor that follows faces over one stream of frames. For one thread, but for `give` and `follows`."""
 
     def __init__(self, config: LandmarksConfig) -> None:
-        path = Path(config.model).expanduser() if config.model else default_model_path(task="landmarks")
+        path = Path(config.model).expanduser() if config.model else None
         self.predictor = LandmarkPredictor(path, config.device, config.precision, config.threads, config.backend)
         self.thermal = self.predictor.thermal
         self._telemetry_rows = config.frames.telemetry_rows

@@ -59,10 +59,10 @@ def open_model(path: Path, backend: str, device: str, precision: str, threads: i
     return open_onnxruntime(path, name, device, precision, threads)
 
 
-def shipped_model(backend: str = "auto", device: str = "auto") -> Path:
-    """The shipped model, in the form that runs best there: the .onnx, with PyTorch and on a GPU the .safetensors."""
+def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:
+    """The shipped model of a task, as it runs best there: the .onnx, with PyTorch and on a GPU the .safetensors."""
     in_torch = backend == "torch" or (backend == "auto" and device_name(device, ".safetensors") != "cpu")
-    return default_model_path(".safetensors" if in_torch else ".onnx")
+    return default_model_path(".safetensors" if in_torch else ".onnx", task)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

@@ -124,6 +124,7 @@ def test_auto_prefers_what_was_measured_to_be_fastest(monkeypatch: pytest.Monkey
 def test_the_shipped_model_is_the_onnx_but_for_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shipped_model("auto", "cpu") == shipped_model("onnxruntime", "cpu") == default_model_path(".onnx")
     assert shipped_model("torch", "cpu") == default_model_path(".safetensors")
+    assert shipped_model("torch", "cpu", "landmarks") == default_model_path(".safetensors", "landmarks")
     monkeypatch.setattr(backends, "device_name", lambda *_: "cuda:0")
     assert shipped_model("auto", "cuda") == default_model_path(".safetensors")
     assert shipped_model("tensorrt", "cuda") == default_model_path(".onnx")
@@ -160,8 +161,10 @@ def test_detect_and_the_predictor_run_the_shipped_model_without_pytorch(tmp_path
         assert run_python(code, tmp_path / "street.png", name) == f"{expected} {name} False"
 
 
-def test_the_shipped_onnx_is_made_of_the_shipped_model() -> None:
-    trained, deployed = (default_model_path(suffix) for suffix in (".safetensors", ".onnx"))
+@pytest.mark.parametrize("task", ["detection", "landmarks"])
+def test_the_shipped_onnx_is_made_of_the_shipped_model(task: str) -> None:
+    trained, deployed = (default_model_path(suffix, task) for suffix in (".safetensors", ".onnx"))
+    assert read_info(trained).task == task
     assert trained.parent == deployed.parent
     assert read_info(deployed) == read_info(trained)
     assert read_description(deployed).model_sha256 == sha256_of(trained)

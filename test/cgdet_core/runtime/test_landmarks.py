@@ -194,3 +194,21 @@ def test_an_export_is_checked_by_faces_and_int8_is_refused(
     assert main([*words, "--calibration", "x.json", "--out", str(tmp_path / "face.xml")]) == 2
     assert "int8" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["face.onnx"]
+
+
+def test_the_shipped_model_finds_the_points_of_drawn_faces_and_not_of_backdrops() -> None:
+    predictor = LandmarkPredictor(device="cpu", precision="fp32", backend="torch")
+    errors, sure = [], []
+    for seed in range(12):
+        sample = drawn_face(seed)
+        assert sample.truth is not None
+        assert sample.truth.points_xy_px is not None
+        (truth,) = sample.truth.points_xy_px
+        found = predictor.predict(sample.frame.image, sample.truth.boxes_xyxy_px)
+        eyes_px = np.hypot(*(truth[36] - truth[45]))
+        errors.append(np.hypot(*(found.points_xy_px[0] - truth).T).mean() / eyes_px)
+        sure.append(found.confidences.mean())
+    assert np.mean(errors) < 0.08
+    empty = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (240, 320), np.uint8), (0, 0), 6)
+    nobody = predictor.predict(empty, np.array([[40, 20, 200, 180], [100, 60, 260, 220]], np.float32))
+    assert min(sure) > predictor.postprocess.lost_below > nobody.confidences.mean(axis=1).max()
