@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cgdet_core import files
 from cgdet_core.config import ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.errors import InputError
-from cgdet_core.runtime import model_file
 from cgdet_core.runtime.model_file import ModelInfo, default_model_path, load_model, read_info, save_model
 from cgdet_core.tasks.detection.head import DetectionNetwork
 
@@ -231,7 +231,7 @@ def test_a_missing_an_additional_a_misshapen_and_an_endless_tensor_are_named(
 def test_the_shipped_model_is_found_beside_the_sources_in_share_and_in_ament_prefixes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file, "__file__", str(tmp_path / "src" / "cgdet_core" / "runtime" / "model_file.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "src" / "cgdet_core" / "files.py"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'a'}::{tmp_path / 'b'}")
     with pytest.raises(InputError) as caught:
