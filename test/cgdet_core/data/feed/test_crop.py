@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from plain_crops import plain_augment
 
 from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, SensorConfig, ThermalConfig
+from cgdet_core.config import AugmentConfig, ThermalConfig
 from cgdet_core.data.feed.dataset import Crop, take_crop
 from cgdet_core.tasks.detection.sampling import MIN_SIDE_PX, crop_truth
 from cgdet_core.tasks.detection.window import draw_window
@@ -14,17 +15,8 @@ from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
 BLACK_TO_WHITE = ToneLimits(0, 1000)
-PLAIN = AugmentConfig(
-    crop_px=64,
-    scale_range=(1.0, 1.0),
-    flip_probability=0,
-    object_centre_probability=0,
-    tone_probability=0,
-    tone_lost_max=1,
-    noise_sigma_max=0,
-    blur_probability=0,
-    grey_invert_probability=0,
-    sensor=SensorConfig(probability=0),
+PLAIN = plain_augment(
+    crop_px=64, scale_range=(1.0, 1.0), flip_probability=0, object_centre_probability=0, grey_invert_probability=0
 )
 
 

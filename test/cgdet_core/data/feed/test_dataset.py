@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from plain_crops import plain_augment
 from scene import tensors_of
 from torch.utils.data import DataLoader
 
 from cgdet_core import thermal
-from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, ThermalConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, Recipe, ThermalConfig, TrainConfig
 from cgdet_core.data.feed.dataset import Crop, TrainingBatches, stack
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.task import collate
@@ -94,14 +95,7 @@ def test_sources_are_drawn_by_their_weights_and_frames_evenly() -> None:
 
 
 def test_only_sources_without_polarity_are_turned() -> None:
-    augment = AugmentConfig(
-        crop_px=32,
-        grey_invert_probability=1.0,
-        tone_probability=0,
-        noise_sigma_max=0,
-        mosaic_probability=0,
-        sensor=SensorConfig(probability=0),
-    )
+    augment = plain_augment(crop_px=32, grey_invert_probability=1.0, mosaic_probability=0)
     recipe = RECIPE.model_copy(update={"augment": augment})
     bright = CachedFrame(np.full((64, 64), 90, np.uint8), thermal.ToneLimits(0, 100), GroundTruth.empty())
     for polarity_free, value in ((False, 0.9), (True, 0.1)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from plain_crops import plain_augment
 
-from cgdet_core.config import AugmentConfig, Recipe, SensorConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, Recipe, TrainConfig
 from cgdet_core.data.feed.dataset import Crop, TrainingBatches, join_crops
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.tasks.detection.sampling import join_truths, mosaic_parts
@@ -13,16 +14,7 @@ from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
 REGIONS = [(0, 0, 40, 24), (40, 0, 64, 24), (0, 24, 40, 64), (40, 24, 64, 64)]
-PLAIN = AugmentConfig(
-    crop_px=128,
-    scale_range=(1.0, 1.0),
-    tone_probability=0,
-    noise_sigma_max=0,
-    blur_probability=0,
-    mosaic_probability=1,
-    mosaic_off_fraction=0,
-    sensor=SensorConfig(probability=0),
-)
+PLAIN = plain_augment(crop_px=128, scale_range=(1.0, 1.0), mosaic_probability=1, mosaic_off_fraction=0)
 
 
 def truth_of(boxes: list[list[float]], class_ids: list[int], labelled: list[bool] | None = None) -> GroundTruth:

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from plain_crops import plain_augment
 from scene import tensors_of
 
-from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, SensorConfig, TrainConfig
+from cgdet_core.config import AugmentConfig, GuidanceConfig, Recipe, TrainConfig
 from cgdet_core.data.feed.dataset import Crop, TrainingBatches, take_crop
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, shuffled
@@ -22,17 +23,8 @@ from cgdet_core.types import BoolArray, GroundTruth
 
 RAW = ToneLimits(0, 255)
 SHOWN = 200  # of the third channel, wherever the picture is valid
-PLAIN = AugmentConfig(
-    crop_px=64,
-    scale_range=(0.5, 2.0),
-    object_centre_probability=0.6,
-    tone_probability=0,
-    tone_lost_max=1,
-    noise_sigma_max=0,
-    blur_probability=0,
-    mosaic_probability=1,
-    mosaic_off_fraction=0,
-    sensor=SensorConfig(probability=0),
+PLAIN = plain_augment(
+    crop_px=64, scale_range=(0.5, 2.0), object_centre_probability=0.6, mosaic_probability=1, mosaic_off_fraction=0
 )
 
 
