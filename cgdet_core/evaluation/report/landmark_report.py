@@ -14,8 +14,8 @@ from cgdet_core.drawing import OUTLINE_COLOUR, TRUTH_COLOUR, RgbArray, class_col
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import ErrorGalleries
-from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled, write_compared
-from cgdet_core.evaluation.report.page import Gallery, KeyFigure, fraction, svg, write_page
+from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled, write_compared, write_evaluated
+from cgdet_core.evaluation.report.page import Gallery, KeyFigure, fraction, svg
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.landmarks.crop import crop_of_box
 from cgdet_core.tasks.landmarks.draw import draw_points
@@ -45,10 +45,8 @@ def write_landmark_report(
         title: [(faces[at][0], faces[at][1], _caption(faces[at][1], nme[at])) for at in places]
         for title, places in shown.items()
     }
-    latency_ms = run.ms_per_frame()
-    timed = KeyFigure("A face", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")
-    part = {**_part(figures, timed), "galleries": _drawn(chosen, samples), "facts": facts}
-    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every face, offline", command=command)
+    part = {**_part(figures), "galleries": _drawn(chosen, samples)}
+    write_evaluated(path, run, ("face", "A face"), part, facts, command)
 
 
 def write_landmark_comparison(
@@ -80,7 +78,7 @@ def write_landmark_comparison(
     write_compared(path, figures, "face", parts, comparison, command)
 
 
-def _part(figures: LandmarkFigures, *tiles: KeyFigure, prefix: str = "") -> dict[str, Any]:
+def _part(figures: LandmarkFigures, prefix: str = "") -> dict[str, Any]:
     document = figures.to_json()
     cameras = figures.by_camera if len(figures.by_camera) > 1 else {}
     curves = [(name, errors.nme[errors.by_eyes]) for name, errors in {"all": figures.errors, **cameras}.items()]
@@ -90,7 +88,6 @@ def _part(figures: LandmarkFigures, *tiles: KeyFigure, prefix: str = "") -> dict
             KeyFigure("NME", fraction(document["nme"], 4), note=f"by the outer eyes, {document['faces']} faces"),
             KeyFigure("Failures", fraction(document["failure_rate"]), note="share of the faces above 0.1"),
             KeyFigure("AUC", fraction(document["auc"]), note="up to 0.1"),
-            *tiles,
         ],
         "plots": {
             "errors": error_curves(curves, prefix),

@@ -49,14 +49,9 @@ def write_offline_report(
             detections = above_thresholds(frame.detections, floor)
             drawn.append(Picture(draw(sample.frame.image, detections, names, sample.truth, scale=2), frame.name))
         worst.draw(index, sample.frame.image)
-    tiles = accuracy_tiles(metrics)
-    if run.stage_ms:
-        latency_ms = run.ms_per_frame()
-        note = f"p95 {latency_ms['p95']:.1f} ms"
-        tiles.append(KeyFigure("Frame to detections", f"{latency_ms['p50']:.1f}", "ms", note))
     galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
-    part = {"tiles": tiles, "metrics": metrics, "galleries": galleries, "facts": facts}
-    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every frame, offline", command=command)
+    part = {"tiles": accuracy_tiles(metrics), "metrics": metrics, "galleries": galleries}
+    write_evaluated(path, run, ("frame", "Frame to detections"), part, facts, command)
 
 
 def write_compare_report(
@@ -82,6 +77,24 @@ def write_compare_report(
         {"tiles": [*accuracy_tiles(each), KeyFigure("Frames", str(each.images))], "metrics": each} for each in metrics
     ]
     write_compared(path, figures, "image", parts, comparison, command)
+
+
+def write_evaluated(
+    path: Path,
+    run: OfflineRun[Any],
+    unit: tuple[str, str],
+    part: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    command: str,
+) -> None:
+    """The page of one model of any task. unit: what is measured, and the name of its time; part: what the task has of
+    `write_page`'s."""
+    tiles = list(part["tiles"])
+    if run.stage_ms:  # what was recorded elsewhere was not timed
+        latency_ms = run.ms_per_frame()
+        tiles.append(KeyFigure(unit[1], f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms"))
+    part = {**part, "tiles": tiles, "facts": facts}
+    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {unit[0]}, offline", command=command)
 
 
 def write_compared(
