@@ -1,7 +1,7 @@
 """Parameter files and the file of several cameras, as the launch files read them.
 
 Launch runs under the Python of the ROS installation, where cgdet's libraries may be missing: this needs the standard
-library and PyYAML.
+library and PyYAML, as cgdet_core.errors does.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from cgdet_core.errors import unknown
 
 NODE = "thermal_detector"
 # An overlay is larger than the shared memory that Fast DDS (2, 3) has by default. A profile that is set is kept.
@@ -29,12 +30,7 @@ def check_words(words: Iterable[str], names: Sequence[str], file: str) -> None:
     """LaunchError for a `name:=value` of none of these arguments of a launch file; launch's own begin with launch-."""
     for name in (word.partition(":=")[0] for word in words):
         if name not in names and not name.startswith("launch-"):
-            near = get_close_matches(name, names, 1)
-            question = f"did you mean '{near[0]}'? " if near else ""
-            raise LaunchError(
-                f"{file}: unknown argument '{name}': {question}there are {', '.join(names)}: other "
-                "parameters stand in a params_file"
-            )
+            raise LaunchError(str(unknown(file, "argument", name, names, "other parameters stand in a params_file")))
 
 
 def has_profile() -> bool:
