@@ -6,15 +6,7 @@ import argparse
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_json_argument,
-    add_model_arguments,
-    load_models,
-    put_out,
-    table,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +16,8 @@ if TYPE_CHECKING:
 _FEWEST_FRAMES = 100  # a 95th percentile of fewer says little
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "bench",
         "time each stage from raw frame to answer; it needs a model, or takes the shipped one",
@@ -33,9 +25,9 @@ def add(subparsers: Subparsers) -> None:
         "The frames are synthetic, 16-bit, of the model's input size; of a landmark model drawn faces.\n"
         "Several backends or precisions take turns, frame by frame, so that other load meets all of them alike.",
     )
-    add_model_arguments(parser, several=True)
+    common.add_model_arguments(parser, several=True)
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="timed frames of each (default: 200)")
-    add_json_argument(parser)
+    common.add_json_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -47,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     models: list[LoadedModel] = []
     for backend, precision in itertools.product(arguments.backend, arguments.precision):
         arguments.backend, arguments.precision = backend, precision
-        task, loaded = load_models(arguments, arguments.model)
+        task, loaded = common.load_models(arguments, arguments.model)
         models += loaded
     inputs = task.timed_inputs(models[0].info)
     times = time_in_turns(models, inputs, arguments.frames)
@@ -59,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         "machine": machine_facts(models[0].device),
     }
     document = {**rows[0], **measured} if len(rows) == 1 else {"runs": rows, **measured}
-    put_out(document, arguments.json, _text(rows, measured))
+    common.put_out(document, arguments.json, _text(rows, measured))
     return 0
 
 
@@ -82,4 +74,4 @@ def _text(rows: list[dict[str, Any]], measured: dict[str, Any]) -> str:
     for row in rows:
         times = (" ".join(f"{value:7.2f}" for value in ranks.values()) for ranks in row["stages"].values())
         lines.append((f"{row['backend']} {row['device']} {row['precision']}", *times))
-    return f"{measured['model']}: {measured['frames']} frames on {where}, ms\n{table(lines)}"
+    return f"{measured['model']}: {measured['frames']} frames on {where}, ms\n{common.table(lines)}"

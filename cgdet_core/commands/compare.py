@@ -7,22 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_device_arguments,
-    add_measuring_arguments,
-    check_measuring_arguments,
-    load_models,
-    measured,
-    put_out,
-    selected_frames,
-    table,
-)
+from cgdet_core.commands import common
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "compare",
         "tell whether model B is better than model A; it needs labelled frames of six scenes or more",
@@ -30,10 +19,10 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
     parser.add_argument("b", type=Path, metavar="B", help="model file; of other classes the common ones are compared")
-    add_measuring_arguments(parser, "the differences and the frames that differ most")
+    common.add_measuring_arguments(parser, "the differences and the frames that differ most")
     draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
     parser.add_argument("--resamples", type=int, metavar="N", help=draws)
-    add_device_arguments(parser)
+    common.add_device_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -44,13 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = {} if arguments.resamples is None else {"resamples": arguments.resamples}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
-    check_measuring_arguments(arguments)
-    task, models = load_models(arguments, arguments.a, arguments.b)
+    common.check_measuring_arguments(arguments)
+    task, models = common.load_models(arguments, arguments.a, arguments.b)
     names = task.names_of(models)
     if any(set(model.info.class_names) != set(names) for model in models):
         print(f"cgdet: compared by what both models know: {', '.join(names)}", file=sys.stderr)
     losses: list[str] = []
-    selection = selected_frames(arguments, names, losses, models)
+    selection = common.selected_frames(arguments, names, losses, models)
     looks = [task.look_with(model, names, arguments.telemetry_rows) for model in models]
     runs = run_in_turns(looks, selection.samples, selection.count, selection.from_bag)
     a, b = (
@@ -59,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             "file": str(model.model_path),
             "model_sha256": model.model_sha256,
             **{key: figures[key] for key in task.headline},
-            **measured(task, model, of_model),
+            **common.measured(task, model, of_model),
         }
         for model, of_model in zip(models, runs, strict=True)
         for figures in [task.measure(of_model.frames, names).to_json()]
@@ -75,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         "damage": losses,
         "models": {"a": a, "b": b},
     }
-    put_out(comparison, arguments.json, _summary(comparison, times))
+    common.put_out(comparison, arguments.json, _summary(comparison, times))
     if arguments.report is not None:
-        again = selected_frames(arguments, names, again=True).samples
+        again = common.selected_frames(arguments, names, again=True).samples
         task.write_comparison(arguments.report, runs, again, comparison, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
@@ -99,4 +88,4 @@ def _summary(figures: dict[str, Any], times: str) -> str:
         f"{a[times]['p50']:.1f} ms each in A, {b[times]['p50']:.1f} in B, measured by turns on "
         f"{a['device']}, {a['precision']}: ratio {figures['ms_ratio']:.2f}"
     )
-    return f"{figures['words']}\n\n{table(rows)}\n\n{paced}"
+    return f"{figures['words']}\n\n{common.table(rows)}\n\n{paced}"

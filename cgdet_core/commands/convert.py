@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgdet_core.commands.common import Subparsers, add_command, writable
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError, check_known
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "convert",
         "convert a published data set to COCO JSON; it needs a copy of the set (layouts: docs/reference/sets.md)",
@@ -22,7 +22,7 @@ def add(subparsers: Subparsers) -> None:
         help="which: flir-v1, flir-v2, llvip, kaist, m3fd; of faces 300w, sf-tl54, t-fake, carl-eurecom",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the set as it was unpacked")
-    parser.add_argument("--out", type=writable, required=True, metavar="F.json", help="COCO JSON to write")
+    parser.add_argument("--out", type=common.writable, required=True, metavar="F.json", help="COCO JSON to write")
     parser.add_argument("--split", help="part, as the set names it (default: its part for training)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th image (default: 1)")
     parser.add_argument("--no-rgb", action="store_true", help="do not name the RGB partners")

@@ -9,13 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_model_arguments,
-    add_telemetry_argument,
-    print_warnings,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +22,8 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm"}
 See = Callable[[Path, "ImageArray"], tuple["RgbArray", Callable[[], None]]]
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "detect",
         "detect objects in images; it needs thermal images, and writes pictures with boxes and a COCO JSON",
@@ -37,9 +31,9 @@ def add(subparsers: Subparsers) -> None:
     )
     _add_images(parser, "detections.json")
     parser.add_argument("--score", type=float, help="lowest score, in place of the model's own thresholds")
-    add_model_arguments(parser)
+    common.add_model_arguments(parser)
     parser.set_defaults(run=detect)
-    parser = add_command(
+    parser = common.add_command(
         subparsers,
         "landmarks",
         "find the 68 points of faces in images; it needs thermal images, and writes pictures and COCO keypoints",
@@ -48,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
     _add_images(parser, "landmarks.json")
     boxes = "the faces' boxes in these images, of whatever category (default: each image is the crop of one face)"
     parser.add_argument("--boxes", type=Path, metavar="COCO.json", help=boxes)
-    add_model_arguments(parser, shipped="landmarks")
+    common.add_model_arguments(parser, shipped="landmarks")
     parser.set_defaults(run=landmarks)
 
 
@@ -56,7 +50,7 @@ def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
     image = "8- or 16-bit image, or a folder of them; a bad file is named, the others are done (exit code 2)"
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for pictures and {json_name}")
-    add_telemetry_argument(parser)
+    common.add_telemetry_argument(parser)
     parser.set_defaults(json_name=json_name)
 
 
@@ -143,7 +137,7 @@ def _boxes_by_image(path: Path) -> Mapping[Path, FloatArray]:
     xywh = np.array([each.bbox for each in boxes], np.float32)
     sizes = np.array([(image.width, image.height) for image in images], np.float32)
     names = [image.file_name for image in images]
-    print_warnings(check_plausible(path, xywh, sizes, names, np.ones(len(boxes), np.bool_)))
+    common.print_warnings(check_plausible(path, xywh, sizes, names, np.ones(len(boxes), np.bool_)))
     xyxy, owners = xywh_to_xyxy(xywh), [image.id for image in images]
     return {
         (path.parent / image.file_name).resolve(): xyxy[[owner == image.id for owner in owners]]
@@ -204,7 +198,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
         if draft.images:
             draft.write(json_path)
             told = f"{turned} images are turned by viewers that obey Exif: what is seen is of their pixels as stored"
-            print_warnings([told] if turned else ())
+            common.print_warnings([told] if turned else ())
             print(f"{len(draft.annotations)} {what} in {len(draft.images)} images: {json_path}")
     return 2 if failed else 0
 

@@ -6,18 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_measuring_arguments,
-    add_model_arguments,
-    check_measuring_arguments,
-    load_models,
-    measured,
-    put_out,
-    selected_frames,
-    table,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,21 +14,21 @@ if TYPE_CHECKING:
     from cgdet_core.evaluation.task import MeasuredTask
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "evaluate",
         "measure a model on every frame of a set or bag; it needs labels: a COCO JSON, or a bag with a topic of them",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
-    add_measuring_arguments(parser, "plots and the worst frames", "its model (unless --model names one) on ")
+    common.add_measuring_arguments(parser, "plots and the worst frames", "its model (unless --model names one) on ")
     recorded = (
         "measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, or the "
         "vehicle's own"
     )
     parser.add_argument("--detections", type=Path, metavar="BAG", help=recorded)
     parser.add_argument("--detections-topic", help="their Detection2DArray topic (default: the only one)")
-    add_model_arguments(parser)
+    common.add_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,19 +48,19 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
         raise InputError(f"{of_inference}: --detections infers nothing: leave them out")
-    check_measuring_arguments(arguments)
+    common.check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION
     model: LoadedModel | None = None
     if arguments.detections is None:
         of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
-        task, (model,) = load_models(arguments, arguments.model or of_run)
+        task, (model,) = common.load_models(arguments, arguments.model or of_run)
         names = task.names_of([model])
         look = task.look_with(model, names, arguments.telemetry_rows)
     else:
         look = recorded = _recorded(arguments)
         names = recorded.names
-    selection = selected_frames(arguments, names, losses, [] if model is None else [model])
+    selection = common.selected_frames(arguments, names, losses, [] if model is None else [model])
     (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
     figures = task.measure(result.frames, names, model)
     facts: dict[str, Any]
@@ -79,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         facts = _recorded_facts(arguments, len(result.frames), recorded)
     else:
         facts = {
-            **measured(task, model, result),
+            **common.measured(task, model, result),
             "data": str(arguments.data),
             "held_out": None if arguments.run_folder is None else selection.describe(),
             "model": model.model_path.name,
@@ -88,9 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         }
     facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
     document = figures.to_json(facts)
-    put_out(document, arguments.json, summary(task, document))
+    common.put_out(document, arguments.json, summary(task, document))
     if arguments.report is not None:
-        again = selected_frames(arguments, names, again=True).samples
+        again = common.selected_frames(arguments, names, again=True).samples
         task.write_report(arguments.report, result, again, figures, facts, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
@@ -127,7 +116,7 @@ def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: Record
 
 def summary(task: MeasuredTask, figures: dict[str, Any]) -> str:
     """A few lines for a person."""
-    lines = [f"{figures[f'{task.unit}s']} {task.unit}s", table(task.rows(figures))]
+    lines = [f"{figures[f'{task.unit}s']} {task.unit}s", common.table(task.rows(figures))]
     latency_ms = figures[f"ms_per_{task.unit}"]
     if latency_ms is None:
         lines.append(f"{figures['frames_without_detections']} frames without detections count as empty")

@@ -8,14 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_class_map_argument,
-    add_command,
-    add_json_argument,
-    print_warnings,
-    put_out,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +22,8 @@ CALIBRATION_FRAMES = 96
 CHECK_FRAMES = 8
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "export",
         "write the ONNX file that a vehicle runs, checked against PyTorch; it needs a model and requirements/train.txt",
@@ -41,12 +34,12 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--calibration", type=Path, metavar="COCO.json", help=int8)
     held_out = "labelled frames on which int8 may lose at most 0.005 mAP, or 0.001 NME, or nothing is written"
     parser.add_argument("--held-out", type=Path, metavar="COCO.json", help=held_out)
-    add_class_map_argument(parser, "of the labels of --held-out: ")
+    common.add_class_map_argument(parser, "of the labels of --held-out: ")
     frames = f"frames of the check, {CHECK_FRAMES} of them (default: those of the calibration, or synthetic ones)"
     parser.add_argument("--frames", type=Path, metavar="COCO.json", help=frames)
     out = "an .onnx, or an .xml for OpenVINO alone (default: .onnx beside the model, of int8 .int8.xml)"
     parser.add_argument("--out", type=Path, metavar="F", help=out)
-    add_json_argument(parser, "what was written and the differences found")
+    common.add_json_argument(parser, "what was written and the differences found")
     parser.set_defaults(run=run)
 
 
@@ -78,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     held_out = None
     if arguments.held_out is not None:
         held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
-        print_warnings(held_out.warnings)
+        common.print_warnings(held_out.warnings)
     calibration = task.canvases(info, _spread(arguments.calibration, info, CALIBRATION_FRAMES)) if int8 else []
     frames = arguments.frames or arguments.calibration
     checked = task.canvases(info, None if frames is None else _spread(frames, info, CHECK_FRAMES))
@@ -105,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     lines = [f"{name}: {json.dumps(values)}" for name, values in figures.items()]
     lines.append(f"{out} ({document['bytes'] / 1e6:.1f} MB), {format_name} {description.precision}")
-    put_out(document, arguments.json, "\n".join(lines))
+    common.put_out(document, arguments.json, "\n".join(lines))
     return 0
 
 

@@ -5,23 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_class_map_argument,
-    add_command,
-    add_device_arguments,
-    add_json_argument,
-    add_settings_argument,
-    print_warnings,
-    put_out,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import check_known
 
 NMS_IOU = 0.65  # with which the published figures of such teachers were measured
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "teacher",
         "measure an RGB teacher before it teaches; it needs its weights and labelled RGB pictures",
@@ -34,10 +25,10 @@ def add(subparsers: Subparsers) -> None:
         required=True,
         help="COCO JSON of RGB pictures, or of thermal frames that name RGB partners, which are looked at then",
     )
-    add_class_map_argument(parser)
-    add_json_argument(parser)
-    add_device_arguments(parser, backend=False)
-    add_settings_argument(parser, "of the teacher, such as kind=model")
+    common.add_class_map_argument(parser)
+    common.add_json_argument(parser)
+    common.add_device_arguments(parser, backend=False)
+    common.add_settings_argument(parser, "of the teacher, such as kind=model")
     parser.set_defaults(run=run)
 
 
@@ -67,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     teacher = load_teacher(config, Recipe(), Path()).to(device, DTYPES[precision])
-    print_warnings(data.warnings)
+    common.print_warnings(data.warnings)
     result = measure_teacher(teacher, data, postprocess)
     path = Path(config.path)
     figures = evaluate(result.frames, CLASS_NAMES).to_json(
@@ -84,5 +75,5 @@ def run(arguments: argparse.Namespace) -> int:
             "seen": result.seen_figures(CLASS_NAMES),
         }
     )
-    put_out(figures, arguments.json, "\n".join((summary(DETECTION, figures), *seen_lines(figures["seen"]))))
+    common.put_out(figures, arguments.json, "\n".join((summary(DETECTION, figures), *seen_lines(figures["seen"]))))
     return 0

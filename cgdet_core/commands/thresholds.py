@@ -5,37 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_data_arguments,
-    add_json_argument,
-    add_model_arguments,
-    load_models,
-    print_warnings,
-    put_out,
-    selected_frames,
-    table,
-    writable,
-)
+from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "thresholds",
         "choose thresholds by the best F1, and of landmarks the confidences' scale; "
         "it needs labelled frames that the model never saw",
         "cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors",
     )
-    add_data_arguments(parser, "its model, on ")
-    parser.add_argument("--write", type=writable, metavar="F", help="a copy of the model with these thresholds")
+    common.add_data_arguments(parser, "its model, on ")
+    parser.add_argument("--write", type=common.writable, metavar="F", help="a copy of the model with these thresholds")
     parser.add_argument(
         "--into", type=Path, metavar="MODEL", help="the model to copy, where it is another one of the same recipe"
     )
-    add_json_argument(parser, "thresholds and figures")
-    add_model_arguments(parser)
+    common.add_json_argument(parser, "thresholds and figures")
+    common.add_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -49,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = arguments.model
     if arguments.run_folder is not None:
         path = path or arguments.run_folder / "model.safetensors"
-    task, (model,) = load_models(arguments, path)
+    task, (model,) = common.load_models(arguments, path)
     names = task.names_of([model])
     target: Path = arguments.into or path or default_model_path(".safetensors")
     if arguments.write is not None and read_info(target).class_names != names:
@@ -57,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
-    selection = selected_frames(arguments, names, models=[model])
+    selection = common.selected_frames(arguments, names, models=[model])
     look = task.look_with(model, names, arguments.telemetry_rows)
     (result,) = run_in_turns([look], selection.samples, selection.count)
     thresholds, figures, warnings = task.choose_thresholds(result.frames, names)
@@ -70,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         "backend": model.backend,
         "per_class": document["operating_point"],
     }
-    print_warnings(warnings)
+    common.print_warnings(warnings)
     chosen = ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items())
-    text = f"best on {facts['data']}, {facts['frames']} frames: {chosen}\n{table(task.rows(document))}"
+    text = f"best on {facts['data']}, {facts['frames']} frames: {chosen}\n{common.table(task.rows(document))}"
     if arguments.write is not None:
         write_thresholds(arguments.write, target, task, thresholds, facts)
         text += f"\nwritten: {arguments.write}"
-    put_out({"thresholds": thresholds, **facts, "model": str(model.model_path)}, arguments.json, text)
+    common.put_out({"thresholds": thresholds, **facts, "model": str(model.model_path)}, arguments.json, text)
     return 0

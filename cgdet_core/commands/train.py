@@ -10,15 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_json_argument,
-    add_settings_argument,
-    measured,
-    print_warnings,
-    put_out,
-)
+from cgdet_core.commands import common
 from cgdet_core.commands.evaluate import summary
 
 if TYPE_CHECKING:
@@ -27,8 +19,8 @@ if TYPE_CHECKING:
     from cgdet_core.training.stages import Stage
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "train",
         "train a model from a recipe; it needs the recipe and the folder that the recipe's paths start from",
@@ -41,8 +33,8 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, interrupted at any time")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
-    add_json_argument(parser, "speed, the last loss and the held-out figures")
-    add_settings_argument(parser, "laid over the recipe's")
+    common.add_json_argument(parser, "speed, the last loss and the held-out figures")
+    common.add_settings_argument(parser, "laid over the recipe's")
     parser.set_defaults(run=run)
 
 
@@ -82,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             # the next one takes this one's model, which has its thresholds by then
             check_alike("stages", number)
     if leads and facts:
-        put_out(facts[0] if len(stages) == 1 else {"stages": facts}, arguments.json, "\n".join(lines))
+        common.put_out(facts[0] if len(stages) == 1 else {"stages": facts}, arguments.json, "\n".join(lines))
     return 0
 
 
@@ -141,11 +133,11 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     names = task.names_of([loaded])
     (result,) = run_in_turns([task.look_with(loaded, names, 0)], held_out, len(held_out))
     thresholds, chosen, warnings = task.choose_thresholds(result.frames, names)
-    figures = chosen.to_json(measured(task, loaded, result))
+    figures = chosen.to_json(common.measured(task, loaded, result))
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
     write_thresholds(model, model, task, thresholds, {**data, "per_class": figures["operating_point"]})
-    print_warnings(warnings)
+    common.print_warnings(warnings)
     return figures, summary(task, figures)
 
 

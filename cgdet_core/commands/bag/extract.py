@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cgdet_core.commands import common
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 from cgdet_core.errors import InputError
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "extract",
         "write a bag's frames and labels as a COCO set; it needs a bag, and for RGB a registration of its cameras",
@@ -27,7 +27,7 @@ def add(subparsers: Subparsers) -> None:
         help="a Detection2DArray topic, or a COCO JSON keyed by stamp, as `cgdet bag label` writes it (default: the "
         "bag's own topic of labels)",
     )
-    add_class_map_argument(parser)
+    common.add_class_map_argument(parser)
     parser.add_argument("--no-rgb", action="store_true", help="the thermal frames alone")
     parser.add_argument("--overwrite", action="store_true", help="replace a set that was extracted there")
     parser.set_defaults(run=run)

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cgdet_core.commands import common
 from cgdet_core.commands.bag import extract, label, register
-from cgdet_core.commands.common import Subparsers, add_class_map_argument, add_command
 from cgdet_core.errors import InputError
 
 _OF_THE_STREET = ("seed", "seconds", "bit_depth", "light", "no_rgb")
 
 
-def add(subparsers: Subparsers) -> None:
-    bag = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    bag = common.add_command(
         subparsers,
         "bag",
         "make, look into, register, label and extract bags; each of its commands has its own --help",
@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
     )
     commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
 
-    make = add_command(
+    make = common.add_command(
         commands,
         "make",
         "make a bag with labels; it needs nothing, and renders a street, or with --coco a COCO set",
@@ -33,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
     make.argument_default = argparse.SUPPRESS  # what is not given is no attribute
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
-    add_class_map_argument(make)
+    common.add_class_map_argument(make)
     make.add_argument("--seed", type=int, help="of the street (default: 0)")
     make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
     fps = "frames per second (default: 10, of a COCO set 5)"
@@ -44,7 +44,7 @@ def add(subparsers: Subparsers) -> None:
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     make.set_defaults(run=run_make)
 
-    info = add_command(
+    info = common.add_command(
         commands,
         "info",
         "show a bag's topics, rates, image sizes, labels and damage; it needs a bag",

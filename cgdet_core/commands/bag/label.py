@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cgdet_core.commands import common
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
-from cgdet_core.commands.common import Subparsers, add_command, add_settings_argument, add_threads_argument, writable
 from cgdet_core.errors import InputError, check_known
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "label",
         "label thermal frames by an RGB detector; it needs a bag of both cameras, and the detector's weights",
@@ -19,14 +19,14 @@ def add(subparsers: Subparsers) -> None:
     )
     add_pair_arguments(parser)
     parser.add_argument(
-        "--out", type=writable, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp"
+        "--out", type=common.writable, required=True, metavar="F.json", help="labels: COCO JSON keyed by stamp"
     )
     parser.add_argument("--teacher", type=Path, metavar="F", help="the detector's weights (the setting teacher.path)")
     second = "a thermal model of this project: what it detects and the teacher does not is a region to ignore"
     parser.add_argument("--second-opinion", type=Path, metavar="MODEL", help=second)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add_threads_argument(parser)
-    add_settings_argument(parser, "of the labelling, such as teacher.kind=model class_thresholds.person=0.4")
+    common.add_threads_argument(parser)
+    common.add_settings_argument(parser, "of the labelling, such as teacher.kind=model class_thresholds.person=0.4")
     parser.set_defaults(run=run)
 
 

@@ -6,15 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.commands.common import (
-    Subparsers,
-    add_command,
-    add_json_argument,
-    add_settings_argument,
-    print_warnings,
-    put_out,
-    writable,
-)
+from cgdet_core.commands import common
 from cgdet_core.files import write_bytes
 
 if TYPE_CHECKING:
@@ -32,20 +24,20 @@ _ASKED = (
 )
 
 
-def add(subparsers: Subparsers) -> None:
-    parser = add_command(
+def add(subparsers: common.Subparsers) -> None:
+    parser = common.add_command(
         subparsers,
         "register",
         "find two cameras' clock offset and homography; it needs a bag with thermal and RGB images",
         "cgdet bag register drive --out registration.yaml --preview preview.png",
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or a ROS 1 bag")
-    parser.add_argument("--out", type=writable, required=True, metavar="F", help="registration to write (YAML)")
-    parser.add_argument("--preview", type=writable, metavar="F", help="blended picture of three pairs to write (PNG)")
+    parser.add_argument("--out", type=common.writable, required=True, metavar="F", help="registration to write (YAML)")
+    parser.add_argument("--preview", type=common.writable, metavar="F", help="blended picture of three pairs (PNG)")
     for flag, setting, said in _ASKED:
         parser.add_argument(flag, dest=setting, metavar="X", help=said)
-    add_json_argument(parser)
-    add_settings_argument(parser, "of the search, such as max_offset_s=5")
+    common.add_json_argument(parser)
+    common.add_settings_argument(parser, "of the search, such as max_offset_s=5")
     parser.set_defaults(run=run)
 
 
@@ -62,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         some = found.chosen[:: max(1, len(found.chosen) // 3)][:3]
         write_bytes(arguments.preview, encode_png(preview(some, found.registration)))
     save_registration(arguments.out, found.registration)
-    put_out(_document(found), arguments.json, "\n".join([*_lines(found), f"registration: {arguments.out}"]))
-    print_warnings(found.warnings)
+    common.put_out(_document(found), arguments.json, "\n".join([*_lines(found), f"registration: {arguments.out}"]))
+    common.print_warnings(found.warnings)
     return 0
 
 
