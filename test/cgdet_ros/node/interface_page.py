@@ -1,20 +1,30 @@
-"""Writes docs/reference/interface.md and interface_landmarks.md, asked of each node itself.
+"""The text of docs/reference/interface.md and interface_landmarks.md, asked of each node itself.
 
-    .venv/bin/python tools/write_interface.py
+    .venv/bin/python test/cgdet_ros/node/interface_page.py    # writes both
 
 Topics, types, quality of service, services and parameters are those of nodes that this starts; only the words beside
 them stand here. A topic or service without words, and words without one, end it.
 """
 
-import argparse
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / "docs" / "reference"
+import rclpy
+from rclpy.parameter import Parameter
+
+from cgdet_ros.node.detector_node import DetectorNode
+from cgdet_ros.node.diagnostics import KEYS
+from cgdet_ros.node.landmarks_node import LandmarksNode
+from cgdet_ros.node.parameters import READ_ONLY, is_live, parameter_specs
+from cgdet_ros.replay.process import isolate
+
+NODES: dict[str, Any] = {"detector": DetectorNode, "landmarks": LandmarksNode}
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
 WORDS = {"detector": "node.md", "landmarks": "../guides/landmarks.md"}
 PAGES = {"detector": REFERENCE / "interface.md", "landmarks": REFERENCE / "interface_landmarks.md"}
 
@@ -59,25 +69,15 @@ class Offer:
     qos_names: set[str] = field(default_factory=set)
 
 
-def node_type(kind: str) -> Any:
-    from cgdet_ros.node.detector_node import DetectorNode
-    from cgdet_ros.node.landmarks_node import LandmarksNode
-
-    return {"detector": DetectorNode, "landmarks": LandmarksNode}[kind]
-
-
 def offer(kind: str, model: str = "") -> Offer:
     """Of an active node, raw and compressed taken together; model: its file, by default the shipped one."""
-    import rclpy
-    from rclpy.parameter import Parameter
-
     context, found = rclpy.Context(), Offer()
     context.init(args=[])
     try:
         for transport in ("raw", "compressed"):
             values = {"use_sim_time": True, "device": "cpu", "image_transport": transport, "model": model}
             overrides = [Parameter(name, value=value) for name, value in values.items()]
-            node = node_type(kind)(context=context, parameter_overrides=overrides)
+            node = NODES[kind](context=context, parameter_overrides=overrides)
             node.start()
             _note(node, found, {*TOPICS_IN[kind], *TOPICS_OUT[kind]})
             node.close()
@@ -106,13 +106,11 @@ def _note(node: Any, found: Offer, relative: set[str]) -> None:
 
 def page(kind: str, found: Offer) -> str:
     """The text of its page; SystemExit where words and node do not match."""
-    from cgdet_ros.node.diagnostics import KEYS
-
     topic_columns = ("| topic | type | quality of service | |", "|---|---|---|---|")
     lines = [
-        f"# What the node `{node_type(kind).NAME}` takes and offers",
+        f"# What the node `{NODES[kind].NAME}` takes and offers",
         "",
-        "`tools/write_interface.py` made this page from the node itself, and a test checks it. "
+        "This page is made from the node itself, and a test checks it. "
         f"[{WORDS[kind].rpartition('/')[2]}]({WORDS[kind]}) says what it is for. Names without a leading slash are "
         "relative to the node's namespace. `~` is the node. Quality of service is the default. What every lifecycle "
         "node has, for its states and parameters, is left out.",
@@ -141,7 +139,7 @@ def page(kind: str, found: Offer) -> str:
         "",
         "| parameter | type | default | range | changes | |",
         "|---|---|---|---|---|---|",
-        *_parameters(node_type(kind).CONFIG),
+        *_parameters(NODES[kind].CONFIG),
         "",
         "Quality of service is set by the standard parameters, under the full, remapped name of the topic. The "
         "policies are history, depth, reliability and durability.",
@@ -165,8 +163,6 @@ def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
 
 
 def _parameters(config: Any) -> Iterator[str]:
-    from cgdet_ros.node.parameters import READ_ONLY, is_live, parameter_specs
-
     for spec in parameter_specs(config):
         ranges = [*spec.descriptor.floating_point_range, *spec.descriptor.integer_range]
         limits = ", ".join(f"{each.from_value:g} to {each.to_value:g}" for each in ranges)
@@ -186,12 +182,6 @@ def _relative(node: Any, name: str, relative: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--landmarks-model", default="", help="its model file (default: the shipped one)")
-    models = {"detector": "", "landmarks": parser.parse_args().landmarks_model}
-
-    from cgdet_ros.replay.process import isolate
-
     isolate()
     for name, path in PAGES.items():
-        path.write_text(page(name, offer(name, models[name])), encoding="utf-8")
+        path.write_text(page(name, offer(name)), encoding="utf-8")
