@@ -2,8 +2,9 @@
 
 `file_name` is relative to the JSON's folder. An image may name its registered RGB partner (`rgb_file_name`) and where
 that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does not), its `light` (day, night),
-its `scene`, `camera` and `subject`, and the classes that are `labelled` in it, where not all are. Keypoints are COCO's
-triples x, y, v, v = 0 for no label; x and y count from the centre of the first pixel.
+its `scene` (as Teledyne FLIR writes it, `video`), `camera` and `subject`, and the classes that are `labelled` in it,
+where not all are. Keypoints are COCO's triples x, y, v, v = 0 for no label; x and y count from the centre of the first
+pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.data.sets.fields import Box, BoxMode, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
@@ -41,7 +42,7 @@ class CocoImage(Entry):
     height: Side
     width: Side
     light: Light = None
-    scene: Name = None
+    scene: Name = Field(None, validation_alias=AliasChoices("scene", "video"))
     camera: Name = None
     subject: Name = None
     rgb_file_name: str | None = None

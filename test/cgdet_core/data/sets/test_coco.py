@@ -52,6 +52,11 @@ def refusal(path: Path, **more: Any) -> str:
     return str(caught.value)
 
 
+def test_the_video_of_an_image_is_its_scene_where_none_is_named(tmp_path: Path) -> None:
+    images = [an_image(1, video="drive 7", scene="a"), an_image(2, video="drive 7")]
+    assert [record.scene for record in load_coco(write_set(tmp_path, images=images)).records] == ["a", "drive 7"]
+
+
 def test_images_and_labels_come_as_the_file_says(tmp_path: Path) -> None:
     path = write_set(
         tmp_path,
