@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cgdet_core.model.network import Network
     from cgdet_core.tasks.detection.classes import ClassTable
     from cgdet_core.tasks.detection.injection import DetectionLosses
+    from cgdet_core.tasks.detection.sampling import Window
     from cgdet_core.tasks.detection.task import DetectionTask
-    from cgdet_core.tasks.detection.window import Window
     from cgdet_core.tasks.landmarks.sampling import FacePlacement
     from cgdet_core.tasks.landmarks.task import LandmarkTask
     from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading

@@ -17,14 +17,8 @@ from cgdet_core.tasks.detection.classes import ClassTable, class_table
 from cgdet_core.tasks.detection.head import HeadOutput
 from cgdet_core.tasks.detection.injection import DetectionLosses
 from cgdet_core.tasks.detection.loss import detection_loss
-from cgdet_core.tasks.detection.sampling import DetectionSampler, crop_truth, join_truths, mosaic_parts
-from cgdet_core.tasks.detection.targets import (
-    IGNORED_COLOUR,
-    DetectionTargets,
-    regions_of,
-    seen_scores,
-)
-from cgdet_core.tasks.detection.window import Window
+from cgdet_core.tasks.detection.sampling import DetectionSampler, Window, crop_truth, join_truths, mosaic_parts
+from cgdet_core.tasks.detection.targets import IGNORED_COLOUR, DetectionTargets, regions_of, seen_scores
 from cgdet_core.tasks.task import Part, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 

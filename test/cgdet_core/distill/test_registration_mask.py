@@ -15,9 +15,9 @@ from cgdet_core.config import GuidanceConfig, Recipe
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.sets.rgb_partner import RgbPartner
 from cgdet_core.distill.guidance import Guidance
+from cgdet_core.tasks.detection.sampling import Window
 from cgdet_core.tasks.detection.targets import Predictions
 from cgdet_core.tasks.detection.task import DetectionTask
-from cgdet_core.tasks.detection.window import Window
 from cgdet_core.tasks.task import Regions, TeacherOutput
 
 SIZE = 96

@@ -9,8 +9,7 @@ from plain_crops import plain_augment
 from cgdet_core import thermal
 from cgdet_core.config import AugmentConfig, ThermalConfig
 from cgdet_core.data.feed.dataset import Crop, take_crop
-from cgdet_core.tasks.detection.sampling import MIN_SIDE_PX, crop_truth
-from cgdet_core.tasks.detection.window import draw_window
+from cgdet_core.tasks.detection.sampling import MIN_SIDE_PX, DetectionSampler, crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import GroundTruth
 
@@ -30,8 +29,8 @@ def random_crop(
     size: tuple[int, int] | None = None,
 ) -> Crop:
     """Where a detector's crops lie."""
-    alike = np.ones(9, np.float32)
-    window = draw_window(grey.shape[:2], truth, config, rng, size or (config.crop_px, config.crop_px), alike)
+    sampler = DetectionSampler([truth], 9, config.model_copy(update={"centre_class_balance": 0.0}))
+    window = sampler.place(grey.shape[:2], truth, size or (config.crop_px, config.crop_px), rng)
     return take_crop(grey, limits, crop_truth(truth, window, config), window, config, rng, polarity_free)
 
 

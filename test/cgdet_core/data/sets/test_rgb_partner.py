@@ -16,8 +16,7 @@ from cgdet_core.data.feed.dataset import Crop, TrainingBatches, take_crop
 from cgdet_core.data.feed.sources import CachedFrame, Source
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, shuffled
 from cgdet_core.errors import InputError
-from cgdet_core.tasks.detection.sampling import crop_truth
-from cgdet_core.tasks.detection.window import Window, draw_window
+from cgdet_core.tasks.detection.sampling import DetectionSampler, Window, crop_truth
 from cgdet_core.thermal import ToneLimits
 from cgdet_core.types import BoolArray, GroundTruth
 
@@ -72,7 +71,7 @@ def test_rgb_shows_the_place_of_the_thermal_crop_to_the_pixel(shape: tuple[int, 
     seen: Counter[str] = Counter()
     for seed in range(150):
         rng = np.random.default_rng(seed)
-        window = draw_window(shape, truth, PLAIN, rng, (PLAIN.crop_px, PLAIN.crop_px), np.ones(9, np.float32))
+        window = DetectionSampler([truth], 9, PLAIN).place(shape, truth, (PLAIN.crop_px, PLAIN.crop_px), rng)
         crop = take_crop(grey, RAW, crop_truth(truth, window, PLAIN), window, PLAIN, rng, partner=partner)
         check_same_place(crop)
         assert crop.rgb is not None
