@@ -24,12 +24,12 @@ from cgdet_core.config import BagConfig
 from cgdet_core.data.bags.frames import load_stamped_labels, read_raw_images
 from cgdet_core.data.synthetic.bag import FACE_CLASS, THERMAL_TOPIC, make_face_bag
 from cgdet_core.errors import RunError, run_command
+from cgdet_core.evaluation.metrics.faces import face_errors, summarise
 from cgdet_core.evaluation.report.page import Gallery, KeyFigure, Picture, fraction, write_page
 from cgdet_core.files import make_folder, write_text
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.tasks.landmarks.crop import box_of_points
 from cgdet_core.tasks.landmarks.draw import draw_landmarks, draw_points
-from cgdet_core.tasks.landmarks.metrics import face_errors, summarise
 from cgdet_core.types import Detections, Landmarks, stamp_to_ns
 from cgdet_ros.node import messages
 from cgdet_ros.replay.link import ANSWER_QOS, ReplayLink, start_ros

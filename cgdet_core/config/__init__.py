@@ -20,7 +20,6 @@ from cgdet_core.config.landmarks import (
     LandmarkModelConfig,
     LandmarkPostprocessConfig,
 )
-from cgdet_core.config.of_task import NetworkConfig, OfTask, TaskName
 from cgdet_core.config.reading import load_recipe, load_stages, read_mapping, settings_from_mapping, settings_from_words
 from cgdet_core.config.settings import Fraction, Settings
 from cgdet_core.config.terms import (
@@ -34,4 +33,12 @@ from cgdet_core.config.terms import (
     TeacherConfig,
     TermConfig,
 )
-from cgdet_core.config.training import Recipe, SourceConfig, SyntheticSourceConfig, TrainConfig
+from cgdet_core.config.training import (
+    NetworkConfig,
+    OfTask,
+    Recipe,
+    SourceConfig,
+    SyntheticSourceConfig,
+    TaskName,
+    TrainConfig,
+)

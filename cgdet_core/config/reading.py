@@ -13,9 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from cgdet_core.config.detector import PostprocessConfig
-from cgdet_core.config.of_task import SECTIONS, OfTask
 from cgdet_core.config.settings import Settings
-from cgdet_core.config.training import Recipe
+from cgdet_core.config.training import SECTIONS, OfTask, Recipe
 from cgdet_core.errors import InputError, check_known, unknown
 
 S = TypeVar("S", bound=Settings)

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError, safe_open
 
 from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig
-from cgdet_core.config.of_task import TaskPostprocessConfig, usual
+from cgdet_core.config.training import TaskPostprocessConfig, usual
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.files import sha256_of, shipped_places, write_tensors
 

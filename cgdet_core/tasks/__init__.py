@@ -1,6 +1,6 @@
 """What a network is for. One folder a task, with a class of the same methods: whatever trains, teaches and feeds calls
-those alone. Besides it a task needs its kinds of settings (config/of_task.py), a line in `task_of` and `build_network`,
-and a MeasuredTask (evaluation/task.py).
+those alone. Besides it a task needs its kinds of settings (config/training.py), a line in `task_of` and
+`build_network`, and a MeasuredTask (evaluation/task.py).
 
 A training picture: the feed asks the task's `parts` what it is made of; for each part it draws a source by weight and a
 frame by the sampler's `frame_weights`, asks the sampler to `place` the crop in the frame, cuts thermal and RGB picture

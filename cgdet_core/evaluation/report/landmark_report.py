@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cgdet_core.drawing import OUTLINE_COLOUR, TRUTH_COLOUR, RgbArray, class_colour_hex, to_rgb
-from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures
+from cgdet_core.evaluation.metrics.faces import FAILURE, FaceRecord, LandmarkFigures
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import ErrorGalleries
 from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled, write_compared, write_evaluated
@@ -19,7 +19,6 @@ from cgdet_core.evaluation.report.page import Gallery, KeyFigure, fraction, svg
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.landmarks.crop import crop_of_box
 from cgdet_core.tasks.landmarks.draw import draw_points
-from cgdet_core.tasks.landmarks.metrics import FAILURE
 from cgdet_core.types import FloatArray, ImageArray, Sample
 
 _NOTE: Final = "Dots: points as found, coloured by group. White lines: from a point to its label."

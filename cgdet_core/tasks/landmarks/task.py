@@ -16,8 +16,12 @@ from cgdet_core.tasks.landmarks.draw import GROUP_COLOURS
 from cgdet_core.tasks.landmarks.loss import landmark_loss
 from cgdet_core.tasks.landmarks.points import POINTS
 from cgdet_core.tasks.landmarks.sampling import FacePlacement, FaceSampler, crop_truth, whole_faces
-from cgdet_core.tasks.landmarks.targets import LandmarkTargets
-from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherLosses, LandmarkTeacherReading, MapPredictions
+from cgdet_core.tasks.landmarks.teaching import (
+    LandmarkTargets,
+    LandmarkTeacherLosses,
+    LandmarkTeacherReading,
+    MapPredictions,
+)
 from cgdet_core.tasks.task import Part, Regions, TeacherOutput, TrainingBatch
 from cgdet_core.types import GroundTruth
 

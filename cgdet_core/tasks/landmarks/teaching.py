@@ -1,18 +1,34 @@
-"""What a landmark network learns from another: DIKD's losses of both heads, and distillation of its own output."""
+"""Labelled points of a batch of faces, and what a landmark network learns from another beside them: DIKD's losses of
+both heads, and distillation of its own output."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdet_core.config import LandmarkLossConfig
 from cgdet_core.tasks.landmarks.decode import NEAR
+from cgdet_core.tasks.landmarks.draw import draw_points
 from cgdet_core.tasks.landmarks.loss import landmark_loss, locate, map_divergence
-from cgdet_core.tasks.landmarks.targets import LandmarkTargets
 from cgdet_core.tasks.task import Rows, TrainingBatch, mixed
 from cgdet_core.world import total
+
+
+@dataclass(frozen=True)
+class LandmarkTargets(Rows):
+    """points_xy_px: float32 [B, 68, 2] in pixels of the crop, from its first pixel's centre; labelled: bool [B, 68]."""
+
+    points_xy_px: Tensor
+    labelled: Tensor
+
+    def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
+        """Into `picture`, uint8 RGB [H, W, 3], that shows the crop `scale` times as large."""
+        points = np.asarray((self.points_xy_px[row].cpu().numpy() + 0.5) * scale - 0.5, np.float32)
+        draw_points(picture, points, self.labelled[row].cpu().numpy())
 
 
 @dataclass(frozen=True)

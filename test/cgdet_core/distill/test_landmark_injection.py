@@ -15,8 +15,7 @@ from cgdet_core.distill.lesson import Lesson
 from cgdet_core.distill.teachers.base import ModelTeacher, untrained
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.landmarks.head import LandmarkNetwork
-from cgdet_core.tasks.landmarks.targets import LandmarkTargets
-from cgdet_core.tasks.landmarks.teaching import LandmarkTeacherReading
+from cgdet_core.tasks.landmarks.teaching import LandmarkTargets, LandmarkTeacherReading
 from cgdet_core.tasks.task import TrainingBatch
 
 SIZE, FACES = 32, 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.tasks.landmarks.metrics import area_to, face_errors, summarise
+from cgdet_core.evaluation.metrics.faces import area_to, face_errors, summarise
 from cgdet_core.types import FloatArray
 
 
