@@ -142,6 +142,10 @@ class DetectorConfig(NodeConfig):
     max_detections: int = Field(
         0, ge=0, le=10000, description="at most so many detections of a frame, the best; 0: the model's own"
     )
+    input_height_width_px: tuple[int, ...] = Field(
+        (),
+        description="size that the network sees a frame in, multiples of 32 such as [640, 800]; empty: the model's own",
+    )
     raw_range: tuple[float, ...] = Field(
         (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
     )
@@ -160,6 +164,13 @@ class DetectorConfig(NodeConfig):
     @classmethod
     def _name_and_value(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_class_thresholds(value)
+        return value
+
+    @field_validator("input_height_width_px")
+    @classmethod
+    def _none_or_two(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and len(value) != 2:
+            raise ValueError(f"{list(value)} must be empty or height and width")
         return value
 
     @field_validator("raw_range")

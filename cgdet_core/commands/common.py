@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False,
     if backend:
         backends = f"{of}auto, openvino, torch, onnxruntime or tensorrt (default: auto)"
         parser.add_argument("--backend", help=backends, **how)
+        size = "input of a detector in pixels, multiples of 32 such as 640x800 (default: the model's own)"
+        parser.add_argument("--input", type=_size, metavar="HEIGHTxWIDTH", help=size)
     parser.add_argument("--precision", help=f"{of}auto, fp32, fp16, bf16 or int8 (default: auto)", **how)
     add_threads_argument(parser)
 
@@ -118,6 +121,13 @@ def _count(word: str) -> int:
     return int(word)
 
 
+def _size(word: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", word)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{word}': give height and width, such as 640x800")
+    return int(found[1]), int(found[2])
+
+
 def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[LoadedModel]]:
     """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all."""
     from cgdet_core.evaluation.task import task_of
@@ -129,7 +139,7 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
     if any(other is not task for other in others):
         tasks = " and ".join(f"{path} is for {task_of(read_info(path)).name}" for path in files)
         raise InputError(f"{tasks}: give two models of one task")
-    how = arguments.device, arguments.precision, arguments.threads, arguments.backend
+    how = arguments.device, arguments.precision, arguments.threads, arguments.backend, arguments.input
     return task, [task.load(path, *how) for path in files]
 
 

@@ -65,6 +65,7 @@ def detect(arguments: argparse.Namespace) -> int:
             *(arguments.model, arguments.device, arguments.precision),
             threads=arguments.threads,
             backend=arguments.backend,
+            input_height_width_px=arguments.input,
         )
         predictor.warm_up()
         postprocess = predictor.postprocess
@@ -95,7 +96,7 @@ def landmarks(arguments: argparse.Namespace) -> int:
     def load() -> tuple[CocoDraft, See]:
         of_image = None if arguments.boxes is None else _boxes_by_image(arguments.boxes)
         rows, how = arguments.telemetry_rows, (arguments.device, arguments.precision, arguments.threads)
-        predictor = LandmarkPredictor(arguments.model, *how, arguments.backend)
+        predictor = LandmarkPredictor(arguments.model, *how, arguments.backend, None, arguments.input)
         predictor.warm_up()
         least = predictor.postprocess.lost_below
         draft = CocoDraft(predictor.info.class_names, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())

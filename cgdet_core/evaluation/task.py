@@ -72,9 +72,18 @@ class MeasuredTask(Protocol):
     write_comparison: Callable[..., None]
     int8_may_lose: float
 
-    def load(self, path: Path, device: str, precision: str, threads: int, backend: str) -> LoadedModel:
+    def load(
+        self,
+        path: Path,
+        device: str,
+        precision: str,
+        threads: int,
+        backend: str,
+        input_height_width_px: tuple[int, int] | None = None,
+    ) -> LoadedModel:
         """The model file, warmed up. Raises InputError for what cannot be had."""
-        model = self.predictor(path, device, precision, threads=threads, backend=backend)
+        size = input_height_width_px
+        model = self.predictor(path, device, precision, threads=threads, backend=backend, input_height_width_px=size)
         model.warm_up()
         return model
 

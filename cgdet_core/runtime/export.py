@@ -1,6 +1,6 @@
 """A model file for deployment: ONNX by torch.onnx, int8 by NNCF, checked against PyTorch.
 
-PyTorch writes the graph, with the whole network in it, for one picture of the model's input size.
+PyTorch writes the graph, with the whole network in it, for one picture; a detector's may be of any size.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from cgdet_core.errors import InputError
 from cgdet_core.files import make_folder
@@ -68,19 +69,19 @@ class WideStem(nn.Module):
         return rows.permute(0, 3, 1, 2)
 
 
-def network_to_export(model: Path) -> tuple[RawNetwork, Tensor]:
-    """The network of a .safetensors as it is exported, and a picture of its input's size."""
-    detector, info = load_model(model)
+def network_to_export(model: Path) -> RawNetwork:
+    """The network of a .safetensors as it is exported."""
+    detector, _ = load_model(model)
     with torch.no_grad():
         fuse(detector)
         if isinstance(detector, DetectionNetwork):
             detector.backbone.stem = WideStem(detector.backbone.stem)  # type: ignore[assignment]
-    return RawNetwork(detector).eval().requires_grad_(False), torch.zeros(1, 1, *info.input_height_width_px)
+    return RawNetwork(detector).eval().requires_grad_(False)
 
 
-def openvino_network(model: Path) -> Any:
-    """The openvino.Model of a .safetensors."""
-    network, picture = network_to_export(model)
+def openvino_network(model: Path, height_width_px: tuple[int, int]) -> Any:
+    """The openvino.Model of a .safetensors, for pictures of that size."""
+    network, picture = network_to_export(model), torch.zeros(1, 1, *height_width_px)
     openvino = need("openvino", "backend openvino")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # PyTorch has another tracer, which takes four times as long
@@ -96,16 +97,19 @@ def write_export(model: Path, out: Path, description: ModelDescription, calibrat
     """
     onnx = need("onnx", "an export", "train")
     need("onnxscript", "an export", "train")
-    network, picture = network_to_export(model)
+    task, size = description.info.task, description.info.input_height_width_px
+    # a detector's input may have any size of whole cells, a face's crop has one
+    cells = {2: 32 * Dim("rows", min=1, max=256), 3: 32 * Dim("columns", min=1, max=256)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network,
-            (picture,),
+            network_to_export(model),
+            (torch.zeros(1, 1, *size),),
             dynamo=True,
             verbose=False,
             input_names=[INPUT],
-            output_names=list(OUTPUTS[description.info.task]),
+            output_names=list(OUTPUTS[task]),
+            dynamic_shapes=(cells if task == "detection" else None,),
         )
     assert program is not None
     file = program.model_proto

@@ -37,9 +37,10 @@ class LandmarkPredictor(LoadedModel):
         threads: int = 0,
         backend: str = "auto",
         thermal: ThermalConfig | None = None,
+        input_height_width_px: tuple[int, int] | None = None,
     ) -> None:
         path = Path(model_path or shipped_model(backend, device, "landmarks"))
-        super().__init__(path, device, precision, threads, backend, thermal)
+        super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
         if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
             raise InputError(f"{path}: is a model of {self.info.task}, not of landmarks: give another model file")
         self.postprocess = self.info.postprocess

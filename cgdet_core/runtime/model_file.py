@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError, safe_open
 
-from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig
+from cgdet_core.config import NetworkConfig, OfTask, ThermalConfig, settings_from_mapping
 from cgdet_core.config.training import TaskPostprocessConfig, usual
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.files import sha256_of, shipped_places, write_tensors
@@ -91,6 +91,16 @@ class ModelDescription:
             "cgdet_precision": self.precision,
             "cgdet_calibration": self.calibration,
         }
+
+    def at_input(self, path: Path, height_width_px: tuple[int, int] | None) -> ModelDescription:
+        """The same with another size of the network's input, None: as it is; InputError where that cannot be."""
+        if height_width_px in (None, self.info.input_height_width_px):
+            return self
+        if self.info.task != "detection":
+            raise InputError(f"{path}: the input is a face's crop, whose size is the model's: leave the size out")
+        changed = self.info.model.model_dump() | {"input_height_width_px": height_width_px}
+        network = settings_from_mapping(type(self.info.model), changed, f"{path}: input")
+        return replace(self, info=self.info.model_copy(update={"model": network}))
 
     def check_precision(self, path: Path, precision: str) -> None:
         """InputError where the file at `path` cannot be executed in `precision`, or auto."""

@@ -21,10 +21,17 @@ class LoadedModel:
     """A model file of any task on a device; arguments as of `Predictor`."""
 
     def __init__(
-        self, path: Path, device: str, precision: str, threads: int, backend: str, thermal: ThermalConfig | None
+        self,
+        path: Path,
+        device: str,
+        precision: str,
+        threads: int,
+        backend: str,
+        thermal: ThermalConfig | None,
+        input_height_width_px: tuple[int, int] | None = None,
     ) -> None:
         self.model_path = path
-        self._network, description = open_model(path, backend, device, precision, threads)
+        self._network, description = open_model(path, backend, device, precision, threads, input_height_width_px)
         self.info, self.model_sha256 = description.info, description.model_sha256
         self.thermal = thermal or self.info.thermal
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
@@ -43,7 +50,8 @@ class Predictor(LoadedModel):
     auto (a GPU where there is one that runs such a file), cpu, cuda or cuda:N; precision: auto, fp32,
     fp16, bf16, int8; postprocess, thermal: in place of the model's own; threads: CPU threads of the
     network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto,
-    openvino, torch, onnxruntime, tensorrt.
+    openvino, torch, onnxruntime, tensorrt; input_height_width_px: multiples of 32, in place of the model's own: a
+    larger input finds smaller objects and takes longer.
 
     `device`, `precision` and `backend` say what is executed. Raises InputError for what cannot be had.
     """
@@ -57,10 +65,10 @@ class Predictor(LoadedModel):
         thermal: ThermalConfig | None = None,
         threads: int = 0,
         backend: str = "auto",
+        input_height_width_px: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(
-            Path(model_path or shipped_model(backend, device)), device, precision, threads, backend, thermal
-        )
+        path = Path(model_path or shipped_model(backend, device))
+        super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
         if not isinstance(self.info.postprocess, PostprocessConfig):
             raise InputError(f"{self.model_path}: is a model of {self.info.task}, no detector: give another file")
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)

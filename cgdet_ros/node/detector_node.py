@@ -31,7 +31,12 @@ class Inference:
     def __init__(self, config: DetectorConfig) -> None:
         path = Path(config.model).expanduser() if config.model else None
         self.predictor = Predictor(
-            path, device=config.device, precision=config.precision, threads=config.threads, backend=config.backend
+            path,
+            device=config.device,
+            precision=config.precision,
+            threads=config.threads,
+            backend=config.backend,
+            input_height_width_px=size_of(config),
         )
         self.postprocess = self.settings_of(config)
         self.thermal = thermal_of(config, self.predictor.info.thermal)
@@ -58,6 +63,14 @@ class Inference:
             limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
             thermal = thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
         return self.predictor.predict(image, self._telemetry_rows, settings, thermal)
+
+
+def size_of(config: DetectorConfig) -> tuple[int, int] | None:
+    """The network's input that is asked for; None: the model's own."""
+    if not config.input_height_width_px:
+        return None
+    height, width = config.input_height_width_px
+    return height, width
 
 
 class DetectorNode(ThermalNode):

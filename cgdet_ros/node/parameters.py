@@ -26,7 +26,11 @@ READ_ONLY = ("autostart", "diagnostics.period_s")
 OF_ROS = ("qos_overrides.", "use_sim_time", "start_type_description_service")
 
 # by the words of a JSON schema for the items
-_LIST_TYPES = {"number": Parameter.Type.DOUBLE_ARRAY, "string": Parameter.Type.STRING_ARRAY}
+_LIST_TYPES = {
+    "integer": Parameter.Type.INTEGER_ARRAY,
+    "number": Parameter.Type.DOUBLE_ARRAY,
+    "string": Parameter.Type.STRING_ARRAY,
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec
         item = of_field["items"]["type"]
         kind, default = _LIST_TYPES[item], list(default)
         descriptor.dynamic_typing = True
-        descriptor.additional_constraints = f"a list of {'numbers' if item == 'number' else 'text'}"
+        descriptor.additional_constraints = f"a list of {'text' if item == 'string' else 'numbers'}"
     else:
         kind = Parameter.Type.from_parameter_value(default)
         descriptor.additional_constraints = f"one of {', '.join(of_field['enum'])}" if "enum" in of_field else ""

@@ -37,11 +37,19 @@ _LIBRARIES: Final = {
 _PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
-def open_model(path: Path, backend: str, device: str, precision: str, threads: int) -> tuple[Backend, ModelDescription]:
+def open_model(
+    path: Path,
+    backend: str,
+    device: str,
+    precision: str,
+    threads: int,
+    input_height_width_px: tuple[int, int] | None = None,
+) -> tuple[Backend, ModelDescription]:
     """The model file at `path` in the backend asked for. Raises InputError for what cannot be had.
 
     threads: CPU threads of the network, 0 leaves the library's choice. PyTorch knows one number for the
     whole process, which is set where PyTorch runs the network; other libraries leave it alone.
+    input_height_width_px: of a detector, in place of the model's own; the description has it then.
     """
     check_is_file(path)
     device = device_name(device, path.suffix)
@@ -49,14 +57,14 @@ def open_model(path: Path, backend: str, device: str, precision: str, threads: i
     if name == "torch":
         from cgdet_core.runtime.backends.torch import open_torch
 
-        return open_torch(path, device, precision, threads)
+        return open_torch(path, device, precision, threads, input_height_width_px)
     if name == "openvino":
         from cgdet_core.runtime.backends.openvino import open_openvino
 
-        return open_openvino(path, precision, threads)
+        return open_openvino(path, precision, threads, input_height_width_px)
     from cgdet_core.runtime.backends.onnxruntime import open_onnxruntime
 
-    return open_onnxruntime(path, name, device, precision, threads)
+    return open_onnxruntime(path, name, device, precision, threads, input_height_width_px)
 
 
 def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:

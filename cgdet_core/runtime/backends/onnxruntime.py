@@ -29,7 +29,12 @@ class OnnxRuntimeBackend:
 
 
 def open_onnxruntime(
-    path: Path, name: str, device: str, precision: str, threads: int
+    path: Path,
+    name: str,
+    device: str,
+    precision: str,
+    threads: int,
+    input_height_width_px: tuple[int, int] | None = None,
 ) -> tuple[OnnxRuntimeBackend, ModelDescription]:
     """The .onnx at `path`; name: onnxruntime or tensorrt; device: cpu or cuda:N. InputError where it is refused."""
     providers: list[Any] = ["CPUExecutionProvider"]
@@ -47,6 +52,13 @@ def open_onnxruntime(
         providers = [("TensorrtExecutionProvider", settings), *providers]
     session = session_of(path, providers, threads)
     description = parse_description(path, session.get_modelmeta().custom_metadata_map)
+    description = description.at_input(path, input_height_width_px)
+    size = description.info.input_height_width_px
+    if any(
+        isinstance(of_file, int) and of_file != side
+        for of_file, side in zip(session.get_inputs()[0].shape[2:], size, strict=True)
+    ):
+        raise InputError(f"{path}: was exported for another size than {size[0]}x{size[1]} alone: export it again")
     description.check_precision(path, precision)
     executed = "fp16" if name == "tensorrt" and precision != "fp32" else "fp32"
     return OnnxRuntimeBackend(session, name, device, executed), description

@@ -41,16 +41,20 @@ class OpenVinoBackend:
         return tuple(np.asarray(results[place]) for place in range(len(self.compiled.outputs)))
 
 
-def open_openvino(path: Path, precision: str, threads: int) -> tuple[OpenVinoBackend, ModelDescription]:
+def open_openvino(
+    path: Path, precision: str, threads: int, input_height_width_px: tuple[int, int] | None = None
+) -> tuple[OpenVinoBackend, ModelDescription]:
     """The model file at `path` in OpenVINO; precision: auto, fp32, bf16 or int8. InputError where it is refused."""
     if path.suffix == ".safetensors":
         from cgdet_core.runtime.export import openvino_network
 
         _log.info("%s is converted for OpenVINO now; `cgdet export` writes an .onnx that starts at once", path)
-        description, network = read_description(path), openvino_network(path)
+        description = read_description(path).at_input(path, input_height_width_px)
+        network = openvino_network(path, description.info.input_height_width_px)
     else:
         network = read_network(path)
-        description = parse_description(path, metadata_of(network))
+        description = parse_description(path, metadata_of(network)).at_input(path, input_height_width_px)
+        set_input(path, network, description.info.input_height_width_px)
     description.check_precision(path, precision)
     arithmetic = precision if precision in _HINTS else cpu_precision()
     compiled = compile_network(network, arithmetic, threads)
@@ -79,6 +83,15 @@ def read_network(path: Path) -> Any:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: OpenVINO cannot read it ({reason}): copy or export it again") from None
+
+
+def set_input(path: Path, network: Any, height_width_px: tuple[int, int]) -> None:
+    """Make `network` one for pictures of that size; InputError where the file at `path` is for another size alone."""
+    try:
+        network.reshape([1, 1, *height_width_px])
+    except RuntimeError:
+        size = "x".join(map(str, height_width_px))
+        raise InputError(f"{path}: was exported for another size than {size} alone: export it again") from None
 
 
 def metadata_of(network: Any) -> dict[str, str]:

@@ -38,7 +38,9 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, network: Network, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, network: Network, device: torch.device, precision: str, input_height_width_px: tuple[int, int]
+    ) -> None:
         """Takes `network` over; precision: auto or one of DTYPES."""
         if precision == "auto":
             precision = "fp16" if device.type == "cuda" else cpu_precision()
@@ -48,7 +50,7 @@ class TorchBackend:
         self.network = RawNetwork(fused).eval().requires_grad_(False)
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            self._capture(device, network.config.input_height_width_px)
+            self._capture(device, input_height_width_px)
 
     def infer(self, canvas: FloatArray) -> RawOutput:
         """See Backend."""
@@ -77,12 +79,15 @@ class TorchBackend:
                 self._outputs = self.network(self._input)
 
 
-def open_torch(path: Path, device: str, precision: str, threads: int) -> tuple[TorchBackend, ModelDescription]:
+def open_torch(
+    path: Path, device: str, precision: str, threads: int, input_height_width_px: tuple[int, int] | None = None
+) -> tuple[TorchBackend, ModelDescription]:
     """The .safetensors at `path`; threads: CPU threads, for the whole process, 0 leaves PyTorch its choice."""
     if threads > 0:
         torch.set_num_threads(threads)
     network, info = load_model(path)
-    return TorchBackend(network, torch.device(device), precision), ModelDescription(info, sha256_of(path))
+    description = ModelDescription(info, sha256_of(path)).at_input(path, input_height_width_px)
+    return TorchBackend(network, torch.device(device), precision, description.info.input_height_width_px), description
 
 
 def choose_device(device: str) -> torch.device:

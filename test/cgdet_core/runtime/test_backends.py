@@ -55,6 +55,31 @@ def canvas(draw_scene: Scene) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "suffix"), [("openvino", ".safetensors"), ("openvino", ".onnx"), ("onnxruntime", ".onnx")]
 )
+def test_a_backend_gives_what_pytorch_gives_at_another_size_of_input(
+    learned_model: Path, learned_onnx: Path, name: str, suffix: str
+) -> None:
+    installed(name)
+    path, size = learned_onnx if suffix == ".onnx" else learned_model, (96, 64)
+    canvas = np.random.default_rng(0).random(size, np.float32)
+    expected, _ = open_model(learned_model, "torch", "cpu", "fp32", 0, size)
+    backend, description = open_model(path, name, "cpu", "fp32", 0, size)
+    assert description.info.input_height_width_px == size
+    for output, by_other in zip(backend.infer(canvas), expected.infer(canvas), strict=True):
+        np.testing.assert_allclose(output, by_other, atol=1e-4)
+    with pytest.raises(InputError, match="multiples of 32"):
+        open_model(path, name, "cpu", "fp32", 0, (96, 60))
+
+
+@pytest.mark.parametrize(("name", "file"), [("openvino", "landmarks.onnx"), ("onnxruntime", "landmarks.onnx")])
+def test_the_crop_of_a_face_has_the_models_size(repository: Path, name: str, file: str) -> None:
+    installed(name)
+    with pytest.raises(InputError, match=file):
+        open_model(repository / "models" / file, name, "cpu", "fp32", 0, (160, 160))
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("openvino", ".safetensors"), ("openvino", ".onnx"), ("onnxruntime", ".onnx")]
+)
 def test_a_backend_gives_what_pytorch_gives(
     learned_model: Path,
     learned_onnx: Path,

@@ -96,10 +96,19 @@ def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(m
 
 def test_values_of_a_command_line_arrive(make_node: Any) -> None:
     words = ["-p", "score_threshold:=0.5", "-p", "raw_range:=[21000, 25000]", "-p", "overlay.scale:=2.0"]
-    node = make_node(*words, "-p", "class_thresholds:=['person:0.3']", "-p", "class_id:=index")
+    node = make_node(
+        *words,
+        "-p",
+        "class_thresholds:=['person:0.3']",
+        "-p",
+        "class_id:=index",
+        "-p",
+        "input_height_width_px:=[640, 800]",
+    )
     config = parameters.declare_parameters(node, DetectorConfig)
     assert config.score_threshold == 0.5
     assert config.raw_range == (21000.0, 25000.0)
+    assert config.input_height_width_px == (640, 800)
     assert config.class_thresholds == ("person:0.3",)
     assert config.overlay.scale == 2.0
     assert config.class_id == "index"
@@ -114,6 +123,8 @@ def test_values_of_a_command_line_arrive(make_node: Any) -> None:
         ("raw_range:=[5.0, 1.0]", "raw_range"),
         ("raw_range:=[1.0, 2.0, 3.0]", "raw_range"),
         ("raw_range:=7", "raw_range"),
+        ("input_height_width_px:=[640]", "input_height_width_px"),
+        ("input_height_width_px:=[640.5, 800.0]", "input_height_width_px"),
         ("class_thresholds:=['person=0.3']", "class_thresholds"),
         ("class_thresholds:=[1, 2]", "class_thresholds"),
         ("precision:=fp8", "precision"),
