@@ -75,8 +75,7 @@ class NodeConfig(Settings):
 
     model: str = Field(
         "",
-        description="model file (.onnx, .xml, or .safetensors, which is converted when it is loaded); empty: the "
-        "shipped one",
+        description="model file (.onnx, or .safetensors, which is converted when it is loaded); empty: the shipped one",
     )
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(

@@ -88,7 +88,7 @@ COMMON = (
     argument("namespace", "", "namespace of the node and of its topics"),
     argument("params_file", "", "parameter file (YAML) for this node or /**; empty: the shipped one"),
     argument("camera", "", "what its frames look like, a name in config/cameras; empty: as in the parameter file"),
-    argument("model", "", "model file (.onnx, .xml or .safetensors); empty: as in the parameter file"),
+    argument("model", "", "model file (.onnx or .safetensors); empty: as in the parameter file"),
     argument("device", "", "auto, cpu, cuda or cuda:N; empty: as in the parameter file, which is auto"),
     argument("threads", "", "CPU threads of the arithmetic, 0: the backend chooses; empty: as in the parameter file"),
     argument("overlay", "overlay", "topic of the pictures of it; they are drawn only while somebody subscribes"),

@@ -172,7 +172,7 @@ def install(ros: str | None, with_tests: bool) -> None:
     pip_install("installing torch, ROS 2 and the other libraries: 6 GB, two to ten minutes", *words)
     # importing also keeps their bytecode, which PYTHONDONTWRITEBYTECODE would have every process make anew
     libraries = "cv2, matplotlib.pyplot, openvino, pycocotools.cocoeval, rosbags.highlevel, torch, torchvision"
-    tools = ", onnxscript, nncf, pytest, torch.utils.tensorboard" if with_tests else ""
+    tools = ", onnxruntime, onnxscript, pytest, torch.utils.tensorboard" if with_tests else ""
     works = "torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)"
     if answer_of(PYTHON, f"import {libraries}{tools}; {works}") is None:
         raise SetupError("the libraries do not fit each other: remove .venv, run make again")

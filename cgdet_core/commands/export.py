@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.types import FloatArray, Sample
 
-FORMATS = {".onnx": "onnx", ".xml": "openvino"}
 CALIBRATION_FRAMES = 96
 CHECK_FRAMES = 8
 
@@ -37,8 +36,8 @@ def add(subparsers: common.Subparsers) -> None:
     common.add_class_map_argument(parser, "of the labels of --held-out: ")
     frames = f"frames of the check, {CHECK_FRAMES} of them (default: those of the calibration, or synthetic ones)"
     parser.add_argument("--frames", type=Path, metavar="COCO.json", help=frames)
-    out = "an .onnx, or an .xml for OpenVINO alone (default: .onnx beside the model, of int8 .int8.xml)"
-    parser.add_argument("--out", type=Path, metavar="F", help=out)
+    out = "where it is written (default: beside the model, of int8 as .int8.onnx)"
+    parser.add_argument("--out", type=Path, metavar="F.onnx", help=out)
     common.add_json_argument(parser, "what was written and the differences found")
     parser.set_defaults(run=run)
 
@@ -52,14 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = arguments.model or default_model_path(".safetensors")
     int8 = arguments.calibration is not None
-    out = arguments.out or model.with_suffix(".int8.xml" if int8 else ".onnx")
-    format_name = FORMATS.get(out.suffix)
-    if format_name is None:
-        raise InputError(f"{out}: an export is an {' or an '.join(FORMATS)}: name it so")
+    out = arguments.out or model.with_suffix(".int8.onnx" if int8 else ".onnx")
+    if out.suffix != ".onnx":
+        raise InputError(f"{out}: an export is an .onnx: name it so")
     if model.suffix != ".safetensors":
         raise InputError(f"{model}: is no .safetensors: give the file that `cgdet train` wrote")
-    if int8 and format_name == "onnx":
-        raise InputError(f"{out}: int8 is written for OpenVINO alone: give an .xml")
     if arguments.class_map and arguments.held_out is None:
         raise InputError("--class-map is of the labels of --held-out: give those, or leave it out")
     if arguments.held_out is not None and not int8:
@@ -86,18 +82,16 @@ def run(arguments: argparse.Namespace) -> int:
         figures = _check(partial, out, description.precision, model, checked)
         if held_out is not None:
             figures["held_out"] = _check_accuracy(partial, out, model, task, held_out)
-    files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
     document: dict[str, Any] = {
         "file": str(out),
-        "bytes": sum(file.stat().st_size for file in files),
-        "format": format_name,
+        "bytes": out.stat().st_size,
         "precision": description.precision,
         "calibration": description.calibration,
         "model_sha256": description.model_sha256,
         "check": figures,
     }
     lines = [f"{name}: {json.dumps(values)}" for name, values in figures.items()]
-    lines.append(f"{out} ({document['bytes'] / 1e6:.1f} MB), {format_name} {description.precision}")
+    lines.append(f"{out} ({document['bytes'] / 1e6:.1f} MB), {description.precision}")
     common.put_out(document, arguments.json, "\n".join(lines))
     return 0
 
@@ -125,7 +119,7 @@ def _check(
     from cgdet_core.runtime.backends.base import is_installed
     from cgdet_core.runtime.export import check_parity
 
-    names = ["openvino", "onnxruntime"] if out.suffix == ".onnx" else ["openvino"]
+    names = ("openvino", "onnxruntime")
     installed = [name for name in names if is_installed(name)]
     if not installed:
         raise InputError(f"{out}: is checked before it is written, which needs {' or '.join(names)}: pip install it")

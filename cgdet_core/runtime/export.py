@@ -1,4 +1,4 @@
-"""A model file for deployment: ONNX by torch.onnx, int8 by NNCF, checked against PyTorch.
+"""A model file for deployment: ONNX by torch.onnx, int8 by ONNX Runtime, checked against PyTorch.
 
 PyTorch writes the graph, with the whole network in it, for one picture; a detector's may be of any size.
 """
@@ -6,6 +6,7 @@ PyTorch writes the graph, with the whole network in it, for one picture; a detec
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -90,10 +91,10 @@ def openvino_network(model: Path, height_width_px: tuple[int, int]) -> Any:
 
 
 def write_export(model: Path, out: Path, description: ModelDescription, calibration: Sequence[FloatArray] = ()) -> None:
-    """Write the .safetensors `model` as an .onnx, or an .xml and its .bin, with `description`.
+    """Write the .safetensors `model` as an .onnx with `description`.
 
-    calibration: inputs of the network, float32 [H, W], that int8 is scaled by, of an .xml alone; none: the
-    file is fp32. Raises InputError where a library is missing.
+    calibration: inputs of the network, float32 [H, W], that int8 is scaled by; none: the file is fp32. Raises
+    InputError where a library is missing.
     """
     onnx = need("onnx", "an export", "train")
     need("onnxscript", "an export", "train")
@@ -118,35 +119,42 @@ def write_export(model: Path, out: Path, description: ModelDescription, calibrat
         node.ClearField("metadata_props")
     file.graph.ClearField("value_info")
     onnx.helper.set_model_props(file, description.to_metadata())
-    if out.suffix == ".onnx":
-        onnx.save(file, out)
-        return
-    openvino = need("openvino", "an .xml")
-    from cgdet_core.runtime.backends.openvino import core
-
-    converted = core().read_model(file.SerializeToString())
+    onnx.save(file, out)
     if calibration:
-        converted = _quantised(converted, calibration)
-    openvino.save_model(converted, out, compress_to_fp16=False)
+        _quantise(out, calibration)
 
 
-def _quantised(network: Any, calibration: Sequence[FloatArray]) -> Any:
-    """An openvino.Model with int8 convolutions, but for the first, which reads the picture, and the last ones.
+class _Calibration:
+    """What ONNX Runtime asks for picture after picture."""
 
-    Of OpenVINO's model: what NNCF makes of an ONNX model OpenVINO 2026.4 executes wrongly.
-    """
-    nncf = need("nncf", "an int8 export", "train")
-    convolutions = [node for node in network.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    weights = {node.get_friendly_name(): node.input_value(1).get_node().get_friendly_name() for node in convolutions}
-    kept = [
-        name for name, weight in weights.items() if "stem." in weight or weight.endswith((".2.weight", ".leave.weight"))
-    ]
-    return nncf.quantize(
-        network,
-        nncf.Dataset(calibration, lambda canvas: [canvas[None, None]]),
-        preset=nncf.QuantizationPreset.MIXED,  # the activations are not symmetric about 0
-        subset_size=len(calibration),
-        ignored_scope=nncf.IgnoredScope(names=kept),
+    def __init__(self, canvases: Sequence[FloatArray]) -> None:
+        self._left = iter(canvases)
+
+    def get_next(self) -> dict[str, FloatArray] | None:
+        canvas = next(self._left, None)
+        return None if canvas is None else {INPUT: canvas[None, None]}
+
+
+def _quantise(path: Path, calibration: Sequence[FloatArray]) -> None:
+    """Make the fp32 .onnx at `path` one of int8: scales stand beside each value (QDQ), which OpenVINO and ONNX Runtime
+    fold into their int8 kernels. The first convolution, which reads the picture, and the last ones stay as they are."""
+    need("onnxruntime", "an int8 export", "train")
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(path, path, skip_optimization=True, skip_symbolic_shape=True)
+    convolutions = [node for node in onnx.load(path).graph.node if node.op_type == "Conv"]
+    kept = [node.name for node in convolutions if re.search(r"stem\.|\.\d\.weight$", node.input[1])]
+    quantize_static(
+        path,
+        path,
+        _Calibration(calibration),
+        op_types_to_quantize=["Conv", "Add", "Relu", "Resize", "Concat", "MaxPool"],
+        nodes_to_exclude=kept,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
     )
 
 
@@ -200,16 +208,15 @@ def check_parity(
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Yield a path of `path`'s name in a folder of its own; on success its files replace those at `path`, else none.
+    """Yield a path of `path`'s name in a folder of its own; on success the file there replaces that at `path`.
 
     InputError, with the reason, where the disk refuses.
     """
     make_folder(path.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            yield Path(folder) / path.name
-            # the file that names the other one comes last
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-                os.replace(file, path.with_name(file.name))
+            partial = Path(folder) / path.name
+            yield partial
+            os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}): choose another place") from None

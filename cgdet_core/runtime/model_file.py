@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cgdet_core.model.network import Network
 
 ARCHITECTURES: Final = {"detection": "cgdet-csp-pan-dfl", "landmarks": "cgdet-residual-maps"}
-EXPORT_SUFFIXES: Final = (".onnx", ".xml")
+EXPORT_SUFFIX: Final = ".onnx"
 
 
 class ModelInfo(OfTask):
@@ -119,7 +119,7 @@ def read_info(path: Path) -> ModelInfo:
 def read_description(path: Path) -> ModelDescription:
     """See read_info."""
     check_is_file(path)
-    if path.suffix in EXPORT_SUFFIXES:
+    if path.suffix == EXPORT_SUFFIX:
         from cgdet_core.runtime.backends import read_metadata
 
         return parse_description(path, read_metadata(path))
@@ -133,7 +133,7 @@ def check_is_file(path: Path) -> None:
     if not path.is_file():
         folder = path if path.is_dir() else path.parent
         there = sorted(os.listdir(folder)) if folder.is_dir() else []
-        models = [name for name in there if name.endswith((*EXPORT_SUFFIXES, ".safetensors"))]
+        models = [name for name in there if name.endswith((EXPORT_SUFFIX, ".safetensors"))]
         raise unknown(str(path), "model", path.name, models, "cgdet train and cgdet export write model files")
 
 
@@ -188,7 +188,7 @@ def load_model(path: Path) -> tuple[Network, ModelInfo]:
     from cgdet_core.tasks import build_network
 
     info = read_info(path)
-    if path.suffix in EXPORT_SUFFIXES:
+    if path.suffix == EXPORT_SUFFIX:
         raise InputError(f"{path}: is an export: give the .safetensors that it was made from")
     with torch.device("meta"):
         outline = build_network(info.task, info.model)

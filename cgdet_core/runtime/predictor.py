@@ -46,7 +46,7 @@ class LoadedModel:
 class Predictor(LoadedModel):
     """A loaded model on a device.
 
-    model_path: a model file (.safetensors) or an export (.onnx, .xml); None: the shipped model; device:
+    model_path: a model file (.safetensors) or an export (.onnx); None: the shipped model; device:
     auto (a GPU where there is one that runs such a file), cpu, cuda or cuda:N; precision: auto, fp32,
     fp16, bf16, int8; postprocess, thermal: in place of the model's own; threads: CPU threads of the
     network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto,

@@ -29,9 +29,9 @@ class _Library:
 
 # in the order of `auto`
 _LIBRARIES: Final = {
-    "openvino": _Library("openvino", (".safetensors", ".onnx", ".xml"), ("fp32", "bf16", "int8"), ()),
+    "openvino": _Library("openvino", (".safetensors", ".onnx"), ("fp32", "bf16", "int8"), ()),
     "torch": _Library("torch", (".safetensors",), ("fp32", "bf16"), ("fp32", "fp16", "bf16")),
-    "onnxruntime": _Library("onnxruntime", (".onnx",), ("fp32",), ("fp32",)),
+    "onnxruntime": _Library("onnxruntime", (".onnx",), ("fp32", "int8"), ("fp32",)),
     "tensorrt": _Library("onnxruntime", (".onnx",), (), ("fp32", "fp16")),
 }
 _PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
@@ -74,8 +74,8 @@ def shipped_model(backend: str = "auto", device: str = "auto", task: str = "dete
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:
-    """What an .onnx or .xml says of itself, read by whichever library is installed."""
-    if path.suffix == ".xml" or is_installed("openvino"):
+    """What an .onnx says of itself, read by whichever library is installed."""
+    if is_installed("openvino"):
         from cgdet_core.runtime.backends.openvino import metadata_of, read_network
 
         return metadata_of(read_network(path))
@@ -105,7 +105,7 @@ def choose_backend(path: Path, backend: str, device: str, precision: str) -> str
     """`backend`, or what `auto` is (see the top of this file); InputError where none runs the file at `path` so."""
     readers = {name: library for name, library in _LIBRARIES.items() if path.suffix in library.reads}
     if not readers:
-        raise InputError(f"{path}: is no model file: give a .safetensors, .onnx or .xml")
+        raise InputError(f"{path}: is no model file: give a .safetensors or .onnx")
     check_known("", "backend", [backend], ("auto", *_LIBRARIES))
     check_known("", "precision", [precision], _PRECISIONS)
     if backend not in ("auto", *readers):

@@ -60,7 +60,7 @@ def open_onnxruntime(
     ):
         raise InputError(f"{path}: was exported for another size than {size[0]}x{size[1]} alone: export it again")
     description.check_precision(path, precision)
-    executed = "fp16" if name == "tensorrt" and precision != "fp32" else "fp32"
+    executed = "fp16" if name == "tensorrt" and precision != "fp32" else description.precision
     return OnnxRuntimeBackend(session, name, device, executed), description
 
 

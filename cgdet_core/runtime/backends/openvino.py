@@ -77,7 +77,7 @@ def core() -> Any:
 
 
 def read_network(path: Path) -> Any:
-    """The openvino.Model of an .onnx or .xml; InputError where it is none."""
+    """The openvino.Model of an .onnx; InputError where it is none."""
     try:
         return core().read_model(path)
     except RuntimeError as error:

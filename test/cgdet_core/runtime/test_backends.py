@@ -133,7 +133,7 @@ def test_auto_prefers_what_was_measured_to_be_fastest(monkeypatch: pytest.Monkey
         ("m.safetensors", "cpu", "auto", ["openvino", "torch"]),
         ("m.onnx", "cpu", "auto", ["openvino", "onnxruntime"]),
         ("m.onnx", "cpu", "bf16", ["openvino"]),
-        ("m.xml", "cpu", "int8", ["openvino"]),
+        ("m.onnx", "cpu", "int8", ["openvino", "onnxruntime"]),
         ("m.safetensors", "cuda:0", "auto", ["torch"]),
         ("m.onnx", "cuda:0", "auto", ["onnxruntime"]),
     ):

@@ -191,7 +191,7 @@ def test_an_export_is_checked_by_faces_and_frames_that_are_missing_are_named(
     description = read_description(out)
     assert (description.info.task, description.info) == ("landmarks", read_description(model).info)
     assert main(["info", str(out)]) == 0
-    assert main([*words, "--calibration", "x.json", "--out", str(tmp_path / "face.xml")]) == 2
+    assert main([*words, "--calibration", "x.json", "--out", str(tmp_path / "face.int8.onnx")]) == 2
     assert "x.json" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["face.onnx"]
 
