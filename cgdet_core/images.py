@@ -58,7 +58,7 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     if any(encoded.startswith(start) and encoded.rfind(end) > 0 for start, end in _ENDS.items()):
         width, height = imagesize.get(io.BytesIO(encoded), exif_rotation=False)
         if width >= 0 and not 0 < width * height <= MAX_PIXELS:
-            raise InputError(f"a compressed image of {width}x{height} pixels is none that cgdet reads")
+            raise InputError(f"a compressed image of {width}x{height} pixels is too large or empty")
     try:
         image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if width > 0 else None
     except cv2.error:
@@ -105,9 +105,10 @@ def _encoded(suffix: str, image: ImageArray, settings: list[int]) -> bytes:
     return data.tobytes()
 
 
-def read_image(path: Path) -> ImageArray:
+def read_image(path: Path | str) -> ImageArray:
     """The pixels of an image file as they are stored, whatever Exif says of turning them: uint8/uint16 [H, W], or uint8
     RGB [H, W, 3]; InputError where it is none, or several."""
+    path = Path(path)
     return decode_image(read_encoded(path), path)
 
 

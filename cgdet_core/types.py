@@ -215,6 +215,6 @@ def check_image(image: ImageArray) -> None:
     colour = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
     if not (grey or colour):
         raise InputError(
-            f"an image of shape {list(image.shape)} and type {image.dtype} is none that cgdet reads: "
-            "give 8- or 16-bit grey, or 8-bit RGB"
+            f"an image of shape {list(image.shape)} and type {image.dtype} cannot be used: give uint8 or uint16 "
+            "[H, W], or uint8 RGB [H, W, 3]"
         )

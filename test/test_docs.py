@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -243,6 +245,26 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
         assert all(name in field.annotation.model_fields for name in below), f"{page}: {' '.join(command.words)}"
 
 
+def _python_blocks() -> dict[str, list[str]]:
+    pages = ("README.md", "docs/guides/library.md", "docs/guides/landmarks.md")
+    block = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return {page: block.findall((REPOSITORY / page).read_text(encoding="utf-8")) for page in pages}
+
+
+def test_what_the_pages_show_in_python_has_right_types_as_a_user_would_check_it(tmp_path: Path) -> None:
+    files = []
+    for number, blocks in enumerate(_python_blocks().values()):
+        files.append(tmp_path / f"page_{number}.py")
+        files[-1].write_text("\n".join(blocks))
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("from cgdet_core import Detector\n\nDetector()(1)\nDetector().no_such_thing\n")
+    words = [sys.executable, "-m", "mypy", "--config-file", str(REPOSITORY / "pyproject.toml")]
+    words += ["--cache-dir", str(REPOSITORY / ".mypy_cache"), *map(str, files), str(wrong)]
+    answer = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    told = [line.partition(": error: ")[0] for line in answer.stdout.splitlines() if ": error: " in line]
+    assert sorted({Path(each).name for each in told}) == ["wrong.py:3", "wrong.py:4"], answer.stdout
+
+
 def test_what_the_pages_show_in_python_runs_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,13 +280,8 @@ def test_what_the_pages_show_in_python_runs_as_it_is_written(
     cv2.imwrite(str(tmp_path / "face.png"), drawn_face(0, 128).frame.image)
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    found = {
-        page: re.findall(
-            r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-        for page in ("README.md", "docs/guides/library.md", "docs/guides/landmarks.md")
-    }
-    assert [len(blocks) for blocks in found.values()] == [1, 5, 1]
+    found = _python_blocks()
+    assert [len(blocks) for blocks in found.values()] == [1, 6, 1]
     for page, blocks in found.items():
         names: dict[str, object] = {}
         for block in blocks:

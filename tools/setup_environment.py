@@ -106,7 +106,7 @@ def sourced_ros() -> str | None:
     if answer_of(python, "import rclpy") is None:
         raise SetupError(
             f"ROS 2 {distribution} is sourced, but {python} cannot import its rclpy: "
-            "name the Python it was made for (make PYTHON=/usr/bin/python3 ...) or use a terminal without it"
+            "run make PYTHON=/usr/bin/python3, or use a terminal without it"
         )
     for module in ("vision_msgs.msg", "cv_bridge"):
         if answer_of(python, f"import {module}") is None:

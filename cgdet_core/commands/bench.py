@@ -33,7 +33,7 @@ def add(subparsers: common.Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.frames < _FEWEST_FRAMES:
-        raise InputError(f"--frames {arguments.frames}: give at least {_FEWEST_FRAMES}, or the percentiles say little")
+        raise InputError(f"--frames {arguments.frames}: give at least {_FEWEST_FRAMES}, for the percentiles")
     from cgdet_core.evaluation.benchmark import machine_facts, time_in_turns
 
     models: list[LoadedModel] = []

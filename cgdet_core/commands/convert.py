@@ -41,11 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     split = arguments.split or of.splits[0]
     check_known(arguments.set, "split", [split], of.splits)
     if arguments.annotations is not None and not of.annotations:
-        raise InputError(f"--annotations: {arguments.set} has no use for it: leave it out")
+        raise InputError(f"--annotations: not used for {arguments.set}: leave it out")
     if arguments.every < 1:
         raise InputError(f"--every {arguments.every}: give 1 or more")
     if not arguments.folder.is_dir():
-        raise InputError(f"{arguments.folder}: is no folder: give the folder of the set as it was unpacked")
+        raise InputError(f"{arguments.folder}: is not a folder: give the folder of the unpacked set")
     part = Part(arguments.folder, split, arguments.annotations)
     summary = write_coco_set(arguments.out, of, part, arguments.every, with_rgb=not arguments.no_rgb)
     print(f"{arguments.out}: {summary.to_text()}")

@@ -57,7 +57,6 @@ def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
 def detect(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import PostprocessConfig, settings_from_mapping
     from cgdet_core.data.sets.coco_file import CocoDraft
-    from cgdet_core.drawing import draw
     from cgdet_core.runtime.predictor import Predictor
 
     def load() -> tuple[CocoDraft, See]:
@@ -76,7 +75,7 @@ def detect(arguments: argparse.Namespace) -> int:
 
         def see(_path: Path, image: ImageArray) -> tuple[RgbArray, Callable[[], None]]:
             found = predictor.predict(image, arguments.telemetry_rows, postprocess)
-            return draw(image, found, draft.class_names), lambda: draft.add_detections(found)
+            return predictor.draw(image, found), lambda: draft.add_detections(found)
 
         return draft, see
 
@@ -88,7 +87,6 @@ def landmarks(arguments: argparse.Namespace) -> int:
 
     from cgdet_core.data.sets.coco_file import CocoDraft
     from cgdet_core.runtime.landmarks import LandmarkPredictor
-    from cgdet_core.tasks.landmarks.draw import draw_landmarks
     from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
     from cgdet_core.tasks.landmarks.tracking import boxes_of
     from cgdet_core.thermal import cut_telemetry
@@ -98,7 +96,6 @@ def landmarks(arguments: argparse.Namespace) -> int:
         rows, how = arguments.telemetry_rows, (arguments.device, arguments.precision, arguments.threads)
         predictor = LandmarkPredictor(arguments.model, *how, arguments.backend, None, arguments.input)
         predictor.warm_up()
-        least = predictor.postprocess.lost_below
         draft = CocoDraft(predictor.info.class_names, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
         if of_image is None:
             print("cgdet: without --boxes each image is taken for the crop of one face", file=sys.stderr)
@@ -112,8 +109,8 @@ def landmarks(arguments: argparse.Namespace) -> int:
             elif path.resolve() in of_image:
                 found = predictor.predict(image, of_image[path.resolve()], rows)
             else:
-                raise InputError(f"{path}: is no image of {arguments.boxes}: give boxes of it, or leave it out")
-            return draw_landmarks(image, found, least), lambda: _add_faces(draft, found)
+                raise InputError(f"{path}: {arguments.boxes} does not list it: add its boxes, or leave the image out")
+            return predictor.draw(image, found), lambda: _add_faces(draft, found)
 
         return draft, see
 
@@ -133,7 +130,7 @@ def _boxes_by_image(path: Path) -> Mapping[Path, FloatArray]:
     of_id = {image.id: image for image in document.images}
     boxes = [each for each in document.annotations if not each.to_ignore]
     if not boxes:
-        raise InputError(f"{path}: holds no box of a face: give boxes, or leave it out where each image is one face")
+        raise InputError(f"{path}: has no box of a face: leave out --boxes where each image is one face")
     images = [of_id[each.image_id] for each in boxes]
     xywh = np.array([each.bbox for each in boxes], np.float32)
     sizes = np.array([(image.width, image.height) for image in images], np.float32)
@@ -198,7 +195,7 @@ def _see_all(arguments: argparse.Namespace, what: str, load: Callable[[], tuple[
     finally:  # also of what was done before a Ctrl-C
         if draft.images:
             draft.write(json_path)
-            told = f"{turned} images are turned by viewers that obey Exif: what is seen is of their pixels as stored"
+            told = f"{turned} images have an Exif rotation: boxes and points are in their pixels as stored"
             common.print_warnings([told] if turned else ())
             print(f"{len(draft.annotations)} {what} in {len(draft.images)} images: {json_path}")
     return 2 if failed else 0

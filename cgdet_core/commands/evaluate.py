@@ -38,16 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.runtime.predictor import LoadedModel
 
     if arguments.run_folder is not None and arguments.detections is not None:
-        raise InputError("--run measures a model, --detections what was recorded: give one of them")
+        raise InputError("--run measures a model, --detections a recording: give one of them")
     if arguments.detections_topic is not None and arguments.detections is None:
-        raise InputError("--detections-topic is of the bag of --detections: give that, or leave it out")
+        raise InputError("--detections-topic needs --detections: give both, or leave it out")
     if arguments.detections is not None and (
         arguments.telemetry_rows
         or arguments.threads
         or {arguments.device, arguments.backend, arguments.precision} != {"auto"}
     ):
         of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
-        raise InputError(f"{of_inference}: --detections infers nothing: leave them out")
+        raise InputError(f"{of_inference}: not used with --detections: leave them out")
     common.check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION
@@ -93,7 +93,7 @@ def _recorded(arguments: argparse.Namespace) -> RecordedDetections:
     from cgdet_core.types import CLASS_NAMES
 
     if arguments.data.suffix == ".json":
-        raise InputError(f"{arguments.data}: its frames have no header stamps to find detections by: give a bag")
+        raise InputError(f"{arguments.data}: --detections needs frames with header stamps: give a bag")
     names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
     return RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
 
@@ -101,8 +101,8 @@ def _recorded(arguments: argparse.Namespace) -> RecordedDetections:
 def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: RecordedDetections) -> dict[str, Any]:
     if not recorded.answered:
         raise InputError(
-            f"{arguments.detections}: none of its {len(recorded.found)} arrays bears the header stamp of a labelled "
-            f"frame of {arguments.data}: give the detections of this bag"
+            f"{arguments.detections}: none of its {len(recorded.found)} arrays has the stamp of a labelled frame: "
+            f"give the detections recorded from {arguments.data}"
         )
     return {
         **dict.fromkeys(("model_sha256", "device", "precision", "backend")),

@@ -53,13 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     int8 = arguments.calibration is not None
     out = arguments.out or model.with_suffix(".int8.onnx" if int8 else ".onnx")
     if out.suffix != ".onnx":
-        raise InputError(f"{out}: an export is an .onnx: name it so")
+        raise InputError(f"{out}: an export is an .onnx: rename it")
     if model.suffix != ".safetensors":
-        raise InputError(f"{model}: is no .safetensors: give the file that `cgdet train` wrote")
+        raise InputError(f"{model}: is not a .safetensors file: give the one that `cgdet train` wrote")
     if arguments.class_map and arguments.held_out is None:
-        raise InputError("--class-map is of the labels of --held-out: give those, or leave it out")
+        raise InputError("--class-map needs --held-out: give both, or leave it out")
     if arguments.held_out is not None and not int8:
-        raise InputError("--held-out judges int8: give frames to scale it by with --calibration, or leave it out")
+        raise InputError("--held-out needs --calibration: give both, or leave it out")
     check_can_write(out)
     of_model = read_description(model)
     info, task = of_model.info, task_of(of_model.info)
@@ -122,7 +122,7 @@ def _check(
     names = ("openvino", "onnxruntime")
     installed = [name for name in names if is_installed(name)]
     if not installed:
-        raise InputError(f"{out}: is checked before it is written, which needs {' or '.join(names)}: pip install it")
+        raise InputError(f"{out}: the check of an export needs {' or '.join(names)}: pip install it")
     reference, of_model = open_model(model, "torch", "cpu", "fp32", 0)
     found: dict[str, dict[str, Any]] = {}
     for name in installed:
@@ -148,8 +148,8 @@ def _check_accuracy(partial: Path, out: Path, model: Path, task: MeasuredTask, h
     lost = values["int8"] - values["fp32"] if key.less_is_better else values["fp32"] - values["int8"]
     if not lost <= task.int8_may_lose:
         raise InputError(
-            f"{out}: int8 has {values['int8']:.4f} {key.name} on {held_out.path}, fp32 {values['fp32']:.4f}, at most "
-            f"{task.int8_may_lose} may be lost: nothing was written; give other frames by --calibration"
+            f"{out}: not written, int8 loses too much: {key.name} {values['int8']:.4f} on {held_out.path} (fp32 "
+            f"{values['fp32']:.4f}, allowed loss {task.int8_may_lose}): give other frames with --calibration"
         )
     return {
         "data": held_out.path.name,

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.runtime.model_file import default_model_path, read_info
 
     if arguments.into is not None and arguments.write is None:
-        raise InputError("--into names the model to copy: say where to with --write")
+        raise InputError("--into needs --write: give the file to write")
     path = arguments.model
     if arguments.run_folder is not None:
         path = path or arguments.run_folder / "model.safetensors"
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = task.names_of([model])
     target: Path = arguments.into or path or default_model_path(".safetensors")
     if arguments.write is not None and read_info(target).class_names != names:
-        raise InputError(f"{target}: its classes are not those of {model.model_path}: give one of the same recipe")
+        raise InputError(f"{target}: has other classes than {model.model_path}: give a model of the same recipe")
     check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)

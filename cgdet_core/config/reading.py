@@ -33,7 +33,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a file that has no stages; see `load_stages`."""
     recipes = load_stages(path, overrides)
     if len(recipes) > 1:
-        raise InputError(f"{path}: has stages: give a recipe of one")
+        raise InputError(f"{path}: has stages: give a recipe without them")
     return recipes[0]
 
 
@@ -61,7 +61,7 @@ def _stages(mapping: dict[str, Any], origin: str) -> list[Recipe]:
         return [_recipe(mapping, origin)]
     fragments = mapping.pop("stages")
     if not isinstance(fragments, list) or not fragments or not all(isinstance(each, dict) for each in fragments):
-        raise InputError(f"{origin}: key 'stages': give a list of what each stage has beside the rest of the recipe")
+        raise InputError(f"{origin}: key 'stages': give a list with the keys of each stage")
     return [
         _recipe(_merged(mapping, fragment), f"{origin}: stages.{place}") for place, fragment in enumerate(fragments)
     ]
@@ -127,7 +127,7 @@ def _lay_over(mapping: dict[str, Any], override: str) -> None:
     """`a.b=value`; a whole number is the place in a list: `sources.0.weight=2`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"'{override}': settings are given as key=value without spaces, such as train.batch_size=8")
+        raise InputError(f"'{override}': give key=value without spaces, such as train.batch_size=8")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):

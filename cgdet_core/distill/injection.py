@@ -44,8 +44,8 @@ class Injection(Term):
         ours, theirs = network.channels, teacher.channels
         if config.on and ours.keys() != theirs.keys():
             raise InputError(
-                f"injection puts maps into the other's head: the network has them at strides {list(ours)}, this "
-                f"teacher ({teacher.identity}) at {list(theirs)}: give a teacher of the same strides"
+                f"injection: the network has strides {list(ours)}, the teacher ({teacher.identity}) {list(theirs)}: "
+                "give a teacher of the same strides"
             )
         self.into_student = adapters(theirs, ours, ours) if config.forward_weight else None
         self.into_teacher = adapters(ours, theirs, theirs) if config.reverse_weight else None

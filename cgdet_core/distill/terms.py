@@ -70,8 +70,8 @@ class TrainingTerms(nn.Module):
         wanted: TermConfig = getattr(self._recipe, section)
         if not channels.keys() >= set(wanted.strides):
             raise InputError(
-                f"{section}.strides = {list(wanted.strides)}: student and teacher must have all of these, and one has "
-                f"maps at {list(channels)}"
+                f"{section}.strides = {list(wanted.strides)}: one of student and teacher has only {list(channels)}: "
+                "give strides of both"
             )
         if over_regions and not self._task.has_regions:
             raise InputError(

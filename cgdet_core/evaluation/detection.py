@@ -127,7 +127,7 @@ class DetectionMeasured(MeasuredTask):
         names = [name for name in first.info.class_names if all(name in other.info.class_names for other in others)]
         if names:
             return tuple(names)
-        told = (f"{model.model_path} knows {', '.join(model.info.class_names)}" for model in models)
+        told = (f"{model.model_path} has {', '.join(model.info.class_names)}" for model in models)
         raise InputError(f"{'; '.join(told)}: give models with a class in common")
 
     def look_with(self, model: Predictor, names: Sequence[str] = (), telemetry_rows: int = 0) -> Look[EvaluatedFrame]:

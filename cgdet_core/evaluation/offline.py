@@ -52,7 +52,7 @@ class Selection:
             path, fold = Path(source["path"]), source["hold_out_fold"]
             for used, used_fold in self.folds.items():
                 if Path(used).parts[-len(path.parts) :] == path.parts and (fold is None or fold != used_fold):
-                    warnings.append(f"{model} has learnt from frames of {path}: what it does there tells little")
+                    warnings.append(f"{model} was trained on frames of {path}: its figures there say little")
         return warnings
 
 
@@ -86,7 +86,7 @@ def select_frames(
         return _held_out_of_run(run, data, names)
     if data.suffix == ".json":
         if of_a_bag:
-            raise InputError(f"{data}: is a COCO file, no bag: leave out --topic, --truth-topic and --by")
+            raise InputError(f"{data}: is a COCO file, not a bag: leave out --topic, --truth-topic and --by")
         coco = load_coco(data, names, class_map)
         return Selection(coco, len(coco), whole, coco.warnings)
     from cgdet_core.data.bags.frames import read_labelled_frames
@@ -100,7 +100,7 @@ def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Sel
     from cgdet_core.data.feed.sources import load_held_out
 
     if not data.is_dir():
-        raise InputError(f"{data}: is no folder: with --run, --data is the one that the recipe's paths start from")
+        raise InputError(f"{data}: is not a folder: with --run, give the folder of the recipe's paths as --data")
     recipe = load_recipe(run / "recipe.yaml")
     if recipe.model.class_names != class_names:
         raise InputError(
@@ -122,7 +122,7 @@ def refuse_test_split(data: Path) -> None:
     """InputError where "test" is a word of the name (thermal_test.json, not latest.json): choosing there measures the
     choosing."""
     if "test" in re.split(r"[^a-z]+", data.stem.lower()):
-        raise InputError(f"{data}: is a test split, which nothing may be chosen on: give frames held out of training")
+        raise InputError(f"{data}: is a test split: choose thresholds on frames held out of training")
 
 
 @dataclass

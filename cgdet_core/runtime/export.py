@@ -192,7 +192,7 @@ def check_parity(
         counted = wanted_scores.max(1) >= least
         found.append((np.abs(boxes - wanted_boxes)[counted], np.abs(scores - wanted_scores)[counted]))
     if not any(len(places) for places, _ in found):
-        raise InputError(f"{name}: nothing is seen in the frames of the check: give frames with objects by --frames")
+        raise InputError(f"{name}: finds nothing in the frames of the check: give others by --frames")
     differences = [np.concatenate(apart) for apart in zip(*found, strict=True)]
     summary = np.median if precision == "int8" else np.max
     figures: dict[str, float] = {"frames": len(found), counted_as: len(differences[0])}

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 
+from cgdet_core.colour_maps import ColourMap
 from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
+from cgdet_core.drawing import RgbArray
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.backends import shipped_model
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import LoadedModel
 from cgdet_core.tasks.landmarks.crop import FaceCrop, crop_of_box
 from cgdet_core.tasks.landmarks.decode import decode
+from cgdet_core.tasks.landmarks.draw import draw_landmarks
 from cgdet_core.thermal import ToneLimits, apply_tone, cut_telemetry, to_grey, tone_limits
 from cgdet_core.types import FloatArray, ImageArray, Landmarks, check_image
 
@@ -42,7 +46,7 @@ class LandmarkPredictor(LoadedModel):
         path = Path(model_path or shipped_model(backend, device, "landmarks"))
         super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
         if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
-            raise InputError(f"{path}: is a model of {self.info.task}, not of landmarks: give another model file")
+            raise InputError(f"{path}: is a model for {self.info.task}, not for landmarks: give another file")
         self.postprocess = self.info.postprocess
         self._crop_px = self.info.input_height_width_px[0]
 
@@ -86,7 +90,24 @@ class LandmarkPredictor(LoadedModel):
         self.last_stage_ms = {**stages_ms, "total": (time.perf_counter() - start) * 1e3}
         return found
 
-    __call__ = predict
+    @overload
+    def __call__(self, images: ImageArray, boxes_xyxy_px: FloatArray) -> Landmarks: ...
+    @overload
+    def __call__(self, images: Sequence[ImageArray], boxes_xyxy_px: Sequence[FloatArray]) -> list[Landmarks]: ...
+    def __call__(
+        self, images: ImageArray | Sequence[ImageArray], boxes_xyxy_px: FloatArray | Sequence[FloatArray]
+    ) -> Landmarks | list[Landmarks]:
+        """What `predict` finds in one frame, or in each of a list of them with a list of the boxes of each."""
+        if isinstance(images, np.ndarray):
+            return self.predict(images, np.asarray(boxes_xyxy_px, np.float32))
+        return [self.predict(image, boxes) for image, boxes in zip(images, boxes_xyxy_px, strict=True)]
+
+    def draw(
+        self, image: ImageArray, found: Landmarks, scale: float = 1, colour_map: ColourMap = "white_hot"
+    ) -> RgbArray:
+        """The frame with the points of its faces: uint8 RGB; see draw_landmarks. Points that are probably lost are
+        rings."""
+        return draw_landmarks(image, found, self.postprocess.lost_below, scale, self.thermal, colour_map)
 
 
 def crop_of(box_xyxy_px: FloatArray, info: ModelInfo) -> FaceCrop:
@@ -109,6 +130,6 @@ def check_boxes(boxes_xyxy_px: FloatArray, height_px: int, width_px: int) -> Flo
     if not fine.all():
         wrong = ", ".join(f"{value:g}" for value in boxes[np.flatnonzero(~fine)[0]])
         raise InputError(
-            f"the face's box [{wrong}] is none of a {width_px}x{height_px} frame: give left, top, right, bottom"
+            f"the box [{wrong}] does not fit a {width_px}x{height_px} frame: give left, top, right, bottom in pixels"
         )
     return boxes

@@ -106,8 +106,8 @@ class ModelDescription:
         """InputError where the file at `path` cannot be executed in `precision`, or auto."""
         if precision != "auto" and (precision == "int8") != (self.precision == "int8"):
             raise InputError(
-                f"{path}: is of precision {self.precision}, which does not become {precision}: use precision auto, "
-                "or another export (cgdet export --calibration writes int8)"
+                f"{path}: is a model in {self.precision}, not {precision}: use precision auto, or another export "
+                "(cgdet export --calibration writes int8)"
             )
 
 
@@ -140,7 +140,7 @@ def check_is_file(path: Path) -> None:
 def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescription:
     """What the export at `path` says in its metadata properties; InputError where that is not what an export says."""
     if "cgdet" not in metadata:
-        raise InputError(f"{path}: is no cgdet model, it has no description 'cgdet'")
+        raise InputError(f"{path}: is not a cgdet model: give a file that cgdet train or export wrote")
     try:
         document = json.loads(metadata["cgdet"])
         if isinstance(document, dict) and isinstance(document.get("thermal"), dict):
@@ -162,7 +162,7 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescripti
         reason = f"at '{'.'.join(map(str, first['loc']))}': {first['msg']}"
     except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number too long
         reason = f"({error})"
-    raise InputError(f"{path}: its description is odd {reason}: use the cgdet that wrote it, or copy it again")
+    raise InputError(f"{path}: its description cannot be read {reason}: copy it again, or use the cgdet that wrote it")
 
 
 @contextmanager
@@ -221,4 +221,4 @@ def default_model_path(suffix: str = ".onnx", task: str = "detection") -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise InputError(f"the shipped model is in none of {', '.join(map(str, places))}: name a model file")
+    raise InputError(f"no shipped model in {', '.join(map(str, places))}: name a model file")

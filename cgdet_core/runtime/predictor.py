@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
+from cgdet_core.colour_maps import ColourMap
 from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.runtime.backends import open_model, shipped_model
 from cgdet_core.tasks.detection.decode import cells_of
@@ -70,7 +73,7 @@ class Predictor(LoadedModel):
         path = Path(model_path or shipped_model(backend, device))
         super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
         if not isinstance(self.info.postprocess, PostprocessConfig):
-            raise InputError(f"{self.model_path}: is a model of {self.info.task}, no detector: give another file")
+            raise InputError(f"{self.model_path}: is a model for {self.info.task}, not a detector: give another file")
         self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
         self._class_names, self._input_height_width_px = self.info.class_names, self.info.input_height_width_px
         self._cells = cells_of(self._input_height_width_px)
@@ -119,7 +122,19 @@ class Predictor(LoadedModel):
         }
         return detections
 
-    __call__ = predict
+    @overload
+    def __call__(self, images: ImageArray) -> Detections: ...
+    @overload
+    def __call__(self, images: Sequence[ImageArray]) -> list[Detections]: ...
+    def __call__(self, images: ImageArray | Sequence[ImageArray]) -> Detections | list[Detections]:
+        """What `predict` finds in one frame, or in each of a list of them, which may differ in size."""
+        return self.predict(images) if isinstance(images, np.ndarray) else [self.predict(each) for each in images]
+
+    def draw(
+        self, image: ImageArray, found: Detections, scale: float = 1, colour_map: ColourMap = "white_hot"
+    ) -> RgbArray:
+        """The frame in the network's tones with its boxes, class names and scores: uint8 RGB; see drawing.draw."""
+        return draw(image, found, self._class_names, thermal=self.thermal, scale=scale, colour_map=colour_map)
 
 
 def check_thresholds(config: PostprocessConfig, class_names: tuple[str, ...]) -> PostprocessConfig:

@@ -89,8 +89,8 @@ def check_same_recipe(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> Non
     """What the run is about must be the same; where and how it is computed may change."""
     if said := differences(essence(checkpoint.recipe), essence(recipe)):
         raise InputError(
-            f"{path}: is of another recipe than the one given: {said}. Resume with the run's own recipe.yaml; "
-            "with other settings begin another run (--out), from this one's weights by --init"
+            f"{path}: was made by another recipe: {said}: resume with the run's own recipe.yaml, or begin another run "
+            "with --out and --init"
         )
 
 
@@ -113,8 +113,8 @@ def check_same_data(checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], p
             counts = [f"{each['frames']} frames and {each['objects']} objects" for each in (now, then)]
             other = ", and they are others" if counts[0] == counts[1] else ""
             raise InputError(
-                f"{path}: {now['name']} has {counts[0]} now, {counts[1]} when the run began{other}: put it back as it "
-                "was, or begin another run (--out), from this one's weights by --init"
+                f"{path}: {now['name']} has {counts[0]} now, {counts[1]} when the run began{other}: put it back, or "
+                "begin another run with --out and --init"
             )
 
 
@@ -211,4 +211,4 @@ def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:
     there = info.model
     free = {name: getattr(there, name) for name in _HOLD_NO_WEIGHTS if name in type(there).model_fields}
     if said := differences(there, recipe.model.model_copy(update=free), "model"):
-        raise InputError(f"{path}: is of another network: {said}. Copy its settings, or train without --init")
+        raise InputError(f"{path}: is of another network: {said}: copy its settings, or train without --init")

@@ -93,6 +93,6 @@ def check_alike(what: str, value: object) -> None:
     differing = [number for number, other in enumerate(values) if other != values[0]]
     if differing:
         raise InputError(
-            f"{what}: not the same in process {differing[0]} as in process 0: "
-            "give every machine the same recipe, data, files and versions"
+            f"{what}: differs between processes 0 and {differing[0]}: give every machine the same recipe, data, "
+            "files and versions"
         )

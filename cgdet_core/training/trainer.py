@@ -126,7 +126,7 @@ def _look_before_learning(watch: RunWatch, run: RunState, sources: list[Source],
         if seen or objects < ENOUGH_OBJECTS:
             watch.say(line)
         else:
-            watch.warn(f"{line}: by night that may be; else see samples.jpg, and what `cgdet teacher` tells")
+            watch.warn(f"{line}: normal by night, else look at samples.jpg and run `cgdet teacher`")
 
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:

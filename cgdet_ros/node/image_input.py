@@ -68,10 +68,9 @@ class ImageInput:
         if len(message.data) > _SHARED_MEMORY_BYTES and not self._told_size:
             self._told_size = True
             self._node.get_logger().warning(
-                f"images on {self.topic} have {len(message.data)} bytes, Fast DDS's shared memory has "
-                f"{_SHARED_MEMORY_BYTES}: most are lost unless their publisher has "
-                "FASTRTPS_DEFAULT_PROFILES_FILE=share/cgdet_ros/config/fastdds_large_frames.xml; set it for this node "
-                "too, whose overlay is as large"
+                f"{self.topic}: {len(message.data)} bytes do not fit Fast DDS's shared memory ({_SHARED_MEMORY_BYTES}) "
+                "and most images are lost: set FASTRTPS_DEFAULT_PROFILES_FILE=share/cgdet_ros/config/"
+                "fastdds_large_frames.xml for the driver and this node"
             )
         try:
             if self._transport == "compressed":

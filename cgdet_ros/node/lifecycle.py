@@ -90,8 +90,8 @@ class GuardedNode(LifecycleNode):  # type: ignore[misc]
             return
         name = self.get_fully_qualified_name()
         self.get_logger().error(
-            f"not active: start it again with what is right, or `ros2 param set {name} ...`, "
-            f"`ros2 lifecycle set {name} configure` and `ros2 lifecycle set {name} activate`"
+            f"not active: correct the parameter (`ros2 param set {name} ...`), then `ros2 lifecycle set {name} "
+            f"configure` and `... activate`; or start the node again"
         )
 
     def close(self) -> None:

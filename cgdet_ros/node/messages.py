@@ -123,7 +123,7 @@ def boxes_from_message(message: Detection2DArray) -> FloatArray:
     places = [(each.bbox.center.position, each.bbox) for each in message.detections]
     boxes = np.array([(at.x, at.y, box.size_x, box.size_y) for at, box in places], np.float64).reshape(-1, 4)
     if not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all() and (np.abs(boxes) < _FARTHEST_PX).all()):
-        raise InputError("it holds a box that is not finite, has no area or is far off any image")
+        raise InputError("a box is not finite, has no area or lies far off the image")
     return cxcywh_to_xyxy(boxes.astype(np.float32))
 
 

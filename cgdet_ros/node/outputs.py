@@ -148,8 +148,8 @@ class LandmarkOutputs(Outputs):
         except ImportError as error:
             distribution = os.environ.get("ROS_DISTRO", "DISTRO")
             raise RunError(
-                f"{error}: sudo apt install ros-{distribution}-hri-msgs, or build cgdet's interfaces/hri_msgs in the "
-                "workspace (docs/guides/install.md)"
+                f"{error}: sudo apt install ros-{distribution}-hri-msgs, or build interfaces/hri_msgs "
+                "(docs/guides/install.md)"
             ) from None
         self._landmarks = self._create(FacialLandmarks, "landmarks", depth=20)  # some frames of several faces
 

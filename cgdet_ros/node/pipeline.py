@@ -199,8 +199,8 @@ class Pipeline:
         self.inference, self.fallback = inference, one_line(error)
         _release_device_memory()
         self._node.get_logger().warning(
-            f"THE GPU FAILED, the CPU ({inference.predictor.precision}) is in its place until the next configure: "
-            f"{self.fallback}. Set cpu_fallback to false where no detections are better than slow ones"
+            f"THE GPU FAILED: {self.fallback}: the CPU ({inference.predictor.precision}) works until the next "
+            "configure; to stop instead, set cpu_fallback to false"
         )
 
     def _process(self, frame: ReceivedFrame) -> None:

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import parse_class_map
 
     if arguments.no_rgb and (arguments.rgb_topic or arguments.registration):
-        raise InputError("--no-rgb takes no RGB frame: leave it out, or leave out --rgb-topic and --registration")
+        raise InputError("--no-rgb cannot go with --rgb-topic or --registration: leave one of them out")
     bag = paired_bag(arguments, not arguments.no_rgb)
     if bag.pairs is not None:
         print(bag.pairs.to_text())

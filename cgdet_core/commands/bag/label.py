@@ -45,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
     check_known("class_thresholds", "class", config.class_thresholds, CLASS_NAMES)
     if config.teacher.sees != "rgb":
-        raise InputError("teacher.sees thermal: a teacher that labels looks at RGB: leave it out")
+        raise InputError("teacher.sees=thermal: labels come from RGB images: leave it out")
     bag = paired_bag(arguments)
     if bag.registration is None or bag.pairs is None:
-        raise InputError(f"{arguments.bag}: has no RGB topic that a teacher could look at: name it with --rgb-topic")
+        raise InputError(f"{arguments.bag}: no RGB topic was found: name it with --rgb-topic")
     print(bag.pairs.to_text())
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

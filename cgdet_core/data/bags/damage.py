@@ -57,8 +57,8 @@ def bag_errors(path: Path) -> Iterator[None]:
         if str(error).startswith("LZ4F_"):  # lz4 has no error of its own
             raise DamagedBag(f"{path}: the bag is damaged ({detail(error)}): {remedy(path)}") from error
         raise RunError(
-            f"{type(error).__name__} while {path} was read ({detail(error)}): a fault of cgdet or of a library, or a "
-            "bag of an unknown kind: please report it"
+            f"{path}: reading failed with {type(error).__name__} ({detail(error)}): this is a fault of cgdet or a "
+            "library: please report it"
         ) from error
 
 
@@ -77,7 +77,7 @@ def expected_fields(message_type: str, where: str) -> Iterator[None]:
         if not hasattr(error.obj, "__msgtype__"):  # not of a message
             raise
         raise InputError(
-            f"{where}: is no {message_type} that cgdet knows ({error}): record it again with the common definition"
+            f"{where}: has another definition of {message_type} ({error}): record it again with the standard one"
         ) from error
 
 

@@ -51,8 +51,8 @@ class StampedLabels:
         stated = self.sizes.get(stamp_ns, height_width_px)
         if stated != height_width_px:
             raise InputError(
-                f"{self.origin}: says {stated[1]}x{stated[0]} pixels of the frame of stamp {stamp_ns} ns, which has "
-                f"{height_width_px[1]}x{height_width_px[0]}: give the labels of this topic"
+                f"{self.origin}: the frame of stamp {stamp_ns} ns has {height_width_px[1]}x{height_width_px[0]} "
+                f"pixels, not {stated[1]}x{stated[0]}: give the labels of this topic"
             )
         return self.truth.get(stamp_ns)
 
@@ -62,11 +62,11 @@ class StampedLabels:
         images = set(stamps_ns)
         if self.truth and not images & self.truth.keys():
             raise InputError(
-                f"{self.origin}: none of its {len(self.truth)} labelled stamps is the header stamp of an image of "
-                f"{topic}: labels must bear the header stamp of their image"
+                f"{self.origin}: none of its {len(self.truth)} stamps belongs to an image of {topic}: each label needs "
+                "the header stamp of its image"
             )
         if lost := len(self.truth.keys() - images):
-            what = f"{lost} of its {len(self.truth)} labelled stamps are of no image of {topic}, and are left out"
+            what = f"{lost} of its {len(self.truth)} stamps belong to no image of {topic} and are left out"
             warnings.warn(f"{self.origin}: {what}", BagWarning, stacklevel=1)
         if self.truth and (repeated := len(stamps_ns) - len(images)):
             what = f"{repeated} images of {topic} repeat the stamp of another and take its labels"
@@ -107,8 +107,8 @@ def read_labelled_frames(
         labels = bag_labels(bag, truth_topic, class_names, class_map)
         if need_labels and labels is NO_LABELS:
             raise InputError(
-                f"{bag.path}: has no topic that is named as labels are, only {bag.listing()}: name one, or a COCO JSON "
-                "keyed by stamp, with --truth-topic; without labels cgdet-replay shows what is found"
+                f"{bag.path}: no topic of labels was found ({bag.listing()}): name one, or a COCO JSON, with "
+                "--truth-topic; without labels use cgdet-replay"
             )
         seen = Counter[str]()
         stamps_ns: list[int] = []
@@ -147,7 +147,7 @@ def bag_labels(
     if topic is None:
         if class_map:
             raise InputError(
-                f"{bag.path}: a class map is of labels, and no topic is named as they are: name one, or leave it out"
+                f"{bag.path}: --class-map needs labels, and no topic of them was found: name one, or leave it out"
             )
         return NO_LABELS
     mapping, seen = dict(class_map or {}), set[str]()
@@ -206,7 +206,7 @@ def load_stamped_labels(
         infos[stamp_ns] = FrameInfo(light=image.light, scene=image.scene)
         sizes[stamp_ns] = image.height_width_px
     if not truth:
-        raise InputError(f"{path}: labels no frame: give the labels of some")
+        raise InputError(f"{path}: has no labelled frame: give a file with labels")
     return StampedLabels(str(path), truth, infos, sizes)
 
 
@@ -217,6 +217,6 @@ def _stamp(image: CocoImage, path: Path) -> int:
     if stem.isascii() and stem.isdigit():
         return int(stem)
     raise InputError(
-        f"{path}: image {image.id} has no stamp: give it stamp_ns, the whole nanoseconds of its frame's header "
-        "stamp, or that number as its file_name"
+        f"{path}: image {image.id} has no stamp: give its frame's header stamp in nanoseconds, as stamp_ns or as "
+        "file_name"
     )

@@ -51,7 +51,7 @@ class BagReader:
         self._index = storage.read_index(self.path) if self.path.is_dir() else None
         self.storage, self._files = storage.files_of(self.path, self._index)
         if not self._files and self._index is None:
-            raise InputError(f"{path}: is no bag: give a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag file")
+            raise InputError(f"{path}: is not a bag: give a rosbag2 folder, an .mcap, .db3 or ROS 1 .bag file")
         if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         files = self.path.iterdir() if self.path.is_dir() else self._files
@@ -193,8 +193,8 @@ class BagReader:
         store = self._stores[kind]
         if store is None:
             raise InputError(
-                f"{self.path}: messages of type {kind} cannot be read: the bag carries no definition "
-                "of it; record it again as mcap, which does"
+                f"{self.path}: messages of type {kind} cannot be read: the bag has no definition of it: record it "
+                "again as mcap"
             )
         try:
             with bag_errors(file):
@@ -206,7 +206,7 @@ class BagReader:
             if store is not typestore():
                 raise
             raise InputError(
-                f"{self.path}: {connection.topic} cannot be read as {kind} ({detail(error.__cause__ or error)}): "
-                "the bag carries no definition of it, and was recorded with another release of it? Record as mcap"
+                f"{self.path}: {connection.topic} cannot be read as {kind} ({detail(error.__cause__ or error)}), and "
+                "the bag has no definition of it: record it again as mcap"
             ) from error
         return BagMessage(connection.topic, kind, record_time_ns, message, self.by)

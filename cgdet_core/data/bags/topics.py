@@ -47,12 +47,12 @@ def choose_image_topic(bag: BagReader, topic: str | None = None) -> str:
     }
     if passed_over and not ranked:
         raise InputError(
-            f"{bag.path}: none of its image topics holds images that cgdet reads: {', '.join(passed_over)}: "
-            f"record one of the encodings {', '.join(ENCODINGS)}, or JPEG or PNG"
+            f"{bag.path}: no image topic can be read: {', '.join(passed_over)}: record {', '.join(ENCODINGS)}, JPEG "
+            "or PNG"
         )
     best = _best(bag, ranked, "thermal")
     if best is None:
-        raise InputError(f"{bag.path}: has no image topic, it holds {bag.listing()}: give a bag with {IMAGE}")
+        raise InputError(f"{bag.path}: has no image topic, only {bag.listing()}: give a bag with {IMAGE}")
     return best
 
 
@@ -86,7 +86,7 @@ def _best(bag: BagReader, ranked: Mapping[str, tuple[int, ...]], what: str) -> s
     """The topic of the highest rank, None without any; InputError where several have it."""
     best = [name for name, rank in ranked.items() if rank == max(ranked.values())]
     if len(best) > 1:
-        raise InputError(f"{bag.path}: several image topics may be the {what} one: name one of {bag.listing(best)}")
+        raise InputError(f"{bag.path}: has several {what} image topics: name one of {bag.listing(best)}")
     return best[0] if best else None
 
 
@@ -125,5 +125,5 @@ def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     named = [name for name in names if _named(_TRUTH_WORD, name)]
     candidates = named or [name for name in names if not _named(_DETECTED_WORD, name)]
     if len(candidates) > 1:
-        raise InputError(f"{bag.path}: several topics may hold the labels: name one of {', '.join(candidates)}")
+        raise InputError(f"{bag.path}: has several topics of labels: name one of {', '.join(candidates)}")
     return candidates[0] if candidates else None

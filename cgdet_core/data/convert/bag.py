@@ -63,8 +63,8 @@ def extract_bag(
     stamped.check_stamps(bag.thermal_stamps_ns, bag.thermal_topic)
     if need_labels and not any(stamp in stamped.truth for stamp in bag.stamps_ns):
         raise InputError(
-            f"{bag.path}: none of its {len(bag)} frames of {bag.thermal_topic} is labelled: label them with "
-            "`cgdet bag label` and name its file under the source's labels"
+            f"{bag.path}: none of the {len(bag)} frames of {bag.thermal_topic} has labels: run `cgdet bag label` and "
+            "name its file as the labels"
         )
     draft = CocoDraft(class_names)
     unlabelled: list[dict[str, Any]] = []

@@ -119,8 +119,8 @@ def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with
             rgb_size = _height_width_px(image.rgb, "copy the set again, or give --no-rgb")
             if rgb_size != size:
                 raise InputError(
-                    f"{image.rgb}: is {rgb_size[1]}x{rgb_size[0]} pixels, {image.path.name} is {size[1]}x{size[0]}: "
-                    "the two are not aligned: give the aligned set, or --no-rgb"
+                    f"{image.rgb}: has {rgb_size[1]}x{rgb_size[0]} pixels, {image.path.name} {size[1]}x{size[0]}: "
+                    "give the aligned set, or --no-rgb"
                 )
             entry["rgb_file_name"] = _relative(image.rgb, out)
             summary.pairs += 1
@@ -129,7 +129,7 @@ def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with
             _add_label(draft, label, of, image.path, summary)
     summary.images = len(draft.images)
     if not summary.images:
-        raise InputError(f"{part.folder}: no image of the split '{part.split}' is left to write: check the folder")
+        raise InputError(f"{part.folder}: the split '{part.split}' has no image: check the folder")
     draft.write(out)
     return summary
 

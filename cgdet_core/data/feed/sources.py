@@ -84,8 +84,8 @@ def check_paths(recipe: Recipe, folder: Path) -> None:
     for config in recipe.sources:
         if not (folder / config.path).exists():
             raise InputError(
-                f"{folder / config.path}: there is no such file or folder: the recipe's sources are looked for in the "
-                "folder that --data names; a recipe for your own is config/recipes/own.yaml (docs/guides/own_frames.md)"
+                f"{folder / config.path}: there is no such file or folder: correct --data, the folder of the recipe's "
+                "sources; for your own frames use config/recipes/own.yaml"
             )
 
 
@@ -108,8 +108,8 @@ def load_sources(
     sets = [_open(config, folder, recipe, run) for config in recipe.sources]
     if recipe.uses_rgb and not (recipe.synthetic.frames and recipe.synthetic.rgb) and not any(map(_has_rgb, sets)):
         raise InputError(
-            "guidance needs RGB, and none of the sources holds any: give one with registered RGB (rgb_file_name) or "
-            "with grey_rgb, or set the weights of guidance, injection and outputs to 0"
+            "no source has RGB, which guidance needs: give a source with rgb_file_name or grey_rgb, or set the weights "
+            "of guidance, injection and outputs to 0"
         )
     if check is not None:
         # of each face there are several renderings
@@ -172,8 +172,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) 
     if not split.training or not split.held_out:
         raise InputError(
             f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
-            f"{len(split.held_out)} to validate, for they are of {split.blocks}: choose another fold, name each "
-            "image's scene in the JSON, or leave hold_out_fold out and keep a set of its own for validation"
+            f"{len(split.held_out)} to validate ({split.blocks}): choose another fold, or name each image's scene"
         )
     warnings = coco.warnings + ((f"{coco.path}: {split.warning}",) if split.warning else ())
     return _Opened(config, replace(coco, records=split.training, warnings=warnings), split.held_out)

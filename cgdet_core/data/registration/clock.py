@@ -160,8 +160,7 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
 
 def _untold(why: str) -> InputError:
     return InputError(
-        f"the clocks' offset cannot be told: {why}: give a bag in which the camera turns or shakes, or the offset "
-        "itself (--offset)"
+        f"the clock offset was not found: {why}: give a bag in which the camera turns or shakes, or give --offset"
     )
 
 

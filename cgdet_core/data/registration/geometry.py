@@ -91,7 +91,7 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
             "calibrate at the size that is recorded"
         )
     if binned:
-        raise InputError(f"{where}: pictures that are binned or cut to a region are not supported: use whole ones")
+        raise InputError(f"{where}: binned or cropped images are not supported: record whole ones")
     rectified = "rect" in image_topic.removeprefix(topic.removesuffix("camera_info"))
     values = np.asarray(fields["p"] if rectified else fields["k"], np.float64)
     matrix = values.reshape(3, 4)[:, :3] if rectified else values.reshape(3, 3)
@@ -133,8 +133,8 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
     seen = ((rgb_px >= 0) & (rgb_px <= rgb.height_width_px[::-1])).all(1)
     if seen.sum() < 16:
         raise InputError(
-            "the two cameras hardly see the same place by their CameraInfos and the extrinsic: check the extrinsic's "
-            "direction (RGB to thermal) and its axes (x right, y down, z ahead)"
+            "by --extrinsic the two cameras hardly see the same place: check its direction (RGB to thermal) and its "
+            "axes (x right, y down, z ahead)"
         )
     if not (thermal.distortion.any() or rgb.distortion.any()):
         return np.asarray(exact, np.float64), 0.0

@@ -178,7 +178,7 @@ def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
     sizes = [bag.first_image(topic).frame(bag.path).height_width_px for topic in (thermal, rgb)]
     if sizes[0] != sizes[1]:
         raise InputError(
-            f"{bag.path}: {thermal} has {sizes[0][1]}x{sizes[0][0]} pixels and {rgb} {sizes[1][1]}x{sizes[1][0]}, so "
-            "they are not registered: give --registration (see `cgdet bag register`)"
+            f"{bag.path}: {thermal} has {sizes[0][1]}x{sizes[0][0]} pixels, {rgb} {sizes[1][1]}x{sizes[1][0]}: give "
+            "--registration (made by `cgdet bag register`)"
         )
     return identity_registration(sizes[0])

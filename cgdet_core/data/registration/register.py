@@ -99,7 +99,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
         chosen = _choose_pictures(bag.path, streams, pairs, count, progress)
         (thermal_px, rgb_px), *others = {pair.sizes_px for pair in chosen}
         if others:
-            raise InputError(f"{bag.path}: its pictures change their size: record each size as a bag of its own")
+            raise InputError(f"{bag.path}: its images change their size: record each size in its own bag")
         if config.extrinsic is None:
             homography = _aligned(bag, chosen, config, quality, warnings)
         else:
@@ -171,7 +171,7 @@ def _paired(
     if not len(pairs):
         raise InputError(
             f"{bag.path}: no frames pair at an offset of {offset_ns / 1e6:.1f} ms within {tolerance_ns / 1e6:.1f} ms: "
-            "give the clocks' offset (--offset), or a wider --tolerance"
+            "give --offset, or a wider --tolerance"
         )
     return pairs
 
@@ -217,16 +217,15 @@ def _aligned(
 ) -> Matrix:
     """The homography by the pictures, whose figures are added; InputError for one that is a guess."""
     if len(chosen) < 2:
-        raise InputError(f"{bag.path}: a single pair of pictures is worth looking at: give a longer bag")
+        raise InputError(f"{bag.path}: only one pair of images can be used: give a longer bag")
     found = align([pair.lights() for pair in chosen], config)
     quality |= {"score": found.score, "contrast": found.contrast, "spread_px": found.spread_px, "pairs": len(chosen)}
     said = f"score {found.score:.3f}, contrast {found.contrast:.2f}, spread {found.spread_px:.1f} px"
     most_px = _GREATEST_SPREAD * chosen[0].thermal.shape[1]
     if found.score < _LEAST_SCORE or found.contrast < _LEAST_CONTRAST or found.spread_px > most_px:
         raise InputError(
-            f"{bag.path}: the homography cannot be told ({said}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
-            f"{most_px:.1f} px or less): give a bag by day, in which RGB shows the scene, or CameraInfos with "
-            "--extrinsic"
+            f"{bag.path}: the homography was not found ({said}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
+            f"{most_px:.1f} px or less): give a bag recorded by day, or --extrinsic"
         )
     if 2 * found.spread_px > most_px:
         warnings.append(f"the homography is uncertain ({said}): look at the preview")

@@ -76,8 +76,8 @@ class CocoSet:
         record = self.records[index]
         if record.rgb_path is not None and not os.path.isfile(record.rgb_path):
             raise InputError(
-                f"{record.rgb_path}: RGB partner of {record.file_name}, named by {self.path.name}, is missing: "
-                "keep it beside the JSON, or leave out its rgb_file_name"
+                f"{record.rgb_path}: is missing, {self.path.name} names it as the RGB of {record.file_name}: copy it "
+                "there, or leave out rgb_file_name"
             )
         return record.rgb_path
 
@@ -206,9 +206,8 @@ def _targets(
         near = {name: get_close_matches(name.casefold(), names, 1, 0.8) for name in others}
         words = shlex.join(f"{name}={(near[name] or [IGNORE])[0]}" for name in others)
         raise InputError(
-            f"{path}: the categories {', '.join(map(repr, others))} are none of the classes {', '.join(names)}: map "
-            f"each to one of them, to {IGNORE} (neither for nor against) or to {BACKGROUND}, such as --class-map "
-            f"{words} (class_map of a recipe's source)"
+            f"{path}: unknown categories {', '.join(map(repr, others))}: map each to {', '.join(names)}, {IGNORE} or "
+            f"{BACKGROUND}, such as --class-map {words} (in a recipe: class_map)"
         )
     return targets
 

@@ -119,21 +119,21 @@ def read_coco(path: Path) -> CocoDocument:
         flip, places = category.flip_indices, range(len(category.keypoints))
         if flip is not None and (sorted(flip) != [*places] or any(flip[flip[place]] != place for place in places)):
             raise InputError(
-                f"{path}: categories[{number}].flip_indices: give for each of its {len(places)} keypoints the place, "
-                "from 0, of that which takes its place in a mirror"
+                f"{path}: categories[{number}].flip_indices: give for each of its {len(places)} keypoints the number, "
+                "from 0, of its mirror image"
             )
     for number, annotation in enumerate(document.annotations):
         if annotation.image_id not in image_ids or annotation.category_id not in category_ids:
             raise InputError(
-                f"{path}: annotations[{number}] is of image {annotation.image_id!r} and category "
-                f"{annotation.category_id!r}, which are not both listed: correct it or take it out"
+                f"{path}: annotations[{number}]: image {annotation.image_id!r} or category "
+                f"{annotation.category_id!r} is not listed: correct it or take it out"
             )
         if annotation.keypoints:
             wanted = points[annotation.category_id]
             if len(annotation.keypoints) != 3 * wanted or not {0, 1, 2}.issuperset(annotation.keypoints[2::3]):
                 raise InputError(
-                    f"{path}: annotations[{number}].keypoints: give x, y and v (0, 1 or 2) of each of the {wanted} "
-                    "keypoints that its category names"
+                    f"{path}: annotations[{number}].keypoints: give x, y and v (0, 1 or 2) of each of its category's "
+                    f"{wanted} keypoints"
                 )
         count = sum(v > 0 for v in annotation.keypoints[2::3])
         if annotation.num_keypoints not in (None, count):
@@ -159,7 +159,7 @@ def _ids(path: Path, key: str, entries: Sequence[CocoImage | CocoCategory]) -> s
     seen: set[int | str] = set()
     for number, entry in enumerate(entries):
         if entry.id in seen:
-            raise InputError(f"{path}: {key}[{number}] has the id {entry.id!r} of another: give each one of its own")
+            raise InputError(f"{path}: {key}[{number}] repeats the id {entry.id!r}: give each one its own")
         seen.add(entry.id)
     return seen
 

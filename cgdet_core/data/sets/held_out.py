@@ -42,8 +42,8 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     blocks: list[Any] = [record.scene if by_scene else block_of_name(record.file_name) for record in records]
     if None in blocks:
         raise InputError(
-            f"{records[blocks.index(None)].path}: has no frame number in its name, so no block can be held out: name "
-            "each image's scene in the JSON"
+            f"{records[blocks.index(None)].path}: hold_out_fold needs a frame number in the name: name each image's "
+            "scene in the JSON instead"
         )
     present = sorted(set(blocks))
     held = set(present[fold::FOLDS])

@@ -67,8 +67,7 @@ def check_plausible(
     beyond = (place + side > frames + side / 4).any(axis=1)
     if beyond.sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(side):
         raise InputError(
-            f"{path}: its boxes reach beyond their frames, and would not if they were corners: give left, top, width "
-            "and height"
+            f"{path}: its boxes reach beyond their frames and look like corners: give left, top, width and height"
         )
     if len(side) >= _FEW and (side == side[0]).all():
         lines.append(

@@ -67,8 +67,7 @@ def read_valid(path: Path, frame_height_width_px: tuple[int, int]) -> BoolArray 
     height, width = frame_height_width_px
     if pixels.dtype != np.uint8 or pixels.shape != (height, width):
         raise InputError(
-            f"{path}: a mask of valid RGB is an 8-bit grey picture of its frame's {width}x{height} pixels: give such a "
-            "one, or leave out rgb_valid_file_name"
+            f"{path}: is not an 8-bit grey mask of {width}x{height} pixels: give one, or leave out rgb_valid_file_name"
         )
     valid = pixels > 0
     return None if valid.all() else np.asarray(valid, np.bool_)
@@ -83,8 +82,8 @@ def read_partner(
     height, width = frame_height_width_px
     if pixels.shape != (height, width, 3):
         raise InputError(
-            f"{path}: is no RGB picture of {width}x{height} pixels, as its thermal frame {frame_path} has: give one "
-            "registered to the frame, leave out its rgb_file_name, or give the source rgb: false"
+            f"{path}: is not an RGB picture of {width}x{height} pixels as its frame {frame_path}: register it, or "
+            "leave out rgb_file_name"
         )
     return RgbPartner(encoded, path, (height, width), valid)
 
@@ -118,8 +117,8 @@ def shuffled(
         step = max(map(len, of_picture.values()))
         if 2 * step > len(places):
             raise InputError(
-                f"{source_name}: of {len(places)} frames of {width}x{height} pixels {step} have one RGB picture, "
-                "with too few others to exchange it with (guidance.shuffle_rgb): leave that out, or set rgb: false"
+                f"{source_name}: {step} of {len(places)} frames of {width}x{height} pixels share one RGB picture, too "
+                "many for guidance.shuffle_rgb: leave that out, or set rgb: false"
             )
         ring = np.concatenate(list(of_picture.values()))
         for place, follower in zip(ring, np.roll(ring, -step), strict=True):

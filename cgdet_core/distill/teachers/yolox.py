@@ -72,7 +72,7 @@ def yolox_teacher(config: TeacherConfig, class_names: Sequence[str], path: Path)
     names, told = config.class_names or COCO_NAMES, network.shape.classes
     if len(names) != told:
         whose = "its class_names are" if config.class_names else "COCO has"
-        raise InputError(f"{path}: tells {told} classes, {whose} {len(names)}: name its own in class_names, in order")
+        raise InputError(f"{path}: has {told} classes, {whose} {len(names)}: list its own in class_names, in order")
     classes = class_table(names, class_names, config.class_map, str(path))
     bgr_raw = config.yolox_input == "bgr_raw"
     if config.random_weights:
@@ -119,10 +119,7 @@ def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
     """What the tensors tell of the network; InputError where they are none of a YOLOX of the CSP kind."""
     for name in (_STEM, _CLASSES):
         if name not in tensors or tensors[name].ndim != 4 or not tensors[name].numel():
-            raise InputError(
-                f"{path}: has no weights {name}: give an official YOLOX checkpoint (nano, tiny, s, m, l or x), "
-                "converted to .safetensors"
-            )
+            raise InputError(f"{path}: has no weights {name}: give an official YOLOX checkpoint as .safetensors")
     return YoloxShape(
         width=tensors[_STEM].shape[0],
         depth=sum(1 for name in tensors if _BOTTLENECK.fullmatch(name)),
@@ -142,7 +139,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     is_other = int.from_bytes(start, "little") > _LONGEST_HEADER_BYTES
     if is_other and (start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in (".pth", ".pt")):
         raise InputError(
-            f'{path}: is a pickle, which can run any code and is not loaded: convert it with python -c "import torch, '
+            f'{path}: is a pickle, which is unsafe to load: convert it with python -c "import torch, '
             f"safetensors.torch as s; s.save_file(torch.load('{path.name}', 'cpu', weights_only=True)['model'], "
             f"'{path.stem}.safetensors')\""
         )

@@ -97,15 +97,15 @@ def check_frames(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -
         truth, detected = frame.truth, frame.detections
         if truth.labelled is not None and np.shape(truth.labelled) != (count,):
             raise InputError(
-                f"{frame.name}: its labels tell of {np.size(truth.labelled)} classes, {count} are evaluated "
-                f"({', '.join(class_names)}): give the class names the labels were read with"
+                f"{frame.name}: its labels have {np.size(truth.labelled)} classes, not {count} "
+                f"({', '.join(class_names)}): give the class names of the labels"
             )
         for what, ids in (("labels", truth.class_ids[~truth.ignore]), ("detections", detected.class_ids)):
             outside = ids[(ids < 0) | (ids >= count)]
             if len(outside):
                 raise InputError(
-                    f"{frame.name}: its {what} hold class {int(outside[0])}, the classes are 0 to {count - 1} "
-                    f"({', '.join(class_names)}): give the class names they were made with"
+                    f"{frame.name}: its {what} have class {int(outside[0])}, but there are 0 to {count - 1} "
+                    f"({', '.join(class_names)}): give the class names of the {what}"
                 )
 
 

@@ -127,8 +127,7 @@ def evaluate(
     truths = len(all_found.truth_class_ids)
     if truths == 0:
         raise InputError(
-            f"none of the {len(frames)} frames holds a labelled {' or '.join(class_names)}: "
-            "give a data set or bag with labels of these classes"
+            f"none of the {len(frames)} frames has a labelled {' or '.join(class_names)}: give a set or bag that has"
         )
     table = PrecisionTable(frames, count)
     precision = table.precision()

@@ -105,11 +105,11 @@ def choose_backend(path: Path, backend: str, device: str, precision: str) -> str
     """`backend`, or what `auto` is (see the top of this file); InputError where none runs the file at `path` so."""
     readers = {name: library for name, library in _LIBRARIES.items() if path.suffix in library.reads}
     if not readers:
-        raise InputError(f"{path}: is no model file: give a .safetensors or .onnx")
+        raise InputError(f"{path}: is not a model file: give a .safetensors or .onnx")
     check_known("", "backend", [backend], ("auto", *_LIBRARIES))
     check_known("", "precision", [precision], _PRECISIONS)
     if backend not in ("auto", *readers):
-        raise InputError(f"{path}: backend '{backend}' does not run it: use auto or {' or '.join(readers)}")
+        raise InputError(f"{path}: backend '{backend}' cannot run it: use auto or {' or '.join(readers)}")
     able = {
         name: library.on_cpu if device == "cpu" else library.on_gpu
         for name, library in readers.items()
@@ -118,7 +118,7 @@ def choose_backend(path: Path, backend: str, device: str, precision: str) -> str
     fitting = [name for name, executed in able.items() if precision in executed or (executed and precision == "auto")]
     if not fitting:
         there = "; ".join(f"{name} executes {', '.join(executed) or 'nothing'}" for name, executed in able.items())
-        raise InputError(f"{path}: precision '{precision}' is not to be had on {device}: {there}")
+        raise InputError(f"{path}: precision '{precision}' is not available on {device}: {there}")
     if backend != "auto":
         return backend
     # where none is there, the absence of the first is told with its remedy

@@ -93,8 +93,8 @@ class LandmarkTask:
         missing = [place for place in range(POINTS) if not any(each["points"][str(place)] for each in counts)]
         if len(missing) == POINTS:
             raise InputError(
-                f"none of the training frames holds a face with labelled points: give COCO keypoints, {POINTS} a face "
-                "in iBUG's order (cgdet convert)"
+                f"no training frame has a face with labelled points: give COCO keypoints, {POINTS} a face in iBUG's "
+                "order (cgdet convert)"
             )
         return [f"points {', '.join(map(str, missing))} will not be learned, no face has them"] if missing else []
 

@@ -107,7 +107,7 @@ def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
     assert found["frames"] == held_out["images"] == 1
     assert found["per_class"] == held_out["operating_point"] == info.training["operating_point"]["per_class"]
     assert found["thresholds"] == info.postprocess.class_thresholds
-    learnt = f"cgdet: warning: {run / 'model.safetensors'} has learnt from frames of labels.json"
+    learnt = f"cgdet: warning: {run / 'model.safetensors'} was trained on frames of labels.json"
     for command in ("thresholds", "evaluate"):
         assert main([command, "--data", str(labelled), "--model", str(run / "model.safetensors"), *exact]) == 0
         assert learnt in capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_models_are_measured_by_what_a_run_held_out(
     assert (compared["images"], compared["held_out"]) == (1, "labels.json fold 2")
     assert compared["overall"]["map"]["a"] == pytest.approx(found[0]["map"])
     words = ["evaluate", "--run", run, *exact]
-    assert "is no folder" in refusal(capsys, *words, "--data", labelled)
+    assert "--data" in refusal(capsys, *words, "--data", labelled)
     words += ["--data", folder]
     assert "--class-map" in refusal(capsys, *words, "--class-map", "truck=car")
     assert "--detections" in refusal(capsys, *words, "--detections", folder)

@@ -86,6 +86,9 @@ def test_several_faces_give_what_each_gives_alone(predictor: LandmarkPredictor, 
         alone = predictor(frame, BOXES[face : face + 1])
         np.testing.assert_array_equal(alone.points_xy_px[0], together.points_xy_px[face])
         np.testing.assert_array_equal(alone.confidences[0], together.confidences[face])
+    listed = predictor([frame, frame[:100]], [BOXES[:1], BOXES[:2]])
+    assert [len(faces) for faces in listed] == [1, 2]
+    np.testing.assert_array_equal(listed[0].points_xy_px[0], together.points_xy_px[0])
     assert len(predictor.predict(frame, np.zeros((0, 4), np.float32))) == 0
     stages = predictor.last_stage_ms
     assert stages["infer"] == 0

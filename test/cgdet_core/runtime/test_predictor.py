@@ -256,3 +256,19 @@ def test_half_precision_finds_the_same_objects(learned_model: Path, predictor: P
             assert found.class_ids[same] == class_id
             assert abs(found.scores[same] - expected.scores[first]) < 0.1
             assert overlap(found.boxes_xyxy_px[same].tolist(), expected.boxes_xyxy_px[first].tolist()) > 0.8
+
+
+def test_a_list_of_frames_gives_what_each_gives_alone_and_is_drawn(predictor: Predictor, draw_scene: Scene) -> None:
+    frames = [draw_scene(np.random.default_rng(1))[0], draw_scene(np.random.default_rng(2), 2)[0]]
+    found = predictor(frames)
+    assert len(found) == 2
+    for together, frame in zip(found, frames, strict=True):
+        alone = predictor(frame)
+        assert len(alone) > 0
+        assert np.array_equal(together.boxes_xyxy_px, alone.boxes_xyxy_px)
+        assert np.array_equal(together.scores, alone.scores)
+    assert predictor([]) == []
+    drawn, plain = (predictor.draw(frames[0], each, scale=2) for each in (found[0], found[0].above(2)))
+    assert drawn.shape == (128, 192, 3)
+    x, y = (2 * found[0].boxes_xyxy_px[0, :2] + 1).astype(int)
+    assert not np.array_equal(drawn[y : y + 2, x : x + 2], plain[y : y + 2, x : x + 2]), "a box starts there"

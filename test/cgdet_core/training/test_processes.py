@@ -163,7 +163,7 @@ def test_other_data_in_one_process_are_refused(folder: Path, tmp_path: Path) -> 
         tmp_path,
     ) as two:
         assert codes(two) == [2, 2]
-    assert "not the same in process 1" in two[0].said()
+    assert "between processes 0 and 1" in two[0].said()
 
 
 def test_a_batch_is_shared_evenly_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

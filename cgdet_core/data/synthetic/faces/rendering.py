@@ -162,11 +162,9 @@ def rendered_faces(faces: CocoSet, count: int, seed: int) -> Iterator[Sample]:
         found, sample = True, faces.sample(index)
         rgb = sample.frame.image
         if rgb.ndim != 3:
-            raise InputError(
-                f"{record.path}: is grey, and a face is rendered from its colours: leave out render_thermal"
-            )
+            raise InputError(f"{record.path}: is grey, rendering needs colour: leave out render_thermal")
         for number in range(count):
             thermal = render_thermal(rgb, points[0], np.random.default_rng([seed, index, number]))
             yield replace(sample, name=f"{sample.name}#{number}", frame=Frame(thermal), rgb=rgb)
     if not found:
-        raise InputError(f"{faces.path}: none of its images shows one face with 68 labelled points: nothing to render")
+        raise InputError(f"{faces.path}: no image shows one face with 68 labelled points: give such images")

@@ -239,7 +239,7 @@ def test_no_byte_that_is_wrong_ends_in_a_traceback(tmp_path, made, mcap, ros1, k
             assert count == 10 or (losses and kind == "mcap")
     assert refusals
     assert not any("\n" in str(error) for error in refusals)
-    assert all(isinstance(error, InputError) or "Error while " in str(error) for error in refusals)
+    assert all(isinstance(error, InputError) or "report it" in str(error) for error in refusals)
 
 
 def test_a_fault_of_ours_or_of_a_library_is_told_with_its_type_and_not_as_damage(tmp_path, thermal_bag, monkeypatch):
@@ -398,5 +398,5 @@ def test_a_definition_with_other_fields_is_refused(tmp_path, ros2):
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection("/ir", IMAGE, msgdef=renamed, rihs01=other.hash_rihs01(IMAGE))
         writer.write(connection, 1, data)
-    with pytest.raises(InputError, match=r"topic '/ir': is no sensor_msgs/msg/Image that cgdet knows"):
+    with pytest.raises(InputError, match=r"topic '/ir': .*sensor_msgs/msg/Image"):
         list(read_raw_images(tmp_path / "bag"))

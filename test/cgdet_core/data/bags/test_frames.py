@@ -86,7 +86,7 @@ def test_an_image_without_a_stamp_of_its_own_is_refused(tmp_path, image):
 def test_labels_of_another_topic_are_told_by_their_size_or_their_stamps(tmp_path, ros2):
     bag = bag_of(ros2, tmp_path / "bag", [100, 200])
     other_size = write(tmp_path / "size.json", [{"id": 1, "file_name": "100", "height": 480, "width": 640}])
-    with pytest.raises(InputError, match=r"size\.json: .*640x480.* 100 ns.*64x48"):
+    with pytest.raises(InputError, match=r"size\.json: .* 100 ns .*64x48.*640x480"):
         list(read_labelled_frames(bag, truth_topic=str(other_size)))
     other_stamps = write(tmp_path / "stamps.json", [{"id": 1, "file_name": "101"}])
     with pytest.raises(InputError, match=r"stamps\.json: .*/ir"):
@@ -95,6 +95,6 @@ def test_labels_of_another_topic_are_told_by_their_size_or_their_stamps(tmp_path
 
 def test_labels_of_no_image_are_told(tmp_path, ros2):
     path = write(tmp_path / "labels.json", [{"id": stamp, "file_name": str(stamp)} for stamp in (1, 2, 5, 6, 7)])
-    with pytest.warns(BagWarning, match="3 of its 5 labelled stamps are of no image of /ir"):
+    with pytest.warns(BagWarning, match="3 of its 5 stamps .* /ir"):
         samples = list(read_labelled_frames(bag_of(ros2, tmp_path / "bag", [1, 2, 3]), truth_topic=str(path)))
     assert [sample.truth is None for sample in samples] == [False, False, True]

@@ -74,7 +74,7 @@ def test_where_no_topic_can_be_chosen_the_reason_is_told(tmp_path, ros2):
     info = bag_info(path)
     assert info.image_topic is None
     assert "/left" in info.image_topic_reason
-    assert "several image topics" in info.to_text()
+    assert "several thermal image topics" in info.to_text()
 
 
 def test_a_bag_without_messages_is_described(tmp_path, ros2):

@@ -177,7 +177,7 @@ def test_guidance_by_a_bag_without_rgb_is_refused(tmp_path, ros2):
         ("/ground_truth", DETECTIONS, 1, ros2.truth([], 1)),
     ]
     ros2.write(tmp_path / "bag", rows)
-    with pytest.raises(InputError, match="guidance needs RGB"):
+    with pytest.raises(InputError, match="guidance"):
         load_sources(a_recipe(SourceConfig(path="bag"), guidance=RGB), tmp_path, False, tmp_path / "run")
 
 
@@ -206,7 +206,7 @@ def test_a_mask_of_valid_rgb_must_be_of_the_frames_size(folder):
     recipe = a_recipe(SourceConfig(path="set/set.json"), guidance=RGB)
     for mask in (np.full((10, 10), 255, np.uint8), np.full((*SIZE, 3), 255, np.uint8), np.ones(SIZE, np.uint16)):
         cv2.imwrite(str(folder / "set" / "rgb_valid.png"), mask)
-        with pytest.raises(InputError, match=r"rgb_valid\.png: a mask of valid RGB is an 8-bit grey picture .* 96x72"):
+        with pytest.raises(InputError, match=r"rgb_valid\.png: .*96x72"):
             load_sources(recipe, folder, progress=False, run=folder / "run")
     (folder / "set" / "rgb_valid.png").unlink()
     with pytest.raises(InputError, match=r"rgb_valid\.png: the image cannot be read"):

@@ -163,7 +163,7 @@ def test_a_partner_that_is_grey_missing_or_of_another_size_is_refused_by_name(tm
     partner = tmp_path / "a" / "y.png"
     cv2.imwrite(str(partner), np.zeros((32, 24, 3)))
     message = refused(tmp_path / "a")
-    assert f"{partner}: is no RGB picture of 32x24 pixels" in message
+    assert f"{partner}: is not an RGB picture of 32x24 pixels" in message
     assert str(tmp_path / "a" / "0001.png") in message
     partner.unlink()
     assert refused(tmp_path / "a").startswith(f"{partner}: ")
@@ -172,10 +172,10 @@ def test_a_partner_that_is_grey_missing_or_of_another_size_is_refused_by_name(tm
 def test_guidance_without_any_rgb_is_refused_before_a_frame_is_read(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a", [(24, 32)] * 2, [None, None])
     (tmp_path / "a" / "0000.png").write_bytes(b"damaged")
-    assert "guidance needs RGB" in refused(tmp_path / "a")
-    assert "guidance needs RGB" in refused(tmp_path / "a", rgb=False, grey_rgb=True)
+    assert "no source has RGB" in refused(tmp_path / "a")
+    assert "no source has RGB" in refused(tmp_path / "a", rgb=False, grey_rgb=True)
     synthetic = SyntheticSourceConfig(frames=1, rgb=False)
-    with pytest.raises(InputError, match="guidance needs RGB"):
+    with pytest.raises(InputError, match="no source has RGB"):
         load_sources(Recipe(synthetic=synthetic, guidance=GuidanceConfig(weight=1)), tmp_path, progress=False)
 
 

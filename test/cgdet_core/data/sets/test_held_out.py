@@ -43,7 +43,7 @@ def test_the_frame_number_is_the_last_one_in_the_name() -> None:
 
 
 def test_a_name_without_a_number_cannot_be_held_out() -> None:
-    with pytest.raises(InputError, match=r"night/street\.png.*no frame number.*scene"):
+    with pytest.raises(InputError, match=r"night/street\.png.*frame number.*scene"):
         split_held_out([a_record("night/street.png")], 0)
 
 

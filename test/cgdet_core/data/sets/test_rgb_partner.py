@@ -185,7 +185,7 @@ def test_renderings_of_one_picture_get_that_of_another_one() -> None:
         moved = [partner.path for partner in shuffled(partners, "set.json", 0, seed) if partner is not None]
         assert sorted(moved) == [partner.path for partner in partners]
         assert all(partner.path != after for partner, after in zip(partners, moved, strict=True))
-    with pytest.raises(InputError, match=r"of 7 frames .* 4 have"):
+    with pytest.raises(InputError, match=r"4 of 7 frames"):
         shuffled([*partners[:4], *partners[5:8]], "set.json", 0, 0)
 
 
@@ -210,9 +210,9 @@ def test_a_partner_keeps_the_bytes_of_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.zeros((24, 40, 3), np.uint8), "32x24 pixels, as its thermal frame THERMAL"),
-        (np.zeros((24, 32), np.uint8), "is no RGB picture"),
-        (np.zeros((24, 32), np.uint16), "is no RGB picture"),
+        (np.zeros((24, 40, 3), np.uint8), "32x24 pixels .*THERMAL"),
+        (np.zeros((24, 32), np.uint8), "RGB"),
+        (np.zeros((24, 32), np.uint16), "RGB"),
         (np.zeros((24, 32, 3), np.uint16), "8 bits"),
         (b"no picture", "cannot|none|not an image"),
     ],

@@ -386,9 +386,9 @@ def test_a_frame_without_detections_counts_its_objects_as_missed() -> None:
         ([], "no frame"),
         ([frame([(box(0), 0.9, PERSON)], [])], "none of the 1 frames"),
         ([frame([], [(box(0), PERSON)], ignore=(0,))], "none of the 1 frames"),
-        ([frame([], [(box(0), 7)], name="00012")], "00012: its labels hold class 7"),
-        ([frame([(box(0), 0.9, 3)], [(box(0), PERSON)], name="00012")], "00012: its detections hold class 3"),
-        ([frame([], [(box(0), PERSON)], labelled=[True])], "tell of 1 classes"),
+        ([frame([], [(box(0), 7)], name="00012")], "00012: its labels have class 7"),
+        ([frame([(box(0), 0.9, 3)], [(box(0), PERSON)], name="00012")], "00012: its detections have class 3"),
+        ([frame([], [(box(0), PERSON)], labelled=[True])], "1 classes"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(frames: list[EvaluatedFrame], words: str) -> None:
