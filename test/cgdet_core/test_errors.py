@@ -196,7 +196,7 @@ def test_a_class_map_without_labels_is_refused(place: Path, tmp_path: Path) -> N
         bag.image("/thermal/image_raw", sample.frame.image, 5, "lens")
     with BagReader(tmp_path / "bag") as reader:
         assert bag_labels(reader).truth == {}
-        with pytest.raises(InputError, match="class.map"):
+        with pytest.raises(InputError, match="--class-map"):
             bag_labels(reader, class_map={"truck": "car"})
     words = ["bag", "extract", str(tmp_path / "bag"), "--out", str(tmp_path / "set"), "--class-map", "truck=car"]
     assert main(words) == 2
