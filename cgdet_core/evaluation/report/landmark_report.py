@@ -15,7 +15,7 @@ from cgdet_core.evaluation.metrics.faces import FAILURE, FaceRecord, LandmarkFig
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import ErrorGalleries
 from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled, write_compared, write_evaluated
-from cgdet_core.evaluation.report.page import Gallery, KeyFigure, fraction, svg
+from cgdet_core.evaluation.report.page import Gallery, svg
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.landmarks.crop import crop_of_box
 from cgdet_core.tasks.landmarks.draw import draw_points
@@ -83,11 +83,6 @@ def _part(figures: LandmarkFigures, prefix: str = "") -> dict[str, Any]:
     curves = [(name, errors.nme[errors.by_eyes]) for name, errors in {"all": figures.errors, **cameras}.items()]
     return {
         "landmarks": document,
-        "tiles": [
-            KeyFigure("NME", fraction(document["nme"], 4), note=f"by the outer eyes, {document['faces']} faces"),
-            KeyFigure("Failures", fraction(document["failure_rate"]), note="share of the faces above 0.1"),
-            KeyFigure("AUC", fraction(document["auc"]), note="up to 0.1"),
-        ],
         "plots": {
             "errors": error_curves(curves, prefix),
             "calibration": reliability(document["calibration"]["bins"], prefix),

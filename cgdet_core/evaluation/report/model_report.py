@@ -13,15 +13,7 @@ from cgdet_core.evaluation.metrics.matching import EvaluatedFrame, above_thresho
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
-from cgdet_core.evaluation.report.page import (
-    SAMPLES_NOTE,
-    Gallery,
-    KeyFigure,
-    Picture,
-    accuracy_tiles,
-    precision_recall,
-    write_page,
-)
+from cgdet_core.evaluation.report.page import SAMPLES_NOTE, Gallery, Picture, precision_recall, write_page
 from cgdet_core.subsample import subsample
 from cgdet_core.types import Sample
 
@@ -50,7 +42,7 @@ def write_offline_report(
             drawn.append(Picture(draw(sample.frame.image, detections, names, sample.truth, scale=2), frame.name))
         worst.draw(index, sample.frame.image)
     galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
-    part = {"tiles": accuracy_tiles(metrics), "metrics": metrics, "galleries": galleries}
+    part = {"metrics": metrics, "galleries": galleries}
     write_evaluated(path, run, ("frame", "Frame to detections"), part, facts, command)
 
 
@@ -73,10 +65,7 @@ def write_compare_report(
         "curves_note": "Precision over recall at IoU 0.5; A drawn through, B dashed; the dots are the thresholds.",
         "galleries": differing.galleries(),
     }
-    parts = [
-        {"tiles": [*accuracy_tiles(each), KeyFigure("Frames", str(each.images))], "metrics": each} for each in metrics
-    ]
-    write_compared(path, figures, "image", parts, comparison, command)
+    write_compared(path, figures, "image", [{"metrics": each} for each in metrics], comparison, command)
 
 
 def write_evaluated(
@@ -89,10 +78,10 @@ def write_evaluated(
 ) -> None:
     """The page of one model of any task. unit: what is measured, and the name of its time; part: what the task has of
     `write_page`'s."""
-    tiles = list(part["tiles"])
+    tiles = []
     if run.stage_ms:  # what was recorded elsewhere was not timed
         latency_ms = run.ms_per_frame()
-        tiles.append(KeyFigure(unit[1], f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms"))
+        tiles.append((unit[1], f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms"))
     part = {**part, "tiles": tiles, "facts": facts}
     write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {unit[0]}, offline", command=command)
 
@@ -107,29 +96,15 @@ def write_compared(
 ) -> None:
     """The page of two models of any task, timed by `unit`; of_models, of_both: what the task has of a part and of the
     comparison of `write_page`."""
-    a, b = (figures["models"][letter] for letter in "ab")
-    names = a["file"], b["file"]
-    device_a, device_b = (f"{each['device']}, {each['precision']}, {each['backend']}" for each in (a, b))
-    times = f"ms_per_{unit}"
-    comparison = {
-        **of_both,
-        "figures": figures,
-        "names": names,
-        "table": [
-            (f"ms per {unit}, p50", f"{a[times]['p50']:.1f}", f"{b[times]['p50']:.1f}"),
-            ("parameters", f"{a['params'] / 1e6:.2f} M", f"{b['params'] / 1e6:.2f} M"),
-            ("device", device_a, device_b),
-        ],
-        "note": f"Over {figures['images']} labelled frames, every one offline.",
-    }
     parts = [
         {
-            "name": f"Model {letter}: {Path(name).name}",
-            "facts": {"model": name, "model sha256": model["model_sha256"]},
+            "name": f"Model {letter.upper()}: {model['model']}",
+            "facts": {"model": model["file"], "model sha256": model["model_sha256"]},
             **of_model,
         }
-        for letter, name, of_model, model in zip("AB", names, of_models, (a, b), strict=True)
+        for (letter, model), of_model in zip(figures["models"].items(), of_models, strict=True)
     ]
+    comparison = {**of_both, "figures": figures, "unit": unit}
     write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)
 
 

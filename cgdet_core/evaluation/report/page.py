@@ -32,7 +32,7 @@ _PART: Mapping[str, Any] = {
     **dict.fromkeys(("name", "video"), ""),
     **dict.fromkeys(("metrics", "landmarks", "replay")),
     **dict.fromkeys(("tiles", "frames", "galleries"), ()),
-    **{key: {} for key in ("steps", "facts", "plots")},
+    **{key: {} for key in ("facts", "plots")},
 }
 # stands for the page's text colour until the SVG is written; drawn nowhere else
 _INK = "#010203"
@@ -52,16 +52,6 @@ _STYLE: dict[Any, Any] = {  # keyed as matplotlib wants it, whose stubs spell ou
     "svg.fonttype": "none",
 }
 _MANY_POINTS = 3000  # beyond, points become a picture inside the SVG
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """A tile at the head of the page: `KeyFigure("Latency p50", "12.4", "ms", "publish to receive")`."""
-
-    label: str
-    value: str
-    unit: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,14 +83,14 @@ def write_page(
 ) -> None:
     """Write the page, whole or not at all. command: what reproduces it. Raises InputError where the disk refuses.
 
-    parts: of each model what there is of `name`, which heads it where there are several, `tiles` (KeyFigure),
-    `metrics` (Metrics of a detector) or `landmarks` (the JSON of its figures), `plots` of these by name (without either
-    there are no labels), `galleries` (Gallery) and `facts`, what ran on what. Of a replay: `replay`, its metrics.json,
-    `frames`, those sent, `steps`, name of a figure -> its values from offline to live, and `video`, a file name beside
-    the page.
+    parts: of each model what there is of `name`, which heads it where there are several, `metrics` (Metrics of a
+    detector) or `landmarks` (the JSON of its figures), `plots` of these by name (without either there are no labels),
+    `tiles`, figures at its head beside those of accuracy (label, value, unit, note), `galleries` (Gallery) and `facts`,
+    what ran on what. Of a replay: `replay`, its metrics.json, `frames`, those sent, and `video`, a file name beside the
+    page.
 
-    comparison: two models beside each other: `names`, `figures`, what `compare` returns, `table`, further rows (name,
-    A, B), `curves` of both, a plot, and what `curves_note` says of it, `note` and `galleries`.
+    comparison: two models beside each other: `figures`, the JSON of `cgdet compare`, `unit`, what they are timed by,
+    `curves` of both, a plot, and what `curves_note` says of it, and `galleries`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -134,15 +124,6 @@ def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign; 0 without one."""
     text = f"{value:+.{digits}f}"
     return "0" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
-
-
-def accuracy_tiles(metrics: Metrics) -> list[KeyFigure]:
-    """mAP50 and mAP."""
-    objects = f"{metrics.truths} objects in {metrics.images} frames"
-    return [
-        KeyFigure("mAP50", fraction(metrics.map50), note=objects),
-        KeyFigure("mAP", fraction(metrics.map), note="IoU 0.5 to 0.95"),
-    ]
 
 
 def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -160,7 +160,6 @@ def write_replay_report(
         **pictures,
         "metrics": measured.metrics,
         "replay": document,
-        "steps": _step_rows(document["offline"]["steps"]) if document["offline"] else {},
         "frames": replay.frames,
         "facts": {
             "bag": replay.bag,
@@ -179,16 +178,3 @@ def write_replay_report(
         warnings=[*document["warnings"], *failure],
         command=replay.command,
     )
-
-
-def _step_rows(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Name of a figure -> its value after each step; figures that are not defined are left out."""
-    rows: dict[str, list[float | None]] = {
-        "mAP50": [step["map50"] for step in steps],
-        "mAP": [step["map"] for step in steps],
-    }
-    for group in ("per_class", "by_light"):
-        for name in steps[0][group] if steps else ():
-            rows[f"{name} AP50"] = [step[group][name]["map50"] for step in steps]
-    known = {name: [value for value in values if value is not None] for name, values in rows.items()}
-    return {name: values for name, values in known.items() if values and len(values) == len(steps)}

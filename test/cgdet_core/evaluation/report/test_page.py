@@ -15,22 +15,25 @@ import pytest
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.replay import ReplayedFrame
-from cgdet_core.evaluation.report.page import (
-    Gallery,
-    KeyFigure,
-    Picture,
-    accuracy_tiles,
-    precision_recall,
-    write_page,
-)
+from cgdet_core.evaluation.report.page import Gallery, Picture, precision_recall, write_page
 from cgdet_core.types import Detections, GroundTruth
 
 COUNTS = ("in_bag", "not_played", "repeated_stamps", "not_sendable", "answered", "overtaken", "lost_before_node")
 COUNTS = (*COUNTS, "refused", "failed", "in_work", "lost_answers")
 DIFFERENCE = {"name": "mAP", "a": 0.5, "b": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "verdict": "worse"}
 NOTHING = {**dict.fromkeys(DIFFERENCE), "verdict": "no difference shown"}
-COMPARISON = {
+COMPARISON: dict[str, Any] = {
     "words": "B is worse than A: mAP -0.1000",
+    "images": 12,
+    "models": {
+        letter: {
+            "file": f"{letter}.safetensors",
+            "ms_per_image": {"p50": ms},
+            "params": 3_150_000,
+            **dict.fromkeys(("device", "precision", "backend"), "x"),
+        }
+        for letter, ms in (("a", 7.0), ("b", 9.0))
+    },
     "overall": {
         "map": DIFFERENCE,
         "map50": {**DIFFERENCE, "name": "mAP50", "low": None, "high": None, "verdict": "no difference shown"},
@@ -96,7 +99,7 @@ def made_metrics(names: tuple[str, ...] = ("person", "car")) -> Metrics:
     return evaluate(frames, names)
 
 
-def replay_document(metrics: Metrics | None) -> dict[str, Any]:
+def replay_document(metrics: Metrics | None, of_class: str = "person") -> dict[str, Any]:
     ranks = {"p50": 10.0, "p95": 20.0, "p99": 30.0}
     answers = {"compared": 10, "same": 9, "different": 1, "different_stamps_ns": [17]}
     return {
@@ -109,9 +112,11 @@ def replay_document(metrics: Metrics | None) -> dict[str, Any]:
         "offline": {
             "stages_ms": {"infer": ranks},
             "labelled_frames": 9,
-            "steps": [{"step": name, "map50": 0.5} for name in ("offline", "thresholds", "drops", "live")]
-            if metrics
-            else [],
+            "steps": [
+                {"step": name, "map50": ap, "map": None, "per_class": {of_class: {"map50": ap + 0.1}}, "by_light": {}}
+                for name, ap in (("offline", 0.7), ("thresholds", 0.65), ("drops", 0.45), ("live", 0.45))
+                if metrics
+            ],
             "answers": {**answers, "within_box_px": 0.5, "within_score": 0.01},
         },
     }
@@ -135,10 +140,9 @@ def full_page(path: Path, metrics: Metrics) -> str:
 def full_part(metrics: Metrics, *images: np.ndarray) -> dict[str, Any]:
     galleries = [Gallery("Frames", [Picture(image, f"frame {number}")]) for number, image in enumerate(images)]
     return {
-        "tiles": [KeyFigure("Frames sent", "10"), *accuracy_tiles(metrics)],
+        "tiles": [("Frames sent", "10", "", "")],
         "metrics": metrics,
         "replay": replay_document(metrics),
-        "steps": {"mAP50": [0.7, 0.65, 0.45, 0.45], "person AP50": [0.8, 0.75, 0.55, 0.55]},
         "video": "run of the night.webm",
         "frames": sent(np.linspace(10, 20, 10)),
         "galleries": [*galleries, Gallery("Frames with the most duplicates", [])],
@@ -151,11 +155,9 @@ def two_models(path: Path, metrics: Metrics) -> str:
     parts = [{**full_part(metrics, image), "name": f"Model {letter}"} for letter in "AB"]
     comparison = {
         "figures": COMPARISON,
-        "names": ("a.safetensors", "b.safetensors"),
-        "table": [("latency p50, ms", "7.0", "9.0")],
+        "unit": "image",
         "curves": precision_recall([("A", metrics), ("B", metrics)], "both-"),
         "curves_note": "B dashed",
-        "note": "Over every frame.",
         "galleries": [
             Gallery("Where B is worse than A", [Picture(image, "A, x: 1 missed"), Picture(image, "B, x: 2 missed")])
         ],
@@ -245,7 +247,7 @@ def test_pictures_are_embedded_and_wide_ones_made_smaller(html: str) -> None:
 
 
 def test_a_run_without_labels_has_no_accuracy_part(tmp_path: Path) -> None:
-    write_page(tmp_path / "x.html", "Replay", [{"tiles": [KeyFigure("Frames sent", "10")]}])
+    write_page(tmp_path / "x.html", "Replay", [{"tiles": [("Frames sent", "10", "", "")]}])
     words = Page((tmp_path / "x.html").read_text()).words()
     assert "holds no labels" in words
     assert "mAP" not in words
@@ -270,20 +272,19 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path: Path) -> None:
     part = {
         **full_part(metrics),
         "name": NASTY,
-        "tiles": [KeyFigure(NASTY, NASTY, NASTY, NASTY)],
-        "steps": {NASTY: [0.5, 0.5]},
+        "tiles": [(NASTY, NASTY, NASTY, NASTY)],
+        "replay": replay_document(metrics, NASTY),
         "video": f'"{NASTY}.webm',
         "galleries": [Gallery(NASTY, [picture], NASTY)],
         "facts": {NASTY: NASTY},
     }
-    difference = {**COMPARISON, "words": NASTY, "per_class": {NASTY: {"map": DIFFERENCE}}}
+    models = {letter: {**model, "file": NASTY} for letter, model in COMPARISON["models"].items()}
+    difference = {**COMPARISON, "words": NASTY, "models": models, "per_class": {NASTY: {"map": DIFFERENCE}}}
     comparison = {
         "figures": difference,
-        "names": (NASTY, NASTY),
-        "table": [(NASTY, NASTY, NASTY)],
+        "unit": "image",
         "curves": precision_recall([(NASTY, metrics)], "both-"),
         "curves_note": NASTY,
-        "note": NASTY,
         "galleries": [],
     }
     path = tmp_path / "x.html"
