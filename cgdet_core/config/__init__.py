@@ -6,14 +6,7 @@ paths, YAML values) are laid over it.
 
 from cgdet_core.config.augmentation import AugmentConfig, LookConfig, SensorConfig
 from cgdet_core.config.bags import BagConfig, LabelConfig, RegisterConfig, SyntheticConfig
-from cgdet_core.config.detector import (
-    Activation,
-    CompareConfig,
-    Depth,
-    ModelConfig,
-    PostprocessConfig,
-    ThermalConfig,
-)
+from cgdet_core.config.detector import Activation, CompareConfig, ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.config.landmarks import (
     FaceAugmentConfig,
     LandmarkLossConfig,
@@ -21,7 +14,7 @@ from cgdet_core.config.landmarks import (
     LandmarkPostprocessConfig,
 )
 from cgdet_core.config.reading import load_recipe, load_stages, read_mapping, settings_from_mapping, settings_from_words
-from cgdet_core.config.settings import Fraction, Settings
+from cgdet_core.config.settings import Settings
 from cgdet_core.config.terms import (
     AssignerConfig,
     ContrastConfig,

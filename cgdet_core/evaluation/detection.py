@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
-from cgdet_core.evaluation.metrics.matching import (
-    MIN_SCORE,
-    OPERATING_SCORE,
-    EvaluatedFrame,
-    check_frames,
-    match_frame,
-)
+from cgdet_core.evaluation.metrics.matching import MIN_SCORE, OPERATING_SCORE, EvaluatedFrame, check_frames, match_frame
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
 from cgdet_core.evaluation.report.model_report import write_compare_report, write_offline_report

@@ -9,16 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cgdet_core.data.bags.messages import (
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    DETECTIONS,
-    FRAME_INFO,
-    IMAGE,
-    header,
-    image_fields,
-    typestore,
-)
+from cgdet_core.data.bags import messages
+from cgdet_core.data.bags.messages import header, typestore
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
 from cgdet_core.files import check_free, replacing_folder
 from cgdet_core.types import GroundTruth, ImageArray
@@ -72,8 +64,8 @@ class BagWriter:
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""
-        fields = image_fields(image)
-        message = typestore().types[IMAGE](
+        fields = messages.image_fields(image)
+        message = typestore().types[messages.IMAGE](
             header=header(stamp_ns, frame_id),
             height=fields["height_px"],
             width=fields["width_px"],
@@ -82,14 +74,14 @@ class BagWriter:
             step=fields["step_bytes"],
             data=fields["data"],
         )
-        self._write(topic, message, IMAGE, stamp_ns)
+        self._write(topic, message, messages.IMAGE, stamp_ns)
 
     def compressed_image(self, topic: str, data: bytes, compressed_format: str, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/CompressedImage; compressed_format as image_transport writes it: jpeg or png."""
-        message = typestore().types[COMPRESSED_IMAGE](
+        message = typestore().types[messages.COMPRESSED_IMAGE](
             header=header(stamp_ns, frame_id), format=compressed_format, data=np.frombuffer(data, np.uint8)
         )
-        self._write(topic, message, COMPRESSED_IMAGE, stamp_ns)
+        self._write(topic, message, messages.COMPRESSED_IMAGE, stamp_ns)
 
     def camera_info(
         self, topic: str, focal_px: float, height_width_px: tuple[int, int], stamp_ns: int, frame_id: str
@@ -99,7 +91,7 @@ class BagWriter:
         x, y = (width - 1) / 2, (height - 1) / 2  # from the centre of the first pixel
         k = np.array([focal_px, 0, x, 0, focal_px, y, 0, 0, 1], np.float64)
         types = typestore().types
-        message = types[CAMERA_INFO](
+        message = types[messages.CAMERA_INFO](
             header=header(stamp_ns, frame_id),
             height=height,
             width=width,
@@ -112,7 +104,7 @@ class BagWriter:
             binning_y=0,
             roi=types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
         )
-        self._write(topic, message, CAMERA_INFO, stamp_ns)
+        self._write(topic, message, messages.CAMERA_INFO, stamp_ns)
 
     def truth(
         self,
@@ -124,7 +116,7 @@ class BagWriter:
         info: FrameInfo | None = None,
     ) -> None:
         """The labels of one image, which must bear the same stamp and frame_id; `info` on topic/frame_info."""
-        self._write(topic, truth_message(truth, class_names, stamp_ns, frame_id), DETECTIONS, stamp_ns)
+        self._write(topic, truth_message(truth, class_names, stamp_ns, frame_id), messages.DETECTIONS, stamp_ns)
         if info is not None:
             message = frame_info_message(info, stamp_ns, frame_id)
-            self._write(topic + FRAME_INFO_SUFFIX, message, FRAME_INFO, stamp_ns)
+            self._write(topic + FRAME_INFO_SUFFIX, message, messages.FRAME_INFO, stamp_ns)

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 
 from cgdet_core.boxes import iou_matrix
 from cgdet_core.errors import InputError, check_known
+from cgdet_core.evaluation.metrics import matching
 from cgdet_core.evaluation.metrics.average_precision import SIZES, PrecisionTable
-from cgdet_core.evaluation.metrics.matching import (
-    MATCH_IOU,
-    OPERATING_SCORE,
-    EvaluatedFrame,
-    FrameMatch,
-    check_frames,
-    labelled_classes,
-    match_frame,
-)
+from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE, EvaluatedFrame, FrameMatch
 from cgdet_core.types import CLASS_NAMES, BoolArray, FloatArray, IntArray
 
 HEIGHT_BINS_PX = (0, 16, 24, 32, 48, 64, 96, 128, 256)  # lower ends of the bins of box height
@@ -116,14 +109,16 @@ def evaluate(
     frames = list(frames)
     if not frames:
         raise InputError("no frame to evaluate: give a data set or bag that holds labelled frames")
-    check_frames(frames, class_names)
+    matching.check_frames(frames, class_names)
     given = dict(thresholds or {})
     check_known("thresholds", "class", given, class_names)
     operating = np.array([given.get(name, OPERATING_SCORE) for name in class_names], np.float64)
     count = len(class_names)
-    matches = [match_frame(frame, count) for frame in frames]
+    matches = [matching.match_frame(frame, count) for frame in frames]
     all_found = _joined(frames, matches)
-    curves = score_curves(all_found, np.array([labelled_classes(frame.truth, count) for frame in frames]), class_names)
+    curves = score_curves(
+        all_found, np.array([matching.labelled_classes(frame.truth, count) for frame in frames]), class_names
+    )
     truths = len(all_found.truth_class_ids)
     if truths == 0:
         raise InputError(
@@ -323,7 +318,7 @@ def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMa
         for row, alarm in enumerate(alarms):
             overlaps = np.where(taken, -1.0, iou[row])
             truth_class = class_count
-            if len(free) and overlaps.max() >= MATCH_IOU:
+            if len(free) and overlaps.max() >= matching.MATCH_IOU:
                 best = int(overlaps.argmax())
                 taken[best] = True
                 truth_class = int(frame.truth.class_ids[free[best]])

@@ -12,22 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgdet_core.config import SyntheticConfig
+from cgdet_core.data.synthetic.faces import regions
 from cgdet_core.data.synthetic.faces.head import Pose, drawn_head_mm, seen
-from cgdet_core.data.synthetic.faces.regions import (
-    BROWS,
-    CROWN,
-    EYES,
-    INNER_LIPS,
-    LIPS,
-    FaceAxes,
-    Materials,
-    Points,
-    detail_of,
-    grown,
-    outline,
-    oval,
-    zone,
-)
+from cgdet_core.data.synthetic.faces.regions import FaceAxes, Materials, Points, oval, zone
 from cgdet_core.data.synthetic.faces.rendering import Heat, expose, temperatures_c
 from cgdet_core.data.synthetic.light import ThermalSensor
 from cgdet_core.types import NANOSECONDS, FloatArray, Frame, GroundTruth, ImageArray, Sample
@@ -62,7 +49,7 @@ class DrawnPerson:
         skin = _SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.9, 1.1)
         hair = _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.8, 1.15)
         cloth, iris = rng.uniform(20, 230, 3), rng.uniform((40, 40, 30), (110, 130, 150))
-        hairline = float(rng.uniform(0.3, CROWN if rng.random() < 0.2 else 0.6))
+        hairline = float(rng.uniform(0.3, regions.CROWN if rng.random() < 0.2 else 0.6))
         long_hair = float(rng.uniform(0.2, 1.4)) if rng.random() < 0.35 else 0.0
         beard = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.2 else 0.0
         light, heat = float(rng.normal(0, 0.18)), Heat.drawn(rng, bare)
@@ -135,16 +122,16 @@ def paint(rgb: ImageArray, person: DrawnPerson, points_px: Points) -> Materials:
     half_body = ((0.0, 1.25), (0.33, 1.03), (0.95, 1.2), (1.15, 1.5), (1.25, 6.0))
     body = [axes.place(x, y) for x, y in (*half_body, *((-x, y) for x, y in half_body[:0:-1]))]
     lay(zone([np.array(body)], size, 0.012 * tall), person.cloth, cloth)
-    if person.hairline < CROWN:
-        lay(zone([outline(points_px, CROWN, 1.12)], size, 0.02 * tall), person.hair, hair)
+    if person.hairline < regions.CROWN:
+        lay(zone([regions.outline(points_px, regions.CROWN, 1.12)], size, 0.02 * tall), person.hair, hair)
     ears = [oval(points_px[side] + 0.03 * tall * axes.down, 0.06, 0.15, axes) for side in (0, 16)]
     lay(zone(ears, size, 0.012 * tall), 0.92 * person.skin, skin)
-    face = zone([outline(points_px, person.hairline)], size, 0.01 * tall)
+    face = zone([regions.outline(points_px, person.hairline)], size, 0.01 * tall)
     lay(face, person.skin, skin)
     canvas *= 1 - face[..., None] * (1 - shade)
 
     dim = 0.72 * person.skin
-    lay(0.35 * zone([grown(points_px[eye], 1.6) for eye in EYES], size, 0.03 * tall), dim, None)
+    lay(0.35 * zone([regions.grown(points_px[eye], 1.6) for eye in regions.EYES], size, 0.03 * tall), dim, None)
     ridge = points_px[[27, 31 if person.light > 0 else 35]]
     lay(0.5 * zone([ridge], size, 0.02 * tall, 0.06 * tall), dim, None)
     lay(0.5 * zone([points_px[31:36]], size, 0.01 * tall, 0.02 * tall), dim, None)
@@ -152,17 +139,17 @@ def paint(rgb: ImageArray, person: DrawnPerson, points_px: Points) -> Materials:
     if person.beard:
         chin = np.concatenate([points_px[3:14], points_px[[35, 33, 31]]])
         lay(person.beard * zone([chin], size, 0.03 * tall), person.hair, hair)
-    lay(zone([points_px[each] for each in BROWS], size, sharp, 0.045 * tall) * 0.4, person.hair, hair)
-    eyes = zone([points_px[eye] for eye in EYES], size, sharp)
+    lay(zone([points_px[each] for each in regions.BROWS], size, sharp, 0.045 * tall) * 0.4, person.hair, hair)
+    eyes = zone([points_px[eye] for eye in regions.EYES], size, sharp)
     lay(eyes, np.array([225.0, 222, 218]), None)
-    irises = [oval(points_px[eye].mean(axis=0), 0.05, 0.05, axes) for eye in EYES]
+    irises = [oval(points_px[eye].mean(axis=0), 0.05, 0.05, axes) for eye in regions.EYES]
     lay(eyes * zone(irises, size, sharp), person.iris, None)
-    lay(0.8 * zone([points_px[eye[:4]] for eye in EYES], size, sharp, 0.018 * tall), 0.3 * person.skin, None)
-    lay(zone([points_px[LIPS]], size, 0.01 * tall), 0.8 * person.skin * (1.0, 0.72, 0.75), skin)
-    lay(0.9 * zone([points_px[INNER_LIPS]], size, sharp), np.array([60.0, 25, 25]), None)
+    lay(0.8 * zone([points_px[eye[:4]] for eye in regions.EYES], size, sharp, 0.018 * tall), 0.3 * person.skin, None)
+    lay(zone([points_px[regions.LIPS]], size, 0.01 * tall), 0.8 * person.skin * (1.0, 0.72, 0.75), skin)
+    lay(0.9 * zone([points_px[regions.INNER_LIPS]], size, sharp), np.array([60.0, 25, 25]), None)
     lay(0.7 * zone([points_px[60:65]], size, sharp, 0.01 * tall), 0.35 * person.skin, None)
     rgb[:] = np.clip(canvas, 0, 255).astype(np.uint8)
-    return Materials(skin, hair, cloth, np.float32(0.6) * detail_of(rgb, tall))
+    return Materials(skin, hair, cloth, np.float32(0.6) * regions.detail_of(rgb, tall))
 
 
 class _Sitter(NamedTuple):

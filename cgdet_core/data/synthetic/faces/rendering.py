@@ -12,22 +12,8 @@ import cv2
 import numpy as np
 
 from cgdet_core.data.sets.coco import CocoSet
-from cgdet_core.data.synthetic.faces.regions import (
-    EYES,
-    FOREHEAD,
-    INNER_LIPS,
-    LIPS,
-    FaceAxes,
-    Materials,
-    Points,
-    estimated_materials,
-    face_polygon,
-    grown,
-    outline,
-    oval,
-    widened,
-    zone,
-)
+from cgdet_core.data.synthetic.faces import regions
+from cgdet_core.data.synthetic.faces.regions import FaceAxes, Materials, Points, oval, zone
 from cgdet_core.errors import InputError
 from cgdet_core.types import FloatArray, Frame, ImageArray, Sample
 
@@ -72,27 +58,27 @@ def temperatures_c(materials: Materials, points_px: Points, heat: Heat) -> Float
     right, down = axes.coordinates(size, 4)
     grid = (right * 3.5 + 3.5, down * 4.2 + 2.5)
     uneven_c = cv2.remap(heat.uneven_c, *grid, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    skin = SKIN_C + widened(np.asarray(uneven_c, np.float32), size)
+    skin = SKIN_C + regions.widened(np.asarray(uneven_c, np.float32), size)
     # the cold of a nose runs down its ridge and widens to the wings: a blob on the tip would draw the points up
     nose = np.array([0.6 * points_px[27] + 0.4 * points_px[28], points_px[31], points_px[33], points_px[35]])
     cheeks = [points_px[[1, 36, 41, 31, 48, 4]], points_px[[15, 45, 46, 35, 54, 12]]]
-    forehead = np.concatenate([outline(points_px, FOREHEAD)[17:], points_px[17:27]])
+    forehead = np.concatenate([regions.outline(points_px, regions.FOREHEAD)[17:], points_px[17:27]])
     for part, polygons, blur in (
-        ("nose", [grown(nose, 1.12)], 0.035),
-        ("cheeks", [grown(cheek, 0.85) for cheek in cheeks], 0.075),
-        ("forehead", [grown(forehead, 0.8)], 0.08),
-        ("eyes", [grown(points_px[eye], 1.7) for eye in EYES], 0.035),
+        ("nose", [regions.grown(nose, 1.12)], 0.035),
+        ("cheeks", [regions.grown(cheek, 0.85) for cheek in cheeks], 0.075),
+        ("forehead", [regions.grown(forehead, 0.8)], 0.08),
+        ("eyes", [regions.grown(points_px[eye], 1.7) for eye in regions.EYES], 0.035),
         ("inner corners", [oval(points_px[corner], 0.05, 0.05, axes) for corner in (39, 42)], 0.025),
-        ("eyeballs", [points_px[eye] for eye in EYES], 0.008),
-        ("lips", [points_px[LIPS]], 0.015),
+        ("eyeballs", [points_px[eye] for eye in regions.EYES], 0.008),
+        ("lips", [points_px[regions.LIPS]], 0.015),
         ("mouth corners", [oval(points_px[corner], 0.04, 0.04, axes) for corner in (48, 54)], 0.025),
-        ("open mouth", [points_px[INNER_LIPS]], 0.008),
+        ("open mouth", [points_px[regions.INNER_LIPS]], 0.008),
     ):
         skin += beside_c[part] * zone(polygons, size, blur * tall)
-    face = zone([face_polygon(points_px)], size, 0.008 * tall)
-    skin += beside_c["neck"] * (1 - face) * widened(np.clip(6 * down - 1.8, 0, 1), size)
+    face = zone([regions.face_polygon(points_px)], size, 0.008 * tall)
+    skin += beside_c["neck"] * (1 - face) * regions.widened(np.clip(6 * down - 1.8, 0, 1), size)
     # pupils and teeth are edges of colour alone
-    inside = zone([points_px[each] for each in (*EYES, INNER_LIPS)], size, 0.008 * tall)
+    inside = zone([points_px[each] for each in (*regions.EYES, regions.INNER_LIPS)], size, 0.008 * tall)
     skin += beside_c["edges"] * detail * (1 - 0.7 * inside)
 
     degrees = np.float32(SKIN_C + beside_c["background"]) + np.float32(0.8) * detail
@@ -102,7 +88,7 @@ def temperatures_c(materials: Materials, points_px: Points, heat: Heat) -> Float
     degrees += materials.hair * (SKIN_C + hair_c + detail - degrees)
     if heat.lenses is not None:
         half_width, half_height, exponent = heat.lenses
-        middles = [points_px[eye].mean(axis=0) + 0.03 * tall * axes.down for eye in EYES]
+        middles = [points_px[eye].mean(axis=0) + 0.03 * tall * axes.down for eye in regions.EYES]
         half_width = min(half_width, 0.46 * float(np.linalg.norm(middles[1] - middles[0])) / tall)
         lenses = zone([oval(middle, half_width, half_height, axes, exponent) for middle in middles], size, 0.008 * tall)
         bridge = zone([np.array(middles)], size, 0.006 * tall, 0.03 * tall)
@@ -143,7 +129,7 @@ def expose(degrees_c: FloatArray, skin: FloatArray, height_px: float, rng: np.ra
 def render_thermal(rgb: ImageArray, points_px: Points, rng: np.random.Generator) -> ImageArray:
     """uint8 [H, W, 3] RGB of a face and its 68 points, float [68, 2] -> thermal-like uint8 [H, W] with these points;
     person, surrounding and camera are drawn from `rng`."""
-    materials = estimated_materials(rgb, points_px)
+    materials = regions.estimated_materials(rgb, points_px)
     degrees_c = temperatures_c(materials, points_px, Heat.drawn(rng))
     return expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng)
 
