@@ -87,7 +87,6 @@ def landmarks(arguments: argparse.Namespace) -> int:
 
     from cgdet_core.data.sets.coco_file import CocoDraft
     from cgdet_core.runtime.landmarks import LandmarkPredictor
-    from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
     from cgdet_core.tasks.landmarks.tracking import boxes_of
     from cgdet_core.thermal import cut_telemetry
 
@@ -96,7 +95,7 @@ def landmarks(arguments: argparse.Namespace) -> int:
         rows, how = arguments.telemetry_rows, (arguments.device, arguments.precision, arguments.threads)
         predictor = LandmarkPredictor(arguments.model, *how, arguments.backend, None, arguments.input)
         predictor.warm_up()
-        draft = CocoDraft(predictor.info.class_names, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
+        draft = CocoDraft(predictor.info.class_names, faces=True)
         if of_image is None:
             print("cgdet: without --boxes each image is taken for the crop of one face", file=sys.stderr)
 

@@ -46,7 +46,7 @@ def save_faces(
     """A COCO set with a drawn face for each of moved_xy_px [68, 2]: labelled where this model finds the points, moved
     by that; NaN is no label."""
     folder.mkdir()
-    predictor, draft = open_faces(model), CocoDraft(("face",), [f"p{number}" for number in range(68)])
+    predictor, draft = open_faces(model), CocoDraft(("face",), faces=True)
     for number, (moved, person, camera) in enumerate(zip(moved_xy_px, people, cameras, strict=True)):
         sample = drawn_face(number, 96)
         assert sample.truth is not None

@@ -195,7 +195,7 @@ def load_stamped_labels(
     truth: dict[int, GroundTruth] = {}
     infos: dict[int, FrameInfo] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    truths, lines, _ = read_labels(document, path, class_names, class_map)
+    truths, lines = read_labels(document, path, class_names, class_map)
     for line in lines:
         warnings.warn(line, stacklevel=2)
     for image, of_image in zip(document.images, truths, strict=True):

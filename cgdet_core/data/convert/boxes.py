@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming, read_list, root_of
 from cgdet_core.data.sets.coco_file import read_coco
-from cgdet_core.data.sets.fields import box, flag
+from cgdet_core.data.sets.fields import box
 from cgdet_core.errors import InputError
 
 _MARK = "_PreviewData"
@@ -120,7 +120,7 @@ def _label(item: ElementTree.Element) -> Label:
     return Label(
         (item.findtext("name") or "").strip(),
         (left, top, right - left, bottom - top),
-        flag(item.findtext("difficult") or None),
+        bool(int(item.findtext("difficult") or 0)),
     )
 
 
@@ -159,7 +159,7 @@ def read_bbgt(path: Path) -> tuple[Label, ...]:
         if not head.startswith("% bbGt version=3"):
             raise ValueError(f"it begins with {head:.30}")
         rows = [line.split() for line in lines if line.strip()]
-        return tuple(Label(words[0], box(words[1:5]), len(words) > 10 and flag(words[10])) for words in rows)
+        return tuple(Label(words[0], box(words[1:5]), len(words) > 10 and bool(int(words[10]))) for words in rows)
 
 
 def _annotations(folder: Path) -> Path:

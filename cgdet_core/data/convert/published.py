@@ -18,7 +18,6 @@ from tqdm import tqdm
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry, keypoints
 from cgdet_core.data.sets.fields import same_name
 from cgdet_core.errors import InputError, unknown
-from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.types import FloatArray
 
 IGNORE_PREFIX = "ignore:"  # as in labels of bags
@@ -105,9 +104,7 @@ def write_coco_set(out: Path, of: PublishedSet, part: Part, every: int = 1, with
     every: only each so many-th image. with_rgb: name the RGB partners, which must be there and of the same size.
     InputError for a missing or odd image, a name that the set does not have, and no image.
     """
-    summary, draft = Summary(), CocoDraft(of.classes)
-    if of.points:
-        draft.point_names, draft.flip_indices = [f"p{place}" for place in range(POINTS)], MIRROR.tolist()
+    summary, draft = Summary(), CocoDraft(of.classes, of.points)
     chosen = islice(of.images(part), 0, None, every)
     for image in tqdm(chosen, "converting", unit="image", disable=None):
         size = _height_width_px(image.path, "copy the set again")

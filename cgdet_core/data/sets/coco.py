@@ -34,21 +34,16 @@ class CocoRecord:
     scene: str | None
     rgb_valid_path: Path | None = None
     camera: str | None = None
-    subject: str | None = None
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """A COCO set; images are read when a sample is asked for. warnings: what is odd and yet no error, a line each.
-    point_names: of the keypoints, empty where the set has none; flip_indices: the point that each becomes in a mirror,
-    where the set says it."""
+    """A COCO set; images are read when a sample is asked for. warnings: what is odd and yet no error, a line each."""
 
     path: Path
     class_names: tuple[str, ...]
     records: tuple[CocoRecord, ...]
     warnings: tuple[str, ...] = ()
-    point_names: tuple[str, ...] = ()
-    flip_indices: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,7 +89,7 @@ def load_coco(
     document = read_coco(path)
     if not document.images:
         raise InputError(f"{path}: lists no image")
-    truths, warnings, of_points = read_labels(document, path, class_names, class_map)
+    truths, warnings = read_labels(document, path, class_names, class_map)
     records = tuple(_record(path, *each) for each in zip(document.images, truths, strict=True))
     # where a quarter's turn changes the size, that tells which picture the labels are of
     odd = {True: range(2, 9), False: (2, 3, 4)}
@@ -104,12 +99,7 @@ def load_coco(
             f"{path}: {len(turned)} of {len(records)} pictures, the first {turned[0].file_name}, are turned by Exif in "
             "viewers: their pixels are read as stored, and the labels must be of these"
         )
-    points, flip = ((), None) if of_points is None else (of_points.keypoints, of_points.flip_indices)
-    if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
-        raise InputError(
-            f"{path}: its {POINTS} points have another mirror (flip_indices) than iBUG's: give them in that order"
-        )
-    return CocoSet(path, tuple(class_names), records, tuple(warnings), points, flip)
+    return CocoSet(path, tuple(class_names), records, tuple(warnings))
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -125,9 +115,9 @@ def parse_class_map(words: Sequence[str]) -> dict[str, str]:
 
 def read_labels(
     document: CocoDocument, path: Path, class_names: Sequence[str], class_map: Mapping[str, str] | None = None
-) -> tuple[list[GroundTruth], list[str], CocoCategory | None]:
-    """The labels of a COCO document, of each entry of `images`; warnings, as of a CocoSet; the category of the
-    keypoints, if any. class_map: as of `load_coco`; path: for messages, no file is opened."""
+) -> tuple[list[GroundTruth], list[str]]:
+    """The labels of a COCO document, of each entry of `images`, and warnings, as of a CocoSet. class_map: as of
+    `load_coco`; path: for messages, no file is opened."""
     names, annotations = tuple(class_names), document.annotations
     targets = _targets(document, path, names, class_map or {})
     points = _with_points(document, targets, path)
@@ -180,7 +170,7 @@ def read_labels(
         of_points = (None, None) if places is None or known is None else (places[rows], known[rows])
         of_classes = None if labelled_here.all() else labelled_here
         truths.append(GroundTruth(boxes[rows], class_ids, ignored[rows], of_classes, *of_points))
-    return truths, warnings, points
+    return truths, warnings
 
 
 def _targets(
@@ -218,6 +208,11 @@ def _with_points(document: CocoDocument, targets: Mapping[int | str, str], path:
     if len({(each.keypoints, each.flip_indices) for each in shown}) > 1:
         names = " and ".join(repr(each.name) for each in shown[:2])
         raise InputError(f"{path}: the categories {names} have other keypoints: map all but one to {BACKGROUND}")
+    flip = shown[0].flip_indices if shown else None
+    if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
+        raise InputError(
+            f"{path}: its {POINTS} points have another mirror (flip_indices) than iBUG's: give them in that order"
+        )
     return shown[0] if shown else None
 
 
@@ -259,5 +254,4 @@ def _record(path: Path, image: CocoImage, truth: GroundTruth) -> CocoRecord:
         scene=image.scene or image.subject,
         rgb_valid_path=path.parent / _beside(path, valid) if rgb and valid else None,
         camera=image.camera,
-        subject=image.subject,
     )

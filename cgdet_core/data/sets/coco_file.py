@@ -16,22 +16,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from cgdet_core.boxes import xyxy_to_xywh
-from cgdet_core.data.sets.fields import Box, BoxMode, Flag, Identity, Light, Name, Places, Side, Stamp, Text, Whole
+from cgdet_core.data.sets.fields import Box, Flag, Identity, Light, Name, Places, Side, Stamp, Text
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.files import write_text
+from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, BoolArray, Detections, FloatArray, GroundTruth
 
 
 class Entry(BaseModel):
     """An entry of a JSON document: its values as fields.py reads them, other keys left alone."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class CocoImage(Entry):
@@ -57,18 +58,19 @@ class CocoImage(Entry):
 
 
 class CocoAnnotation(Entry):
-    """One of `annotations`. bbox: left, top, width, height in pixels; keypoints: x, y in pixels and v (0: no label) of
-    each of its category's points; iscrowd, ignore, difficult: three words for a region to ignore."""
+    """One of `annotations`. bbox: left, top, width, height in pixels, so bbox_mode of Detectron2; keypoints: x, y in
+    pixels and v (0: no label) of each of its category's points; iscrowd, ignore, difficult: three words for a region to
+    ignore."""
 
     image_id: Identity
     category_id: Identity
     bbox: Box
-    bbox_mode: BoxMode = None
+    bbox_mode: Literal[1, "XYWH_ABS"] | None = None
     iscrowd: Flag = False
     ignore: Flag = False
     difficult: Flag = False
     keypoints: Places = ()
-    num_keypoints: Whole | None = None
+    num_keypoints: int | None = None
     score: Any = None
 
     @property
@@ -82,7 +84,7 @@ class CocoCategory(Entry):
     id: Identity
     name: Text
     keypoints: tuple[Text, ...] = ()
-    flip_indices: tuple[Whole, ...] | None = None
+    flip_indices: tuple[int, ...] | None = None
 
 
 class CocoDocument(Entry):
@@ -181,11 +183,10 @@ def keypoints(points_xy_px: FloatArray, labelled: BoolArray) -> dict[str, Any]:
 @dataclass
 class CocoDraft:
     """A set in the making: `add_image`, then the boxes of that image, then the next one. Images, boxes and classes are
-    numbered from 1. point_names, flip_indices: of the keypoints, which are every class's."""
+    numbered from 1. faces: whether its classes have iBUG's 68 points."""
 
     class_names: Sequence[str] = CLASS_NAMES
-    point_names: Sequence[str] = ()
-    flip_indices: Sequence[int] | None = None
+    faces: bool = False
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
@@ -224,9 +225,8 @@ class CocoDraft:
 
     def to_json(self, **more: Any) -> str:
         """The document; more: further keys of it, such as `info`."""
-        points: dict[str, Any] = {"keypoints": list(self.point_names)} if self.point_names else {}
-        if self.flip_indices is not None:
-            points["flip_indices"] = list(self.flip_indices)
+        points = {"keypoints": [f"p{place}" for place in range(POINTS)], "flip_indices": MIRROR.tolist()}
+        points = points if self.faces else {}
         categories = [{"id": number, "name": name, **points} for number, name in enumerate(self.class_names, 1)]
         document = {**more, "images": self.images, "annotations": self.annotations, "categories": categories}
         return json.dumps(document)

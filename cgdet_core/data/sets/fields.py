@@ -1,69 +1,23 @@
 """The values in files of labels, checked for type and value here and nowhere else.
 
-What can mean one thing alone is read as that: a number, flag or id that is written as text, a whole number as 640.0, a
-name in other case or with blanks. Anything else is a ValueError; the reader makes an InputError with the place of it.
+What can mean one thing alone is read as that, by pydantic: a number, flag or id that is written as text, a whole number
+as 640.0, a name in other case or with blanks. Anything else is an error; the reader adds the place of it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field, StringConstraints
 
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
-_WHOLE = re.compile(r"\s*-?(0|[1-9]\d{0,30})\s*")
-_FLAGS = {"true": True, "false": False}
-_MOST_EXACT = 1 << 53  # whole numbers beyond it are not told apart as floats
 _FARTHEST_PX = 1e9
 
 
-def number(value: Any) -> Any:
-    """A number that is written as text, as a number; anything else as it stands."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return value
-    return int(value) if _WHOLE.fullmatch(value) else float(value)
-
-
-def whole(value: Any) -> int:
-    """A whole number, written as 640, 640.0 or "640"."""
-    found = number(value)
-    if isinstance(found, float) and found.is_integer() and abs(found) < _MOST_EXACT:
-        found = int(found)
-    if type(found) is not int:
-        raise ValueError("give a whole number")
-    return found
-
-
-def flag(value: Any) -> bool:
-    """Yes or no, written as 0, 1, true or false, also as text or 1.0; left out or null is no."""
-    found = _FLAGS.get(value.strip().casefold(), number(value)) if isinstance(value, str) else value
-    if found is None:
-        return False
-    if not isinstance(found, int | float) or found not in (0, 1):
-        raise ValueError("give 0 or 1")
-    return bool(found)
-
-
-def identity(value: Any) -> int | str:
-    """What entries refer to each other by: 7, 7.0 and "7" are one; other text stays text."""
-    if isinstance(value, str) and value.strip() and not _WHOLE.fullmatch(value):
-        return value.strip()
-    return whole(value)
-
-
-def text(value: Any) -> str:
-    """Text that is not blank, without blanks at its ends."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("give a text")
-    return value.strip()
-
-
 def numbers(values: Iterable[Any], count: int) -> tuple[float, ...]:
-    """So many numbers of pixels."""
-    found = tuple(number(each) for each in values)
-    if len(found) != count or not all(type(each) in (int, float) and abs(each) < _FARTHEST_PX for each in found):
+    """So many numbers of pixels; ValueError or TypeError for anything else."""
+    found = tuple(map(float, values))
+    if len(found) != count or not all(abs(each) < _FARTHEST_PX for each in found):
         raise ValueError(f"give {count} numbers")
     return found
 
@@ -88,34 +42,34 @@ def folded(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _box_mode(value: Any) -> None:
-    """Detectron2's word for what a box's numbers are: 1 or XYWH_ABS, as COCO's are, or none."""
-    if value not in (None, "XYWH_ABS") and number(value) != 1:
-        raise ValueError("boxes are left, top, width and height in pixels (XYWH_ABS, 1): convert them, and say so")
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError("give a whole number: a float does not tell nanoseconds apart")
+    return value
 
 
-def _name(value: Any) -> str | None:
-    return None if value in (None, "") else text(str(value) if type(value) is int else value)
+def _name(value: Any) -> Any:
+    return str(value) if type(value) is int else None if value == "" else value
 
 
 def _light(value: Any) -> Any:
     return value.strip().casefold() or None if isinstance(value, str) else value
 
 
-def _numbers(value: Any) -> Any:
-    return () if value is None else tuple(map(number, value)) if isinstance(value, list) else value
+def _or(nothing: Any) -> BeforeValidator:
+    """Null is what is left out."""
+    return BeforeValidator(lambda value: nothing if value is None else value)
 
 
-Identity = Annotated[int | str, PlainValidator(identity)]
-Whole = Annotated[int, PlainValidator(whole)]
-Side = Annotated[int, BeforeValidator(whole), Field(ge=1, le=1_000_000)]
-Stamp = Annotated[int, BeforeValidator(whole), Field(ge=0, lt=1 << 63)]
-Flag = Annotated[bool, PlainValidator(flag)]
-Text = Annotated[str, PlainValidator(text)]
-Name = Annotated[str | None, PlainValidator(_name)]  # also a number, such as that of a scene
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# what entries refer to each other by: 7, 7.0 and "7" are one; other text stays text
+Identity = Annotated[int | Text, Field(union_mode="left_to_right")]
+Side = Annotated[int, Field(ge=1, le=1_000_000)]
+Stamp = Annotated[int, BeforeValidator(_exact), Field(ge=0, lt=1 << 63)]
+Flag = Annotated[bool, _or(False)]
+Name = Annotated[Text | None, BeforeValidator(_name)]  # also a number, such as that of a scene
 Light = Annotated[Literal["day", "night"] | None, BeforeValidator(_light)]
 _Place = Annotated[float, Field(gt=-_FARTHEST_PX, lt=_FARTHEST_PX)]
 _Length = Annotated[float, Field(ge=0, lt=_FARTHEST_PX)]
-Box = Annotated[tuple[_Place, _Place, _Length, _Length], BeforeValidator(_numbers)]
-BoxMode = Annotated[None, PlainValidator(_box_mode)]
-Places = Annotated[tuple[_Place, ...], BeforeValidator(_numbers)]
+Box = tuple[_Place, _Place, _Length, _Length]
+Places = Annotated[tuple[_Place, ...], _or(())]

@@ -18,7 +18,6 @@ from cgdet_core.data.synthetic.faces.drawing import FaceScene
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
-from cgdet_core.tasks.landmarks.points import MIRROR, POINTS
 from cgdet_core.thermal import to_grey
 from cgdet_core.types import CLASS_NAMES, NANOSECONDS, GroundTruth, Sample
 
@@ -115,7 +114,7 @@ def make_face_bag(
     config = config or BagConfig()
     rate = config.frames_per_second or SyntheticConfig().frames_per_second
     scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
-    draft = CocoDraft(FACE_CLASS, [f"p{number}" for number in range(POINTS)], MIRROR.tolist())
+    draft = CocoDraft(FACE_CLASS, faces=True)
     frames = max(1, round(config.seconds * rate))
     with BagWriter(out, overwrite) as bag:
         for index, stamp_ns in enumerate(_stamps(frames, rate)):

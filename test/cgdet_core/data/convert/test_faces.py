@@ -11,6 +11,7 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.sets.coco import load_coco
+from cgdet_core.data.sets.coco_file import read_coco
 from cgdet_core.tasks.landmarks.points import MIRROR
 
 # a face of 48x64 pixels; of the right eye's outer corner (36) and so on alone it matters where they are
@@ -21,8 +22,9 @@ def convert(capsys, name, folder, out, *words):
     """The set that the command writes, read again; and what it says."""
     assert main(["convert", name, str(folder), "--out", str(out), *map(str, words)]) == 0
     coco = load_coco(out, ("face",))
-    assert len(coco.point_names) == 68
-    assert coco.flip_indices == tuple(MIRROR)
+    (category,) = read_coco(out).categories
+    assert len(category.keypoints) == 68
+    assert category.flip_indices == tuple(MIRROR)
     return coco, capsys.readouterr().out
 
 
@@ -78,7 +80,7 @@ def make_sf_tl54(root):
 def test_sf_tl54(tmp_path, capsys):
     coco, said = convert(capsys, "sf-tl54", make_sf_tl54(tmp_path / "dataset"), tmp_path / "f.json")
     assert "2 images, 0 with RGB" in said
-    assert [record.subject for record in coco.records] == ["1", "2"]
+    assert [record.scene for record in coco.records] == ["1", "2"]
     points = labelled(coco.records[1])
     assert set(range(68)) - points.keys() == {49, 50, 52, 53, 55, 56, 58, 59, 60, 61, 63, 64, 65, 67}
     assert points == {place: pytest.approx(FACE[place].tolist()) for place in points}
@@ -156,7 +158,7 @@ def test_carl_and_eurecom_with_six_points(tmp_path, capsys, files, split):
     words = ("--annotations", tmp_path / "xml", "--split", split)
     coco, _ = convert(capsys, "carl-eurecom", root, tmp_path / "f.json", *words)
     assert [record.path for record in coco.records] == [root / files[split == "visible"]]
-    assert coco.records[0].subject == files[0].split("/")[0]
+    assert coco.records[0].scene == files[0].split("/")[0]
     assert labelled(coco.records[0]) == {place: [int(value) for value in FACE[place]] for place in NAMES_6.values()}
     assert coco.records[0].truth.boxes_xyxy_px.tolist() == [[4.25, 6, 44.25, 36.5]]
 

@@ -225,7 +225,7 @@ def test_rgb_that_is_alone_cannot_be_shuffled(tmp_path: Path) -> None:
 def write_faces(folder: Path, count: int) -> None:
     """Drawn faces as an RGB set with points."""
     folder.mkdir()
-    draft = CocoDraft(["face"], [f"p{number}" for number in range(68)])
+    draft = CocoDraft(["face"], faces=True)
     for seed in range(count):
         face = drawn_face(seed, 64)
         assert face.rgb is not None

@@ -116,7 +116,7 @@ def with_value(place: Place, value: Any) -> dict[str, Any]:
 def meaning(kind: str, value: Any) -> Any:
     """What a person would say that `value` means in a field of this kind; GONE: nothing, so it must be refused."""
     if kind in FLAGS:
-        table = {"0": 0, "1": 1, "1.0": 1, "true": 1, "FALSE": 0}
+        table = {"0": 0, "1": 1, "true": 1, "FALSE": 0, "no": 0}
         found = 0 if value is None or value is GONE else table.get(value, GONE) if isinstance(value, str) else value
         return int(found) if isinstance(found, int | float) and found in (0, 1) else GONE
     if kind in WHOLE | NUMBERS:
@@ -124,13 +124,13 @@ def meaning(kind: str, value: Any) -> Any:
             found = json.loads(value) if isinstance(value, str) else value
         except ValueError:
             return GONE
-        if not isinstance(found, int | float) or isinstance(found, bool) or not abs(found) < 1e19:
+        if not isinstance(found, int | float) or not abs(found) < 1e19:
             return GONE
-        return found if kind in NUMBERS or found == int(found) else GONE
+        return found if kind in NUMBERS else int(found) if found == int(found) else GONE
     if kind == "id":
         if isinstance(value, str):
             return int(value) if value in ("0", "1", "-1") else value.strip() or GONE
-        return int(value) if type(value) in (int, float) and abs(value) < 1e16 and value == int(value) else GONE
+        return int(value) if isinstance(value, int | float) and abs(value) < 1e16 and value == int(value) else GONE
     if kind in NAMES:
         return str(value) if type(value) is int else value.strip() or GONE if isinstance(value, str) else GONE
     return value
@@ -140,12 +140,13 @@ def read(path: Path, document: dict[str, Any]) -> list[Any]:
     """All that is read of a set."""
     path.write_text(json.dumps(document))
     coco = load_coco(path, ("person", "car"))
-    found: list[Any] = [coco.point_names, coco.flip_indices]
-    for record, image in zip(coco.records, read_coco(path).images, strict=True):
+    document = read_coco(path)
+    found: list[Any] = [(each.keypoints, each.flip_indices) for each in document.categories[:1]]
+    for record, image in zip(coco.records, document.images, strict=True):
         truth = record.truth
         arrays = truth.boxes_xyxy_px, truth.class_ids, truth.ignore, truth.points_xy_px, truth.points_labelled
         labelled = [True, True] if truth.labelled is None else truth.labelled.tolist()
-        facts = record.light, record.scene, record.camera, record.subject, record.rgb_path, record.rgb_valid_path
+        facts = record.light, record.scene, record.camera, image.subject, record.rgb_path, record.rgb_valid_path
         found.append([record.path, record.height_width_px, image.stamp_ns, labelled, facts, *map(_listed, arrays)])
     return found
 
@@ -182,9 +183,9 @@ def test_a_number_written_as_text_or_float_and_a_flag_as_a_truth_value_are_read_
     for place in PLACES:
         value, kind = at(place)
         if type(value) in (int, float) and kind not in NAMES:
-            others: list[Any] = [str(value), f" {value}"]
+            others: list[Any] = [str(value)]
             others += [float(value)] if abs(value) < 1e9 else []
-            others += [bool(value), str(bool(value))] if kind in FLAGS else []
+            others += [bool(value), str(bool(value))] if kind in FLAGS else [f" {value}"]
             for other in others:
                 assert read(path, with_value(place, other)) == before, (place, other)
 
