@@ -27,7 +27,7 @@ help: ## this list
 	@echo "  PYTHON=python3.12  the Python that .venv is made with, 3.10 to 3.13"
 	@echo "  BAG= TOPIC= MODEL= RATE= SEED= SECONDS= OUT=  settings of the demo"
 
-setup: ## .venv with torch, ROS 2 and cgdet in it
+setup: ## .venv with ROS 2, OpenVINO and cgdet in it (training: requirements/train.txt)
 	$(SETUP)
 
 setup-tests:

@@ -60,21 +60,19 @@ setup(
     # An editable installation reads launch, config and models where they lie: a copy would grow stale.
     data_files=[] if "editable_wheel" in sys.argv else shared_files(),
     install_requires=requirements("core.txt"),
-    extras_require={
-        name: requirements(f"{name}.txt") for name in ("train", "test", "openvino", "onnxruntime", "tensorrt")
-    },
+    extras_require={name: requirements(f"{name}.txt") for name in ("train", "test", "onnxruntime", "tensorrt")},
     zip_safe=False,
     cmdclass={"develop": Develop},
     entry_points={
         "console_scripts": [
             "cgdet = cgdet_core.cli:main",
-            "cgdet-detector = cgdet_ros.node.detector_node:main",
-            "cgdet-landmarks = cgdet_ros.node.landmarks_node:main",
-            "cgdet-replay = cgdet_ros.replay.cli:main",
+            "cgdet-detector = cgdet_ros:detector",
+            "cgdet-landmarks = cgdet_ros:landmarks",
+            "cgdet-replay = cgdet_ros:replay",
             # the names under which `ros2 run cgdet_ros` finds them
-            "detector = cgdet_ros.node.detector_node:main",
-            "landmarks = cgdet_ros.node.landmarks_node:main",
-            "replay = cgdet_ros.replay.cli:main",
+            "detector = cgdet_ros:detector",
+            "landmarks = cgdet_ros:landmarks",
+            "replay = cgdet_ros:replay",
         ]
     },
 )

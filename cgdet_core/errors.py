@@ -80,6 +80,11 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     except CgdetError as error:
         print(f"{program}: error: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, InputError) else 1
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        print(f"{program}: error: this needs PyTorch: pip install -r requirements/train.txt", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as signalled:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(signalled, Terminated) else signal.SIGINT)

@@ -1,1 +1,36 @@
 """The ROS 2 side of cgdet: thin. Convert, predict, publish; everything else is in cgdet_core."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+
+def detector() -> int:
+    """The program `cgdet-detector`; its exit code."""
+    return _run("cgdet_ros.node.detector_node")
+
+
+def landmarks() -> int:
+    """The program `cgdet-landmarks`; its exit code."""
+    return _run("cgdet_ros.node.landmarks_node")
+
+
+def replay() -> int:
+    """The program `cgdet-replay`; its exit code."""
+    return _run("cgdet_ros.replay.cli")
+
+
+def _run(module: str) -> int:
+    try:
+        main = import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or "cgdet").startswith("cgdet"):
+            raise
+        print(
+            f"cgdet: error: ROS 2 is missing here (no {error.name}): source one, such as /opt/ros/jazzy/setup.bash, "
+            "or run `make setup` in cgdet's folder",
+            file=sys.stderr,
+        )
+        return 2
+    return int(main() or 0)

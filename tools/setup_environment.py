@@ -163,18 +163,17 @@ def make_venv(ros: str | None) -> None:
 
 
 def install(ros: str | None, with_tests: bool) -> None:
-    names = ["build", "core", "openvino", *([] if ros else ["ros-wheels"]), *(["train", "test"] if with_tests else [])]
+    names = ["build", "core", *([] if ros else ["ros-wheels"]), *(["train", "test"] if with_tests else [])]
     words = [word for name in names for word in ("-r", REQUIREMENTS / f"{name}.txt")]
     if ros and (answer_of(base_python(), "import numpy; print(numpy.__version__)") or "").startswith("1."):
         words.append("numpy<2")  # the installation's compiled cv_bridge crashes under NumPy 2
     if ros is None and shutil.which("cmake") is None:
         words.append("cmake>=3.22,<4")
-    pip_install("installing torch, ROS 2 and the other libraries: 6 GB, two to ten minutes", *words)
+    pip_install("installing ROS 2, OpenVINO and other libraries", *words)
     # importing also keeps their bytecode, which PYTHONDONTWRITEBYTECODE would have every process make anew
-    libraries = "cv2, matplotlib.pyplot, openvino, pycocotools.cocoeval, rosbags.highlevel, torch, torchvision"
-    tools = ", onnxruntime, onnxscript, pytest, torch.utils.tensorboard" if with_tests else ""
-    works = "torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)"
-    if answer_of(PYTHON, f"import {libraries}{tools}; {works}") is None:
+    libraries = "cv2, matplotlib.pyplot, openvino, pycocotools.cocoeval, rosbags.highlevel"
+    tools = ", onnxruntime, onnxscript, pytest, torch.utils.tensorboard, torchvision.ops" if with_tests else ""
+    if answer_of(PYTHON, f"import {libraries}{tools}") is None:
         raise SetupError("the libraries do not fit each other: remove .venv, run make again")
     if ros is None:
         build_messages()

@@ -83,7 +83,7 @@ def network_to_export(model: Path) -> RawNetwork:
 def openvino_network(model: Path, height_width_px: tuple[int, int]) -> Any:
     """The openvino.Model of a .safetensors, for pictures of that size."""
     network, picture = network_to_export(model), torch.zeros(1, 1, *height_width_px)
-    openvino = need("openvino", "backend openvino")
+    openvino = need("openvino", "backend openvino", "core")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # PyTorch has another tracer, which takes four times as long
         traced = torch.jit.freeze(torch.jit.trace(network, picture, check_trace=False))  # type: ignore[no-untyped-call]

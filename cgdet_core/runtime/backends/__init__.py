@@ -52,6 +52,8 @@ def open_model(
     input_height_width_px: of a detector, in place of the model's own; the description has it then.
     """
     check_is_file(path)
+    if path.suffix == ".safetensors":
+        need("torch", f"{path}: a .safetensors", "train")
     device = device_name(device, path.suffix)
     name = choose_backend(path, backend, device, precision)
     if name == "torch":
@@ -69,7 +71,8 @@ def open_model(
 
 def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:
     """The shipped model of a task, as it runs best there: the .onnx, with PyTorch and on a GPU the .safetensors."""
-    in_torch = backend == "torch" or (backend == "auto" and device_name(device, ".safetensors") != "cpu")
+    may_be = backend == "auto" and is_installed("torch")
+    in_torch = backend == "torch" or (may_be and device_name(device, ".safetensors") != "cpu")
     return default_model_path(".safetensors" if in_torch else ".onnx", task)
 
 

@@ -73,7 +73,7 @@ def core() -> Any:
     found. Of two whose lives overlap, the later puts back the freed stack of the earlier, and the next
     signal, a Ctrl-C, is a segmentation fault (OpenVINO 2026.4).
     """
-    return need("openvino", "backend openvino").Core()
+    return need("openvino", "backend openvino", "core").Core()
 
 
 def read_network(path: Path) -> Any:
