@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 
@@ -106,3 +109,32 @@ def test_the_citation_names_both_papers_with_their_authors(repository: Path) -> 
     papers = {paper["identifiers"][0]["value"]: paper for paper in citation["references"]}
     assert set(papers) == {"arXiv:2511.01435", "arXiv:2510.11128"}
     assert all(paper["title"] and paper["authors"][0]["family-names"] for paper in papers.values())
+
+
+@pytest.mark.parametrize("program", ["detector", "landmarks", "replay"])
+def test_a_program_of_the_node_names_a_missing_ros_in_one_line(program: str) -> None:
+    code = f"import sys; sys.modules['rclpy'] = None; import cgdet_ros; sys.exit(cgdet_ros.{program}())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("cgdet: error: ROS 2 is missing here (no rclpy")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["export"], ["detect", "frame.png", "--out", "x", "--model", "m.safetensors"]])
+def test_a_command_that_needs_pytorch_says_so_in_one_line(words: list[str], tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "m.safetensors").symlink_to(repository / "models/detector.safetensors")
+    (tmp_path / "frame.png").touch()
+    code = "import sys; sys.modules['torch'] = None; from cgdet_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("cgdet: error: ")
+    assert "pip install -r requirements/train.txt" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_shipped_has_the_models_the_types_and_no_pytorch_among_its_needs(repository: Path) -> None:
+    core = read(repository, "requirements/core.txt")
+    assert "openvino" in core
+    assert "torch" not in re.findall(r"^[a-z]+", core, re.MULTILINE)
+    assert all((repository / package / "py.typed").is_file() for package in ("cgdet_core", "cgdet_ros"))

@@ -25,12 +25,13 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import PostprocessConfig
     from cgdet_core.files import sha256_of
+    from cgdet_core.runtime.backends.base import is_installed
     from cgdet_core.runtime.model_file import EXPORT_SUFFIX, default_model_path, load_model, read_description
 
     path = arguments.model or default_model_path()
     description = read_description(path)
     info, is_export = description.info, path.suffix == EXPORT_SUFFIX
-    if not is_export:
+    if not is_export and is_installed("torch"):
         load_model(path)  # a file that says well of itself and cannot be loaded is no model
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_export:
