@@ -33,11 +33,11 @@ class StageTimes:
         return {stage: percentiles(values) for stage, values in self.stage_ms.items()}
 
 
-def street_frames(height_width_px: tuple[int, int], count: int = 8, seed: int = 1) -> list[ImageArray]:
-    """`count` raw frames, uint16 [H, W], of synthetic streets; 512x640 where a street cannot be so small or large."""
+def street_frames(height_width_px: tuple[int, int]) -> list[ImageArray]:
+    """Raw frames, uint16 [H, W], of synthetic streets; 512x640 where a street cannot be so small or large."""
     size = height_width_px if all(64 <= side <= 2048 for side in height_width_px) else (512, 640)
-    streets = [SyntheticStreet(seed + number, SyntheticConfig(height_width_px=size)) for number in range(STREETS)]
-    return [streets[number % STREETS].sample(37 * (number // STREETS)).frame.image for number in range(count)]
+    streets = [SyntheticStreet(seed, SyntheticConfig(height_width_px=size)) for seed in range(1, STREETS + 1)]
+    return [street.sample(index).frame.image for index in (0, 37) for street in streets]
 
 
 def time_in_turns(

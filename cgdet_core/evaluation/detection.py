@@ -45,14 +45,12 @@ class RecordedDetections:
         return record_of(sample, found or Detections.empty()), {}
 
 
-def run_offline(
-    predictor: Predictor, samples: Iterable[Sample], count: int | None = None, progress: bool = True
-) -> OfflineRun[EvaluatedFrame]:
+def run_offline(predictor: Predictor, samples: Iterable[Sample]) -> OfflineRun[EvaluatedFrame]:
     """Every labelled frame, with detections down to the evaluation's score floor.
 
     Raises InputError where no frame has labels.
     """
-    (run,) = run_in_turns([DETECTION.look_with(predictor)], samples, count, progress=progress)
+    (run,) = run_in_turns([DETECTION.look_with(predictor)], samples)
     return run
 
 

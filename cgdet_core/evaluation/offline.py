@@ -138,14 +138,6 @@ class OfflineRun(Generic[F]):
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     unlabelled: int = 0
 
-    def check_labelled(self) -> None:
-        """Raise InputError where no frame had labels."""
-        if not self.frames:
-            raise InputError(
-                f"none of the {self.unlabelled} frames has labels: give a set that has, or name a bag's labels "
-                "with --truth-topic"
-            )
-
     def ms_per_frame(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to answer."""
         return percentiles(self.stage_ms["total"])
@@ -176,7 +168,11 @@ def run_in_turns(
             run.blocks.append(block_of(sample.scene, position, None if from_bag else sample.name))
             for stage, latency_ms in stage_ms.items():
                 run.stage_ms.setdefault(stage, []).append(latency_ms)
-    runs[0].check_labelled()
+    if not runs[0].frames:
+        raise InputError(
+            f"none of the {runs[0].unlabelled} frames has labels: give a set that has, or name a bag's labels with "
+            "--truth-topic"
+        )
     return runs
 
 

@@ -85,15 +85,6 @@ def load_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
         raise InputError(f"{path}: is not a whole checkpoint ({reason}): train again in another --out") from None
 
 
-def check_same_recipe(checkpoint: Checkpoint, recipe: Recipe, path: Path) -> None:
-    """What the run is about must be the same; where and how it is computed may change."""
-    if said := differences(essence(checkpoint.recipe), essence(recipe)):
-        raise InputError(
-            f"{path}: was made by another recipe: {said}: resume with the run's own recipe.yaml, or begin another run "
-            "with --out and --init"
-        )
-
-
 def check_same_start(
     checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], teacher: str | None, path: Path
 ) -> None:
@@ -123,7 +114,12 @@ def check_folder(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> 
     path = out / "checkpoint.safetensors"
     if resume:
         checkpoint = load_checkpoint(path, with_tensors=False)
-        check_same_recipe(checkpoint, recipe, path)
+        # where and how it is computed may change
+        if said := differences(essence(checkpoint.recipe), essence(recipe)):
+            raise InputError(
+                f"{path}: was made by another recipe: {said}: resume with the run's own recipe.yaml, or begin another "
+                "run with --out and --init"
+            )
         if init is not None and checkpoint.learned_from["init"] != identity_of(init):
             raise InputError(
                 f"{init}: the run in {out} began from {checkpoint.learned_from['init'] or 'random weights'}: leave out "

@@ -50,7 +50,6 @@ def label_frames(
     config: LabelConfig,
     class_names: tuple[str, ...],
     second: Predictor | None = None,
-    progress: bool = True,
 ) -> Iterator[LabelledFrame]:
     """Every frame that the bag gives, in its order, one at a time.
 
@@ -63,7 +62,7 @@ def label_frames(
             f"{bag.path}: frames of {bag.thermal_topic} share a stamp, which labels are kept by: --by record"
         )
     floor = PostprocessConfig(score_threshold=config.ignore_score, nms_iou=config.nms_iou)
-    for frame in tqdm(bag.frames(), "labelling", len(bag), unit="frame", disable=None if progress else True):
+    for frame in tqdm(bag.frames(), "labelling", len(bag), unit="frame", disable=None):
         thermal = bag.thermal_frame(frame)
         if frame.rgb is None:
             yield LabelledFrame(frame.stamp_ns, None, "no RGB frame beside it")
@@ -72,7 +71,7 @@ def label_frames(
         if reason := blindness(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)):
             yield LabelledFrame(frame.stamp_ns, None, reason)
             continue
-        found = detections_of(teacher.look(padded(rgb)).predictions, 0, floor, (rgb.shape[0], rgb.shape[1]))
+        found = detections_of(teacher.look(padded(rgb)).predictions, floor, (rgb.shape[0], rgb.shape[1]))
         truth = thermal_labels(found, bag.registration, bag.valid, config, class_names)
         if second is not None:
             own = second.postprocess.at_score(config.second_score)

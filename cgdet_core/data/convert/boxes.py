@@ -15,17 +15,12 @@ from cgdet_core.data.sets.fields import box
 from cgdet_core.errors import InputError
 
 _MARK = "_PreviewData"
-_REMEDY_V1 = "give the folder of FLIR-aligned, with JPEGImages, Annotations and align_train.txt in it"
-_REMEDY_V2 = "give the folder of FLIR_ADAS_v2, with images_thermal_train and so on in it"
 _FOLDERS_V2 = {"train": "images_thermal_train", "val": "images_thermal_val", "video": "video_thermal_test"}
 _TRAIN_SETS = range(6)
 _NIGHT_SETS = (3, 4, 5, 9, 10, 11)
 _FRAME = re.compile(r"set(\d\d)[/_]V(\d\d\d)[/_](?:lwir[/_])?I(\d{5})")
 _TEXTS = ("set??/V???/lwir/I?????.txt", "set??/V???/I?????.txt", "set??_V???_I?????.txt")
-_REMEDY_KAIST = "give the folder of KAIST, with set00 and so on, or images, and the text annotations in it"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_REMEDY_LLVIP = "give the folder of LLVIP, with infrared, visible and Annotations in it"
-_REMEDY_M3FD = "give the folder of M3FD_Detection, with Ir, Vis and Annotation in it"
 
 
 def flir_v1(part: Part) -> Iterator[LabelledImage]:
@@ -36,7 +31,8 @@ def flir_v1(part: Part) -> Iterator[LabelledImage]:
 
     AnnotatedImages holds pictures with boxes drawn into them, which are never read.
     """
-    root, split = root_of(part.folder, ("JPEGImages", "Annotations", f"align_{part.split}.txt"), _REMEDY_V1), part.split
+    split = part.split
+    root = root_of(part.folder, "JPEGImages", "Annotations", f"align_{split}.txt")
     by_light = {light: root / f"align_{split}_{light}.txt" for light in ("day", "night")}
     lights = {stem: light for light, path in by_light.items() if path.is_file() for stem in _stems(path)}
     for stem in _stems(root / f"align_{split}.txt"):
@@ -60,7 +56,7 @@ def flir_v2(part: Part) -> Iterator[LabelledImage]:
     (video; rgb_to_thermal_vid_map.json says which is which), so none is named as a partner.
     """
     folder = _FOLDERS_V2[part.split]
-    path = root_of(part.folder, (f"{folder}/coco.json",), _REMEDY_V2) / folder / "coco.json"
+    path = root_of(part.folder, f"{folder}/coco.json") / folder / "coco.json"
     document = read_coco(path)
     names = {category.id: category.name for category in document.categories}
     labels: dict[int | str, list[Label]] = {image.id: [] for image in document.images}
@@ -85,7 +81,7 @@ def llvip(part: Part) -> Iterator[LabelledImage]:
 
     The first two digits of a name are the place, the others count frames.
     """
-    root = root_of(part.folder, (f"infrared/{part.split}", "Annotations"), _REMEDY_LLVIP)
+    root = root_of(part.folder, f"infrared/{part.split}", "Annotations")
     for path in sorted((root / "infrared" / part.split).glob("[!.]*.jpg")):
         labels = read_voc(root / "Annotations" / f"{path.stem}.xml")
         rgb = root / "visible" / part.split / path.name
@@ -99,7 +95,7 @@ def m3fd(part: Part) -> Iterator[LabelledImage]:
 
     The set names no split.
     """
-    root = root_of(part.folder, ("Ir", "Annotation"), _REMEDY_M3FD)
+    root = root_of(part.folder, "Ir", "Annotation")
     for path in sorted((root / "Ir").glob("[!.]*.png")):
         yield LabelledImage(path, read_voc(root / "Annotation" / f"{path.stem}.xml"), root / "Vis" / path.name)
 
@@ -166,9 +162,7 @@ def _annotations(folder: Path) -> Path:
     found = sorted(entry for entry in folder.iterdir() if entry.is_dir() and "annotation" in entry.name.lower())
     if len(found) != 1:
         names = ", ".join(entry.name for entry in found) or "none"
-        raise InputError(
-            f"{folder}: of its folders of annotations ({names}) name one with --annotations, or {_REMEDY_KAIST}"
-        )
+        raise InputError(f"{folder}: name one of its folders of annotations ({names}) with --annotations")
     return found[0]
 
 
@@ -177,7 +171,7 @@ def _texts(folder: Path) -> dict[tuple[str, ...], Path]:
     for pattern in _TEXTS:
         if found := _frames(folder, pattern):
             return found
-    raise InputError(f"{folder}: holds no set00/V000/I00000.txt and no set00_V000_I00000.txt: {_REMEDY_KAIST}")
+    raise InputError(f"{folder}: holds no set00/V000/I00000.txt and no set00_V000_I00000.txt: give KAIST's annotations")
 
 
 def _frames(folder: Path, pattern: str) -> dict[tuple[str, ...], Path]:

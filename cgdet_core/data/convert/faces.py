@@ -42,7 +42,6 @@ _PARTS_300W = {
     "private": ("01_Indoor", "02_Outdoor"),
 }
 _FOLDERS_6 = {"thermal": {"thermal_bmp", "TH"}, "visible": {"classic", "VIS"}}
-_REMEDY_300W = "give the folder of 300W, with afw, helen, lfpw and ibug (private: 01_Indoor, 02_Outdoor) in it"
 
 
 def ibug_300w(part: Part) -> Iterator[LabelledImage]:
@@ -54,7 +53,7 @@ def ibug_300w(part: Part) -> Iterator[LabelledImage]:
     It counts as Matlab does, the first pixel's centre is (1, 1) (the publisher's page).
     """
     folders = _PARTS_300W[part.split]
-    root = root_of(part.folder, folders, _REMEDY_300W)
+    root = root_of(part.folder, *folders)
     for path in sorted(chain.from_iterable((root / folder).glob("[!.]*.pts") for folder in folders)):
         with naming(path, "68 points of 'version: 1', in braces"):
             rows = path.read_text(encoding="utf-8-sig").partition("{")[2].partition("}")[0].split()
@@ -72,8 +71,7 @@ def sf_tl54(part: Part) -> Iterator[LabelledImage]:
     the shape `face` is two corners, the others are the points, in the order of the publisher's figure: 48 as iBUG's,
     then of the mouth the left corner, top, right corner, bottom and both inner middles. No RGB is named as a partner.
     """
-    remedy = "give the folder of SF-TL54, with gray/train and so on in it"
-    folder = root_of(part.folder, (f"gray/{part.split}/json",), remedy) / "gray" / part.split
+    folder = root_of(part.folder, f"gray/{part.split}/json") / "gray" / part.split
     for path in sorted((folder / "json").glob("[!.]*.json")):
         with naming(path, "labelme's JSON with a face and 54 points"):
             shapes = json.loads(path.read_bytes())["shapes"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -174,13 +174,13 @@ def naming(path: Path, wanted: str) -> Iterator[None]:
         raise InputError(f"{path}: is not {wanted} ({error!r:.80}): copy the set again") from None
 
 
-def root_of(folder: Path, marks: Sequence[str], remedy: str) -> Path:
+def root_of(folder: Path, *marks: str) -> Path:
     """`folder`, or the one folder in it, that holds all of `marks`: archives often wrap a set in a folder."""
     candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())] if folder.is_dir() else []
     for candidate in candidates:
         if all((candidate / mark).exists() for mark in marks):
             return candidate
-    raise InputError(f"{folder}: holds no {' and '.join(marks)}: {remedy}")
+    raise InputError(f"{folder}: holds no {' and '.join(marks)}: give the set's folder, as it was published")
 
 
 def read_list(path: Path) -> list[str]:

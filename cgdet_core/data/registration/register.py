@@ -78,7 +78,7 @@ class Registered:
     chosen: tuple[PicturePair, ...]
 
 
-def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = True) -> Registered:
+def register_bag(path: Path | str, config: RegisterConfig) -> Registered:
     """Two passes over the bag: stamps and motion, then the pictures of chosen pairs. InputError where bag or topics
     will not do, and where offset or homography cannot be told."""
     quality: dict[str, float] = {}
@@ -88,7 +88,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
         if rgb_topic is None:
             raise InputError(f"{path}: has no RGB topic beside {thermal_topic}, it holds {bag.listing()}")
         streams = _Stream(thermal_topic), _Stream(rgb_topic)
-        _read_streams(bag, streams, config.offset_s is None, progress)
+        _read_streams(bag, streams, config.offset_s is None)
         warnings = [
             f"{stream.undecodable} images of {stream.topic} cannot be decoded and are left out"
             for stream in streams
@@ -96,7 +96,7 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
         ]
         pairs = _paired(bag, streams, config, quality, warnings)
         count = config.pairs if config.extrinsic is None else _PAIRS_TO_SHOW
-        chosen = _choose_pictures(bag.path, streams, pairs, count, progress)
+        chosen = _choose_pictures(bag.path, streams, pairs, count)
         (thermal_px, rgb_px), *others = {pair.sizes_px for pair in chosen}
         if others:
             raise InputError(f"{bag.path}: its images change their size: record each size in its own bag")
@@ -117,11 +117,11 @@ def register_bag(path: Path | str, config: RegisterConfig, *, progress: bool = T
     return Registered(registration, pairs, thermal_topic, rgb_topic, tuple(warnings), tuple(chosen))
 
 
-def _read_streams(bag: BagReader, streams: tuple[_Stream, _Stream], measure: bool, progress: bool) -> None:
+def _read_streams(bag: BagReader, streams: tuple[_Stream, _Stream], measure: bool) -> None:
     """Stamps, and with `measure` the motion. InputError for a single stamp."""
     by_topic = {stream.topic: stream for stream in streams}
     total = sum(bag.topics[topic].count for topic in by_topic)
-    for item in tqdm(bag.messages(by_topic), "motion", total, unit="frame", disable=None if progress else True):
+    for item in tqdm(bag.messages(by_topic), "motion", total, unit="frame", disable=None):
         stream, image = by_topic[item.topic], item.raw_image()
         stream.stamps_ns.append(image.stamp_ns)
         stream.latencies_ns.append(image.record_time_ns - image.stamp_ns)
@@ -176,9 +176,7 @@ def _paired(
     return pairs
 
 
-def _choose_pictures(
-    path: Path, streams: tuple[_Stream, _Stream], pairs: Pairs, count: int, progress: bool
-) -> list[PicturePair]:
+def _choose_pictures(path: Path, streams: tuple[_Stream, _Stream], pairs: Pairs, count: int) -> list[PicturePair]:
     """Up to `count` pairs spread over the time: of every stretch of it three are tried, and the one is kept of which
     both pictures are fullest of edges. Stretches that show much less than the best one, such as RGB by night, are left
     out. InputError where no pair can be decoded.
@@ -188,7 +186,7 @@ def _choose_pictures(
     rgb_of = {pairs.thermal_index[pair]: pairs.rgb_index[pair] for pair in tried}
     frames = paired_frames(path, streams[0].topic, streams[1].topic, rgb_of)
     best: dict[int, tuple[float, PicturePair]] = {}
-    for frame in tqdm(frames, "pictures", len(tried), unit="pair", disable=None if progress else True):
+    for frame in tqdm(frames, "pictures", len(tried), unit="pair", disable=None):
         assert frame.rgb is not None
         try:
             pixels, colour = (image.frame(path).image for image in (frame.thermal, frame.rgb))

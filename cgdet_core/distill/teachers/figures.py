@@ -56,7 +56,7 @@ class TeacherRun:
         return figures
 
 
-def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig, progress: bool = True) -> TeacherRun:
+def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig) -> TeacherRun:
     """Every picture at its own scale, one after the other.
 
     The pictures are the RGB partners where the set names any, and frames without one are passed over;
@@ -66,7 +66,7 @@ def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig, 
     chosen = [index for index, record in enumerate(data.records) if record.rgb_path is not None]
     partners = bool(chosen)
     run = TeacherRun()
-    for index in tqdm(chosen or range(len(data)), "looking", unit="frame", disable=None if progress else True):
+    for index in tqdm(chosen or range(len(data)), "looking", unit="frame", disable=None):
         record, sample = data.records[index], data.sample(index, with_rgb=partners)
         picture = sample.rgb if partners else sample.frame.image
         assert picture is not None
@@ -81,18 +81,16 @@ def measure_teacher(teacher: Teacher, data: CocoSet, config: PostprocessConfig, 
         if teacher.device.type == "cuda":
             torch.cuda.synchronize(teacher.device)
         run.look_ms.append((time.perf_counter() - start) * 1e3)
-        found = detections_of(predictions, 0, config, record.height_width_px)
+        found = detections_of(predictions, config, record.height_width_px)
         run.frames.append(EvaluatedFrame(record.file_name, found, record.truth, record.height_width_px, record.light))
         targets = collate([record.truth], len(data.class_names)).to(teacher.device)
         run.seen.append(seen_scores(predictions, regions_of(targets)).cpu().numpy())
     return run
 
 
-def detections_of(
-    predictions: Predictions, row: int, config: PostprocessConfig, height_width_px: tuple[int, int]
-) -> Detections:
-    """What is left of the predictions on picture `row` after threshold and NMS, cut to the picture."""
-    all_boxes, all_scores = predictions.boxes_xyxy_px[row].cpu().numpy(), predictions.scores[row].cpu().numpy()
+def detections_of(predictions: Predictions, config: PostprocessConfig, height_width_px: tuple[int, int]) -> Detections:
+    """What is left of the predictions on the first picture after threshold and NMS, cut to the picture."""
+    all_boxes, all_scores = predictions.boxes_xyxy_px[0].cpu().numpy(), predictions.scores[0].cpu().numpy()
     rows, class_ids = np.nonzero(all_scores >= np.float32(config.score_threshold))
     order = best_first(all_scores[rows, class_ids], config.max_candidates)
     rows, class_ids = rows[order], class_ids[order]

@@ -93,7 +93,9 @@ def load_yolox(path: Path) -> Yolox:
     another network, and tensors that are missing, misshapen or not finite. Batch norm's counters of batches,
     which matter to no inference, may be absent.
     """
-    tensors = {_renamed(name): value for name, value in read_weights(path).items()}
+    tensors = read_weights(path)
+    for published, ours in RENAMED.items():
+        tensors = {name.replace(published, ours): value for name, value in tensors.items()}
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: tensor {name} holds values that are not finite: convert or copy the file again")
@@ -107,12 +109,6 @@ def load_yolox(path: Path) -> Yolox:
         kind = f"YOLOX with {shape.width} channels in the stem and {shape.depth} bottlenecks in dark2"
         raise InputError(f"{path}: give a checkpoint of {kind}: {' '.join(str(error).split())[:400]}") from None
     return network.eval()
-
-
-def _renamed(name: str) -> str:
-    for published, ours in RENAMED.items():
-        name = name.replace(published, ours)
-    return name
 
 
 def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:

@@ -87,7 +87,7 @@ def test_figures_are_those_of_the_detections_and_of_what_is_seen_before_nms(coco
     teacher = Knowing(
         [(PERSON, [0.25, 0, 0]), (CAR, [0, 0, 0.125]), (beside, [0.125, 0, 0.75]), ([60.0, 30, 90, 70], [0, 0, 0.0005])]
     )
-    run = measure_teacher(teacher, load_coco(coco), FLOOR, progress=False)
+    run = measure_teacher(teacher, load_coco(coco), FLOOR)
     assert len(run.frames) == len(run.look_ms) == 2
     found = run.frames[0].detections
     assert found.scores.tolist() == [0.75, 0.25, 0.125]  # the car where the person is; the person; the car
@@ -114,7 +114,7 @@ def test_detections_are_cut_to_the_picture_and_those_in_its_padding_are_none() -
         torch.tensor([[[60.0, 30, 90, 70], [82, 0, 95, 60], [-5, 2, 5, 9]]]),
         torch.tensor([[[0, 0, 0.5], [0, 0, 0.75], [0.25, 0.25, 0]]]),
     )
-    found = detections_of(view, 0, FLOOR, SIZE)
+    found = detections_of(view, FLOOR, SIZE)
     assert found.boxes_xyxy_px.tolist() == [[60, 30, 80, 64], [0, 2, 5, 9], [0, 2, 5, 9]]
     assert found.class_ids.tolist() == [2, 0, 1]
 
@@ -128,18 +128,18 @@ def test_of_thermal_frames_the_partners_are_looked_at(coco: Path, tmp_path: Path
     document["images"][1]["rgb_file_name"] = "rgb/00001.png"
     coco.write_text(json.dumps(document))
     teacher = Knowing([(PERSON, [0.5, 0, 0])])
-    run = measure_teacher(teacher, load_coco(coco), FLOOR, progress=False)
+    run = measure_teacher(teacher, load_coco(coco), FLOOR)
     assert [frame.name for frame in run.frames] == ["00001.png"]
     assert int(teacher.pictures[0][0, 0, 0, 0]) == 1
     # one of another size is not registered
     cv2.imwrite(str(tmp_path / "rgb" / "00001.png"), np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(InputError, match=r"rgb/00001\.png: is not of the size of 00001\.png"):
-        measure_teacher(teacher, load_coco(coco), FLOOR, progress=False)
+        measure_teacher(teacher, load_coco(coco), FLOOR)
     # and without partners there is no RGB at all
     del document["images"][1]["rgb_file_name"]
     coco.write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"00000\.png: is a grey picture"):
-        measure_teacher(teacher, load_coco(coco), FLOOR, progress=False)
+        measure_teacher(teacher, load_coco(coco), FLOOR)
 
 
 def test_the_command_writes_figures_for_people_and_for_machines(
@@ -157,7 +157,7 @@ def test_the_command_writes_figures_for_people_and_for_machines(
     assert figures["teacher"]["kind"] == "yolox"
     assert set(figures["ms_per_image"]) == {"p50", "p95", "p99"}
     view = load_teacher(TeacherConfig(path=str(weights)), Recipe(), Path())
-    run = measure_teacher(view, load_coco(coco), FLOOR, progress=False)
+    run = measure_teacher(view, load_coco(coco), FLOOR)
     assert figures["seen"] == run.seen_figures(("person", "bicycle", "car"))
     # settings change the teacher
     assert main([str(word) for word in [*words, "--precision", "bf16", "--json", "-", "random_weights=true"]]) == 0
@@ -196,7 +196,7 @@ def test_yolox_nano_reaches_its_known_figures_on_real_rgb_pictures(shared: Path)
     teacher = load_teacher(TeacherConfig(path=str(path)), Recipe(), Path())
     assert teacher.channels == {8: 64, 16: 128, 32: 256}
     data = load_coco(shared / "data" / "msrs" / "rgb_test.json")
-    run = measure_teacher(teacher, data, FLOOR, progress=False)
+    run = measure_teacher(teacher, data, FLOOR)
     figures: Any = evaluate(run.frames)
     assert figures.map == pytest.approx(0.265, abs=0.005)
     assert figures.map50 == pytest.approx(0.545, abs=0.015)

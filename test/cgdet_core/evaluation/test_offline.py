@@ -37,21 +37,21 @@ def samples(images: list[np.ndarray], truth: GroundTruth | None) -> list[Sample]
 
 def test_detections_below_the_thresholds_count_and_frames_without_labels_are_counted(predictor: Predictor) -> None:
     mixed = [*samples(frames(2), None), *samples(frames(3), GroundTruth.empty())]
-    run = run_offline(predictor, mixed, progress=False)
+    run = run_offline(predictor, mixed)
     assert (len(run.frames), run.unlabelled, len(run.stage_ms["total"])) == (3, 2, 3)
     scores = np.concatenate([frame.detections.scores for frame in run.frames])
     assert 0.001 <= scores.min() < 0.5
     with pytest.raises(InputError, match="2 frames"):
-        run_offline(predictor, samples(frames(2), None), progress=False)
+        run_offline(predictor, samples(frames(2), None))
 
 
 @pytest.mark.parametrize("rows", [2, -2])
 def test_telemetry_rows_change_nothing_but_the_place_of_the_boxes(predictor: Predictor, rows: int) -> None:
     telemetry = np.full((2, 96), 255, np.uint8)
     stacked = [np.vstack([image, telemetry] if rows > 0 else [telemetry, image]) for image in frames()]
-    plain = run_offline(predictor, samples(frames(), GroundTruth.empty()), progress=False)
+    plain = run_offline(predictor, samples(frames(), GroundTruth.empty()))
     look = DETECTION.look_with(predictor, telemetry_rows=rows)
-    (cut,) = run_in_turns([look], samples(stacked, GroundTruth.empty()), progress=False)
+    (cut,) = run_in_turns([look], samples(stacked, GroundTruth.empty()))
     for one, other in zip(plain.frames, cut.frames, strict=True):
         moved = one.detections.boxes_xyxy_px + np.array([0, max(-rows, 0)] * 2, np.float32)
         np.testing.assert_allclose(other.detections.boxes_xyxy_px, moved, atol=1e-4)

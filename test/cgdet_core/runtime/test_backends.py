@@ -168,9 +168,9 @@ def test_detect_and_the_predictor_run_the_shipped_model_without_pytorch(tmp_path
     """In processes in which `import torch` raises, from the model that is shipped, with OpenVINO or ONNX Runtime."""
     import cv2
 
-    from cgdet_core.evaluation.benchmark import street_frames
+    from cgdet_core.data.synthetic.street import SyntheticStreet
 
-    (street,) = street_frames((512, 640), 1)
+    street = SyntheticStreet(1).sample(0).frame.image
     cv2.imwrite(str(tmp_path / "street.png"), street)
     code = WITHOUT_TORCH + "from cgdet_core.cli import main; sys.exit(main(sys.argv[1:]))"
     run_python(code, "detect", tmp_path / "street.png", "--out", tmp_path / "found", "--device", "cpu")

@@ -53,7 +53,7 @@ def bag_of(path: Path, pictures: list[np.ndarray | None]) -> Path:
 def labelled(path: Path, registration: Registration | None = None, **settings: object) -> list[LabelledFrame]:
     bag = open_paired(path, registration=registration)
     config = LabelConfig(**settings)  # type: ignore[arg-type]
-    return list(label_frames(bag, ColourTeacher(), config, CLASS_NAMES, progress=False))
+    return list(label_frames(bag, ColourTeacher(), config, CLASS_NAMES))
 
 
 def objects(frame: LabelledFrame) -> list[tuple[int, list[float]]]:
@@ -117,7 +117,7 @@ def test_the_file_is_read_back_as_it_was_labelled(tmp_path: Path) -> None:
 def test_an_error_half_way_leaves_no_labels(tmp_path: Path) -> None:
     path = bag_of(tmp_path / "bag", [picture(CAR), np.zeros((10, 10, 3), np.uint8)])
     bag = open_paired(path)
-    frames = label_frames(bag, ColourTeacher(), LabelConfig(), CLASS_NAMES, progress=False)
+    frames = label_frames(bag, ColourTeacher(), LabelConfig(), CLASS_NAMES)
     with pytest.raises(InputError, match="is 10x10 pixels, the registration is of 96x64"):
         write_labels(tmp_path / "labels.json", frames, SIZE, CLASS_NAMES, {})
     assert not (tmp_path / "labels.json").exists()

@@ -68,7 +68,7 @@ def test_a_validated_run_learns_what_an_unwatched_one_learns_and_its_last_valida
     assert [line["batch"] for line in validations(tmp_path)] == [10, 20, 27]
     chosen = CocoSet(held_out.path, held_out.class_names, tuple(held_out.records[i] for i in (0, 2, 4)))
     predictor = Predictor(model, "cpu", precision="fp32", backend="torch")  # the arithmetic of every validation
-    metrics = evaluate(run_offline(predictor, chosen, 3, progress=False).frames)
+    metrics = evaluate(run_offline(predictor, chosen).frames)
     last = validations(tmp_path)[-1]
     assert last["frames"] == 3
     figures = last["validation"]

@@ -19,7 +19,7 @@ CONFIG = RegisterConfig(pairs=6, candidates=2, rgb_view_range=(1.0, 1.25))
 
 
 def registered(bag: Path, **changes: object) -> Registered:
-    return register_bag(bag, CONFIG.model_copy(update=changes), progress=False)
+    return register_bag(bag, CONFIG.model_copy(update=changes))
 
 
 @pytest.fixture(scope="module")
