@@ -66,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     }
     common.put_out(comparison, arguments.json, _summary(comparison, times))
     if arguments.report is not None:
+        from cgdet_core.evaluation.report.model_report import write_comparison
+
         again = common.selected_frames(arguments, names, again=True).samples
-        task.write_comparison(arguments.report, runs, again, comparison, arguments.command_line)
+        write_comparison(arguments.report, task, runs, again, comparison, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0

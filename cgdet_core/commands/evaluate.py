@@ -79,8 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     document = figures.to_json(facts)
     common.put_out(document, arguments.json, summary(task, document))
     if arguments.report is not None:
+        from cgdet_core.evaluation.report.model_report import write_report
+
         again = common.selected_frames(arguments, names, again=True).samples
-        task.write_report(arguments.report, result, again, figures, facts, arguments.command_line)
+        write_report(arguments.report, task, result, again, figures, facts, arguments.command_line)
         if arguments.json != "-":
             print(f"report: {arguments.report}")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -15,7 +15,7 @@ from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE, OPERATING_SCORE, EvaluatedFrame, check_frames, match_frame
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
-from cgdet_core.evaluation.report.model_report import write_compare_report, write_offline_report
+from cgdet_core.evaluation.report.model_report import detection_part, detection_parts_of_two
 from cgdet_core.evaluation.task import FigureKey, MeasuredTask
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import LoadedModel, Predictor
@@ -110,8 +110,8 @@ class DetectionMeasured(MeasuredTask):
 
     name, predictor, unit = "detection", Predictor, "image"
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
-    write_report: Callable[..., None] = staticmethod(write_offline_report)
-    write_comparison: Callable[..., None] = staticmethod(write_compare_report)
+    page_part = staticmethod(detection_part)
+    page_parts_of_two = staticmethod(detection_parts_of_two)
     int8_may_lose = 0.005  # mAP
 
     def names_of(self, models: Sequence[LoadedModel]) -> tuple[str, ...]:

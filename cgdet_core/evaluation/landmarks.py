@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import floor
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
-from cgdet_core.evaluation.report.landmark_report import write_landmark_comparison, write_landmark_report
+from cgdet_core.evaluation.report.landmark_report import landmark_part, landmark_parts_of_two
 from cgdet_core.evaluation.task import MeasuredTask
 from cgdet_core.runtime.landmarks import LandmarkPredictor, crop_of, face_canvas
 from cgdet_core.runtime.model_file import ModelInfo
@@ -33,8 +33,8 @@ class LandmarksMeasured(MeasuredTask):
 
     name, predictor, unit = "landmarks", LandmarkPredictor, "face"
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
-    write_report: Callable[..., None] = staticmethod(write_landmark_report)
-    write_comparison: Callable[..., None] = staticmethod(write_landmark_comparison)
+    page_part = staticmethod(landmark_part)
+    page_parts_of_two = staticmethod(landmark_parts_of_two)
     int8_may_lose = 0.001  # NME
 
     def names_of(self, models: Sequence[LoadedModel]) -> tuple[str, ...]:

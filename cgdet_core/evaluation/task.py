@@ -60,7 +60,7 @@ class Figures(Protocol):
 class MeasuredTask(Protocol):
     """Base of what each task gives. name: in model files; predictor: its LoadedModel; unit: of what is timed,
     `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
-    write_report, write_comparison: the pages, as in report/model_report.py; int8_may_lose: of the first figure of
+    page_part, page_parts_of_two: what its pages show (report/model_report.py); int8_may_lose: of the first figure of
     `vector`, on held-out frames. `names`: the classes or points by which labels are read and figures made.
     """
 
@@ -68,8 +68,8 @@ class MeasuredTask(Protocol):
     predictor: type[Predictor] | type[LandmarkPredictor]
     unit: str
     headline: tuple[str, ...]
-    write_report: Callable[..., None]
-    write_comparison: Callable[..., None]
+    page_part: Callable[..., dict[str, Any]]
+    page_parts_of_two: Callable[..., tuple[list[dict[str, Any]], dict[str, Any]]]
     int8_may_lose: float
 
     def load(

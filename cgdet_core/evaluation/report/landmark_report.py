@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import cv2
@@ -14,7 +13,7 @@ from cgdet_core.drawing import OUTLINE_COLOUR, TRUTH_COLOUR, RgbArray, class_col
 from cgdet_core.evaluation.metrics.faces import FAILURE, FaceRecord, LandmarkFigures
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import ErrorGalleries
-from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled, write_compared, write_evaluated
+from cgdet_core.evaluation.report.model_report import SAMPLE_FRAMES, labelled
 from cgdet_core.evaluation.report.page import Gallery, svg
 from cgdet_core.subsample import subsample
 from cgdet_core.tasks.landmarks.crop import crop_of_box
@@ -28,15 +27,8 @@ _PICTURE_SCALE: Final = 1.5  # of the face's box
 Face = tuple[FaceRecord, int]  # and its place in the record
 
 
-def write_landmark_report(
-    path: Path,
-    run: OfflineRun[FaceRecord],
-    samples: Iterable[Sample],
-    figures: LandmarkFigures,
-    facts: Mapping[str, Any],
-    command: str,
-) -> None:
-    """As model_report.write_offline_report; a face is drawn in a crop of its own."""
+def landmark_part(run: OfflineRun[FaceRecord], samples: Iterable[Sample], figures: LandmarkFigures) -> dict[str, Any]:
+    """As model_report.detection_part; a face is drawn in a crop of its own."""
     faces, nme = _faces(run), figures.errors.nme
     worst = np.argsort(-nme, kind="stable")[:_MOST_FACES]
     shown = {"Faces of the greatest error": worst.tolist(), "Faces": subsample(len(faces), SAMPLE_FRAMES)}
@@ -44,18 +36,13 @@ def write_landmark_report(
         title: [(faces[at][0], faces[at][1], _caption(faces[at][1], nme[at])) for at in places]
         for title, places in shown.items()
     }
-    part = {**_part(figures), "galleries": _drawn(chosen, samples)}
-    write_evaluated(path, run, ("face", "A face"), part, facts, command)
+    return {**_part(figures), "galleries": _drawn(chosen, samples)}
 
 
-def write_landmark_comparison(
-    path: Path,
-    runs: Sequence[OfflineRun[FaceRecord]],
-    samples: Iterable[Sample],
-    figures: Mapping[str, Any],
-    command: str,
-) -> None:
-    """As model_report.write_compare_report."""
+def landmark_parts_of_two(
+    runs: Sequence[OfflineRun[FaceRecord]], samples: Iterable[Sample], figures: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """As model_report.detection_parts_of_two."""
     models = [LandmarkFigures(run.frames) for run in runs]
     faces = [_faces(run) for run in runs]
     more = models[1].errors.nme - models[0].errors.nme
@@ -73,8 +60,7 @@ def write_landmark_comparison(
         "curves_note": "Share of the faces whose NME is at most that.",
         "galleries": _drawn(chosen, samples),
     }
-    parts = [_part(model, prefix=f"{letter}-") for letter, model in zip("ab", models, strict=True)]
-    write_compared(path, figures, "face", parts, comparison, command)
+    return [_part(model, prefix=f"{letter}-") for letter, model in zip("ab", models, strict=True)], comparison
 
 
 def _part(figures: LandmarkFigures, prefix: str = "") -> dict[str, Any]:

@@ -14,22 +14,54 @@ from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
 from cgdet_core.evaluation.offline import OfflineRun
 from cgdet_core.evaluation.report.errors import differing_frames, worst_frames
 from cgdet_core.evaluation.report.page import SAMPLES_NOTE, Gallery, Picture, precision_recall, write_page
+from cgdet_core.evaluation.task import MeasuredTask
 from cgdet_core.subsample import subsample
 from cgdet_core.types import Sample
 
 SAMPLE_FRAMES = 6
 
 
-def write_offline_report(
+def write_report(
     path: Path,
-    run: OfflineRun[EvaluatedFrame],
+    task: MeasuredTask,
+    run: OfflineRun[Any],
     samples: Iterable[Sample],
-    metrics: Metrics,
+    figures: Any,
     facts: Mapping[str, Any],
     command: str,
 ) -> None:
-    """Write the page to `path`. samples: the very frames of `run`, read again for their pixels. A detection is drawn
-    and counts as one from its class's threshold on."""
+    """Write the page of one model. samples: the very frames of `run`, read again for their pixels."""
+    part = {**task.page_part(run, samples, figures), "facts": facts}
+    if run.stage_ms:  # what was recorded elsewhere was not timed
+        latency_ms = run.ms_per_frame()
+        part["tiles"] = [(f"One {task.unit}", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")]
+    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {task.unit}, offline", command=command)
+
+
+def write_comparison(
+    path: Path,
+    task: MeasuredTask,
+    runs: Sequence[OfflineRun[Any]],
+    samples: Iterable[Sample],
+    figures: Mapping[str, Any],
+    command: str,
+) -> None:
+    """Write the page of two models. samples: as of `write_report`; figures: the JSON of the command."""
+    of_models, of_both = task.page_parts_of_two(runs, samples, figures)
+    parts = [
+        {
+            "name": f"Model {letter.upper()}: {model['model']}",
+            "facts": {"model": model["file"], "model sha256": model["model_sha256"]},
+            **of_model,
+        }
+        for (letter, model), of_model in zip(figures["models"].items(), of_models, strict=True)
+    ]
+    comparison = {**of_both, "figures": figures, "unit": task.unit}
+    write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)
+
+
+def detection_part(run: OfflineRun[EvaluatedFrame], samples: Iterable[Sample], metrics: Metrics) -> dict[str, Any]:
+    """What the page of a detector shows. A detection is drawn and counts as one from its class's threshold on."""
     names = list(metrics.operating_point)
     floor = np.array([point["threshold"] for point in metrics.operating_point.values()], np.float64)
     worst = worst_frames(run.frames, names, floor)
@@ -41,20 +73,13 @@ def write_offline_report(
             detections = above_thresholds(frame.detections, floor)
             drawn.append(Picture(draw(sample.frame.image, detections, names, sample.truth, scale=2), frame.name))
         worst.draw(index, sample.frame.image)
-    galleries = [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]
-    part = {"metrics": metrics, "galleries": galleries}
-    write_evaluated(path, run, ("frame", "Frame to detections"), part, facts, command)
+    return {"metrics": metrics, "galleries": [Gallery("Frames", drawn, SAMPLES_NOTE), *worst.galleries()]}
 
 
-def write_compare_report(
-    path: Path,
-    runs: Sequence[OfflineRun[EvaluatedFrame]],
-    samples: Iterable[Sample],
-    figures: Mapping[str, Any],
-    command: str,
-) -> None:
-    """Write the page to `path`. samples: the very frames of `runs`, read again for their pixels; figures: the JSON of
-    the command."""
+def detection_parts_of_two(
+    runs: Sequence[OfflineRun[EvaluatedFrame]], samples: Iterable[Sample], figures: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the page of two detectors shows of each and of both; figures: the JSON of the command."""
     class_names = list(figures["per_class"])
     differing = differing_frames(runs[0].frames, runs[1].frames, class_names)
     for place, sample in labelled(samples):
@@ -65,47 +90,7 @@ def write_compare_report(
         "curves_note": "Precision over recall at IoU 0.5; A drawn through, B dashed; the dots are the thresholds.",
         "galleries": differing.galleries(),
     }
-    write_compared(path, figures, "image", [{"metrics": each} for each in metrics], comparison, command)
-
-
-def write_evaluated(
-    path: Path,
-    run: OfflineRun[Any],
-    unit: tuple[str, str],
-    part: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    command: str,
-) -> None:
-    """The page of one model of any task. unit: what is measured, and the name of its time; part: what the task has of
-    `write_page`'s."""
-    tiles = []
-    if run.stage_ms:  # what was recorded elsewhere was not timed
-        latency_ms = run.ms_per_frame()
-        tiles.append((unit[1], f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms"))
-    part = {**part, "tiles": tiles, "facts": facts}
-    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {unit[0]}, offline", command=command)
-
-
-def write_compared(
-    path: Path,
-    figures: Mapping[str, Any],
-    unit: str,
-    of_models: Sequence[Mapping[str, Any]],
-    of_both: Mapping[str, Any],
-    command: str,
-) -> None:
-    """The page of two models of any task, timed by `unit`; of_models, of_both: what the task has of a part and of the
-    comparison of `write_page`."""
-    parts = [
-        {
-            "name": f"Model {letter.upper()}: {model['model']}",
-            "facts": {"model": model["file"], "model sha256": model["model_sha256"]},
-            **of_model,
-        }
-        for (letter, model), of_model in zip(figures["models"].items(), of_models, strict=True)
-    ]
-    comparison = {**of_both, "figures": figures, "unit": unit}
-    write_page(path, "Comparison", parts, subtitle=str(figures["data"]), comparison=comparison, command=command)
+    return [{"metrics": each} for each in metrics], comparison
 
 
 def labelled(samples: Iterable[Sample]) -> Iterator[tuple[int, Sample]]:
