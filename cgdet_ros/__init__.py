@@ -25,10 +25,11 @@ def _run(module: str) -> int:
     try:
         main = import_module(module).main
     except ModuleNotFoundError as error:
-        if (error.name or "cgdet").startswith("cgdet"):
+        missing = (error.name or "cgdet").partition(".")[0]
+        if missing.startswith("cgdet"):
             raise
         print(
-            f"cgdet: error: ROS 2 is missing here (no {error.name}): source one, such as /opt/ros/jazzy/setup.bash, "
+            f"cgdet: error: ROS 2 is missing here (no {missing}): source one, such as /opt/ros/jazzy/setup.bash, "
             "or run `make setup` in cgdet's folder",
             file=sys.stderr,
         )

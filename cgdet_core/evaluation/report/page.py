@@ -103,6 +103,7 @@ def write_page(
         "signed": signed,
         "embedded": _embedded,
         "class_colour": class_colour_hex,
+        "with_contents": _with_contents,
     }
     page = environment.get_template("report.html.j2").render(
         title=title,
@@ -113,6 +114,14 @@ def write_page(
         comparison=None if comparison is None else {**comparison, "rows": comparison_rows(comparison["figures"])},
     )
     write_text(path, page)
+
+
+def _with_contents(body: str) -> Markup:
+    """The page's sections, each with an anchor, below a list of links to them."""
+    head, *sections = re.split(r"<h2(?=[ >])", body)
+    links = [re.sub(r"^[^>]*>(.*?)</h2>.*", rf'<a href="#s{n}">\1</a>', s, flags=re.S) for n, s in enumerate(sections)]
+    anchored = "".join(f'<h2 id="s{number}"{section}' for number, section in enumerate(sections))
+    return Markup(f'<nav aria-label="Contents">{" ".join(links)}</nav>{head}{anchored}')
 
 
 def fraction(value: float | None, digits: int = 3) -> str:

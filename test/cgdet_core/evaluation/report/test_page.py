@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
+import subprocess
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -218,7 +221,7 @@ def test_from_offline_to_live_every_step_says_what_it_changes(html: str) -> None
 
 
 def test_two_models_are_compared_first_and_told_of_one_after_the_other(html_of_two: str) -> None:
-    words = Page(html_of_two).words()
+    words = Page(re.sub("<nav.*?</nav>", "", html_of_two)).words()
     places = [words.index(part) for part in ("B is worse than A: mAP", "Where B is worse", "Model A", "Model B")]
     assert places == sorted(places)
     row = next(row for row in re.findall(r"<tr>.*?</tr>", html_of_two, re.DOTALL) if ">person AP<" in row)
@@ -234,6 +237,31 @@ def test_ids_of_the_plots_are_unique_in_the_page_and_all_that_is_referred_to_exi
     ids = [attributes["id"] for _, attributes in Page(html).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
+
+
+@pytest.mark.parametrize("name", ["html", "html_of_two"])
+def test_contents_link_to_every_section_in_order(name: str, request: pytest.FixtureRequest) -> None:
+    html = request.getfixturevalue(name)
+    links = re.findall(r'<a href="#(s\d+)">(.*?)</a>', html)
+    assert links == re.findall(r'<h2 id="(s\d+)"[^>]*>(.*?)</h2>', html)
+    assert len(links) == html.count("<h2") > 3
+    assert html.index("<nav") < html.index("<h2")
+
+
+@pytest.mark.parametrize("name", ["html", "html_of_two"])
+def test_in_a_browser_as_wide_as_a_phone_nothing_reaches_beyond_the_page(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    browser = shutil.which("chromium") or pytest.skip("chromium is not installed")
+    page = escape(request.getfixturevalue(name))
+    measure = "document.body.dataset.width = this.contentDocument.documentElement.scrollWidth"
+    frame = f'<iframe style="border: 0; width: 390px; height: 800px" onload="{measure}" srcdoc="{page}"></iframe>'
+    (tmp_path / "page.html").write_text(frame, encoding="utf-8")
+    words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'page.html'}"]
+    shown = subprocess.run([browser, *words], capture_output=True, text=True, check=False, timeout=60).stdout
+    (width,) = re.findall(r'data-width="(\d+)"', shown)
+    assert int(width) == 390
 
 
 def test_pictures_are_embedded_and_wide_ones_made_smaller(html: str) -> None:
