@@ -63,7 +63,7 @@ class FaceLink(ReplayLink):
 
 def play(bag: Path, truth: Any, model: Path | None, frames: int) -> tuple[FaceLink, dict[int, float]]:
     """What came of it, and the monotonic time at which each stamp was sent."""
-    words = ["-r", f"__ns:={NAMESPACE}", "-p", "autostart:=false", "-p", "diagnostics.period_s:=0.5"]
+    words = ["-r", f"__ns:={NAMESPACE}", "-p", "diagnostics.period_s:=0.5"]
     words += ["-p", f"qos_overrides.{NAMESPACE}/image.subscription.reliability:=reliable"]
     words += ["-p", f"model:='{model.absolute()}'"] if model else []
     sent_s: dict[int, float] = {}

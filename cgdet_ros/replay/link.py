@@ -1,4 +1,4 @@
-"""The replay's own node: publishes images, collects answers, drives the detector's lifecycle."""
+"""The replay's own node: publishes images, collects answers, hears what the detector says of itself."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
@@ -35,8 +32,7 @@ IMAGE_QOS = quality_of_service(depth=10)
 ANSWER_QOS = quality_of_service(depth=1000)
 INFO_QOS = quality_of_service(depth=1, latched=True)
 _POLL_S = 0.02
-_CONFIGURE_TIMEOUT_S = 180.0  # a model may be converted
-_DISCOVERY_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 180.0  # a model may be converted
 Answer = tuple[float, Detection2DArray]  # monotonic time of arrival, and the message
 _RANKED = re.compile(r"(p\d+) (\d+\.\d+)")  # in the node's report: "p50 1.20, p95 1.31, p99 1.34"
 STAGES = ("preprocess", "infer", "postprocess", "total", "receive_to_publish")
@@ -68,7 +64,6 @@ class ReplayLink:
         self._node.create_subscription(answer_type, self._answer_topic, self._on_answer, ANSWER_QOS)
         self._node.create_subscription(LabelInfo, f"{namespace}/label_info", self._on_labels, INFO_QOS)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._change_state = self._node.create_client(ChangeState, f"{self._detector}/change_state")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -107,34 +102,22 @@ class ReplayLink:
     # before the run
 
     def bring_up(self, process: NodeProcess) -> None:
-        """Configure and activate the detector, wait until both sides see each other; CgdetError says what failed."""
-        self._await(self._change_state.service_is_ready, process, _CONFIGURE_TIMEOUT_S, "the node did not come up")
-        self._transition(Transition.TRANSITION_CONFIGURE, "configured", process, _CONFIGURE_TIMEOUT_S)
-        self._transition(Transition.TRANSITION_ACTIVATE, "activated", process, _DISCOVERY_TIMEOUT_S)
-        self._await(self._connected, process, _DISCOVERY_TIMEOUT_S, "node and replay do not see each other")
-
-    def _transition(self, transition_id: int, done: str, process: NodeProcess, timeout_s: float) -> None:
-        request = ChangeState.Request(transition=Transition(id=transition_id))
-        future = self._change_state.call_async(request)
-        self._await(future.done, process, timeout_s, f"the node was not {done}")
-        if not future.result().success:
-            raise InputError(
-                f"the node cannot be {done}: {process.last_words().removeprefix('cannot be configured: ')}"
-            )
+        """Wait until the node, which starts by itself, and this see each other; CgdetError says why they do not."""
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not self._connected():
+            process.check()
+            reason = self._report.get("last_error")
+            if reason and self._report.get("state") == "unconfigured":
+                raise InputError(f"the node cannot be configured: {reason}")
+            if time.monotonic() > deadline_s:
+                raise RunError(f"node and replay did not meet within {_START_TIMEOUT_S:.0f} s: {process.last_words()}")
+            time.sleep(_POLL_S)
 
     def _connected(self) -> bool:
         report = self._report
         sees_us = report.get("state") == "active" and int(report.get("image_publishers", "0")) > 0
         heard = self._images.get_subscription_count() > 0 and self._node.count_publishers(self._answer_topic) > 0
         return sees_us and (self._labels is not None or not self.LABELLED) and heard
-
-    def _await(self, condition: Callable[[], bool], process: NodeProcess, timeout_s: float, failure: str) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
-            process.check()
-            if time.monotonic() > deadline_s:
-                raise RunError(f"{failure} within {timeout_s:.0f} s: {process.last_words()}")
-            time.sleep(_POLL_S)
 
     # the run
 

@@ -110,10 +110,10 @@ def node_arguments(request: argparse.Namespace, namespace: str, image_topic: str
     # quoted: ROS reads values as YAML, to which ' #' begins a comment and ': ' a mapping
     own = {name: json.dumps(getattr(request.settings, name), ensure_ascii=False) for name in ("model", "device")}
     given += [f"{name}:={text}" for name, text in own.items()]
-    # the replay drives the lifecycle, and is told why where it fails; the stream is reliable on both ends, so that
+    # the replay waits for the node's word that it is active, or why not; the stream is reliable on both ends, so that
     # nothing is lost on the way but what a newer frame replaces there
     given += [
-        "autostart:=false",
+        "autostart:=true",
         f"diagnostics.period_s:={_REPORT_PERIOD_S}",
         f"qos_overrides.{image_topic}.subscription.reliability:=reliable",
     ]
