@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of each (default: every library's choice)")
     parser.add_argument("--rounds", type=int, default=200, metavar="N")
     arguments = parser.parse_args()
-    predictor = Predictor(
-        arguments.model, "cpu", arguments.precision, threads=arguments.threads, backend=arguments.backend
-    )
+    predictor = Predictor(arguments.model, "cpu", arguments.precision, arguments.threads, arguments.backend)
     frames = street_frames((512, 640))
     eight_bit = np.stack([(normalise(frame, ThermalConfig()) * 255).astype(np.uint8) for frame in frames])
     with tempfile.TemporaryDirectory() as folder:

@@ -68,7 +68,7 @@ def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> None:
     """For `selected_frames`; of_run: what else than its frames the run gives the command."""
-    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
+    parser.add_argument("--data", type=_data, required=True, help="COCO JSON, or a bag with labels")
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     labels = "labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
@@ -85,9 +85,18 @@ def add_by_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_class_map_argument(parser: argparse.ArgumentParser, of_what: str = "") -> None:
-    """For `parse_class_map`; of_what: whose categories, where that is not plain."""
+    """class_map, a mapping; of_what: whose categories, where that is not plain."""
     said = f"{of_what}map a category of the data to a class, ignore or background, such as truck=car dog=background"
-    parser.add_argument("--class-map", nargs="+", default=[], metavar="NAME=CLASS", help=said)
+    parser.add_argument("--class-map", nargs="+", default={}, action=_ClassMap, metavar="NAME=CLASS", help=said)
+
+
+class _ClassMap(argparse.Action):
+    """Its words as a mapping."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, words: Any, option: object = None) -> None:
+        from cgdet_core.data.sets.coco import parse_class_map
+
+        namespace.class_map = parse_class_map(words)
 
 
 def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
@@ -102,6 +111,13 @@ def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figur
 def writable(word: str) -> Path:
     """Type of an argument that names a file to write: InputError, before any work, where it could not be."""
     check_can_write(Path(word))
+    return Path(word)
+
+
+def _data(word: str) -> Path:
+    from cgdet_core.evaluation.offline import check_data
+
+    check_data(Path(word))
     return Path(word)
 
 
@@ -135,12 +151,16 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
     from cgdet_core.runtime.model_file import read_info
 
     files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
-    task, *others = [task_of(read_info(path)) for path in files]
-    if any(other is not task for other in others):
-        tasks = " and ".join(f"{path} is for {task_of(read_info(path)).name}" for path in files)
-        raise InputError(f"{tasks}: give two models of one task")
-    how = arguments.device, arguments.precision, arguments.threads, arguments.backend, arguments.input
-    return task, [task.load(path, *how) for path in files]
+    tasks = [task_of(read_info(path)) for path in files]
+    if any(task is not tasks[0] for task in tasks):
+        each = " and ".join(f"{path} is for {task.name}" for path, task in zip(files, tasks, strict=True))
+        raise InputError(f"{each}: give two models of one task")
+    return tasks[0], [tasks[0].load(path, *how(arguments)) for path in files]
+
+
+def how(arguments: argparse.Namespace) -> tuple[str, str, int, str, tuple[int, int] | None]:
+    """What the device arguments ask for, as a LoadedModel takes it behind its file."""
+    return arguments.device, arguments.precision, arguments.threads, arguments.backend, arguments.input
 
 
 def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> dict[str, Any]:
@@ -156,7 +176,7 @@ def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> di
 
 
 def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run: str = "") -> None:
-    """For `check_measuring_arguments` and `selected_frames`; report: what is on the page."""
+    """For `selected_frames`; report: what is on the page."""
     add_json_argument(parser)
     parser.add_argument("--report", type=writable, metavar="F.html", help=f"write a page with {report}")
     add_data_arguments(parser, of_run)
@@ -171,12 +191,10 @@ def selected_frames(
 ) -> Selection:
     """What the data arguments, and `--run`, name. Tells, on standard error, what is odd about a set and which of these
     models have learnt from it, but not `again`."""
-    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.evaluation.offline import select_frames
 
-    topics = arguments.topic, arguments.truth_topic
-    class_map = parse_class_map(arguments.class_map)
-    selection = select_frames(arguments.data, names, arguments.run_folder, *topics, class_map, losses, arguments.by)
+    labels = arguments.topic, arguments.truth_topic, arguments.class_map
+    selection = select_frames(arguments.data, names, arguments.run_folder, *labels, losses, arguments.by)
     print_warnings(() if again else selection.warnings)
     for model in models:
         print_warnings(selection.learnt_by(model.model_path, model.info))
@@ -197,15 +215,6 @@ def table(rows: Sequence[Sequence[object]]) -> str:
         right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
         lines.append("  ".join((first.ljust(widths[0]), *right)))
     return "\n".join(lines)
-
-
-def check_measuring_arguments(arguments: argparse.Namespace) -> None:
-    """InputError for what would only be found wrong once the models are loaded: `--class-map`, `--data`."""
-    from cgdet_core.data.sets.coco import parse_class_map
-    from cgdet_core.evaluation.offline import check_data
-
-    parse_class_map(arguments.class_map)
-    check_data(arguments.data)
 
 
 def put_out(document: dict[str, Any], path: str | None, text: str) -> None:

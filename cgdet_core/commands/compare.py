@@ -33,7 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = {} if arguments.resamples is None else {"resamples": arguments.resamples}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
-    common.check_measuring_arguments(arguments)
     task, models = common.load_models(arguments, arguments.a, arguments.b)
     names = task.names_of(models)
     if any(set(model.info.class_names) != set(names) for model in models):

@@ -60,12 +60,7 @@ def detect(arguments: argparse.Namespace) -> int:
     from cgdet_core.runtime.predictor import Predictor
 
     def load() -> tuple[CocoDraft, See]:
-        predictor = Predictor(
-            *(arguments.model, arguments.device, arguments.precision),
-            threads=arguments.threads,
-            backend=arguments.backend,
-            input_height_width_px=arguments.input,
-        )
+        predictor = Predictor(arguments.model, *common.how(arguments))
         predictor.warm_up()
         postprocess = predictor.postprocess
         if arguments.score is not None:
@@ -92,8 +87,8 @@ def landmarks(arguments: argparse.Namespace) -> int:
 
     def load() -> tuple[CocoDraft, See]:
         of_image = None if arguments.boxes is None else _boxes_by_image(arguments.boxes)
-        rows, how = arguments.telemetry_rows, (arguments.device, arguments.precision, arguments.threads)
-        predictor = LandmarkPredictor(arguments.model, *how, arguments.backend, None, arguments.input)
+        rows = arguments.telemetry_rows
+        predictor = LandmarkPredictor(arguments.model, *common.how(arguments))
         predictor.warm_up()
         draft = CocoDraft(predictor.info.class_names, faces=True)
         if of_image is None:

@@ -48,7 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
         raise InputError(f"{of_inference}: not used with --detections: leave them out")
-    common.check_measuring_arguments(arguments)
     losses: list[str] = []
     task: MeasuredTask = DETECTION
     model: LoadedModel | None = None

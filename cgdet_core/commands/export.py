@@ -43,7 +43,7 @@ def add(subparsers: common.Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.data.sets.coco import load_coco, parse_class_map
+    from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.evaluation.task import task_of
     from cgdet_core.files import check_can_write
     from cgdet_core.runtime.export import beside, write_export
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     # what is wrong with the frames is told before the work, which takes a while
     held_out = None
     if arguments.held_out is not None:
-        held_out = load_coco(arguments.held_out, info.class_names, parse_class_map(arguments.class_map))
+        held_out = load_coco(arguments.held_out, info.class_names, arguments.class_map)
         common.print_warnings(held_out.warnings)
     calibration = task.canvases(info, _spread(arguments.calibration, info, CALIBRATION_FRAMES)) if int8 else []
     frames = arguments.frames or arguments.calibration

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cgdet_core.commands.evaluate import summary
     from cgdet_core.config import PostprocessConfig, Recipe, TeacherConfig, settings_from_words
-    from cgdet_core.data.sets.coco import load_coco, parse_class_map
+    from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.distill.teachers import load_teacher
     from cgdet_core.distill.teachers.figures import measure_teacher, seen_lines
     from cgdet_core.evaluation.detection import DETECTION
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = [f"path={arguments.teacher}"] if arguments.teacher else []
     config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
     postprocess = PostprocessConfig(nms_iou=NMS_IOU, score_threshold=MIN_SCORE)
-    data = load_coco(arguments.data, CLASS_NAMES, parse_class_map(arguments.class_map))
+    data = load_coco(arguments.data, CLASS_NAMES, arguments.class_map)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     teacher = load_teacher(config, Recipe(), Path()).to(device, DTYPES[precision])

@@ -28,7 +28,7 @@ def add(subparsers: common.Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import check_data, refuse_test_split, run_in_turns
+    from cgdet_core.evaluation.offline import refuse_test_split, run_in_turns
     from cgdet_core.evaluation.task import write_thresholds
     from cgdet_core.runtime.model_file import default_model_path, read_info
 
@@ -42,7 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.into or path or default_model_path(".safetensors")
     if arguments.write is not None and read_info(target).class_names != names:
         raise InputError(f"{target}: has other classes than {model.model_path}: give a model of the same recipe")
-    check_data(arguments.data)
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
     selection = common.selected_frames(arguments, names, models=[model])

@@ -72,18 +72,9 @@ class MeasuredTask(Protocol):
     page_parts_of_two: Callable[..., tuple[list[dict[str, Any]], dict[str, Any]]]
     int8_may_lose: float
 
-    def load(
-        self,
-        path: Path,
-        device: str,
-        precision: str,
-        threads: int,
-        backend: str,
-        input_height_width_px: tuple[int, int] | None = None,
-    ) -> LoadedModel:
-        """The model file, warmed up. Raises InputError for what cannot be had."""
-        size = input_height_width_px
-        model = self.predictor(path, device, precision, threads=threads, backend=backend, input_height_width_px=size)
+    def load(self, path: Path, *how: Any) -> LoadedModel:
+        """The model file, warmed up; how: as of LoadedModel. Raises InputError for what cannot be had."""
+        model = self.predictor(path, *how)
         model.warm_up()
         return model
 

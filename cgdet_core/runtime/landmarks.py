@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, overload
 
 import numpy as np
 
 from cgdet_core.colour_maps import ColourMap
-from cgdet_core.config import LandmarkPostprocessConfig, ThermalConfig
+from cgdet_core.config import LandmarkPostprocessConfig
 from cgdet_core.drawing import RgbArray
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends import shipped_model
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import LoadedModel
 from cgdet_core.tasks.landmarks.crop import FaceCrop, crop_of_box
@@ -27,26 +25,12 @@ _LARGEST_BOX: Final = 4.0  # longer sides of the frame that a face's box may hav
 
 
 class LandmarkPredictor(LoadedModel):
-    """A loaded landmark model on a device; arguments as of runtime.predictor.Predictor.
+    """A landmark model on a device; see LoadedModel. last_stage_ms: of all faces of a call together."""
 
-    `device`, `precision` and `backend` say what is executed; last_stage_ms: of the last call, all its faces together.
-    Raises InputError for what cannot be had, and for a model file of another task.
-    """
+    task = "landmarks"
 
-    def __init__(
-        self,
-        model_path: str | Path | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        threads: int = 0,
-        backend: str = "auto",
-        thermal: ThermalConfig | None = None,
-        input_height_width_px: tuple[int, int] | None = None,
-    ) -> None:
-        path = Path(model_path or shipped_model(backend, device, "landmarks"))
-        super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
-        if not isinstance(self.info.postprocess, LandmarkPostprocessConfig):
-            raise InputError(f"{path}: is a model for {self.info.task}, not for landmarks: give another file")
+    def _prepare(self) -> None:
+        assert isinstance(self.info.postprocess, LandmarkPostprocessConfig)
         self.postprocess = self.info.postprocess
         self._crop_px = self.info.input_height_width_px[0]
 

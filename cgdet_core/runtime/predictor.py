@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import ClassVar, overload
 
 import numpy as np
 
@@ -21,24 +21,42 @@ from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 
 
 class LoadedModel:
-    """A model file of any task on a device; arguments as of `Predictor`."""
+    """A model file on a device; each task's own comes of it.
+
+    model_path: a model file (.safetensors) or an export (.onnx); None: the shipped model of the task; device:
+    auto (a GPU where there is one that runs such a file), cpu, cuda or cuda:N; precision: auto, fp32, fp16, bf16, int8;
+    threads: CPU threads of the network, 0 leaves the library's choice (with PyTorch it is one for the process);
+    backend: auto, openvino, torch, onnxruntime, tensorrt; input_height_width_px: of a detector, multiples of 32, in
+    place of the model's own: a larger input finds smaller objects and takes longer.
+
+    `device`, `precision` and `backend` say what is executed; last_stage_ms: of the last call. Raises InputError for
+    what cannot be had, and for a model file of another task.
+    """
+
+    task: ClassVar[str]
 
     def __init__(
         self,
-        path: Path,
-        device: str,
-        precision: str,
-        threads: int,
-        backend: str,
-        thermal: ThermalConfig | None,
+        model_path: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        backend: str = "auto",
         input_height_width_px: tuple[int, int] | None = None,
     ) -> None:
-        self.model_path = path
-        self._network, description = open_model(path, backend, device, precision, threads, input_height_width_px)
+        self.model_path = Path(model_path or shipped_model(backend, device, self.task)).expanduser()
+        how = backend, device, precision, threads, input_height_width_px
+        self._network, description = open_model(self.model_path, *how)
         self.info, self.model_sha256 = description.info, description.model_sha256
-        self.thermal = thermal or self.info.thermal
+        if self.info.task != self.task:
+            raise InputError(f"{self.model_path}: is a model for {self.info.task}, not for {self.task}: give another")
+        self.thermal = self.info.thermal
         self.backend, self.device, self.precision = self._network.name, self._network.device, self._network.precision
         self.last_stage_ms: dict[str, float] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What the task makes of the description."""
 
     def _not_finite(self) -> InputError:
         return InputError(
@@ -47,34 +65,13 @@ class LoadedModel:
 
 
 class Predictor(LoadedModel):
-    """A loaded model on a device.
+    """A detector on a device; see LoadedModel. postprocess: thresholds and the like, the model's own at first."""
 
-    model_path: a model file (.safetensors) or an export (.onnx); None: the shipped model; device:
-    auto (a GPU where there is one that runs such a file), cpu, cuda or cuda:N; precision: auto, fp32,
-    fp16, bf16, int8; postprocess, thermal: in place of the model's own; threads: CPU threads of the
-    network, 0 leaves the library's choice (with PyTorch it is one for the process); backend: auto,
-    openvino, torch, onnxruntime, tensorrt; input_height_width_px: multiples of 32, in place of the model's own: a
-    larger input finds smaller objects and takes longer.
+    task = "detection"
 
-    `device`, `precision` and `backend` say what is executed. Raises InputError for what cannot be had.
-    """
-
-    def __init__(
-        self,
-        model_path: str | Path | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        postprocess: PostprocessConfig | None = None,
-        thermal: ThermalConfig | None = None,
-        threads: int = 0,
-        backend: str = "auto",
-        input_height_width_px: tuple[int, int] | None = None,
-    ) -> None:
-        path = Path(model_path or shipped_model(backend, device))
-        super().__init__(path, device, precision, threads, backend, thermal, input_height_width_px)
-        if not isinstance(self.info.postprocess, PostprocessConfig):
-            raise InputError(f"{self.model_path}: is a model for {self.info.task}, not a detector: give another file")
-        self.postprocess = check_thresholds(postprocess or self.info.postprocess, self.info.class_names)
+    def _prepare(self) -> None:
+        assert isinstance(self.info.postprocess, PostprocessConfig)
+        self.postprocess = check_thresholds(self.info.postprocess, self.info.class_names)
         self._class_names, self._input_height_width_px = self.info.class_names, self.info.input_height_width_px
         self._cells = cells_of(self._input_height_width_px)
 
@@ -94,7 +91,7 @@ class Predictor(LoadedModel):
 
         telemetry_rows: rows that are no picture, at the bottom (> 0) or at the top (< 0); boxes are
         in pixels of the whole `image` all the same. postprocess, thermal: for this frame, in place of
-        the predictor's own. Raises InputError for an array that is no image.
+        the model's own. Raises InputError for an array that is no image.
         """
         config, tone = postprocess or self.postprocess, thermal or self.thermal
         start = time.perf_counter()

@@ -7,7 +7,6 @@ image_input.py and pipeline.py.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
@@ -29,15 +28,8 @@ class Inference:
     """
 
     def __init__(self, config: DetectorConfig) -> None:
-        path = Path(config.model).expanduser() if config.model else None
-        self.predictor = Predictor(
-            path,
-            device=config.device,
-            precision=config.precision,
-            threads=config.threads,
-            backend=config.backend,
-            input_height_width_px=size_of(config),
-        )
+        how = config.device, config.precision, config.threads, config.backend, size_of(config)
+        self.predictor = Predictor(config.model, *how)
         self.postprocess = self.settings_of(config)
         self.thermal = thermal_of(config, self.predictor.info.thermal)
         self._telemetry_rows = config.frames.telemetry_rows

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 
@@ -31,8 +30,8 @@ class Inference:
     """A warm predictor that follows faces over one stream of frames. For one thread, but for `give` and `follows`."""
 
     def __init__(self, config: LandmarksConfig) -> None:
-        path = Path(config.model).expanduser() if config.model else None
-        self.predictor = LandmarkPredictor(path, config.device, config.precision, config.threads, config.backend)
+        how = config.device, config.precision, config.threads, config.backend
+        self.predictor = LandmarkPredictor(config.model, *how)
         self.thermal = self.predictor.thermal
         self._telemetry_rows = config.frames.telemetry_rows
         self._region = np.array(config.region_xyxy_px, np.float32)

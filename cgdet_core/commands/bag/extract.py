@@ -35,7 +35,6 @@ def add(subparsers: common.Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.convert.bag import SET_NAME, extract_bag
-    from cgdet_core.data.sets.coco import parse_class_map
 
     if arguments.no_rgb and (arguments.rgb_topic or arguments.registration):
         raise InputError("--no-rgb cannot go with --rgb-topic or --registration: leave one of them out")
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         bag,
         arguments.out,
         arguments.labels,
-        class_map=parse_class_map(arguments.class_map),
+        class_map=arguments.class_map,
         overwrite=arguments.overwrite,
     )
     unlabelled = counts.frames - counts.labelled

@@ -60,13 +60,12 @@ def add(subparsers: common.Subparsers) -> None:
 
 def run_make(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
-    from cgdet_core.data.sets.coco import parse_class_map
     from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
 
     given: dict[str, Any] = vars(arguments)
     coco = given.get("coco")
     of_the_other = _OF_THE_STREET if coco else ("class_map",)
-    wrong = [name for name in of_the_other if given.get(name) not in (None, [])]
+    wrong = [name for name in of_the_other if given.get(name) not in (None, {})]
     if wrong:
         named, kind = ", ".join("--" + name.replace("_", "-") for name in wrong), "a COCO set (--coco)"
         raise InputError(f"{named}: of {'the synthetic street' if coco else kind}: leave it out")
@@ -74,8 +73,7 @@ def run_make(arguments: argparse.Namespace) -> int:
     config = settings_from_mapping(BagConfig, {**words, "with_rgb": "no_rgb" not in given}, "cgdet bag make")
     overwrite = "overwrite" in given
     if coco:
-        class_map = parse_class_map(arguments.class_map)
-        frames = make_coco_bag(arguments.out, coco, config, class_map=class_map, overwrite=overwrite)
+        frames = make_coco_bag(arguments.out, coco, config, class_map=arguments.class_map, overwrite=overwrite)
     else:
         words = {name: given[name] for name in ("bit_depth", "light") if name in given}
         street = settings_from_mapping(SyntheticConfig, words, "cgdet bag make")

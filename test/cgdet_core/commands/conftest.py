@@ -82,8 +82,8 @@ def label_by(coco: Path) -> Callable[[Path], Path]:
     """Labels `coco` with the five detections of a model that have its highest scores, of which others find few."""
 
     def label(model: Path) -> Path:
-        floor = PostprocessConfig(score_threshold=0.001)
-        predictor = Predictor(model, "cpu", "fp32", floor, backend="torch")
+        predictor = Predictor(model, "cpu", "fp32", backend="torch")
+        predictor.postprocess = PostprocessConfig(score_threshold=0.001)
         document = json.loads(coco.read_text())
         document["annotations"] = []
         for image in document["images"]:

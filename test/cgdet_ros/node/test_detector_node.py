@@ -66,10 +66,9 @@ def test_what_is_published_is_what_the_predictor_finds_with_the_header_of_the_im
     start_detector(**EVERYTHING)
     message = image_message(scene, "mono16", frame_id="lens/thermal")
     answer = client.ask(message)
-    predictor = Predictor(
-        tiny_model, postprocess=PostprocessConfig(score_threshold=0.0001, nms_iou=0.55, max_detections=20)
-    )
-    expected = predictor.predict(scene)
+    predictor = Predictor(tiny_model)
+    everything = PostprocessConfig(score_threshold=0.0001, nms_iou=0.55, max_detections=20)
+    expected = predictor.predict(scene, postprocess=everything)
     assert len(expected) > 3
     np.testing.assert_allclose(boxes_of(answer), expected.boxes_xyxy_px, atol=1e-4)
     classes, scores = zip(*hypotheses_of(answer), strict=True)

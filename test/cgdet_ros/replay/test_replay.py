@@ -76,7 +76,8 @@ def sure_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def truths(frames: list[Any], sure_model: Path) -> list[GroundTruth]:
     """Labels that the sure model partly agrees with: two of its boxes, shifted in every third frame."""
-    predictor = Predictor(sure_model, postprocess=SETTINGS)
+    predictor = Predictor(sure_model)
+    predictor.postprocess = SETTINGS
     made = []
     for index, image in enumerate(frames):
         found = predictor.predict(image)
@@ -249,7 +250,8 @@ def test_a_bag_of_own_classes_in_lockstep_is_measured_live_and_offline(
     assert figures["accuracy_over"] == {"frames": 14, "of": 15, "least_score": 0.7}
     assert figures["warnings"] == []
     assert figures["class_names"] == list(figures["per_class"]) == list(NAMES)
-    predictor = Predictor(sure_model, postprocess=SETTINGS)
+    predictor = Predictor(sure_model)
+    predictor.postprocess = SETTINGS
     offline = [predictor.predict(image) for image in frames]
     live = [found.above(0.7) for found in offline]
     expected = []
