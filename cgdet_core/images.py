@@ -59,20 +59,24 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
         width, height = imagesize.get(io.BytesIO(encoded), exif_rotation=False)
         if width >= 0 and not 0 < width * height <= MAX_PIXELS:
             raise InputError(f"a compressed image of {width}x{height} pixels is too large or empty")
-    try:
-        image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if width > 0 else None
-    except cv2.error:
-        image = None
+    image = _decoded(buffer) if width > 0 else None
     if image is None:
         raise InputError(f"a compressed image of format '{compressed_format}' cannot be decoded: use JPEG or PNG")
     bits = _BITS.get(compressed_format.partition(";")[0].strip())
     if bits is not None and encoded.startswith(_PNG) and image.itemsize * 8 != bits:
         raise InputError(f"a compressed image of format '{compressed_format}' holds {image.itemsize * 8} bits a pixel")
-    if image.ndim == 3:
-        image = image[:, :, 2::-1] if image.shape[2] in (3, 4) else image[:, :, 0]
-    pixels = np.ascontiguousarray(image)
-    check_image(pixels)
-    return pixels
+    check_image(image)
+    return image
+
+
+def _decoded(data: NDArray[np.uint8]) -> ImageArray | None:
+    """As stored, whatever Exif says, colours in RGB order, no opacity; None where OpenCV makes nothing of it."""
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that promises more pixels than it takes
+        return None
+    return image if image is None or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def _check_codec(buffer: NDArray[np.uint8], compressed_format: str) -> None:
@@ -138,19 +142,6 @@ def _orientation(data: bytes) -> int:
     return stated if 1 <= stated <= 8 else 1
 
 
-def _further_picture(jpeg: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of what begins behind the end of a JPEG, as in the multi-picture files (MPO) of stereo
-    cameras."""
-    import imagesize
-
-    at = 2
-    # a segment may hold a whole JPEG: Exif's thumbnail
-    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
-        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    begins = jpeg.find(_JPEG, max(at, jpeg.find(_ENDS[_JPEG], at)))
-    return None if begins < 0 else imagesize.get(io.BytesIO(jpeg[begins:]), exif_rotation=False)
-
-
 def read_encoded(path: Path) -> NDArray[np.uint8]:
     """The bytes of an image file: uint8 [N]."""
     try:
@@ -168,18 +159,9 @@ def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
             raise InputError(f"{path}: holds {count} pictures, of which one alone would be read: make each a file")
     if start.startswith(_OF_PAGES[:2]) and _orientation(data.tobytes()) != 1:  # OpenCV obeys it in a TIFF
         raise InputError(f"{path}: its tag Orientation turns the picture: write it anew, as it is to be seen")
-    try:
-        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        # a header that promises more pixels than OpenCV takes
-        image = None
+    image = _decoded(data)
     if image is None:
         raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
-    further = _further_picture(data.tobytes()) if start.startswith(_JPEG) else None
-    # a smaller one is a preview, or a map of gains
-    if further is not None and further[0] * further[1] >= image.shape[0] * image.shape[1]:
-        raise InputError(f"{path}: holds another picture of {further[0]}x{further[1]} pixels: make each a file")
     if image.dtype not in (np.uint8, np.uint16) or (image.ndim == 3 and image.dtype != np.uint8):
         raise InputError(f"{path}: {image.dtype} is not supported: give 8 or 16 bits per pixel, or 8 bits per channel")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image)
+    return image
