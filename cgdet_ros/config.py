@@ -148,13 +148,6 @@ class DetectorConfig(NodeConfig):
     raw_range: tuple[float, ...] = Field(
         (), description="counts [low, high] that become black and white; empty: as the model was trained (percentiles)"
     )
-    gain_time_s: float = Field(
-        0.0,
-        ge=0,
-        le=60,
-        description="time constant of a smoothing of the percentiles over time; 0: each frame for itself, as in "
-        "training",
-    )
     class_id: Literal["name", "index"] = Field(
         "name", description="class_id of a detection: the class's name, or its number in label_info"
     )

@@ -7,18 +7,16 @@ change between high and low gain moves them at once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from cgdet_core.config import ThermalConfig
-from cgdet_core.thermal import ToneLimits, count_percentiles, least_span, tone_limits
+from cgdet_core.thermal import ToneLimits, count_percentiles, least_span
 from cgdet_core.types import ImageArray
 
 _SAMPLES_PER_SIDE = 64  # a tone is judged by so many rows and columns: a tenth of a millisecond
 _JUMP_WITHIN_NS = 2_000_000_000  # a shutter's time; between frames further apart the scene may have changed
-LEAST_SHARED = 0.5  # by the limits that are used with a frame's own
 
 
 def shared(first: ToneLimits, second: ToneLimits) -> float:
@@ -26,41 +24,6 @@ def shared(first: ToneLimits, second: ToneLimits) -> float:
     common = min(first.high, second.high) - max(first.low, second.low)
     together = max(first.high, second.high) - min(first.low, second.low)
     return max(0.0, common) / together if together > 0 else 1.0
-
-
-class GainSmoother:
-    """Exponential smoothing of the tone limits by the time between header stamps. Off unless asked for.
-
-    time_constant_s: after it, 63 % of a change have been followed. Guaranteed, for every frame:
-
-    * its limits lie between its own and those used for the frame before, and share at least
-      LEAST_SHARED with its own: a jump of the camera's gain is followed at once;
-    * they depend on the pictures and stamps that came, not on how fast they were worked on;
-    * a still scene keeps its limits exactly, and a first frame, one after a step back in time and one
-      of another bit depth get their own, bit for bit as without smoothing.
-    """
-
-    def __init__(self, time_constant_s: float, config: ThermalConfig) -> None:
-        self._time_constant_s = time_constant_s
-        self._config = config
-        self._before: tuple[ToneLimits, int, str] | None = None
-
-    def forget(self) -> None:
-        """The next frame is a first one."""
-        self._before = None
-
-    def limits_of(self, grey: ImageArray, stamp_ns: int) -> ToneLimits:
-        """The limits for the grey frame uint8/uint16 [H, W] of header stamp `stamp_ns`."""
-        limits = own = tone_limits(grey, self._config)
-        kind = grey.dtype.str
-        if self._before is not None:
-            used, then_ns, kind_then = self._before
-            step_s = (stamp_ns - then_ns) / 1e9
-            if kind == kind_then and step_s >= 0 and shared(used, own) >= LEAST_SHARED:
-                kept = math.exp(-step_s / self._time_constant_s)
-                limits = ToneLimits(own.low + kept * (used.low - own.low), own.high + kept * (used.high - own.high))
-        self._before = limits, stamp_ns, kind
-        return limits
 
 
 @dataclass(frozen=True)

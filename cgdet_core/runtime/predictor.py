@@ -10,7 +10,7 @@ from typing import ClassVar, overload
 import numpy as np
 
 from cgdet_core.colour_maps import ColourMap
-from cgdet_core.config import PostprocessConfig, ThermalConfig
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.runtime.backends import open_model, shipped_model
@@ -85,23 +85,21 @@ class Predictor(LoadedModel):
         image: ImageArray,
         telemetry_rows: int = 0,
         postprocess: PostprocessConfig | None = None,
-        thermal: ThermalConfig | None = None,
     ) -> Detections:
         """Detections in a raw frame, uint8/uint16 [H, W] or uint8 RGB [H, W, 3], best first.
 
         telemetry_rows: rows that are no picture, at the bottom (> 0) or at the top (< 0); boxes are
-        in pixels of the whole `image` all the same. postprocess, thermal: for this frame, in place of
-        the model's own. Raises InputError for an array that is no image.
+        in pixels of the whole `image` all the same. postprocess: for this frame, in
+        place of the predictor's own. Raises InputError for an array that is no image.
         """
-        config, tone = postprocess or self.postprocess, thermal or self.thermal
         start = time.perf_counter()
         check_image(image)
         picture, rows_above = cut_telemetry(image, telemetry_rows)
-        canvas, placed = letterbox(normalise(picture, tone), self._input_height_width_px)
+        canvas, placed = letterbox(normalise(picture, self.thermal), self._input_height_width_px)
         preprocessed = time.perf_counter()
         class_logits, box_logits = self._network.infer(canvas)
         inferred = time.perf_counter()
-        found = decode(class_logits, box_logits, self._cells, config, self._class_names)
+        found = decode(class_logits, box_logits, self._cells, postprocess or self.postprocess, self._class_names)
         if found is None:
             raise self._not_finite()
         in_input, scores, class_ids = found

@@ -10,9 +10,7 @@ import sys
 from typing import Any
 
 from cgdet_core.config import PostprocessConfig, ThermalConfig, settings_from_mapping
-from cgdet_core.runtime.gain import GainSmoother
 from cgdet_core.runtime.predictor import Predictor, check_thresholds
-from cgdet_core.thermal import cut_telemetry, to_grey
 from cgdet_core.types import Detections, ImageArray
 from cgdet_ros.config import DetectorConfig, parse_class_thresholds
 from cgdet_ros.node.lifecycle import run
@@ -31,10 +29,8 @@ class Inference:
         how = config.device, config.precision, config.threads, config.backend, size_of(config)
         self.predictor = Predictor(config.model, *how)
         self.postprocess = self.settings_of(config)
-        self.thermal = thermal_of(config, self.predictor.info.thermal)
+        self.thermal = self.predictor.thermal = thermal_of(config, self.predictor.info.thermal)
         self._telemetry_rows = config.frames.telemetry_rows
-        smoothed = config.gain_time_s > 0 and self.thermal.raw_range is None
-        self._smoother = GainSmoother(config.gain_time_s, self.thermal) if smoothed else None
         self.predictor.warm_up()
 
     def settings_of(self, config: DetectorConfig) -> PostprocessConfig:
@@ -43,18 +39,11 @@ class Inference:
         return check_thresholds(postprocess_of(config, self.predictor.postprocess), info.class_names)
 
     def forget(self) -> None:
-        """The next frame is of another stream."""
-        if self._smoother is not None:
-            self._smoother.forget()
+        """The next frame is of another stream: each is seen for itself."""
 
     def predict(self, image: ImageArray, stamp_ns: int, settings: PostprocessConfig) -> Detections:
         """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
-        thermal = self.thermal
-        if self._smoother is not None:
-            picture, _ = cut_telemetry(image, self._telemetry_rows)
-            limits = self._smoother.limits_of(to_grey(picture), stamp_ns)
-            thermal = thermal.model_copy(update={"raw_range": (limits.low, limits.high)})
-        return self.predictor.predict(image, self._telemetry_rows, settings, thermal)
+        return self.predictor.predict(image, self._telemetry_rows, settings)
 
 
 def size_of(config: DetectorConfig) -> tuple[int, int] | None:

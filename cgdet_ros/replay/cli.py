@@ -142,11 +142,6 @@ def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Inter
         for name in _EXECUTED
         if here[name] != replay.node.get(name)
     ]
-    if settings.gain_time_s > 0 and len(replay.answered) < len(replay.frames):
-        warnings.append(
-            f"gain_time_s {settings.gain_time_s:g}: the node's gain follows the frames that it answered, "
-            "offline it follows all: answers may differ for that alone"
-        )
     return OfflineAnswers(detections, thresholds, stage_ms, here, tuple(warnings))
 
 

@@ -18,7 +18,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.model.blocks import fuse
 from cgdet_core.runtime.backends.torch import TorchBackend
 from cgdet_core.runtime.model_file import load_model, save_model
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, check_thresholds
 
 Scene = Callable[..., tuple[np.ndarray, object]]
 
@@ -215,11 +215,12 @@ def test_settings_given_with_a_frame_hold_for_that_frame_others_are_the_models(
     assert set(found.class_ids) == {1}
     best = predictor.predict(frame, postprocess=PostprocessConfig(score_threshold=0.3, max_detections=1))
     assert best.scores.tolist() == usual.scores[:1].tolist()
-    # a range far above the frame: everything is black
-    assert len(predictor.predict(frame, thermal=ThermalConfig(raw_range=(60000, 65000)))) == 0
     assert predictor.predict(frame).scores.tolist() == usual.scores.tolist()
+    other = Predictor(learned_model, device="cpu", precision="fp32", backend="torch")
+    other.thermal = ThermalConfig(raw_range=(60000, 65000))  # far above the frame: everything is black
+    assert len(other.predict(frame)) == 0
     with pytest.raises(InputError, match="'person'"):
-        Predictor(learned_model, device="cpu", postprocess=PostprocessConfig(class_thresholds={"person": 0.5}))
+        check_thresholds(PostprocessConfig(class_thresholds={"person": 0.5}), predictor.info.class_names)
 
 
 def test_it_says_what_it_runs(predictor: Predictor, learned_model: Path) -> None:

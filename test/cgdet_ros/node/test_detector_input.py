@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_core.thermal import ToneLimits, tone_limits
 
 EVERYTHING = {"score_threshold": 0.0001, "max_detections": 20}
 
@@ -169,43 +168,6 @@ def test_a_camera_that_freezes_goes_flat_or_jumps_is_warned_of_though_its_teleme
     assert (level, "gain jumped 1 times" in message) == (1, True)
     ask(scene + 9001, 8)
     assert counted(8) == (0, "detecting")
-
-
-def test_smoothing_is_off_by_default_and_otherwise_the_network_sees_limits_between_two_frames(
-    start_detector: Any, client: Any, image_message: Any, scene: Any
-) -> None:
-    node = start_detector()
-    seen: list[Any] = []
-
-    def note_thermal() -> None:
-        predictor = node._pipeline.inference.predictor
-        predict = predictor.predict
-
-        def noted(image: Any, telemetry_rows: int, postprocess: Any, thermal: Any) -> Any:
-            seen.append(thermal)
-            return predict(image, telemetry_rows, postprocess, thermal)
-
-        predictor.predict = noted
-
-    note_thermal()
-    client.ask(image_message(scene, "mono16"))
-    own = node._pipeline.inference.predictor.info.thermal
-    assert seen == [own]
-    client.reconfigure(gain_time_s=10.0)
-    note_thermal()
-    for number, offset in enumerate((0, 100)):
-        message = image_message(scene + offset, "mono16")
-        message.header.stamp.sec, message.header.stamp.nanosec = 100, number
-        client.ask(message)
-    first, second = (ToneLimits(*thermal.raw_range) for thermal in seen[1:])
-    assert first == tone_limits(scene, own)
-    assert second.low == pytest.approx(first.low, abs=0.01)
-    assert second.low != first.low
-    assert client.transition("deactivate")
-    assert client.transition("activate")
-    client.connected()
-    client.ask(image_message(scene + 100, "mono16"))  # another stream: its own limits
-    assert seen[-1].raw_range == pytest.approx((first.low + 100, first.high + 100))
 
 
 def test_with_simulated_time_ages_are_those_of_that_clock_and_a_jump_back_is_named(
