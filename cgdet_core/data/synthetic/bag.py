@@ -1,4 +1,4 @@
-"""Bags with labels: of the synthetic street, of a COCO set, and of drawn faces."""
+"""Bags with labels: of the synthetic street, and of a COCO set."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from cgdet_core.config import BagConfig, SyntheticConfig
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.data.sets.coco_file import CocoDraft, image_entry, own_classes, read_coco
-from cgdet_core.data.synthetic.faces.drawing import FaceScene
+from cgdet_core.data.sets.coco_file import own_classes, read_coco
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
 from cgdet_core.thermal import to_grey
-from cgdet_core.types import CLASS_NAMES, NANOSECONDS, GroundTruth, Sample
+from cgdet_core.types import CLASS_NAMES, NANOSECONDS, Sample
 
 THERMAL_TOPIC, THERMAL_FRAME_ID = "/thermal/image_raw", "thermal_camera"
 RGB_TOPIC, RGB_FRAME_ID = "/rgb/image_raw", "rgb_camera"
 TRUTH_TOPIC = "/ground_truth"
-FACE_CLASS, FACES_TOPIC = ("face",), "/faces"
 START_STAMP_NS = 1_700_000_000_000_000_000
 JPEG_QUALITY = 90
 _SEED_BLOCK = 1000
@@ -98,47 +96,12 @@ def make_coco_bag(
     return len(coco)
 
 
-def make_face_bag(
-    out: Path | str,
-    labels: Path | str,
-    config: BagConfig | None = None,
-    *,
-    faces: int = 2,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> int:
-    """A bag of drawn faces, and their points in `labels`, a COCO JSON keyed by stamp; the number of frames.
-
-    It holds 8-bit thermal images, their RGB partners and, on /faces, the faces' boxes. InputError as of BagWriter.
-    """
-    config = config or BagConfig()
-    rate = config.frames_per_second or SyntheticConfig().frames_per_second
-    scene = FaceScene(seed, faces, SyntheticConfig(frames_per_second=rate, bit_depth=8))
-    draft = CocoDraft(FACE_CLASS, faces=True)
-    frames = max(1, round(config.seconds * rate))
-    with BagWriter(out, overwrite) as bag:
-        for index, stamp_ns in enumerate(_stamps(frames, rate)):
-            sample = scene.sample(index)
-            write_sample(bag, sample, stamp_ns, FACE_CLASS, config.with_rgb, FACES_TOPIC)
-            draft.add_image(image_entry(str(stamp_ns), sample.frame.height_width_px, stamp_ns=stamp_ns))
-            draft.add_truth(sample.truth or GroundTruth.empty())
-    draft.write(Path(labels))
-    return frames
-
-
 def _stamps(frames: int, rate_hz: float) -> Iterator[int]:
     for index in tqdm(range(frames), unit="frame", disable=None):
         yield START_STAMP_NS + round(index * NANOSECONDS / rate_hz)
 
 
-def write_sample(
-    bag: BagWriter,
-    sample: Sample,
-    stamp_ns: int,
-    class_names: tuple[str, ...],
-    with_rgb: bool,
-    truth_topic: str = TRUTH_TOPIC,
-) -> None:
+def write_sample(bag: BagWriter, sample: Sample, stamp_ns: int, class_names: tuple[str, ...], with_rgb: bool) -> None:
     """The thermal image, its labels and, with_rgb, its partner as a JPEG; all of one stamp."""
     bag.image(THERMAL_TOPIC, to_grey(sample.frame.image), stamp_ns, THERMAL_FRAME_ID)
     if sample.rgb is not None and with_rgb:
@@ -150,4 +113,4 @@ def write_sample(
         if class_names != CLASS_NAMES and names is None:
             names = class_names  # the bag alone says which there are, and their order
         info = FrameInfo(sample.name, sample.light, sample.scene, names)
-        bag.truth(truth_topic, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)
+        bag.truth(TRUTH_TOPIC, sample.truth, class_names, stamp_ns, THERMAL_FRAME_ID, info)

@@ -35,7 +35,7 @@ def write_report(
     if run.stage_ms:  # what was recorded elsewhere was not timed
         latency_ms = run.ms_per_frame()
         part["tiles"] = [(f"One {task.unit}", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")]
-    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {task.unit}, offline", command=command)
+    write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {task.unit}", command=command)
 
 
 def write_comparison(

@@ -1,17 +1,10 @@
-"""Faces that move in a frame, and the bag of them."""
+"""Faces that move in a frame."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from cgdet_core.config import BagConfig, SyntheticConfig
-from cgdet_core.data.bags.frames import read_labelled_frames
-from cgdet_core.data.bags.info import bag_info
-from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.truth import arrays_by_stamp
-from cgdet_core.data.sets.coco_file import read_coco
-from cgdet_core.data.synthetic.bag import FACES_TOPIC, make_face_bag
+from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.faces.drawing import FaceScene
 
 SMALL = SyntheticConfig(height_width_px=(128, 160), frames_per_second=2, bit_depth=8)
@@ -50,23 +43,3 @@ def test_faces_are_warmer_than_the_wall():
     for points in sample.truth.points_xy_px:
         x, y = np.rint(points[[29, 30, 33, 51]]).astype(int).T
         assert (sample.frame.image[y, x] > wall).all()
-
-
-def test_the_bag_holds_images_partners_and_boxes_and_the_json_the_points_by_stamp(tmp_path):
-    labels = tmp_path / "faces.json"
-    config = BagConfig(seconds=1, frames_per_second=2)
-    assert make_face_bag(tmp_path / "bag", labels, config, faces=2, seed=1) == 2
-    info = bag_info(tmp_path / "bag")
-    assert (info.image_topic, info.truth_topic, info.frames) == ("/thermal/image_raw", FACES_TOPIC, 2)
-    with BagReader(tmp_path / "bag") as bag:
-        messages = list(arrays_by_stamp(bag, FACES_TOPIC))
-    assert [len(message.detections) for _, message, _ in messages] == [2, 2]
-    assert messages[0][1].detections[0].results[0].hypothesis.class_id == "face"
-    document = read_coco(labels)
-    assert [image.stamp_ns for image in document.images] == [1_700_000_000_000_000_000, 1_700_000_000_500_000_000]
-    scene = FaceScene(1, 2, SyntheticConfig(frames_per_second=2, bit_depth=8))
-    truth = scene.sample(1).truth
-    *_, read = read_labelled_frames(tmp_path / "bag", truth_topic=str(labels), class_names=("face",))
-    assert np.array_equal(read.frame.image, scene.sample(1).frame.image)
-    assert read.truth.points_xy_px == pytest.approx(truth.points_xy_px, abs=1e-3)
-    assert read.truth.points_labelled.all()
