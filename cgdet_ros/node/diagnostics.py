@@ -20,45 +20,6 @@ OK, WARN, ERROR = 0, 1, 2
 _FEWEST_FRAMES = 10  # of which a percentile of times is judged
 _FIGURES = re.compile(r"\b\d+(\.\d+)?%?")
 
-# every key of the report, in its order; docs/reference/interface.md is made from this
-KEYS = {
-    "model": "path of the model file that is loaded, or that is to be",
-    "model_sha256": "its hash",
-    "device": "what executes the network",
-    "precision": "the arithmetic that is executed, not the one asked for",
-    "backend": "what runs the network",
-    "parameters": "weights of the network",
-    "fallback": "why the CPU executes in place of the GPU; left out where it does not",
-    "state": "of the lifecycle",
-    "image_topic": "the topic of the images, remapped",
-    "image_type": "the message type that is taken there",
-    "image_publishers": "how many publish there",
-    "image_kind": "size and type of the last answered image",
-    "unheard": "publishers and subscribers that a type or a quality of service keeps apart from the node",
-    "received": "images that came since the node started = refused + overtaken + answered + failed + in work",
-    "refused": "malformed ones",
-    "overtaken": "dropped: a newer one came while it waited",
-    "answered": "those whose answer was published",
-    "failed": "errors in the network or the device",
-    "frozen_frames": "answered ones whose picture is that of the one before, byte for byte",
-    "flat_frames": "answered ones without tones: a closed shutter, fog",
-    "gain_jumps": "answered ones whose tones lie elsewhere than those before",
-    "resolution_changes": "answered ones of another size or type than the one before",
-    "input_rate_hz": "images that came, per second, over the last two seconds or more",
-    "output_rate_hz": "the same of answers",
-    "receive_to_publish_ms": "p50, p95, p99 over the last 256 answers, steady clock",
-    "stamp_to_publish_ms": "the same from the image's stamp, ROS clock; in its place the reason where there is none",
-    "preprocess_ms": "p50, p95, p99 of that stage of the predictor",
-    "infer_ms": "the same",
-    "postprocess_ms": "the same",
-    "total_ms": "the predictor altogether",
-    "clock": "ROS clock in use: system or simulated",
-    "clock_jumps_back": "how often it went back between two answers",
-    "stamp_jumps_back": "how often a stamp lay before that of the answer before",
-    "foreign_stamps": "answers whose stamp and clock cannot be of one clock",
-    "last_error": "the last thing that went wrong",
-}
-
 
 @dataclass(frozen=True)
 class Status:
@@ -138,7 +99,7 @@ class Reporter:
 
 def describe(situation: Situation, frames: Frames) -> Status:
     """The node's status: the worst finding decides the level, all are in the message, worst first."""
-    values = {
+    values = {  # all described in docs/reference/interface.md
         **situation.facts,
         "state": situation.state,
         "image_topic": situation.image_topic,
@@ -147,19 +108,17 @@ def describe(situation: Situation, frames: Frames) -> Status:
         "image_kind": frames.image_kind,
         "unheard": "; ".join(situation.unheard),
         **{name: str(count) for name, count in asdict(frames.counts).items()},
-        **{f"{name}_ms": _summary(milliseconds) for name, milliseconds in frames.times_ms.items()},
-        "clock": "simulated" if situation.simulated_clock else "system",
-        "last_error": frames.last_error,
     }
     if frames.rates_hz is not None:
-        values |= {
-            name: f"{hz:.2f}" for name, hz in zip(("input_rate_hz", "output_rate_hz"), frames.rates_hz, strict=True)
-        }
+        rates_hz = zip(("input_rate_hz", "output_rate_hz"), frames.rates_hz, strict=True)
+        values |= {name: f"{hz:.2f}" for name, hz in rates_hz}
+    values |= {f"{name}_ms": _summary(milliseconds) for name, milliseconds in frames.times_ms.items()}
     if frames.ages_ms or frames.no_age:
         values["stamp_to_publish_ms"] = frames.no_age or _summary(frames.ages_ms)
+    values |= {"clock": "simulated" if situation.simulated_clock else "system", "last_error": frames.last_error}
     findings = sorted(_findings(situation, frames), key=lambda finding: -finding[0])  # the first of a level stays first
     message = "; ".join(text for _, text in findings) or situation.doing
-    return Status(findings[0][0] if findings else OK, message, {key: values[key] for key in KEYS if key in values})
+    return Status(findings[0][0] if findings else OK, message, values)
 
 
 def _findings(situation: Situation, frames: Frames) -> Iterator[tuple[int, str]]:

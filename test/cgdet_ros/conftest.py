@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: make setup")
 

@@ -12,7 +12,7 @@ import yaml
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.node.diagnostics import KEYS
+from interface_page import KEYS
 
 
 def layout(repository: Path) -> dict[str, Any]:

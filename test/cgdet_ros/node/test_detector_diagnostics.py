@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
-from cgdet_ros.node.diagnostics import KEYS, WARN
+from interface_page import KEYS
+
+from cgdet_ros.node.diagnostics import WARN
 from cgdet_ros.node.image_input import TYPE_NAMES, hint, image_topic
 from cgdet_ros.node.qos import idle_arguments
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 pytest.importorskip("rclpy.type_description_service", reason="Humble has one service less than the page: make setup")
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import interface_page
 

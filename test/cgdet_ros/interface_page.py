@@ -1,6 +1,6 @@
 """The text of docs/reference/interface.md and interface_landmarks.md, asked of each node itself.
 
-    .venv/bin/python test/cgdet_ros/node/interface_page.py    # writes both
+    .venv/bin/python test/cgdet_ros/interface_page.py    # writes both
 
 Topics, types, quality of service, services and parameters are those of nodes that this starts; only the words beside
 them stand here. A topic or service without words, and words without one, end it.
@@ -18,13 +18,12 @@ import rclpy
 from rclpy.parameter import Parameter
 
 from cgdet_ros.node.detector_node import DetectorNode
-from cgdet_ros.node.diagnostics import KEYS
 from cgdet_ros.node.landmarks_node import LandmarksNode
 from cgdet_ros.node.parameters import READ_ONLY, is_live, parameter_specs
 from cgdet_ros.replay.process import isolate
 
 NODES: dict[str, Any] = {"detector": DetectorNode, "landmarks": LandmarksNode}
-REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 WORDS = {"detector": "node.md", "landmarks": "../guides/landmarks.md"}
 PAGES = {"detector": REFERENCE / "interface.md", "landmarks": REFERENCE / "interface_landmarks.md"}
 
@@ -55,6 +54,44 @@ ANYWAY_OUT = {
 TOPICS_IN = {"detector": IMAGES_IN, "landmarks": IMAGES_IN | FACES_IN}
 TOPICS_OUT = {"detector": DETECTIONS_OUT | ANYWAY_OUT, "landmarks": LANDMARKS_OUT | ANYWAY_OUT}
 SERVICES = {"~/enable": "false: stop working and subscribing without a transition; true: go on"}
+# every key of the report on /diagnostics, in its order
+KEYS = {
+    "model": "path of the model file that is loaded, or that is to be",
+    "model_sha256": "its hash",
+    "device": "what executes the network",
+    "precision": "the arithmetic that is executed, not the one asked for",
+    "backend": "what runs the network",
+    "parameters": "weights of the network",
+    "fallback": "why the CPU executes in place of the GPU; left out where it does not",
+    "state": "of the lifecycle",
+    "image_topic": "the topic of the images, remapped",
+    "image_type": "the message type that is taken there",
+    "image_publishers": "how many publish there",
+    "image_kind": "size and type of the last answered image",
+    "unheard": "publishers and subscribers that a type or a quality of service keeps apart from the node",
+    "received": "images that came since the node started = refused + overtaken + answered + failed + in work",
+    "refused": "malformed ones",
+    "overtaken": "dropped: a newer one came while it waited",
+    "answered": "those whose answer was published",
+    "failed": "errors in the network or the device",
+    "frozen_frames": "answered ones whose picture is that of the one before, byte for byte",
+    "flat_frames": "answered ones without tones: a closed shutter, fog",
+    "gain_jumps": "answered ones whose tones lie elsewhere than those before",
+    "resolution_changes": "answered ones of another size or type than the one before",
+    "clock_jumps_back": "how often the ROS clock went back between two answers",
+    "stamp_jumps_back": "how often a stamp lay before that of the answer before",
+    "foreign_stamps": "answers whose stamp and clock cannot be of one clock",
+    "input_rate_hz": "images that came, per second, over the last two seconds or more",
+    "output_rate_hz": "the same of answers",
+    "receive_to_publish_ms": "p50, p95, p99 over the last 256 answers, steady clock",
+    "preprocess_ms": "p50, p95, p99 of that stage of the predictor",
+    "infer_ms": "the same",
+    "postprocess_ms": "the same",
+    "total_ms": "the predictor altogether",
+    "stamp_to_publish_ms": "the same from the image's stamp, ROS clock; in its place the reason where there is none",
+    "clock": "ROS clock in use: system or simulated",
+    "last_error": "the last thing that went wrong",
+}
 # of types of these packages every lifecycle node has some
 STANDARD = ("lifecycle_msgs/", "rcl_interfaces/", "type_description_interfaces/")
 
