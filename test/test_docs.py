@@ -238,7 +238,7 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
         for name in (word.partition(":=")[0] for word in words[2:] if ":=" in word):
             assert f'"{name}"' in source, f"{page}: {' '.join(command.words)}"
     elif kind == "run" and ours:
-        assert f'"{words[1]} = cgdet_ros:{words[1]}"' in (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+        assert f"\n    {words[1]} = cgdet_ros:{words[1]}\n" in (REPOSITORY / "setup.cfg").read_text(encoding="utf-8")
     elif kind == "param" and len(words) > 2:
         first, *below = words[2].split(".")
         field = DetectorConfig.model_fields[first]
