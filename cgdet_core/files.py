@@ -21,32 +21,58 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder; on success it becomes `path`, on failure it is removed.
+    """Yield a temporary path of `path`'s name; on success what is written there becomes `path`, on failure it is
+    removed.
 
-    The folder is made where it is missing. Raises InputError, with `path` and the reason, where the
-    disk refuses.
+    The folder is made where it is missing. Raises InputError, with `path` and the reason, where the disk refuses.
     """
-    partial = _partial(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as holder:
         if path.is_dir():
             raise InputError(f"{path}: is a folder: give a file")
-        yield partial
-        with partial.open("rb") as handle:
+        yield holder / path.name
+        with (holder / path.name).open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(partial, path)
+        os.replace(holder / path.name, path)
+
+
+@contextmanager
+def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """As `replacing`, of a folder.
+
+    A folder at `path` is replaced, at the end, where `overwrite` and it holds the file `marker`, which says that it is
+    of the kind that is written. Raises InputError, with `path` and the reason, for a place that is taken too.
+    """
+    check_free(path, marker, overwrite)
+    with _beside(path) as holder:
+        (holder / path.name).mkdir()
+        yield holder / path.name
+        check_free(path, marker, overwrite)  # somebody may have been quicker
+        if path.exists():
+            path.rename(holder / "previous")
+        try:
+            (holder / path.name).rename(path)
+        except BaseException:
+            if (holder / "previous").exists():
+                (holder / "previous").rename(path)
+            raise
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, by the number of this process, until the end; InputError where the disk
+    refuses."""
+    holder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path.parent)
+        holder.mkdir(exist_ok=True)
+        yield holder
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): {_remedy(error)}") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.errno is None
+        remedy = "free the disk or choose another place" if full else "choose another place"
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): {remedy}") from None
     finally:
-        # a place that refused the file has none to remove, and the reason is told above
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    """Where `path` is written meanwhile: beside it, hidden, by the number of this process."""
-    _clear(path.parent)
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 @cache
@@ -60,44 +86,7 @@ def _clear(folder: Path) -> None:
             except ProcessLookupError:
                 if (left / "previous").exists() and not os.path.lexists(folder / name):
                     (left / "previous").rename(folder / name)
-                left.unlink() if left.is_file() else shutil.rmtree(left)
-
-
-def _remedy(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.errno is None
-    return "free the disk or choose another place" if full else "choose another place"
-
-
-@contextmanager
-def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
-
-    A folder at `path` is replaced, at the end, where `overwrite` and it holds the file `marker`, which says that it is
-    of the kind that is written. Raises InputError, with `path` and the reason, for a place that is taken and where the
-    disk refuses.
-    """
-    check_free(path, marker, overwrite)
-    holder: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        holder = _partial(path)
-        holder.mkdir()
-        (holder / path.name).mkdir()
-        yield holder / path.name
-        check_free(path, marker, overwrite)  # somebody may have been quicker
-        if path.exists():
-            path.rename(holder / "previous")
-        try:
-            (holder / path.name).rename(path)
-        except BaseException:
-            if (holder / "previous").exists():
-                (holder / "previous").rename(path)
-            raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): {_remedy(error)}") from None
-    finally:
-        if holder is not None:
-            shutil.rmtree(holder, ignore_errors=True)
+                shutil.rmtree(left)
 
 
 def check_free(path: Path, marker: str, overwrite: bool) -> None:

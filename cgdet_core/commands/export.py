@@ -45,8 +45,8 @@ def add(subparsers: common.Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.sets.coco import load_coco
     from cgdet_core.evaluation.task import task_of
-    from cgdet_core.files import check_can_write
-    from cgdet_core.runtime.export import beside, write_export
+    from cgdet_core.files import check_can_write, replacing
+    from cgdet_core.runtime.export import write_export
     from cgdet_core.runtime.model_file import ModelDescription, default_model_path, read_description
 
     model = arguments.model or default_model_path(".safetensors")
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         "int8" if int8 else "fp32",
         f"{arguments.calibration.name}, {len(calibration)} frames" if int8 else "",
     )
-    with beside(out) as partial:
+    with replacing(out) as partial:
         write_export(model, partial, description, calibration)
         figures = _check(partial, out, description.precision, model, checked)
         if held_out is not None:

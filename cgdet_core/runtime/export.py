@@ -5,12 +5,9 @@ PyTorch writes the graph, with the whole network in it, for one picture; a detec
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +17,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from cgdet_core.errors import InputError
-from cgdet_core.files import make_folder
 from cgdet_core.model.blocks import ConvUnit, fuse
 from cgdet_core.runtime.backends.base import INPUT, OUTPUTS, Backend, RawOutput, need
 from cgdet_core.runtime.backends.torch import RawNetwork
@@ -204,19 +200,3 @@ def check_parity(
                 "be: nothing was written"
             )
     return figures
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Yield a path of `path`'s name in a folder of its own; on success the file there replaces that at `path`.
-
-    InputError, with the reason, where the disk refuses.
-    """
-    make_folder(path.parent)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            partial = Path(folder) / path.name
-            yield partial
-            os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): choose another place") from None

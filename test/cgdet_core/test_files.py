@@ -38,7 +38,8 @@ def test_what_killed_processes_left_half_written_is_removed_and_what_they_had_pu
     with subprocess.Popen(["true"]) as ended:
         pass
     for process in (ended.pid, os.getppid()):
-        (tmp_path / f".x.{process}.partial").write_text("half")
+        (tmp_path / f".x.{process}.partial").mkdir()
+        (tmp_path / f".x.{process}.partial" / "x").write_text("half")
         (tmp_path / f".bag.{process}.partial" / "bag").mkdir(parents=True)
     (tmp_path / f".old.{ended.pid}.partial" / "previous").mkdir(parents=True)
     (tmp_path / f".old.{ended.pid}.partial" / "previous" / "mine").touch()
