@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import array
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -22,12 +22,8 @@ from cgdet_core.types import NANOSECONDS, Detections, FloatArray, ImageArray
 if TYPE_CHECKING:
     from cgdet_core.data.bags.messages import RawImage
 
-try:
-    from cv_bridge import CvBridge
-except ImportError:  # not installed, or built for another NumPy: `decode_raw` and `array` do all
-    CvBridge = None
 _FARTHEST_PX = 1e6
-_BRIDGE = CvBridge and CvBridge()  # made once: it builds its tables of encodings
+_BRIDGE = CvBridge()  # made once: it builds its tables of encodings
 
 # Bytes of a pixel in the encodings that cv_bridge reads right, unpadded and in this machine's byte order: version 1.13
 # ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and, with OpenCV 5, colour for 9
@@ -49,7 +45,7 @@ def image_from_message(message: Image) -> ImageArray:
     """
     row_bytes = _BRIDGED.get(message.encoding, 0) * message.width
     plain = row_bytes == message.step and len(message.data) == row_bytes * message.height > 0
-    if _BRIDGE is not None and plain and not message.is_bigendian:
+    if plain and not message.is_bigendian:
         return np.asarray(_BRIDGE.imgmsg_to_cv2(message, "passthrough"))
     return decode_raw(
         message.data, message.height, message.width, message.step, message.encoding, bool(message.is_bigendian)
@@ -74,15 +70,8 @@ def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
 
     encoding: mono8, mono16 or rgb8.
     """
-    if _BRIDGE is not None:
-        message = _BRIDGE.cv2_to_imgmsg(image, encoding)
-        message.header = header
-        return message
-    pixels = np.ascontiguousarray(image)
-    message = Image(header=header, height=int(pixels.shape[0]), width=int(pixels.shape[1]), encoding=encoding)
-    message.step = int(pixels[0].nbytes)
-    message.is_bigendian = int(pixels.dtype.itemsize > 1 and sys.byteorder == "big")
-    message.data = byte_array(pixels)
+    message = _BRIDGE.cv2_to_imgmsg(image, encoding)
+    message.header = header
     return message
 
 

@@ -15,7 +15,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import Detections
 from cgdet_ros.node import messages
 
-MADE = ("mono8", "mono16", "rgb8")
 GENERATOR = np.random.default_rng(5)
 PIXELS = {
     "mono8": GENERATOR.integers(0, 256, (6, 10), np.uint8),
@@ -41,7 +40,6 @@ def test_the_pixels_of_a_message_are_those_that_were_put_in(
     assert got.dtype.isnative
 
 
-@pytest.mark.skipif(messages._BRIDGE is None, reason="cv_bridge is not installed: make setup")
 def test_cv_bridge_and_our_own_decoder_give_the_same_where_either_may_be_asked(
     image_message: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,22 +51,16 @@ def test_cv_bridge_and_our_own_decoder_give_the_same_where_either_may_be_asked(
             asked.append(message.encoding)
             return bridge.imgmsg_to_cv2(message, encoding)
 
-        def cv2_to_imgmsg(self, image: Any, encoding: str) -> Any:
-            return bridge.cv2_to_imgmsg(image, encoding)
-
     monkeypatch.setattr(messages, "_BRIDGE", Noting())
     got = {
         encoding: messages.image_from_message(image_message(pixels, encoding)) for encoding, pixels in PIXELS.items()
     }
-    header = image_message(PIXELS["rgb8"], "rgb8").header
-    made = {encoding: messages.image_to_message(header, PIXELS[encoding], encoding) for encoding in MADE}
     assert asked == ["mono8", "8UC1", "mono16"]
-    monkeypatch.setattr(messages, "_BRIDGE", None)
+    monkeypatch.setattr(messages, "_BRIDGED", {})
     for encoding, pixels in PIXELS.items():
         ours = messages.image_from_message(image_message(pixels, encoding))
         assert (ours.dtype, ours.shape) == (got[encoding].dtype, got[encoding].shape)
         np.testing.assert_array_equal(ours, got[encoding])
-    assert made == {encoding: messages.image_to_message(header, PIXELS[encoding], encoding) for encoding in MADE}
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "mono16", "16UC1", "rgb8"])
