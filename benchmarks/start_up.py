@@ -12,40 +12,30 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from cgdet_core.runtime.model_file import default_model_path
+from cgdet_ros.replay.process import DETECTOR, NodeProcess, isolate
 
 PATIENCE_S = 60.0
 
 
 def start(words: list[str], cache: str) -> tuple[float, float]:
     """Seconds to the line "active", and the resident memory in MB."""
-    command = [sys.executable, "-m", "cgdet_ros.node.detector_node", "--ros-args", *words]
-    environment = os.environ | {"XDG_CACHE_HOME": cache, "ROS_DOMAIN_ID": "77"}
+    os.environ["XDG_CACHE_HOME"] = cache
     start_s = time.perf_counter()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        # a node that says nothing more would be waited for for ever
-        patience = threading.Timer(PATIENCE_S, process.kill)
-        patience.start()
-        try:
-            for line in process.stderr:
-                if "active: detecting on" in line:
-                    active_s = time.perf_counter() - start_s
-                    memory = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-                    assert memory is not None
-                    return active_s, int(memory[1]) / 1024
-        finally:
-            process.terminate()
-            process.wait()
-            patience.cancel()
-    raise SystemExit("the node did not become active")
+    with NodeProcess(DETECTOR, words, echo=False) as process:
+        while "active: detecting on" not in process.last_words():
+            process.check()
+            if time.perf_counter() - start_s > PATIENCE_S:
+                raise SystemExit(f"the node did not become active: {process.last_words()}")
+            time.sleep(0.005)
+        active_s = time.perf_counter() - start_s
+        memory = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert memory is not None
+    return active_s, int(memory[1]) / 1024
 
 
 def main() -> None:
@@ -54,6 +44,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=default_model_path())
     arguments, parameters = parser.parse_known_args()
     settings = [f"model:={arguments.model.resolve()}", "device:=cpu", "threads:=1", *parameters]
+    isolate()
     words = [word for setting in settings for word in ("-p", setting)]
     runs: dict[str, list[tuple[float, float]]] = {"cold": [], "warm": []}
     for _ in range(arguments.repeats):

@@ -95,6 +95,7 @@ class NodeProcess:
             )
         except OSError as error:
             raise InputError(f"{command[0]}: cannot be started ({error.strerror})") from None
+        self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
