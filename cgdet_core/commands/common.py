@@ -68,7 +68,7 @@ def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> None:
     """For `selected_frames`; of_run: what else than its frames the run gives the command."""
-    parser.add_argument("--data", type=_data, required=True, help="COCO JSON, or a bag with labels")
+    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     labels = "labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
@@ -114,13 +114,6 @@ def writable(word: str) -> Path:
     return Path(word)
 
 
-def _data(word: str) -> Path:
-    from cgdet_core.evaluation.offline import check_data
-
-    check_data(Path(word))
-    return Path(word)
-
-
 def _json_place(word: str) -> str:
     return word if word == "-" else str(writable(word))
 
@@ -145,11 +138,15 @@ def _size(word: str) -> tuple[int, int]:
 
 
 def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[MeasuredTask, list[LoadedModel]]:
-    """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all."""
+    """The models that the model arguments ask for (None: the shipped one), warmed up, and the task of them all;
+    InputError before that where there is nothing at the command's `--data`."""
+    from cgdet_core.evaluation.offline import check_data
     from cgdet_core.evaluation.task import task_of
     from cgdet_core.runtime.backends import shipped_model
     from cgdet_core.runtime.model_file import read_info
 
+    if hasattr(arguments, "data"):
+        check_data(arguments.data)
     files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
     tasks = [task_of(read_info(path)) for path in files]
     if any(task is not tasks[0] for task in tasks):

@@ -167,15 +167,13 @@ class OfflineAnswers:
     """The live detector's own network over the frames of a recording, offline.
 
     detections: stamp in ns -> what was found, down to the evaluation's score floor; thresholds: float64 [C], the live
-    ones; stage_ms: stage -> time of every frame; executed: device, precision and backend; warnings: what makes this run
-    another thing than the live one.
+    ones; stage_ms: stage -> time of every frame; executed: device, precision and backend, those of the live one.
     """
 
     detections: Mapping[int, Detections]
     thresholds: NDArray[np.float64]
     stage_ms: Mapping[str, Sequence[float]]
     executed: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
 
 
 def same_detections(a: Detections, b: Detections, thresholds: NDArray[np.float64]) -> bool:
@@ -249,9 +247,7 @@ def measure_replay(
     if _have_objects(answered.values()):
         metrics = evaluate(list(answered.values()), replay.class_names)
     warnings = _warnings(replay)
-    if offline is not None:
-        warnings += offline.warnings
-    elif without_offline is not None:
+    if offline is None and without_offline is not None:
         warnings.append(f"no offline run to compare with: {without_offline}")
     dropped = [frame.stamp_ns for frame in replay.frames if frame.detections is None]
     document: dict[str, Any] = {

@@ -29,8 +29,6 @@ from cgdet_ros.replay.play import Interruption, play, read_ahead
 from cgdet_ros.replay.process import DETECTOR, NodeProcess, isolate
 from cgdet_ros.replay.request import Recording, find_recording, node_arguments, parse, read_labels
 
-_EXECUTED = ("device", "precision", "backend")
-
 
 def main(words: Sequence[str] | None = None) -> int:
     """Replay one bag; the exit code."""
@@ -118,7 +116,8 @@ def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Inter
     """The node's own inference over the frames that were sent: what every frame would have given. The bag is read again
     for it, so that it takes nothing from the run. Raises InputError where these are not to be had any more,
     and where the user does not want to wait."""
-    executed = {name: replay.node[name] for name in ("model", *_EXECUTED) if name in replay.node}
+    names = ("model", "device", "precision", "backend")
+    executed = {name: replay.node[name] for name in names if name in replay.node}
     inference = Inference(settings.model_copy(update=executed))
     predictor = inference.predictor
     own = inference.postprocess
@@ -137,12 +136,7 @@ def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Inter
         for stage, latency_ms in predictor.last_stage_ms.items():
             stage_ms.setdefault(stage, []).append(latency_ms)
     here = {"device": predictor.device, "precision": predictor.precision, "backend": predictor.backend}
-    warnings = [
-        f"offline ran on {name} {here[name]}, the node on {replay.node.get(name)}"
-        for name in _EXECUTED
-        if here[name] != replay.node.get(name)
-    ]
-    return OfflineAnswers(detections, thresholds, stage_ms, here, tuple(warnings))
+    return OfflineAnswers(detections, thresholds, stage_ms, here)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,6 @@ _EPILOG = """examples:
   cgdet-replay --bag labelled/ --model runs/mine/model.safetensors
   cgdet-replay --bag drive/ --write-bag drive_detections
 
-ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE are obeyed where they are set; else the replay takes a free
-domain on this machine only.
-
 Ctrl-C ends the playing, and what was measured is written; a second one ends at once, and nothing is.
 
 exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad input, nothing written;
