@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import read_raw_images
-from cgdet_core.data.bags.messages import TimeBy
+from cgdet_core.data.bags.messages import RawImage, TimeBy
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
@@ -98,21 +98,9 @@ class Pacer:
         return self._due_s
 
 
-@dataclass(frozen=True)
-class ReadImage:
-    """An image of the bag as it is to be sent (None: it is none, for `reason`), and when it was recorded."""
-
-    stamp_ns: int
-    record_time_ns: int
-    message: Image | None
-    reason: str = ""
-
-
-def read_ahead(bag: Path, topic: str, total: int, by: TimeBy) -> Iterator[ReadImage]:
-    """The first `total` images of `topic`, read by a thread before their time; by "record" they bear that as stamp.
-
-    Raises InputError for a damaged bag; a single image that cannot be unpacked is handed over without a message.
-    """
+def read_ahead(bag: Path, topic: str, total: int, by: TimeBy) -> Iterator[tuple[RawImage, Image | str]]:
+    """The first `total` images of `topic`, read by a thread before their time, each as it is to be sent, or the reason
+    why it cannot be unpacked. InputError for a damaged bag."""
     images = _read(bag, topic, total, by)
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(next, images, None) for _ in range(_READ_AHEAD_FRAMES))
@@ -124,18 +112,16 @@ def read_ahead(bag: Path, topic: str, total: int, by: TimeBy) -> Iterator[ReadIm
             thread.submit(images.close)  # SQLite closes a file in the thread that opened it
 
 
-def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[ReadImage]:
+def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[tuple[RawImage, Image | str]]:
     for image in islice(read_raw_images(bag, topic, by), total):
         try:
-            message = messages.recorded_image_message(image.uncompressed())
-            yield ReadImage(image.stamp_ns, image.record_time_ns, message)
+            yield image, messages.recorded_image_message(image.uncompressed())
         except InputError as error:
-            reason = f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
-            yield ReadImage(image.stamp_ns, image.record_time_ns, None, reason)
+            yield image, f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
 
 
 def play(
-    images: Iterator[ReadImage],
+    images: Iterator[tuple[RawImage, Image | str]],
     recording: Recording,
     request: argparse.Namespace,
     link: ReplayLink,
@@ -153,12 +139,12 @@ def play(
     repeated_stamps = 0
     start_s: float | None = None
     try:
-        for image in tqdm(images, "replaying", total, unit="frame", disable=None):
+        for image, message in tqdm(images, "replaying", total, unit="frame", disable=None):
             process.check()
             if interruption.is_set():
                 break
-            if image.message is None:
-                not_sendable.append(image.reason)
+            if isinstance(message, str):
+                not_sendable.append(message)
                 continue
             if image.stamp_ns in sent:  # an answer could not be told from that to the other
                 repeated_stamps += 1
@@ -168,8 +154,8 @@ def play(
                 start_s = time.monotonic()
             if not lockstep and interruption.wait(start_s + due_s - time.monotonic()):
                 break
-            sent_s = link.send(image.message)
-            size = image.message.height, image.message.width
+            sent_s = link.send(message)
+            size = message.height, message.width
             frame = ReplayedFrame(image.stamp_ns, size, due_s * request.rate, sent_s, image.record_time_ns)
             sent[image.stamp_ns] = frame
             if lockstep:

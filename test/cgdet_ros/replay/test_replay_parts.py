@@ -132,8 +132,8 @@ def test_by_record_times_images_bear_the_time_at_which_they_were_recorded(tmp_pa
             bag.serialised("/ir", serialize_message(image), "sensor_msgs/msg/Image", record_time_ns)
     for by, stamps in (("stamp", [0, 0]), ("record", [5, 8])):
         images = list(read_ahead(tmp_path / "bag", "/ir", 2, parse(["--bag", "x", "--by", by]).by))
-        assert [image.stamp_ns for image in images] == stamps
-        assert [image.message.header.stamp.nanosec for image in images if image.message] == stamps
+        assert [image.stamp_ns for image, _ in images] == stamps
+        assert [message.header.stamp.nanosec for _, message in images] == stamps
 
 
 def test_a_class_map_where_no_labels_are_read_is_refused(tmp_path: Path) -> None:
