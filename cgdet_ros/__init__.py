@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
-
-
-def detector() -> int:
-    """The program `cgdet-detector`; its exit code."""
-    return _run("cgdet_ros.node.detector_node")
-
-
-def landmarks() -> int:
-    """The program `cgdet-landmarks`; its exit code."""
-    return _run("cgdet_ros.node.landmarks_node")
-
-
-def replay() -> int:
-    """The program `cgdet-replay`; its exit code."""
-    return _run("cgdet_ros.replay.cli")
 
 
 def _run(module: str) -> int:
@@ -35,3 +21,9 @@ def _run(module: str) -> int:
         )
         return 2
     return int(main() or 0)
+
+
+# the programs `cgdet-detector`, `cgdet-landmarks` and `cgdet-replay`; they give their exit codes
+detector = partial(_run, "cgdet_ros.node.detector_node")
+landmarks = partial(_run, "cgdet_ros.node.landmarks_node")
+replay = partial(_run, "cgdet_ros.replay.cli")
