@@ -106,7 +106,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     empty = coco.with_name("empty.json")
     empty.write_text(json.dumps({**json.loads(coco.read_text()), "annotations": []}))
     for words, named in (
-        ([a, tmp_path / "other.safetensors", "--data", coco], "other.safetensors knows cat, dog, lorry"),
+        ([a, tmp_path / "other.safetensors", "--data", coco], "other.safetensors has cat, dog, lorry"),
         ([a, tmp_path / "nowhere.safetensors", "--data", coco], "nowhere.safetensors"),
         ([a, b, "--data", tmp_path / "nothing.json"], "nothing.json"),
         ([a, b, "--data", coco, "--resamples", 5], "resamples"),
