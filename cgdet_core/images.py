@@ -142,6 +142,19 @@ def _orientation(data: bytes) -> int:
     return stated if 1 <= stated <= 8 else 1
 
 
+def _further_picture(jpeg: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of what begins behind the end of a JPEG, as in the multi-picture files (MPO) of stereo
+    cameras."""
+    import imagesize
+
+    at = 2
+    # a segment may hold a whole JPEG: Exif's thumbnail
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    begins = jpeg.find(_JPEG, max(at, jpeg.find(_ENDS[_JPEG], at)))
+    return None if begins < 0 else imagesize.get(io.BytesIO(jpeg[begins:]), exif_rotation=False)
+
+
 def read_encoded(path: Path) -> NDArray[np.uint8]:
     """The bytes of an image file: uint8 [N]."""
     try:
@@ -162,6 +175,10 @@ def decode_image(data: NDArray[np.uint8], path: Path) -> ImageArray:
     image = _decoded(data)
     if image is None:
         raise InputError(f"{path}: is not an image that can be decoded: give a JPEG, PNG or TIFF file")
+    further = _further_picture(data.tobytes()) if start.startswith(_JPEG) else None
+    # a smaller one is a preview, or a map of gains
+    if further is not None and further[0] * further[1] >= image.shape[0] * image.shape[1]:
+        raise InputError(f"{path}: holds another picture of {further[0]}x{further[1]} pixels: make each a file")
     if image.dtype not in (np.uint8, np.uint16) or (image.ndim == 3 and image.dtype != np.uint8):
         raise InputError(f"{path}: {image.dtype} is not supported: give 8 or 16 bits per pixel, or 8 bits per channel")
     return image

@@ -499,6 +499,22 @@ def test_what_counts_twice_what_was_detected_and_a_misspelt_key_are_a_line_each(
         )
 
 
+def test_a_picture_behind_a_jpeg_is_refused_unless_it_is_smaller(tmp_path: Path) -> None:
+    first, second, small = (
+        cv2.imencode(".jpg", np.full(s, 99, np.uint8))[1].tobytes() for s in ((8, 9), (8, 9), (4, 5))
+    )
+    block = b"Exif\0\0" + second  # a thumbnail, as a whole JPEG within a segment
+    with_thumbnail = first[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + first[2:]
+    path = tmp_path / "x.jpg"
+    for data in (first, with_thumbnail, first + small, first + b"trailer" * 9):
+        path.write_bytes(data)
+        assert (read_image(path) == 99).all()
+    for data in (first + second, with_thumbnail + b"\0" * 50 + second, small + first):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"x\.jpg: holds another picture of 9x8 pixels"):
+            read_image(path)
+
+
 def test_a_tiff_that_is_turned_is_refused(tmp_path: Path) -> None:
     for orientation in (1, 3):
         # TIFF 6.0: width, height, bits, no compression, black is 0, place, orientation, samples, rows, bytes
