@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from cgdet_core.config.detector import Thresholds
 from cgdet_core.config.settings import Fraction, Settings, ascending
 from cgdet_core.config.terms import TeacherConfig
 
@@ -60,14 +61,11 @@ class RegisterConfig(Settings):
     pairs: int = Field(16, ge=4, le=64, description="pairs of pictures that the homography is found on")
 
 
-class LabelConfig(Settings):
+class LabelConfig(Thresholds):
     """How an RGB teacher labels a bag's thermal frames (training/pseudo_labels.py)."""
 
     teacher: TeacherConfig = TeacherConfig()
     score_threshold: Fraction = Field(0.5, description="a detection from this score on is an object")
-    class_thresholds: dict[str, Fraction] = Field(
-        default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
-    )
     ignore_score: Fraction = Field(
         0.05, description="a detection from this score on that is no object is a region to ignore of its class"
     )
@@ -82,6 +80,3 @@ class LabelConfig(Settings):
         if self.ignore_score > lowest:
             raise ValueError(f"ignore_score {self.ignore_score:g} must not be above the threshold {lowest:g}")
         return self
-
-    def threshold_of(self, class_name: str) -> float:
-        return self.class_thresholds.get(class_name, self.score_threshold)

@@ -69,19 +69,24 @@ class ModelConfig(Settings):
         return value
 
 
-class PostprocessConfig(Settings):
-    """From the network's output to detections (runtime/postprocess.py)."""
+class Thresholds(Settings):
+    """The score from which on a detection is an object."""
 
     score_threshold: Fraction = 0.25
     class_thresholds: dict[str, Fraction] = Field(
         default_factory=dict, description="a class's own threshold, by name, in place of score_threshold"
     )
-    nms_iou: Fraction = 0.55
-    max_detections: int = Field(300, ge=1, le=10000)
-    max_candidates: int = Field(3000, ge=1, description="the best that reach the NMS")
 
     def threshold_of(self, class_name: str) -> float:
         return self.class_thresholds.get(class_name, self.score_threshold)
+
+
+class PostprocessConfig(Thresholds):
+    """From the network's output to detections (tasks/detection/decode.py)."""
+
+    nms_iou: Fraction = 0.55
+    max_detections: int = Field(300, ge=1, le=10000)
+    max_candidates: int = Field(3000, ge=1, description="the best that reach the NMS")
 
     def at_score(self, score: float) -> PostprocessConfig:
         """The same with one threshold for all classes."""

@@ -171,21 +171,17 @@ def _one_line(error: ValidationError, kind: type[Settings], task: str) -> str:
 
 def _unknown_key(where: tuple[int | str, ...], kind: type[Settings], task: str) -> InputError:
     *above, wrong = map(str, where)
-    place: type[Settings] | None = kind
+    place: type[Settings] = kind
     for part in above:
-        if not part.isdecimal() and place is not None:
+        if not part.isdecimal():
             place = _settings_below(place, part, task)
-    fields = list(place.model_fields) if place is not None else []
-    elsewhere = [f"{name}.{wrong}" for name in kind.model_fields if _has(_settings_below(kind, name, task), wrong)]
-    return unknown(".".join(above), "key", wrong, [*elsewhere, *fields])
+    sections = {name: _settings_below(kind, name, task) for name in kind.model_fields}
+    elsewhere = [f"{name}.{wrong}" for name, section in sections.items() if wrong in section.model_fields]
+    return unknown(".".join(above), "key", wrong, [*elsewhere, *place.model_fields])
 
 
-def _has(kind: type[Settings] | None, key: str) -> bool:
-    return kind is not None and key in kind.model_fields
-
-
-def _settings_below(kind: type[Settings], key: str, task: str) -> type[Settings] | None:
-    """The kind of settings that `key` holds, also in a tuple of them or as one of two; None for plain values."""
+def _settings_below(kind: type[Settings], key: str, task: str) -> type[Settings]:
+    """The kind of settings that `key` holds, also in a tuple of them or as one of two; of a plain value none at all."""
     if issubclass(kind, OfTask) and key in kind.model_fields and key in SECTIONS.get(task, {}):
         return SECTIONS[task][key]
     field = kind.model_fields.get(key)
@@ -195,4 +191,4 @@ def _settings_below(kind: type[Settings], key: str, task: str) -> type[Settings]
         if isinstance(found, type) and issubclass(found, Settings):
             return found
         waiting += get_args(found)
-    return None
+    return Settings

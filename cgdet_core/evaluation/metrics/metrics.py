@@ -192,12 +192,9 @@ class _Joined:
 def _joined(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch]) -> _Joined:
     pairs = list(zip(frames, matches, strict=True))
     boxes = np.concatenate([frame.truth.boxes_xyxy_px[match.counted] for frame, match in pairs])
+    of_detections = ("scores", "class_ids", "true_positive", "neutral", "duplicate")
     return _Joined(
-        scores=np.concatenate([match.scores for match in matches]),
-        class_ids=np.concatenate([match.class_ids for match in matches]),
-        true_positive=np.concatenate([match.true_positive for match in matches]),
-        neutral=np.concatenate([match.neutral for match in matches]),
-        duplicate=np.concatenate([match.duplicate for match in matches]),
+        **{name: np.concatenate([getattr(match, name) for match in matches]) for name in of_detections},
         truth_class_ids=np.concatenate([frame.truth.class_ids[match.counted] for frame, match in pairs]),
         heights_px=boxes[:, 3] - boxes[:, 1],
     )

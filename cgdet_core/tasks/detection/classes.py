@@ -66,11 +66,7 @@ def class_table(
     used = sorted(number for group in groups for number in group)
     if not used:
         raise InputError(
-            f"{origin}: knows none of the classes {', '.join(class_names)}, but {_shown(teacher_names)}: map them in "
-            "the teacher's class_map"
+            f"{origin}: knows none of the classes {', '.join(class_names)}, but {', '.join(teacher_names):.80}: map "
+            "them in the teacher's class_map"
         )
     return ClassTable(tuple(used), tuple(tuple(used.index(number) for number in group) for group in groups))
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
