@@ -18,7 +18,7 @@ def add(subparsers: common.Subparsers) -> None:
         "cgdet compare models/detector.safetensors runs/mine/model.safetensors --data hit_uav/val.json",
     )
     parser.add_argument("a", type=Path, metavar="A", help="model file")
-    parser.add_argument("b", type=Path, metavar="B", help="model file; of other classes the common ones are compared")
+    parser.add_argument("b", type=Path, metavar="B", help="model file; only classes that both have are compared")
     common.add_measuring_arguments(parser, "the differences and the frames that differ most")
     draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
     parser.add_argument("--resamples", type=int, metavar="N", help=draws)

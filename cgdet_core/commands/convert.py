@@ -19,7 +19,7 @@ def add(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "set",
         metavar="SET",
-        help="which: flir-v1, flir-v2, llvip, kaist, m3fd; of faces 300w, sf-tl54, t-fake, carl-eurecom",
+        help="name of the set: flir-v1, flir-v2, llvip, kaist, m3fd; faces: 300w, sf-tl54, t-fake, carl-eurecom",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the set as it was unpacked")
     parser.add_argument("--out", type=common.writable, required=True, metavar="F.json", help="COCO JSON to write")

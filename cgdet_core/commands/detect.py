@@ -40,14 +40,14 @@ def add(subparsers: common.Subparsers) -> None:
         "cgdet landmarks frames/*.png --boxes faces.json --out found/",
     )
     _add_images(parser, "landmarks.json")
-    boxes = "the faces' boxes in these images, of whatever category (default: each image is the crop of one face)"
+    boxes = "boxes of the faces in these images (default: each image is the crop of one face)"
     parser.add_argument("--boxes", type=Path, metavar="COCO.json", help=boxes)
     common.add_model_arguments(parser, shipped="landmarks")
     parser.set_defaults(run=landmarks)
 
 
 def _add_images(parser: argparse.ArgumentParser, json_name: str) -> None:
-    image = "8- or 16-bit image, or a folder of them; a bad file is named, the others are done (exit code 2)"
+    image = "image of 8 or 16 bits, or a folder; a bad file is named and left out (exit code 2)"
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for pictures and {json_name}")
     common.add_telemetry_argument(parser)

@@ -13,7 +13,7 @@ def add(subparsers: common.Subparsers) -> None:
     parser = common.add_command(
         subparsers,
         "thresholds",
-        "choose thresholds by the best F1, and of landmarks the confidences' scale; "
+        "choose a model's thresholds by the best F1 (of landmarks: the scale of confidences); "
         "it needs labelled frames that the model never saw",
         "cgdet thresholds --model model.safetensors --data val.json --write tuned.safetensors",
     )

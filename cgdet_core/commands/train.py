@@ -34,7 +34,7 @@ def add(subparsers: common.Subparsers) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, interrupted at any time")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="start from this model's weights (fine-tuning)")
     common.add_json_argument(parser, "speed, the last loss and the held-out figures")
-    common.add_settings_argument(parser, "laid over the recipe's")
+    common.add_settings_argument(parser, "that replace the recipe's")
     parser.set_defaults(run=run)
 
 

@@ -27,19 +27,19 @@ def add(subparsers: common.Subparsers) -> None:
     make = common.add_command(
         commands,
         "make",
-        "make a bag with labels; it needs nothing, and renders a street, or with --coco a COCO set",
+        "make a bag with labels; it renders a street, or takes a COCO set (--coco)",
         "cgdet bag make --out street --seconds 20",
     )
     make.argument_default = argparse.SUPPRESS  # what is not given is no attribute
     make.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag (rosbag2)")
     make.add_argument("--coco", type=Path, metavar="F", help="COCO JSON; without it the synthetic street is rendered")
     common.add_class_map_argument(make)
-    make.add_argument("--seed", type=int, help="of the street (default: 0)")
+    make.add_argument("--seed", type=int, help="seed of the street (default: 0)")
     make.add_argument("--seconds", type=float, help="length of the street's bag (default: 20)")
     fps = "frames per second (default: 10, of a COCO set 5)"
     make.add_argument("--fps", type=float, dest="frames_per_second", help=fps)
-    make.add_argument("--bit-depth", type=int, help="of the street's thermal frames, 8 or 16 (default: 16)")
-    make.add_argument("--light", help="of the street: mixed, day or night (default: mixed)")
+    make.add_argument("--bit-depth", type=int, help="bits of the street's thermal frames, 8 or 16 (default: 16)")
+    make.add_argument("--light", help="light of the street: mixed, day or night (default: mixed)")
     make.add_argument("--no-rgb", action="store_true", help="the street's thermal frames alone")
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     make.set_defaults(run=run_make)

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     """For `paired_bag`."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 bag")
-    parser.add_argument("--thermal-topic", help="of the thermal images (default: the most thermal-looking one)")
-    parser.add_argument("--rgb-topic", help="of the RGB images (default: the only one in colour)")
+    parser.add_argument(
+        "--thermal-topic", metavar="TOPIC", help="thermal images (default: the most thermal-looking one)"
+    )
+    parser.add_argument("--rgb-topic", metavar="TOPIC", help="RGB images (default: the only one in colour)")
     parser.add_argument(
         "--registration",
         type=Path,

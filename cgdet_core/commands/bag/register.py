@@ -18,9 +18,9 @@ _ASKED = (
     ("--thermal-topic", "thermal_topic", "image topic (default: the most thermal-looking one)"),
     ("--rgb-topic", "rgb_topic", "image topic (default: the only or best one in colour)"),
     ("--by", "by", "time of a frame: stamp (default) or record"),
-    ("--offset", "offset_s", "known: what is added to RGB stamps, seconds"),
-    ("--tolerance", "tolerance_s", "seconds, of a pair (default: half a period)"),
-    ("--extrinsic", "extrinsic", "homography by CameraInfos and this YAML: rotation, translation_m, plane_distance_m"),
+    ("--offset", "offset_s", "seconds to add to RGB stamps, where you know them"),
+    ("--tolerance", "tolerance_s", "seconds between the frames of a pair (default: half a period)"),
+    ("--extrinsic", "extrinsic", "YAML of rotation, translation_m and plane_distance_m: homography by CameraInfos"),
 )
 
 
@@ -35,7 +35,7 @@ def add(subparsers: common.Subparsers) -> None:
     parser.add_argument("--out", type=common.writable, required=True, metavar="F", help="registration to write (YAML)")
     parser.add_argument("--preview", type=common.writable, metavar="F", help="blended picture of three pairs (PNG)")
     for flag, setting, said in _ASKED:
-        parser.add_argument(flag, dest=setting, metavar="X", help=said)
+        parser.add_argument(flag, dest=setting, metavar=flag[2:].rpartition("-")[2].upper(), help=said)
     common.add_json_argument(parser)
     common.add_settings_argument(parser, "of the search, such as max_offset_s=5")
     parser.set_defaults(run=run)
