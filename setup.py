@@ -46,6 +46,8 @@ setup(  # the rest stands in setup.cfg; of that colcon could not read the next l
     # An editable installation reads launch, config and models where they lie: a copy would grow stale.
     data_files=[] if "editable_wheel" in sys.argv else shared_files(),
     install_requires=requirements("core.txt"),
-    extras_require={name: requirements(f"{name}.txt") for name in ("train", "test", "onnxruntime", "tensorrt")},
+    extras_require={
+        name: requirements(f"{name}.txt") for name in ("train", "test", "onnxruntime", "tensorrt", "remote", "ray")
+    },
     cmdclass={"develop": Develop},
 )

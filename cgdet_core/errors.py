@@ -73,8 +73,7 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     ended it; errors are one line each."""
     in_main_thread = threading.current_thread() is threading.main_thread()  # which alone gets signals
     before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
-    # one line each, as errors are: a damaged bag's, for one
-    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
+    plain_warnings()
     try:
         return work()
     except CgdetError as error:
@@ -95,6 +94,11 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     finally:
         if in_main_thread:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def plain_warnings() -> None:
+    """Warnings are one line each, as errors are: a damaged bag's, for one."""
+    warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
 
 
 def _terminate(number: int, _: Any) -> None:

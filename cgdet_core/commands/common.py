@@ -66,9 +66,11 @@ def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
     either.add_argument("--camera", type=_rows_of, dest="telemetry_rows", metavar="NAME", help=camera)
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "") -> None:
-    """For `selected_frames`; of_run: what else than its frames the run gives the command."""
-    parser.add_argument("--data", type=Path, required=True, help="COCO JSON, or a bag with labels")
+def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "", many: bool = False) -> None:
+    """For `selected_frames`; of_run: what else than its frames the run gives the command; many: data are words."""
+    how: dict[str, Any] = {"nargs": "+"} if many else {"type": Path}
+    bags = "a bag with labels, or several, folders of bags, patterns, URLs (s3://)" if many else "a bag with labels"
+    parser.add_argument("--data", required=True, help=f"COCO JSON, or {bags}", **how)
     add_telemetry_argument(parser)
     parser.add_argument("--topic", help="image topic of a bag (default: the only or the most thermal-looking one)")
     labels = "labels of a bag: a Detection2DArray topic, or a COCO JSON keyed by stamp"
@@ -172,11 +174,11 @@ def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> di
     }
 
 
-def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run: str = "") -> None:
+def add_measuring_arguments(parser: argparse.ArgumentParser, report: str, of_run: str = "", many: bool = False) -> None:
     """For `selected_frames`; report: what is on the page."""
     add_json_argument(parser)
     parser.add_argument("--report", type=writable, metavar="F.html", help=f"write a page with {report}")
-    add_data_arguments(parser, of_run)
+    add_data_arguments(parser, of_run, many)
 
 
 def selected_frames(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands import common
+from cgdet_core.commands.many import add_many_arguments, run_bags
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
+    from cgdet_core.data.bags.fleet import Bag
     from cgdet_core.evaluation.detection import RecordedDetections
     from cgdet_core.evaluation.task import MeasuredTask
+    from cgdet_core.runtime.predictor import LoadedModel
+    from cgdet_core.types import Sample
+
+_OF_THE_MODEL = ("model", "run_folder", "device", "precision", "threads", "backend", "input")
 
 
 def add(subparsers: common.Subparsers) -> None:
@@ -21,7 +29,10 @@ def add(subparsers: common.Subparsers) -> None:
         "measure a model on every frame of a set or bag; it needs labels: a COCO JSON, or a bag with a topic of them",
         "cgdet evaluate --data msrs/thermal_test.json --model models/detector.safetensors --json figures.json",
     )
-    common.add_measuring_arguments(parser, "plots and the worst frames", "its model (unless --model names one) on ")
+    common.add_measuring_arguments(
+        parser, "plots and the worst frames", "its model (unless --model names one) on ", many=True
+    )
+    add_many_arguments(parser)
     recorded = (
         "measure recorded detections in place of a model's, by header stamp: a bag of cgdet-replay --write-bag, or the "
         "vehicle's own"
@@ -33,9 +44,9 @@ def add(subparsers: common.Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.detection import DETECTION
-    from cgdet_core.evaluation.offline import run_in_turns
-    from cgdet_core.runtime.predictor import LoadedModel
+    from cgdet_core.data.bags.fleet import Bag, bags_in
+    from cgdet_core.data.bags.remote import is_url, masked
+    from cgdet_core.evaluation.offline import OfflineRun, check_data
 
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections a recording: give one of them")
@@ -48,54 +59,108 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
         raise InputError(f"{of_inference}: not used with --detections: leave them out")
-    losses: list[str] = []
-    task: MeasuredTask = DETECTION
-    model: LoadedModel | None = None
-    if arguments.detections is None:
-        of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
-        task, (model,) = common.load_models(arguments, arguments.model or of_run)
-        names = task.names_of([model])
-        look = task.look_with(model, names, arguments.telemetry_rows)
-    else:
-        look = recorded = _recorded(arguments)
-        names = recorded.names
-    selection = common.selected_frames(arguments, names, losses, [] if model is None else [model])
-    (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
+    bags = [Bag(data) for data in arguments.data] if _is_set(arguments) else bags_in(arguments.data)
+    if len(bags) > 1 and (_is_set(arguments) or arguments.detections is not None):
+        raise InputError(f"{bags[1].place}: give one set, one folder with --run, one bag with --detections, or bags")
+    if not bags[0].name and not is_url(bags[0].place):
+        check_data(Path(bags[0].place))
+    _loaded.cache_clear()
+    task, model, names = _measured(arguments)
+    done, error = run_bags(arguments, look_through, bags)
+    if error is not None and not done:
+        raise error
+    result: OfflineRun[Any] = OfflineRun()
+    for bag, outcome in done:
+        result.add(bag.name, OfflineRun.of_text(outcome.document["run"], task.kinds))
     figures = task.measure(result.frames, names, model)
-    facts: dict[str, Any]
-    if model is None:
-        facts = _recorded_facts(arguments, len(result.frames), recorded)
-    else:
-        facts = {
-            **common.measured(task, model, result),
-            "data": str(arguments.data),
-            "held_out": None if arguments.run_folder is None else selection.describe(),
-            "model": model.model_path.name,
-            "model_sha256": model.model_sha256,
-            "input": list(model.info.input_height_width_px),
-        }
-    facts |= {"frames_without_labels": result.unlabelled, "damage": losses}
+    alone = not bags[0].name
+    facts: dict[str, Any] = {} if model is None else common.measured(task, model, result)
+    facts |= done[0][1].document["facts"]
+    facts["data"] = masked(arguments.data[0]) if alone else [masked(word) for word in arguments.data]
+    if not alone:
+        facts["bags"] = [bag.name for bag, _ in done]
+    facts["frames_without_labels"] = result.unlabelled
+    facts["damage"] = [line for _, outcome in done for line in outcome.document["damage"]]
     document = figures.to_json(facts)
     common.put_out(document, arguments.json, summary(task, document))
     if arguments.report is not None:
         from cgdet_core.evaluation.report.model_report import write_report
 
-        again = common.selected_frames(arguments, names, again=True).samples
-        write_report(arguments.report, task, result, again, figures, facts, arguments.command_line)
+        again = _again(arguments, names, [bag for bag, _ in done])
+        write_report(arguments.report, task, result, again, figures, facts, masked(arguments.command_line))
         if arguments.json != "-":
             print(f"report: {arguments.report}")
+    if error is not None:
+        raise error
     return 0
 
 
-def _recorded(arguments: argparse.Namespace) -> RecordedDetections:
-    from cgdet_core.data.bags.truth import read_detections
-    from cgdet_core.evaluation.detection import RecordedDetections
+def _is_set(arguments: argparse.Namespace) -> bool:
+    return arguments.run_folder is not None or any(data.endswith(".json") for data in arguments.data)
+
+
+def _of(arguments: argparse.Namespace, path: Path) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(arguments), "data": path})
+
+
+def _again(arguments: argparse.Namespace, names: tuple[str, ...], bags: Sequence[Bag]) -> Iterator[Sample]:
+    from cgdet_core.data.bags.remote import local
+
+    for bag in bags:
+        with local(bag.place, arguments.cache_gb) as path:
+            yield from common.selected_frames(_of(arguments, path), names, again=True).samples
+
+
+def _measured(arguments: argparse.Namespace) -> tuple[MeasuredTask, LoadedModel | None, tuple[str, ...]]:
+    """The task, its model (none of recorded detections), and what is known of."""
+    from cgdet_core.evaluation.detection import DETECTION
     from cgdet_core.runtime.model_file import read_info
     from cgdet_core.types import CLASS_NAMES
 
+    if arguments.detections is not None:
+        names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
+        return DETECTION, None, names
+    return _loaded(*(getattr(arguments, name) for name in _OF_THE_MODEL))
+
+
+@cache
+def _loaded(*how: Any) -> tuple[MeasuredTask, LoadedModel, tuple[str, ...]]:
+    """Once for each process."""
+    arguments = argparse.Namespace(**dict(zip(_OF_THE_MODEL, how, strict=True)))
+    of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
+    task, (model,) = common.load_models(arguments, arguments.model or of_run)
+    return task, model, task.names_of([model])
+
+
+def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[str, Any]:
+    """What is found in the frames of one bag, or set."""
+    from cgdet_core.evaluation.offline import run_in_turns
+
+    settings, losses = _of(arguments, path), list[str]()
+    task, model, names = _measured(arguments)
+    recorded = _recorded(settings, names) if model is None else None
+    look = recorded or task.look_with(model, names, arguments.telemetry_rows)
+    selection = common.selected_frames(settings, names, losses, [] if model is None else [model])
+    (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
+    facts: dict[str, Any] = {}
+    if recorded is not None:
+        facts = _recorded_facts(settings, len(result.frames), recorded)
+    elif model is not None:
+        facts = {
+            "held_out": None if arguments.run_folder is None else selection.describe(),
+            "model": model.model_path.name,
+            "model_sha256": model.model_sha256,
+            "input": list(model.info.input_height_width_px),
+        }
+    return {"told": f"{len(result.frames)} frames", "run": result.to_text(), "facts": facts, "damage": losses}
+
+
+def _recorded(arguments: argparse.Namespace, names: tuple[str, ...]) -> RecordedDetections:
+    from cgdet_core.data.bags.truth import read_detections
+    from cgdet_core.evaluation.detection import RecordedDetections
+
     if arguments.data.suffix == ".json":
         raise InputError(f"{arguments.data}: --detections needs frames with header stamps: give a bag")
-    names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
     return RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
 
 
@@ -108,7 +173,6 @@ def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: Record
     return {
         **dict.fromkeys(("model_sha256", "device", "precision", "backend")),
         "model": arguments.detections.name,
-        "data": str(arguments.data),
         "detections": str(arguments.detections),
         "frames_with_detections": recorded.answered,
         "frames_without_detections": frames - recorded.answered,

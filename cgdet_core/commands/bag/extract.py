@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from cgdet_core.commands import common
 from cgdet_core.commands.bag.pairs import add_pair_arguments, paired_bag
+from cgdet_core.commands.many import add_bags_argument
 from cgdet_core.errors import InputError
 
 
@@ -18,19 +18,18 @@ def add(subparsers: common.Subparsers) -> None:
         "cgdet bag extract street --out sets/street --labels labels.json --registration registration.yaml",
     )
     add_pair_arguments(parser)
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to make; the set is DIR/set.json"
-    )
+    out = "folder to make; the set is DIR/set.json, of several bags DIR/NAME/set.json"
+    parser.add_argument("--out", required=True, metavar="DIR", help=out)
     parser.add_argument(
         "--labels",
         metavar="L",
-        help="a Detection2DArray topic, or a COCO JSON keyed by stamp, as `cgdet bag label` writes it (default: the "
-        "bag's own topic of labels)",
+        help="a Detection2DArray topic, or a COCO JSON keyed by stamp, as `cgdet bag label` writes it, of several "
+        "bags its folder (default: the bag's own topic of labels)",
     )
     common.add_class_map_argument(parser)
     parser.add_argument("--no-rgb", action="store_true", help="the thermal frames alone")
     parser.add_argument("--overwrite", action="store_true", help="replace a set that was extracted there")
-    parser.set_defaults(run=run)
+    add_bags_argument(parser, run, marker="set.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cgdet_core.commands import common
 from cgdet_core.commands.bag import extract, label, register
+from cgdet_core.commands.many import add_bags_argument
 from cgdet_core.errors import InputError
 
 _OF_THE_STREET = ("seed", "seconds", "bit_depth", "light", "no_rgb")
@@ -50,9 +51,8 @@ def add(subparsers: common.Subparsers) -> None:
         "show a bag's topics, rates, image sizes, labels and damage; it needs a bag",
         "cgdet bag info street",
     )
-    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag file")
     info.add_argument("--json", action="store_true", help="as JSON")
-    info.set_defaults(run=run_info)
+    add_bags_argument(info, run_info)
 
     for command in (register, label, extract):
         command.add(commands)

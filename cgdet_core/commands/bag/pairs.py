@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgdet_core.commands.common import add_by_argument
@@ -14,14 +13,12 @@ if TYPE_CHECKING:
 
 def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     """For `paired_bag`."""
-    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 bag")
     parser.add_argument(
         "--thermal-topic", metavar="TOPIC", help="thermal images (default: the most thermal-looking one)"
     )
     parser.add_argument("--rgb-topic", metavar="TOPIC", help="RGB images (default: the only one in colour)")
     parser.add_argument(
         "--registration",
-        type=Path,
         metavar="F.yaml",
         help="what `cgdet bag register` wrote (default: pictures of one size are taken for registered)",
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from cgdet_core.data.bags import storage
 from cgdet_core.data.bags.damage import BagWarning, DamagedBag, bag_errors, detail, remedy
 from cgdet_core.data.bags.messages import BagMessage, RawImage, TimeBy, embedded_types, typestore
+from cgdet_core.data.bags.remote import streamed
 from cgdet_core.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ class BagReader:
     def __init__(self, path: Path | str, by: TimeBy = "stamp") -> None:
         self.path, self.by = Path(path), by
         self._index = storage.read_index(self.path) if self.path.is_dir() else None
-        self.storage, self._files = storage.files_of(self.path, self._index)
+        self.storage, files = storage.files_of(self.path, self._index)
+        self._files = [streamed(file) for file in files]
         if not self._files and self._index is None:
             raise InputError(f"{path}: is not a bag: give a rosbag2 folder, an .mcap, .db3 or ROS 1 .bag file")
         if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
-        files = self.path.iterdir() if self.path.is_dir() else self._files
-        self.size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        all_files = self.path.iterdir() if self.path.is_dir() else files
+        self.size_bytes = sum(file.stat().st_size for file in all_files if file.is_file())
         self.topics: dict[str, BagTopic] = {}
         self.losses: list[str] = []
         self.notes: list[str] = []

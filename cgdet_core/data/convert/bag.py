@@ -9,6 +9,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
+import shutil
+import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +22,11 @@ from tqdm import tqdm
 
 from cgdet_core import __version__
 from cgdet_core.config import SourceConfig
-from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json, label_classes
+from cgdet_core.data.bags.damage import BagWarning
+from cgdet_core.data.bags.fleet import Bag, bags_in, each_bag
+from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, label_classes
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.remote import files_below, is_url, local, local_file, place_in
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.registration.homography import load_registration
 from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, open_paired
@@ -109,34 +116,66 @@ def _write_pictures(bag: PairedBag, frame: PairedFrame, folder: Path, name: str,
     return image
 
 
-def extracted_once(
+def extracted_sets(
     config: SourceConfig, folder: Path, class_names: tuple[str, ...], with_rgb: bool, cache: Path
-) -> Path:
-    """The set.json of a recipe's bag, extracted into a folder of `cache` unless it lies there already.
+) -> list[Path]:
+    """The set.json of each of a recipe's bags, extracted into a folder of `cache` unless it lies there already.
 
-    Its name is of all that the set depends on. Relative paths are taken from `folder`. Processes that ask for the same
-    set at once wait for the first. InputError as `open_paired` and `extract_bag`, and for a bag without labels.
+    Relative paths are taken from `folder`. Of several bags, one that fails is told as a warning. InputError as
+    `open_paired` and `extract_bag`, and where no bag is left.
     """
-    bag = folder / config.path
-    labels = str(folder / config.labels) if config.labels is not None and is_json(config.labels) else config.labels
-    registration = None if config.registration is None else folder / config.registration
-    files = [Path(path) for path in (registration, labels if is_json(labels) else None) if path is not None]
-    parts = [bag] if bag.is_file() else sorted(path for path in bag.iterdir() if path.is_file())
+    make_folder(cache)
+    bags = bags_in([place_in(folder, config.path)])
+    settings = Namespace(config=config, folder=folder, class_names=class_names, with_rgb=with_rgb, cache=cache)
+    outcomes = dict(tqdm(each_bag(_extracted_once, settings, bags), "bags", len(bags), disable=len(bags) == 1 or None))
+    errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
+    if len(errors) == len(bags):
+        raise errors[0]
+    for error in errors:
+        warnings.warn(f"left out: {error}", BagWarning, stacklevel=2)
+    return [Path(outcomes[bag].document["set"]) for bag in bags if outcomes[bag].error is None]
+
+
+def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> dict[str, Any]:
+    """The folder's name is of all that the set depends on. Processes that ask for it at once wait for the first."""
+    config: SourceConfig = settings.config
+    labels, registration = config.labels, None
+    if labels is not None and not labels.startswith("/"):
+        labels = str(local_file(bag.own(place_in(settings.folder, labels))))
+    if config.registration is not None:
+        registration = local_file(place_in(settings.folder, config.registration))
+    files = [Path(each) for each in (registration, labels) if each is not None]
+    parts = files_below(bag.place)
     identity = {
         "cgdet": __version__,
-        "bag": [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts],
+        "bag": sorted((name.removeprefix(bag.place), changing) for name, changing in parts.items()),
         "source": config.model_dump(mode="json", include=_OF_EXTRACTION),
-        "files": [sha256_of(path) for path in files if path.is_file()],
-        "classes": class_names,
-        "rgb": with_rgb,
+        "files": [sha256_of(file) for file in files if file.is_file()],
+        "classes": settings.class_names,
+        "rgb": settings.with_rgb,
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    extracted = cache / f"{bag.stem}-{key}"
+    extracted = settings.cache / f"{path.stem}-{key}"
+    with (settings.cache / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (extracted / SET_NAME).is_file():
+            found = load_registration(registration) if registration is not None and settings.with_rgb else None
+            topics = config.image_topic, config.rgb_topic
+            paired = open_paired(path, *topics, found, settings.with_rgb, config.every, config.by)
+            extract_bag(paired, extracted, labels, settings.class_names, config.class_map, need_labels=True)
+    return {"set": str(extracted / SET_NAME)}
+
+
+def copied_set(place: str, cache: Path | None) -> Path:
+    """The JSON of a set; one in object storage is copied with its folder, once, into a folder of `cache`."""
+    if cache is None or not is_url(place):
+        return Path(place)
+    folder, _, name = place.rpartition("/")
+    key = hashlib.sha256(json.dumps(sorted(files_below(folder).items())).encode()).hexdigest()[:16]
     make_folder(cache)
     with (cache / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (extracted / SET_NAME).is_file():
-            found = load_registration(registration) if registration is not None and with_rgb else None
-            paired = open_paired(bag, config.image_topic, config.rgb_topic, found, with_rgb, config.every, config.by)
-            extract_bag(paired, extracted, labels, class_names, config.class_map, need_labels=True)
-    return extracted / SET_NAME
+        if not (cache / key / name).is_file():
+            with local(folder, math.inf) as copied, replacing_folder(cache / key, name) as out:
+                shutil.copytree(copied, out, dirs_exist_ok=True)
+    return cache / key / name

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, SourceConfig
-from cgdet_core.data.convert.bag import extracted_once
+from cgdet_core.data.bags.remote import is_there, masked, matches, place_in
+from cgdet_core.data.convert.bag import copied_set, extracted_sets
 from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.sets.held_out import split_held_out
 from cgdet_core.data.sets.rgb_partner import RgbPartner, read_partner, read_valid, rendered_partner, shuffled
@@ -82,9 +83,10 @@ class _Opened(NamedTuple):
 def check_paths(recipe: Recipe, folder: Path) -> None:
     """InputError for a source that is not there, before any is read."""
     for config in recipe.sources:
-        if not (folder / config.path).exists():
+        place = place_in(folder, config.path)
+        if not (is_there(place) or matches(place)):
             raise InputError(
-                f"{folder / config.path}: there is no such file or folder: correct --data, the folder of the recipe's "
+                f"{masked(place)}: there is no such file or folder: correct --data, the folder of the recipe's "
                 "sources; for your own frames use config/recipes/own.yaml"
             )
 
@@ -154,14 +156,19 @@ def _held_out(sets: Sequence[_Opened], folder: Path, recipe: Recipe) -> CocoSet 
 
 def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) -> _Opened:
     names = recipe.model.class_names
-    path, class_map = folder / config.path, config.class_map
+    place, class_map = place_in(folder, config.path), config.class_map
     if config.is_bag:
         if run is None:
             raise ValueError("a bag is extracted beside a run: name its folder")
         with_rgb = recipe.uses_rgb and config.rgb and not config.grey_rgb
-        path = extracted_once(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE)
+        paths = extracted_sets(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE)
         class_map = {}
-    coco = load_coco(path, names, class_map)
+    else:
+        found = [place] if is_there(place) else matches(place)
+        paths = [copied_set(each, None if run is None else run.absolute().parent / BAG_CACHE) for each in found]
+    sets = [load_coco(path, names, class_map) for path in paths]
+    coco = replace(sets[0], records=tuple(record for each in sets for record in each.records))
+    coco = replace(coco, warnings=tuple(line for each in sets for line in each.warnings))
     labelled = [record for record in coco.records if record.truth.labelled is None or record.truth.labelled.any()]
     coco = replace(coco, records=tuple(labelled)) if labelled else coco
     if config.labelled_classes is not None:

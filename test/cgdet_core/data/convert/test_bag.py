@@ -10,7 +10,7 @@ import pytest
 
 from cgdet_core.config import SourceConfig
 from cgdet_core.data.bags.damage import BagWarning
-from cgdet_core.data.convert.bag import extract_bag, extracted_once
+from cgdet_core.data.convert.bag import extract_bag, extracted_sets
 from cgdet_core.data.registration.homography import Registration
 from cgdet_core.data.registration.pairs import open_paired
 from cgdet_core.data.sets.coco import load_coco
@@ -126,7 +126,7 @@ def test_by_record_times_labels_find_frames_of_one_stamp(tmp_path, ros2):
     truths = [sample.truth for sample in select_frames(path, CLASS_NAMES, by="record").samples]
     assert [truth is not None for truth in truths] == [False, False, True]
     source = SourceConfig(path="bag", by="record")
-    cached = extracted_once(source, tmp_path, CLASS_NAMES, False, tmp_path / "cache")
+    (cached,) = extracted_sets(source, tmp_path, CLASS_NAMES, False, tmp_path / "cache")
     assert len(load_coco(cached)) == 1
     with pytest.raises(InputError, match="--by"):
         select_frames(tmp_path / "set" / "set.json", CLASS_NAMES, by="record")

@@ -1,0 +1,315 @@
+"""Many bags: which they are, and one function over each of them, on this machine's cores or on a Ray cluster.
+
+A bag that fails, and a worker that is killed, cost their own bag alone. A single bag is the list of one, worked on in
+this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from cgdet_core import __version__
+from cgdet_core.data.bags import remote
+from cgdet_core.data.bags.storage import INDEX_NAME
+from cgdet_core.errors import CgdetError, InputError, RunError, plain_warnings
+
+ATTEMPTS = 3  # at a bag whose worker is killed
+# of a command's arguments, what leaves the result of a bag as it is
+_APART = {"bags", "data", "out", "overwrite", "json", "report", "run", "run_one", "check", "command_line"}
+_APART |= {"workers", "ray", "fates", "resume", "cache_gb"}
+_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+
+
+@dataclass(frozen=True)
+class Bag:
+    """place: path or URL; name: what its results are called below an output folder, "" of one that is named alone."""
+
+    place: str
+    name: str = ""
+
+    def own(self, place: str) -> str:
+        """The file for all bags, or of a folder of files (PLACE/NAME.json) this bag's."""
+        folder = remote.is_url(place) or os.path.isdir(place)
+        return remote.below(place, self.name, ".json") if folder and not place.endswith(".json") else place
+
+
+# the settings, the bag on this machine, which it is -> what came of it, as JSON; under `told` lines for the user
+Work = Callable[[Namespace, Path, Bag], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a bag; kept: done by an earlier run. said: what was printed on standard error meanwhile."""
+
+    fate: Literal["done", "kept", "failed"]
+    document: dict[str, Any]
+    seconds: float = 0.0
+    said: str = ""
+    error: CgdetError | None = None
+
+    @property
+    def told(self) -> str:
+        return str(self.document.get("told", "")) if self.error is None else str(self.error)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How bags are worked on. workers: processes, 0: as many as this machine has cores; ray: address of a cluster,
+    "local" or "auto"; gpu: whether a task takes one where the cluster has any; fates: JSON file of what became of each,
+    beside which finished work is kept; resume: such work is not done again."""
+
+    workers: int = 0
+    ray: str | None = None
+    gpu: bool = False
+    fates: str | None = None
+    resume: bool = False
+    cache_gb: float = 50.0
+
+
+@dataclass(frozen=True)
+class _Task:
+    work: Work
+    settings: Namespace
+    bag: Bag
+    cache_gb: float
+    alone: bool
+    folder: str  # that relative paths start from, also on another machine
+
+
+def bags_in(words: Sequence[str | Path]) -> list[Bag]:
+    """The bags that paths, folders of bags, patterns and URLs lead to, each once, in their order.
+
+    A word that leads to none is a bag: reading it tells what is wrong. Names are paths from the word on, without
+    suffix. InputError for a pattern that nothing fits, and where two bags would have one name.
+    """
+    found: dict[str, str] = {}  # name -> place
+    for word in map(str, words):
+        pattern = has_magic(word) and not remote.is_there(word)
+        root = re.split(r"[^/]*[*?\[]", word)[0] if pattern else word
+        inside = [bag for top in (remote.matches(word) if pattern else [word]) for bag in _bags_below(top)]
+        if pattern and not inside:
+            raise InputError(f"{remote.masked(word)}: no bag is called so: check the pattern")
+        for place in inside or [word]:
+            name = place.removeprefix(root.rstrip("/")).strip("/") or PurePosixPath(place).name
+            name = name.removesuffix(next((each for each in _SUFFIXES if name.endswith(each)), ""))
+            if found.setdefault(name, place) != place:
+                both = remote.masked(f"{found[name]} and {place}")
+                raise InputError(f"{both}: the results of both would be called {name}: name them in two runs")
+    if len(words) == 1 and [*found.values()] == [str(words[0])]:
+        return [Bag(str(words[0]))]
+    return [Bag(place, name) for name, place in found.items()]
+
+
+def _bags_below(top: str) -> list[str]:
+    """A folder with a metadata.yaml, or with the files of one bag alone, is a bag; else each file is."""
+    names: dict[str, list[str]] = defaultdict(list)
+    files = sorted(remote.files_below(top))
+    for file in files:
+        name = file.rpartition("/")[2]
+        if name == INDEX_NAME or (name.endswith(_SUFFIXES) and not name.startswith(".")):
+            names[file.removesuffix(name)].append(name)
+    bags = []
+    for folder, inside in names.items():
+        at_top = folder.rstrip("/") == top.rstrip("/")
+        stems = {re.sub(r"_\d+$", "", name.split(".")[0]) for name in inside}
+        # rosbag2 calls the files of a bag by its folder
+        whole = (
+            INDEX_NAME in inside or stems == {PurePosixPath(folder).name} or (at_top and len(names) == len(inside) == 1)
+        )
+        bags += (
+            [top if at_top else folder.rstrip("/")]
+            if whole and top not in files
+            else [folder + name for name in inside]
+        )
+    return bags
+
+
+def each_bag(
+    work: Work,
+    settings: Namespace,
+    bags: Sequence[Bag],
+    spread: Spread | None = None,
+    wrote: Callable[[Bag], str | None] = lambda _: None,
+) -> Iterator[tuple[Bag, Outcome]]:
+    """What became of each bag, as soon as it has.
+
+    settings: what the work gets; wrote: a file that is there once a bag's work is finished.
+    """
+    spread = spread or Spread()
+    folder = None if spread.fates is None else spread.fates.removesuffix(".json")
+    files = {bag: f"{folder}/{_key(settings, bag)}.json" for bag in bags} if folder else {}
+    outcomes: dict[Bag, Outcome] = {}
+    for bag in bags if spread.resume else ():
+        text, out = remote.get_text(files[bag]), wrote(bag)
+        if text is not None and (out is None or remote.is_there(out)):
+            known = json.loads(text)
+            outcomes[bag] = Outcome("kept", known["document"], known["seconds"])
+    alone = len(bags) == 1 and spread.ray is None
+    tasks = [_Task(work, settings, bag, spread.cache_gb, alone, os.getcwd()) for bag in bags if bag not in outcomes]
+    try:
+        yield from tuple(outcomes.items())
+        for bag, outcome in _run(tasks, spread):
+            outcomes[bag] = outcome
+            if folder and outcome.error is None:
+                put = {"bag": remote.masked(bag.place), "seconds": outcome.seconds, "document": outcome.document}
+                remote.put_text(files[bag], json.dumps(put))
+            yield bag, outcome
+    finally:
+        if spread.fates is not None:
+            fates = [
+                {"bag": remote.masked(bag.place), "name": bag.name, "fate": known.fate, "told": known.told}
+                | {"seconds": round(known.seconds, 3)}
+                for bag in bags
+                if (known := outcomes.get(bag))
+            ]
+            remote.put_text(spread.fates, json.dumps({"bags": len(bags), "fates": fates}, indent=2) + "\n")
+
+
+def _key(settings: Namespace, bag: Bag) -> str:
+    """Of all that a bag's result depends on; files are told by their size and time."""
+    given = {name: str(value) for name, value in vars(settings).items() if name not in _APART}
+    files = {name: sorted(remote.files_below(bag.own(value)).values()) for name, value in given.items()}
+    bag_files = sorted(remote.files_below(bag.place).items())
+    identity = [__version__, given, files, bag.name, bag_files]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _run(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
+    if tasks and tasks[0].alone:
+        yield tasks[0].bag, _attempt(tasks[0])
+    elif tasks and spread.ray is not None:
+        yield from _on_ray(tasks, spread)
+    elif tasks:
+        yield from _on_this_machine(tasks, spread.workers)
+
+
+def _attempt(task: _Task) -> Outcome:
+    """One bag, in whatever process; alone, a fault of ours is an exception as everywhere."""
+    started, said, place = time.perf_counter(), io.StringIO(), str(task.bag.place)
+    document: dict[str, Any] = {}
+    error: CgdetError | None = None
+    told_path = place
+    with contextlib.ExitStack() as stack:
+        if not task.alone:
+            with contextlib.suppress(OSError):
+                os.chdir(task.folder)
+            plain_warnings()
+            stack.enter_context(contextlib.redirect_stderr(said))
+        try:
+            path = stack.enter_context(remote.local(place, task.cache_gb))
+            told_path = str(path)
+            document = task.work(task.settings, path, task.bag)
+        except CgdetError as raised:
+            error = raised
+        except Exception as fault:
+            if task.alone:
+                raise
+            traceback.print_exc()
+            error = RunError(f"{place}: {type(fault).__name__}: {fault}: a fault of cgdet or of a library: report it")
+    seconds = time.perf_counter() - started
+
+    def renamed(text: str) -> str:
+        return remote.masked(text.replace(told_path, place) if told_path != place else text)
+
+    if error is not None:
+        error = (InputError if isinstance(error, InputError) else RunError)(renamed(str(error)))
+        return Outcome("failed", {}, seconds, renamed(said.getvalue()), error)
+    return Outcome("done", json.loads(renamed(json.dumps(document))), seconds, renamed(said.getvalue()))
+
+
+def _lost(bag: Bag, why: str) -> Outcome:
+    told = f"{remote.masked(bag.place)}: its worker was ended {ATTEMPTS} times ({why}): is there too little memory?"
+    return Outcome("failed", {}, error=RunError(told))
+
+
+def _on_this_machine(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Bag, Outcome]]:
+    """Each worker is a process of its own, so that one that is killed takes no other with it."""
+    mine = threading.local()
+    pools: list[ProcessPoolExecutor] = []
+    stopping = threading.Event()
+
+    def run(task: _Task) -> Outcome:
+        for _ in range(ATTEMPTS):
+            if stopping.is_set():
+                break
+            if getattr(mine, "pool", None) is None:
+                mine.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
+                pools.append(mine.pool)
+            try:
+                return mine.pool.submit(_attempt, task).result()  # type: ignore[no-any-return]
+            except BrokenProcessPool:
+                mine.pool = None
+        return _lost(task.bag, "killed")
+
+    threads = ThreadPoolExecutor(min(workers or len(os.sched_getaffinity(0)), len(tasks)))
+    try:
+        futures = {threads.submit(run, task): task.bag for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        stopping.set()
+        threads.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """A worker ends with its parent, and cleans up where it is told to end; a Ctrl-C is for the parent."""
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _on_ray(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
+    try:
+        import ray
+    except ImportError:
+        raise InputError("--ray needs Ray: pip install ray") from None
+    try:
+        ray.init(None if spread.ray == "local" else spread.ray, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"--ray {spread.ray}: no cluster answers ({error}): see `ray status`, or give local") from None
+    try:
+        gpus = 1 if spread.gpu and ray.cluster_resources().get("GPU") else 0
+        attempt = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt)
+        waiting = {attempt.remote(task): task.bag for task in tasks}
+        while waiting:
+            (done,), _ = ray.wait([*waiting], num_returns=1)
+            bag = waiting.pop(done)
+            try:
+                yield bag, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield bag, _lost(bag, type(error).__name__)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,206 @@
+"""One command over many bags: on this machine, on a Ray cluster, from and into object storage. The same files to the
+byte as bag by bag, and every bag's fate told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cgdet_core.cli import main
+from cgdet_core.data.bags.write import BagWriter
+from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
+from cgdet_core.evaluation.detection import DETECTION
+from cgdet_core.evaluation.offline import run_in_turns, select_frames
+from cgdet_core.files import write_tensors
+from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.types import CLASS_NAMES, GroundTruth
+
+SIZE = (64, 96)
+START = 1_700_000_000_000_000_000
+GOOD = ["a", "b", "deeper/c", "cut"]
+BAD = ["broken", "other"]
+SETTINGS = ["ignore_score=0.001", "score_threshold=0.002"]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, models: list[Path]) -> Path:
+    """Six bags, one of them in a folder, labelled with what a model sees best: one lacks its end, one all but its
+    beginning, one the images."""
+    folder = tmp_path_factory.mktemp("fleet")
+    rng = np.random.default_rng(1)
+    model = Predictor(models[0], "cpu", "fp32", backend="torch", threads=1)
+    for number, name in enumerate([*GOOD, *BAD]):
+        (folder / name).parent.mkdir(exist_ok=True)
+        with BagWriter(folder / name) as bag:
+            for place in range(2):
+                stamp = START + (number * 10 + place) * 100_000_000
+                frame = rng.integers(7000, 7400, SIZE).astype(np.uint16)
+                seen = model.predict(frame, postprocess=model.postprocess.at_score(0.001))
+                truth = GroundTruth(seen.boxes_xyxy_px[:3], seen.class_ids[:3], np.zeros(3, np.bool_))
+                if name != "other":
+                    bag.image("/thermal/image", frame, stamp, "thermal")
+                    rgb = cv2.resize(rng.integers(0, 240, (8, 12, 3)).astype(np.uint8), SIZE[::-1])
+                    bag.image("/rgb/image", rgb, stamp, "rgb")
+                bag.truth("/ground_truth", truth, CLASS_NAMES, stamp, "thermal")
+    for name, kept in (("cut", -20), ("broken", 300)):
+        (storage,) = (folder / name).glob("*.mcap")
+        storage.write_bytes(storage.read_bytes()[:kept])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "yolox.safetensors"
+    write_tensors(path, Yolox(YoloxShape(4, 1, True, 80)).state_dict(), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def bag_by_bag(fleet: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels and set of each good bag, by a command of its own."""
+    alone = tmp_path_factory.mktemp("alone")
+    for name in GOOD:
+        labels, bag = alone / "labels" / f"{name}.json", str(fleet / name)
+        label = ["bag", "label", bag, "--teacher", str(weights), "--out", str(labels), "--threads", "1", *SETTINGS]
+        assert main(label) == 0
+        out = str(alone / "sets" / name)
+        assert main(["bag", "extract", bag, "--labels", str(labels), "--out", out]) == 0
+    return alone
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What bags gave, without what is told of them."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("fates")}
+
+
+def fates(file: Path) -> dict[str, str]:
+    told = json.loads(file.read_text())["fates"]
+    assert [each["name"] for each in told] == sorted(each["name"] for each in told)
+    return {each["name"]: each["fate"] for each in told}
+
+
+def label_and_extract(fleet: object, weights: Path, out: object, *how: str) -> None:
+    label = ["bag", "label", fleet, "--teacher", weights, "--out", f"{out}/labels", *how, *SETTINGS]
+    assert main([str(word) for word in label]) == 2
+    extract = ["bag", "extract", fleet, "--labels", f"{out}/labels", "--out", f"{out}/sets", *how]
+    assert main([str(word) for word in extract]) == 2
+
+
+def test_workers_write_what_bag_by_bag_gives_and_a_bad_bag_costs_itself_alone(
+    fleet: Path, weights: Path, bag_by_bag: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    label_and_extract(fleet, weights, tmp_path / "many", "--workers", "2")
+    said = capfd.readouterr().err
+    for kind in ("labels", "sets"):
+        assert files(tmp_path / "many" / kind) == files(bag_by_bag / kind)
+        assert fates(tmp_path / "many" / kind / "fates.json") == dict.fromkeys(GOOD, "done") | dict.fromkeys(
+            BAD, "failed"
+        )
+    # each bag is named, with what is wrong; what is left out of a damaged one is told by its worker
+    assert all(f"{fleet / name}" in said for name in (*BAD, "cut"))
+
+    shutil.rmtree(tmp_path / "many" / "sets" / "a")
+    known = {path: path.stat().st_mtime_ns for path in (tmp_path / "many" / "sets").rglob("*.png")}
+    again = ["bag", "extract", fleet, "--labels", tmp_path / "many" / "labels", "--out", tmp_path / "many" / "sets"]
+    assert main([str(word) for word in (*again, "--resume", "--workers", "1")]) == 2
+    kept = {name: "kept" for name in GOOD if name != "a"}
+    assert fates(tmp_path / "many" / "sets" / "fates.json") == kept | {"a": "done"} | dict.fromkeys(BAD, "failed")
+    assert files(tmp_path / "many" / "sets") == files(bag_by_bag / "sets")
+    assert known == {path: path.stat().st_mtime_ns for path in known}
+    # other settings are other work
+    assert main([str(word) for word in (*again, "--resume", "--workers", "1", "--every", "2")]) == 2
+    assert len(files(tmp_path / "many" / "sets")) < len(files(bag_by_bag / "sets"))
+
+
+def test_figures_of_many_bags_are_those_of_all_their_frames_in_one_process(
+    fleet: Path, models: list[Path], tmp_path: Path, exact: list[str]
+) -> None:
+    out, told = tmp_path / "figures.json", tmp_path / "told.json"
+    words = ["evaluate", "--data", fleet, "--model", models[0], "--json", out, "--fates", told, "--workers", 2, *exact]
+    assert main([str(word) for word in words]) == 2
+    figures = json.loads(out.read_text())
+    model = Predictor(models[0], "cpu", "fp32", backend="torch", threads=1)
+    samples = (sample for name in sorted(GOOD) for sample in select_frames(fleet / name, CLASS_NAMES).samples)
+    with pytest.warns(match="cut short"):
+        (run,) = run_in_turns([DETECTION.look_with(model, CLASS_NAMES)], samples, progress=False)
+    document = json.loads(json.dumps(DETECTION.measure(run.frames, CLASS_NAMES, model).to_json({})))
+    expected = {key: value for key, value in document.items() if value is not None}
+    assert expected["images"] == 8
+    assert 0.1 < expected["map"] < 0.9
+    assert {key: figures[key] for key in expected} == expected
+    assert figures["bags"] == sorted(GOOD)
+    assert [str(fleet / "cut") in line for line in figures["damage"]] == [True]
+    assert fates(told) == dict.fromkeys(GOOD, "done") | dict.fromkeys(BAD, "failed")
+    # what is kept gives the very times, too
+    assert main([str(word) for word in (*words, "--resume")]) == 2
+    assert json.loads(out.read_text()) == figures
+
+
+def test_info_tells_of_every_bag(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bag", "info", str(fleet / "a"), str(fleet / "deep*" / "*"), "--json", "--workers", "1"]) == 0
+    assert [each["path"] for each in json.loads(capsys.readouterr().out)] == [str(fleet / "a"), str(fleet / "deeper/c")]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray")
+def test_a_ray_cluster_writes_the_same(
+    fleet: Path, weights: Path, bag_by_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(repository), prepend=":")
+    label_and_extract(fleet, weights, tmp_path / "many", "--ray", "local")
+    for kind in ("labels", "sets"):
+        assert files(tmp_path / "many" / kind) == files(bag_by_bag / kind)
+        assert fates(tmp_path / "many" / kind / "fates.json") == dict.fromkeys(GOOD, "done") | dict.fromkeys(
+            BAD, "failed"
+        )
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of an S3 server on the loopback."""
+    for name in ("moto", "s3fs", "flask"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: pip install 'moto[server]' s3fs")
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fsspec.filesystem("s3").clear_instance_cache()
+    fsspec.filesystem("s3").mkdir("fleet")
+    yield "s3://fleet"
+    server.stop()
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+def test_object_storage_gives_and_takes_the_same(
+    bucket: str, fleet: Path, weights: Path, bag_by_bag: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import fsspec
+
+    storage = fsspec.filesystem("s3")
+    storage.put(str(fleet), f"{bucket}/bags", recursive=True)
+    label_and_extract(f"{bucket}/bags", weights, f"{bucket}/out", "--workers", "2")
+    storage.invalidate_cache()
+    storage.get(f"{bucket}/out", str(tmp_path / "many"), recursive=True)
+    for kind in ("labels", "sets"):
+        assert files(tmp_path / "many" / kind) == files(bag_by_bag / kind)
+        assert fates(tmp_path / "many" / kind / "fates.json") == dict.fromkeys(GOOD, "done") | dict.fromkeys(
+            BAD, "failed"
+        )
+    said = capfd.readouterr().err
+    assert f"{bucket}/bags/cut" in said
+    assert "/tmp" not in said
