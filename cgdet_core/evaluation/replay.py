@@ -63,18 +63,12 @@ def account_for_frames(
     """
     causes: dict[str, int | None] = dict.fromkeys(CAUSES)
     not_played = in_bag - sent - repeated_stamps - not_sendable
-    counts = [not_played]
-    if all(name in node for name in ("received", "refused", "overtaken", "answered", "failed")):
-        lost = {name: int(node[name]) for name in ("overtaken", "refused", "failed")}
-        received, published = int(node["received"]), int(node["answered"])
-        of_node = {
-            **lost,
-            "lost_before_node": sent - received,
-            "in_work": received - published - sum(lost.values()),
-            "lost_answers": published - answered,
-        }
-        causes |= of_node
-        counts += of_node.values()
+    names = ("received", "overtaken", "refused", "failed", "answered")
+    if all(name in node for name in names):
+        received, overtaken, refused, failed, published = (int(node[name]) for name in names)
+        in_work = received - overtaken - refused - failed - published
+        counts = sent - received, overtaken, refused, failed, in_work, published - answered
+        causes = dict(zip(CAUSES, counts, strict=True))
     return {
         "in_bag": in_bag,
         "repeated_stamps": repeated_stamps,
@@ -84,7 +78,7 @@ def account_for_frames(
         "answered": answered,
         "unanswered": sent - answered,
         **causes,
-        "consistent": min(counts) >= 0 and not causes["in_work"],
+        "consistent": min(not_played, *(count or 0 for count in causes.values())) >= 0 and not causes["in_work"],
     }
 
 
