@@ -44,7 +44,9 @@ def vary_camera(image: FloatArray, config: LookConfig, grey: bool, rng: np.rando
         image = vary_local_contrast(image, sensor, grey, rng)
     image = vary_tone(image, config, sensor, grey, rng)
     if sensor is not None and rng.random() < sensor.jpeg_probability:
-        image = _jpeg(image, round(uniform(sensor.jpeg_quality_range, rng)))
+        quality = min(round(uniform(sensor.jpeg_quality_range, rng)), 100)
+        _, data = cv2.imencode(".jpg", to_bytes(image), (cv2.IMWRITE_JPEG_QUALITY, quality))
+        image = to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8))
     return image
 
 
@@ -123,11 +125,6 @@ def _dead(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator) -> 
                 image[rng.integers(height)] = value
             else:
                 image[:, rng.integers(width)] = value
-
-
-def _jpeg(image: FloatArray, quality: int) -> FloatArray:
-    _, data = cv2.imencode(".jpg", to_bytes(image), (cv2.IMWRITE_JPEG_QUALITY, min(quality, 100)))
-    return to_unit(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8))
 
 
 def _noise(shape: tuple[int, ...], coarse: bool, rng: np.random.Generator) -> FloatArray:

@@ -39,7 +39,9 @@ def vary_tone(
     sensor: None leaves gamma, gain and offset alone; grey: as of vary_camera. Curves that drive more than
     config.tone_lost_max of the pixels to black or white are halved.
     """
-    counts = _histogram(image)
+    # shares of the pixels, float32 [_BINS]; the last bin ends just above 1
+    histogram = cv2.calcHist([image], [0], None, [_BINS], [0, _END])
+    counts = np.asarray(histogram.reshape(-1) / np.float32(image.size), np.float32)
     table = _ramp()
     if sensor is not None:
         factor = sensor.grey_factor if grey else 1.0
@@ -113,12 +115,6 @@ def _ramp() -> FloatArray:
 def _then(first: FloatArray, second: FloatArray) -> FloatArray:
     """The table that is `first` and then `second`."""
     return np.take(second, (first * np.float32(STEPS) + np.float32(0.5)).astype(np.uint16))
-
-
-def _histogram(image: FloatArray) -> FloatArray:
-    """Shares of the pixels, float32 [_BINS]; the last bin ends just above 1."""
-    counts = cv2.calcHist([image], [0], None, [_BINS], [0, _END])
-    return np.asarray(counts.reshape(-1) / np.float32(image.size), np.float32)
 
 
 def _lost(table: FloatArray, counts: FloatArray) -> float:

@@ -75,9 +75,9 @@ def sf_tl54(part: Part) -> Iterator[LabelledImage]:
     for path in sorted((folder / "json").glob("[!.]*.json")):
         with naming(path, "labelme's JSON with a face and 54 points"):
             shapes = json.loads(path.read_bytes())["shapes"]
-            corners = _flat(shape["points"] for shape in shapes if shape["label"] == "face")
+            x0, y0, x1, y1 = box(_flat(shape["points"] for shape in shapes if shape["label"] == "face"))
             points = _placed(_flat(shape["points"] for shape in shapes if shape["label"] != "face"), OF_54, 0.5)
-            label = _within(corners, points)
+            label = Label("face", (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)), points_xy_px=points)
         yield LabelledImage(folder / "images" / f"{path.stem}.png", (label,), subject=path.stem.split("_")[0])
 
 
@@ -136,12 +136,6 @@ def _six(item: ElementTree.Element) -> Label:
     once = [part for part in parts if named[part["name"]] == 1]
     points = _placed([part[axis] for part in once for axis in "xy"], [OF_6[part["name"]] for part in once])
     return Label("face", box(item.attrib[key] for key in ("left", "top", "width", "height")), points_xy_px=points)
-
-
-def _within(corners: Sequence[Any], points: FloatArray) -> Label:
-    """A face by two opposite corners of its box."""
-    x0, y0, x1, y1 = box(corners)
-    return Label("face", (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)), points_xy_px=points)
 
 
 def _face(points: FloatArray) -> Label:
