@@ -36,7 +36,7 @@ from cgdet_core.errors import CgdetError, InputError, RunError, plain_warnings
 ATTEMPTS = 3  # at a bag whose worker is killed
 # of a command's arguments, what leaves the result of a bag as it is
 _APART = {"bags", "data", "out", "overwrite", "json", "report", "run", "run_one", "check", "command_line"}
-_APART |= {"workers", "ray", "fates", "resume", "cache_gb"}
+_APART |= {"workers", "ray", "fates", "resume", "cache_gb", "cache"}
 _SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 
 
@@ -133,14 +133,11 @@ def _bags_below(top: str) -> list[str]:
         at_top = folder.rstrip("/") == top.rstrip("/")
         stems = {re.sub(r"_\d+$", "", name.split(".")[0]) for name in inside}
         # rosbag2 calls the files of a bag by its folder
-        whole = (
-            INDEX_NAME in inside or stems == {PurePosixPath(folder).name} or (at_top and len(names) == len(inside) == 1)
-        )
-        bags += (
-            [top if at_top else folder.rstrip("/")]
-            if whole and top not in files
-            else [folder + name for name in inside]
-        )
+        whole = INDEX_NAME in inside or stems == {PurePosixPath(folder).name}
+        if (whole or (at_top and len(names) == len(inside) == 1)) and top not in files:
+            bags.append(top if at_top else folder.rstrip("/"))
+        else:
+            bags += [folder + name for name in inside]
     return bags
 
 
@@ -157,7 +154,7 @@ def each_bag(
     """
     spread = spread or Spread()
     folder = None if spread.fates is None else spread.fates.removesuffix(".json")
-    files = {bag: f"{folder}/{_key(settings, bag)}.json" for bag in bags} if folder else {}
+    files = {bag: f"{folder}/{key_of(settings, bag)}.json" for bag in bags} if folder else {}
     outcomes: dict[Bag, Outcome] = {}
     for bag in bags if spread.resume else ():
         text, out = remote.get_text(files[bag]), wrote(bag)
@@ -168,7 +165,9 @@ def each_bag(
     tasks = [_Task(work, settings, bag, spread.cache_gb, alone, os.getcwd()) for bag in bags if bag not in outcomes]
     try:
         yield from tuple(outcomes.items())
-        for bag, outcome in _run(tasks, spread):
+        on_workers = _on_this_machine if spread.ray is None else _on_ray
+        running = ((task.bag, _attempt(task)) for task in tasks) if alone else on_workers(tasks, spread)
+        for bag, outcome in running:
             outcomes[bag] = outcome
             if folder and outcome.error is None:
                 put = {"bag": remote.masked(bag.place), "seconds": outcome.seconds, "document": outcome.document}
@@ -185,8 +184,8 @@ def each_bag(
             remote.put_text(spread.fates, json.dumps({"bags": len(bags), "fates": fates}, indent=2) + "\n")
 
 
-def _key(settings: Namespace, bag: Bag) -> str:
-    """Of all that a bag's result depends on; files are told by their size and time."""
+def key_of(settings: Namespace, bag: Bag) -> str:
+    """Hexadecimal, of all that a bag's result depends on; files are told by their size and time."""
     given = {name: str(value) for name, value in vars(settings).items() if name not in _APART}
     files = {name: sorted(remote.files_below(bag.own(value)).values()) for name, value in given.items()}
     bag_files = sorted(remote.files_below(bag.place).items())
@@ -194,18 +193,9 @@ def _key(settings: Namespace, bag: Bag) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _run(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
-    if tasks and tasks[0].alone:
-        yield tasks[0].bag, _attempt(tasks[0])
-    elif tasks and spread.ray is not None:
-        yield from _on_ray(tasks, spread)
-    elif tasks:
-        yield from _on_this_machine(tasks, spread.workers)
-
-
 def _attempt(task: _Task) -> Outcome:
     """One bag, in whatever process; alone, a fault of ours is an exception as everywhere."""
-    started, said, place = time.perf_counter(), io.StringIO(), str(task.bag.place)
+    started, said, place = time.perf_counter(), io.StringIO(), task.bag.place
     document: dict[str, Any] = {}
     error: CgdetError | None = None
     told_path = place
@@ -242,7 +232,7 @@ def _lost(bag: Bag, why: str) -> Outcome:
     return Outcome("failed", {}, error=RunError(told))
 
 
-def _on_this_machine(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Bag, Outcome]]:
+def _on_this_machine(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
     """Each worker is a process of its own, so that one that is killed takes no other with it."""
     mine = threading.local()
     pools: list[ProcessPoolExecutor] = []
@@ -261,7 +251,7 @@ def _on_this_machine(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Bag
                 mine.pool = None
         return _lost(task.bag, "killed")
 
-    threads = ThreadPoolExecutor(min(workers or len(os.sched_getaffinity(0)), len(tasks)))
+    threads = ThreadPoolExecutor(spread.workers or len(os.sched_getaffinity(0)))
     try:
         futures = {threads.submit(run, task): task.bag for task in tasks}
         for future in as_completed(futures):

@@ -20,11 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core import __version__
 from cgdet_core.config import SourceConfig
 from cgdet_core.data.bags.damage import BagWarning
-from cgdet_core.data.bags.fleet import Bag, bags_in, each_bag
-from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, label_classes
+from cgdet_core.data.bags.fleet import Bag, bags_in, each_bag, key_of
+from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json, label_classes
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.remote import files_below, is_url, local, local_file, place_in
 from cgdet_core.data.bags.truth import FrameInfo
@@ -32,7 +31,7 @@ from cgdet_core.data.registration.homography import load_registration
 from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, open_paired
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
-from cgdet_core.files import make_folder, replacing_folder, sha256_of
+from cgdet_core.files import make_folder, replacing_folder
 from cgdet_core.images import encode_png
 
 SET_NAME = "set.json"
@@ -126,7 +125,13 @@ def extracted_sets(
     """
     make_folder(cache)
     bags = bags_in([place_in(folder, config.path)])
-    settings = Namespace(config=config, folder=folder, class_names=class_names, with_rgb=with_rgb, cache=cache)
+    given = {key: getattr(config, key) for key in _OF_EXTRACTION}
+    if config.registration is not None:
+        given["registration"] = place_in(folder, config.registration)
+    labels = place_in(folder, config.labels or "")
+    if config.labels and (is_json(labels) or is_url(labels) or Path(labels).is_dir()):
+        given["labels"] = labels  # else a topic
+    settings = Namespace(**given, class_names=class_names, with_rgb=with_rgb, cache=cache)
     outcomes = dict(tqdm(each_bag(_extracted_once, settings, bags), "bags", len(bags), disable=len(bags) == 1 or None))
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     if len(errors) == len(bags):
@@ -138,31 +143,19 @@ def extracted_sets(
 
 def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> dict[str, Any]:
     """The folder's name is of all that the set depends on. Processes that ask for it at once wait for the first."""
-    config: SourceConfig = settings.config
-    labels, registration = config.labels, None
-    if labels is not None and not labels.startswith("/"):
-        labels = str(local_file(bag.own(place_in(settings.folder, labels))))
-    if config.registration is not None:
-        registration = local_file(place_in(settings.folder, config.registration))
-    files = [Path(each) for each in (registration, labels) if each is not None]
-    parts = files_below(bag.place)
-    identity = {
-        "cgdet": __version__,
-        "bag": sorted((name.removeprefix(bag.place), changing) for name, changing in parts.items()),
-        "source": config.model_dump(mode="json", include=_OF_EXTRACTION),
-        "files": [sha256_of(file) for file in files if file.is_file()],
-        "classes": settings.class_names,
-        "rgb": settings.with_rgb,
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    key = key_of(settings, bag)[:16]
     extracted = settings.cache / f"{path.stem}-{key}"
     with (settings.cache / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (extracted / SET_NAME).is_file():
-            found = load_registration(registration) if registration is not None and settings.with_rgb else None
-            topics = config.image_topic, config.rgb_topic
-            paired = open_paired(path, *topics, found, settings.with_rgb, config.every, config.by)
-            extract_bag(paired, extracted, labels, settings.class_names, config.class_map, need_labels=True)
+            labels = None if settings.labels is None else bag.own(settings.labels)
+            labels = str(local_file(labels)) if is_json(labels) else labels
+            found = None
+            if settings.registration is not None and settings.with_rgb:
+                found = load_registration(local_file(settings.registration))
+            topics = settings.image_topic, settings.rgb_topic
+            paired = open_paired(path, *topics, found, settings.with_rgb, settings.every, settings.by)
+            extract_bag(paired, extracted, labels, settings.class_names, settings.class_map, need_labels=True)
     return {"set": str(extracted / SET_NAME)}
 
 
