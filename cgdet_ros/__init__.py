@@ -8,6 +8,7 @@ from importlib import import_module
 
 
 def _run(module: str) -> int:
+    """The exit code of the program in `module`."""
     try:
         main = import_module(module).main
     except ModuleNotFoundError as error:
