@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cgdet_core.config import Recipe, TermConfig
@@ -85,11 +86,34 @@ class TrainingTerms(nn.Module):
 
         maps: what the network's head took of the batch's images; output: what it made of them.
         """
-        by_heat = self._recipe.guidance.teacher.sees == "thermal" and self.teacher is not None
-        student = dict(zip(self._strides, maps, strict=True))
-        lesson = Lesson(batch, self._task.regions(batch.targets), student, output, self.teacher, by_heat)
+        lesson = self._lesson(batch, maps, output)
         values: dict[str, Tensor] = {}
         for term in self.terms:
             if share := in_time(term.config, images_done, self._recipe.train.images):
                 values |= term(lesson, share)
         return values
+
+    @torch.no_grad()
+    def views(self, batch: TrainingBatch, network: Network) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
+        """What the terms compare in a batch, for a person. Nothing is drawn from a generator, no state changes.
+
+        By name, such as teacher/8, the maps that guidance compares, float32 [B, 1, H / s, W / s] in [0, 1]: the root of
+        the mean square over channels, as a share of the greatest of its crop. Of contrast the embeddings [K, D] of the
+        batch's regions and their class ids [K]. network: the student, in evaluation mode.
+        """
+        lesson = self._lesson(batch, network.features(batch.images), None)
+        pictures, embedded = {}, None
+        for term in self.terms:
+            if isinstance(term, Guidance):
+                for stride in term.config.strides:
+                    for who, maps in (("student", lesson.student), ("teacher", lesson.teacher_output.maps)):
+                        strength = maps[stride].float().square().mean(1, keepdim=True).sqrt()
+                        pictures[f"{who}/{stride}"] = strength / strength.amax((2, 3), keepdim=True).clamp(min=1e-9)
+            elif isinstance(term, RegionContrast) and len(lesson.regions):
+                embedded = term.embed(lesson.student, lesson.regions), lesson.regions.class_ids
+        return pictures, embedded
+
+    def _lesson(self, batch: TrainingBatch, maps: tuple[Tensor, ...], output: Any) -> Lesson:
+        by_heat = self._recipe.guidance.teacher.sees == "thermal" and self.teacher is not None
+        student = dict(zip(self._strides, maps, strict=True))
+        return Lesson(batch, self._task.regions(batch.targets), student, output, self.teacher, by_heat)

@@ -106,6 +106,7 @@ def train(
                 kept_at = time.monotonic()
             if validates:
                 watch.validate(run.batches_done, model_path)
+                watch.picture_terms(run.batches_done, run.extra, run.average.network, batch)
             if run.stop_asked:
                 raise stop.stopped(checkpoint_path, run.batches_done, total)
         watch.finish()

@@ -28,8 +28,12 @@ from cgdet_core.training.first_look import DataFacts, write_samples
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from cgdet_core.distill.terms import TrainingTerms
+    from cgdet_core.model.network import Network
+
 LOG_EVERY_BATCHES = 20
 WARM_UP_BATCHES = 5  # wait for processes to start and arithmetic to be compiled: they say nothing of the speed
+PICTURED = 8  # crops of a batch whose maps and regions are shown
 WAITING_SHARE = 0.05  # of the time; a network that waits longer than this is held up by its data
 
 
@@ -139,6 +143,19 @@ class RunWatch:
         self._write_down({"validation": figures, "frames": len(self._frames), "batch": batches_done})
         self._draw("validation", figures, batches_done)
         self._show(dict(list(figures.items())[:1]))
+
+    def picture_terms(self, batches_done: int, terms: TrainingTerms, network: Network, batch: TrainingBatch) -> None:
+        """For TensorBoard: maps of student and teacher beside the first crops, and the projected embeddings of RCS."""
+        if self._curves is None or not terms.terms:
+            return
+        curves, device = self._curves, next(network.parameters()).device
+        batch = batch.map(lambda rows: rows[:PICTURED].to(device))
+        pictures, embedded = terms.views(batch, network)
+        for name, maps in {"crops": batch.images, **pictures}.items() if pictures else ():
+            curves.add_images(f"maps/{name}", maps, batches_done)
+        if embedded is not None:
+            z, names = embedded[0], [self._recipe.model.class_names[number] for number in embedded[1].tolist()]
+            self._attempt(lambda: curves.add_embedding(z, names, global_step=batches_done, tag="rcs"))
 
     def finish(self) -> None:
         """After the last batch: the speed in summary.json and in a line."""

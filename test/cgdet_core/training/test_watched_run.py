@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import (
     RECIPE,
@@ -23,13 +24,16 @@ from tiny_run import (
     sources,
 )
 
-from cgdet_core.config import Recipe
+from cgdet_core.config import ContrastConfig, GuidanceConfig, Recipe
 from cgdet_core.data.sets.coco import CocoSet, load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
+from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.detection import run_offline
 from cgdet_core.evaluation.metrics.metrics import evaluate
+from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.training.trainer import train
 from cgdet_core.training.watch import speed, validates_after
 
@@ -120,6 +124,41 @@ def test_samples_and_figures_of_the_data_are_written_before_the_first_step(tmp_p
     (facts,) = json.loads((tmp_path / "data.json").read_text())["sources"]
     assert facts["boxes"] == {"person": 2, "bicycle": 1, "car": 1}
     assert facts["median_height_px"] == 24.0
+
+
+def test_what_the_terms_compare_is_shown_at_each_validation_and_changes_nothing(
+    held_out: CocoSet, tmp_path: Path
+) -> None:
+    torch.manual_seed(7)
+    wide = RECIPE.model.model_copy(update={"head_width": 16})
+    save_model(tmp_path / "teacher.safetensors", DetectionNetwork(wide), ModelInfo(model=wide))
+    guidance = GuidanceConfig.model_validate(
+        {
+            "weight": 1.0,
+            "strides": [8, 16],
+            "teacher": {"kind": "model", "sees": "thermal", "path": "teacher.safetensors"},
+        }
+    )
+    terms = {"contrast": ContrastConfig(weight=0.5, hidden=8, dimensions=4), "guidance": guidance}
+    short = {"images": 12, "validate_every_images": 6, "validate_frames": 1}
+    for name, frames in (("watched", held_out), ("plain", None)):
+        recipe = changed(**short, tensorboard=name == "watched").model_copy(update=terms)
+        teacher = load_teacher(recipe.guidance.teacher, recipe, tmp_path)
+        train(recipe, sources(), tmp_path / name, progress=False, held_out=frames, teacher=teacher)
+    check_same_run(tmp_path / "watched", tmp_path / "plain")
+    events = EventAccumulator(str(tmp_path / "watched")).Reload()
+    of_maps = {f"maps/{who}/{stride}" for who in ("student", "teacher") for stride in (8, 16)}
+    assert set(events.Tags()["images"]) == of_maps | {"maps/crops"}
+    assert [event.step for event in events.Images("maps/teacher/8")] == [3, 6]
+    # the two crops of a batch beside each other
+    assert [events.Images(f"maps/{name}")[0].width for name in ("crops", "student/8", "student/16")] == [64, 8, 4]
+    for batch in (3, 6):
+        folder = tmp_path / "watched" / f"{batch:05}" / "rcs"
+        vectors = np.loadtxt(folder / "tensors.tsv", ndmin=2)
+        names = (folder / "metadata.tsv").read_text().split()
+        assert vectors.shape == (len(names), 4)
+        assert set(names) <= set(held_out.class_names)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-3)
 
 
 def test_what_cannot_be_validated_or_written_is_a_line_each_and_costs_nothing(
