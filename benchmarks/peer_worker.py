@@ -64,10 +64,7 @@ def main() -> None:
         {
             "ultralytics": ultralytics.__version__,
             "openvino": openvino.__version__,
-            "torch": torch.__version__,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "convolutions_in": max(set(convolutions), key=convolutions.count),
-            "threads": torch.get_num_threads(),
         }
     )
     for line in sys.stdin:

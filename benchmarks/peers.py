@@ -58,9 +58,6 @@ class Peer:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def close(self) -> None:
-        self._process.communicate(timeout=20)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,7 +100,6 @@ def main() -> None:
             value_ms = turns[name](number % len(frames))
             if number >= 0:
                 spent[name].append(value_ms)
-    peer.close()
     figures = {name: percentiles(values) for name, values in spent.items()}
     own_stages = {stage: percentiles(values[WARM_UP_ROUNDS:]) for stage, values in stages.items()}
     print(f"cgdet in {predictor.backend} {predictor.precision}; {peer.facts}; ms: p50 p95 p99")

@@ -34,7 +34,7 @@ from cgdet_core.evaluation.report.model_report import write_report
 from cgdet_core.files import make_folder, write_text
 from cgdet_core.runtime.model_file import read_info
 from cgdet_core.tasks.landmarks.crop import box_of_points
-from cgdet_core.types import Detections, FloatArray, GroundTruth, Landmarks, Sample, stamp_to_ns
+from cgdet_core.types import Detections, FloatArray, Landmarks, Sample, stamp_to_ns
 from cgdet_ros.node import messages
 from cgdet_ros.replay import process as node
 from cgdet_ros.replay.link import ANSWER_QOS, ReplayLink, start_ros
@@ -64,7 +64,7 @@ class FaceLink(ReplayLink):
         stamp_ns = sample.frame.stamp_ns
         header = Header(stamp=messages.stamp_from_ns(stamp_ns), frame_id=sample.frame.frame_id)
         self.sent_s[stamp_ns] = self.send(messages.image_to_message(header, sample.frame.image, "mono8"))
-        if with_boxes and sample.truth is not None:
+        if with_boxes:
             boxes = sample.truth.boxes_xyxy_px
             found = Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
             self._boxes.publish(messages.detections_to_message(header, found, ["face"]))
@@ -88,14 +88,13 @@ def play(samples: Sequence[Sample], model: Path | None) -> FaceLink:
 
 def record_of(sample: Sample, answers: Sequence[Any], settings: LandmarkPostprocessConfig) -> FaceRecord:
     """The labelled faces of a frame that are among those found."""
-    truth = sample.truth or GroundTruth.empty()
+    truth = sample.truth
     found = np.array([points_of(message) for message in answers], np.float32).reshape(-1, 68, 3)
     hulls = np.array([box_of_points(each[:, :2]) for each in found], np.float32).reshape(-1, 4)
     overlap = iou_matrix(truth.boxes_xyxy_px, hulls)
     faces = np.flatnonzero(overlap.max(axis=1, initial=0) > FOUND_IOU)
     best = found[overlap[faces].argmax(axis=1)] if len(faces) else np.zeros((0, 68, 3), np.float32)
     marks = Landmarks(best[..., :2], best[..., 2], truth.boxes_xyxy_px[faces])
-    assert truth.points_xy_px is not None and truth.points_labelled is not None  # noqa: PT018
     return FaceRecord(sample.name, marks, truth.points_xy_px[faces], truth.points_labelled[faces], settings, None)
 
 
@@ -117,7 +116,6 @@ def run(given: argparse.Namespace) -> int:
     finally:
         rclpy.try_shutdown()
     settings = read_info(Path(link.report["model"])).postprocess
-    assert isinstance(settings, LandmarkPostprocessConfig)
     through = OfflineRun[FaceRecord]()
     for sample in samples:
         answers = link.faces.get(sample.frame.stamp_ns, [])
@@ -128,14 +126,14 @@ def run(given: argparse.Namespace) -> int:
     through.stage_ms["total"] = [
         (max(at for at, _ in answers) - link.sent_s[stamp]) * 1e3 for stamp, answers in link.faces.items()
     ]
-    age_ms, labelled = through.ms_per_frame(), sum(len(sample.truth or ()) for sample in samples)
+    age_ms, labelled = through.ms_per_frame(), sum(len(sample.truth) for sample in samples)
     counts = {"labelled_faces": labelled, "found_faces": found}
     counts["extra_faces"] = sum(len(answers) for answers in link.faces.values()) - found
     figures = LANDMARKS.measure(through.frames, ("face",))
     document = figures.to_json({**counts, "frames": count, "age_ms": age_ms, "node": link.report})
     write_text(given.out / "metrics.json", json.dumps(document, indent=1))
-    named = ("model", "device", "precision", "backend", "total_ms", "answered")
-    facts = {"data": "drawn faces", **{name: link.report[name] for name in named}, **counts}
+    facts = {name: link.report[name] for name in ("model", "device", "precision", "backend", "total_ms", "answered")}
+    facts |= {"data": "drawn faces", **counts}
     model = f" MODEL={given.model}" if given.model else ""
     command = f"make demo-landmarks SEED={given.seed} SECONDS={given.seconds:g}{model}"
     write_report(given.out / "report.html", LANDMARKS, through, samples, figures, facts, command)

@@ -61,7 +61,7 @@ def recorded_image_message(image: RawImage) -> Image:
         encoding=image.encoding,
         is_bigendian=int(image.is_bigendian),
         step=image.step_bytes,
-        data=byte_array(image.data),
+        data=array.array("B", image.data.tobytes()),  # of another type each byte would be looked at
     )
 
 
@@ -73,13 +73,6 @@ def image_to_message(header: Header, image: ImageArray, encoding: str) -> Image:
     message = _BRIDGE.cv2_to_imgmsg(image, encoding)
     message.header = header
     return message
-
-
-def byte_array(values: ImageArray) -> array.array[int]:
-    """The bytes of a contiguous array as the type that a message field takes without looking at each of them."""
-    data = array.array("B")
-    data.frombytes(values.reshape(-1).view(np.uint8).data)
-    return data
 
 
 def detections_to_message(
