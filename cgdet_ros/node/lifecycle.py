@@ -43,11 +43,14 @@ def told(callback: Callable[..., TransitionCallbackReturn]) -> Callable[..., Tra
 class GuardedNode(LifecycleNode):  # type: ignore[misc]
     """A lifecycle node that lives on where a transition is asked for that is not possible.
 
-    autostart: whether it is to drive itself to active; arguments: of the process, where it is the node's.
+    autostart: whether it is to drive itself to active; arguments: of the process, where it is the node's. It brings
+    `close`, for the end of the process, and `on_transition_error`, which hears what a callback has raised.
     """
 
     autostart = True
     arguments: Sequence[str] = ()
+    close: Callable[[], None]
+    on_transition_error: Callable[[str, Exception], None]
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
         super().__init__(name, **node_arguments)
@@ -59,10 +62,6 @@ class GuardedNode(LifecycleNode):  # type: ignore[misc]
     def state(self) -> str:
         """Of the lifecycle."""
         return str(self._state_machine.current_state[1])  # there is no public way
-
-    def on_transition_error(self, transition: str, error: Exception) -> None:
-        """A callback has raised; rclpy goes on to on_error."""
-        self.get_logger().error(f"{transition} failed: {one_line(error)}")
 
     def _change_state(self, change_state: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
         wanted = request.transition.label or _NAMES.get(request.transition.id, f"number {request.transition.id}")
@@ -93,10 +92,6 @@ class GuardedNode(LifecycleNode):  # type: ignore[misc]
             f"not active: correct the parameter (`ros2 param set {name} ...`), then `ros2 lifecycle set {name} "
             f"configure` and `... activate`; or start the node again"
         )
-
-    def close(self) -> None:
-        """For the end of the process, whatever the state."""
-        self.destroy_node()
 
     def destroy_node(self) -> None:
         """In addition to rclpy's, whose state machine holds the node: others would see it while the process lives."""

@@ -77,7 +77,7 @@ class ThermalNode(GuardedNode, ABC):
         """Stop listening and end the worker; for the end of the process, whatever the state."""
         self._stop_listening()
         self._free()
-        super().close()
+        self.destroy_node()
 
     # transitions
 
@@ -131,8 +131,9 @@ class ThermalNode(GuardedNode, ABC):
         return self.on_cleanup(state)
 
     def on_transition_error(self, transition: str, error: Exception) -> None:
+        """A callback has raised; rclpy goes on to on_error."""
         self._log.error(one_line(error))
-        super().on_transition_error(transition, error)
+        self.get_logger().error(f"{transition} failed: {one_line(error)}")
 
     def _listen(self) -> None:
         if self._input is None:
