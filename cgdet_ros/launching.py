@@ -62,14 +62,15 @@ def thermal_node(
     full_name = "/" + "/".join([*namespace.strip("/").split("/"), name]).lstrip("/")
     values = parameters_for(params_file or share / "config" / f"{executable}.yaml", full_name) | dict(parameters)
     values |= {flag: is_true(given[flag]) for flag in ("autostart", "use_sim_time") if flag in given}
+    file = Path(launch_config.log_dir) / f"{full_name.strip('/').replace('/', '_')}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False), encoding="utf-8")
     return Node(
         package="cgdet_ros",
         executable=executable,
         name=name,
         namespace=namespace,
-        parameters=[
-            str(_written(f"{full_name.strip('/').replace('/', '_')}.yaml", {"/**": {"ros__parameters": values}}))
-        ],
+        parameters=[str(file)],
         remappings=list((topics or {}).items()),
         arguments=["--ros-args", "--log-level", given.get("log_level", "info")],
         additional_env=large_frames(share),
@@ -143,11 +144,3 @@ def beside_a_driver(
 
 def is_true(text: str) -> bool:
     return text.lower() == "true"
-
-
-def _written(name: str, content: Any) -> Path:
-    """A YAML file in the launch's log folder."""
-    path = Path(launch_config.log_dir) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path

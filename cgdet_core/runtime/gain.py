@@ -65,7 +65,10 @@ class ShutterWatch:
             and (picture.shape, picture.dtype) == (before.shape, before.dtype)
             and bool(np.array_equal(picture, before))
         )
-        tones = _tones(picture, self._config)
+        rows, columns = (max(1, side // _SAMPLES_PER_SIDE) for side in picture.shape[:2])
+        samples = np.ascontiguousarray(picture[::rows, ::columns]).reshape(1, -1)
+        percents = self._config.low_percentile, self._config.high_percentile
+        tones = ToneLimits(*count_percentiles(samples, percents))
         if tones.high - tones.low < least_span(picture, self._config):
             return Sight(frozen, flat=True)
         jump = False
@@ -75,9 +78,3 @@ class ShutterWatch:
             jump = close and 0 < self.jump_share < 1 - shared(tones, last)
         self._tones_before = tones, stamp_ns, picture.dtype.str
         return Sight(frozen, gain_jump=jump)
-
-
-def _tones(picture: ImageArray, config: ThermalConfig) -> ToneLimits:
-    rows, columns = (max(1, side // _SAMPLES_PER_SIDE) for side in picture.shape[:2])
-    samples = np.ascontiguousarray(picture[::rows, ::columns]).reshape(1, -1)
-    return ToneLimits(*count_percentiles(samples, (config.low_percentile, config.high_percentile)))
