@@ -90,8 +90,9 @@ def declare_parameters(node: Node, kind: type[Config]) -> Config:
     """Declare all on `node`; the values it was started with. InputError for a name or a value that is none."""
     # what it was started with has no public way: to let rclpy declare all of it by itself
     # (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file
-    check_names(kind, node._parameter_overrides)
     specs = parameter_specs(kind)
+    own = (name for name in node._parameter_overrides if not name.startswith(OF_ROS))
+    check_known("the node", "parameter", own, [spec.name for spec in specs])  # ROS would pass others over
     for spec in specs:
         # a list has no type where it is empty, in a parameter file too
         default = None if spec.descriptor.dynamic_typing else spec.default
@@ -102,12 +103,6 @@ def declare_parameters(node: Node, kind: type[Config]) -> Config:
         if declared.type_ is Parameter.Type.NOT_SET:
             node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
     return updated(kind(), [node.get_parameter(spec.name) for spec in specs])
-
-
-def check_names(kind: type[NodeConfig], names: Iterable[str]) -> None:
-    """InputError for the first that is no parameter of a node with such settings, which ROS would pass over."""
-    own = (name for name in names if not name.startswith(OF_ROS))
-    check_known("the node", "parameter", own, [spec.name for spec in parameter_specs(kind)])
 
 
 def check_overridden_topics(node: Node, topics: Collection[str]) -> None:
