@@ -165,7 +165,7 @@ class BagReader:
         self, file: Path, reader: storage.FileReader, connections: list[Connection]
     ) -> Iterator[BagMessage]:
         expected = sum(connection.msgcount for connection in connections)
-        read, items = 0, iter(reader.messages(connections=connections))
+        read, items = 0, storage.messages_of(file, reader, connections)
         topics = ", ".join(sorted({connection.topic for connection in connections}))
         while True:
             try:

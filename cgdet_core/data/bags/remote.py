@@ -21,7 +21,7 @@ from cgdet_core.data.bags.damage import detail
 from cgdet_core.errors import CgdetError, InputError
 from cgdet_core.files import write_text
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
 # the local file of holes -> fsspec's file system, the path in it, the blocks that are there
 _streamed: dict[str, tuple[Any, str, set[int]]] = {}
 _copied = ExitStack()
