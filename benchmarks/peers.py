@@ -1,24 +1,20 @@
-"""cgdet from raw frame to detections beside YOLOv8n, in turns, in one run on one machine.
+"""cgdet from raw frame to detections beside another detector's network alone, in turns, in one run on one machine.
 
-    python benchmarks/peers.py --peer-python VENV/bin/python [--rounds 200] [--model M] [--backend B] [--precision P]
-        [--threads N]
+    python benchmarks/peers.py PEER.xml [--rounds 200] [--model M] [--backend B] [--precision P] [--threads N]
 
-The peers live in an environment of their own, which the project never imports and never installs:
+The peer is what OpenVINO reads, a network of three channels and a fixed input, exported by its own tools:
 
     python3 -m venv VENV && VENV/bin/pip install ultralytics openvino
+    VENV/bin/yolo export model=yolov8n.yaml format=openvino imgsz=512,640    # random weights: that changes no time
 
-Each round takes one 640x512 frame of a synthetic street: cgdet from the 16-bit frame to Detections, by the predictor's
-own clock; YOLOv8n's network alone in OpenVINO in `--peer-precision`, on a tensor made beforehand; ultralytics' predict
-end to end on the frame in 8 bits and three channels. The order turns; a pause before each lets the threads of the one
-before go to sleep. Ratios are of medians, and with them the median of the ratios within a round.
+Each round takes one frame of a synthetic street: cgdet from the 16-bit frame to Detections, by the predictor's own
+clock; the peer's network on a tensor that is made before its clock starts. The order turns; a pause before each lets
+the threads of the one before go to sleep.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,90 +22,59 @@ from typing import Any
 import numpy as np
 
 from cgdet_core.config import ThermalConfig
-from cgdet_core.evaluation.benchmark import street_frames
+from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
+from cgdet_core.runtime.backends.openvino import compile_network, executed_precision, read_network
 from cgdet_core.runtime.model_file import default_model_path
-from cgdet_core.runtime.predictor import Predictor, percentiles
+from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.thermal import normalise
+from cgdet_core.types import Detections, ImageArray
 
-WARM_UP_ROUNDS = 15
 PAUSE_S = 0.01
-OURS = "cgdet: raw frame to Detections"
-NETWORK = "YOLOv8n: network alone, OpenVINO"
-PREDICT = "YOLOv8n: ultralytics predict"
-WANTED = {NETWORK: 0.8, PREDICT: 0.4}
+WANTED = 0.8  # of the peer's time
+
+
+class RestedPredictor(Predictor):
+    def predict(self, *inputs: Any, **settings: Any) -> Detections:
+        time.sleep(PAUSE_S)
+        return super().predict(*inputs, **settings)
 
 
 class Peer:
-    """The worker in its own environment."""
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        compiled = compile_network(read_network(path), precision, threads)
+        self.precision, self.input_shape = executed_precision(compiled), tuple(compiled.input(0).shape)
+        self._request = compiled.create_infer_request()
 
-    def __init__(self, python: Path, setup: dict[str, Any]) -> None:
-        words = [str(python), str(Path(__file__).with_name("peer_worker.py"))]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = self.ask(setup)
-
-    def ask(self, document: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(document) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("the peers' process ended: see its words above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+    def predict(self, frame: ImageArray) -> tuple[()]:
+        picture = np.repeat(normalise(frame, ThermalConfig())[None, None], 3, axis=1)
+        time.sleep(PAUSE_S)
+        start_s = time.perf_counter()
+        self._request.infer([picture], share_inputs=True, share_outputs=True)
+        self.last_stage_ms = {"total": (time.perf_counter() - start_s) * 1e3}
+        return ()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer-python", type=Path, required=True, metavar="PYTHON")
-    parser.add_argument("--peer-precision", default="bf16", choices=("bf16", "f32"))
+    parser.add_argument("peer", type=Path, metavar="PEER.xml")
+    parser.add_argument("--peer-precision", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--model", type=Path, default=default_model_path())
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of each (default: every library's choice)")
     parser.add_argument("--rounds", type=int, default=200, metavar="N")
     arguments = parser.parse_args()
-    predictor = Predictor(arguments.model, "cpu", arguments.precision, arguments.threads, arguments.backend)
-    frames = street_frames((512, 640))
-    eight_bit = np.stack([(normalise(frame, ThermalConfig()) * 255).astype(np.uint8) for frame in frames])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "frames.npy"
-        np.save(file, np.repeat(eight_bit[..., None], 3, axis=3))
-        setup = {"frames": str(file), "threads": arguments.threads, "precision": arguments.peer_precision}
-        peer = Peer(arguments.peer_python, setup)
-
-    stages: dict[str, list[float]] = {}
-
-    def ours(frame: int) -> float:
-        predictor.predict(frames[frame])
-        for stage, value_ms in predictor.last_stage_ms.items():
-            stages.setdefault(stage, []).append(value_ms)
-        return predictor.last_stage_ms["total"]
-
-    turns = {
-        OURS: ours,
-        NETWORK: lambda frame: peer.ask({"do": "network", "frame": frame})["ms"],
-        PREDICT: lambda frame: peer.ask({"do": "predict", "frame": frame})["ms"],
-    }
-    spent: dict[str, list[float]] = {name: [] for name in turns}
-    names = list(turns)
-    for number in range(-WARM_UP_ROUNDS, arguments.rounds):
-        for place in range(len(names)):
-            name = names[(place + number) % len(names)]
-            time.sleep(PAUSE_S)
-            value_ms = turns[name](number % len(frames))
-            if number >= 0:
-                spent[name].append(value_ms)
-    figures = {name: percentiles(values) for name, values in spent.items()}
-    own_stages = {stage: percentiles(values[WARM_UP_ROUNDS:]) for stage, values in stages.items()}
-    print(f"cgdet in {predictor.backend} {predictor.precision}; {peer.facts}; ms: p50 p95 p99")
-    for name, values in figures.items():
-        print(f"  {name:<34}" + "".join(f"{value:9.2f}" for value in values.values()))
-    print("  of cgdet: " + ", ".join(f"{stage} {values['p50']:.2f}" for stage, values in own_stages.items()))
-    for name, wanted in WANTED.items():
-        of_medians = figures[OURS]["p50"] / figures[name]["p50"]
-        of_rounds = np.median(np.array(spent[OURS]) / spent[name])
-        print(f"  cgdet over {name:<32}{of_medians:9.2f}, {of_rounds:.2f} within a round (at most {wanted} wanted)")
+    ours = RestedPredictor(arguments.model, "cpu", arguments.precision, arguments.threads, arguments.backend)
+    peer = Peer(arguments.peer, arguments.peer_precision, arguments.threads)
+    frames = street_frames(peer.input_shape[2:])
+    times = time_in_turns([ours, peer], [(frame,) for frame in frames], arguments.rounds)
+    executed = f"cgdet in {ours.backend} {ours.precision}", f"{arguments.peer.stem} in openvino {peer.precision}"
+    for name, measured in zip(executed, times, strict=True):
+        for stage, ranks in measured.summary().items():
+            print(f"{name}, {stage}: " + ", ".join(f"{rank} {value_ms:.2f} ms" for rank, value_ms in ranks.items()))
+    totals_ms = np.array([measured.stage_ms["total"] for measured in times])
+    of_medians, of_rounds = np.divide(*np.median(totals_ms, axis=1)), np.median(totals_ms[0] / totals_ms[1])
+    print(f"cgdet over it: {of_medians:.2f}, {of_rounds:.2f} within a round (at most {WANTED} wanted)")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE, OPERATING_SCORE, EvaluatedFrame, check_frames, match_frame
 from cgdet_core.evaluation.metrics.metrics import Metrics, evaluate
-from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
+from cgdet_core.evaluation.offline import Look
 from cgdet_core.evaluation.report.model_report import detection_part, detection_parts_of_two
 from cgdet_core.evaluation.task import FigureKey, MeasuredTask
 from cgdet_core.runtime.model_file import ModelInfo
@@ -43,15 +43,6 @@ class RecordedDetections:
         found = self.found.get(sample.frame.stamp_ns)
         self.answered += found is not None
         return record_of(sample, found or Detections.empty()), {}
-
-
-def run_offline(predictor: Predictor, samples: Iterable[Sample]) -> OfflineRun[EvaluatedFrame]:
-    """Every labelled frame, with detections down to the evaluation's score floor.
-
-    Raises InputError where no frame has labels.
-    """
-    (run,) = run_in_turns([DETECTION.look_with(predictor)], samples)
-    return run
 
 
 class DetectionVector:

@@ -14,8 +14,9 @@ from refusing import refusal
 
 from cgdet_core.cli import main
 from cgdet_core.data.sets.coco import load_coco
-from cgdet_core.evaluation.detection import run_offline
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.matching import match_frame
+from cgdet_core.evaluation.offline import run_in_turns
 from cgdet_core.runtime.model_file import load_model, read_info, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.types import CLASS_NAMES
@@ -41,7 +42,8 @@ def labelled(label_by: Callable[[Path], Path], models: list[Path]) -> Path:
 
 def test_no_other_threshold_serves_these_frames_better(labelled: Path, model: Path, choose: Choose) -> None:
     found = choose("--data", labelled, "--model", model)
-    result = run_offline(Predictor(model, "cpu", "fp32", backend="torch"), load_coco(labelled))
+    look = DETECTION.look_with(Predictor(model, "cpu", "fp32", backend="torch"))
+    (result,) = run_in_turns([look], load_coco(labelled))
     matches = [match_frame(frame, len(CLASS_NAMES)) for frame in result.frames]
     for class_id, name in enumerate(CLASS_NAMES):
         point = found["per_class"][name]

@@ -8,7 +8,7 @@ import torch
 
 from cgdet_core.config import ModelConfig, PostprocessConfig
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.detection import DETECTION, run_offline
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.offline import run_in_turns
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
@@ -37,19 +37,19 @@ def samples(images: list[np.ndarray], truth: GroundTruth | None) -> list[Sample]
 
 def test_detections_below_the_thresholds_count_and_frames_without_labels_are_counted(predictor: Predictor) -> None:
     mixed = [*samples(frames(2), None), *samples(frames(3), GroundTruth.empty())]
-    run = run_offline(predictor, mixed)
+    (run,) = run_in_turns([DETECTION.look_with(predictor)], mixed)
     assert (len(run.frames), run.unlabelled, len(run.stage_ms["total"])) == (3, 2, 3)
     scores = np.concatenate([frame.detections.scores for frame in run.frames])
     assert 0.001 <= scores.min() < 0.5
     with pytest.raises(InputError, match="2 frames"):
-        run_offline(predictor, samples(frames(2), None))
+        run_in_turns([DETECTION.look_with(predictor)], samples(frames(2), None))
 
 
 @pytest.mark.parametrize("rows", [2, -2])
 def test_telemetry_rows_change_nothing_but_the_place_of_the_boxes(predictor: Predictor, rows: int) -> None:
     telemetry = np.full((2, 96), 255, np.uint8)
     stacked = [np.vstack([image, telemetry] if rows > 0 else [telemetry, image]) for image in frames()]
-    plain = run_offline(predictor, samples(frames(), GroundTruth.empty()))
+    (plain,) = run_in_turns([DETECTION.look_with(predictor)], samples(frames(), GroundTruth.empty()))
     look = DETECTION.look_with(predictor, telemetry_rows=rows)
     (cut,) = run_in_turns([look], samples(stacked, GroundTruth.empty()))
     for one, other in zip(plain.frames, cut.frames, strict=True):

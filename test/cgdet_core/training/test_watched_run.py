@@ -29,8 +29,9 @@ from cgdet_core.data.sets.coco import CocoSet, load_coco
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.distill.teachers import load_teacher
 from cgdet_core.errors import InputError
-from cgdet_core.evaluation.detection import run_offline
+from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.metrics import evaluate
+from cgdet_core.evaluation.offline import run_in_turns
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.runtime.predictor import Predictor
 from cgdet_core.tasks.detection.head import DetectionNetwork
@@ -68,7 +69,8 @@ def test_a_validated_run_learns_what_an_unwatched_one_learns_and_its_last_valida
     assert [line["batch"] for line in validations(tmp_path)] == [10, 20, 27]
     chosen = CocoSet(held_out.path, held_out.class_names, tuple(held_out.records[i] for i in (0, 2, 4)))
     predictor = Predictor(model, "cpu", precision="fp32", backend="torch")  # the arithmetic of every validation
-    metrics = evaluate(run_offline(predictor, chosen).frames)
+    (run,) = run_in_turns([DETECTION.look_with(predictor)], chosen)
+    metrics = evaluate(run.frames)
     last = validations(tmp_path)[-1]
     assert last["frames"] == 3
     figures = last["validation"]
