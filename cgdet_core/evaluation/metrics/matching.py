@@ -1,10 +1,9 @@
 """Which detection is which object: one greedy pass per frame and class, as COCO defines it.
 
-Detections of a class, best score first, each take the free object of their class they overlap
-most, at an IoU of at least MATCH_IOU. One that finds none but lies in a region to ignore (the
-intersection over its own area at least MATCH_IOU) counts neither for nor against. Because the
-pass goes by score, what it says of the detections above a threshold is what it would say had the
-others never been made: one pass serves every threshold.
+Detections of a class, best score first, each take the free object of their class they overlap most, at an IoU of at
+least MATCH_IOU. One that finds none but lies in a region to ignore (the intersection over its own area at least
+MATCH_IOU) counts neither for nor against. Because the pass goes by score, what it says of the detections above a
+threshold is what it would say had the others never been made: one pass serves every threshold.
 """
 
 from __future__ import annotations
@@ -42,12 +41,10 @@ class EvaluatedFrame:
 class FrameMatch:
     """The detections of a frame that reach the score floor, and what became of each.
 
-    boxes_xyxy_px [N, 4], scores [N] descending, class_ids [N]: the detections.
-    truth_index: int64 [N], the object found, an index into the frame's truth; -1: none.
-    neutral: bool [N], counts neither for nor against: in a region to ignore, or of a class that is
-        not labelled in the frame.
-    duplicate: bool [N], a false alarm over an object that a better one has taken.
-    counted: bool [M], the objects of the truth that count; the rest are regions to ignore.
+    boxes_xyxy_px [N, 4], scores [N] descending, class_ids [N]: the detections. truth_index: int64 [N], the object
+    found, an index into the frame's truth; -1: none. neutral: bool [N], counts neither for nor against: in a region to
+    ignore, or of a class that is not labelled in the frame. duplicate: bool [N], a false alarm over an object that a
+    better one has taken. counted: bool [M], the objects of the truth that count; the rest are regions to ignore.
     """
 
     boxes_xyxy_px: FloatArray

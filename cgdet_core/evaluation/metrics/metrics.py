@@ -57,19 +57,11 @@ class ScoreCurve:
 class Metrics:
     """The figures of an evaluation; None where a figure is undefined (nothing to be found).
 
-    map, map50, map75: COCO average precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, mean of the
-        classes that have objects.
-    per_class: name -> map, map50, map75, truths.
-    by_size: small (below 32^2 px), medium, large (above 96^2 px) -> map, map50, truths.
-    by_light: "day", "night" -> map, map50, images, truths; only lights that occur.
-    duplicates_per_object: name and "all" -> extra detections over a matched object / objects.
-    images: frames evaluated; truths: objects to be found.
-    misses_by_height: bins of box height , at the thresholds.
-    log_average_miss_rate: name -> Dollar et al. 2012; that of persons is the published one.
-    confusion: names (classes, then "nothing"), the least score of a detection, and the matrix, rows what
-        is there, columns what was found.
-    operating_point: name -> threshold, precision, recall, false_alarms_per_image and counts.
-    calibration: name and "all" -> error of the scores, detections, bins.
+    map, map50, map75: COCO average precision over IoU 0.5 to 0.95, at 0.5, at 0.75, mean of the classes with objects.
+    per_class: by name; by_size: small (below 32^2 px), medium, large (above 96^2 px); by_light: "day", "night", those
+    that occur. images: frames evaluated; truths: objects to be found. misses_by_height: at the thresholds.
+    log_average_miss_rate: by name, Dollar et al. 2012; that of persons is the published one. confusion: names (classes,
+    then "nothing"), the least score of a detection, and the matrix, rows what is there, columns what was found.
     curves: name -> ScoreCurve at the match IoU, for plots; not part of the JSON.
     """
 
@@ -115,46 +107,40 @@ def evaluate(
     operating = np.array([given.get(name, OPERATING_SCORE) for name in class_names], np.float64)
     count = len(class_names)
     matches = [matching.match_frame(frame, count) for frame in frames]
-    all_found = _joined(frames, matches)
-    curves = score_curves(
-        all_found, np.array([matching.labelled_classes(frame.truth, count) for frame in frames]), class_names
-    )
-    truths = len(all_found.truth_class_ids)
-    if truths == 0:
+    found = FrameMatch(*map(np.concatenate, zip(*(vars(match).values() for match in matches), strict=True)))
+    truth_ids = np.concatenate([frame.truth.class_ids for frame in frames])[found.counted]
+    truth_boxes = np.concatenate([frame.truth.boxes_xyxy_px for frame in frames])[found.counted]
+    missed = np.concatenate([~match.found(operating) for match in matches])[found.counted]
+    labelled = np.array([matching.labelled_classes(frame.truth, count) for frame in frames])
+    curves = score_curves(found, truth_ids, labelled, class_names)
+    if not len(truth_ids):
         raise InputError(
             f"none of the {len(frames)} frames has a labelled {' or '.join(class_names)}: give a set or bag that has"
         )
     table = PrecisionTable(frames, count)
     precision = table.precision()
+    all_frames = np.ones(len(frames), np.int64)
+
+    def part(chosen: IntArray, size: str = "all") -> dict[str, Any]:
+        truths = (chosen @ table.truths[..., SIZES.index(size)]).sum()
+        return {**_average_precision(table.precision(chosen, size), "map", "map50"), "truths": int(truths)}
+
     by_light = {}
     for light in sorted({frame.light for frame in frames if frame.light is not None}):
         chosen = np.array([frame.light == light for frame in frames], np.int64)
-        by_light[light] = {
-            **_average_precision(table.precision(chosen), "map", "map50"),
-            "images": int(chosen.sum()),
-            "truths": int((chosen @ table.truths[:, :, 0]).sum()),
-        }
+        by_light[light] = {**part(chosen), "images": int(chosen.sum())}
     return Metrics(
         **_average_precision(precision),
         per_class={
             name: {**_average_precision(precision[..., c]), "truths": curves[name].truths}
             for c, name in enumerate(class_names)
         },
-        by_size={
-            size: {
-                **_average_precision(table.precision(size=size), "map", "map50"),
-                "truths": int(table.truths[..., s].sum()),
-            }
-            for s, size in enumerate(SIZES)
-            if size != "all"
-        },
+        by_size={size: part(all_frames, size) for size in SIZES if size != "all"},
         by_light=by_light,
-        duplicates_per_object=duplicates_per_object(all_found, curves),
+        duplicates_per_object=duplicates_per_object(found, curves),
         images=len(frames),
-        truths=truths,
-        misses_by_height=misses_by_height(
-            all_found, np.concatenate([~match.found(operating)[match.counted] for match in matches]), class_names
-        ),
+        truths=len(truth_ids),
+        misses_by_height=misses_by_height(truth_boxes[:, 3] - truth_boxes[:, 1], truth_ids, missed, class_names),
         log_average_miss_rate={name: log_average_miss_rate(curve) for name, curve in curves.items()},
         confusion={
             "names": [*class_names, "nothing"],
@@ -164,7 +150,7 @@ def evaluate(
         operating_point={
             name: operating_figures(curves[name], float(operating[c])) for c, name in enumerate(class_names)
         },
-        calibration=calibration(all_found, class_names),
+        calibration=calibration(found, class_names),
         curves=curves,
     )
 
@@ -176,32 +162,11 @@ def _average_precision(precision: NDArray[np.float64], *keys: str) -> dict[str, 
     return {key: float(values.mean()) if values.size else None for key, values in defined.items()}
 
 
-@dataclass(frozen=True)
-class _Joined:
-    """The detections (N) of all frames, as in FrameMatch, and all objects (M) that count."""
-
-    scores: FloatArray
-    class_ids: IntArray
-    true_positive: BoolArray
-    neutral: BoolArray
-    duplicate: BoolArray
-    truth_class_ids: IntArray
-    heights_px: FloatArray
-
-
-def _joined(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch]) -> _Joined:
-    pairs = list(zip(frames, matches, strict=True))
-    boxes = np.concatenate([frame.truth.boxes_xyxy_px[match.counted] for frame, match in pairs])
-    of_detections = ("scores", "class_ids", "true_positive", "neutral", "duplicate")
-    return _Joined(
-        **{name: np.concatenate([getattr(match, name) for match in matches]) for name in of_detections},
-        truth_class_ids=np.concatenate([frame.truth.class_ids[match.counted] for frame, match in pairs]),
-        heights_px=boxes[:, 3] - boxes[:, 1],
-    )
-
-
-def score_curves(found: _Joined, labelled: BoolArray, class_names: Sequence[str]) -> dict[str, ScoreCurve]:
-    """Each class's curve. labelled: bool [frames, C], the classes that are labelled in each frame."""
+def score_curves(
+    found: FrameMatch, truth_ids: IntArray, labelled: BoolArray, class_names: Sequence[str]
+) -> dict[str, ScoreCurve]:
+    """Each class's curve. found: the detections of all frames; truth_ids: int64 [M], classes of the objects that count;
+    labelled: bool [frames, C], the classes that are labelled in each frame."""
     scores = found.scores.astype(np.float64)
     curves = {}
     for class_id, name in enumerate(class_names):
@@ -213,7 +178,7 @@ def score_curves(found: _Joined, labelled: BoolArray, class_names: Sequence[str]
             scores=descending[last_of_score],
             true_positives=np.cumsum(hits, dtype=np.int64)[last_of_score],
             false_alarms=np.cumsum(~hits, dtype=np.int64)[last_of_score],
-            truths=int(np.count_nonzero(found.truth_class_ids == class_id)),
+            truths=int(np.count_nonzero(truth_ids == class_id)),
             images=int(np.count_nonzero(labelled[:, class_id])),
         )
     return curves
@@ -222,9 +187,8 @@ def score_curves(found: _Joined, labelled: BoolArray, class_names: Sequence[str]
 def log_average_miss_rate(curve: ScoreCurve) -> float | None:
     """Geometric mean of the miss rate at FPPI_POINTS false alarms per image; None without objects.
 
-    At each point counts the miss rate of the last threshold whose false alarms per image do not
-    exceed it, 1 where there is none; a curve that ends before the last point is held at its end.
-    Objects of every height count (the Caltech "reasonable" subset leaves out those below 50 px).
+    At each point counts the miss rate of the last threshold whose false alarms per image do not exceed it, 1 where
+    there is none; a curve that ends before the last point is held at its end. Objects of every height count.
     """
     if curve.truths == 0 or curve.images == 0:
         return None
@@ -258,24 +222,25 @@ def operating_figures(curve: ScoreCurve, threshold: float) -> dict[str, Any]:
     }
 
 
-def duplicates_per_object(found: _Joined, curves: Mapping[str, ScoreCurve]) -> dict[str, float | None]:
+def duplicates_per_object(found: FrameMatch, curves: Mapping[str, ScoreCurve]) -> dict[str, float | None]:
     """Extra detections over an object that another has taken, divided by the objects to be found.
 
-    Counted are detections of at least OPERATING_SCORE and of the object's class, after NMS; per class and
-    under "all". None where a class has no objects.
+    Counted are detections of at least OPERATING_SCORE; per class and under "all". None where there are no objects.
     """
     chosen = found.duplicate & (found.scores >= np.float32(OPERATING_SCORE))
     extra = np.bincount(found.class_ids[chosen], minlength=len(curves))
     figures = {name: ratio(int(extra[i]), curve.truths) for i, (name, curve) in enumerate(curves.items())}
-    return {**figures, "all": ratio(int(extra.sum()), len(found.truth_class_ids))}
+    return {**figures, "all": ratio(int(extra.sum()), sum(curve.truths for curve in curves.values()))}
 
 
-def misses_by_height(found: _Joined, missed: BoolArray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """For each bin of box height, [from_px, to_px): objects, those missed (bool [M]), and the rate.
+def misses_by_height(
+    heights_px: FloatArray, truth_ids: IntArray, missed: BoolArray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """For each bin of box height, [from_px, to_px), of the objects [M]: how many, those missed (bool), and the rate.
 
     Keys from_px, to_px (None: no end), truths, missed, miss_rate, and per_class with the same three.
     """
-    bins = np.digitize(found.heights_px, HEIGHT_BINS_PX) - 1
+    bins = np.digitize(heights_px, HEIGHT_BINS_PX) - 1
 
     def figures(chosen: BoolArray) -> dict[str, Any]:
         truths, lost = int(np.count_nonzero(chosen)), int(np.count_nonzero(chosen & missed))
@@ -286,9 +251,7 @@ def misses_by_height(found: _Joined, missed: BoolArray, class_names: Sequence[st
             "from_px": float(low),
             "to_px": None if high is None else float(high),
             **figures(bins == i),
-            "per_class": {
-                name: figures((bins == i) & (found.truth_class_ids == c)) for c, name in enumerate(class_names)
-            },
+            "per_class": {name: figures((bins == i) & (truth_ids == c)) for c, name in enumerate(class_names)},
         }
         for i, (low, high) in enumerate(zip(HEIGHT_BINS_PX, (*HEIGHT_BINS_PX[1:], None), strict=True))
     ]
@@ -297,10 +260,10 @@ def misses_by_height(found: _Joined, missed: BoolArray, class_names: Sequence[st
 def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMatch], class_count: int) -> IntArray:
     """int64 [C + 1, C + 1]: rows are what is there, columns what was found; the last of each is "nothing".
 
-    Of the detections of at least the operating score, those matched within their class fill the
-    diagonal. The others, best score first, each take the object of another class that is still
-    free and that they overlap most (IoU of at least MATCH_IOU): a confusion. What is left over is
-    found in nothing (a false alarm, duplicates included) or a miss. Neutral detections are left out.
+    Of the detections of at least the operating score, those matched within their class fill the diagonal. The others,
+    best score first, each take the object of another class that is still free and that they overlap most (IoU of at
+    least MATCH_IOU): a confusion. What is left over is found in nothing (a false alarm, duplicates included) or a miss.
+    Neutral detections are left out.
     """
     matrix = np.zeros((class_count + 1, class_count + 1), np.int64)
     floor = np.full(class_count, OPERATING_SCORE)
@@ -324,7 +287,7 @@ def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMa
     return matrix
 
 
-def calibration(found: _Joined, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def calibration(found: FrameMatch, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name of each class, and "all" -> whether its scores mean what they say: of those of 0.7, are seven in ten real?
 
     A detection is right where it takes an object, as in every figure; one that counts neither way is left out. The
@@ -344,11 +307,8 @@ def calibration_of(scores: FloatArray, right: BoolArray, counted: str = "detecti
     """As one entry of `calibration`; counted: the key that says how many there are."""
     bins = _CALIBRATION_BINS
     # scores are float32: so are the edges, or 0.9 would lie below 0.9
-    edges = (np.arange(1, bins) / bins).astype(np.float32)
-    places = np.searchsorted(edges, scores, side="right")
-    found = np.bincount(places, minlength=bins)
-    score_sums = np.bincount(places, scores, bins)
-    hits = np.bincount(places, right, bins)
+    places = np.digitize(scores, (np.arange(1, bins) / bins).astype(np.float32))
+    found, score_sums, hits = (np.bincount(places, each, bins) for each in (None, scores, right))
     total = int(found.sum())
     return {
         "error": float(np.abs(hits - score_sums).sum() / total) if total else None,
