@@ -287,7 +287,7 @@ def _on_ray(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outco
     except ImportError:
         raise InputError("--ray needs Ray: pip install ray") from None
     try:
-        ray.init(None if spread.ray == "local" else spread.ray, log_to_driver=False, logging_level="ERROR")
+        ray.init(spread.ray, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError) as error:
         raise InputError(f"--ray {spread.ray}: no cluster answers ({error}): see `ray status`, or give local") from None
     try:
