@@ -106,10 +106,8 @@ def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Sel
         raise InputError(f"{data}: is not a folder: with --run, give the folder of the recipe's paths as --data")
     recipe = load_recipe(run / "recipe.yaml")
     if recipe.model.class_names != class_names:
-        raise InputError(
-            f"{run}: is of the classes {', '.join(recipe.model.class_names)}, the model knows "
-            f"{', '.join(class_names)}: give a model of the run's classes"
-        )
+        own, known = (", ".join(names) for names in (recipe.model.class_names, class_names))
+        raise InputError(f"{run}: is of the classes {own}, the model knows {known}: give a model of the run's classes")
     coco = load_held_out(recipe, data, run)
     if coco is None:
         raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
@@ -130,11 +128,8 @@ def refuse_test_split(data: Path) -> None:
 
 @dataclass
 class OfflineRun(Generic[F]):
-    """What a model found in the labelled frames of a set.
-
-    frames: a record of each; blocks: for each the block that it belongs to; stage_ms: stage name -> time of every
-    frame; unlabelled: frames passed over because they have no labels.
-    """
+    """What a model found in the labelled frames of a set: a record of each, the block that each belongs to, stage ->
+    time of each; unlabelled: frames passed over because they have no labels."""
 
     frames: list[F] = field(default_factory=list)
     blocks: list[Hashable] = field(default_factory=list)
@@ -206,19 +201,14 @@ def run_in_turns(
             for stage, latency_ms in stage_ms.items():
                 run.stage_ms.setdefault(stage, []).append(latency_ms)
     if not runs[0].frames:
-        raise InputError(
-            f"none of the {runs[0].unlabelled} frames has labels: give a set that has, or name a bag's labels with "
-            "--truth-topic"
-        )
+        remedy = "give a set that has, or name a bag's labels with --truth-topic"
+        raise InputError(f"none of the {runs[0].unlabelled} frames has labels: {remedy}")
     return runs
 
 
 def block_of(scene: str | None, position: int, file_name: str | None = None) -> Hashable:
-    """What a frame shares with the frames of its block.
-
-    Its scene where one is given; else the block of 50 frame numbers by its file's name, where a frame without a number
-    is a block alone; in a bag, without file names, the run of 50 frames that its `position` falls in.
-    """
+    """What a frame shares with the frames of its block: its scene where one is given; else the block of 50 numbers by
+    its file's name (a frame without a number is alone); in a bag, without names, the 50 around its `position`."""
     if scene is not None:
         return "scene", scene
     if file_name is None:

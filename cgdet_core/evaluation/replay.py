@@ -52,14 +52,11 @@ def account_for_frames(
 ) -> dict[str, Any]:
     """`frames` of metrics.json: each of the bag's is in exactly one of the counts but `sent` and `unanswered`.
 
-    in_bag: messages of the image topic, by the bag's index, as many as were to be played.
-    repeated_stamps, not_sendable: left out before sending; not_played: the run ended before them.
-    sent = answered + unanswered. answered: an answer reached the replay.
-    unanswered = the sum of CAUSES, of which the node counts all but the first and the last; None where it ended and
-    could not say so any more (`node`, its own last report, is empty then).
-    lost_before_node: newer ones replaced them in the middleware's queues, before the node took them;
-    lost_answers: published by the node, and not received by the replay.
-    consistent: whether bag, replay and node tell the same: every frame is accounted for, and once.
+    in_bag: messages of the image topic, as many as were to be played. repeated_stamps, not_sendable: left out before
+    sending; not_played: the run ended before them. sent = answered + unanswered; unanswered = the sum of CAUSES, None
+    where the node ended and left no last report in `node`. lost_before_node: newer ones replaced them in the
+    middleware's queues; lost_answers: published by the node, not received by the replay. consistent: whether bag,
+    replay and node tell the same.
     """
     causes: dict[str, int | None] = dict.fromkeys(CAUSES)
     not_played = in_bag - sent - repeated_stamps - not_sendable
@@ -86,12 +83,11 @@ def account_for_frames(
 class Replay:
     """A finished replay: what was played, how, and what came of it.
 
-    by: what counted as a frame's stamp. truth_topic: of the labels, or their COCO JSON. frames: in the order sent;
-    late_ms: how much later than its time each was published. node: what the node said of itself; threshold: the lowest
-    score that it publishes; stages_ms: its stages -> p50, p95, p99; node_log: the last warnings and errors of its log.
-    accounts: of `account_for_frames`; anomalies: name -> count; not_sendable: images of the bag that could not be made
-    a message, each with its reason. ended: why the run is cut short, the node having ended; interrupted: by the user.
-    warnings: what was noticed before the run. command: what reproduces it.
+    truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
+    each was published. node: what the node said of itself; threshold: the lowest score that it publishes; stages_ms:
+    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. accounts: of `account_for_frames`;
+    anomalies: name -> count; not_sendable: reasons, one for each image. ended: why the run is cut short
+    by the node. warnings: what was noticed before the run.
     """
 
     bag: Path
@@ -189,26 +185,27 @@ def live_steps(
 ) -> list[dict[str, Any]]:
     """From the offline figures to the live ones, one cause at a time, all over the same labelled frames; for JSON.
 
-    offline: with what was found offline, down to the evaluation's score floor; answers: what the live detector
-    published about each, None where it published nothing.
-
-    `step`: `offline`, every frame; `thresholds`, without what lies below the live detector's (float64 [C]); `drops`,
-    and nothing is found in a frame without an answer; `live`, the answers themselves. The difference between two steps
-    is what their cause took. Each with map50 and map, of each class and light too. Raises InputError as `evaluate`.
+    offline: with what was found down to the evaluation's score floor; answers: what the live detector published about
+    each, None where it published nothing. `step`: `offline`, every frame; `thresholds`, without what lies below the
+    live detector's (float64 [C]); `drops`, and nothing is found in a frame without an answer; `live`, the answers
+    themselves. Each with map50 and map, of each class and light too. Raises InputError as `evaluate`.
     """
-    empty = Detections.empty()
-    published = [replace(frame, detections=above_thresholds(frame.detections, thresholds)) for frame in offline]
-    pairs = list(zip(published, answers, strict=True))
-    undropped = [frame if answer is not None else replace(frame, detections=empty) for frame, answer in pairs]
-    answered = [replace(frame, detections=answer or empty) for frame, answer in pairs]
-    chain = {"offline": offline, "thresholds": published, "drops": undropped, "live": answered}
+    published = [above_thresholds(frame.detections, thresholds) for frame in offline]
+    pairs, empty = list(zip(published, answers, strict=True)), Detections.empty()
+    chain = {
+        "offline": [frame.detections for frame in offline],
+        "thresholds": published,
+        "drops": [found if answer is not None else empty for found, answer in pairs],
+        "live": [answer or empty for _, answer in pairs],
+    }
 
     def two(figures: Mapping[str, Any]) -> dict[str, Any]:
         return {key: figures[key] for key in ("map50", "map")}
 
     steps = []
-    for step, given in chain.items():
-        metrics = evaluate(given, class_names)
+    for step, found in chain.items():
+        frames = [replace(frame, detections=each) for frame, each in zip(offline, found, strict=True)]
+        metrics = evaluate(frames, class_names)
         groups = {"per_class": metrics.per_class, "by_light": metrics.by_light}
         parts = {group: {name: two(each) for name, each in of.items()} for group, of in groups.items()}
         steps.append({"step": step, **two(vars(metrics)), **parts})
@@ -229,12 +226,8 @@ class MeasuredReplay:
 def measure_replay(
     replay: Replay, offline: OfflineAnswers | None, without_offline: str | None = None
 ) -> MeasuredReplay:
-    """What was sent and answered, how fast, by what; the same offline; and the accuracy where there are labels.
-
-    without_offline: why there is no offline run though it was asked for. In the document frames_sent =
-    detections_received + dropped; `frames` says what became of all; map50, map and all others of the figures are
-    over the frames of `accuracy_over`, from its score on.
-    """
+    """What was sent and answered, how fast, by what; the same offline; and the accuracy where there are labels, over
+    the frames of `accuracy_over`. without_offline: why there is no offline run though it was asked for."""
     answers = {frame.stamp_ns: frame.detections for frame in replay.answered if frame.detections is not None}
     answered = _labelled(replay, answers)
     metrics = None
@@ -338,18 +331,14 @@ def _warnings(replay: Replay) -> list[str]:
         lines.append(f"interrupted: {accounts['not_played']} of {accounts['in_bag']} frames were not played")
     lines += replay.warnings
     if repeated := anomalies.pop("repeated_stamps_in_bag", 0):
-        lines.append(
-            f"{repeated} of {accounts['in_bag'] - accounts['not_played']} frames were left out, as their header stamps "
-            "repeat those of others: answers to them could not be told apart; let the recorder stamp every image"
-        )
+        of_played = f"{repeated} of {accounts['in_bag'] - accounts['not_played']} frames"
+        lines.append(f"{of_played} were left out, as their header stamps repeat those of others: stamp every image")
     if not_sendable := anomalies.pop("images_not_sendable", 0):
         lines.append(f"{not_sendable} images could not be sent, the first: {replay.not_sendable[0]}")
     labels = replay.labels.truth
     if labels and not any(frame.stamp_ns in labels for frame in replay.frames):
-        lines.append(
-            f"no accuracy: none of the {len(labels)} labelled stamps of {replay.truth_topic} is the header stamp of a "
-            f"frame of {replay.topic} that was sent: name the topic of its labels with --truth-topic"
-        )
+        none_of = f"none of the {len(labels)} labelled stamps of {replay.truth_topic} is that of a frame that was sent"
+        lines.append(f"no accuracy: {none_of}: name the topic of its labels with --truth-topic")
     if not accounts["consistent"]:
         lines.append(f"bag, replay and node do not count the same frames: {accounts}")
     late_ms = percentiles(replay.late_ms)["p95"] if replay.late_ms else 0.0

@@ -43,12 +43,9 @@ _RIDGE = np.diag([1e-3, 1e-3, 1e-2, 1e-2, 3e-2, 3e-2, 3e-2, 3e-2])
 
 @dataclass(frozen=True)
 class Alignment:
-    """homography: float64 [3, 3], RGB pixel -> thermal pixel, (0, 0) the outer corner of the first pixel.
-
-    score: correlation of the two edge fields where both views are, -1 to 1. contrast: 1 less the score a few pixels
-    off over that score; near 0 the place is a guess. spread_px: mean distance of the thermal frame's corners between
-    the homographies of two halves of the pairs.
-    """
+    """homography: as of a Registration. score: correlation of the two edge fields where both views are, -1 to 1.
+    contrast: 1 less the score a few pixels off over that score; near 0 the place is a guess. spread_px:
+    `corner_distance_px` between the homographies of two halves of the pairs."""
 
     homography: Matrix
     score: float
@@ -78,16 +75,11 @@ def align(pairs: Pairs, config: RegisterConfig) -> Alignment:
 
 
 def corner_distance_px(first: Matrix, second: Matrix, thermal_height_width_px: tuple[int, int]) -> float:
-    """How far apart two homographies bring what lies at a thermal frame's corners: the mean of four, thermal pixels.
-
-    Of each corner the RGB place by `second` is mapped by `first`. Infinite where that place lies behind the camera.
-    """
+    """How far apart two homographies bring what lies at a thermal frame's corners: the mean of four, thermal pixels."""
     height, width = thermal_height_width_px
-    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64)
-    mapped = corners @ np.linalg.inv(second).T @ first.T
-    if (mapped[:, 2] <= 1e-9).any():
-        return float("inf")
-    return float(np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - corners[:, :2], axis=1).mean())
+    corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float64)
+    mapped = cv2.perspectiveTransform(corners, first @ np.linalg.inv(second))
+    return float(np.linalg.norm(mapped - corners, axis=2).mean())
 
 
 def edge_field(grey: Grey, blur_px: float = 1.0) -> Grey:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from warnings import catch_warnings, simplefilter
 
 import cv2
 import numpy as np
@@ -32,13 +31,15 @@ _LEAST_CORRELATION, _LEAST_CONFIDENCE = 0.4, 0.35
 _BEYOND_S = 6.0  # looked at besides, so that an offset that is not there is not found at the nearest place
 
 
+_Summed = tuple[NDArray[np.float64], NDArray[np.float64]]  # see _summed
+
+
 @dataclass(frozen=True)
 class Motion:
     """begin_s, end_s: float64 [N], the stamps of the two frames of every interval, seconds from `origin_ns`.
 
-    rates: float64 [N, 3] in CHANNELS, per second: the picture's shift in its widths, and how much it changed in its own
-    standard deviations, whatever moved. Nan where no shift is found. Intervals over a gap (frames lost, a jump of the
-    clock) are left out.
+    rates: float64 [N, 3] in CHANNELS, per second: the picture's shift in its widths (nan: none was found), and its
+    change in its own standard deviations. Intervals over a gap (frames lost, a jump of the clock) are left out.
     """
 
     begin_s: NDArray[np.float64]
@@ -52,7 +53,7 @@ class Motion:
 
 
 class MotionMeter:
-    """Takes the frames of one stream in order and gives its Motion; holds two small pictures, no more."""
+    """Takes the frames of one stream in order and gives its Motion; holds one small picture, no more."""
 
     def __init__(self) -> None:
         self._stamps_ns: list[int] = []
@@ -62,8 +63,7 @@ class MotionMeter:
     def add(self, image: ImageArray, stamp_ns: int) -> None:
         """image: uint8/uint16 [H, W], or uint8 [H, W, 3]."""
         small = small_picture(image)
-        same = self._before is not None and self._before.shape == small.shape
-        self._rows.append(movement(self._before if same else None, small))
+        self._rows.append(movement(self._before, small))
         self._stamps_ns.append(stamp_ns)
         self._before = small
 
@@ -71,13 +71,12 @@ class MotionMeter:
         """The motion of what was added."""
         stamps = np.asarray(self._stamps_ns, np.int64)
         gaps = np.diff(stamps)
-        forward = gaps > 0
-        period = float(np.median(gaps[forward])) if forward.any() else 1.0
-        kept = forward & (gaps <= _LONGEST_PERIODS * period)
-        origin = int(stamps[0]) if len(stamps) else 0
-        begin, end = ((part - origin) / NANOSECONDS for part in (stamps[:-1], stamps[1:]))
-        rates = np.asarray(self._rows[1:], np.float64).reshape(-1, len(CHANNELS))[kept]
-        return Motion(begin[kept], end[kept], rates / (end - begin)[kept, None], origin)
+        period = np.median(gaps[gaps > 0]) if (gaps > 0).any() else 1
+        kept = (gaps > 0) & (gaps <= _LONGEST_PERIODS * period)
+        seconds = (stamps - stamps[:1]) / NANOSECONDS
+        begin, end = seconds[:-1][kept], seconds[1:][kept]
+        rates = np.reshape(self._rows[1:], (-1, len(CHANNELS)))[kept] / (end - begin)[:, None]
+        return Motion(begin, end, rates, int(stamps[0]) if len(stamps) else 0)
 
 
 def small_picture(image: ImageArray) -> NDArray[np.uint8]:
@@ -91,24 +90,20 @@ def small_picture(image: ImageArray) -> NDArray[np.uint8]:
 
 def movement(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> NDArray[np.float64]:
     """float64 [3] in CHANNELS, not yet per second; nan where phase correlation finds no shift, or nothing is before."""
-    found = np.full(len(CHANNELS), np.nan)
-    if before is None:
-        return found
-    found[2] = float(cv2.absdiff(before, after).mean()) / _SPREAD
-    window = cv2.createHanningWindow((after.shape[1], after.shape[0]), cv2.CV_32F)
+    if before is None or before.shape != after.shape:
+        return np.full(len(CHANNELS), np.nan)
+    window = cv2.createHanningWindow(after.shape[::-1], cv2.CV_32F)
     shift_px, response = cv2.phaseCorrelate(before.astype(np.float32), after.astype(np.float32), window)
-    if response >= _LEAST_RESPONSE:
-        found[:2] = np.array(shift_px) / after.shape[1]
-    return found
+    shift = np.array(shift_px) / (after.shape[1] if response >= _LEAST_RESPONSE else np.nan)
+    return np.append(shift, cv2.absdiff(before, after).mean() / _SPREAD)
 
 
 @dataclass(frozen=True)
 class ClockOffset:
     """offset_ns: added to an RGB stamp gives the thermal clock.
 
-    spread_ms: its standard error, by leaving out one of eight parts of the time after another. correlation: of the
-    motion channel that agrees best, at the offset. confidence: 1 less the agreement at the best other offset over
-    that at this one; 1 is beyond doubt, 0 a guess.
+    spread_ms: its standard error, by leaving out eighths of the time. correlation: of the motion channel that agrees
+    best. confidence: 1 less the agreement at the best other offset over that at this one.
     """
 
     offset_ns: int
@@ -118,11 +113,8 @@ class ClockOffset:
 
 
 def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns: int = 0) -> ClockOffset:
-    """The offset within `max_offset_s` of `guess_ns`; InputError where it cannot be told.
-
-    Of every lag the motion channels are correlated over the windows that both streams cover; the best lag is refined
-    to a millisecond, and by a parabola beyond.
-    """
+    """The offset within `max_offset_s` of `guess_ns`: the lag of which the motion channels correlate best, refined.
+    InputError where it cannot be told."""
     least = min(len(thermal.begin_s), len(rgb.begin_s))
     if least < _LEAST_INTERVALS:
         raise _untold(f"a stream has {least} intervals between frames, not {_LEAST_INTERVALS}")
@@ -134,7 +126,7 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
     scores = np.array([agreement.score(lag) for lag in lags])
     best = int(scores.argmax())
     correlation = float(agreement.correlations(lags[best]).max())
-    smooth = np.convolve(np.pad(scores, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    smooth = cv2.blur(scores[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]
     low, high = best - _lobe_width(smooth[best::-1]), best + _lobe_width(smooth[best:])
     others = np.concatenate([scores[:low], scores[high + 1 :]])
     confidence = float(1 - others.max(initial=0.0) / scores[best]) if scores[best] > 0 else 0.0
@@ -145,15 +137,12 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
     most_s = max(thermal.period_s, rgb.period_s) / 2
     if correlation < _LEAST_CORRELATION or confidence < _LEAST_CONFIDENCE or spread_s > most_s:
         raise _untold(
-            f"motion agrees by {correlation:.2f}, confidence {confidence:.2f}, parts of the bag differ by "
-            f"{1000 * spread_s:.0f} ms (needed: {_LEAST_CORRELATION}, {_LEAST_CONFIDENCE}, at most "
-            f"{1000 * most_s:.0f} ms)"
+            f"motion agrees by {correlation:.2f} (needed: {_LEAST_CORRELATION}), confidence {confidence:.2f} "
+            f"({_LEAST_CONFIDENCE}), parts of the bag differ by {spread_s:.3f} s (at most {most_s:.3f})"
         )
     if abs(lags[best]) > max_offset_s:
-        raise _untold(
-            f"the clocks seem to differ by {lags[best] + guess_ns / NANOSECONDS:.2f} s, more than is looked for "
-            f"(max_offset_s={max_offset_s:g})"
-        )
+        apart_s = lags[best] + guess_ns / NANOSECONDS
+        raise _untold(f"the clocks seem to differ by {apart_s:.2f} s, more than max_offset_s={max_offset_s:g}")
     correlation = float(agreement.correlations(offset_s).max())
     return ClockOffset(guess_ns + round(offset_s * NANOSECONDS), 1000 * spread_s, correlation, confidence)
 
@@ -197,9 +186,7 @@ class _Agreement:
         self._enough = np.maximum(_LEAST_WINDOWS, _LEAST_SHARE * np.isfinite(self._ours).sum(0))
         self.parts = np.arange(len(self._grid)) * _PARTS // max(1, len(self._grid))
 
-    def _means(
-        self, summed: tuple[NDArray[np.float64], NDArray[np.float64]], begin_s: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _means(self, summed: _Summed, begin_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64 [M, 3]: the mean rates in windows from `begin_s` on; nan where intervals are missing."""
         ends = np.stack([begin_s, begin_s + self.window_s])
         sums = np.stack([np.interp(ends, summed[0], values) for values in summed[1]], axis=2)
@@ -209,17 +196,12 @@ class _Agreement:
     def correlations(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """float64 [3]: of every channel over the windows that both have; 0 where there are too few."""
         theirs = self._means(self._rgb, self._grid - offset_s - self._origin_s)
-        both = np.isfinite(self._ours) & np.isfinite(theirs)
-        if keep is not None:
-            both &= keep[:, None]
-        count = both.sum(0)
-        parts = []
-        for values in (self._ours, theirs):
-            known = np.where(both, values, 0.0)
-            parts.append(np.where(both, known - known.sum(0) / count.clip(1), 0.0))
-        energy = np.sqrt((parts[0] ** 2).sum(0) * (parts[1] ** 2).sum(0))
-        enough = (count >= self._enough) & (energy > 1e-12 * count)
-        return np.asarray(np.where(enough, (parts[0] * parts[1]).sum(0) / energy.clip(1e-30), 0.0), np.float64)
+        found = np.zeros(len(CHANNELS))
+        for channel, pair in enumerate(np.stack([self._ours, theirs]).transpose(2, 0, 1)):
+            pair = pair[:, np.isfinite(pair).all(0) & (True if keep is None else keep)]
+            if pair.shape[1] >= self._enough[channel] and pair.std(axis=1).prod() > 1e-12:
+                found[channel] = np.corrcoef(pair)[0, 1]
+        return found
 
     def score(self, offset_s: float, keep: NDArray[np.bool_] | None = None) -> float:
         """What the channels say together, in nats per window; those that run against each other say nothing."""
@@ -227,19 +209,20 @@ class _Agreement:
         return float(-0.5 * np.log(1 - correlations**2).sum())
 
 
-def _summed(motion: Motion) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _summed(motion: Motion) -> _Summed:
     """Times [2N] and, per channel, what moved and how long it was seen up to then [6, 2N]: whatever a camera's pace, a
     window of time holds the same motion. What lies beyond six median deviations is drawn in: one jolt must not decide.
     """
     order = np.argsort(motion.begin_s, kind="stable")
     begin, end, rates = motion.begin_s[order], motion.end_s[order], motion.rates[order]
-    with catch_warnings():
-        simplefilter("ignore", RuntimeWarning)  # a channel may hold nothing
-        middle = np.nanmedian(rates, axis=0)
-        limit = 6 * 1.4826 * np.nanmedian(np.abs(rates - middle), axis=0)
-    limit[~(limit > 0)] = np.inf
     known = np.isfinite(rates)
-    calmed = np.where(known, rates.clip(middle - limit, middle + limit), 0.0)
+    calmed = np.zeros_like(rates)
+    for channel, seen in enumerate(known.T):
+        values = rates[seen, channel]
+        if len(values):
+            away = values - np.median(values)
+            limit = 6 * 1.4826 * np.median(np.abs(away)) or np.inf
+            calmed[seen, channel] = values - away + away.clip(-limit, limit)
     amounts = np.concatenate([calmed, known], axis=1) * (end - begin)[:, None]
     sums = np.cumsum(amounts, axis=0)
     times = np.maximum.accumulate(np.stack([begin, end], 1).reshape(-1))

@@ -70,9 +70,8 @@ def homography_of_cameras(
 def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]) -> CalibratedCamera:
     """The camera of an image topic with images of this size, from the first CameraInfo of camera_info beside it.
 
-    Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError for a
-    topic that is missing or of another type, a camera that is not calibrated, or at another size, and a lens model that
-    is not known.
+    Of a rectified image topic (image_rect...) the projection matrix holds and nothing is distorted. InputError where
+    the topic or the camera will not do.
     """
     topic = camera_info_topic(image_topic)
     item = next(iter(bag.messages([topic])), None) if bag.topic(topic).type == CAMERA_INFO else None
@@ -86,10 +85,7 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
         binned = max(int(message.binning_x), int(message.binning_y)) > 1 or message.roi.width or message.roi.height
     where = f"{bag.path}: {topic}"
     if size != height_width_px:
-        raise InputError(
-            f"{where}: is of {size[1]}x{size[0]} pixels, the images are {height_width_px[1]}x{height_width_px[0]}: "
-            "calibrate at the size that is recorded"
-        )
+        raise InputError(f"{where}: is of another size than the images: calibrate at the size that is recorded")
     if binned:
         raise InputError(f"{where}: binned or cropped images are not supported: record whole ones")
     rectified = "rect" in image_topic.removeprefix(topic.removesuffix("camera_info"))
@@ -99,10 +95,8 @@ def camera_of(bag: BagReader, image_topic: str, height_width_px: tuple[int, int]
         raise InputError(f"{where}: the camera is not calibrated (its matrix is zero): calibrate it, or leave this out")
     distortion = np.zeros(0) if rectified else np.asarray(fields["d"], np.float64).reshape(-1)
     if distortion.any() and len(distortion) not in _LENSES.get(model, ()):
-        raise InputError(
-            f"{where}: lens model '{model[:40]}' with {len(distortion)} coefficients is not known: "
-            f"give one of {', '.join(_LENSES)}, or rectified images"
-        )
+        wanted = " or ".join(_LENSES)
+        raise InputError(f"{where}: lens model '{model[:40]}' is not known: give {wanted}, or rectified images")
     return CalibratedCamera(matrix, distortion, size)
 
 
@@ -110,9 +104,8 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
     """RGB pixel -> thermal pixel, (0, 0) the outer corner; and how far lenses bend away from it, thermal pixels.
 
     K_t (R + t n^T / d) K_r^-1 with n along the RGB camera's axis (Hartley and Zisserman, section 13.1); without a
-    distance the infinite homography K_t R K_r^-1. A homography cannot hold lens distortion: where a camera has some,
-    the homography that is nearest to the true mapping is fitted over what both see, and the second value is the mean
-    distance that is left; 0 without distortion. InputError where the views do not meet.
+    distance the infinite homography K_t R K_r^-1. Where a lens distorts, the homography nearest to the true mapping is
+    fitted over what both see; the second value is the mean distance that is left. InputError where no view is shared.
     """
     turned: Matrix = np.array(extrinsic.rotation)
     if extrinsic.plane_distance_m is not None:
@@ -132,10 +125,7 @@ def homography_between(thermal: CalibratedCamera, rgb: CalibratedCamera, extrins
         rgb_px = cv2.projectPoints(back[ahead], np.zeros(3), np.zeros(3), rgb.matrix, rgb.distortion)[0][:, 0] + 0.5
     seen = ((rgb_px >= 0) & (rgb_px <= rgb.height_width_px[::-1])).all(1)
     if seen.sum() < 16:
-        raise InputError(
-            "by --extrinsic the two cameras hardly see the same place: check its direction (RGB to thermal) and its "
-            "axes (x right, y down, z ahead)"
-        )
+        raise InputError("the cameras share no view: check direction (RGB to thermal) and axes (right, down, ahead)")
     if not (thermal.distortion.any() or rgb.distortion.any()):
         return np.asarray(exact, np.float64), 0.0
     fitted, _ = cv2.findHomography(rgb_px[seen], frame_px[seen], 0)

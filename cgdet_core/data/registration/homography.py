@@ -61,16 +61,8 @@ class Registration:
     def warp(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], BoolArray]:
         """uint8 [H, W, 3] -> uint8 [H', W', 3] in the thermal frame, and bool [H', W'] where it shows the RGB picture.
 
-        Bilinear; a finer RGB picture is first shrunk to the thermal one's scale. Black where not valid. A pixel is
-        valid where all RGB pixels that it is mixed from are of the picture. InputError for an RGB picture of another
-        size than the registered one.
+        See `laid`; black where not valid. rgb: of the registered size.
         """
-        if rgb.shape[:2] != self.rgb_height_width_px:
-            height, width = self.rgb_height_width_px
-            raise InputError(
-                f"an RGB picture of {rgb.shape[1]}x{rgb.shape[0]} pixels: the registration is of {width}x{height}: "
-                "register again"
-            )
         warped, valid = laid(rgb, self.homography, self.thermal_height_width_px)
         warped[~valid] = 0
         return np.asarray(warped, np.uint8), valid

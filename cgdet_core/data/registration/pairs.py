@@ -36,12 +36,9 @@ class PairedFrame:
 
 @dataclass(frozen=True)
 class PairedBag:
-    """A bag looked through once: which topics, how many thermal frames, which RGB frame belongs to each.
-
-    every: only each so-many-th thermal frame is taken; by: what counts as a frame's stamp. registration and pairs: None
-    where the bag is read without RGB.
-    valid: bool [H, W], where registered RGB shows what the thermal frame shows; None: everywhere.
-    """
+    """A bag looked through once: its topics, its thermal frames, and which RGB frame belongs to each. every: only each
+    so-many-th thermal frame is taken. registration and pairs: None where the bag is read without RGB. valid: bool
+    [H, W], where registered RGB shows what the thermal frame shows; None: everywhere."""
 
     path: Path
     thermal_topic: str
@@ -86,11 +83,9 @@ class PairedBag:
     def _decoded(self, image: RawImage, height_width_px: tuple[int, int] | None) -> Frame:
         decoded = image.frame(self.path)
         if height_width_px is not None and decoded.height_width_px != height_width_px:
-            (height, width), (its_height, its_width) = height_width_px, decoded.height_width_px
-            raise InputError(
-                f"{self.path}: {image.topic}, image of stamp {image.stamp_ns} ns: is {its_width}x{its_height} pixels, "
-                f"the registration is of {width}x{height}: register again"
-            )
+            where = f"{self.path}: {image.topic}, image of stamp {image.stamp_ns} ns"
+            its, wanted = ("x".join(map(str, size[::-1])) for size in (decoded.height_width_px, height_width_px))
+            raise InputError(f"{where}: is {its} pixels, the registration is of {wanted}: register again")
         return decoded
 
     def registered_rgb(self, frame: PairedFrame) -> tuple[str, bytes] | None:
@@ -144,12 +139,10 @@ def open_paired(
     every: int = 1,
     by: TimeBy = "stamp",
 ) -> PairedBag:
-    """Look through the header stamps of a bag, or by "record" the record times, and pair its frames.
+    """Look through the stamps of a bag, and pair its frames; InputError for what is not there or not clear.
 
     Topics: named, or the most thermal-looking and the only colour one. registration: None takes the two pictures for
-    registered and the clocks for one; with_rgb: False leaves RGB out; a bag without an RGB topic has none.
-    InputError for a bag that cannot be read, topics that are not there or not clear, and pictures of different sizes
-    without a registration.
+    registered and the clocks for one; a bag without an RGB topic has no RGB.
     """
     if every < 1:
         raise InputError(f"every {every} leaves no frame: give 1 or more")
@@ -157,28 +150,20 @@ def open_paired(
         thermal = choose_image_topic(bag, thermal_topic)
         rgb = choose_rgb_topic(bag, thermal, rgb_topic) if with_rgb else None
         if with_rgb and rgb is None and registration is not None:
-            raise InputError(
-                f"{path}: has no RGB topic to register, it holds {bag.listing()}: leave the registration out"
-            )
+            raise InputError(f"{path}: has no RGB topic to register, it holds {bag.listing()}: leave it out")
         stamps: dict[str, list[int]] = {thermal: [], **({rgb: []} if rgb else {})}
         for item in bag.messages(list(stamps)):
             stamps[item.topic].append(item.stamp_ns)
         if rgb is not None and registration is None:
-            registration = _as_they_are(bag, thermal, rgb)
+            size, rgb_size = (bag.first_image(topic).frame(path).height_width_px for topic in (thermal, rgb))
+            if size != rgb_size:
+                remedy = "give --registration (made by `cgdet bag register`)"
+                raise InputError(f"{path}: {thermal} and {rgb} have pictures of different sizes: {remedy}")
+            registration = identity_registration(size)
     if rgb is None or registration is None:
         return PairedBag(path, thermal, None, tuple(stamps[thermal]), None, None, None, every, by)
-    timing = {"offset_ns": registration.offset_ns, "tolerance_ns": registration.tolerance_ns}
-    pairs = pair_stamps(stamps[thermal], stamps[rgb], **timing)
+    offset_ns, tolerance_ns = registration.offset_ns, registration.tolerance_ns
+    pairs = pair_stamps(stamps[thermal], stamps[rgb], offset_ns=offset_ns, tolerance_ns=tolerance_ns)
     _, valid = registration.warp(np.zeros((*registration.rgb_height_width_px, 3), np.uint8))
     seen = None if valid.all() else valid
     return PairedBag(path, thermal, rgb, tuple(stamps[thermal]), registration, pairs, seen, every, by)
-
-
-def _as_they_are(bag: BagReader, thermal: str, rgb: str) -> Registration:
-    sizes = [bag.first_image(topic).frame(bag.path).height_width_px for topic in (thermal, rgb)]
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            f"{bag.path}: {thermal} has {sizes[0][1]}x{sizes[0][0]} pixels, {rgb} {sizes[1][1]}x{sizes[1][0]}: give "
-            "--registration (made by `cgdet bag register`)"
-        )
-    return identity_registration(sizes[0])

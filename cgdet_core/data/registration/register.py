@@ -79,8 +79,7 @@ class Registered:
 
 
 def register_bag(path: Path | str, config: RegisterConfig) -> Registered:
-    """Two passes over the bag: stamps and motion, then the pictures of chosen pairs. InputError where bag or topics
-    will not do, and where offset or homography cannot be told."""
+    """Two passes over the bag: stamps and motion, then the pictures of chosen pairs; InputError where they fail."""
     quality: dict[str, float] = {}
     with BagReader(path, config.by) as bag:
         thermal_topic = choose_image_topic(bag, config.thermal_topic)
@@ -94,7 +93,7 @@ def register_bag(path: Path | str, config: RegisterConfig) -> Registered:
             for stream in streams
             if stream.undecodable
         ]
-        pairs = _paired(bag, streams, config, quality, warnings)
+        pairs = _paired(bag.path, streams, config, quality, warnings)
         count = config.pairs if config.extrinsic is None else _PAIRS_TO_SHOW
         chosen = _choose_pictures(bag.path, streams, pairs, count)
         (thermal_px, rgb_px), *others = {pair.sizes_px for pair in chosen}
@@ -107,10 +106,7 @@ def register_bag(path: Path | str, config: RegisterConfig) -> Registered:
             homography, left_px = homography_of_cameras(bag, *cameras, config.extrinsic)
             quality["distortion_left_px"] = left_px
             if left_px > _WARNED_DISTORTION_PX:
-                warnings.append(
-                    f"lens distortion moves pixels by {left_px:.1f} px in the mean, which a homography cannot hold: "
-                    "record rectified images (image_proc)"
-                )
+                warnings.append(f"lenses bend pixels by {left_px:.1f} px off the homography: record rectified images")
     rounded = {name: round(float(value), 4) for name, value in quality.items()}
     how: How = "estimated" if config.extrinsic is None else "camera_info"
     registration = Registration(homography, thermal_px, rgb_px, pairs.offset_ns, pairs.tolerance_ns, how, rounded)
@@ -131,19 +127,13 @@ def _read_streams(bag: BagReader, streams: tuple[_Stream, _Stream], measure: boo
             except InputError:
                 stream.undecodable += 1
     for stream in streams:
-        if len(set(stream.stamps_ns)) < 2:
-            raise InputError(
-                f"{bag.path}: {stream.topic} holds {len(stream.stamps_ns)} images of {len(set(stream.stamps_ns))} "
-                "stamps: give a longer bag, with header.stamp set by the driver"
-            )
+        if (stamps := len(set(stream.stamps_ns))) < 2:
+            held = f"{bag.path}: {stream.topic} holds {len(stream.stamps_ns)} images of {stamps} stamps"
+            raise InputError(f"{held}: give a longer bag, with header.stamp set by the driver")
 
 
 def _paired(
-    bag: BagReader,
-    streams: tuple[_Stream, _Stream],
-    config: RegisterConfig,
-    quality: dict[str, float],
-    warnings: list[str],
+    path: Path, streams: tuple[_Stream, _Stream], config: RegisterConfig, quality: dict[str, float], warnings: list[str]
 ) -> Pairs:
     """The frames paired at the offset that is given or found, whose figures are added."""
     thermal, rgb = streams
@@ -156,31 +146,24 @@ def _paired(
         try:
             clock = estimate_offset(thermal.meter.motion(), rgb.meter.motion(), config.max_offset_s, guess_ns)
         except InputError as error:
-            raise InputError(f"{bag.path}: {error}") from None
+            raise InputError(f"{path}: {error}") from None
         offset_ns = clock.offset_ns
         quality |= {f"offset_{name}": getattr(clock, name) for name in ("spread_ms", "correlation", "confidence")}
         if clock.spread_ms > max(periods_ns) / 5e6:
-            warnings.append(
-                f"the offset is known to {clock.spread_ms:.0f} ms only, a frame lasts {max(periods_ns) / 1e6:.0f} ms: "
-                "the clocks may drift apart, or there is little motion"
-            )
-    tolerance_ns = round(_TOLERANCE_PERIODS * min(periods_ns))
-    if config.tolerance_s is not None:
-        tolerance_ns = round(config.tolerance_s * NANOSECONDS)
+            known = f"the offset is known to {clock.spread_ms:.0f} ms only"
+            warnings.append(f"{known}: the clocks may drift apart, or there is little motion")
+    given_s = config.tolerance_s
+    tolerance_ns = round(_TOLERANCE_PERIODS * min(periods_ns) if given_s is None else given_s * NANOSECONDS)
     pairs = pair_stamps(thermal.stamps_ns, rgb.stamps_ns, offset_ns=offset_ns, tolerance_ns=tolerance_ns)
     if not len(pairs):
-        raise InputError(
-            f"{bag.path}: no frames pair at an offset of {offset_ns / 1e6:.1f} ms within {tolerance_ns / 1e6:.1f} ms: "
-            "give --offset, or a wider --tolerance"
-        )
+        sought = f"an offset of {offset_ns / 1e6:.1f} ms within {tolerance_ns / 1e6:.1f} ms"
+        raise InputError(f"{path}: no frames pair at {sought}: give --offset, or a wider --tolerance")
     return pairs
 
 
 def _choose_pictures(path: Path, streams: tuple[_Stream, _Stream], pairs: Pairs, count: int) -> list[PicturePair]:
-    """Up to `count` pairs spread over the time: of every stretch of it three are tried, and the one is kept of which
-    both pictures are fullest of edges. Stretches that show much less than the best one, such as RGB by night, are left
-    out. InputError where no pair can be decoded.
-    """
+    """Up to `count` pairs spread over the time: of every stretch of it that one of three of which both pictures are
+    fullest of edges, but none that shows much less than the best. InputError where no pair can be decoded."""
     tried = subsample(len(pairs), _TRIED_PER_PAIR * count)
     stretch_of = {pairs.thermal_index[pair]: place * count // len(tried) for place, pair in enumerate(tried)}
     rgb_of = {pairs.thermal_index[pair]: pairs.rgb_index[pair] for pair in tried}
@@ -221,10 +204,9 @@ def _aligned(
     said = f"score {found.score:.3f}, contrast {found.contrast:.2f}, spread {found.spread_px:.1f} px"
     most_px = _GREATEST_SPREAD * chosen[0].thermal.shape[1]
     if found.score < _LEAST_SCORE or found.contrast < _LEAST_CONTRAST or found.spread_px > most_px:
-        raise InputError(
-            f"{bag.path}: the homography was not found ({said}; needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, "
-            f"{most_px:.1f} px or less): give a bag recorded by day, or --extrinsic"
-        )
+        needed = f"needed: {_LEAST_SCORE}, {_LEAST_CONTRAST}, {most_px:.1f} px or less"
+        not_found = f"the homography was not found ({said}; {needed})"
+        raise InputError(f"{bag.path}: {not_found}: give a bag recorded by day, or --extrinsic")
     if 2 * found.spread_px > most_px:
         warnings.append(f"the homography is uncertain ({said}): look at the preview")
     return found.homography

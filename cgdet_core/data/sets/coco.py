@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.boxes import area_xyxy, xywh_to_xyxy
 from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
-from cgdet_core.data.sets.fields import folded, same_name
+from cgdet_core.data.sets.fields import same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image, turned_by
@@ -70,10 +70,8 @@ class CocoSet:
         """Of the picture of sample `index`'s RGB partner, None where none is named; InputError where it is missing."""
         record = self.records[index]
         if record.rgb_path is not None and not os.path.isfile(record.rgb_path):
-            raise InputError(
-                f"{record.rgb_path}: is missing, {self.path.name} names it as the RGB of {record.file_name}: copy it "
-                "there, or leave out rgb_file_name"
-            )
+            named = f"{self.path.name} names it as the RGB of {record.file_name}"
+            raise InputError(f"{record.rgb_path}: is missing, {named}: copy it there, or leave out rgb_file_name")
         return record.rgb_path
 
 
@@ -95,10 +93,8 @@ def load_coco(
     odd = {True: range(2, 9), False: (2, 3, 4)}
     turned = [each for each in records if turned_by(each.path) in odd[len({*each.height_width_px}) == 1]]
     if turned:
-        warnings.append(
-            f"{path}: {len(turned)} of {len(records)} pictures, the first {turned[0].file_name}, are turned by Exif in "
-            "viewers: their pixels are read as stored, and the labels must be of these"
-        )
+        found = f"{path}: {len(turned)} of {len(records)} pictures, the first {turned[0].file_name}"
+        warnings.append(f"{found}, are turned by Exif in viewers: the labels must be of the pixels as stored")
     return CocoSet(path, tuple(class_names), records, tuple(warnings))
 
 
@@ -131,12 +127,6 @@ def read_labels(
     sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
     places, known = _points(annotations, points)
     warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects, places, known)
-    alike: dict[tuple[str, str], list[str]] = {}
-    for category in document.categories:
-        alike.setdefault((folded(category.name), targets[category.id]), []).append(category.name)
-    for same in alike.values():
-        if len(same) > 1 and not set(same) <= set(class_map or {}):
-            warnings.append(f"{path}: the categories {', '.join(map(repr, same))} differ by case alone: taken for one")
     held = {target[row] for row in np.flatnonzero(objects)}
     lacking = [name for name in names if name in targets.values() and name not in held]
     if held and lacking:
@@ -210,9 +200,7 @@ def _with_points(document: CocoDocument, targets: Mapping[int | str, str], path:
         raise InputError(f"{path}: the categories {names} have other keypoints: map all but one to {BACKGROUND}")
     flip = shown[0].flip_indices if shown else None
     if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
-        raise InputError(
-            f"{path}: its {POINTS} points have another mirror (flip_indices) than iBUG's: give them in that order"
-        )
+        raise InputError(f"{path}: flip_indices of its {POINTS} points are not iBUG's: give them in that order")
     return shown[0] if shown else None
 
 

@@ -10,11 +10,8 @@ pixel.
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +67,6 @@ class CocoAnnotation(Entry):
     ignore: Flag = False
     difficult: Flag = False
     keypoints: Places = ()
-    num_keypoints: int | None = None
     score: Any = None
 
     @property
@@ -98,9 +94,7 @@ def read_coco(path: Path) -> CocoDocument:
     try:
         data = path.read_bytes()
         # PowerShell writes UTF-16, other programs of Windows a mark before UTF-8
-        encoding = json.detect_encoding(data)
-        text = data.decode(encoding)
-        document = CocoDocument.model_validate_json(text)
+        document = CocoDocument.model_validate_json(data.decode(json.detect_encoding(data)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
     except UnicodeDecodeError as error:
@@ -111,38 +105,21 @@ def read_coco(path: Path) -> CocoDocument:
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {said}{found}: give a COCO JSON file") from None
-    known = {key for each in (CocoImage, CocoAnnotation, CocoCategory) for key in each.model_fields}
-    for key in sorted(set(re.findall(r'"(\w+)"\s*:', text)) - known):
-        for meant in get_close_matches(key, known, 1, 0.85):
-            warnings.warn(f"{path}: the key '{key}' is not read: did you mean '{meant}'?", stacklevel=2)
     image_ids, category_ids = _ids(path, "images", document.images), _ids(path, "categories", document.categories)
     points = {category.id: len(category.keypoints) for category in document.categories}
     for number, category in enumerate(document.categories):
-        flip, places = category.flip_indices, range(len(category.keypoints))
-        if flip is not None and (sorted(flip) != [*places] or any(flip[flip[place]] != place for place in places)):
-            raise InputError(
-                f"{path}: categories[{number}].flip_indices: give for each of its {len(places)} keypoints the number, "
-                "from 0, of its mirror image"
-            )
+        flip, count = category.flip_indices, len(category.keypoints)
+        if flip is not None and (sorted(flip) != [*range(count)] or any(flip[flip[i]] != i for i in range(count))):
+            wanted = f"for each of its {count} keypoints the number, from 0, of its mirror image"
+            raise InputError(f"{path}: categories[{number}].flip_indices: give {wanted}")
     for number, annotation in enumerate(document.annotations):
         if annotation.image_id not in image_ids or annotation.category_id not in category_ids:
-            raise InputError(
-                f"{path}: annotations[{number}]: image {annotation.image_id!r} or category "
-                f"{annotation.category_id!r} is not listed: correct it or take it out"
-            )
-        if annotation.keypoints:
-            wanted = points[annotation.category_id]
-            if len(annotation.keypoints) != 3 * wanted or not {0, 1, 2}.issuperset(annotation.keypoints[2::3]):
-                raise InputError(
-                    f"{path}: annotations[{number}].keypoints: give x, y and v (0, 1 or 2) of each of its category's "
-                    f"{wanted} keypoints"
-                )
-        count = sum(v > 0 for v in annotation.keypoints[2::3])
-        if annotation.num_keypoints not in (None, count):
-            raise InputError(
-                f"{path}: annotations[{number}].num_keypoints is {annotation.num_keypoints}, {count} of its keypoints "
-                "have a v above 0: correct the one or the other"
-            )
+            named = f"image {annotation.image_id!r} or category {annotation.category_id!r}"
+            raise InputError(f"{path}: annotations[{number}]: {named} is not listed: correct it or take it out")
+        places, count = annotation.keypoints, 3 * points[annotation.category_id]
+        if places and (len(places) != count or not {0, 1, 2}.issuperset(places[2::3])):
+            wanted = f"x, y and v (0, 1 or 2) of each of its category's {count // 3} keypoints"
+            raise InputError(f"{path}: annotations[{number}].keypoints: give {wanted}")
     return document
 
 

@@ -41,10 +41,8 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     by_scene = all(record.scene is not None for record in records)
     blocks: list[Any] = [record.scene if by_scene else block_of_name(record.file_name) for record in records]
     if None in blocks:
-        raise InputError(
-            f"{records[blocks.index(None)].path}: hold_out_fold needs a frame number in the name: name each image's "
-            "scene in the JSON instead"
-        )
+        remedy = "hold_out_fold needs a frame number in the name: name each image's scene in the JSON instead"
+        raise InputError(f"{records[blocks.index(None)].path}: {remedy}")
     present = sorted(set(blocks))
     held = set(present[fold::FOLDS])
     parts: tuple[list[CocoRecord], list[CocoRecord]] = [], []
@@ -54,8 +52,6 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     found += "" if by_scene else f" of {BLOCK_FRAMES} frame numbers"
     warning = None
     if not by_scene and 2 * len(present) > len(records):
-        warning = (
-            f"its {len(records)} frames are of {found}, so that frames held out may be neighbours of those trained on: "
-            "name each image's scene in the JSON"
-        )
+        near = "so that frames held out may be neighbours of those trained on: name each image's scene in the JSON"
+        warning = f"its {len(records)} frames are of {found}, {near}"
     return Split(tuple(parts[0]), tuple(parts[1]), found, warning)

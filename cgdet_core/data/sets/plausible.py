@@ -11,7 +11,6 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import BoolArray, FloatArray
 
 _NEARLY_ALL = 0.9
-_FEW = 10  # so many boxes of one size are no chance
 
 
 def check_plausible(
@@ -66,11 +65,5 @@ def check_plausible(
     corners = ((side > place) & (side <= frames + 1)).all(axis=1)
     beyond = (place + side > frames + side / 4).any(axis=1)
     if beyond.sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(side):
-        raise InputError(
-            f"{path}: its boxes reach beyond their frames and look like corners: give left, top, width and height"
-        )
-    if len(side) >= _FEW and (side == side[0]).all():
-        lines.append(
-            f"{path}: all {len(side)} boxes are of one size, {side[0, 0]:g}x{side[0, 1]:g} px: is it measured?"
-        )
+        raise InputError(f"{path}: boxes beyond their frames look like corners: give left, top, width and height")
     return lines

@@ -66,9 +66,8 @@ def read_valid(path: Path, frame_height_width_px: tuple[int, int]) -> BoolArray 
     pixels = decode_image(read_encoded(path), path)
     height, width = frame_height_width_px
     if pixels.dtype != np.uint8 or pixels.shape != (height, width):
-        raise InputError(
-            f"{path}: is not an 8-bit grey mask of {width}x{height} pixels: give one, or leave out rgb_valid_file_name"
-        )
+        wanted = f"an 8-bit grey mask of {width}x{height} pixels"
+        raise InputError(f"{path}: is not {wanted}: give one, or leave out rgb_valid_file_name")
     valid = pixels > 0
     return None if valid.all() else np.asarray(valid, np.bool_)
 
@@ -81,10 +80,8 @@ def read_partner(
     pixels = decode_image(encoded, path)
     height, width = frame_height_width_px
     if pixels.shape != (height, width, 3):
-        raise InputError(
-            f"{path}: is not an RGB picture of {width}x{height} pixels as its frame {frame_path}: register it, or "
-            "leave out rgb_file_name"
-        )
+        wanted = f"an RGB picture of {width}x{height} pixels as its frame {frame_path}"
+        raise InputError(f"{path}: is not {wanted}: register it, or leave out rgb_file_name")
     return RgbPartner(encoded, path, (height, width), valid)
 
 
@@ -116,10 +113,8 @@ def shuffled(
                 of_picture.setdefault(partner.path, []).append(place)
         step = max(map(len, of_picture.values()))
         if 2 * step > len(places):
-            raise InputError(
-                f"{source_name}: {step} of {len(places)} frames of {width}x{height} pixels share one RGB picture, too "
-                "many for guidance.shuffle_rgb: leave that out, or set rgb: false"
-            )
+            shared = f"{step} of {len(places)} frames of {width}x{height} pixels share one RGB picture"
+            raise InputError(f"{source_name}: {shared}: leave guidance.shuffle_rgb out, or set rgb: false")
         ring = np.concatenate(list(of_picture.values()))
         for place, follower in zip(ring, np.roll(ring, -step), strict=True):
             moved[follower] = partners[place]

@@ -26,14 +26,15 @@ TRUTH_TOPIC = "/ground_truth"
 START_STAMP_NS = 1_700_000_000_000_000_000
 JPEG_QUALITY = 90
 _SEED_BLOCK = 1000
+_BAG, _STREET = BagConfig(), SyntheticConfig()
 _COCO_FRAMES_PER_SECOND = 5.0
 _PICTURE_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
 def make_synthetic_bag(
     out: Path | str,
-    config: BagConfig | None = None,
-    street: SyntheticConfig | None = None,
+    config: BagConfig = _BAG,
+    street: SyntheticConfig = _STREET,
     *,
     seed: int = 0,
     overwrite: bool = False,
@@ -43,7 +44,6 @@ def make_synthetic_bag(
     Longer than config.seconds_per_scene it goes on in another street, of the next seed within the seed's block of 1000;
     light "mixed" is night and day in turns then. The pace is `config`'s. InputError as of BagWriter.
     """
-    config, street = config or BagConfig(), street or SyntheticConfig()
     rate = config.frames_per_second or street.frames_per_second
     if seed < 0:
         raise InputError(f"seed {seed} is negative: give 0 or more")
@@ -59,27 +59,23 @@ def make_synthetic_bag(
                 rendered = SyntheticStreet(scene_seed, settings)
             sample = rendered.sample(frame)
             write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
-            cameras = ((THERMAL_TOPIC, THERMAL_FRAME_ID), (RGB_TOPIC, RGB_FRAME_ID))
-            for topic, frame_id in cameras if config.with_rgb else cameras[:1]:
-                info_topic, focal_px = topic.rsplit("/", 1)[0] + "/camera_info", rendered.camera(0.0).focal_px
-                bag.camera_info(info_topic, focal_px, sample.frame.height_width_px, stamp_ns, frame_id)
+            size, focal_px = sample.frame.height_width_px, rendered.camera(0.0).focal_px
+            bag.camera_info("/thermal/camera_info", focal_px, size, stamp_ns, THERMAL_FRAME_ID)
+            if config.with_rgb:
+                bag.camera_info("/rgb/camera_info", focal_px, size, stamp_ns, RGB_FRAME_ID)
     return frames
 
 
 def make_coco_bag(
     out: Path | str,
     coco_json: Path | str,
-    config: BagConfig | None = None,
+    config: BagConfig = _BAG,
     *,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """A bag of a COCO set, image after image in the set's order; the number of frames.
-
-    Classes other than CLASS_NAMES are kept by their names. Pictures are stored as mono8 or mono16, colour ones as their
-    grey; an RGB partner as the very file where it is a JPEG or PNG. InputError as of load_coco and BagWriter.
-    """
-    config = config or BagConfig()
+    """A bag of a COCO set, in the set's order; the number of frames. Classes are kept by their names; pictures as mono8
+    or mono16, an RGB partner as the very file where it is a JPEG or PNG. InputError as of load_coco and BagWriter."""
     rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
     with BagWriter(out, overwrite) as bag:
         names = [category.name for category in read_coco(Path(coco_json)).categories]

@@ -145,9 +145,8 @@ class SyntheticStreet:
             yield functools.partial(self._walking, person, x, z, speed, phase)
 
     def _walking(self, person: Person, x: float, z: float, speed: float, phase: float, t: float) -> Placed:
-        return self._placed(
-            person.walking(phase, speed, t), x, z + speed * t, math.pi * (speed < 0) + 0.03 * (phase - 3)
-        )
+        heading = math.pi * (speed < 0) + 0.03 * (phase - 3)
+        return self._placed(person.walking(phase, speed, t), x, z + speed * t, heading)
 
     def _crossing(self, person: Person, z: float, speed: float, phase: float, t: float) -> Placed:
         """To and fro across the road."""

@@ -1,10 +1,9 @@
 """Average precision from pycocotools' matches, over any part of the frames.
 
-COCOeval, fed from memory, matches every frame once, class by class and size by size; a class counts only where it is
-labelled. What is accumulated over the matches is COCO's, under weights: 0 and 1 choose a part (by day, by night), and a
-bootstrap draws others. A frame of weight w counts like w copies of it in the set: copies of a hit follow one another in
-the order of scores, so that precision rises through them and only the last one shapes the curve; therefore each hit is
-one step of height w. Only the hits carry the curve: false alarms enter as a count.
+COCOeval, fed from memory, matches every frame once; a class counts only where it is labelled. What is accumulated over
+the matches is COCO's, under weights: 0 and 1 choose a part (by day, by night), and a bootstrap draws others. A frame of
+weight w counts like w copies of it: precision rises through the copies of a hit, and only the last one shapes the
+curve; therefore each hit is one step of height w.
 """
 
 from __future__ import annotations
@@ -29,11 +28,8 @@ _SPACING = np.spacing(1)
 
 @dataclass(frozen=True)
 class _Hits:
-    """The hits of one class at one IoU, best score first.
-
-    at [H]: their places among all detections of the class; frame [H]; neutral_frame [I]: frames of
-    the detections that count neither way; neutral_before [H]: how many of those precede each hit.
-    """
+    """The hits of one class at one IoU, best score first. at [H]: their places among all detections of the class; frame
+    [H]; neutral_frame [I]: of the detections that count neither way; neutral_before [H]: how many precede each hit."""
 
     at: IntArray
     frame: IntArray

@@ -24,12 +24,9 @@ FAILURE: Final = 0.1  # a face of a greater error is a failure; the area under t
 
 @dataclass(frozen=True)
 class FaceErrors:
-    """Errors of F faces.
-
-    nme: float32 [F], mean over a face's labelled points of the distance to the label, divided by the face's normaliser;
-    NaN of a face without a labelled point; of_group: the same over each group's points; by_eyes: bool [F], whether the
-    normaliser is the distance of the outer eye corners, or the box's diagonal, where one of them has no label.
-    """
+    """nme: float32 [F], mean over a face's labelled points of the distance to the label, divided by the face's
+    normaliser, NaN without a labelled point; of_group: the same over each group's points; by_eyes: bool [F], whether
+    the normaliser is the distance of the outer eye corners, or the box's diagonal, where one of them has no label."""
 
     nme: FloatArray
     of_group: dict[str, FloatArray]
@@ -39,11 +36,8 @@ class FaceErrors:
 def face_errors(
     points_xy_px: FloatArray, labels_xy_px: FloatArray, labelled: BoolArray, boxes_xyxy_px: FloatArray
 ) -> FaceErrors:
-    """points, labels: float32 [F, 68, 2] in pixels of the frame; labelled: bool [F, 68]; boxes: float32 [F, 4].
-
-    The normaliser is the labels' distance of the outer eye corners (300W's inter-ocular distance), or the diagonal of
-    the labelled box. Both are never mixed in one figure: `summarise` gives them apart.
-    """
+    """points, labels: float32 [F, 68, 2] in pixels of the frame; labelled: bool [F, 68]; boxes: float32 [F, 4]. The two
+    normalisers (that of the eyes is 300W's) are never mixed in one figure: `summarise` gives them apart."""
     left, right = OUTER_EYES
     by_eyes = labelled[:, left] & labelled[:, right]
     eyes = np.linalg.norm(labels_xy_px[:, left] - labels_xy_px[:, right], axis=1)
@@ -71,9 +65,7 @@ def summarise(errors: FaceErrors) -> dict[str, Any]:
 
 def area_to(errors: FloatArray, limit: float) -> float:
     """Area under the share of faces whose error is at most e, for e from 0 to `limit`, divided by `limit`: in [0, 1].
-
-    Exactly: the share is a staircase, and each face adds the part of the range that lies above its error.
-    """
+    Exactly: each face adds the part of the range that lies above its error."""
     return float(np.mean((limit - errors.astype(np.float64)).clip(0) / limit))
 
 

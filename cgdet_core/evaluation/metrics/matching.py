@@ -89,21 +89,16 @@ def ignore_regions(truth: GroundTruth, class_id: int, class_count: int) -> BoolA
 
 def check_frames(frames: Sequence[EvaluatedFrame], class_names: Sequence[str]) -> None:
     """Raise InputError where a frame speaks of classes that `class_names` does not hold."""
-    count = len(class_names)
+    count, names = len(class_names), ", ".join(class_names)
     for frame in frames:
         truth, detected = frame.truth, frame.detections
         if truth.labelled is not None and np.shape(truth.labelled) != (count,):
-            raise InputError(
-                f"{frame.name}: its labels have {np.size(truth.labelled)} classes, not {count} "
-                f"({', '.join(class_names)}): give the class names of the labels"
-            )
+            said = f"{frame.name}: its labels have {np.size(truth.labelled)} classes, not {count} ({names})"
+            raise InputError(f"{said}: give the class names of the labels")
         for what, ids in (("labels", truth.class_ids[~truth.ignore]), ("detections", detected.class_ids)):
-            outside = ids[(ids < 0) | (ids >= count)]
-            if len(outside):
-                raise InputError(
-                    f"{frame.name}: its {what} have class {int(outside[0])}, but there are 0 to {count - 1} "
-                    f"({', '.join(class_names)}): give the class names of the {what}"
-                )
+            for outside in ids[(ids < 0) | (ids >= count)]:
+                said = f"{frame.name}: its {what} have class {outside}, but there are 0 to {count - 1} ({names})"
+                raise InputError(f"{said}: give the class names of the {what}")
 
 
 def match_frame(frame: EvaluatedFrame, class_count: int) -> FrameMatch:

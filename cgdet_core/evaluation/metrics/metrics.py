@@ -114,9 +114,8 @@ def evaluate(
     labelled = np.array([matching.labelled_classes(frame.truth, count) for frame in frames])
     curves = score_curves(found, truth_ids, labelled, class_names)
     if not len(truth_ids):
-        raise InputError(
-            f"none of the {len(frames)} frames has a labelled {' or '.join(class_names)}: give a set or bag that has"
-        )
+        wanted = " or ".join(class_names)
+        raise InputError(f"none of the {len(frames)} frames has a labelled {wanted}: give a set or bag that has")
     table = PrecisionTable(frames, count)
     precision = table.precision()
     all_frames = np.ones(len(frames), np.int64)

@@ -64,9 +64,8 @@ def drawn_face(seed: int, size_px: int = 224) -> Sample:
     materials = paint(rgb, person, points_px)
     degrees_c = temperatures_c(materials, points_px, person.heat)
     thermal = expose(degrees_c, materials.skin, FaceAxes.of(points_px).height_px, rng)
-    return Sample(
-        f"face-{seed}", Frame(thermal), face_truth([points_px], (size_px, size_px)), rgb, scene=f"face-{seed}"
-    )
+    name, truth = f"face-{seed}", face_truth([points_px], (size_px, size_px))
+    return Sample(name, Frame(thermal), truth, rgb, scene=name)
 
 
 def face_truth(faces_px: Sequence[Points], height_width_px: tuple[int, int]) -> GroundTruth:
@@ -77,13 +76,10 @@ def face_truth(faces_px: Sequence[Points], height_width_px: tuple[int, int]) -> 
     rows = [(points, known) for points, known in zip(faces_px, inside, strict=True) if known.mean() >= 0.5]
     # a box counts from the outer corner of the first pixel, a point from its centre
     boxes = [[*(points[known].min(axis=0) + 0.5), *(points[known].max(axis=0) + 0.5)] for points, known in rows]
-    return GroundTruth(
-        np.array(boxes, np.float32),
-        np.zeros(len(rows), np.int64),
-        np.zeros(len(rows), np.bool_),
-        points_xy_px=np.array([points for points, _ in rows], np.float32).reshape(-1, 68, 2),
-        points_labelled=np.array([known for _, known in rows], np.bool_).reshape(-1, 68),
-    )
+    points_px = np.array([points for points, _ in rows], np.float32).reshape(-1, 68, 2)
+    labelled = np.array([known for _, known in rows], np.bool_).reshape(-1, 68)
+    class_ids, ignore = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+    return GroundTruth(np.array(boxes, np.float32), class_ids, ignore, None, points_px, labelled)
 
 
 def backdrop(rng: np.random.Generator, height_width_px: tuple[int, int]) -> ImageArray:

@@ -114,9 +114,8 @@ def expose(degrees_c: FloatArray, skin: FloatArray, height_px: float, rng: np.ra
     saturated = rng.random() < 0.45
     high = float(np.percentile(body, rng.uniform(70, 95) if saturated else rng.uniform(97, 100)))
     cut_out = rng.random() < 0.25  # some sets have their background cut to black
-    low = float(
-        np.percentile(body, 1) - rng.uniform(0.5, 5) if cut_out else np.percentile(sample, rng.uniform(0.5, 20))
-    )
+    darkest = np.percentile(body, 1) - rng.uniform(0.5, 5) if cut_out else np.percentile(sample, rng.uniform(0.5, 20))
+    low = float(darkest)
     unit = np.clip((kelvin - low) / max(high - low, 10 * noise_k, 0.5), 0, 1) ** np.float32(rng.uniform(0.5, 1.3))
     if cut_out:
         unit *= skin > 0.4

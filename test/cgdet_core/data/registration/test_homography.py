@@ -119,11 +119,6 @@ def test_a_box_over_the_horizon_has_no_area() -> None:
     assert boxes[1, 2] > boxes[1, 0]
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"32x24 pixels: the registration is of 64x48"):
-        identity_registration((48, 64)).warp(picture(24, 32))
-
-
 @pytest.mark.parametrize(
     "matrix", [np.zeros((3, 3)), np.full((3, 3), np.nan), np.ones((3, 3)), np.diag([1.0, 0, 1]), np.eye(2)]
 )

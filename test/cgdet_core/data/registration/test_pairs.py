@@ -103,7 +103,7 @@ def test_the_rgb_topic_is_the_one_in_colour_or_the_one_so_named(tmp_path, ros2):
 def test_pictures_of_two_sizes_need_a_registration(tmp_path, ros2):
     rows = [thermal_row(ros2, 1, 1), rgb_row(ros2, 1, 1, size=(48, 64))]
     path = ros2.write(tmp_path / "bag", rows)
-    with pytest.raises(InputError, match=r"/thermal has 32x24 pixels.* /rgb 64x48.*--registration"):
+    with pytest.raises(InputError, match=r"/thermal and /rgb .*--registration"):
         open_paired(path)
     bag = open_paired(path, registration=shifted(matrix=np.diag([0.5, 0.5, 1]), rgb_size=(48, 64)))
     (frame,) = bag.frames()
