@@ -11,6 +11,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.types import BoolArray, FloatArray
 
 _NEARLY_ALL = 0.9
+_FEW = 10  # so many boxes of one size are no chance
 
 
 def check_plausible(
@@ -66,4 +67,7 @@ def check_plausible(
     beyond = (place + side > frames + side / 4).any(axis=1)
     if beyond.sum() > 0.2 * len(side) and corners.sum() > _NEARLY_ALL * len(side):
         raise InputError(f"{path}: boxes beyond their frames look like corners: give left, top, width and height")
+    if len(side) >= _FEW and (side == side[0]).all():
+        width, height = side[0]
+        lines.append(f"{path}: all {len(side)} boxes are of one size, {width:g}x{height:g} px: is it measured?")
     return lines

@@ -453,6 +453,8 @@ def test_boxes_that_cannot_be_meant_are_refused_where_nearly_all_are_such_and_to
         if odd is not corners:
             (line,) = load_coco(many(tmp_path, np.concatenate([boxes, odd[:7]]))).warnings
             assert "7 of 47 boxes" in line
+    (line,) = load_coco(many(tmp_path, np.concatenate([boxes[:, :2], boxes[:1, 2:].repeat(40, 0)], axis=1))).warnings
+    assert "40 boxes are of one size" in line
     (line,) = load_coco(write_set(tmp_path)).warnings
     assert "bicycle, car" in line
 
