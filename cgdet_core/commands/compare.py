@@ -29,7 +29,7 @@ def add(subparsers: common.Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
-    from cgdet_core.evaluation.offline import run_in_turns
+    from cgdet_core.evaluation.offline import describe_folds, run_in_turns
 
     given = {} if arguments.resamples is None else {"resamples": arguments.resamples}
     settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         **compare(vector_a, vector_b, runs[0].blocks, settings),
         "ms_ratio": b[times]["p50"] / a[times]["p50"],
         "data": str(arguments.data),
-        "held_out": None if arguments.run_folder is None else selection.describe(),
+        "held_out": None if arguments.run_folder is None else describe_folds(selection.folds),
         "frames_without_labels": runs[0].unlabelled,
         "damage": losses,
         "models": {"a": a, "b": b},

@@ -134,7 +134,7 @@ def _loaded(*how: Any) -> tuple[MeasuredTask, LoadedModel, tuple[str, ...]]:
 
 def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[str, Any]:
     """What is found in the frames of one bag, or set."""
-    from cgdet_core.evaluation.offline import run_in_turns
+    from cgdet_core.evaluation.offline import describe_folds, run_in_turns
 
     settings, losses = _of(arguments, path), list[str]()
     task, model, names = _measured(arguments)
@@ -147,7 +147,7 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[st
         facts = _recorded_facts(settings, len(result.frames), recorded)
     elif model is not None:
         facts = {
-            "held_out": None if arguments.run_folder is None else selection.describe(),
+            "held_out": None if arguments.run_folder is None else describe_folds(selection.folds),
             "model": model.model_path.name,
             "model_sha256": model.model_sha256,
             "input": list(model.info.input_height_width_px),

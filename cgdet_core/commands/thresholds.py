@@ -28,7 +28,7 @@ def add(subparsers: common.Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.evaluation.offline import refuse_test_split, run_in_turns
+    from cgdet_core.evaluation.offline import describe_folds, refuse_test_split, run_in_turns
     from cgdet_core.evaluation.task import write_thresholds
     from cgdet_core.runtime.model_file import default_model_path, read_info
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     thresholds, figures, warnings = task.choose_thresholds(result.frames, names)
     document = figures.to_json()
     facts = {
-        "data": selection.describe(),
+        "data": describe_folds(selection.folds),
         "frames": len(result.frames),
         "model_sha256": model.model_sha256,
         "precision": model.precision,

@@ -44,9 +44,6 @@ class Selection:
     warnings: tuple[str, ...] = ()
     from_bag: bool = False
 
-    def describe(self) -> str:
-        return describe_folds(self.folds)
-
     def learnt_by(self, model: Path, info: ModelInfo) -> list[str]:
         """A warning for each training source of the model that holds some of these frames."""
         recipe = info.training.get("recipe")

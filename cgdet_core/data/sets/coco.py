@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cgdet_core.boxes import area_xyxy, xywh_to_xyxy
-from cgdet_core.data.sets.coco_file import CocoAnnotation, CocoCategory, CocoDocument, CocoImage, read_coco
+from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, read_coco
 from cgdet_core.data.sets.fields import same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
@@ -116,7 +116,6 @@ def read_labels(
     `load_coco`; path: for messages, no file is opened."""
     names, annotations = tuple(class_names), document.annotations
     targets = _targets(document, path, names, class_map or {})
-    points = _with_points(document, targets, path)
     of_image = {image.id: image for image in document.images}
     images = [of_image[each.image_id] for each in annotations]
     target = [targets[each.category_id] for each in annotations]
@@ -125,7 +124,7 @@ def read_labels(
     objects = np.array([name in names for name in target], np.bool_) & ~ignored
     xywh = np.array([each.bbox for each in annotations], np.float32).reshape(-1, 4)
     sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
-    places, known = _points(annotations, points)
+    places, known = _points(document, targets, path)
     warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects, places, known)
     held = {target[row] for row in np.flatnonzero(objects)}
     lacking = [name for name in names if name in targets.values() and name not in held]
@@ -192,8 +191,11 @@ def _targets(
     return targets
 
 
-def _with_points(document: CocoDocument, targets: Mapping[int | str, str], path: Path) -> CocoCategory | None:
-    """The category that says what the keypoints of the set are, None where it has none."""
+def _points(
+    document: CocoDocument, targets: Mapping[int | str, str], path: Path
+) -> tuple[FloatArray | None, BoolArray | None]:
+    """float32 [N, P, 2] in pixels and bool [N, P]: the points of the annotations, and which of them are labelled; None
+    where no category has points."""
     shown = [each for each in document.categories if each.keypoints and targets[each.id] not in (IGNORE, BACKGROUND)]
     if len({(each.keypoints, each.flip_indices) for each in shown}) > 1:
         names = " and ".join(repr(each.name) for each in shown[:2])
@@ -201,19 +203,12 @@ def _with_points(document: CocoDocument, targets: Mapping[int | str, str], path:
     flip = shown[0].flip_indices if shown else None
     if flip is not None and len(flip) == POINTS and flip != tuple(MIRROR):
         raise InputError(f"{path}: flip_indices of its {POINTS} points are not iBUG's: give them in that order")
-    return shown[0] if shown else None
-
-
-def _points(
-    annotations: Sequence[CocoAnnotation], category: CocoCategory | None
-) -> tuple[FloatArray | None, BoolArray | None]:
-    """float32 [N, P, 2] in pixels and bool [N, P]: the points of the annotations, and which of them are labelled."""
-    if category is None:
+    if not shown:
         return None, None
-    count = len(category.keypoints)
+    count = len(shown[0].keypoints)
     none = (0.0,) * (3 * count)
     # an object to ignore may be of a category with other points
-    rows = [each.keypoints if len(each.keypoints) == len(none) else none for each in annotations]
+    rows = [each.keypoints if len(each.keypoints) == len(none) else none for each in document.annotations]
     points = np.array(rows, np.float32).reshape(-1, count, 3)
     return points[..., :2], points[..., 2] > 0
 

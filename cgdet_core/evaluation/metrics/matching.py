@@ -130,18 +130,14 @@ def match_frame(frame: EvaluatedFrame, class_count: int) -> FrameMatch:
                 truth_index[mine[row]] = objects[best]
             else:
                 duplicate[mine[row]] = True
+        # those of whose own area at least MATCH_IOU lies in one region
         regions = truth.boxes_xyxy_px[ignore_regions(truth, int(class_id), class_count)]
-        inside = _in_a_region(boxes[mine], regions) & (truth_index[mine] < 0)
+        in_region_px2 = intersection_matrix(boxes[mine], regions).max(axis=1, initial=0.0)
+        area_px2 = area_xyxy(boxes[mine])
+        inside = (area_px2 > 0) & (in_region_px2 >= MATCH_IOU * area_px2) & (truth_index[mine] < 0)
         neutral[mine[inside]] = True
         duplicate[mine[inside]] = False
     return FrameMatch(boxes, scores, class_ids, truth_index, neutral, duplicate, counted)
-
-
-def _in_a_region(boxes: FloatArray, regions: FloatArray) -> BoolArray:
-    """bool [N]: the boxes of whose own area at least MATCH_IOU lies in one region."""
-    inside = intersection_matrix(boxes, regions).max(axis=1, initial=0.0)
-    area = area_xyxy(boxes)
-    return np.asarray((area > 0) & (inside >= MATCH_IOU * area))
 
 
 def above_thresholds(detections: Detections, thresholds: NDArray[np.float64]) -> Detections:

@@ -289,12 +289,9 @@ def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMa
 def calibration(found: FrameMatch, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name of each class, and "all" -> whether its scores mean what they say: of those of 0.7, are seven in ten real?
 
-    A detection is right where it takes an object, as in every figure; one that counts neither way is left out. The
-    error is D-ECE over the score alone (Kueppers et al., CVPR workshops 2020): the mean over detections of what their
-    bin's precision and mean score differ by.
-
-    Keys: `error` in [0, 1], None without detections; `detections` that reach _CALIBRATION_MIN_SCORE; and `bins`, of
-    equal width over [0, 1], those that hold any of these: from, to, detections, mean_score, precision.
+    The error is D-ECE over the score alone (Kueppers et al., CVPR workshops 2020): the mean over detections of what
+    their bin's precision and mean score differ by; None without detections. Keys: `error`; `detections` that reach
+    _CALIBRATION_MIN_SCORE; `bins` of equal width over [0, 1], those that hold any.
     """
     counts = ~found.neutral & (found.scores >= np.float32(_CALIBRATION_MIN_SCORE))
     parts = {name: counts & (found.class_ids == class_id) for class_id, name in enumerate(class_names)}
