@@ -28,11 +28,7 @@ SAME_SCORE = 0.01
 @dataclass(frozen=True)
 class ReplayedFrame:
     """One frame that was published; latency_ms (publish to detections received), detections and answer (the serialised
-    Detection2DArray): None without an answer.
-
-    bag_s: when it was recorded, by the header stamps, from the first frame on, long pauses shortened;
-    sent_s: monotonic time.
-    """
+    Detection2DArray): None without an answer. bag_s: of its stamp, from the first frame on, long pauses shortened."""
 
     stamp_ns: int
     height_width_px: tuple[int, int]
@@ -154,11 +150,8 @@ class Replay:
 
 @dataclass(frozen=True)
 class OfflineAnswers:
-    """The live detector's own network over the frames of a recording, offline.
-
-    detections: stamp in ns -> what was found, down to the evaluation's score floor; thresholds: float64 [C], the live
-    ones; stage_ms: stage -> time of every frame; executed: device, precision and backend, those of the live one.
-    """
+    """The live detector's own network over the frames, offline: stamp in ns -> what was found, down to the evaluation's
+    score floor. thresholds: float64 [C], the live ones; stage_ms: stage -> time of every frame; executed: as live."""
 
     detections: Mapping[int, Detections]
     thresholds: NDArray[np.float64]

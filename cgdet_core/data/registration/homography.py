@@ -29,8 +29,7 @@ _SHRINK_BELOW = 0.75  # thermal pixels per RGB pixel under which single RGB pixe
 class Registration:
     """homography: float64 [3, 3], RGB pixel -> thermal pixel, where (0, 0) is the outer corner of the first pixel.
 
-    Boxes (boxes.py) are of that convention; OpenCV counts from the first pixel's centre, half a pixel off. It is
-    scaled so that the third coordinate is positive in the middle of the RGB picture. offset_ns is added to an RGB
+    It is scaled so that the third coordinate is positive in the middle of the RGB picture. offset_ns is added to an RGB
     stamp to get the thermal clock; frames pair within tolerance_ns. quality: figures by name, of how it was found.
     """
 
@@ -59,10 +58,7 @@ class Registration:
         object.__setattr__(self, "homography", matrix)
 
     def warp(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], BoolArray]:
-        """uint8 [H, W, 3] -> uint8 [H', W', 3] in the thermal frame, and bool [H', W'] where it shows the RGB picture.
-
-        See `laid`; black where not valid. rgb: of the registered size.
-        """
+        """uint8 [H, W, 3] of the registered size, `laid` in the thermal frame, black where it is not valid."""
         warped, valid = laid(rgb, self.homography, self.thermal_height_width_px)
         warped[~valid] = 0
         return np.asarray(warped, np.uint8), valid

@@ -89,10 +89,8 @@ class PairedBag:
         return decoded
 
     def registered_rgb(self, frame: PairedFrame) -> tuple[str, bytes] | None:
-        """The partner in the thermal frame, as a picture file and its suffix (.jpg, .png); None without a partner.
-
-        Where both cameras' pixels are the same already, the very bytes of a compressed message; else a JPEG.
-        """
+        """Suffix (.jpg, .png) and bytes of the partner in the thermal frame, those of a compressed message itself where
+        both cameras' pixels are the same already; None without a partner."""
         if frame.rgb is None or self.registration is None:
             return None
         pixels = self.rgb_pixels(frame)
@@ -107,10 +105,8 @@ class PairedBag:
 def paired_frames(
     path: Path, thermal_topic: str, rgb_topic: str | None, rgb_of: Mapping[int, int | None], by: TimeBy = "stamp"
 ) -> Iterator[PairedFrame]:
-    """The thermal frames at the places that `rgb_of` names, each with the RGB frame at the place it gives.
-
-    Both are recorded in their own order: of the RGB frames no more is held than lies between two partners.
-    """
+    """The thermal frames at the places that `rgb_of` names, each with the RGB frame at the place it gives. Of these no
+    more is held than lies between two partners."""
     wanted = set(rgb_of.values()) - {None}
     left = len(rgb_of)
     held: dict[int, RawImage] = {}

@@ -43,10 +43,7 @@ class RgbPartner:
         return np.asarray(decode_image(encoded, self.path), np.uint8)
 
     def crop(self, placement: Placement) -> tuple[RgbArray, BoolArray]:
-        """uint8 [H, W, 3] and bool [H, W] of the crop.
-
-        A pixel is valid where all that it was made of is; off the frame it is black and not valid.
-        """
+        """uint8 [H, W, 3] and bool [H, W] of the crop, valid where all that made a pixel is, black off the frame."""
         crop = np.asarray(placement.lay(np.ascontiguousarray(placement.cut(self.pixels()))), np.uint8)
         on_frame = placement.on_frame(*self.height_width_px)
         if on_frame is None and self.valid is None:

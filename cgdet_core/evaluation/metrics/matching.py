@@ -25,10 +25,7 @@ OPERATING_SCORE = 0.25  # from which a detection counts as one where no threshol
 
 @dataclass(frozen=True)
 class EvaluatedFrame:
-    """One frame, what was found in it and what is in it.
-
-    name: unique in the data set; height_width_px: of the frame; light: "day", "night" or None.
-    """
+    """One frame, what was found in it and what is in it. name: unique in the set; light: "day", "night" or None."""
 
     name: str
     detections: Detections

@@ -26,11 +26,8 @@ _CALLERS_KEYS = ("params", "model_bytes", "ms_per_image")
 
 @dataclass(frozen=True)
 class ScoreCurve:
-    """What happens to one class as its threshold falls; each point takes in all detections of one score more.
-
-    scores: float64 [P] descending, the threshold of each point; true_positives, false_alarms: int64 [P],
-    cumulative; truths: objects to be found; images: frames in which the class is labelled.
-    """
+    """What happens to one class as its threshold falls. scores: float64 [P] descending, the threshold of each point;
+    true_positives, false_alarms: int64 [P], cumulative; images: frames in which the class is labelled."""
 
     scores: NDArray[np.float64]
     true_positives: NDArray[np.int64]
