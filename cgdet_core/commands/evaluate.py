@@ -15,6 +15,7 @@ from cgdet_core.errors import InputError
 if TYPE_CHECKING:
     from cgdet_core.data.bags.fleet import Bag
     from cgdet_core.evaluation.detection import RecordedDetections
+    from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.task import MeasuredTask
     from cgdet_core.runtime.predictor import LoadedModel
     from cgdet_core.types import Sample
@@ -70,23 +71,23 @@ def run(arguments: argparse.Namespace) -> int:
     if error is not None and not done:
         raise error
     result: OfflineRun[Any] = OfflineRun()
-    for bag, outcome in done:
-        result.add(bag.name, OfflineRun.of_text(outcome.document["run"], task.kinds))
+    for bag, outcome in done.items():
+        result.add(bag.name, outcome.result[0])
     figures = task.measure(result.frames, names, model)
     alone = not bags[0].name
     facts: dict[str, Any] = {} if model is None else common.measured(task, model, result)
-    facts |= done[0][1].document["facts"]
+    facts |= next(iter(done.values())).result[1]
     facts["data"] = masked(arguments.data[0]) if alone else [masked(word) for word in arguments.data]
     if not alone:
-        facts["bags"] = [bag.name for bag, _ in done]
+        facts["bags"] = [bag.name for bag in done]
     facts["frames_without_labels"] = result.unlabelled
-    facts["damage"] = [line for _, outcome in done for line in outcome.document["damage"]]
+    facts["damage"] = [line for outcome in done.values() for line in outcome.result[2]]
     document = figures.to_json(facts)
     common.put_out(document, arguments.json, summary(task, document))
     if arguments.report is not None:
         from cgdet_core.evaluation.report.model_report import write_report
 
-        again = _again(arguments, names, [bag for bag, _ in done])
+        again = _again(arguments, names, [*done])
         write_report(arguments.report, task, result, again, figures, facts, masked(arguments.command_line))
         if arguments.json != "-":
             print(f"report: {arguments.report}")
@@ -107,7 +108,7 @@ def _again(arguments: argparse.Namespace, names: tuple[str, ...], bags: Sequence
     from cgdet_core.data.bags.remote import local
 
     for bag in bags:
-        with local(bag.place, arguments.cache_gb) as path:
+        with local(bag.place) as path:
             yield from common.selected_frames(_of(arguments, path), names, again=True).samples
 
 
@@ -132,8 +133,9 @@ def _loaded(*how: Any) -> tuple[MeasuredTask, LoadedModel, tuple[str, ...]]:
     return task, model, task.names_of([model])
 
 
-def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[str, Any]:
-    """What is found in the frames of one bag, or set."""
+def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, Any]:
+    """What is found in the frames of one bag, or set: how many, and (OfflineRun, facts, losses)."""
+    from cgdet_core.data.bags.remote import masked
     from cgdet_core.evaluation.offline import describe_folds, run_in_turns
 
     settings, losses = _of(arguments, path), list[str]()
@@ -152,7 +154,8 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[st
             "model_sha256": model.model_sha256,
             "input": list(model.info.input_height_width_px),
         }
-    return {"told": f"{len(result.frames)} frames", "run": result.to_text(), "facts": facts, "damage": losses}
+    damage = [masked(line.replace(str(path), bag.place)) for line in losses]
+    return f"{len(result.frames)} frames", (result, facts, damage)
 
 
 def _recorded(arguments: argparse.Namespace, names: tuple[str, ...]) -> RecordedDetections:

@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 
 
 def add_bags_argument(parser: argparse.ArgumentParser, run_one: Callable[..., int], **more: Any) -> None:
-    """For `run_each`. run_one: what the command does with one `bag` and its `out`. more: suffix, of a bag's result
-    below `--out`; marker, the file that is in it once it is whole; check, of what would be wrong with every bag."""
+    """For `run_each`. run_one: what the command does with one `bag` and its `out`. more, of a command with `--out`:
+    suffix, of a bag's result below it; marker, the file that is in it once it is whole; check, of what would be wrong
+    with every bag."""
     bags = "rosbag2 folder, .mcap, .db3 or ROS 1 .bag file; or several, folders of bags, patterns, URLs (s3://)"
     parser.add_argument("bags", nargs="+", metavar="BAG", help=bags)
-    add_many_arguments(parser)
+    many = add_many_arguments(parser)
+    if more:
+        many.add_argument("--resume", action="store_true", help="keep what a run with the same fates has finished")
     parser.set_defaults(run=run_each, run_one=run_one, **{"suffix": "", "marker": "", "check": None, **more})
 
 
-def add_many_arguments(parser: argparse.ArgumentParser) -> None:
-    """For `run_bags`."""
+def add_many_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """For `run_bags`; their group."""
+    parser.set_defaults(resume=False)
     many = parser.add_argument_group("many bags")
     many.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
     ray = "work on a Ray cluster: its address, auto for the one this machine is of, local for one begun here"
     many.add_argument("--ray", metavar="ADDRESS", help=ray)
     many.add_argument("--fates", metavar="F.json", help="write what became of each bag (default: fates.json in --out)")
-    many.add_argument("--resume", action="store_true", help="keep what a run with the same fates has finished")
-    bound = "the largest bag that is taken from object storage, as much as a worker may keep on disk (default: 50)"
-    many.add_argument("--cache-gb", type=float, default=50.0, metavar="GB", help=bound)
+    return many
 
 
 def run_each(arguments: argparse.Namespace) -> int:
@@ -47,11 +49,11 @@ def run_each(arguments: argparse.Namespace) -> int:
         arguments.check(arguments)
     bags, out = bags_in(arguments.bags), getattr(arguments, "out", None)
 
-    def wrote(bag: Bag) -> str | None:
-        return None if out is None else below(below(out, bag.name, arguments.suffix), arguments.marker)
+    def wrote(bag: Bag) -> str:
+        return below(below(str(out), bag.name, arguments.suffix), arguments.marker)
 
     done, error = run_bags(arguments, _one, bags, out, wrote)
-    told = [outcome.told for bag, outcome in done if not bag.name or out is None]
+    told = [outcome.told for bag, outcome in done.items() if not bag.name or out is None]
     if getattr(arguments, "json", False) and bags[0].name:
         told = [json.dumps([json.loads(each) for each in told], indent=2)]
     print("\n".join(told), end="\n" if told else "")
@@ -60,7 +62,7 @@ def run_each(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _one(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[str, Any]:
+def _one(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, None]:
     """The command on one bag; what it prints."""
     from cgdet_core.data.bags.remote import below, is_there, is_url, local_file, written
 
@@ -76,13 +78,11 @@ def _one(arguments: argparse.Namespace, path: Path, bag: Bag) -> dict[str, Any]:
             given.out = stack.enter_context(written(place))
             if given.suffix:
                 check_can_write(given.out)
-            if given.registration is not None:
-                given.registration = local_file(given.registration)
             if (labels := bag.own(vars(given).get("labels") or "")).endswith(".json"):
                 given.labels = str(local_file(labels))
         with redirect_stdout(said):
             given.run_one(given)
-    return {"told": said.getvalue().rstrip().replace(str(vars(given).get("out", place)), place)}
+    return said.getvalue().rstrip().replace(str(vars(given).get("out", place)), place), None
 
 
 def run_bags(
@@ -90,34 +90,62 @@ def run_bags(
     work: Work,
     bags: Sequence[Bag],
     out: str | None = None,
-    wrote: Callable[[Bag], str | None] = lambda _: None,
-) -> tuple[list[tuple[Bag, Outcome]], CgdetError | None]:
-    """The bags that are done, in their order, and the error to end with once their results are used.
+    wrote: Callable[[Bag], str] = lambda _: "",
+) -> tuple[dict[Bag, Outcome], CgdetError | None]:
+    """What came of the bags that are done, in their order, and the error to end with once it is used.
 
-    work: gets these arguments; out: folder of the results; wrote: as of `each_bag`.
+    work: gets these arguments; out: folder of the results; wrote: a file in it that is there once a bag is done.
     """
     from tqdm import tqdm
 
-    from cgdet_core.data.bags.fleet import Spread, each_bag
-    from cgdet_core.data.bags.remote import below, masked
+    from cgdet_core.data.bags.fleet import Outcome, each_bag, key_of
+    from cgdet_core.data.bags.remote import below, get_text, is_there, masked, put_text
 
-    alone = len(bags) == 1 and not bags[0].name
-    fates = arguments.fates or (None if alone or out is None else below(out, "fates.json"))
-    if arguments.resume and fates is None:
+    alone = not bags[0].name
+    place = arguments.fates or (None if alone or out is None else below(out, "fates.json"))
+    if arguments.resume and place is None:
         raise InputError("--resume: what is finished is kept beside the fates: give their file with --fates")
     if not alone and vars(arguments).get("threads") == 0:
         arguments.threads = 1  # there is a worker for each core, and their number must not change a result
-    gpu = "device" in arguments
-    spread = Spread(arguments.workers, arguments.ray, gpu, fates, arguments.resume, arguments.cache_gb)
     outcomes: dict[Bag, Outcome] = {}
-    progress = tqdm(each_bag(work, arguments, bags, spread, wrote), "bags", len(bags), disable=alone or None)
-    for bag, outcome in progress:
-        outcomes[bag] = outcome
-        line = f"{outcome.fate} {len(outcomes)}/{len(bags)} {bag.name}: {outcome.told.splitlines()[-1]}\n"
-        progress.write(outcome.said + ("" if alone else line), sys.stderr, end="")
-    done = [(bag, outcomes[bag]) for bag in bags if outcomes[bag].error is None]
+    files: dict[Bag, str] = {}  # of what is finished
+    if place is not None and out is not None:
+        files = {bag: f"{place.removesuffix('.json')}/{key_of(arguments, bag)}.json" for bag in bags}
+    for bag in bags if arguments.resume else ():
+        text = get_text(files[bag])
+        if text is not None and is_there(wrote(bag)):
+            outcomes[bag] = Outcome(**json.loads(text))
+    kept = [*outcomes]
+
+    def fate(bag: Bag) -> str:
+        return "kept" if bag in kept else "done" if outcomes[bag].error is None else "failed"
+
+    def tell(bag: Bag) -> None:
+        line = f"{fate(bag)} {len(outcomes)}/{len(bags)} {bag.name}: {outcomes[bag].told.splitlines()[-1]}\n"
+        tqdm.write(outcomes[bag].said + ("" if alone else line), sys.stderr, end="")
+
+    for bag in kept:
+        tell(bag)
+    left = [bag for bag in bags if bag not in kept]
+    running = each_bag(work, arguments, left, arguments.workers, arguments.ray, gpu="device" in arguments)
+    try:
+        for bag, outcome in tqdm(running, "bags", len(left), disable=alone or None):
+            outcomes[bag] = outcome
+            if bag in files and outcome.error is None:
+                put_text(files[bag], json.dumps({"told": outcome.told, "seconds": outcome.seconds}))
+            tell(bag)
+    finally:
+        if place is not None:
+            fates = [
+                {"bag": masked(bag.place), "name": bag.name, "fate": fate(bag), "told": outcomes[bag].told}
+                | {"seconds": round(outcomes[bag].seconds, 3)}
+                for bag in bags
+                if bag in outcomes
+            ]
+            put_text(place, json.dumps({"bags": len(bags), "fates": fates}, indent=2) + "\n")
+    done = {bag: outcomes[bag] for bag in bags if outcomes[bag].error is None}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     if errors and not alone:
-        told = f" and told in {masked(fates)}" if fates else ""
+        told = f" and told in {masked(place)}" if place else ""
         return done, InputError(f"{len(errors)} of {len(bags)} bags failed, as said above{told}; the others are done")
     return done, errors[0] if errors else None

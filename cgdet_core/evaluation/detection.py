@@ -20,7 +20,7 @@ from cgdet_core.evaluation.task import FigureKey, MeasuredTask
 from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import LoadedModel, Predictor
 from cgdet_core.thermal import letterbox, normalise
-from cgdet_core.types import Detections, FloatArray, GroundTruth, ImageArray, IntArray, Sample, class_places
+from cgdet_core.types import Detections, FloatArray, ImageArray, IntArray, Sample, class_places
 
 _SHOWN = {"map": "mAP", "map50": "mAP50", "duplicates_per_object": "duplicates per object"}
 FEW_OBJECTS = 30  # a threshold of fewer than this is chance
@@ -100,7 +100,6 @@ class DetectionMeasured(MeasuredTask):
     """See MeasuredTask."""
 
     name, predictor, unit = "detection", Predictor, "image"
-    kinds: tuple[type, ...] = (EvaluatedFrame, Detections, GroundTruth)
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
     page_part = staticmethod(detection_part)
     page_parts_of_two = staticmethod(detection_parts_of_two)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cgdet_core.config import LandmarkPostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
@@ -22,7 +21,7 @@ from cgdet_core.tasks.landmarks.decode import confidence, fitted_factor, ratio_o
 from cgdet_core.tasks.landmarks.points import GROUPS
 from cgdet_core.tasks.landmarks.sampling import whole_faces
 from cgdet_core.thermal import to_grey, tone_limits
-from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray, Landmarks, Sample
+from cgdet_core.types import BoolArray, FloatArray, GroundTruth, ImageArray, Sample
 
 _KEPT = 0.99  # share of the held-out faces whose mean confidence is above the bound that is chosen
 _HIGHEST_BOUND = 0.6  # of a bound: 1 of 100 windows of streets and of blurred backdrops reaches it, calibrated
@@ -33,7 +32,6 @@ class LandmarksMeasured(MeasuredTask):
     """See MeasuredTask. Faces are given by their labelled boxes: how well they are found is the face detector's."""
 
     name, predictor, unit = "landmarks", LandmarkPredictor, "face"
-    kinds: tuple[type, ...] = (FaceRecord, Landmarks, LandmarkPostprocessConfig)
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
     page_part = staticmethod(landmark_part)
     page_parts_of_two = staticmethod(landmark_parts_of_two)

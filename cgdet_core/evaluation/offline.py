@@ -3,15 +3,12 @@ one of them through one model, or through two by turns; and which of them belong
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.data.sets.coco import load_coco
@@ -133,16 +130,6 @@ class OfflineRun(Generic[F]):
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     unlabelled: int = 0
 
-    def to_text(self) -> str:
-        """As JSON, without the blocks."""
-        return json.dumps({**vars(self), "blocks": []}, default=_plain)
-
-    @classmethod
-    def of_text(cls, text: str, kinds: Sequence[type]) -> OfflineRun[F]:
-        """What `to_text` gave; kinds: the classes of a record and of what is in it."""
-        names = {kind.__name__: kind for kind in kinds}
-        return cls(**json.loads(text, object_hook=lambda found: _typed(found, names)))
-
     def add(self, name: str, other: OfflineRun[Any]) -> None:
         """Append another set's frames; its name, where it has one, goes before theirs."""
         self.frames += [replace(each, name=f"{name}: {each.name}") if name else each for each in other.frames]
@@ -153,23 +140,6 @@ class OfflineRun(Generic[F]):
     def ms_per_frame(self) -> dict[str, float]:
         """p50, p95 and p99 of the time from raw frame to answer."""
         return percentiles(self.stage_ms["total"])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {"base64": data, "dtype": value.dtype.str, "shape": value.shape}
-    inside = {each.name: getattr(value, each.name) for each in fields(value)} if is_dataclass(value) else dict(value)
-    return {"kind": type(value).__name__, **inside}
-
-
-def _typed(found: dict[str, Any], kinds: Mapping[str, type]) -> Any:
-    if "base64" in found:
-        return np.frombuffer(base64.b64decode(found["base64"]), found["dtype"]).reshape(found["shape"]).copy()
-    if "kind" not in found:
-        return found
-    inside = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key != "kind"}
-    return kinds[found["kind"]](**inside)
 
 
 def run_in_turns(

@@ -58,16 +58,14 @@ class Figures(Protocol):
 
 
 class MeasuredTask(Protocol):
-    """Base of what each task gives. name: in model files; predictor: its LoadedModel; kinds: the classes of a record
-    and of what is in it; unit: of what is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that
-    a comparison repeats of each model;
+    """Base of what each task gives. name: in model files; predictor: its LoadedModel; unit: of what is timed,
+    `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
     page_part, page_parts_of_two: what its pages show (report/model_report.py); int8_may_lose: of the first figure of
     `vector`, on held-out frames. `names`: the classes or points by which labels are read and figures made.
     """
 
     name: str
     predictor: type[Predictor] | type[LandmarkPredictor]
-    kinds: tuple[type, ...]
     unit: str
     headline: tuple[str, ...]
     page_part: Callable[..., dict[str, Any]]

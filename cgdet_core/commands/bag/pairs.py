@@ -28,10 +28,11 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
 
 def paired_bag(arguments: argparse.Namespace, with_rgb: bool = True) -> PairedBag:
     """The bag that the arguments name, looked through once; InputError as `open_paired` and `load_registration`."""
+    from cgdet_core.data.bags.remote import local_file
     from cgdet_core.data.registration.homography import load_registration
     from cgdet_core.data.registration.pairs import open_paired
 
-    registration = None if arguments.registration is None else load_registration(arguments.registration)
+    registration = None if arguments.registration is None else load_registration(local_file(arguments.registration))
     return open_paired(
         arguments.bag,
         arguments.thermal_topic,

@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from glob import has_magic
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from cgdet_core import __version__
 from cgdet_core.data.bags import remote
@@ -36,7 +37,7 @@ from cgdet_core.errors import CgdetError, InputError, RunError, plain_warnings
 ATTEMPTS = 3  # at a bag whose worker is killed
 # of a command's arguments, what leaves the result of a bag as it is
 _APART = {"bags", "data", "out", "overwrite", "json", "report", "run", "run_one", "check", "command_line"}
-_APART |= {"workers", "ray", "fates", "resume", "cache_gb", "cache"}
+_APART |= {"workers", "ray", "fates", "resume", "cache"}
 _SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 
 
@@ -53,47 +54,19 @@ class Bag:
         return remote.below(place, self.name, ".json") if folder and not place.endswith(".json") else place
 
 
-# the settings, the bag on this machine, which it is -> what came of it, as JSON; under `told` lines for the user
-Work = Callable[[Namespace, Path, Bag], dict[str, Any]]
+# the settings, the bag on this machine, which it is -> a few lines for the user, and what else came of it
+Work = Callable[[Namespace, Path, Bag], tuple[str, Any]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a bag; kept: done by an earlier run. said: what was printed on standard error meanwhile."""
+    """What became of a bag. told: the work's lines, or the error; said: on standard error meanwhile."""
 
-    fate: Literal["done", "kept", "failed"]
-    document: dict[str, Any]
+    told: str
+    result: Any = None
     seconds: float = 0.0
     said: str = ""
     error: CgdetError | None = None
-
-    @property
-    def told(self) -> str:
-        return str(self.document.get("told", "")) if self.error is None else str(self.error)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How bags are worked on. workers: processes, 0: as many as this machine has cores; ray: address of a cluster,
-    "local" or "auto"; gpu: whether a task takes one where the cluster has any; fates: JSON file of what became of each,
-    beside which finished work is kept; resume: such work is not done again."""
-
-    workers: int = 0
-    ray: str | None = None
-    gpu: bool = False
-    fates: str | None = None
-    resume: bool = False
-    cache_gb: float = 50.0
-
-
-@dataclass(frozen=True)
-class _Task:
-    work: Work
-    settings: Namespace
-    bag: Bag
-    cache_gb: float
-    alone: bool
-    folder: str  # that relative paths start from, also on another machine
 
 
 def bags_in(words: Sequence[str | Path]) -> list[Bag]:
@@ -142,46 +115,18 @@ def _bags_below(top: str) -> list[str]:
 
 
 def each_bag(
-    work: Work,
-    settings: Namespace,
-    bags: Sequence[Bag],
-    spread: Spread | None = None,
-    wrote: Callable[[Bag], str | None] = lambda _: None,
+    work: Work, settings: Namespace, bags: Sequence[Bag], workers: int = 0, ray: str | None = None, gpu: bool = False
 ) -> Iterator[tuple[Bag, Outcome]]:
     """What became of each bag, as soon as it has.
 
-    settings: what the work gets; wrote: a file that is there once a bag's work is finished.
+    workers: processes, 0: as many as this machine has cores; ray: address of a cluster, "local" or "auto"; gpu: whether
+    a task takes one where the cluster has any.
     """
-    spread = spread or Spread()
-    folder = None if spread.fates is None else spread.fates.removesuffix(".json")
-    files = {bag: f"{folder}/{key_of(settings, bag)}.json" for bag in bags} if folder else {}
-    outcomes: dict[Bag, Outcome] = {}
-    for bag in bags if spread.resume else ():
-        text, out = remote.get_text(files[bag]), wrote(bag)
-        if text is not None and (out is None or remote.is_there(out)):
-            known = json.loads(text)
-            outcomes[bag] = Outcome("kept", known["document"], known["seconds"])
-    alone = len(bags) == 1 and spread.ray is None
-    tasks = [_Task(work, settings, bag, spread.cache_gb, alone, os.getcwd()) for bag in bags if bag not in outcomes]
-    try:
-        yield from tuple(outcomes.items())
-        on_workers = _on_this_machine if spread.ray is None else _on_ray
-        running = ((task.bag, _attempt(task)) for task in tasks) if alone else on_workers(tasks, spread)
-        for bag, outcome in running:
-            outcomes[bag] = outcome
-            if folder and outcome.error is None:
-                put = {"bag": remote.masked(bag.place), "seconds": outcome.seconds, "document": outcome.document}
-                remote.put_text(files[bag], json.dumps(put))
-            yield bag, outcome
-    finally:
-        if spread.fates is not None:
-            fates = [
-                {"bag": remote.masked(bag.place), "name": bag.name, "fate": known.fate, "told": known.told}
-                | {"seconds": round(known.seconds, 3)}
-                for bag in bags
-                if (known := outcomes.get(bag))
-            ]
-            remote.put_text(spread.fates, json.dumps({"bags": len(bags), "fates": fates}, indent=2) + "\n")
+    alone = ray is None and [bag.name for bag in bags] == [""]
+    attempt = partial(_attempt, work, settings, None if alone else os.getcwd())
+    if alone:
+        return ((bag, attempt(bag)) for bag in bags)
+    return _on_this_machine(attempt, bags, workers) if ray is None else _on_ray(attempt, bags, ray, gpu)
 
 
 def key_of(settings: Namespace, bag: Bag) -> str:
@@ -193,52 +138,50 @@ def key_of(settings: Namespace, bag: Bag) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _attempt(task: _Task) -> Outcome:
-    """One bag, in whatever process; alone, a fault of ours is an exception as everywhere."""
-    started, said, place = time.perf_counter(), io.StringIO(), task.bag.place
-    document: dict[str, Any] = {}
+def _attempt(work: Work, settings: Namespace, folder: str | None, bag: Bag) -> Outcome:
+    """One bag. folder: that relative paths start from, in a process of its own; None: in the user's own, where a fault
+    of ours is an exception as everywhere."""
+    started, said = time.perf_counter(), io.StringIO()
+    path: Path | str = bag.place
+    told, result = "", None
     error: CgdetError | None = None
-    told_path = place
     with contextlib.ExitStack() as stack:
-        if not task.alone:
-            with contextlib.suppress(OSError):
-                os.chdir(task.folder)
+        if folder is not None:
+            os.chdir(folder)
             plain_warnings()
             stack.enter_context(contextlib.redirect_stderr(said))
         try:
-            path = stack.enter_context(remote.local(place, task.cache_gb))
-            told_path = str(path)
-            document = task.work(task.settings, path, task.bag)
+            path = stack.enter_context(remote.local(bag.place))
+            told, result = work(settings, path, bag)
         except CgdetError as raised:
             error = raised
         except Exception as fault:
-            if task.alone:
+            if folder is None:
                 raise
             traceback.print_exc()
-            error = RunError(f"{place}: {type(fault).__name__}: {fault}: a fault of cgdet or of a library: report it")
-    seconds = time.perf_counter() - started
+            error = RunError(f"{path}: {type(fault).__name__}: {fault}: a fault of cgdet or of a library: report it")
 
-    def renamed(text: str) -> str:
-        return remote.masked(text.replace(told_path, place) if told_path != place else text)
+    def shown(text: str) -> str:
+        return remote.masked(text.replace(str(path), bag.place))
 
     if error is not None:
-        error = (InputError if isinstance(error, InputError) else RunError)(renamed(str(error)))
-        return Outcome("failed", {}, seconds, renamed(said.getvalue()), error)
-    return Outcome("done", json.loads(renamed(json.dumps(document))), seconds, renamed(said.getvalue()))
+        error = (InputError if isinstance(error, InputError) else RunError)(shown(str(error)))
+    seconds = time.perf_counter() - started
+    return Outcome(shown(told) if error is None else str(error), result, seconds, shown(said.getvalue()), error)
 
 
 def _lost(bag: Bag, why: str) -> Outcome:
     told = f"{remote.masked(bag.place)}: its worker was ended {ATTEMPTS} times ({why}): is there too little memory?"
-    return Outcome("failed", {}, error=RunError(told))
+    return Outcome(told, error=RunError(told))
 
 
-def _on_this_machine(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
+def _on_this_machine(attempt: partial[Outcome], bags: Sequence[Bag], workers: int) -> Iterator[tuple[Bag, Outcome]]:
     """Each worker is a process of its own, so that one that is killed takes no other with it."""
     mine = threading.local()
     pools: list[ProcessPoolExecutor] = []
     stopping = threading.Event()
 
-    def run(task: _Task) -> Outcome:
+    def run(bag: Bag) -> Outcome:
         for _ in range(ATTEMPTS):
             if stopping.is_set():
                 break
@@ -246,14 +189,14 @@ def _on_this_machine(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[B
                 mine.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
                 pools.append(mine.pool)
             try:
-                return mine.pool.submit(_attempt, task).result()  # type: ignore[no-any-return]
+                return mine.pool.submit(attempt, bag).result()  # type: ignore[no-any-return]
             except BrokenProcessPool:
                 mine.pool = None
-        return _lost(task.bag, "killed")
+        return _lost(bag, "killed")
 
-    threads = ThreadPoolExecutor(spread.workers or len(os.sched_getaffinity(0)))
+    threads = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
     try:
-        futures = {threads.submit(run, task): task.bag for task in tasks}
+        futures = {threads.submit(run, bag): bag for bag in bags}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:
@@ -281,19 +224,19 @@ def _begin_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _on_ray(tasks: Sequence[_Task], spread: Spread) -> Iterator[tuple[Bag, Outcome]]:
+def _on_ray(attempt: partial[Outcome], bags: Sequence[Bag], address: str, gpu: bool) -> Iterator[tuple[Bag, Outcome]]:
     try:
         import ray
     except ImportError:
         raise InputError("--ray needs Ray: pip install ray") from None
     try:
-        ray.init(spread.ray, log_to_driver=False, logging_level="ERROR")
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError) as error:
-        raise InputError(f"--ray {spread.ray}: no cluster answers ({error}): see `ray status`, or give local") from None
+        raise InputError(f"--ray {address}: no cluster answers ({error}): see `ray status`, or give local") from None
     try:
-        gpus = 1 if spread.gpu and ray.cluster_resources().get("GPU") else 0
-        attempt = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt)
-        waiting = {attempt.remote(task): task.bag for task in tasks}
+        gpus = 1 if gpu and ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(attempt.func)
+        waiting = {task.remote(*attempt.args, bag): bag for bag in bags}
         while waiting:
             (done,), _ = ray.wait([*waiting], num_returns=1)
             bag = waiting.pop(done)

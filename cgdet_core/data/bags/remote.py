@@ -10,6 +10,7 @@ import atexit
 import glob
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -106,18 +107,20 @@ def streamed(file: Path) -> Path:
 
 
 @contextmanager
-def local(place: str, cache_gb: float = 50.0) -> Iterator[Path]:
+def local(place: str) -> Iterator[Path]:
     """A bag, file or folder on this machine, as long as it is used. InputError for what is not there, or is larger than
-    may be kept here."""
+    what the disk of temporary files has left."""
     if not is_url(place):
         yield Path(place)
         return
     with TemporaryDirectory(prefix="cgdet-") as folder:
         with _storage(place) as (storage, path):
             found = storage.find(path, detail=True)
-            root, size_gb = Path(folder, path.rpartition("/")[2]), sum(info["size"] for info in found.values()) / 1e9
-            if not found or size_gb > cache_gb:
-                told = f"has {size_gb:.3g} GB: give more --cache-gb" if found else "nothing is there: check the address"
+            if not found:
+                raise InputError(f"{masked(place)}: nothing is there: check the address")
+            size_bytes, root = sum(info["size"] for info in found.values()), Path(folder, path.rpartition("/")[2])
+            if size_bytes > shutil.disk_usage(folder).free:
+                told = f"has {size_bytes / 1e9:.3g} GB, the disk of {folder} less: name another by TMPDIR"
                 raise InputError(f"{masked(place)}: {told}")
             for name, info in found.items():
                 file = Path(f"{root}{name.removeprefix(path)}")

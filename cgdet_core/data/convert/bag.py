@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import shutil
 import warnings
 from argparse import Namespace
@@ -138,10 +137,10 @@ def extracted_sets(
         raise errors[0]
     for error in errors:
         warnings.warn(f"left out: {error}", BagWarning, stacklevel=2)
-    return [Path(outcomes[bag].document["set"]) for bag in bags if outcomes[bag].error is None]
+    return [outcomes[bag].result for bag in bags if outcomes[bag].error is None]
 
 
-def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> dict[str, Any]:
+def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> tuple[str, Path]:
     """The folder's name is of all that the set depends on. Processes that ask for it at once wait for the first."""
     key = key_of(settings, bag)[:16]
     extracted = settings.cache / f"{path.stem}-{key}"
@@ -156,7 +155,7 @@ def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> dict[str, Any]
             topics = settings.image_topic, settings.rgb_topic
             paired = open_paired(path, *topics, found, settings.with_rgb, settings.every, settings.by)
             extract_bag(paired, extracted, labels, settings.class_names, settings.class_map, need_labels=True)
-    return {"set": str(extracted / SET_NAME)}
+    return "", extracted / SET_NAME
 
 
 def copied_set(place: str, cache: Path | None) -> Path:
@@ -169,6 +168,6 @@ def copied_set(place: str, cache: Path | None) -> Path:
     with (cache / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (cache / key / name).is_file():
-            with local(folder, math.inf) as copied, replacing_folder(cache / key, name) as out:
+            with local(folder) as copied, replacing_folder(cache / key, name) as out:
                 shutil.copytree(copied, out, dirs_exist_ok=True)
     return cache / key / name

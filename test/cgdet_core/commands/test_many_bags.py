@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 from cgdet_core.cli import main
+from cgdet_core.commands import many
+from cgdet_core.data.bags.fleet import Bag
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.distill.teachers.yolox_network import Yolox, YoloxShape
 from cgdet_core.evaluation.detection import DETECTION
@@ -117,9 +120,34 @@ def test_workers_write_what_bag_by_bag_gives_and_a_bad_bag_costs_itself_alone(
     assert fates(tmp_path / "many" / "sets" / "fates.json") == kept | {"a": "done"} | dict.fromkeys(BAD, "failed")
     assert files(tmp_path / "many" / "sets") == files(bag_by_bag / "sets")
     assert known == {path: path.stat().st_mtime_ns for path in known}
-    # other settings are other work
-    assert main([str(word) for word in (*again, "--resume", "--workers", "1", "--every", "2")]) == 2
-    assert len(files(tmp_path / "many" / "sets")) < len(files(bag_by_bag / "sets"))
+
+
+def test_finished_work_is_kept_by_bag_and_settings(tmp_path: Path) -> None:
+    place, out, labels = tmp_path / "a.mcap", tmp_path / "out", tmp_path / "labels.json"
+    place.touch()
+    labels.touch()
+    bags = [Bag(str(place))]
+
+    def work(*_: object) -> tuple[str, None]:
+        out.touch()
+        return "A", None
+
+    def fate(resume: bool = True, **settings: object) -> str:
+        given = {"workers": 1, "ray": None, "fates": str(tmp_path / "told.json"), "resume": resume}
+        arguments = Namespace(**{"by": "stamp", "labels": labels, **given, **settings})
+        done, error = many.run_bags(arguments, work, bags, str(tmp_path), lambda _: str(out))
+        assert ([outcome.told for outcome in done.values()], error) == (["A"], None)
+        (told,) = fates(tmp_path / "told.json").values()
+        return told
+
+    assert [fate(), fate(), fate(workers=3), fate(resume=False)] == ["done", "kept", "kept", "done"]
+    assert [fate(by="record"), fate(by="record"), fate()] == ["done", "kept", "kept"]
+    labels.write_text("others")
+    assert [fate(), fate()] == ["done", "kept"]
+    place.write_text("another bag")
+    assert [fate(), fate()] == ["done", "kept"]
+    out.unlink()
+    assert fate() == "done"
 
 
 def test_figures_of_many_bags_are_those_of_all_their_frames_in_one_process(
@@ -141,9 +169,6 @@ def test_figures_of_many_bags_are_those_of_all_their_frames_in_one_process(
     assert figures["bags"] == sorted(GOOD)
     assert [str(fleet / "cut") in line for line in figures["damage"]] == [True]
     assert fates(told) == dict.fromkeys(GOOD, "done") | dict.fromkeys(BAD, "failed")
-    # what is kept gives the very times, too
-    assert main([str(word) for word in (*words, "--resume")]) == 2
-    assert json.loads(out.read_text()) == figures
 
 
 def test_info_tells_of_every_bag(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_core.data.bags.fleet import ATTEMPTS, Bag, Spread, bags_in, each_bag
+from cgdet_core.data.bags.fleet import ATTEMPTS, Bag, bags_in, each_bag, key_of
 from cgdet_core.errors import InputError, RunError
 
 WORK = """
@@ -19,13 +19,13 @@ def work(settings, path, bag):
     with open(os.environ["FLEET_LOG"], "a") as log:
         log.write(bag.name + "\\n")
     begun = Path(os.environ["FLEET_LOG"]).read_text().split().count(bag.name)
-    if bag.name in settings.deadly and begun <= settings.times:
+    if 0 < begun <= settings.deadly.get(bag.name, 0):
         os.kill(os.getpid(), signal.SIGKILL)
-    if bag.name == "bad":
+    if path.name == "bad":
         raise InputError(f"{path}: is bad")
-    if bag.name == "fault":
+    if path.name == "fault":
         raise ZeroDivisionError
-    return {"told": bag.name.upper()}
+    return bag.name.upper(), len(bag.name)
 """
 
 
@@ -70,53 +70,38 @@ def test_folders_patterns_and_files_lead_to_bags_named_by_where_they_lie(tmp_pat
 
 def test_a_killed_worker_costs_its_bag_alone_and_is_begun_again(tmp_path, work):
     bags = [Bag(str(tmp_path / name), name) for name in ("a", "fatal", "once", "bad", "fault")]
-    log = tmp_path / "log"
-    settings = Namespace(deadly=("fatal", "once"), times=1)
-    outcomes = dict(each_bag(work, settings, bags, Spread(workers=2)))
-    assert {bag.name: outcome.fate for bag, outcome in outcomes.items()} == {
-        **dict.fromkeys(("a", "fatal", "once"), "done"),
-        **dict.fromkeys(("bad", "fault"), "failed"),
+    settings = Namespace(deadly={"fatal": ATTEMPTS, "once": 1})
+    outcomes = {bag.name: outcome for bag, outcome in each_bag(work, settings, bags, workers=2)}
+    assert {name: type(outcome.error) for name, outcome in outcomes.items()} == {
+        **dict.fromkeys(("a", "once"), type(None)),
+        **dict.fromkeys(("fatal", "fault"), RunError),
+        "bad": InputError,
     }
-    assert outcomes[bags[2]].document == {"told": "ONCE"}
-    assert isinstance(outcomes[bags[3]].error, InputError)
-    assert isinstance(outcomes[bags[4]].error, RunError)
-    assert "ZeroDivisionError" in outcomes[bags[4]].said
-    assert sorted(log.read_text().split()) == ["a", "bad", "fatal", "fatal", "fault", "once", "once"]
-
-    settings.times = 9
-    outcomes = dict(each_bag(work, settings, bags[:2], Spread(workers=1)))
-    assert [outcomes[bag].fate for bag in bags[:2]] == ["done", "failed"]
-    assert isinstance(outcomes[bags[1]].error, RunError)
-    assert log.read_text().split().count("fatal") == 2 + ATTEMPTS
+    assert (outcomes["once"].told, outcomes["once"].result) == ("ONCE", 4)
+    assert "ZeroDivisionError" in outcomes["fault"].said
+    begun = (tmp_path / "log").read_text().split()
+    assert {name: begun.count(name) for name in outcomes} == dict.fromkeys(outcomes, 1) | {"once": 2, "fatal": ATTEMPTS}
 
 
 def test_a_bag_alone_is_worked_on_in_this_process_and_a_fault_of_ours_is_told_as_one(tmp_path, work):
-    settings = Namespace(deadly=(), times=0)
-    ((_, outcome),) = each_bag(work, settings, [Bag(str(tmp_path / "bad"), "bad")])
+    settings = Namespace(deadly={})
+    ((_, outcome),) = each_bag(work, settings, [Bag(str(tmp_path / "bad"))])
     assert isinstance(outcome.error, InputError)
     with pytest.raises(ZeroDivisionError):
-        list(each_bag(work, settings, [Bag("fault", "fault")]))
+        list(each_bag(work, settings, [Bag("fault")]))
 
 
-def test_finished_work_is_kept_by_bag_and_settings(tmp_path, work):
-    bag = Bag(str(a_folder(tmp_path, "a.mcap") / "a.mcap"), "a")
-    out = a_folder(tmp_path, "out") / "out"
-    labels = a_folder(tmp_path, "labels/a.json", "labels/b.json") / "labels"
+def test_a_bag_is_known_by_its_files_and_its_own_labels(tmp_path):
+    a_folder(tmp_path, "bags/a.mcap", "bags/b.mcap", "labels/a.json", "labels/b.json")
+    bag = Bag(str(tmp_path / "bags" / "a.mcap"), "a")
 
-    def fate(resume: bool = True, **settings: object) -> str:
-        given = Namespace(**{"deadly": (), "times": 0, "by": "stamp", "labels": labels, **settings})
-        spread = Spread(fates=str(tmp_path / "fates.json"), resume=resume)
-        ((_, outcome),) = each_bag(work, given, [bag], spread, lambda _: str(out))
-        assert outcome.told == "A"
-        return outcome.fate
+    def key(**settings):
+        return key_of(Namespace(**{"labels": tmp_path / "labels", **settings}), bag)
 
-    assert [fate(), fate(), fate(workers=3), fate(resume=False)] == ["done", "kept", "kept", "done"]
-    assert [fate(by="record"), fate(by="record"), fate()] == ["done", "kept", "kept"]
-    (labels / "b.json").write_text("of another bag")
-    assert fate() == "kept"
-    (labels / "a.json").write_text("other labels")
-    assert [fate(), fate()] == ["done", "kept"]
-    Path(bag.place).write_text("another bag")
-    assert [fate(), fate()] == ["done", "kept"]
-    out.unlink()
-    assert fate() == "done"
+    first = key()
+    for other in ("bags/b.mcap", "labels/b.json"):
+        (tmp_path / other).write_text("of another bag")
+    assert first == key() == key(workers=3)
+    assert key(by="record") != first
+    (tmp_path / "labels" / "a.json").write_text("other labels")
+    assert key() != first
