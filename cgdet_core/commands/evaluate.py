@@ -46,8 +46,8 @@ def add(subparsers: common.Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bags.fleet import Bag, bags_in
-    from cgdet_core.data.bags.remote import is_url, masked
-    from cgdet_core.evaluation.offline import OfflineRun, check_data
+    from cgdet_core.data.bags.remote import masked
+    from cgdet_core.evaluation.offline import OfflineRun
 
     if arguments.run_folder is not None and arguments.detections is not None:
         raise InputError("--run measures a model, --detections a recording: give one of them")
@@ -63,8 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
     bags = [Bag(data) for data in arguments.data] if _is_set(arguments) else bags_in(arguments.data)
     if len(bags) > 1 and (_is_set(arguments) or arguments.detections is not None):
         raise InputError(f"{bags[1].place}: give one set, one folder with --run, one bag with --detections, or bags")
-    if not bags[0].name and not is_url(bags[0].place):
-        check_data(Path(bags[0].place))
     _loaded.cache_clear()
     task, model, names = _measured(arguments)
     done, error = run_bags(arguments, look_through, bags)
@@ -74,12 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     for bag, outcome in done.items():
         result.add(bag.name, outcome.result[0])
     figures = task.measure(result.frames, names, model)
-    alone = not bags[0].name
     facts: dict[str, Any] = {} if model is None else common.measured(task, model, result)
     facts |= next(iter(done.values())).result[1]
-    facts["data"] = masked(arguments.data[0]) if alone else [masked(word) for word in arguments.data]
-    if not alone:
-        facts["bags"] = [bag.name for bag in done]
+    facts["data"] = masked(arguments.data[0])
+    if bags[0].name:
+        facts |= {"data": [masked(word) for word in arguments.data], "bags": [bag.name for bag in done]}
     facts["frames_without_labels"] = result.unlabelled
     facts["damage"] = [line for outcome in done.values() for line in outcome.result[2]]
     document = figures.to_json(facts)

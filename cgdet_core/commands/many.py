@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def run_each(arguments: argparse.Namespace) -> int:
     def wrote(bag: Bag) -> str:
         return below(below(str(out), bag.name, arguments.suffix), arguments.marker)
 
-    done, error = run_bags(arguments, _one, bags, out, wrote)
+    done, error = run_bags(arguments, _one, bags, None if out is None else wrote)
     told = [outcome.told for bag, outcome in done.items() if not bag.name or out is None]
     if getattr(arguments, "json", False) and bags[0].name:
         told = [json.dumps([json.loads(each) for each in told], indent=2)]
@@ -64,7 +65,7 @@ def run_each(arguments: argparse.Namespace) -> int:
 
 def _one(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, None]:
     """The command on one bag; what it prints."""
-    from cgdet_core.data.bags.remote import below, is_there, is_url, local_file, written
+    from cgdet_core.data.bags.remote import below, is_there, is_url, written
 
     given, said = argparse.Namespace(**{**vars(arguments), "bag": path}), io.StringIO()
     place = ""
@@ -78,74 +79,60 @@ def _one(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, None
             given.out = stack.enter_context(written(place))
             if given.suffix:
                 check_can_write(given.out)
-            if (labels := bag.own(vars(given).get("labels") or "")).endswith(".json"):
-                given.labels = str(local_file(labels))
+            if vars(given).get("labels"):
+                given.labels = bag.own(given.labels)
         with redirect_stdout(said):
             given.run_one(given)
     return said.getvalue().rstrip().replace(str(vars(given).get("out", place)), place), None
 
 
 def run_bags(
-    arguments: argparse.Namespace,
-    work: Work,
-    bags: Sequence[Bag],
-    out: str | None = None,
-    wrote: Callable[[Bag], str] = lambda _: "",
+    arguments: argparse.Namespace, work: Work, bags: Sequence[Bag], wrote: Callable[[Bag], str] | None = None
 ) -> tuple[dict[Bag, Outcome], CgdetError | None]:
     """What came of the bags that are done, in their order, and the error to end with once it is used.
 
-    work: gets these arguments; out: folder of the results; wrote: a file in it that is there once a bag is done.
+    work: gets these arguments; wrote: the file in their `out` that is there once a bag is done.
     """
     from tqdm import tqdm
 
     from cgdet_core.data.bags.fleet import Outcome, each_bag, key_of
-    from cgdet_core.data.bags.remote import below, get_text, is_there, masked, put_text
+    from cgdet_core.data.bags.remote import below, is_there, local_file, masked, put_text
 
     alone = not bags[0].name
-    place = arguments.fates or (None if alone or out is None else below(out, "fates.json"))
-    if arguments.resume and place is None:
+    fates = arguments.fates or (None if alone or wrote is None else below(arguments.out, "fates.json"))
+    if arguments.resume and fates is None:
         raise InputError("--resume: what is finished is kept beside the fates: give their file with --fates")
     if not alone and vars(arguments).get("threads") == 0:
         arguments.threads = 1  # there is a worker for each core, and their number must not change a result
-    outcomes: dict[Bag, Outcome] = {}
     files: dict[Bag, str] = {}  # of what is finished
-    if place is not None and out is not None:
-        files = {bag: f"{place.removesuffix('.json')}/{key_of(arguments, bag)}.json" for bag in bags}
-    for bag in bags if arguments.resume else ():
-        text = get_text(files[bag])
-        if text is not None and is_there(wrote(bag)):
-            outcomes[bag] = Outcome(**json.loads(text))
-    kept = [*outcomes]
-
-    def fate(bag: Bag) -> str:
-        return "kept" if bag in kept else "done" if outcomes[bag].error is None else "failed"
-
-    def tell(bag: Bag) -> None:
-        line = f"{fate(bag)} {len(outcomes)}/{len(bags)} {bag.name}: {outcomes[bag].told.splitlines()[-1]}\n"
-        tqdm.write(outcomes[bag].said + ("" if alone else line), sys.stderr, end="")
-
-    for bag in kept:
-        tell(bag)
+    kept: dict[Bag, Outcome] = {}
+    if wrote is not None and fates is not None:
+        files = {bag: f"{fates.removesuffix('.json')}/{key_of(arguments, bag)}.json" for bag in bags}
+        for bag in bags if arguments.resume else ():
+            if is_there(files[bag]) and is_there(wrote(bag)):
+                kept[bag] = Outcome("kept", **json.loads(local_file(files[bag]).read_bytes()))
     left = [bag for bag in bags if bag not in kept]
     running = each_bag(work, arguments, left, arguments.workers, arguments.ray, gpu="device" in arguments)
+    outcomes: dict[Bag, Outcome] = {}
     try:
-        for bag, outcome in tqdm(running, "bags", len(left), disable=alone or None):
+        for bag, outcome in tqdm(chain(kept.items(), running), "bags", len(bags), disable=alone or None):
             outcomes[bag] = outcome
-            if bag in files and outcome.error is None:
+            if bag in files and outcome.fate == "done":
                 put_text(files[bag], json.dumps({"told": outcome.told, "seconds": outcome.seconds}))
-            tell(bag)
+            line = f"{outcome.fate} {len(outcomes)}/{len(bags)} {bag.name}: {outcome.told.splitlines()[-1]}\n"
+            tqdm.write(outcome.said + ("" if alone else line), sys.stderr, end="")
     finally:
-        if place is not None:
-            fates = [
-                {"bag": masked(bag.place), "name": bag.name, "fate": fate(bag), "told": outcomes[bag].told}
-                | {"seconds": round(outcomes[bag].seconds, 3)}
+        if fates is not None:
+            told = [
+                {"bag": masked(bag.place), "name": bag.name}
+                | {key: getattr(outcomes[bag], key) for key in ("fate", "told", "seconds")}
                 for bag in bags
                 if bag in outcomes
             ]
-            put_text(place, json.dumps({"bags": len(bags), "fates": fates}, indent=2) + "\n")
+            put_text(fates, json.dumps({"bags": len(bags), "fates": told}, indent=2) + "\n")
     done = {bag: outcomes[bag] for bag in bags if outcomes[bag].error is None}
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     if errors and not alone:
-        told = f" and told in {masked(place)}" if place else ""
-        return done, InputError(f"{len(errors)} of {len(bags)} bags failed, as said above{told}; the others are done")
+        where = f" and told in {masked(fates)}" if fates else ""
+        return done, InputError(f"{len(errors)} of {len(bags)} bags failed, as said above{where}; the others are done")
     return done, errors[0] if errors else None

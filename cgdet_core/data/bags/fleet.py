@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from cgdet_core import __version__
 from cgdet_core.data.bags import remote
@@ -60,8 +60,10 @@ Work = Callable[[Namespace, Path, Bag], tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a bag. told: the work's lines, or the error; said: on standard error meanwhile."""
+    """What became of a bag; kept: done by an earlier run. told: the work's lines, or the error; said: on standard
+    error meanwhile."""
 
+    fate: Literal["done", "kept", "failed"]
     told: str
     result: Any = None
     seconds: float = 0.0
@@ -164,15 +166,16 @@ def _attempt(work: Work, settings: Namespace, folder: str | None, bag: Bag) -> O
     def shown(text: str) -> str:
         return remote.masked(text.replace(str(path), bag.place))
 
-    if error is not None:
-        error = (InputError if isinstance(error, InputError) else RunError)(shown(str(error)))
-    seconds = time.perf_counter() - started
-    return Outcome(shown(told) if error is None else str(error), result, seconds, shown(said.getvalue()), error)
+    seconds = round(time.perf_counter() - started, 3)
+    if error is None:
+        return Outcome("done", shown(told), result, seconds, shown(said.getvalue()))
+    error = (InputError if isinstance(error, InputError) else RunError)(shown(str(error)))
+    return Outcome("failed", str(error), None, seconds, shown(said.getvalue()), error)
 
 
 def _lost(bag: Bag, why: str) -> Outcome:
     told = f"{remote.masked(bag.place)}: its worker was ended {ATTEMPTS} times ({why}): is there too little memory?"
-    return Outcome(told, error=RunError(told))
+    return Outcome("failed", told, error=RunError(told))
 
 
 def _on_this_machine(attempt: partial[Outcome], bags: Sequence[Bag], workers: int) -> Iterator[tuple[Bag, Outcome]]:

@@ -19,6 +19,7 @@ import numpy as np
 from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.bags.messages import FRAME_INFO, RawImage, TimeBy
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.remote import local_file
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.bags.truth import (
     FRAME_INFO_SUFFIX,
@@ -142,7 +143,7 @@ def bag_labels(
     InputError as `load_stamped_labels`, for an unknown class, a class map without labels, and two arrays of one stamp.
     """
     if labels is not None and is_json(labels):
-        return load_stamped_labels(Path(labels), class_names, class_map)
+        return load_stamped_labels(local_file(labels), class_names, class_map)
     topic = choose_truth_topic(bag, labels)
     if topic is None:
         if class_map:
@@ -178,7 +179,7 @@ def label_classes(bag: BagReader, labels: str | None, class_map: Mapping[str, st
     """The classes of a bag's labels (`labels` as of `bag_labels`): see own_classes. Numbers are of CLASS_NAMES."""
     names: list[str] = []
     if labels is not None and is_json(labels):
-        names = [category.name for category in read_coco(Path(labels)).categories]
+        names = [category.name for category in read_coco(local_file(labels)).categories]
     elif (topic := choose_truth_topic(bag, labels)) is not None:
         names = [name for info in _frame_infos(bag, topic).values() for name in info.labelled or ()]
         for item in bag.messages([topic]):

@@ -79,7 +79,9 @@ def files_below(place: str) -> dict[str, str]:
 
 
 def matches(pattern: str) -> list[str]:
-    """What is there of a name with `*`, `**` or `?`."""
+    """What is there of this name, or of a name with `*`, `**` or `?`."""
+    if is_there(pattern):
+        return [pattern]
     if not is_url(pattern):
         return sorted(glob.glob(pattern, recursive=True))
     with _storage(pattern) as (storage, path):
@@ -163,14 +165,6 @@ def put_text(place: str, text: str) -> None:
     """Write a small file whole."""
     with written(place) as file:
         write_text(file, text)
-
-
-def get_text(place: str) -> str | None:
-    """A small file; None where it is not there."""
-    if not is_url(place):
-        return Path(place).read_text(encoding="utf-8") if os.path.isfile(place) else None
-    with _storage(place) as (storage, path):
-        return str(storage.cat_file(path).decode()) if storage.exists(path) else None
 
 
 def is_there(place: str) -> bool:

@@ -147,8 +147,7 @@ def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> tuple[str, Pat
     with (settings.cache / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (extracted / SET_NAME).is_file():
-            labels = None if settings.labels is None else bag.own(settings.labels)
-            labels = str(local_file(labels)) if is_json(labels) else labels
+            labels = settings.labels and bag.own(settings.labels)
             found = None
             if settings.registration is not None and settings.with_rgb:
                 found = load_registration(local_file(settings.registration))

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.config import Recipe, SourceConfig
-from cgdet_core.data.bags.remote import is_there, masked, matches, place_in
+from cgdet_core.data.bags.remote import masked, matches, place_in
 from cgdet_core.data.convert.bag import copied_set, extracted_sets
 from cgdet_core.data.sets.coco import CocoRecord, CocoSet, load_coco
 from cgdet_core.data.sets.held_out import split_held_out
@@ -84,7 +84,7 @@ def check_paths(recipe: Recipe, folder: Path) -> None:
     """InputError for a source that is not there, before any is read."""
     for config in recipe.sources:
         place = place_in(folder, config.path)
-        if not (is_there(place) or matches(place)):
+        if not matches(place):
             raise InputError(
                 f"{masked(place)}: there is no such file or folder: correct --data, the folder of the recipe's "
                 "sources; for your own frames use config/recipes/own.yaml"
@@ -164,8 +164,8 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) 
         paths = extracted_sets(config, folder, names, with_rgb, run.absolute().parent / BAG_CACHE)
         class_map = {}
     else:
-        found = [place] if is_there(place) else matches(place)
-        paths = [copied_set(each, None if run is None else run.absolute().parent / BAG_CACHE) for each in found]
+        cache = None if run is None else run.absolute().parent / BAG_CACHE
+        paths = [copied_set(each, cache) for each in matches(place)]
     sets = [load_coco(path, names, class_map) for path in paths]
     coco = replace(sets[0], records=tuple(record for each in sets for record in each.records))
     coco = replace(coco, warnings=tuple(line for each in sets for line in each.warnings))

@@ -133,9 +133,9 @@ def test_finished_work_is_kept_by_bag_and_settings(tmp_path: Path) -> None:
         return "A", None
 
     def fate(resume: bool = True, **settings: object) -> str:
-        given = {"workers": 1, "ray": None, "fates": str(tmp_path / "told.json"), "resume": resume}
+        given = {"workers": 1, "ray": None, "fates": str(tmp_path / "told.json"), "resume": resume, "out": ""}
         arguments = Namespace(**{"by": "stamp", "labels": labels, **given, **settings})
-        done, error = many.run_bags(arguments, work, bags, str(tmp_path), lambda _: str(out))
+        done, error = many.run_bags(arguments, work, bags, lambda _: str(out))
         assert ([outcome.told for outcome in done.values()], error) == (["A"], None)
         (told,) = fates(tmp_path / "told.json").values()
         return told
