@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdet_core.boxes import area_xyxy, xywh_to_xyxy
 from cgdet_core.data.sets.coco_file import CocoDocument, CocoImage, read_coco
-from cgdet_core.data.sets.fields import same_name
+from cgdet_core.data.sets.fields import folded, same_name
 from cgdet_core.data.sets.plausible import check_plausible
 from cgdet_core.errors import InputError, check_known, unknown
 from cgdet_core.images import read_image, turned_by
@@ -126,6 +126,12 @@ def read_labels(
     sizes = np.array([(image.width, image.height) for image in images], np.float32).reshape(-1, 2)
     places, known = _points(document, targets, path)
     warnings = check_plausible(path, xywh, sizes, [image.file_name for image in images], objects, places, known)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for category in document.categories:
+        alike.setdefault((folded(category.name), targets[category.id]), []).append(category.name)
+    for same in alike.values():
+        if len(same) > 1 and not set(same) <= set(class_map or {}):
+            warnings.append(f"{path}: the categories {', '.join(map(repr, same))} differ by case alone: taken for one")
     held = {target[row] for row in np.flatnonzero(objects)}
     lacking = [name for name in names if name in targets.values() and name not in held]
     if held and lacking:

@@ -10,8 +10,11 @@ pixel.
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +70,7 @@ class CocoAnnotation(Entry):
     ignore: Flag = False
     difficult: Flag = False
     keypoints: Places = ()
+    num_keypoints: int | None = None
     score: Any = None
 
     @property
@@ -94,7 +98,8 @@ def read_coco(path: Path) -> CocoDocument:
     try:
         data = path.read_bytes()
         # PowerShell writes UTF-16, other programs of Windows a mark before UTF-8
-        document = CocoDocument.model_validate_json(data.decode(json.detect_encoding(data)))
+        text = data.decode(json.detect_encoding(data))
+        document = CocoDocument.model_validate_json(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a COCO JSON file") from None
     except UnicodeDecodeError as error:
@@ -105,6 +110,10 @@ def read_coco(path: Path) -> CocoDocument:
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {said}{found}: give a COCO JSON file") from None
+    known = {key for each in (CocoImage, CocoAnnotation, CocoCategory) for key in each.model_fields}
+    for key in sorted(set(re.findall(r'"(\w+)"\s*:', text)) - known):
+        for meant in get_close_matches(key, known, 1, 0.85):
+            warnings.warn(f"{path}: the key '{key}' is not read: did you mean '{meant}'?", stacklevel=2)
     image_ids, category_ids = _ids(path, "images", document.images), _ids(path, "categories", document.categories)
     points = {category.id: len(category.keypoints) for category in document.categories}
     for number, category in enumerate(document.categories):
@@ -120,6 +129,10 @@ def read_coco(path: Path) -> CocoDocument:
         if places and (len(places) != count or not {0, 1, 2}.issuperset(places[2::3])):
             wanted = f"x, y and v (0, 1 or 2) of each of its category's {count // 3} keypoints"
             raise InputError(f"{path}: annotations[{number}].keypoints: give {wanted}")
+        labelled = sum(v > 0 for v in places[2::3])
+        if annotation.num_keypoints not in (None, labelled):
+            stated = f"{annotation.num_keypoints}, {labelled} of its keypoints have a v above 0"
+            raise InputError(f"{path}: annotations[{number}].num_keypoints is {stated}: correct the one or the other")
     return document
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -411,6 +412,17 @@ def test_points_that_are_not_of_their_boxes_are_refused_where_nearly_all_are_suc
         assert str(tmp_path / "set.json") in refusal(of(odd, odd), class_names=("face",))
 
 
+def test_categories_that_differ_by_case_are_told_once_unless_both_are_mapped(tmp_path: Path) -> None:
+    both = [{"id": 3, "name": "person"}, {"id": 4, "name": " Person "}]
+    path = write_set(tmp_path, categories=both, annotations=[a_label(1), a_label(2, category=4)])
+    coco = load_coco(path, ("person",))
+    assert [record.truth.class_ids.tolist() for record in coco.records] == [[0, 0], []]
+    assert [line for line in coco.warnings if "'person', 'Person'" in line] == list(coco.warnings)
+    assert len(coco.warnings) == 1
+    for target in ("person", "ignore"):
+        assert load_coco(path, ("person",), {"person": "person", "Person": target}).warnings == ()
+
+
 @pytest.mark.parametrize("mode", [0, 2, "XYXY_ABS", "XYWH", 1.5, [1]])
 def test_boxes_that_say_to_be_no_left_top_width_and_height_are_refused(tmp_path: Path, mode: object) -> None:
     assert "annotations[0].bbox_mode" in refusal(write_set(tmp_path, annotations=[a_label(1, bbox_mode=mode)]))
@@ -468,7 +480,7 @@ def test_a_file_of_several_pictures_is_refused_and_one_of_one_page_read(tmp_path
     assert (read_image(tmp_path / "one.tif") == 1).all()
 
 
-def test_what_counts_twice_and_what_was_detected_are_a_line_each(tmp_path: Path) -> None:
+def test_what_counts_twice_what_was_detected_and_a_misspelt_key_are_a_line_each(tmp_path: Path) -> None:
     usual = load_coco(write_set(tmp_path)).warnings
     for changes, said in (
         ({"images": [an_image(1), an_image(2, file_name="images/1.png")]}, "1 images"),
@@ -477,6 +489,14 @@ def test_what_counts_twice_and_what_was_detected_are_a_line_each(tmp_path: Path)
     ):
         (line,) = set(load_coco(write_set(tmp_path, **changes)).warnings) - set(usual)
         assert said in line
+    for key, meant in (("iscrowed", "iscrowd"), ("Rgb_file_names", "rgb_file_name"), ("keypoint", "keypoints")):
+        with pytest.warns(UserWarning, match=f"'{key}' is not read: did you mean '{meant}'"):
+            load_coco(write_set(tmp_path, annotations=[a_label(1, **{key: 1})]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_coco(
+            write_set(tmp_path, info={"year": 1, "licenses": []}, annotations=[a_label(1, area=3, segmentation=[])])
+        )
 
 
 def test_a_picture_behind_a_jpeg_is_refused_unless_it_is_smaller(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ DOCUMENT: dict[str, Any] = {
             "ignore": 0,
             "difficult": 0,
             "keypoints": [5, 6, 2, 0, 0, 0],
+            "num_keypoints": 1,
         },
         {"id": 2, "image_id": 2, "category_id": 7, "bbox": [11, 12, 20, 21], "iscrowd": 1},
         {"id": 3, "image_id": 2, "category_id": 7, "bbox": [11, 12, 22, 21], "iscrowd": 0},
@@ -58,7 +59,7 @@ DOCUMENT: dict[str, Any] = {
 }
 UNREAD = {"info", "license", "area", "segmentation", "supercategory", "skeleton"}
 FLAGS = {"iscrowd", "ignore", "difficult"}
-WHOLE = {"height", "width", "stamp_ns", "flip_indices"}
+WHOLE = {"height", "width", "stamp_ns", "num_keypoints", "flip_indices"}
 NUMBERS = {"bbox", "keypoints"}
 NAMES = {"scene", "camera", "subject", "light", "name", "labelled"}
 VALUES = [
