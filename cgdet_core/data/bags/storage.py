@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
@@ -97,33 +97,22 @@ def open_file(file: Path, stack: ExitStack) -> FileReader:
 
 def messages_of(file: Path, reader: Any, connections: Sequence[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
     """(connection, record time in ns, serialised message), in order of the record times. What is streamed is read
-    message by message, where chunks are not compressed."""
+    message by message, where chunks are not compressed: by their message indexes. Source: mcap.dev/spec, Chunk
+    (op=0x06), Message Index (op=0x07), Message (op=0x05)."""
     chunks = reader.storage.chunks if isinstance(file, StreamedFile) and not isinstance(reader, CutMcap) else ()
     if not chunks or any(chunk.compression for chunk in chunks):
         yield from reader.messages(connections=connections)
         return
-    of_channel = {connection.id: connection for connection in connections}
-    picked = [_picked(chunk, of_channel, reader.storage.bio) for chunk in chunks]
-    for record_time_ns, _, _, message in heapq.merge(*picked, key=lambda each: each[:3]):
-        if message is not None:
-            yield message[0], record_time_ns, message[1]
-
-
-def _picked(
-    chunk: Any, of_channel: Mapping[int, Connection], file: BinaryIO
-) -> Iterator[tuple[int, int, int, tuple[Connection, bytes] | None]]:
-    """(record time, places of chunk and message, message) out of one chunk, by its message indexes; first a mark of
-    when it begins, so that it is not read before. Source: mcap.dev/spec, Message Index (op=0x07), Message (op=0x05)."""
-    yield chunk.message_start_time, 0, 0, None
-    records = chunk.chunk_start_offset + 9 + 40 + len(chunk.compression)
+    stream: BinaryIO = reader.storage.bio
     places: list[tuple[int, int, Connection]] = []
-    for channel in of_channel.keys() & chunk.message_index_offsets.keys():
-        file.seek(chunk.message_index_offsets[channel] + 11)
-        entries = file.read(*struct.unpack("<I", file.read(4)))
-        places += [(when, records + at, of_channel[channel]) for when, at in struct.iter_unpack("<QQ", entries)]
+    for chunk, connection in product(chunks, connections):
+        if index := chunk.message_index_offsets.get(connection.id):
+            stream.seek(index + 11)
+            entries = struct.iter_unpack("<QQ", stream.read(*struct.unpack("<I", stream.read(4))))
+            places += [(when, chunk.chunk_start_offset + 9 + 40 + at, connection) for when, at in entries]
     for when, at, connection in sorted(places, key=lambda each: each[:2]):
-        file.seek(at + 1)
-        yield when, chunk.chunk_start_offset, at, (connection, file.read(*struct.unpack("<Q", file.read(8)))[22:])
+        stream.seek(at + 1)
+        yield connection, when, stream.read(*struct.unpack("<Q", stream.read(8)))[22:]
 
 
 def unpacked_message(data: bytes) -> bytes:
