@@ -149,7 +149,8 @@ def _attempt(work: Work, settings: Namespace, folder: str | None, bag: Bag) -> O
     error: CgdetError | None = None
     with contextlib.ExitStack() as stack:
         if folder is not None:
-            os.chdir(folder)
+            with contextlib.suppress(OSError):  # another machine may lack it, and URLs need none
+                os.chdir(folder)
             plain_warnings()
             stack.enter_context(contextlib.redirect_stderr(said))
         try:
