@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
         raise InputError(f"{of_inference}: not used with --detections: leave them out")
+    if arguments.detections is not None and _is_set(arguments):
+        raise InputError(f"{arguments.data[0]}: --detections needs frames with header stamps: give a bag")
     bags = [Bag(data) for data in arguments.data] if _is_set(arguments) else bags_in(arguments.data)
     if len(bags) > 1 and (_is_set(arguments) or arguments.detections is not None):
         raise InputError(f"{bags[1].place}: give one set, one folder with --run, one bag with --detections, or bags")
@@ -133,11 +135,15 @@ def _loaded(*how: Any) -> tuple[MeasuredTask, LoadedModel, tuple[str, ...]]:
 def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, Any]:
     """What is found in the frames of one bag, or set: how many, and (OfflineRun, facts, losses)."""
     from cgdet_core.data.bags.remote import masked
+    from cgdet_core.data.bags.truth import read_detections
+    from cgdet_core.evaluation.detection import RecordedDetections
     from cgdet_core.evaluation.offline import describe_folds, run_in_turns
 
     settings, losses = _of(arguments, path), list[str]()
     task, model, names = _measured(arguments)
-    recorded = _recorded(settings, names) if model is None else None
+    recorded = None
+    if model is None:
+        recorded = RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
     look = recorded or task.look_with(model, names, arguments.telemetry_rows)
     selection = common.selected_frames(settings, names, losses, [] if model is None else [model])
     (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
@@ -153,15 +159,6 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[s
         }
     damage = [masked(line.replace(str(path), bag.place)) for line in losses]
     return f"{len(result.frames)} frames", (result, facts, damage)
-
-
-def _recorded(arguments: argparse.Namespace, names: tuple[str, ...]) -> RecordedDetections:
-    from cgdet_core.data.bags.truth import read_detections
-    from cgdet_core.evaluation.detection import RecordedDetections
-
-    if arguments.data.suffix == ".json":
-        raise InputError(f"{arguments.data}: --detections needs frames with header stamps: give a bag")
-    return RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
 
 
 def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: RecordedDetections) -> dict[str, Any]:
