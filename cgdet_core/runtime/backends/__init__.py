@@ -71,7 +71,7 @@ def open_model(
 
 def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:
     """The shipped model of a task, as it runs best there: the .onnx, with PyTorch and on a GPU the .safetensors."""
-    may_be = backend == "auto" and is_installed("torch")
+    may_be = backend == "auto" and device != "cpu" and is_installed("torch")
     in_torch = backend == "torch" or (may_be and device_name(device, ".safetensors") != "cpu")
     return default_model_path(".safetensors" if in_torch else ".onnx", task)
 
