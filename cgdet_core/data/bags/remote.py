@@ -99,7 +99,9 @@ class StreamedFile(PosixPath):
             file = storage.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="mmap", cache_options=holes)
         if cached := getattr(file, "cache", None):
             # else an error of the network would be told as damage of the bag
-            cached.fetcher = _storage(url)(cached.fetcher)
+            fetch = _storage(url)(cached.fetcher)
+            # of a file that is cut short more is read than it has, which storages refuse
+            cached.fetcher = lambda start, end: fetch(start, end) if start < end else b""
         return file
 
 
