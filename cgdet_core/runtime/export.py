@@ -141,7 +141,11 @@ def _quantise(path: Path, calibration: Sequence[FloatArray]) -> None:
 
     quant_pre_process(path, path, skip_optimization=True, skip_symbolic_shape=True)
     convolutions = [node for node in onnx.load(path).graph.node if node.op_type == "Conv"]
-    kept = [node.name for node in convolutions if re.search(r"stem\.|\.\d\.weight$", node.input[1])]
+    kept = [
+        node.name
+        for node in convolutions
+        if re.search(r"stem\.|_branches\.\d\.2\.weight$|\.leave\.weight$", node.input[1])
+    ]
     quantize_static(
         path,
         path,

@@ -213,6 +213,7 @@ def test_int8_is_judged_by_the_error_of_held_out_faces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
     model = save_face_model(tmp_path / "m.safetensors")
     data = save_faces(tmp_path / "set", model, [np.full((68, 2), 4, np.float32)] * 4, PEOPLE[:4], CAMERAS[:4])
     out, export = tmp_path / "int8.json", tmp_path / "m.int8.onnx"
@@ -227,6 +228,10 @@ def test_int8_is_judged_by_the_error_of_held_out_faces(
     look, faces = LANDMARKS.look_with(predictor), load_coco(data, ("face",))
     figures = LANDMARKS.measure([look(sample)[0] for sample in faces], ("face",)).to_json()
     assert found["nme_int8"] == pytest.approx(figures["nme"], abs=1e-6)
+    # a convolution of int8 takes its weight through a node of its own, one of floats the weight itself
+    weights = [node.input[1] for node in onnx.load(str(export)).graph.node if node.op_type == "Conv"]
+    assert [weight for weight in weights if "DequantizeLinear" not in weight] == [weights[0], weights[-1]]
+    assert weights[-1].endswith(".leave.weight")
     export.unlink()
     monkeypatch.setattr(LANDMARKS, "int8_may_lose", -1.0)
     refusal(capsys, *words)
