@@ -56,9 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.detections is not None and (
         arguments.telemetry_rows
         or arguments.threads
+        or arguments.input
         or {arguments.device, arguments.backend, arguments.precision} != {"auto"}
     ):
-        of_inference = "--telemetry-rows, --threads, --device, --backend, --precision"
+        of_inference = "--telemetry-rows, --threads, --input, --device, --backend, --precision"
         raise InputError(f"{of_inference}: not used with --detections: leave them out")
     if arguments.detections is not None and _is_set(arguments):
         raise InputError(f"{arguments.data[0]}: --detections needs frames with header stamps: give a bag")

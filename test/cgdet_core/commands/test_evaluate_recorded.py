@@ -84,6 +84,15 @@ def test_detections_that_are_not_this_bag_s_are_refused_in_one_line(
     assert reason in line
 
 
+def test_how_a_network_runs_is_nothing_to_recorded_detections(
+    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = recorded(tmp_path / "found", 2)
+    for words in (["--threads", "1"], ["--input", "640x800"], ["--precision", "fp32"]):
+        assert main(["evaluate", "--data", str(drive), "--detections", str(found), *words]) == 2
+        assert words[0] in capsys.readouterr().err
+
+
 def test_a_set_of_files_has_no_stamps_to_find_detections_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "set.json").write_text("{}")
     found = recorded(tmp_path / "found", 2)
