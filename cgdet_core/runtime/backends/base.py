@@ -70,6 +70,12 @@ def need(module: str, what: str, requirements: str = "") -> Any:
         ) from None
 
 
+def of_one_size(path: Path, height_width_px: tuple[int, int]) -> InputError:
+    """What is wrong where the export at `path` has one size of input alone, which is not this one."""
+    size = "x".join(map(str, height_width_px))
+    return InputError(f"{path}: was exported for another size than {size} alone: export it again")
+
+
 def check_device_name(device: str) -> None:
     """InputError where `device` is none of auto, cpu, cuda and cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import INPUT, RawOutput, cache_folder, need
+from cgdet_core.runtime.backends.base import INPUT, RawOutput, cache_folder, need, of_one_size
 from cgdet_core.runtime.model_file import ModelDescription, parse_description
 from cgdet_core.types import FloatArray
 
@@ -58,7 +58,7 @@ def open_onnxruntime(
         isinstance(of_file, int) and of_file != side
         for of_file, side in zip(session.get_inputs()[0].shape[2:], size, strict=True)
     ):
-        raise InputError(f"{path}: was exported for another size than {size[0]}x{size[1]} alone: export it again")
+        raise of_one_size(path, size)
     description.check_precision(path, precision)
     executed = "fp16" if name == "tensorrt" and precision != "fp32" else description.precision
     return OnnxRuntimeBackend(session, name, device, executed), description

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.backends.base import RawOutput, cache_folder, cpu_precision, need, usable_cores
+from cgdet_core.runtime.backends.base import RawOutput, cache_folder, cpu_precision, need, of_one_size, usable_cores
 from cgdet_core.runtime.model_file import ModelDescription, parse_description, read_description
 from cgdet_core.types import FloatArray
 
@@ -90,8 +90,7 @@ def set_input(path: Path, network: Any, height_width_px: tuple[int, int]) -> Non
     try:
         network.reshape([1, 1, *height_width_px])
     except RuntimeError:
-        size = "x".join(map(str, height_width_px))
-        raise InputError(f"{path}: was exported for another size than {size} alone: export it again") from None
+        raise of_one_size(path, height_width_px) from None
 
 
 def metadata_of(network: Any) -> dict[str, str]:
