@@ -135,9 +135,11 @@ def local(place: str) -> Iterator[Path]:
                     _streamed[str(file)] = storage, name, set()
                 else:
                     storage.get_file(name, str(file))
-        yield root
-        for file in root.parent.rglob("*.mcap"):
-            _streamed.pop(str(file), None)
+        try:
+            yield root
+        finally:
+            for file in root.parent.rglob("*.mcap"):
+                _streamed.pop(str(file), None)
 
 
 @cache
