@@ -37,9 +37,7 @@ class BagConfig(Settings):
     """How bags are made (data/synthetic/bag.py)."""
 
     with_rgb: bool = Field(True, description="of a street; of single images a registered partner is always kept")
-    frames_per_second: float | None = Field(
-        None, ge=1 / 86400, le=1000, description="default: 10 of a street, 5 of single images"
-    )
+    frames_per_second: float | None = Field(None, ge=1e-4, le=1000, description="default: 10 of a street, 5 of a set")
     seconds: float = Field(20.0, gt=0, le=86400, description="length of a street's bag")
     seconds_per_scene: float = Field(10.0, gt=0, description="a longer bag goes on in another street")
 

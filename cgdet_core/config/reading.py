@@ -154,7 +154,7 @@ def _key_in(place: dict[str, Any] | list[Any], word: str, override: str) -> Any:
 def _one_line(error: ValidationError, kind: type[Settings], task: str) -> str:
     parts = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "value"
+        key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             parts.append(str(_unknown_key(item["loc"], kind, task)))
         elif item["type"] == "literal_error" and isinstance(item["input"], str):
@@ -165,8 +165,9 @@ def _one_line(error: ValidationError, kind: type[Settings], task: str) -> str:
         elif item["type"] == "tuple_type" and not isinstance(item["input"], dict):
             parts.append(f"key '{key}' = {item['input']!r}: give a list, such as [{item['input']}]")
         else:
-            parts.append(f"key '{key}' = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
-    return "; ".join(parts)
+            value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+            parts.append((f"key '{key}'{value}: " if key else "") + item["msg"].removeprefix("Value error, "))
+    return "; ".join(parts[:4] + ["..."] * (len(parts) > 4))  # more have the same cause, such as a file of another kind
 
 
 def _unknown_key(where: tuple[int | str, ...], kind: type[Settings], task: str) -> InputError:

@@ -53,7 +53,8 @@ class BagReader:
         self.storage, files = storage.files_of(self.path, self._index)
         self._files = [streamed(file) for file in files]
         if not self._files and self._index is None:
-            raise InputError(f"{path}: is not a bag: give a rosbag2 folder, an .mcap, .db3 or ROS 1 .bag file")
+            what = "is not a bag" if self.path.exists() else "there is no such file or folder"
+            raise InputError(f"{path}: {what}: give a rosbag2 folder, an .mcap, .db3 or ROS 1 .bag file")
         if self.storage == "sqlite3" and any(character in str(path) for character in _URI_CHARACTERS):
             raise InputError(f"{path}: the path of a sqlite3 bag cannot hold any of {_URI_CHARACTERS}: rename it")
         all_files = self.path.iterdir() if self.path.is_dir() else files

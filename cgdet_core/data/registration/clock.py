@@ -117,7 +117,7 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
     InputError where it cannot be told."""
     least = min(len(thermal.begin_s), len(rgb.begin_s))
     if least < _LEAST_INTERVALS:
-        raise _untold(f"a stream has {least} intervals between frames, not {_LEAST_INTERVALS}")
+        raise _untold(f"a stream has {least} intervals between frames of {_LEAST_INTERVALS} needed")
     origin_s = (rgb.origin_ns + guess_ns - thermal.origin_ns) / NANOSECONDS
     agreement = _Agreement(thermal, rgb, origin_s, _WINDOW_PERIODS)
     step_s = agreement.window_s / 3
@@ -149,7 +149,7 @@ def estimate_offset(thermal: Motion, rgb: Motion, max_offset_s: float, guess_ns:
 
 def _untold(why: str) -> InputError:
     return InputError(
-        f"the clock offset was not found: {why}: give a bag in which the camera turns or shakes, or give --offset"
+        f"the clock offset was not found: {why}: give a longer bag with a camera that turns or shakes, or give --offset"
     )
 
 

@@ -22,7 +22,7 @@ def load_teacher(config: TeacherConfig, recipe: Recipe, folder: Path) -> Teacher
     if config.class_names and config.kind != "yolox":
         raise InputError(f"a teacher of kind {config.kind} states its own classes: leave the teacher's class_names out")
     if not config.path:
-        raise InputError(f"the teacher has no path: name the file of a teacher of kind {config.kind}")
+        raise InputError(f"the setting teacher.path is missing: name the file of a teacher of kind {config.kind}")
     with own_generator():
         if config.kind == "model":
             teacher: Teacher = model_teacher(config, recipe, path)
