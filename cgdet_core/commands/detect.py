@@ -207,7 +207,7 @@ def _images(paths: Sequence[Path]) -> list[Path]:
         if not inside and (path / "metadata.yaml").is_file():
             raise InputError(f"{path}: is a bag: `cgdet-replay --bag {path}` detects in it, through the node")
         if not inside:
-            raise InputError(f"{path}: the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise InputError(f"{path}: is a folder without images: give some ({', '.join(sorted(IMAGE_SUFFIXES))})")
         found += inside
     return list(dict.fromkeys(found))
 

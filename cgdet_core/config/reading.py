@@ -131,7 +131,7 @@ def _lay_over(mapping: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        raise InputError(f"'{override}': '{text}' is not a YAML value") from None
+        raise InputError(f"'{override}': '{text}' is not a YAML value: put it in quotes") from None
     *parents, last = key.split(".")
     place: Any = mapping
     for number, parent in enumerate(parents):

@@ -74,7 +74,6 @@ def select_frames(
 
     losses: what of a damaged MCAP was not read is added to it at the end; by: what counts as a bag's stamps.
     """
-    check_data(data)
     whole = {"/".join(data.resolve().parts[-2:]): None}  # a set by its folder and name, wherever it lies
     of_a_bag = topic or truth_topic or by != "stamp"
     if run is not None:
@@ -86,6 +85,8 @@ def select_frames(
             raise InputError(f"{data}: is a COCO file, not a bag: leave out --topic, --truth-topic and --by")
         coco = load_coco(data, names, class_map)
         return Selection(coco, len(coco), whole, coco.warnings)
+    if (data / "set.json").is_file():
+        raise InputError(f"{data}: is the folder of a set: give {data / 'set.json'}")
     from cgdet_core.data.bags.frames import read_labelled_frames
 
     frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, True, by)

@@ -199,7 +199,7 @@ def load_model(path: Path) -> tuple[Network, ModelInfo]:
         slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
         others = expected ^ {(name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
         if others:
-            raise InputError(f"{path}: its tensors are not those of its description, such as {min(others)[0]}")
+            raise InputError(f"{path}: its tensors are not as described ({min(others)[0]}): copy or train it again")
         values = {name: handle.get_tensor(name) for name in slices}
     for name, value in values.items():
         if not np.isfinite(value).all():

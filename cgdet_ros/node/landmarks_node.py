@@ -81,7 +81,7 @@ class Inference:
         """The box of the surest face in the region, or none: a window is a rough box, which its points make exact."""
         height, width = image.shape[:2]
         if not (self._region[0] < width and self._region[1] < height and (self._region[2:] > 0).all()):
-            raise InputError(f"region_xyxy_px {self._region.tolist()} lies off the image of {width}x{height}")
+            raise InputError(f"region_xyxy_px {self._region.tolist()} is off the image of {width}x{height}: correct it")
         found = self._kept(image, search_windows(self._region), lost_below)
         surest = found.confidences.sum(axis=1).argsort()[-1:]
         return boxes_of(found)[surest]

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.second_opinion is not None:
         second = Predictor(arguments.second_opinion, arguments.device, threads=arguments.threads, backend="torch")
         if second.info.class_names != CLASS_NAMES:
-            raise InputError(f"{arguments.second_opinion}: has other classes than {', '.join(CLASS_NAMES)}")
+            raise InputError(f"{arguments.second_opinion}: give a model of the classes {', '.join(CLASS_NAMES)}")
     frames = label_frames(bag, teacher, config, CLASS_NAMES, second)
     how = {
         "labelled_by": teacher.identity,

@@ -85,7 +85,7 @@ def register_bag(path: Path | str, config: RegisterConfig) -> Registered:
         thermal_topic = choose_image_topic(bag, config.thermal_topic)
         rgb_topic = choose_rgb_topic(bag, thermal_topic, config.rgb_topic)
         if rgb_topic is None:
-            raise InputError(f"{path}: has no RGB topic beside {thermal_topic}, it holds {bag.listing()}")
+            raise InputError(f"{path}: give a bag with RGB beside {thermal_topic}, this one holds {bag.listing()}")
         streams = _Stream(thermal_topic), _Stream(rgb_topic)
         _read_streams(bag, streams, config.offset_s is None)
         warnings = [

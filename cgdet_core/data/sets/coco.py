@@ -86,7 +86,7 @@ def load_coco(
     """
     document = read_coco(path)
     if not document.images:
-        raise InputError(f"{path}: lists no image")
+        raise InputError(f"{path}: lists no image: give a set with images")
     truths, warnings = read_labels(document, path, class_names, class_map)
     records = tuple(_record(path, *each) for each in zip(document.images, truths, strict=True))
     # where a quarter's turn changes the size, that tells which picture the labels are of

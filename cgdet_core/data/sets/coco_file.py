@@ -109,7 +109,7 @@ def read_coco(path: Path) -> CocoDocument:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         found = "" if first["type"] in ("missing", "json_invalid") else f", found {first['input']!r:.60}"
         said = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {where.lstrip('.') or 'it'}: {said}{found}: give a COCO JSON file") from None
+        raise InputError(f"{path}: {f'{where}: '.lstrip('.: ')}{said}{found}: give a COCO JSON file") from None
     known = {key for each in (CocoImage, CocoAnnotation, CocoCategory) for key in each.model_fields}
     for key in sorted(set(re.findall(r'"(\w+)"\s*:', text)) - known):
         for meant in get_close_matches(key, known, 1, 0.85):

@@ -115,7 +115,7 @@ def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
     """What the tensors tell of the network; InputError where they are none of a YOLOX of the CSP kind."""
     for name in (_STEM, _CLASSES):
         if name not in tensors or tensors[name].ndim != 4 or not tensors[name].numel():
-            raise InputError(f"{path}: has no weights {name}: give an official YOLOX checkpoint as .safetensors")
+            raise InputError(f"{path}: has no weights {name}: give an official YOLOX, or teacher.kind=model for ours")
     return YoloxShape(
         width=tensors[_STEM].shape[0],
         depth=sum(1 for name in tensors if _BOTTLENECK.fullmatch(name)),

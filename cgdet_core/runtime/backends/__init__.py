@@ -120,8 +120,8 @@ def choose_backend(path: Path, backend: str, device: str, precision: str) -> str
     }
     fitting = [name for name, executed in able.items() if precision in executed or (executed and precision == "auto")]
     if not fitting:
-        there = "; ".join(f"{name} executes {', '.join(executed) or 'nothing'}" for name, executed in able.items())
-        raise InputError(f"{path}: precision '{precision}' is not available on {device}: {there}")
+        there = "; ".join(f"{name} runs {', '.join(executed) or 'nothing'}" for name, executed in able.items())
+        raise InputError(f"{path}: {there} on {device}, not '{precision}': give another device, backend or precision")
     if backend != "auto":
         return backend
     # where none is there, the absence of the first is told with its remedy
