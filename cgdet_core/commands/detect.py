@@ -204,10 +204,9 @@ def _images(paths: Sequence[Path]) -> list[Path]:
             # macOS writes a ._x.png that is none beside each x.png on other disks
             there = (item for item in path.iterdir() if not item.name.startswith("._"))
             inside = sorted(item for item in there if item.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside and (path / "metadata.yaml").is_file():
-            raise InputError(f"{path}: is a bag: `cgdet-replay --bag {path}` detects in it, through the node")
         if not inside:
-            raise InputError(f"{path}: is a folder without images: give some ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise InputError(f"{path}: holds no image ({kinds}): give some; of a bag use `cgdet-replay --bag {path}`")
         found += inside
     return list(dict.fromkeys(found))
 

@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         thresholds += f", spread x {post.spread_factor:.2f}"
     given = info.training.get("data")
     data = given if isinstance(given, dict) else {}
+    scores = json.loads(json.dumps(info.scores), parse_float=lambda digits: round(float(digits), 3))
     lines = {
         "file": f"{path} ({facts['bytes'] / 1e6:.1f} MB, sha256 {facts['sha256'][:16]})",
         "architecture": f"{info.architecture}, {info.parameters:,} parameters, input {height} x {width}",
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         "trained on": ", ".join(f"{name} ({count} frames)" for name, count in data.items()) or "not stated",
         "began with": info.training.get("init") or "random weights",
         "taught by": info.training.get("teacher") or "labels alone",
-        **{f"scores on {data}": json.dumps(figures) for data, figures in info.scores.items()},
+        **{f"scores on {data}": json.dumps(figures).replace('"', "").strip("{}") for data, figures in scores.items()},
     }
     if is_export:
         scaled = f", scaled by {description.calibration}" if description.calibration else ""

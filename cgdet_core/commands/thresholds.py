@@ -30,17 +30,16 @@ def add(subparsers: common.Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cgdet_core.evaluation.offline import describe_folds, refuse_test_split, run_in_turns
     from cgdet_core.evaluation.task import write_thresholds
-    from cgdet_core.runtime.model_file import default_model_path, read_info
+    from cgdet_core.runtime.model_file import default_model_path, load_model
 
     if arguments.into is not None and arguments.write is None:
         raise InputError("--into needs --write: give the file to write")
-    path = arguments.model
-    if arguments.run_folder is not None:
-        path = path or arguments.run_folder / "model.safetensors"
+    of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
+    path = arguments.model or of_run
     task, (model,) = common.load_models(arguments, path)
     names = task.names_of([model])
     target: Path = arguments.into or path or default_model_path(".safetensors")
-    if arguments.write is not None and read_info(target).class_names != names:
+    if arguments.write is not None and load_model(target)[1].class_names != names:
         raise InputError(f"{target}: has other classes than {model.model_path}: give a model of the same recipe")
     if arguments.run_folder is None:
         refuse_test_split(arguments.data)
