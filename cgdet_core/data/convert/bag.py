@@ -149,7 +149,7 @@ def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> tuple[str, Pat
         if not (extracted / SET_NAME).is_file():
             labels = settings.labels and bag.own(settings.labels)
             found = None
-            if settings.registration is not None and settings.with_rgb:
+            if settings.registration is not None:
                 found = load_registration(local_file(settings.registration))
             topics = settings.image_topic, settings.rgb_topic
             paired = open_paired(path, *topics, found, settings.with_rgb, settings.every, settings.by)
