@@ -151,12 +151,12 @@ def differences(there: BaseModel, here: BaseModel, section: str = "") -> str:
 
 
 def _differing(there: Any, here: Any, key: str) -> Iterator[str]:
-    if there == here:
-        return
+    # sources differ by their keys
+    there, here = (dict(enumerate(each)) if key == "sources" else each for each in (there, here))
     if isinstance(there, dict) and isinstance(here, dict):
         for name in there | here:
             yield from _differing(there.get(name), here.get(name), f"{key}.{name}".lstrip("."))
-    else:
+    elif there != here:
         yield f"{key} is {there} there, {here} now"
 
 

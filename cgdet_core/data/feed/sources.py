@@ -179,7 +179,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) 
     if not split.training or not split.held_out:
         raise InputError(
             f"{coco.path}: hold_out_fold {config.hold_out_fold} leaves {len(split.training)} frames to train and "
-            f"{len(split.held_out)} to validate ({split.blocks}): choose another fold, or name each image's scene"
+            f"{len(split.held_out)} to validate ({split.blocks}): choose another, null for none, or name the scenes"
         )
     warnings = coco.warnings + ((f"{coco.path}: {split.warning}",) if split.warning else ())
     return _Opened(config, replace(coco, records=split.training, warnings=warnings), split.held_out)
