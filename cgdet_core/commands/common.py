@@ -14,7 +14,7 @@ from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.offline import OfflineRun, Selection
+    from cgdet_core.evaluation.offline import Selection
     from cgdet_core.evaluation.task import MeasuredTask
     from cgdet_core.runtime.predictor import LoadedModel
 
@@ -162,12 +162,11 @@ def how(arguments: argparse.Namespace) -> tuple[str, str, int, str, tuple[int, i
     return arguments.device, arguments.precision, arguments.threads, arguments.backend, arguments.input
 
 
-def measured(task: MeasuredTask, model: LoadedModel, run: OfflineRun[Any]) -> dict[str, Any]:
-    """What was measured with, and how fast it was: the keys that the figures do not know."""
+def measured(model: LoadedModel) -> dict[str, Any]:
+    """What was measured with: of the keys that the figures do not know all but the times."""
     return {
         "params": model.info.parameters,
         "model_bytes": model.model_path.stat().st_size,
-        f"ms_per_{task.unit}": run.ms_per_frame(),
         "device": model.device,
         "precision": model.precision,
         "backend": model.backend,

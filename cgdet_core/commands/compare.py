@@ -41,19 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
     selection = common.selected_frames(arguments, names, losses, models)
     looks = [task.look_with(model, names, arguments.telemetry_rows) for model in models]
     runs = run_in_turns(looks, selection.samples, selection.count, selection.from_bag)
+    times = f"ms_per_{task.unit}"
     a, b = (
         {
             "model": model.model_path.name,
             "file": str(model.model_path),
             "model_sha256": model.model_sha256,
             **{key: figures[key] for key in task.headline},
-            **common.measured(task, model, of_model),
+            **common.measured(model),
+            times: of_model.ms_per_frame(),
         }
         for model, of_model in zip(models, runs, strict=True)
         for figures in [task.measure(of_model.frames, names).to_json()]
     )
     vector_a, vector_b = (task.vector(of_model.frames, names) for of_model in runs)
-    times = f"ms_per_{task.unit}"
     comparison = {
         **compare(vector_a, vector_b, runs[0].blocks, settings),
         "ms_ratio": b[times]["p50"] / a[times]["p50"],

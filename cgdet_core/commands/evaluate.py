@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands import common
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from cgdet_core.evaluation.detection import RecordedDetections
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.task import MeasuredTask
+    from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.runtime.predictor import LoadedModel
     from cgdet_core.types import Sample
-
-_OF_THE_MODEL = ("model", "run_folder", "device", "precision", "threads", "backend", "input")
 
 
 def add(subparsers: common.Subparsers) -> None:
@@ -53,30 +53,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--run measures a model, --detections a recording: give one of them")
     if arguments.detections_topic is not None and arguments.detections is None:
         raise InputError("--detections-topic needs --detections: give both, or leave it out")
-    if arguments.detections is not None and (
-        arguments.telemetry_rows
-        or arguments.threads
-        or arguments.input
-        or {arguments.device, arguments.backend, arguments.precision} != {"auto"}
-    ):
-        of_inference = "--telemetry-rows, --threads, --input, --device, --backend, --precision"
-        raise InputError(f"{of_inference}: not used with --detections: leave them out")
-    if arguments.detections is not None and _is_set(arguments):
-        raise InputError(f"{arguments.data[0]}: --detections needs frames with header stamps: give a bag")
+    of_inference = arguments.telemetry_rows, *common.how(arguments)
+    if arguments.detections is not None and of_inference != (0, "auto", "auto", 0, "auto", None):
+        named = "--telemetry-rows, --threads, --input, --device, --backend, --precision"
+        raise InputError(f"{named}: not used with --detections: leave them out")
+    if (arguments.detections is not None or arguments.resume) and _is_set(arguments):
+        raise InputError(f"{arguments.data[0]}: --detections and --resume go with bags: give one, or leave them out")
     bags = [Bag(data) for data in arguments.data] if _is_set(arguments) else bags_in(arguments.data)
     if len(bags) > 1 and (_is_set(arguments) or arguments.detections is not None):
         raise InputError(f"{bags[1].place}: give one set, one folder with --run, one bag with --detections, or bags")
     _loaded.cache_clear()
-    task, model, names = _measured(arguments)
-    done, error = run_bags(arguments, look_through, bags)
+    task, info, arguments.names = _described(arguments)
+    kind = GenericAlias(tuple, (GenericAlias(OfflineRun, (task.record,)), dict[str, Any], list[str]))
+    done, error = run_bags(arguments, look_through, bags, kind)
     if error is not None and not done:
         raise error
     result: OfflineRun[Any] = OfflineRun()
     for bag, outcome in done.items():
         result.add(bag.name, outcome.result[0])
-    figures = task.measure(result.frames, names, model)
-    facts: dict[str, Any] = {} if model is None else common.measured(task, model, result)
-    facts |= next(iter(done.values())).result[1]
+    figures = task.measure(result.frames, arguments.names, info and info.postprocess)
+    facts: dict[str, Any] = dict(next(iter(done.values())).result[1])
+    if any(outcome.result[1] != facts for outcome in done.values()):
+        common.print_warnings(["not all bags were measured alike: name --device, --backend and --precision"])
+    if info is not None:
+        facts[f"ms_per_{task.unit}"] = result.ms_per_frame()
     facts["data"] = masked(arguments.data[0])
     if bags[0].name:
         facts |= {"data": [masked(word) for word in arguments.data], "bags": [bag.name for bag in done]}
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         from cgdet_core.evaluation.report.model_report import write_report
 
-        again = _again(arguments, names, [*done])
+        again = _again(arguments, [*done])
         write_report(arguments.report, task, result, again, figures, facts, masked(arguments.command_line))
         if arguments.json != "-":
             print(f"report: {arguments.report}")
@@ -104,33 +104,42 @@ def _of(arguments: argparse.Namespace, path: Path) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(arguments), "data": path})
 
 
-def _again(arguments: argparse.Namespace, names: tuple[str, ...], bags: Sequence[Bag]) -> Iterator[Sample]:
+def _again(arguments: argparse.Namespace, bags: Sequence[Bag]) -> Iterator[Sample]:
     from cgdet_core.data.bags.remote import local
 
     for bag in bags:
         with local(bag.place) as path:
-            yield from common.selected_frames(_of(arguments, path), names, again=True).samples
+            yield from common.selected_frames(_of(arguments, path), arguments.names, again=True).samples
 
 
-def _measured(arguments: argparse.Namespace) -> tuple[MeasuredTask, LoadedModel | None, tuple[str, ...]]:
-    """The task, its model (none of recorded detections), and what is known of."""
+def _described(arguments: argparse.Namespace) -> tuple[MeasuredTask, ModelInfo | None, tuple[str, ...]]:
+    """The task, what its model says of itself (none of recorded detections), and what is known of. InputError for what
+    cannot be had of the model, which is not loaded; what the arguments mean here is added to them."""
     from cgdet_core.evaluation.detection import DETECTION
-    from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.evaluation.task import task_of
+    from cgdet_core.runtime.backends import choose_how, shipped_model
+    from cgdet_core.runtime.model_file import read_description, read_info
     from cgdet_core.types import CLASS_NAMES
 
     if arguments.detections is not None:
-        names = CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
-        return DETECTION, None, names
-    return _loaded(*(getattr(arguments, name) for name in _OF_THE_MODEL))
+        return DETECTION, None, CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
+    if arguments.run_folder is not None:
+        arguments.model = arguments.model or arguments.run_folder / "model.safetensors"
+    path = arguments.model = arguments.model or shipped_model(arguments.backend, arguments.device)
+    info = read_description(path).at(path, arguments.precision, arguments.input).info
+    if arguments.ray is None:  # other machines choose for themselves
+        how = choose_how(path, arguments.backend, arguments.device, arguments.precision)
+        arguments.device, arguments.backend = how
+    return task_of(info), info, info.class_names
 
 
 @cache
-def _loaded(*how: Any) -> tuple[MeasuredTask, LoadedModel, tuple[str, ...]]:
+def _loaded(path: Path, *how: Any) -> LoadedModel:
     """Once for each process."""
-    arguments = argparse.Namespace(**dict(zip(_OF_THE_MODEL, how, strict=True)))
-    of_run = None if arguments.run_folder is None else arguments.run_folder / "model.safetensors"
-    task, (model,) = common.load_models(arguments, arguments.model or of_run)
-    return task, model, task.names_of([model])
+    from cgdet_core.evaluation.task import task_of
+    from cgdet_core.runtime.model_file import read_info
+
+    return task_of(read_info(path)).load(path, *how)
 
 
 def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[str, Any]:
@@ -139,20 +148,23 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[s
     from cgdet_core.data.bags.truth import read_detections
     from cgdet_core.evaluation.detection import RecordedDetections
     from cgdet_core.evaluation.offline import describe_folds, run_in_turns
+    from cgdet_core.evaluation.task import task_of
 
-    settings, losses = _of(arguments, path), list[str]()
-    task, model, names = _measured(arguments)
-    recorded = None
-    if model is None:
-        recorded = RecordedDetections(names, read_detections(arguments.detections, names, arguments.detections_topic))
-    look = recorded or task.look_with(model, names, arguments.telemetry_rows)
-    selection = common.selected_frames(settings, names, losses, [] if model is None else [model])
+    settings, names, losses = _of(arguments, path), arguments.names, list[str]()
+    look: Any
+    if arguments.detections is not None:
+        found = read_detections(arguments.detections, names, arguments.detections_topic)
+        look, models = RecordedDetections(names, found), []
+    else:
+        model = _loaded(arguments.model, *common.how(arguments))
+        look, models = task_of(model.info).look_with(model, names, arguments.telemetry_rows), [model]
+    selection = common.selected_frames(settings, names, losses, models)
     (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
-    facts: dict[str, Any] = {}
-    if recorded is not None:
-        facts = _recorded_facts(settings, len(result.frames), recorded)
-    elif model is not None:
+    if arguments.detections is not None:
+        facts = _recorded_facts(settings, len(result.frames), look)
+    else:
         facts = {
+            **common.measured(model),
             "held_out": None if arguments.run_folder is None else describe_folds(selection.folds),
             "model": model.model_path.name,
             "model_sha256": model.model_sha256,

@@ -133,7 +133,7 @@ def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -
     names = task.names_of([loaded])
     (result,) = run_in_turns([task.look_with(loaded, names, 0)], held_out, len(held_out))
     thresholds, chosen, warnings = task.choose_thresholds(result.frames, names)
-    figures = chosen.to_json(common.measured(task, loaded, result))
+    figures = chosen.to_json({**common.measured(loaded), f"ms_per_{task.unit}": result.ms_per_frame()})
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}
     write_thresholds(model, model, task, thresholds, {**data, "per_class": figures["operating_point"]})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.benchmark import street_frames
 from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
@@ -99,7 +100,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 class DetectionMeasured(MeasuredTask):
     """See MeasuredTask."""
 
-    name, predictor, unit = "detection", Predictor, "image"
+    name, predictor, record, unit = "detection", Predictor, EvaluatedFrame, "image"
     headline: tuple[str, ...] = ("map", "map50", "images", "truths")
     page_part = staticmethod(detection_part)
     page_parts_of_two = staticmethod(detection_parts_of_two)
@@ -127,9 +128,9 @@ class DetectionMeasured(MeasuredTask):
         return look
 
     def measure(
-        self, records: Sequence[EvaluatedFrame], names: Sequence[str], model: Predictor | None = None
+        self, records: Sequence[EvaluatedFrame], names: Sequence[str], postprocess: PostprocessConfig | None = None
     ) -> Metrics:
-        thresholds = None if model is None else {name: model.postprocess.threshold_of(name) for name in names}
+        thresholds = None if postprocess is None else {name: postprocess.threshold_of(name) for name in names}
         return evaluate(records, names, thresholds)
 
     def rows(self, figures: Mapping[str, Any]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cgdet_core.config import LandmarkPostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.metrics.faces import FaceRecord, LandmarkFigures, LandmarkVector, sureness
 from cgdet_core.evaluation.offline import Look
@@ -31,7 +32,7 @@ _DRAWN_PX = 256
 class LandmarksMeasured(MeasuredTask):
     """See MeasuredTask. Faces are given by their labelled boxes: how well they are found is the face detector's."""
 
-    name, predictor, unit = "landmarks", LandmarkPredictor, "face"
+    name, predictor, record, unit = "landmarks", LandmarkPredictor, FaceRecord, "face"
     headline: tuple[str, ...] = ("nme", "failure_rate", "auc", "faces")
     page_part = staticmethod(landmark_part)
     page_parts_of_two = staticmethod(landmark_parts_of_two)
@@ -55,9 +56,9 @@ class LandmarksMeasured(MeasuredTask):
         return look
 
     def measure(
-        self, records: Sequence[FaceRecord], names: Sequence[str], model: LandmarkPredictor | None = None
+        self, records: Sequence[FaceRecord], names: Sequence[str], postprocess: LandmarkPostprocessConfig | None = None
     ) -> LandmarkFigures:
-        return LandmarkFigures(records, None if model is None else model.postprocess.lost_below)
+        return LandmarkFigures(records, None if postprocess is None else postprocess.lost_below)
 
     def rows(self, figures: Mapping[str, Any]) -> list[tuple[object, ...]]:
         rows: list[tuple[object, ...]] = [("", "faces", "NME", *GROUPS, "failures", "AUC")]

@@ -4,7 +4,7 @@ one of them through one model, or through two by turns; and which of them belong
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -127,7 +127,7 @@ class OfflineRun(Generic[F]):
     time of each; unlabelled: frames passed over because they have no labels."""
 
     frames: list[F] = field(default_factory=list)
-    blocks: list[Hashable] = field(default_factory=list)
+    blocks: list[tuple[str, str | int]] = field(default_factory=list)
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     unlabelled: int = 0
 
@@ -174,7 +174,7 @@ def run_in_turns(
     return runs
 
 
-def block_of(scene: str | None, position: int, file_name: str | None = None) -> Hashable:
+def block_of(scene: str | None, position: int, file_name: str | None = None) -> tuple[str, str | int]:
     """What a frame shares with the frames of its block: its scene where one is given; else the block of 50 numbers by
     its file's name (a frame without a number is alone); in a bag, without names, the 50 around its `position`."""
     if scene is not None:

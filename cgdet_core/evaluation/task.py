@@ -58,14 +58,15 @@ class Figures(Protocol):
 
 
 class MeasuredTask(Protocol):
-    """Base of what each task gives. name: in model files; predictor: its LoadedModel; unit: of what is timed,
-    `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
+    """Base of what each task gives. name: in model files; predictor: its LoadedModel; record: of a frame; unit: of what
+    is timed, `ms_per_<unit>` in the JSON; headline: the keys of Figures' JSON that a comparison repeats of each model;
     page_part, page_parts_of_two: what its pages show (report/model_report.py); int8_may_lose: of the first figure of
     `vector`, on held-out frames. `names`: the classes or points by which labels are read and figures made.
     """
 
     name: str
     predictor: type[Predictor] | type[LandmarkPredictor]
+    record: type
     unit: str
     headline: tuple[str, ...]
     page_part: Callable[..., dict[str, Any]]
@@ -84,8 +85,8 @@ class MeasuredTask(Protocol):
     def look_with(self, model: Any, names: Sequence[str], telemetry_rows: int) -> Look[Any]:
         """What makes the record of a frame; of what else than `names` the model finds nothing is kept."""
 
-    def measure(self, records: Sequence[Any], names: Sequence[str], model: Any = None) -> Figures:
-        """The figures, at the model's own thresholds where it is given. Raises InputError where nothing is labelled."""
+    def measure(self, records: Sequence[Any], names: Sequence[str], postprocess: Any = None) -> Figures:
+        """The figures, at the thresholds of a model's settings. Raises InputError where nothing is labelled."""
 
     def rows(self, figures: Mapping[str, Any]) -> list[tuple[object, ...]]:
         """A table for the terminal of what `to_json` gave, its head first."""

@@ -92,8 +92,14 @@ class ModelDescription:
             "cgdet_calibration": self.calibration,
         }
 
-    def at_input(self, path: Path, height_width_px: tuple[int, int] | None) -> ModelDescription:
-        """The same with another size of the network's input, None: as it is; InputError where that cannot be."""
+    def at(self, path: Path, precision: str, height_width_px: tuple[int, int] | None) -> ModelDescription:
+        """The same with another size of the network's input, None: as it is; InputError where the file at `path` cannot
+        be executed so, or not in `precision`, or auto."""
+        if precision != "auto" and (precision == "int8") != (self.precision == "int8"):
+            raise InputError(
+                f"{path}: is a model in {self.precision}, not {precision}: use precision auto, or another export "
+                "(cgdet export --calibration writes int8)"
+            )
         if height_width_px in (None, self.info.input_height_width_px):
             return self
         if self.info.task != "detection":
@@ -101,14 +107,6 @@ class ModelDescription:
         changed = self.info.model.model_dump() | {"input_height_width_px": height_width_px}
         network = settings_from_mapping(type(self.info.model), changed, f"{path}: input")
         return replace(self, info=self.info.model_copy(update={"model": network}))
-
-    def check_precision(self, path: Path, precision: str) -> None:
-        """InputError where the file at `path` cannot be executed in `precision`, or auto."""
-        if precision != "auto" and (precision == "int8") != (self.precision == "int8"):
-            raise InputError(
-                f"{path}: is a model in {self.precision}, not {precision}: use precision auto, or another export "
-                "(cgdet export --calibration writes int8)"
-            )
 
 
 def read_info(path: Path) -> ModelInfo:

@@ -51,7 +51,7 @@ def add(subparsers: common.Subparsers) -> None:
         "show a bag's topics, rates, image sizes, labels and damage; it needs a bag",
         "cgdet bag info street",
     )
-    info.add_argument("--json", action="store_true", help="as JSON")
+    info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     add_bags_argument(info, run_info)
 
     for command in (register, label, extract):
@@ -86,5 +86,5 @@ def run_info(arguments: argparse.Namespace) -> int:
     from cgdet_core.data.bags.info import bag_info
 
     info = bag_info(arguments.bag)
-    print(json.dumps(asdict(info), indent=2) if arguments.json else info.to_text())
+    print(json.dumps(asdict(info), indent=2) if arguments.as_json else info.to_text())
     return 0

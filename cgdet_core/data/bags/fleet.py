@@ -134,7 +134,9 @@ def each_bag(
 def key_of(settings: Namespace, bag: Bag) -> str:
     """Hexadecimal, of all that a bag's result depends on; files are told by their size and time."""
     given = {name: str(value) for name, value in vars(settings).items() if name not in _APART}
-    files = {name: sorted(remote.files_below(bag.own(value)).values()) for name, value in given.items()}
+    words = [*{**given, "labels": bag.own(given.get("labels", ""))}.values()]
+    words += [word.partition("=")[2] for word in vars(settings).get("settings", ())]
+    files = [sorted(remote.files_below(word).values()) for word in words]
     bag_files = sorted(remote.files_below(bag.place).items())
     identity = [__version__, given, files, bag.name, bag_files]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]

@@ -20,7 +20,7 @@ from typing import Any
 
 from cgdet_core.data.bags.damage import detail
 from cgdet_core.errors import CgdetError, InputError
-from cgdet_core.files import write_text
+from cgdet_core.files import write_bytes
 
 _BLOCK_BYTES = 1 << 16
 # the local file of holes -> fsspec's file system, the path in it, the blocks that are there
@@ -165,10 +165,10 @@ def written(place: str) -> Iterator[Path]:
                     storage.put(part, [path + file.removeprefix(str(root)) for file in part])
 
 
-def put_text(place: str, text: str) -> None:
-    """Write a small file whole."""
+def put_bytes(place: str, data: bytes) -> None:
+    """Write a file whole or not at all."""
     with written(place) as file:
-        write_text(file, text)
+        write_bytes(file, data)
 
 
 def is_there(place: str) -> bool:

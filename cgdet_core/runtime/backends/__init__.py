@@ -51,11 +51,7 @@ def open_model(
     whole process, which is set where PyTorch runs the network; other libraries leave it alone.
     input_height_width_px: of a detector, in place of the model's own; the description has it then.
     """
-    check_is_file(path)
-    if path.suffix == ".safetensors":
-        need("torch", f"{path}: a .safetensors", "train")
-    device = device_name(device, path.suffix)
-    name = choose_backend(path, backend, device, precision)
+    device, name = choose_how(path, backend, device, precision)
     if name == "torch":
         from cgdet_core.runtime.backends.torch import open_torch
 
@@ -67,6 +63,15 @@ def open_model(
     from cgdet_core.runtime.backends.onnxruntime import open_onnxruntime
 
     return open_onnxruntime(path, name, device, precision, threads, input_height_width_px)
+
+
+def choose_how(path: Path, backend: str, device: str, precision: str) -> tuple[str, str]:
+    """The device and the backend that run the model file at `path`; InputError where none does."""
+    check_is_file(path)
+    if path.suffix == ".safetensors":
+        need("torch", f"{path}: a .safetensors", "train")
+    device = device_name(device, path.suffix)
+    return device, choose_backend(path, backend, device, precision)
 
 
 def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:

@@ -52,14 +52,13 @@ def open_onnxruntime(
         providers = [("TensorrtExecutionProvider", settings), *providers]
     session = session_of(path, providers, threads)
     description = parse_description(path, session.get_modelmeta().custom_metadata_map)
-    description = description.at_input(path, input_height_width_px)
+    description = description.at(path, precision, input_height_width_px)
     size = description.info.input_height_width_px
     if any(
         isinstance(of_file, int) and of_file != side
         for of_file, side in zip(session.get_inputs()[0].shape[2:], size, strict=True)
     ):
         raise of_one_size(path, size)
-    description.check_precision(path, precision)
     executed = "fp16" if name == "tensorrt" and precision != "fp32" else description.precision
     return OnnxRuntimeBackend(session, name, device, executed), description
 

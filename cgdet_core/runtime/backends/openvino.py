@@ -49,13 +49,12 @@ def open_openvino(
         from cgdet_core.runtime.export import openvino_network
 
         _log.info("%s is converted for OpenVINO now; `cgdet export` writes an .onnx that starts at once", path)
-        description = read_description(path).at_input(path, input_height_width_px)
+        description = read_description(path).at(path, precision, input_height_width_px)
         network = openvino_network(path, description.info.input_height_width_px)
     else:
         network = read_network(path)
-        description = parse_description(path, metadata_of(network)).at_input(path, input_height_width_px)
+        description = parse_description(path, metadata_of(network)).at(path, precision, input_height_width_px)
         set_input(path, network, description.info.input_height_width_px)
-    description.check_precision(path, precision)
     arithmetic = precision if precision in _HINTS else cpu_precision()
     compiled = compile_network(network, arithmetic, threads)
     del network

@@ -86,7 +86,7 @@ def open_torch(
     if threads > 0:
         torch.set_num_threads(threads)
     network, info = load_model(path)
-    description = ModelDescription(info, sha256_of(path)).at_input(path, input_height_width_px)
+    description = ModelDescription(info, sha256_of(path)).at(path, precision, input_height_width_px)
     return TorchBackend(network, torch.device(device), precision, description.info.input_height_width_px), description
 
 

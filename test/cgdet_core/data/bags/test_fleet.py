@@ -105,3 +105,11 @@ def test_a_bag_is_known_by_its_files_and_its_own_labels(tmp_path):
     assert key(by="record") != first
     (tmp_path / "labels" / "a.json").write_text("other labels")
     assert key() != first
+    # a teacher that a setting names, and a folder that is no labels', are told by their files too
+    weights, recorded = tmp_path / "weights", tmp_path / "recorded" / "recorded_0.mcap"
+    a_folder(tmp_path, "weights", "recorded/recorded_0.mcap")
+    given = {"settings": [f"teacher.path={weights}"], "detections": recorded.parent}
+    first = key(**given)
+    for changed in (weights, recorded):
+        changed.write_text("others")
+        assert first != (first := key(**given))
