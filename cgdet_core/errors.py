@@ -101,6 +101,34 @@ def plain_warnings() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"cgdet: warning: {message}\n"
 
 
+class StopRequest(threading.Event):
+    """Set by the first SIGINT or SIGTERM from `watch` on to the end of a `with` block; the next one does what it did
+    before. In the main thread. number: of the signal, 0 until there is one; said: by then, on standard error."""
+
+    def __init__(self, said: str = "") -> None:
+        super().__init__()
+        self.number, self._said = 0, said.encode()
+        self._before: dict[int, Any] = {}
+
+    def watch(self) -> StopRequest:
+        """Begin."""
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __enter__(self) -> StopRequest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: Any) -> None:
+        self.__exit__()
+        self.number = number
+        self.set()
+        os.write(2, self._said)  # not by print, which the signal may have come in the middle of
+
+
 def _terminate(number: int, _: Any) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up
     raise Terminated

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cgdet_core.errors import unknown
+from cgdet_core.errors import InputError, check_known
 
 NODE = "thermal_detector"
 # An overlay is larger than the shared memory that Fast DDS (2, 3) has by default. A profile that is set is kept.
@@ -22,15 +22,10 @@ _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILE
 _KEYS = ("image", "params_file", "parameters")
 
 
-class LaunchError(ValueError):
-    """One line for whoever launches; launch prints it and ends."""
-
-
 def check_words(words: Iterable[str], names: Sequence[str], file: str) -> None:
-    """LaunchError for a `name:=value` of none of these arguments of a launch file; launch's own begin with launch-."""
-    for name in (word.partition(":=")[0] for word in words):
-        if name not in names and not name.startswith("launch-"):
-            raise LaunchError(str(unknown(file, "argument", name, names, "other parameters stand in a params_file")))
+    """InputError for a `name:=value` of none of these arguments of a launch file; launch's own begin with launch-."""
+    given = (word.partition(":=")[0] for word in words if not word.startswith("launch-"))
+    check_known(file, "argument", given, names, "other parameters stand in a params_file")
 
 
 def has_profile() -> bool:
@@ -46,7 +41,7 @@ def large_frames(share: Path) -> dict[str, str]:
 
 
 def read_cameras(path: Path) -> list[dict[str, Any]]:
-    """For each camera of a file what launching.thermal_node takes; LaunchError names the file and the entry.
+    """For each camera of a file what launching.thermal_node takes; InputError names the file and the entry.
 
     A camera that names none, in its entry or in its parameter file, gets an equal share of the CPU's cores: by default
     every node would take them all.
@@ -54,14 +49,14 @@ def read_cameras(path: Path) -> list[dict[str, Any]]:
     content = read_yaml(path)
     cameras = content.get("cameras") if isinstance(content, Mapping) else None
     if not isinstance(cameras, Mapping) or not cameras or len(content) > 1:
-        raise LaunchError(f"{path}: it needs 'cameras:' alone, and below it an entry for each, such as 'front:'")
+        raise InputError(f"{path}: it needs 'cameras:' alone, and below it an entry for each, such as 'front:'")
     share = max(1, len(os.sched_getaffinity(0)) // len(cameras))
     return [_camera(path, str(name), entry, share) for name, entry in cameras.items()]
 
 
 def _camera(path: Path, name: str, entry: Any, share: int) -> dict[str, Any]:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("image"), str) or set(entry) - set(_KEYS):
-        raise LaunchError(f"{path}: camera {name}: it takes image (a topic; needed), params_file, parameters")
+        raise InputError(f"{path}: camera {name}: it takes image (a topic; needed), params_file, parameters")
     parameters = dict(entry.get("parameters") or {})
     if parameters.get("model"):
         parameters["model"] = str(path.parent / Path(parameters["model"]).expanduser())
@@ -78,7 +73,7 @@ def _camera(path: Path, name: str, entry: Any, share: int) -> dict[str, Any]:
 def parameters_for(path: Path, node: str) -> dict[str, Any]:
     """What a parameter file gives the node of that full name (/front/thermal_detector), flattened with dots.
 
-    Raises LaunchError for a file that has no ros__parameters, or none for `node`, which ROS would start without them.
+    Raises InputError for a file that has no ros__parameters, or none for `node`, which ROS would start without them.
     """
     content = read_yaml(path)
     try:
@@ -86,19 +81,19 @@ def parameters_for(path: Path, node: str) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         sections = {}
     if not sections:
-        raise LaunchError(f"{path}: under '/**:', or a node's full name, it needs 'ros__parameters:', the values below")
+        raise InputError(f"{path}: under '/**:', or a node's full name, it needs 'ros__parameters:', the values below")
     fitting = [values for pattern, values in sections.items() if _fits(pattern, node)]
     if not fitting:
-        raise LaunchError(f"{path}: it is for {', '.join(sections)}, the node is {node}: name it so, or /** for all")
+        raise InputError(f"{path}: it is for {', '.join(sections)}, the node is {node}: name it so, or /** for all")
     return {name: value for values in fitting for name, value in flat(values)}
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; LaunchError where it cannot be read."""
+    """The content of a YAML file; InputError where it cannot be read."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LaunchError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _fits(pattern: str, node: str) -> bool:

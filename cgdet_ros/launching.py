@@ -31,7 +31,7 @@ def argument(name: str, default: str, description: str, choices: Sequence[str] |
 def description(
     arguments: Sequence[DeclareLaunchArgument], processes: Callable[[dict[str, str]], list[Any]]
 ) -> LaunchDescription:
-    """Of a launch file; processes: from the arguments' values to what is started. LaunchError for a word of the command
+    """Of a launch file; processes: from the arguments' values to what is started. InputError for a word of the command
     that names none of the arguments, which launch itself would pass over."""
 
     def start(context: Any) -> list[Any]:
@@ -57,7 +57,7 @@ def thermal_node(
     """The node with a file's parameters, by default the shipped one's, and `parameters` before them.
 
     given: values of the arguments, of which log_level, autostart, respawn and use_sim_time are taken where they are
-    there; topics: own name -> other. Raises LaunchError for a parameter file that is not for this node.
+    there; topics: own name -> other. Raises InputError for a parameter file that is not for this node.
     """
     full_name = "/" + "/".join([*namespace.strip("/").split("/"), name]).lstrip("/")
     values = parameters_for(params_file or share / "config" / f"{executable}.yaml", full_name) | dict(parameters)

@@ -20,14 +20,9 @@ def ascending(least: float, most: float) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _multiples_of_8(values: tuple[int, ...]) -> tuple[int, ...]:
-    if any(not 8 <= value <= 4096 or value % 8 for value in values):
-        raise ValueError(f"{list(values)} must be multiples of 8, up to 4096")
-    return values
-
-
+_Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 # channels of a network's maps at strides 2, 4, 8, 16, 32
-Widths = Annotated[tuple[int, int, int, int, int], AfterValidator(_multiples_of_8)]
+Widths = tuple[_Width, _Width, _Width, _Width, _Width]
 
 
 class Settings(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -90,7 +90,7 @@ class TermConfig(TapConfig):
     middle_below_px: float = Field(128.0, gt=0, description="sqrt(area) below which it belongs to stride 16, else 32")
 
     @model_validator(mode="after")
-    def _ascending(self) -> Self:
+    def _ascending(self) -> TermConfig:
         if self.middle_below_px < self.small_below_px or list(self.strides) != sorted(set(self.strides)):
             raise ValueError("strides, and the bounds small_below_px and middle_below_px, must ascend")
         return self

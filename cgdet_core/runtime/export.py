@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -120,17 +121,6 @@ def write_export(model: Path, out: Path, description: ModelDescription, calibrat
         _quantise(out, calibration)
 
 
-class _Calibration:
-    """What ONNX Runtime asks for picture after picture."""
-
-    def __init__(self, canvases: Sequence[FloatArray]) -> None:
-        self._left = iter(canvases)
-
-    def get_next(self) -> dict[str, FloatArray] | None:
-        canvas = next(self._left, None)
-        return None if canvas is None else {INPUT: canvas[None, None]}
-
-
 def _quantise(path: Path, calibration: Sequence[FloatArray]) -> None:
     """Make the fp32 .onnx at `path` one of int8: scales stand beside each value (QDQ), which OpenVINO and ONNX Runtime
     fold into their int8 kernels. The first convolution, which reads the picture, and the last ones stay as they are."""
@@ -146,10 +136,11 @@ def _quantise(path: Path, calibration: Sequence[FloatArray]) -> None:
         for node in convolutions
         if re.search(r"stem\.|_branches\.\d\.2\.weight$|\.leave\.weight$", node.input[1])
     ]
+    inputs = ({INPUT: canvas[None, None]} for canvas in calibration)
     quantize_static(
         path,
         path,
-        _Calibration(calibration),
+        SimpleNamespace(get_next=lambda: next(inputs, None)),
         op_types_to_quantize=["Conv", "Add", "Relu", "Resize", "Concat", "MaxPool"],
         nodes_to_exclude=kept,
         per_channel=True,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 Part = tuple[int, int, int, int]  # of a training picture: left, top, right, bottom in whole pixels
 

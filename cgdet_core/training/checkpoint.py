@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -163,41 +162,16 @@ def _differing(there: Any, here: Any, key: str) -> Iterator[str]:
 class RunStopped(Exception):
     """The run was asked to end and its state is kept; one line that says how to go on.
 
-    exit_code: 128 + signal, as a shell gives it for a process that a signal ended.
+    number: of the signal, 0 of one to another process; exit_code: 128 + signal, as a shell gives it for a process that
+    a signal ended.
     """
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class StopRequest:
-    """Within it SIGINT and SIGTERM only set `signal_number`; a second one acts as it does elsewhere."""
-
-    signal_number: int | None = None
-
-    @property
-    def asked(self) -> bool:
-        return self.signal_number is not None
-
-    def __enter__(self) -> StopRequest:
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal_number = number
-        self.__exit__()
-
-    def stopped(self, checkpoint: Path, batches_done: int, total: int) -> RunStopped:
-        """What to raise once `checkpoint` holds the state after `batches_done` batches."""
-        number = self.signal_number or signal.SIGTERM
-        name = signal.Signals(number).name if self.asked else "a signal to another process"
-        message = f"stopped by {name} after batch {batches_done} of {total}, kept in {checkpoint}: --resume goes on"
-        return RunStopped(message, 128 + number)
+    def __init__(self, number: int, checkpoint: Path, batches_done: int, total: int) -> None:
+        name = signal.Signals(number).name if number else "a signal to another process"
+        super().__init__(
+            f"stopped by {name} after batch {batches_done} of {total}, kept in {checkpoint}: --resume goes on"
+        )
+        self.exit_code = 128 + (number or signal.SIGTERM)
 
 
 def check_same_network(info: ModelInfo, recipe: Recipe, path: Path) -> None:

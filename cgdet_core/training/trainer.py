@@ -21,12 +21,12 @@ from cgdet_core.data.feed.sources import Source, held_out_content
 from cgdet_core.data.sets.coco import CocoSet
 from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.teachers.figures import ENOUGH_OBJECTS, teacher_sees
-from cgdet_core.errors import InputError, RunError
+from cgdet_core.errors import InputError, RunError, StopRequest
 from cgdet_core.files import write_text
 from cgdet_core.runtime.model_file import ModelInfo, save_model
 from cgdet_core.tasks import task_of
 from cgdet_core.tasks.task import TrainingBatch
-from cgdet_core.training.checkpoint import StopRequest, check_folder, check_same_start, essence, load_checkpoint
+from cgdet_core.training.checkpoint import RunStopped, check_folder, check_same_start, essence, load_checkpoint
 from cgdet_core.training.distributed import check_alike, process_device, share_threads
 from cgdet_core.training.first_look import SAMPLES, DataFacts, check_data
 from cgdet_core.training.state import RunState
@@ -89,12 +89,12 @@ def train(
         training=training,
     )
 
-    with StopRequest() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
+    with StopRequest().watch() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:
         if not resume:
             _look_before_learning(watch, run, sources, facts)
         kept_at = time.monotonic()
         for batch in watch.over(batches):
-            figures = run.step(batch, stop.asked)
+            figures = run.step(batch, stop.is_set())
             watch.stepped(run.batches_done, figures)
             validates = watch.validation_due(run.batches_done)
             is_late = time.monotonic() - kept_at > recipe.train.checkpoint_seconds
@@ -108,7 +108,7 @@ def train(
                 watch.validate(run.batches_done, model_path)
                 watch.picture_terms(run.batches_done, run.extra, run.average.network, batch)
             if run.stop_asked:
-                raise stop.stopped(checkpoint_path, run.batches_done, total)
+                raise RunStopped(stop.number, checkpoint_path, run.batches_done, total)
         watch.finish()
     return model_path
 
@@ -131,11 +131,11 @@ def _look_before_learning(watch: RunWatch, run: RunState, sources: list[Source],
 
 def _follow(run: RunState, batches: Iterator[TrainingBatch], out: Path, total: int) -> None:
     """The part of a process that leads nothing: its share of every batch."""
-    with StopRequest() as stop:
+    with StopRequest().watch() as stop:
         for batch in batches:
-            run.step(batch, stop.asked)
+            run.step(batch, stop.is_set())
             if run.stop_asked:
-                raise stop.stopped(out / "checkpoint.safetensors", run.batches_done, total)
+                raise RunStopped(stop.number, out / "checkpoint.safetensors", run.batches_done, total)
 
 
 def check_start(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -18,6 +17,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, VisionClas
 from cgdet_core.config import ThermalConfig
 from cgdet_core.drawing import draw
 from cgdet_core.errors import RunError
+from cgdet_core.images import encode_jpeg
 from cgdet_core.tasks.landmarks.draw import draw_landmarks
 from cgdet_core.types import Detections, ImageArray, Landmarks
 from cgdet_ros.config import OverlayConfig
@@ -84,8 +84,7 @@ class Outputs(ABC):
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(messages.image_to_message(frame.header, picture, "rgb8"))
         if self._overlay_jpeg.get_subscription_count() > 0:
-            _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, style.jpeg_quality])
-            data = array.array("B", jpeg.tobytes())
+            data = array.array("B", encode_jpeg(picture, style.jpeg_quality))
             message = CompressedImage(header=frame.header, format="rgb8; jpeg compressed bgr8", data=data)
             self._overlay_jpeg.publish(message)
 

@@ -18,7 +18,8 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
 
-from cgdet_ros.cameras import LaunchError, parameters_for
+from cgdet_core.errors import InputError
+from cgdet_ros.cameras import parameters_for
 
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
@@ -100,7 +101,7 @@ def idle_arguments(node: Any, words: Sequence[str], topics: Collection[str]) -> 
         elif flag == "--params-file":
             try:
                 parameters_for(Path(word), node.get_fully_qualified_name())
-            except LaunchError as error:
+            except InputError as error:
                 yield str(error)
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import NO_LABELS
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.errors import InputError, run_command
+from cgdet_core.errors import InputError, StopRequest, run_command
 from cgdet_core.evaluation.metrics.matching import MIN_SCORE
 from cgdet_core.evaluation.replay import OfflineAnswers, Replay, measure_replay
 from cgdet_core.evaluation.report.replay_report import played_summary, write_results
@@ -25,9 +25,11 @@ from cgdet_core.types import Detections
 from cgdet_ros.config import DetectorConfig
 from cgdet_ros.node.detector_node import Inference
 from cgdet_ros.replay.link import ReplayLink, start_ros
-from cgdet_ros.replay.play import Interruption, play, read_ahead
+from cgdet_ros.replay.play import play, read_ahead
 from cgdet_ros.replay.process import DETECTOR, NodeProcess, isolate
 from cgdet_ros.replay.request import Recording, find_recording, node_arguments, parse, read_labels
+
+_INTERRUPTED = "\ncgdet-replay: interrupted: writing what was measured (once more: nothing)\n"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,7 +51,8 @@ def run(request: argparse.Namespace) -> int:
         bag_writer = BagWriter(request.write_bag)
     domain = isolate()
     print(f"replaying {recording.topic} of {request.bag}: {recording.total} frames, ROS domain {domain}", flush=True)
-    with Interruption() as interruption:
+    # Ctrl-C in the middle ends the playing, not the work
+    with StopRequest(_INTERRUPTED) as interruption:
         start_ros()
         try:
             replay = replay_model(request, recording, interruption)
@@ -71,7 +74,7 @@ def run(request: argparse.Namespace) -> int:
     return 0
 
 
-def replay_model(request: argparse.Namespace, recording: Recording, interruption: Interruption) -> Replay:
+def replay_model(request: argparse.Namespace, recording: Recording, interruption: StopRequest) -> Replay:
     """The node brought up, the bag played, the node stopped: what came of it.
 
     Raises CgdetError, with the node's own reason, where it does not get to the first frame. rclpy must be up.
@@ -112,7 +115,7 @@ def replay_model(request: argparse.Namespace, recording: Recording, interruption
     )
 
 
-def answer_offline(replay: Replay, settings: DetectorConfig, interruption: Interruption) -> OfflineAnswers:
+def answer_offline(replay: Replay, settings: DetectorConfig, interruption: StopRequest) -> OfflineAnswers:
     """The node's own inference over the frames that were sent: what every frame would have given. The bag is read again
     for it, so that it takes nothing from the run. Raises InputError where these are not to be had any more,
     and where the user does not want to wait."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -13,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.data.bags.messages import RawImage, TimeBy
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, StopRequest
 from cgdet_core.evaluation.replay import Replay, ReplayedFrame, account_for_frames
 from cgdet_core.types import NANOSECONDS
 from cgdet_ros.node import messages
@@ -35,35 +31,6 @@ if TYPE_CHECKING:
 _READ_AHEAD_FRAMES = 16
 _ANSWER_TIMEOUT_S = 10.0  # for one answer in lockstep, and for the last one
 _FINAL_REPORT_S = 5.0  # the node reports twice a second
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interruption(threading.Event):
-    """Ctrl-C in the middle of a replay ends the playing, not the work: what was measured is written.
-
-    From `watch` on to the end of the `with` block the first SIGINT or SIGTERM only sets the event; the next one does
-    what it did before. In the main thread.
-    """
-
-    _before: dict[int, Any]
-
-    def watch(self) -> None:
-        """Begin."""
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-
-    def __enter__(self) -> Interruption:
-        self._before = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.__exit__()
-        self.set()
-        # not by print, which the signal may have come in the middle of
-        os.write(2, b"\ncgdet-replay: interrupted: writing what was measured (once more: nothing)\n")
 
 
 @dataclass
@@ -126,7 +93,7 @@ def play(
     request: argparse.Namespace,
     link: ReplayLink,
     process: NodeProcess,
-    interruption: Interruption,
+    interruption: StopRequest,
 ) -> Replay:
     """Publish `images` in real time, or each after the answer to the one before (lockstep); collect the answers.
     A signal ends the sending; the answers to what was sent are waited for all the same."""

@@ -67,7 +67,7 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
         ("train:", "'train'"),
         ("1: 2", "'1'"),
         ("model: {widths: [16, 32, 64, 128]}", "'model.widths"),
-        ("model: {widths: [0, 32, 64, 128, 256]}", "'model.widths'"),
+        ("model: {widths: [0, 32, 64, 128, 256]}", "'model.widths.0'"),
         ("model: {depths: [1, -1, 1, 1]}", "'model.depths.1'"),
         ("model: {class_names: [a, a]}", "'model.class_names'"),
         ("model: {class_names: [a, '']}", "'model.class_names'"),

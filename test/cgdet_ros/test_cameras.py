@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cgdet_ros.cameras import LaunchError, check_words, parameters_for, read_cameras
+from cgdet_core.errors import InputError
+from cgdet_ros.cameras import check_words, parameters_for, read_cameras
 
 NODE = "/front/thermal_detector"
 
@@ -62,7 +63,7 @@ def test_sections_are_for_the_nodes_that_rcl_takes_them_for(tmp_path: Path, name
         if _given_by_rcl(path, namespace):
             assert parameters_for(path, node) == {"device": "cpu"}, pattern
         else:
-            with pytest.raises(LaunchError, match="name it so"):
+            with pytest.raises(InputError, match="name it so"):
                 parameters_for(path, node)
 
 
@@ -71,7 +72,7 @@ def test_sections_are_for_the_nodes_that_rcl_takes_them_for(tmp_path: Path, name
     ["a: [", "", "device: 1", "- 1", "ros__parameters: {device: cpu}", "front: {node: {ros__parameters: {}}}"],
 )
 def test_what_is_no_parameter_file_is_refused_by_name(tmp_path: Path, content: str) -> None:
-    with pytest.raises(LaunchError) as caught:
+    with pytest.raises(InputError) as caught:
         parameters_for(written(tmp_path / "p.yaml", content), NODE)
     assert str(tmp_path / "p.yaml") in str(caught.value)
 
@@ -115,7 +116,7 @@ def test_cameras_have_their_own_parameters_and_share_the_cores(tmp_path: Path) -
     ],
 )
 def test_a_file_of_cameras_is_refused_by_name(tmp_path: Path, entries: Any, named: str) -> None:
-    with pytest.raises(LaunchError) as caught:
+    with pytest.raises(InputError) as caught:
         read_cameras(cameras(tmp_path, **entries))
     assert str(tmp_path) in str(caught.value)
     assert named in str(caught.value)
@@ -130,5 +131,5 @@ def test_a_word_of_the_command_that_names_no_argument_is_refused() -> None:
     names = ("image", "params_file")
     check_words(["image:=/flir", "params_file:=a:=b", "launch-prefix:=gdb"], names, "x.launch.py")
     for word, meant in (("imgae:=/flir", "did you mean 'image'"), ("thresold:=0.3", "params_file")):
-        with pytest.raises(LaunchError, match=meant):
+        with pytest.raises(InputError, match=meant):
             check_words(["image:=/flir", word], names, "x.launch.py")

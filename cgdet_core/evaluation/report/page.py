@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 from markupsafe import Markup
@@ -21,6 +20,7 @@ from cgdet_core.evaluation.compare import comparison_rows
 from cgdet_core.evaluation.metrics.metrics import Metrics
 from cgdet_core.evaluation.replay import ReplayedFrame
 from cgdet_core.files import write_text
+from cgdet_core.images import encode_jpeg
 from cgdet_core.runtime.predictor import percentiles
 
 SAMPLES_NOTE = (
@@ -148,8 +148,7 @@ def _with_plots(part: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _embedded(picture: Picture) -> str:
     """The picture as a data URL, a wide one made smaller."""
     image = scaled_rgb(picture.image, min(1.0, _MAX_PICTURE_WIDTH_PX / picture.image.shape[1]))
-    encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image, _JPEG_QUALITY)).decode("ascii")
 
 
 def precision_recall(models: Sequence[tuple[str, Metrics]], prefix: str) -> Markup:

@@ -19,10 +19,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from cgdet_core.data.bags.write import BagWriter
-from cgdet_core.errors import InputError
+from cgdet_core.errors import InputError, StopRequest
 from cgdet_ros.replay import cli as replay
 from cgdet_ros.replay import process as replay_process
-from cgdet_ros.replay.play import Interruption, Pacer, read_ahead
+from cgdet_ros.replay.play import Pacer, read_ahead
 from cgdet_ros.replay.request import find_recording, node_arguments, parse
 
 SECOND = 1_000_000_000
@@ -161,11 +161,12 @@ def test_the_first_signal_is_noted_and_a_later_one_interrupts(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with Interruption() as interruption:
+    with StopRequest("writing what was measured") as interruption:
         interruption.watch()
         assert not interruption.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.wait(5.0)
+        assert interruption.number == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
@@ -173,7 +174,7 @@ def test_the_first_signal_is_noted_and_a_later_one_interrupts(
 
 
 def test_before_it_watches_a_signal_is_the_program_s() -> None:
-    with Interruption() as interruption, pytest.raises(KeyboardInterrupt):
+    with StopRequest() as interruption, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     assert not interruption.is_set()
 
