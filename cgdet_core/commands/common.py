@@ -55,7 +55,7 @@ def add_device_arguments(parser: argparse.ArgumentParser, several: bool = False,
 
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     threads = "CPU threads of the network (default: its own choice)"
-    parser.add_argument("--threads", type=_count, default=0, metavar="N", help=threads)
+    parser.add_argument("--threads", type=count, default=0, metavar="N", help=threads)
 
 
 def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +126,7 @@ def _rows_of(camera: str) -> int:
     return load_camera(camera).telemetry_rows
 
 
-def _count(word: str) -> int:
+def count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"'{word}': give 0 or more")
     return int(word)

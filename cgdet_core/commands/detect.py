@@ -202,8 +202,7 @@ def _images(paths: Sequence[Path]) -> list[Path]:
         inside = [path]
         if path.is_dir():
             # macOS writes a ._x.png that is none beside each x.png on other disks
-            there = (item for item in path.iterdir() if not item.name.startswith("._"))
-            inside = sorted(item for item in there if item.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[:2] != "._")
         if not inside:
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(f"{path}: holds no image ({kinds}): give some; of a bag use `cgdet-replay --bag {path}`")

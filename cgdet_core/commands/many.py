@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdet_core.commands.common import count
 from cgdet_core.errors import CgdetError, InputError
 from cgdet_core.files import check_can_write
 
@@ -37,7 +38,7 @@ def add_bags_argument(parser: argparse.ArgumentParser, run_one: Callable[..., in
 def add_many_arguments(parser: argparse.ArgumentParser) -> None:
     """For `run_bags`."""
     many = parser.add_argument_group("many bags")
-    many.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+    many.add_argument("--workers", type=count, default=0, metavar="N", help="processes (default: one for each core)")
     ray = "work on a Ray cluster: its address, auto for the one this machine is of, local for one begun here"
     many.add_argument("--ray", metavar="ADDRESS", help=ray)
     many.add_argument("--fates", metavar="F.json", help="write what became of each bag (default: fates.json in --out)")
@@ -94,10 +95,12 @@ def run_bags(
     from tqdm import tqdm
 
     from cgdet_core.data.bags.fleet import each_bag, key_of
-    from cgdet_core.data.bags.remote import below, is_there, masked, put_bytes
+    from cgdet_core.data.bags.remote import below, is_there, is_url, masked, put_bytes
 
     alone = not bags[0].name
     fates = arguments.fates or (None if alone or "out" not in arguments else below(arguments.out, "fates.json"))
+    if fates is not None and not is_url(fates):
+        check_can_write(Path(fates))
     if arguments.resume and fates is None:
         raise InputError("--resume: what is finished is kept beside the fates: give their file with --fates")
     if not alone and vars(arguments).get("threads") == 0:

@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     precision = "fp32" if arguments.precision == "auto" else arguments.precision
     check_known("a teacher", "precision", [precision], ("fp32", "bf16"))
-    words = [f"path={arguments.teacher}"] if arguments.teacher else []
-    config = settings_from_words(TeacherConfig, [*words, *arguments.settings], "cgdet teacher")
+    given = {"path": str(arguments.teacher)} if arguments.teacher else {}
+    config = settings_from_words(TeacherConfig, arguments.settings, "cgdet teacher", given)
     postprocess = PostprocessConfig(nms_iou=NMS_IOU, score_threshold=MIN_SCORE)
     data = load_coco(arguments.data, CLASS_NAMES, arguments.class_map)
     if arguments.threads:

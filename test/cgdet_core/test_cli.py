@@ -50,6 +50,7 @@ def test_every_command_has_help_with_an_example(command: list[str], capsys: pyte
         ["info", "a", "b"],
         ["train", "r", "--out", "x"],
         ["detect", "a", "--out", "b", "--threads", "-3"],
+        ["bag", "info", "a", "b", "--workers", "-1"],
     ],
 )
 def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,8 +44,8 @@ def check(arguments: argparse.Namespace) -> LabelConfig:
     words = [word for word in arguments.bags if "=" in word and re.split("[.=]", word)[0] in LabelConfig.model_fields]
     arguments.bags = [word for word in arguments.bags if word not in words]
     arguments.settings += words
-    words = [f"teacher.path={arguments.teacher}"] if arguments.teacher else []
-    config = settings_from_words(LabelConfig, [*words, *arguments.settings], "cgdet bag label")
+    given = {"teacher": {"path": str(arguments.teacher)}} if arguments.teacher else {}
+    config = settings_from_words(LabelConfig, arguments.settings, "cgdet bag label", given)
     check_known("class_thresholds", "class", config.class_thresholds, CLASS_NAMES)
     if config.teacher.sees != "rgb":
         raise InputError("teacher.sees=thermal: labels come from RGB images: leave it out")

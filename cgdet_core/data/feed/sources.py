@@ -85,10 +85,8 @@ def check_paths(recipe: Recipe, folder: Path) -> None:
     for config in recipe.sources:
         place = place_in(folder, config.path)
         if not matches(place):
-            raise InputError(
-                f"{masked(place)}: there is no such file or folder: correct --data, the folder of the recipe's "
-                "sources; for your own frames use config/recipes/own.yaml"
-            )
+            remedy = "correct --data, the folder of the recipe's sources; for own frames use config/recipes/own.yaml"
+            raise InputError(f"{masked(place)}: there is no such file or folder: {remedy}")
 
 
 def load_sources(
