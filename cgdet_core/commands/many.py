@@ -137,7 +137,7 @@ def run_bags(
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     if errors and not alone:
         where = f" and told in {masked(fates)}" if fates else ""
-        return done, InputError(f"{len(errors)} of {len(bags)} bags failed, as said above{where}; the others are done")
+        return done, InputError(f"{len(errors)} of {len(bags)} bags failed, as said above{where}")
     return done, errors[0] if errors else None
 
 
