@@ -84,7 +84,7 @@ def bags_in(words: Sequence[str | Path]) -> list[Bag]:
         inside = [bag for top in (remote.matches(word) if pattern else [word]) for bag in _bags_below(top)]
         if pattern and not inside:
             raise InputError(f"{remote.masked(word)}: no bag is called so: check the pattern")
-        for place in inside or [word]:
+        for place in [each for each in inside or [word] if each not in found.values()]:
             name = place.removeprefix(root.rstrip("/")).strip("/") or PurePosixPath(place).name
             name = name.removesuffix(next((each for each in _SUFFIXES if name.endswith(each)), ""))
             if found.setdefault(name, place) != place:

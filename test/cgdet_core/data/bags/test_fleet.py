@@ -60,6 +60,7 @@ def test_folders_patterns_and_files_lead_to_bags_named_by_where_they_lie(tmp_pat
     assert bags_in([Path("f/nowhere")]) == [Bag("f/nowhere")]
     assert bags_in(["f/t*"]) == [Bag("f/two.mcap", "two")]
     assert bags_in(["f/*/*.db3", "f/two.mcap"]) == [Bag("f/car/three.db3", "car/three"), Bag("f/two.mcap", "two")]
+    assert bags_in(["f/*/*.db3", "f/car/three.db3"]) == [Bag("f/car/three.db3", "car/three")]  # once
     assert [bag.place for bag in bags_in(["f/**/*.bag"])] == ["f/car/four.bag"]
     with pytest.raises(InputError, match="nothing"):
         bags_in(["f/nothing*"])
