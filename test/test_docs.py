@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from cgdet_core import cli, thermal
-from cgdet_core.config import BagConfig, LabelConfig, Recipe, RegisterConfig, load_stages, settings_from_words
+from cgdet_core.config import LabelConfig, Recipe, RegisterConfig, SyntheticConfig, load_stages, settings_from_words
 from cgdet_core.data.synthetic.bag import make_synthetic_bag
 from cgdet_core.data.synthetic.faces.drawing import drawn_face
 from cgdet_core.runtime.model_file import ModelInfo, save_model
@@ -269,7 +269,7 @@ def test_what_the_pages_show_in_python_runs_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The blocks of a page one after another, on the picture, the bag and the labels that they name."""
-    make_synthetic_bag(tmp_path / "drive", BagConfig(seconds=0.3, with_rgb=False), seed=2)
+    make_synthetic_bag(tmp_path / "drive", SyntheticConfig(seconds=0.3, with_rgb=False), seed=2)
     assert cli.main(["bag", "extract", str(tmp_path / "drive"), "--out", str(tmp_path / "set"), "--no-rgb"]) == 0
     (labels,) = (tmp_path / "set").glob("*.json")
     (tmp_path / "labels.json").write_text(labels.read_text().replace('"file_name": "', '"file_name": "set/'))

@@ -13,7 +13,6 @@ from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
     from cgdet_core.data.sets.coco import CocoSet
-    from cgdet_core.evaluation.task import MeasuredTask
     from cgdet_core.runtime.model_file import ModelInfo
     from cgdet_core.types import FloatArray, Sample
 
@@ -81,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_export(model, partial, description, calibration)
         figures = _check(partial, out, description.precision, model, checked)
         if held_out is not None:
-            figures["held_out"] = _check_accuracy(partial, out, model, task, held_out)
+            figures["held_out"] = _check_accuracy(partial, out, model, held_out)
     document: dict[str, Any] = {
         "file": str(out),
         "bytes": out.stat().st_size,
@@ -128,16 +127,15 @@ def _check(
     return found
 
 
-def _check_accuracy(partial: Path, out: Path, model: Path, task: MeasuredTask, held_out: CocoSet) -> dict[str, Any]:
+def _check_accuracy(partial: Path, out: Path, model: Path, held_out: CocoSet) -> dict[str, Any]:
     """The task's first figure of the export and of the model in fp32; InputError where it lost too much."""
     import numpy as np
 
-    from cgdet_core.evaluation.offline import run_in_turns
+    from cgdet_core.evaluation.task import run_model
 
     values = {}
     for precision, path in (("fp32", model), ("int8", partial)):
-        look = task.look_with(task.load(path, "cpu", precision, 0, "auto"), held_out.class_names, 0)
-        (run,) = run_in_turns([look], held_out, len(held_out))
+        task, _, run = run_model(path, held_out, "cpu", precision, "auto")
         vector = task.vector(run.frames, held_out.class_names)
         values[precision] = float(vector.of(np.ones(len(run.frames), np.int64))[0])
     key = vector.keys[0]

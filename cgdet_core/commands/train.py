@@ -123,16 +123,12 @@ def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
 def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> tuple[dict[str, Any], str]:
     """Measure the model on all held-out frames, and give it the thresholds that serve there best: the figures, and in
     words."""
-    from cgdet_core.evaluation.offline import describe_folds, run_in_turns
-    from cgdet_core.evaluation.task import task_of, write_thresholds
+    from cgdet_core.evaluation.offline import describe_folds
+    from cgdet_core.evaluation.task import run_model, write_thresholds
     from cgdet_core.files import write_text
-    from cgdet_core.runtime.model_file import read_info
 
-    task = task_of(read_info(model))
-    loaded = task.load(model, recipe.train.device, "fp32", 0, "torch")
-    names = task.names_of([loaded])
-    (result,) = run_in_turns([task.look_with(loaded, names, 0)], held_out, len(held_out))
-    thresholds, chosen, warnings = task.choose_thresholds(result.frames, names)
+    task, loaded, result = run_model(model, held_out, recipe.train.device)
+    thresholds, chosen, warnings = task.choose_thresholds(result.frames, loaded.info.class_names)
     figures = chosen.to_json({**common.measured(loaded), f"ms_per_{task.unit}": result.ms_per_frame()})
     write_text(out / "held_out.json", json.dumps(figures, indent=2) + "\n")
     data = {"data": describe_folds(recipe.held_out_folds), "frames": len(result.frames)}

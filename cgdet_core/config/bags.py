@@ -15,10 +15,14 @@ _Side = Annotated[int, Field(ge=64, le=2048)]
 
 
 class SyntheticConfig(Settings):
-    """The synthetic street (data/synthetic/street.py). Of every range the street's seed chooses one value."""
+    """The synthetic street (data/synthetic/street.py) and the bag that is made of it (bag.py). Of every range the
+    street's seed chooses one value."""
 
     height_width_px: tuple[_Side, _Side] = Field((512, 640), description="size of both pictures")
-    frames_per_second: float = Field(10.0, gt=0, le=1000)
+    frames_per_second: float = Field(10.0, ge=1e-4, le=1000)
+    seconds: float = Field(20.0, gt=0, le=86400, description="length of the bag")
+    seconds_per_scene: float = Field(10.0, gt=0, description="a longer bag goes on in another street")
+    with_rgb: bool = Field(True, description="the bag has both cameras")
     bit_depth: Literal[8, 16] = Field(16, description="16: raw counts; 8: after the camera's own gain control")
     light: Literal["mixed", "day", "night"] = Field("mixed", description="mixed: the seed decides")
     air_range_celsius: Annotated[tuple[float, float], ascending(-40, 50)] = Field(
@@ -31,15 +35,6 @@ class SyntheticConfig(Settings):
     bicycles_per_100m: float = Field(11.0, ge=0, le=100, description="of street, parked and ridden")
     cars_per_100m: float = Field(8.0, ge=0, le=60, description="of street, parked and driving")
     view_distance_m: float = Field(60.0, ge=10, le=300, description="objects stand no farther away")
-
-
-class BagConfig(Settings):
-    """How bags are made (data/synthetic/bag.py)."""
-
-    with_rgb: bool = Field(True, description="of a street; of single images a registered partner is always kept")
-    frames_per_second: float | None = Field(None, ge=1e-4, le=1000, description="default: 10 of a street, 5 of a set")
-    seconds: float = Field(20.0, gt=0, le=86400, description="length of a street's bag")
-    seconds_per_scene: float = Field(10.0, gt=0, description="a longer bag goes on in another street")
 
 
 class RegisterConfig(Settings):

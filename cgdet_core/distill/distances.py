@@ -33,14 +33,14 @@ def distance_of(config: GuidanceConfig) -> Callable[[Tensor, Tensor, Tensor], Te
 
 def mse(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     """d = mean over channels of (s - t)^2."""
-    return _weighted_sum((student - teacher).square().mean(1), weights)
+    return ((student - teacher).square().mean(1) * weights).sum()
 
 
 def cosine(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     """d = 1 - s.t / (|s| |t|), over the channels of a place; in [0, 2]. Each |.|^2 has EPS added."""
     student_length = student.square().sum(1).add(EPS).rsqrt()
     teacher_length = teacher.square().sum(1).add(EPS).rsqrt()
-    return _weighted_sum(1 - (student * teacher).sum(1) * student_length * teacher_length, weights)
+    return ((1 - (student * teacher).sum(1) * student_length * teacher_length) * weights).sum()
 
 
 def pkd(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def pkd(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     and so do their gradients. Each must call it, forward and backward, with N = 0 where it has no region.
     """
     difference = _standardised(student, weights) - _standardised(teacher, weights)
-    return _weighted_sum(difference.square().mean(1) / 2, weights)
+    return (difference.square().mean(1) / 2 * weights).sum()
 
 
 def _standardised(features: Tensor, weights: Tensor) -> Tensor:
@@ -88,7 +88,3 @@ def cwd(student: Tensor, teacher: Tensor, weights: Tensor, temperature: float) -
     log_ratio = (log_teacher - log_student).masked_fill(~kept, 0.0)
     divergence = (log_teacher.exp() * log_ratio).sum((1, 2)) * (temperature**2 / student.shape[1])
     return (divergence * weights.sum(1)).sum()
-
-
-def _weighted_sum(distances: Tensor, weights: Tensor) -> Tensor:
-    return (distances * weights).sum()

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdet_core.evaluation.offline import Look
+from cgdet_core.data.sets.coco import CocoSet
+from cgdet_core.evaluation.offline import Look, OfflineRun, run_in_turns
 from cgdet_core.runtime.landmarks import LandmarkPredictor
-from cgdet_core.runtime.model_file import ModelInfo, load_model, save_model
+from cgdet_core.runtime.model_file import ModelInfo, load_model, read_info, save_model
 from cgdet_core.runtime.predictor import LoadedModel, Predictor
 from cgdet_core.types import FloatArray, IntArray, Sample
 
@@ -117,6 +118,18 @@ def task_of(info: ModelInfo) -> MeasuredTask:
 
     tasks: dict[str, MeasuredTask] = {"detection": DETECTION, "landmarks": LANDMARKS}
     return tasks[info.task]
+
+
+def run_model(
+    path: Path, frames: CocoSet, device: str, precision: str = "fp32", backend: str = "torch", progress: bool = True
+) -> tuple[MeasuredTask, LoadedModel, OfflineRun[Any]]:
+    """A model file over all labelled frames of a set: its task, the model, and what it found. Raises InputError for a
+    frame that cannot be read, and a network that gives no numbers."""
+    task = task_of(read_info(path))
+    model = task.load(path, device, precision, 0, backend)
+    look = task.look_with(model, task.names_of([model]), 0)
+    (run,) = run_in_turns([look], frames, len(frames), progress=progress)
+    return task, model, run
 
 
 def write_thresholds(

@@ -245,18 +245,13 @@ def measure(model: Path, frames: CocoSet, device: str) -> dict[str, float]:
 
     InputError where a frame cannot be read or the network gives no numbers.
     """
-    from cgdet_core.evaluation.offline import run_in_turns
-    from cgdet_core.evaluation.task import task_of
-    from cgdet_core.runtime.model_file import read_info
+    from cgdet_core.evaluation.task import run_model
 
-    task = task_of(read_info(model))
     # making a network draws its first weights: the run's own random numbers stay where they are
     with torch.random.fork_rng(devices=()):
         # nothing is compiled for a model of a moment, and every machine measures alike
-        loaded = task.load(model, device, "fp32", 0, "torch")
-        names = task.names_of([loaded])
-        (run,) = run_in_turns([task.look_with(loaded, names, 0)], frames, len(frames), progress=False)
-    vector = task.vector(run.frames, names)
+        task, loaded, run = run_model(model, frames, device, progress=False)
+    vector = task.vector(run.frames, loaded.info.class_names)
     values = vector.of(np.ones(len(run.frames), np.int64)).tolist()
     first = vector.keys[0].path  # of the others' parts, such as classes, there are too many
     told = [

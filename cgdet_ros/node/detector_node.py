@@ -26,8 +26,9 @@ class Inference:
     """
 
     def __init__(self, config: DetectorConfig) -> None:
-        how = config.device, config.precision, config.threads, config.backend, size_of(config)
-        self.predictor = Predictor(config.model, *how)
+        how = config.device, config.precision, config.threads, config.backend
+        size = config.input_height_width_px
+        self.predictor = Predictor(config.model, *how, (size[0], size[1]) if size else None)
         self.postprocess = self.settings_of(config)
         self.thermal = self.predictor.thermal = thermal_of(config, self.predictor.info.thermal)
         self._telemetry_rows = config.frames.telemetry_rows
@@ -44,14 +45,6 @@ class Inference:
     def predict(self, image: ImageArray, stamp_ns: int, settings: PostprocessConfig) -> Detections:
         """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
         return self.predictor.predict(image, self._telemetry_rows, settings)
-
-
-def size_of(config: DetectorConfig) -> tuple[int, int] | None:
-    """The network's input that is asked for; None: the model's own."""
-    if not config.input_height_width_px:
-        return None
-    height, width = config.input_height_width_px
-    return height, width
 
 
 class DetectorNode(ThermalNode):

@@ -59,25 +59,25 @@ def add(subparsers: common.Subparsers) -> None:
 
 
 def run_make(arguments: argparse.Namespace) -> int:
-    from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
-    from cgdet_core.data.synthetic.bag import make_coco_bag, make_synthetic_bag
+    from cgdet_core.config import SyntheticConfig, settings_from_mapping
+    from cgdet_core.data.synthetic.bag import COCO_FRAMES_PER_SECOND, make_coco_bag, make_synthetic_bag
 
     given: dict[str, Any] = vars(arguments)
-    coco = given.get("coco")
+    coco, overwrite = given.get("coco"), "overwrite" in given
     of_the_other = _OF_THE_STREET if coco else ("class_map",)
     wrong = [name for name in of_the_other if given.get(name) not in (None, {})]
     if wrong:
         named, kind = ", ".join("--" + name.replace("_", "-") for name in wrong), "a COCO set (--coco)"
         raise InputError(f"{named}: of {'the synthetic street' if coco else kind}: leave it out")
-    words: dict[str, Any] = {name: given[name] for name in ("seconds", "frames_per_second") if name in given}
-    config = settings_from_mapping(BagConfig, {**words, "with_rgb": "no_rgb" not in given}, "cgdet bag make")
-    overwrite = "overwrite" in given
+    words = {name: given[name] for name in SyntheticConfig.model_fields if name in given}
+    street = settings_from_mapping(SyntheticConfig, words | {"with_rgb": "no_rgb" not in given}, "cgdet bag make")
     if coco:
-        frames = make_coco_bag(arguments.out, coco, config, class_map=arguments.class_map, overwrite=overwrite)
+        rate = given.get("frames_per_second", COCO_FRAMES_PER_SECOND)
+        frames = make_coco_bag(
+            arguments.out, coco, frames_per_second=rate, class_map=arguments.class_map, overwrite=overwrite
+        )
     else:
-        words = {name: given[name] for name in ("bit_depth", "light") if name in given}
-        street = settings_from_mapping(SyntheticConfig, words, "cgdet bag make")
-        frames = make_synthetic_bag(arguments.out, config, street, seed=given.get("seed", 0), overwrite=overwrite)
+        frames = make_synthetic_bag(arguments.out, street, seed=given.get("seed", 0), overwrite=overwrite)
     print(f"{frames} frames: {arguments.out}")
     return 0
 

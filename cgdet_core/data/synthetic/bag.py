@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cgdet_core.config import BagConfig, SyntheticConfig
+from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.bags.truth import FrameInfo
 from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco import load_coco
@@ -26,25 +26,20 @@ TRUTH_TOPIC = "/ground_truth"
 START_STAMP_NS = 1_700_000_000_000_000_000
 JPEG_QUALITY = 90
 _SEED_BLOCK = 1000
-_BAG, _STREET = BagConfig(), SyntheticConfig()
-_COCO_FRAMES_PER_SECOND = 5.0
+_STREET = SyntheticConfig()
+COCO_FRAMES_PER_SECOND = 5.0
 _PICTURE_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
 def make_synthetic_bag(
-    out: Path | str,
-    config: BagConfig = _BAG,
-    street: SyntheticConfig = _STREET,
-    *,
-    seed: int = 0,
-    overwrite: bool = False,
+    out: Path | str, config: SyntheticConfig = _STREET, *, seed: int = 0, overwrite: bool = False
 ) -> int:
     """A paired RGB/thermal bag of the synthetic street with its ground truth; the number of frames.
 
     Longer than config.seconds_per_scene it goes on in another street, of the next seed within the seed's block of 1000;
-    light "mixed" is night and day in turns then. The pace is `config`'s. InputError as of BagWriter.
+    light "mixed" is night and day in turns then. InputError as of BagWriter.
     """
-    rate = config.frames_per_second or street.frames_per_second
+    rate = config.frames_per_second
     if seed < 0:
         raise InputError(f"seed {seed} is negative: give 0 or more")
     frames, per_scene = max(1, round(config.seconds * rate)), max(1, round(config.seconds_per_scene * rate))
@@ -53,10 +48,9 @@ def make_synthetic_bag(
         for index, stamp_ns in enumerate(_stamps(frames, rate)):
             scene, frame = divmod(index, per_scene)
             if frame == 0:
-                light = ("night", "day")[scene % 2] if street.light == "mixed" and frames > per_scene else street.light
+                light = ("night", "day")[scene % 2] if config.light == "mixed" and frames > per_scene else config.light
                 scene_seed = seed - seed % _SEED_BLOCK + (seed + scene) % _SEED_BLOCK
-                settings = street.model_copy(update={"light": light, "frames_per_second": rate})
-                rendered = SyntheticStreet(scene_seed, settings)
+                rendered = SyntheticStreet(scene_seed, config.model_copy(update={"light": light}))
             sample = rendered.sample(frame)
             write_sample(bag, sample, stamp_ns, CLASS_NAMES, config.with_rgb)
             size, focal_px = sample.frame.height_width_px, rendered.camera(0.0).focal_px
@@ -69,20 +63,19 @@ def make_synthetic_bag(
 def make_coco_bag(
     out: Path | str,
     coco_json: Path | str,
-    config: BagConfig = _BAG,
     *,
+    frames_per_second: float = COCO_FRAMES_PER_SECOND,
     class_map: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> int:
     """A bag of a COCO set, in the set's order; the number of frames. Classes are kept by their names; pictures as mono8
     or mono16, an RGB partner as the very file where it is a JPEG or PNG. InputError as of load_coco and BagWriter."""
-    rate = config.frames_per_second or _COCO_FRAMES_PER_SECOND
     with BagWriter(out, overwrite) as bag:
         names = [category.name for category in read_coco(Path(coco_json)).categories]
         coco = load_coco(Path(coco_json), own_classes(names, class_map or {}, str(coco_json)), class_map)
         for line in coco.warnings:
             warnings.warn(line, stacklevel=2)
-        for index, stamp_ns in enumerate(_stamps(len(coco), rate)):
+        for index, stamp_ns in enumerate(_stamps(len(coco), frames_per_second)):
             picture, sample = coco.records[index].rgb_path, coco.sample(index, with_rgb=True)
             form = None if picture is None else _PICTURE_FORMATS.get(picture.suffix.lower())
             write_sample(bag, sample, stamp_ns, coco.class_names, with_rgb=form is None)

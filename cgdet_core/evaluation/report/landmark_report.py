@@ -29,13 +29,10 @@ Face = tuple[FaceRecord, int]  # and its place in the record
 
 def landmark_part(run: OfflineRun[FaceRecord], samples: Iterable[Sample], figures: LandmarkFigures) -> dict[str, Any]:
     """As model_report.detection_part; a face is drawn in a crop of its own."""
-    faces, nme = _faces(run), figures.errors.nme
-    worst = np.argsort(-nme, kind="stable")[:_MOST_FACES]
+    faces = _faces(run, figures)
+    worst = np.argsort(-figures.errors.nme, kind="stable")[:_MOST_FACES]
     shown = {"Faces of the greatest error": worst.tolist(), "Faces": subsample(len(faces), SAMPLE_FRAMES)}
-    chosen = {
-        title: [(faces[at][0], faces[at][1], _caption(faces[at][1], nme[at])) for at in places]
-        for title, places in shown.items()
-    }
+    chosen = {title: [faces[at] for at in places] for title, places in shown.items()}
     return {**_part(figures), "galleries": _drawn(chosen, samples)}
 
 
@@ -44,15 +41,13 @@ def landmark_parts_of_two(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """As model_report.detection_parts_of_two."""
     models = [LandmarkFigures(run.frames) for run in runs]
-    faces = [_faces(run) for run in runs]
     more = models[1].errors.nme - models[0].errors.nme
+    faces = dict(zip("AB", map(_faces, runs, models), strict=True))
     chosen = {}
     for name, sign in (("worse", 1), ("better", -1)):
-        places = [at for at in np.argsort(-sign * more, kind="stable")[:_MOST_FACES] if sign * more[at] > 0]
+        places = [at for at in np.argsort(-sign * more, kind="stable")[: _MOST_FACES // 2] if sign * more[at] > 0]
         chosen[f"Faces where B is {name} than A"] = [
-            (of[at][0], of[at][1], f"{letter}, {_caption(of[at][1], model.errors.nme[at])}")
-            for at in places[: _MOST_FACES // 2]
-            for letter, of, model in zip("AB", faces, models, strict=True)
+            (*of[at][:2], f"{letter}, {of[at][2]}") for at in places for letter, of in faces.items()
         ]
     curves = [(letter, model.errors.nme[model.errors.by_eyes]) for letter, model in zip("AB", models, strict=True)]
     comparison = {
@@ -76,14 +71,13 @@ def _part(figures: LandmarkFigures, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _faces(run: OfflineRun[FaceRecord]) -> list[tuple[int, Face]]:
-    """All faces of a run, each with the place of its frame."""
-    return [(place, (record, face)) for place, record in enumerate(run.frames) for face in range(len(record.found))]
-
-
-def _caption(face: Face, nme: float) -> str:
-    record, row = face
-    return f"{record.name}: NME {nme:.4f}, confidence {record.found.confidences[row].mean():.2f}"
+def _faces(run: OfflineRun[FaceRecord], figures: LandmarkFigures) -> list[tuple[int, Face, str]]:
+    """All faces of a run, in the order of the figures' errors."""
+    faces = [(place, (record, row)) for place, record in enumerate(run.frames) for row in range(len(record.found))]
+    return [
+        (place, face, f"{face[0].name}: NME {nme:.4f}, confidence {face[0].found.confidences[face[1]].mean():.2f}")
+        for (place, face), nme in zip(faces, figures.errors.nme, strict=True)
+    ]
 
 
 def _drawn(chosen: Mapping[str, Sequence[tuple[int, Face, str]]], samples: Iterable[Sample]) -> list[Gallery]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cgdet_core.config import BagConfig, SyntheticConfig, settings_from_mapping
+from cgdet_core.config import SyntheticConfig, settings_from_mapping
 from cgdet_core.data.bags.frames import read_labelled_frames
 from cgdet_core.data.bags.info import bag_info
 from cgdet_core.data.bags.reader import BagReader
@@ -52,8 +52,7 @@ def coco_json(tmp_path):
 
 
 def test_a_bag_of_a_coco_set_gives_the_set_back(tmp_path, coco_json):
-    config = BagConfig(frames_per_second=4)
-    assert make_coco_bag(tmp_path / "bag", coco_json, config) == 3
+    assert make_coco_bag(tmp_path / "bag", coco_json, frames_per_second=4) == 3
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert [sample.name for sample in samples] == ["a.png", "b.png", "c.png"]
     assert [sample.light for sample in samples] == ["night", "day", None]
@@ -135,7 +134,7 @@ def test_a_length_rate_or_seed_that_no_bag_can_have_is_named(tmp_path, coco_json
     rates = (0, -1, 1001, 1e-9, float("nan"), float("inf"))
     for name, value in [("seconds", 0), ("seconds", float("nan")), *(("frames_per_second", rate) for rate in rates)]:
         with pytest.raises(InputError, match=name):
-            settings_from_mapping(BagConfig, {name: value}, "bag.yaml")
+            settings_from_mapping(SyntheticConfig, {name: value}, "bag.yaml")
     with pytest.raises(InputError, match="seed -1"):
         make_synthetic_bag(tmp_path / "bag", seed=-1)
     assert not (tmp_path / "bag").exists()
@@ -143,12 +142,12 @@ def test_a_length_rate_or_seed_that_no_bag_can_have_is_named(tmp_path, coco_json
 
 @pytest.mark.parametrize("bit_depth", [16, 8])
 def test_a_synthetic_bag_holds_the_street(tmp_path, bit_depth):
-    config = SMALL.model_copy(update={"bit_depth": bit_depth, "light": "day"})
-    made = BagConfig(seconds=0.6, frames_per_second=5)
-    frames = make_synthetic_bag(tmp_path / "bag", made, config, seed=11)
+    made = {"bit_depth": bit_depth, "light": "day", "seconds": 0.6, "frames_per_second": 5.0}
+    config = SMALL.model_copy(update=made)
+    frames = make_synthetic_bag(tmp_path / "bag", config, seed=11)
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert frames == len(samples) == 3
-    street = SyntheticStreet(11, config.model_copy(update={"frames_per_second": 5.0}))
+    street = SyntheticStreet(11, config)
     for index, sample in enumerate(samples):
         rendered = street.sample(index)
         assert sample.frame.image.dtype == {16: np.uint16, 8: np.uint8}[bit_depth]
@@ -161,8 +160,8 @@ def test_a_synthetic_bag_holds_the_street(tmp_path, bit_depth):
 
 
 def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
-    config = BagConfig(seconds=1.2, seconds_per_scene=0.4, frames_per_second=5)
-    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=999)
+    config = SMALL.model_copy(update={"seconds": 1.2, "seconds_per_scene": 0.4, "frames_per_second": 5.0})
+    make_synthetic_bag(tmp_path / "bag", config, seed=999)
     samples = list(read_labelled_frames(tmp_path / "bag"))
     assert [sample.light for sample in samples] == ["night", "night", "day", "day", "night", "night"]
     # the seeds stay below 1000: the training's streets begin there
@@ -172,8 +171,8 @@ def test_a_longer_synthetic_bag_goes_through_streets_by_night_and_day(tmp_path):
 
 
 def test_beside_the_thermal_images_come_rgb_and_the_streets_lens(tmp_path):
-    config = BagConfig(seconds=0.1)
-    make_synthetic_bag(tmp_path / "bag", config, SMALL, seed=2)
+    config = SMALL.model_copy(update={"seconds": 0.1})
+    make_synthetic_bag(tmp_path / "bag", config, seed=2)
     street = SyntheticStreet(2, SMALL)
     with BagReader(tmp_path / "bag") as bag:
         (item,) = bag.messages(["/thermal/camera_info"])
@@ -185,14 +184,14 @@ def test_beside_the_thermal_images_come_rgb_and_the_streets_lens(tmp_path):
     assert np.array_equal(item.message.k.reshape(3, 3), expected)
     assert np.array_equal(item.message.p.reshape(3, 4), np.hstack([expected, np.zeros((3, 1))]))
     assert (item.message.width, item.message.height) == (80, 64)
-    make_synthetic_bag(tmp_path / "none", config.model_copy(update={"with_rgb": False}), SMALL)
+    make_synthetic_bag(tmp_path / "none", config.model_copy(update={"with_rgb": False}))
     with BagReader(tmp_path / "none") as bag:
         assert not any("rgb" in topic for topic in bag.topics)
 
 
 def test_the_same_seed_gives_the_same_bag(tmp_path):
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        make_synthetic_bag(tmp_path / name / "bag", BagConfig(seconds=0.2), SMALL, seed=seed)
+        make_synthetic_bag(tmp_path / name / "bag", SMALL.model_copy(update={"seconds": 0.2}), seed=seed)
     a, b, c = ((tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in "abc")
     assert a == b
     assert a != c
