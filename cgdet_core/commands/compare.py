@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cgdet_core.commands import common
+from cgdet_core.errors import InputError
 
 
 def add(subparsers: common.Subparsers) -> None:
@@ -21,18 +22,17 @@ def add(subparsers: common.Subparsers) -> None:
     parser.add_argument("b", type=Path, metavar="B", help="model file; only classes that both have are compared")
     common.add_measuring_arguments(parser, "the differences and the frames that differ most")
     draws = "draws of the paired bootstrap over blocks of frames: a scene, or 50 frame numbers (default: 1000)"
-    parser.add_argument("--resamples", type=int, metavar="N", help=draws)
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help=draws)
     common.add_device_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cgdet_core.config import CompareConfig, settings_from_mapping
     from cgdet_core.evaluation.compare import compare
     from cgdet_core.evaluation.offline import describe_folds, run_in_turns
 
-    given = {} if arguments.resamples is None else {"resamples": arguments.resamples}
-    settings = settings_from_mapping(CompareConfig, given, "cgdet compare")
+    if not 100 <= arguments.resamples <= 1_000_000:
+        raise InputError(f"--resamples {arguments.resamples}: give 100 to 1000000")
     task, models = common.load_models(arguments, arguments.a, arguments.b)
     names = task.names_of(models)
     if any(set(model.info.class_names) != set(names) for model in models):
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     vector_a, vector_b = (task.vector(of_model.frames, names) for of_model in runs)
     comparison = {
-        **compare(vector_a, vector_b, runs[0].blocks, settings),
+        **compare(vector_a, vector_b, runs[0].blocks, arguments.resamples),
         "ms_ratio": b[times]["p50"] / a[times]["p50"],
         "data": str(arguments.data),
         "held_out": None if arguments.run_folder is None else describe_folds(selection.folds),

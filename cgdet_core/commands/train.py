@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +81,12 @@ def _train(stage: Stage, data: Path, resume: bool, leads: bool) -> tuple[dict[st
     """One run to its end and its model measured: figures for machines, and lines."""
     from cgdet_core.data.feed.sources import load_sources
     from cgdet_core.distill.terms import teacher_of
-    from cgdet_core.training.checkpoint import check_same_data, load_checkpoint
     from cgdet_core.training.trainer import check_start, train
 
     recipe, out = stage.recipe, stage.out
     check_start(recipe, out, resume, stage.init)
     teacher = teacher_of(stage.with_teacher(), data)
-    begun = out / "checkpoint.safetensors"
-    check = partial(check_same_data, load_checkpoint(begun, with_tensors=False), path=begun) if resume else None
-    sources, held_out = load_sources(recipe, data, leads, out, check)
+    sources, held_out = load_sources(recipe, data, leads, out)
     if leads and (beginning := _beginning(recipe, resume, stage.init)):
         print(beginning, file=sys.stderr)
     model = train(recipe, sources, out, resume, stage.init, leads, held_out, teacher)

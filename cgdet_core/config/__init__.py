@@ -6,7 +6,7 @@ paths, YAML values) are laid over it.
 
 from cgdet_core.config.augmentation import AugmentConfig, LookConfig, SensorConfig
 from cgdet_core.config.bags import LabelConfig, RegisterConfig, SyntheticConfig
-from cgdet_core.config.detector import Activation, CompareConfig, ModelConfig, PostprocessConfig, ThermalConfig
+from cgdet_core.config.detector import Activation, ModelConfig, PostprocessConfig, ThermalConfig
 from cgdet_core.config.landmarks import (
     FaceAugmentConfig,
     LandmarkLossConfig,

@@ -91,10 +91,3 @@ class PostprocessConfig(Thresholds):
     def at_score(self, score: float) -> PostprocessConfig:
         """The same with one threshold for all classes."""
         return self.model_copy(update={"score_threshold": score, "class_thresholds": {}})
-
-
-class CompareConfig(Settings):
-    """How two models are compared (evaluation/compare.py)."""
-
-    resamples: int = Field(1000, ge=100, le=1_000_000, description="draws of the bootstrap")
-    seed: int = Field(0, ge=0, description="of the draws")

@@ -14,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cgdet_core.config import CompareConfig
 from cgdet_core.evaluation.task import FigureKey, FigureVector
 from cgdet_core.types import IntArray
 
+SEED: Final = 0  # of the draws
 INTERVAL: Final = 0.95  # share of the draws that it holds
 # of fewer nothing is concluded: five that all speak for one model are chance more often than once in twenty (2 of 32)
 FEW_BLOCKS: Final = 6
 
 
-def compare(
-    a: FigureVector, b: FigureVector, blocks: Sequence[Hashable], settings: CompareConfig | None = None
-) -> dict[str, Any]:
+def compare(a: FigureVector, b: FigureVector, blocks: Sequence[Hashable], resamples: int = 1000) -> dict[str, Any]:
     """B against A, for `json.dump`. a, b: of the same labelled frames in one order; blocks: of each frame.
 
     Each figure, at the path of its key: `name` for a person; `a` and `b`, None where nothing is to be found;
@@ -34,12 +32,9 @@ def compare(
     of B, where the interval leaves out 0 and the blocks that show anything of it are not few. `verdict` and `words` of
     all: by the first figure.
     """
-    settings = settings or CompareConfig()
     once = np.ones(len(blocks), np.int64)
     whole_a, whole_b = a.of(once), b.of(once)
-    draws = tqdm(
-        frame_weights(blocks, settings.resamples, settings.seed), "resampling", settings.resamples, disable=None
-    )
+    draws = tqdm(frame_weights(blocks, resamples, SEED), "resampling", resamples, disable=None)
     drawn = np.array([b.of(weights) - a.of(weights) for weights in draws])
     count, behind = len(set(blocks)), _blocks_behind(a, blocks)
     differences = [
@@ -55,7 +50,8 @@ def compare(
     return {
         "verdict": differences[0]["verdict"],
         "words": _words(differences[0], len(blocks), count),
-        **settings.model_dump(),
+        "resamples": resamples,
+        "seed": SEED,
         "interval": INTERVAL,
         **nested,
         "images": len(blocks),

@@ -88,24 +88,19 @@ def check_same_start(
     checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], teacher: str | None, path: Path
 ) -> None:
     """InputError where the run would go on with other data or another teacher than it began with."""
-    check_same_data(checkpoint, data, path)
-    if checkpoint.learned_from["teacher"] != teacher:
-        raise InputError(
-            f"{path}: the teacher is {teacher} now, {checkpoint.learned_from['teacher']} when the run began: put it "
-            "back, or begin another run (--out)"
-        )
-
-
-def check_same_data(checkpoint: Checkpoint, data: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """InputError where what is known by now of the run's data, as of `Source.content`, is otherwise than it began."""
     for then, now in zip(checkpoint.learned_from["data"], data, strict=False):
-        if any(then[key] != now[key] for key in now):
+        if then != now:
             counts = [f"{each['frames']} frames and {each['objects']} objects" for each in (now, then)]
             other = ", and they are others" if counts[0] == counts[1] else ""
             raise InputError(
                 f"{path}: {now['name']} has {counts[0]} now, {counts[1]} when the run began{other}: put it back, or "
                 "begin another run with --out and --init"
             )
+    if checkpoint.learned_from["teacher"] != teacher:
+        raise InputError(
+            f"{path}: the teacher is {teacher} now, {checkpoint.learned_from['teacher']} when the run began: put it "
+            "back, or begin another run (--out)"
+        )
 
 
 def check_folder(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> None:

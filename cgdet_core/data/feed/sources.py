@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,13 +94,12 @@ def load_sources(
     folder: Path,
     progress: bool = True,
     run: Path | None = None,
-    check: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> tuple[list[Source], CocoSet | None]:
     """All training frames of a recipe, and the frames it holds out for validation, if any.
 
     Relative paths of the recipe are taken from `folder`. run: the folder of the run, beside which bags are extracted.
-    Frames without labels take no part. check: is given the counts of the sets, as of `Source.content`, before any
-    picture is read. InputError for sets that are none, and for a recipe that uses RGB where there is none.
+    Frames without labels take no part. InputError for sets that are none, and for a recipe that uses RGB where there is
+    none.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")
@@ -111,9 +110,6 @@ def load_sources(
             "no source has RGB, which guidance needs: give a source with rgb_file_name or grey_rgb, or set the weights "
             "of guidance, injection and outputs to 0"
         )
-    if check is not None:
-        # of each face there are several renderings
-        check([{} if each.config.render_thermal else _counts(each.config.path, each.coco.records) for each in sets])
     sources: list[Source] = []
     left_bytes = recipe.train.cache_mb << 20
     for config, coco, _ in sets:

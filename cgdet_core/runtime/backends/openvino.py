@@ -54,7 +54,11 @@ def open_openvino(
     else:
         network = read_network(path)
         description = parse_description(path, metadata_of(network)).at(path, precision, input_height_width_px)
-        set_input(path, network, description.info.input_height_width_px)
+        size = description.info.input_height_width_px
+        try:
+            network.reshape([1, 1, *size])
+        except RuntimeError:
+            raise of_one_size(path, size) from None
     arithmetic = precision if precision in _HINTS else cpu_precision()
     compiled = compile_network(network, arithmetic, threads)
     del network
@@ -82,14 +86,6 @@ def read_network(path: Path) -> Any:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: OpenVINO cannot read it ({reason}): copy or export it again") from None
-
-
-def set_input(path: Path, network: Any, height_width_px: tuple[int, int]) -> None:
-    """Make `network` one for pictures of that size; InputError where the file at `path` is for another size alone."""
-    try:
-        network.reshape([1, 1, *height_width_px])
-    except RuntimeError:
-        raise of_one_size(path, height_width_px) from None
 
 
 def metadata_of(network: Any) -> dict[str, str]:

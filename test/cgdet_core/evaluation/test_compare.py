@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cgdet_core.config import CompareConfig, PostprocessConfig
+from cgdet_core.config import PostprocessConfig
 from cgdet_core.errors import InputError
+from cgdet_core.evaluation.compare import SEED, comparison_rows, frame_weights
 from cgdet_core.evaluation.compare import compare as compare_vectors
-from cgdet_core.evaluation.compare import comparison_rows, frame_weights
 from cgdet_core.evaluation.detection import DETECTION
 from cgdet_core.evaluation.metrics.average_precision import PrecisionTable
 from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
@@ -59,9 +59,9 @@ def detected(frames: list[EvaluatedFrame], shift: float, seed: int = 1) -> list[
 
 
 def compare(
-    a: list[EvaluatedFrame], b: list[EvaluatedFrame], blocks: list[Any], names: tuple[str, ...], settings: CompareConfig
+    a: list[EvaluatedFrame], b: list[EvaluatedFrame], blocks: list[Any], names: tuple[str, ...], resamples: int
 ) -> dict[str, Any]:
-    return compare_vectors(DETECTION.vector(a, names), DETECTION.vector(b, names), blocks, settings)
+    return compare_vectors(DETECTION.vector(a, names), DETECTION.vector(b, names), blocks, resamples)
 
 
 class Lengths:
@@ -81,7 +81,7 @@ def test_any_task_is_compared_by_a_vector_of_its_figures() -> None:
     random = np.random.default_rng(0)
     long = random.uniform(2, 3, 60)
     blocks = [number // 5 for number in range(60)]
-    result = compare_vectors(Lengths(list(long)), Lengths(list(long - 1)), blocks, CompareConfig(resamples=100))
+    result = compare_vectors(Lengths(list(long)), Lengths(list(long - 1)), blocks, 100)
     figure = result["nme"]
     assert (result["verdict"], figure["verdict"], figure["b_better_share"]) == ("better", "better", 1)
     assert figure["difference"] == pytest.approx(figure["low"]) == pytest.approx(figure["high"]) == pytest.approx(-1)
@@ -130,8 +130,7 @@ def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
     there = truths(8)
     frames_a, frames_b = detected(there, 0.16, seed=1), detected(there, 0.12, seed=2)
     blocks = [number // 2 for number in range(8)]
-    settings = CompareConfig(seed=3).model_copy(update={"resamples": 15})
-    result = compare(frames_a, frames_b, blocks, NAMES, settings)
+    result = compare(frames_a, frames_b, blocks, NAMES, 15)
 
     def get(metrics: Metrics) -> dict[tuple[str, str], float | None]:
         values = {("all", "map"): metrics.map, ("all", "map50"): metrics.map50}
@@ -144,7 +143,7 @@ def test_intervals_are_those_of_a_plain_bootstrap_with_the_same_draws() -> None:
         return values
 
     drawn: dict[tuple[str, str], list[float]] = {}
-    for weights in frame_weights(blocks, 15, 3):
+    for weights in frame_weights(blocks, 15, SEED):
         values_a, values_b = (get(evaluate(copied(frames, weights), NAMES)) for frames in (frames_a, frames_b))
         for key, a in values_a.items():
             b = values_b[key]
@@ -182,7 +181,7 @@ def test_whole_blocks_are_drawn_as_many_as_there_are() -> None:
 
 def test_a_model_compared_with_itself_differs_by_exactly_nothing() -> None:
     frames = detected(truths(20), 0.1)
-    result = compare(frames, frames, [number // 3 for number in range(20)], NAMES, CompareConfig(resamples=100))
+    result = compare(frames, frames, [number // 3 for number in range(20)], NAMES, 100)
     for group in (result["overall"], *result["per_class"].values(), *result["by_light"].values()):
         for value in group.values():
             assert (value["difference"], value["low"], value["high"], value["b_better_share"]) == (0, 0, 0, 0)
@@ -195,7 +194,7 @@ def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse()
     there = truths(24)
     poor, good = detected(there, 0.2), detected(there, 0.02)
     blocks = [number // 3 for number in range(24)]
-    result = compare(poor, good, blocks, NAMES, CompareConfig(resamples=100))
+    result = compare(poor, good, blocks, NAMES, 100)
     assert result["verdict"] == "better"
     assert result["overall"]["map"]["b_better_share"] == 1
     assert result["by_light"]["night"]["map"]["verdict"] == result["per_class"]["person"]["map"]["verdict"] == "better"
@@ -205,7 +204,7 @@ def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse()
     assert result["words"].startswith("B is better than A: mAP +")
     assert "8 blocks (24 frames)" in result["words"]
     assert "so few" not in result["words"]
-    other_way = compare(good, poor, blocks, NAMES, CompareConfig(resamples=100))
+    other_way = compare(good, poor, blocks, NAMES, 100)
     assert other_way["verdict"] == "worse"
     assert other_way["overall"]["map"]["high"] == pytest.approx(-result["overall"]["map"]["low"])
 
@@ -213,15 +212,15 @@ def test_a_clearly_better_model_is_called_better_and_the_other_way_round_worse()
 def test_few_blocks_decide_nothing_however_clear_they_are() -> None:
     there = truths(16)
     poor, good = detected(there, 0.2), detected(there, 0.02)
-    four = compare(poor, good, [number // 4 for number in range(16)], NAMES, CompareConfig(resamples=100))
+    four = compare(poor, good, [number // 4 for number in range(16)], NAMES, 100)
     assert four["overall"]["map"]["low"] > 0
     assert {figure["verdict"] for figure in four["overall"].values()} == {"no difference shown"}
     assert four["words"].startswith("Too little to tell, 4 blocks of frames: mAP +")
     assert "give frames of 6 scenes or more" in four["words"]
     assert four["few_blocks"]
-    six = compare(poor, good, [number % 6 for number in range(16)], NAMES, CompareConfig(resamples=100))
+    six = compare(poor, good, [number % 6 for number in range(16)], NAMES, 100)
     assert six["verdict"] == "better"
-    one = compare(poor, good, [0] * 16, NAMES, CompareConfig(resamples=100))
+    one = compare(poor, good, [0] * 16, NAMES, 100)
     figure = one["overall"]["map"]
     assert (figure["low"], figure["high"], one["verdict"]) == (None, None, "no difference shown")
     assert figure["difference"] > 0.1
@@ -234,7 +233,7 @@ def test_figures_that_a_set_lacks_are_none() -> None:
         for frame in truths(10)
     ]
     found = detected(frames, 0.1)
-    result = compare(found, found, list(range(10)), NAMES, CompareConfig(resamples=100))
+    result = compare(found, found, list(range(10)), NAMES, 100)
     assert result["per_class"]["car"]["map"] == {
         "name": "car AP",
         **dict.fromkeys(("a", "b", "difference", "low", "high", "b_better_share")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cgdet_core.config import CompareConfig, LandmarkPostprocessConfig
+from cgdet_core.config import LandmarkPostprocessConfig
 from cgdet_core.errors import InputError
 from cgdet_core.evaluation.compare import compare
 from cgdet_core.evaluation.landmarks import LANDMARKS
@@ -79,15 +79,14 @@ def test_the_bootstrap_draws_people_together() -> None:
     a, b = ([record(list(row)) for row in each] for each in (off, off + 0.3 + of_person))
     people = [f"person {number // 4}" for number in range(40)]
     vectors = [LANDMARKS.vector(each, ("face",)) for each in (a, b)]
-    settings = CompareConfig(resamples=400, seed=3)
-    found = compare(*vectors, people, settings)["overall"]["nme"]
+    found = compare(*vectors, people, 400)["overall"]["nme"]
     differences = (0.3 + of_person[::4, 0]) / 50
     assert found["difference"] == pytest.approx(differences.mean(), abs=1e-5)
     # means of ten people drawn with replacement, by another generator
     drawn = np.random.default_rng(9).choice(differences, (4000, 10)).mean(1)
     low, high = np.percentile(drawn, [2.5, 97.5])
     assert [found["low"], found["high"]] == pytest.approx([low, high], abs=0.15 * (high - low))
-    alone = compare(*vectors, list(range(40)), settings)["overall"]["nme"]
+    alone = compare(*vectors, list(range(40)), 400)["overall"]["nme"]
     assert alone["high"] - alone["low"] < 0.7 * (high - low)
 
 

@@ -30,7 +30,6 @@ from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.loss import detection_loss
 from cgdet_core.training.checkpoint import (
     Checkpoint,
-    check_same_data,
     check_same_start,
     load_checkpoint,
     save_checkpoint,
@@ -166,11 +165,6 @@ def test_other_data_or_another_teacher_are_no_run_to_go_on_with(finished: Path, 
     with pytest.raises(InputError, match="the teacher is model t sha256:1 now, None when"):
         check_same_start(kept, [squares.content()], "model t sha256:1", path)
     check_same_start(kept, [squares.content()], None, path)
-    # before the pictures are read their number is known
-    counted = {key: value for key, value in squares.content().items() if key != "sha256"}
-    check_same_data(kept, [counted], path)
-    with pytest.raises(InputError, match="has 5 frames"):
-        check_same_data(kept, [counted | {"frames": 5}], path)
 
 
 def test_the_runs_own_start_may_be_named_again_when_it_is_resumed(finished: Path, tmp_path: Path) -> None:
