@@ -40,8 +40,8 @@ class RestedPredictor(Predictor):
 
 
 class Peer:
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
-        compiled = compile_network(read_network(path), precision, threads)
+    def __init__(self, path: Path, threads: int) -> None:
+        compiled = compile_network(read_network(path), "bf16", threads)
         self.precision, self.input_shape = executed_precision(compiled), tuple(compiled.input(0).shape)
         self._request = compiled.create_infer_request()
 
@@ -57,7 +57,6 @@ class Peer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", type=Path, metavar="PEER.xml")
-    parser.add_argument("--peer-precision", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--model", type=Path, default=default_model_path())
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, metavar="N")
     arguments = parser.parse_args()
     ours = RestedPredictor(arguments.model, "cpu", arguments.precision, arguments.threads, arguments.backend)
-    peer = Peer(arguments.peer, arguments.peer_precision, arguments.threads)
+    peer = Peer(arguments.peer, arguments.threads)
     frames = street_frames(peer.input_shape[2:])
     times = time_in_turns([ours, peer], [(frame,) for frame in frames], arguments.rounds)
     executed = f"cgdet in {ours.backend} {ours.precision}", f"{arguments.peer.stem} in openvino {peer.precision}"

@@ -55,8 +55,6 @@ def to_rgb(image: ImageArray, thermal: ThermalConfig | None = None, colour_map: 
     if image.ndim == 3:
         return np.array(image, np.uint8)
     grey = np.rint(normalise(image, thermal or ThermalConfig()) * 255).astype(np.uint8)
-    if colour_map == "white_hot":
-        return np.repeat(grey[..., None], 3, axis=2)
     return colour_table(colour_map)[grey]
 
 

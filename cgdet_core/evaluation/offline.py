@@ -7,19 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from cgdet_core.data.bags.messages import TimeBy
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.held_out import BLOCK_FRAMES, block_of_name
 from cgdet_core.errors import InputError
+from cgdet_core.runtime.model_file import ModelInfo
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Sample
-
-if TYPE_CHECKING:
-    from cgdet_core.data.bags.messages import TimeBy
-    from cgdet_core.runtime.model_file import ModelInfo
 
 F = TypeVar("F")  # a task's own record of a frame: what was found in it beside its labels
 # a labelled frame through a model: the record, and the time of each stage in ms

@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from cgdet_core.data.bags.messages import DETECTIONS
+from cgdet_core.data.bags.write import BagWriter
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.drawing import RgbArray, draw
 from cgdet_core.evaluation.metrics.matching import OPERATING_SCORE
@@ -27,9 +28,6 @@ from cgdet_core.files import write_text
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.subsample import subsample
 from cgdet_core.types import Detections
-
-if TYPE_CHECKING:
-    from cgdet_core.data.bags.write import BagWriter
 
 SAMPLE_FRAMES = 6
 # a node that publishes scores below this is measured, not looked at: its pictures show the likely detections alone
