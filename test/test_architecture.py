@@ -102,3 +102,22 @@ def test_no_module_of_fewer_than_sixty_lines_serves_one_other_alone() -> None:
     small = {name for name, path in modules.items() if len(path.read_text(encoding="utf-8").splitlines()) < 60}
     small -= {name for name in small if ".commands." in name}  # a file for every subcommand, however short
     assert sorted(name for name in small if len(importers[name]) == 1) == []
+
+
+def test_nothing_is_taken_from_typing_that_python_3_10_lacks() -> None:
+    """mypy checks by a later version."""
+    later = {
+        "Self",
+        "Never",
+        "LiteralString",
+        "Required",
+        "NotRequired",
+        "Unpack",
+        "override",
+        "assert_never",
+        "TypeIs",
+    }
+    for path in _modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "typing":
+                assert later.isdisjoint(each.name for each in node.names), f"{path}: typing_extensions has it"
