@@ -25,7 +25,7 @@ from cgdet_core.config import ThermalConfig
 from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
 from cgdet_core.runtime.backends.openvino import compile_network, executed_precision, read_network
 from cgdet_core.runtime.model_file import default_model_path
-from cgdet_core.runtime.predictor import Predictor
+from cgdet_core.runtime.predictor import Predictor, percentiles
 from cgdet_core.thermal import normalise
 from cgdet_core.types import Detections, ImageArray
 
@@ -45,13 +45,12 @@ class Peer:
         self.precision, self.input_shape = executed_precision(compiled), tuple(compiled.input(0).shape)
         self._request = compiled.create_infer_request()
 
-    def predict(self, frame: ImageArray) -> tuple[()]:
+    def predict(self, frame: ImageArray) -> None:
         picture = np.repeat(normalise(frame, ThermalConfig())[None, None], 3, axis=1)
         time.sleep(PAUSE_S)
         start_s = time.perf_counter()
         self._request.infer([picture], share_inputs=True, share_outputs=True)
         self.last_stage_ms = {"total": (time.perf_counter() - start_s) * 1e3}
-        return ()
 
 
 def main() -> None:
@@ -69,9 +68,10 @@ def main() -> None:
     times = time_in_turns([ours, peer], [(frame,) for frame in frames], arguments.rounds)
     executed = f"cgdet in {ours.backend} {ours.precision}", f"{arguments.peer.stem} in openvino {peer.precision}"
     for name, measured in zip(executed, times, strict=True):
-        for stage, ranks in measured.summary().items():
+        for stage, values_ms in measured.items():
+            ranks = percentiles(values_ms)
             print(f"{name}, {stage}: " + ", ".join(f"{rank} {value_ms:.2f} ms" for rank, value_ms in ranks.items()))
-    totals_ms = np.array([measured.stage_ms["total"] for measured in times])
+    totals_ms = np.array([measured["total"] for measured in times])
     of_medians, of_rounds = np.divide(*np.median(totals_ms, axis=1)), np.median(totals_ms[0] / totals_ms[1])
     print(f"cgdet over it: {of_medians:.2f}, {of_rounds:.2f} within a round (at most {WANTED} wanted)")
 

@@ -10,7 +10,6 @@ from cgdet_core.commands import common
 from cgdet_core.errors import InputError
 
 if TYPE_CHECKING:
-    from cgdet_core.evaluation.benchmark import StageTimes
     from cgdet_core.runtime.predictor import LoadedModel
 
 _FEWEST_FRAMES = 100  # a 95th percentile of fewer says little
@@ -55,15 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _figures(model: LoadedModel, times: StageTimes) -> dict[str, Any]:
+def _figures(model: LoadedModel, stage_ms: dict[str, list[float]]) -> dict[str, Any]:
     """The keys that docs and tools rely on; the precision is the one that was executed."""
+    from cgdet_core.runtime.predictor import percentiles
+
     return {
         "backend": model.backend,
         "device": model.device,
         "precision": model.precision,
         "input": list(model.info.input_height_width_px),
-        "stages": times.summary(),
-        "detections_per_frame": sum(times.detections) / len(times.detections),
+        "stages": {stage: percentiles(values) for stage, values in stage_ms.items()},
     }
 
 

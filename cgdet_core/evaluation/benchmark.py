@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,23 +13,10 @@ from tqdm import tqdm
 from cgdet_core.config import SyntheticConfig
 from cgdet_core.data.synthetic.street import SyntheticStreet
 from cgdet_core.runtime.backends.base import cpu_facts, usable_cores
-from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import ImageArray
 
 STREETS = 4  # of which the frames are, so that no two in a row are alike
 WARM_UP_ROUNDS = 10
-
-
-@dataclass
-class StageTimes:
-    """The time of every frame, by stage, and how many objects were found in it."""
-
-    stage_ms: dict[str, list[float]] = field(default_factory=dict)
-    detections: list[int] = field(default_factory=list)
-
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Stage -> p50, p95 and p99 in ms."""
-        return {stage: percentiles(values) for stage, values in self.stage_ms.items()}
 
 
 def street_frames(height_width_px: tuple[int, int]) -> list[ImageArray]:
@@ -45,18 +31,16 @@ def time_in_turns(
     inputs: Sequence[tuple[Any, ...]],
     rounds: int,
     warm_up_rounds: int = WARM_UP_ROUNDS,
-) -> list[StageTimes]:
-    """`rounds` times an input through each model's `predict`, in an order that turns; the rounds to warm up are not
-    kept."""
-    times = [StageTimes() for _ in models]
+) -> list[dict[str, list[float]]]:
+    """`rounds` times an input through each model's `predict`, in an order that turns: of each, stage -> time of every
+    frame in ms. The rounds to warm up are not kept."""
+    times: list[dict[str, list[float]]] = [{} for _ in models]
     for number in tqdm(range(-warm_up_rounds, rounds), "timing", unit="frame", disable=None):
         for place in range(len(models)):
             which = (place + number) % len(models)
-            found = models[which].predict(*inputs[number % len(inputs)])
-            if number >= 0:
-                times[which].detections.append(len(found))
-                for stage, latency_ms in models[which].last_stage_ms.items():
-                    times[which].stage_ms.setdefault(stage, []).append(latency_ms)
+            models[which].predict(*inputs[number % len(inputs)])
+            for stage, latency_ms in models[which].last_stage_ms.items() if number >= 0 else ():
+                times[which].setdefault(stage, []).append(latency_ms)
     return times
 
 
