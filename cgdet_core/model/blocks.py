@@ -46,19 +46,6 @@ def set_activation(network: nn.Module, activation: Activation) -> None:
             module.act = _ACTIVATIONS[activation](inplace=True)
 
 
-class ChannelwiseUnit(nn.Module):
-    """A 3x3 convolution per channel and a 1x1 mixing one (Howard et al. 2017, section 3.1), each a ConvUnit."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.spread = ConvUnit(inputs, inputs, 3, stride, groups=inputs)
-        self.mix = ConvUnit(inputs, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.mix(self.spread(x))
-        return out
-
-
 class Bottleneck(nn.Module):
     """Two 3x3 convolutions, with the input added where `shortcut`."""
 

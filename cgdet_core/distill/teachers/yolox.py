@@ -119,7 +119,7 @@ def yolox_shape(tensors: Mapping[str, Tensor], path: Path) -> YoloxShape:
     return YoloxShape(
         width=tensors[_STEM].shape[0],
         depth=sum(1 for name in tensors if _BOTTLENECK.fullmatch(name)),
-        channelwise="backbone.backbone.dark2.0.spread.conv.weight" in tensors,
+        channelwise="backbone.backbone.dark2.0.dconv.conv.weight" in tensors,
         classes=tensors[_CLASSES].shape[0],
     )
 

@@ -14,16 +14,27 @@ import torch
 from torch import Tensor, nn
 
 from cgdet_core.model import STRIDES
-from cgdet_core.model.blocks import ChannelwiseUnit, ConvUnit, PooledContext
+from cgdet_core.model.blocks import ConvUnit, PooledContext
 
 # part of a tensor's name in a checkpoint -> here
 RENAMED: Final = {
     ".bn.": ".norm.",
-    ".dconv.": ".spread.",
-    ".pconv.": ".mix.",
     ".dark5.1.conv1.": ".dark5.1.enter.",
     ".dark5.1.conv2.": ".dark5.1.leave.",
 }
+
+
+class ChannelwiseUnit(nn.Module):
+    """A 3x3 convolution per channel and a 1x1 mixing one (Howard et al. 2017, section 3.1), each a ConvUnit."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.dconv = ConvUnit(inputs, inputs, 3, stride, groups=inputs)
+        self.pconv = ConvUnit(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pconv(self.dconv(x))
+        return out
 
 
 def unit3x3(channelwise: bool, inputs: int, outputs: int, stride: int = 1) -> nn.Module:

@@ -48,8 +48,6 @@ def published(network: Yolox) -> State:
     for name, tensor in network.state_dict().items():
         for ours, theirs in (
             ("norm", "bn"),
-            ("spread", "dconv"),
-            ("mix", "pconv"),
             ("enter", "conv1"),
             ("leave", "conv2"),
         ):
@@ -236,7 +234,7 @@ def not_finite(tensor: Tensor) -> Tensor:
         (lambda state: state.update(extra=torch.zeros(1)), "extra"),
         (changed("head.obj_preds.1.weight", lambda t: t[:, :8]), "head.obj_preds.1.weight"),
         (changed("backbone.backbone.stem.conv.conv.weight", lambda t: t[:, :, 0, 0]), "stem.conv.conv.weight"),
-        (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "dark2.0.mix.conv.weight"),
+        (changed("backbone.backbone.dark2.0.pconv.conv.weight", not_finite), "dark2.0.pconv.conv.weight"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_with_the_tensors_name(
