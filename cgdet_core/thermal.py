@@ -39,6 +39,12 @@ class ToneLimits:
     high: float
 
 
+def plain_encoding(image: ImageArray) -> str:
+    """What a driver calls these pixels, uint8/uint16 [H, W] or uint8 RGB [H, W, 3]: mono8, mono16 or rgb8."""
+    check_image(image)
+    return "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize]
+
+
 def decode_raw(
     data: bytes | bytearray | memoryview | ImageArray,
     height_px: int,

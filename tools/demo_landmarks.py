@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from hri_msgs.msg import FacialLandmarks
+from rclpy.time import Time
 from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
@@ -62,7 +63,7 @@ class FaceLink(ReplayLink):
     def send_frame(self, sample: Sample, with_boxes: bool) -> None:
         """The image and, as a face detector would, the boxes of its faces."""
         stamp_ns = sample.frame.stamp_ns
-        header = Header(stamp=messages.stamp_from_ns(stamp_ns), frame_id=sample.frame.frame_id)
+        header = Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=sample.frame.frame_id)
         self.sent_s[stamp_ns] = self.send(messages.image_to_message(header, sample.frame.image, "mono8"))
         if with_boxes:
             boxes = sample.truth.boxes_xyxy_px

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     losses: list[str] = []
     selection = common.selected_frames(arguments, names, losses, models)
     looks = [task.look_with(model, names, arguments.telemetry_rows) for model in models]
-    runs = run_in_turns(looks, selection.samples, selection.count, selection.from_bag)
+    runs = run_in_turns(looks, selection.samples, selection.count)
     times = f"ms_per_{task.unit}"
     a, b = (
         {

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from cgdet_core.commands import common
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{bags[1].place}: give one set, one folder with --run, one bag with --detections, or bags")
     _loaded.cache_clear()
     task, info, arguments.names = _described(arguments)
-    kind = GenericAlias(tuple, (GenericAlias(OfflineRun, (task.record,)), dict[str, Any], list[str]))
+    kind: Any = tuple[OfflineRun[task.record], dict[str, Any], list[str]]  # type: ignore[name-defined]
     done, error = run_bags(arguments, look_through, bags, kind)
     if error is not None and not done:
         raise error
@@ -154,12 +153,12 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[s
     look: Any
     if arguments.detections is not None:
         found = read_detections(arguments.detections, names, arguments.detections_topic)
-        look, models = RecordedDetections(names, found), []
+        look, models = RecordedDetections(found), []
     else:
         model = _loaded(arguments.model, *common.how(arguments))
         look, models = task_of(model.info).look_with(model, names, arguments.telemetry_rows), [model]
     selection = common.selected_frames(settings, names, losses, models)
-    (result,) = run_in_turns([look], selection.samples, selection.count, selection.from_bag)
+    (result,) = run_in_turns([look], selection.samples, selection.count)
     if arguments.detections is not None:
         facts = _recorded_facts(settings, len(result.frames), look)
     else:

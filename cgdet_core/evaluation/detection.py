@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import floor
 from typing import Any
 
@@ -33,12 +34,13 @@ def record_of(sample: Sample, found: Detections) -> EvaluatedFrame:
     return EvaluatedFrame(sample.name, found, sample.truth, sample.frame.height_width_px, sample.light)
 
 
+@dataclass
 class RecordedDetections:
     """A Look at what was recorded (header stamp in ns -> detections) in place of a model; a labelled frame without an
     array is one in which nothing was found. answered: frames with an array."""
 
-    def __init__(self, names: tuple[str, ...], found: Mapping[int, Detections]) -> None:
-        self.names, self.found, self.answered = names, found, 0
+    found: Mapping[int, Detections]
+    answered: int = 0
 
     def __call__(self, sample: Sample) -> tuple[EvaluatedFrame, Mapping[str, float]]:
         found = self.found.get(sample.frame.stamp_ns)

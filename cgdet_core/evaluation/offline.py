@@ -26,9 +26,8 @@ Look = Callable[[Sample], tuple[F, Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class Selection:
-    """The frames, how many where that is known, and whence.
+    """The frames, how many (None: of a bag, which is streamed), and whence.
 
-    from_bag: frames without file names, one after the other in time.
     folds: set (its folder and name, or its path in the run's recipe) -> the fold that is used of it, None: all of it.
     warnings: what is odd about the set and yet no error, a line each.
     """
@@ -37,7 +36,6 @@ class Selection:
     count: int | None
     folds: Mapping[str, int | None]
     warnings: tuple[str, ...] = ()
-    from_bag: bool = False
 
     def learnt_by(self, model: Path, info: ModelInfo) -> list[str]:
         """A warning for each training source of the model that holds some of these frames."""
@@ -88,7 +86,7 @@ def select_frames(
     from cgdet_core.data.bags.frames import read_labelled_frames
 
     frames = read_labelled_frames(data, topic, truth_topic, names, class_map, losses, True, by)
-    return Selection(frames, None, whole, from_bag=True)
+    return Selection(frames, None, whole)
 
 
 def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Selection:
@@ -142,15 +140,12 @@ class OfflineRun(Generic[F]):
 
 
 def run_in_turns(
-    looks: Sequence[Look[F]],
-    samples: Iterable[Sample],
-    count: int | None = None,
-    from_bag: bool = False,
-    progress: bool = True,
+    looks: Sequence[Look[F]], samples: Iterable[Sample], count: int | None = None, progress: bool = True
 ) -> list[OfflineRun[F]]:
     """Every labelled frame through each model in one pass, a run for each, frames in the same order.
 
     Whose turn is first changes with every frame, so that neither gains from a warm cache or a cooler processor.
+    count: as of a Selection: without it names are those of a bag's frames, which say nothing of their order.
     Raises InputError where no frame has labels.
     """
     runs: list[OfflineRun[F]] = [OfflineRun() for _ in looks]
@@ -163,7 +158,7 @@ def run_in_turns(
                 continue
             frame, stage_ms = look(sample)
             run.frames.append(frame)
-            run.blocks.append(block_of(sample.scene, position, None if from_bag else sample.name))
+            run.blocks.append(block_of(sample.scene, position, None if count is None else sample.name))
             for stage, latency_ms in stage_ms.items():
                 run.stage_ms.setdefault(stage, []).append(latency_ms)
     if not runs[0].frames:

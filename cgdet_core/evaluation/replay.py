@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,66 +44,37 @@ class ReplayedFrame:
 CAUSES = ("lost_before_node", "overtaken", "refused", "failed", "in_work", "lost_answers")
 
 
-def account_for_frames(
-    in_bag: int, repeated_stamps: int, not_sendable: int, sent: int, answered: int, node: Mapping[str, str]
-) -> dict[str, Any]:
-    """`frames` of metrics.json: each of the bag's is in exactly one of the counts but `sent` and `unanswered`.
-
-    in_bag: messages of the image topic, as many as were to be played. repeated_stamps, not_sendable: left out before
-    sending; not_played: the run ended before them. sent = answered + unanswered; unanswered = the sum of CAUSES, None
-    where the node ended and left no last report in `node`. lost_before_node: newer ones replaced them in the
-    middleware's queues; lost_answers: published by the node, not received by the replay. consistent: whether bag,
-    replay and node tell the same.
-    """
-    causes: dict[str, int | None] = dict.fromkeys(CAUSES)
-    not_played = in_bag - sent - repeated_stamps - not_sendable
-    names = ("received", "overtaken", "refused", "failed", "answered")
-    if all(name in node for name in names):
-        received, overtaken, refused, failed, published = (int(node[name]) for name in names)
-        in_work = received - overtaken - refused - failed - published
-        counts = sent - received, overtaken, refused, failed, in_work, published - answered
-        causes = dict(zip(CAUSES, counts, strict=True))
-    return {
-        "in_bag": in_bag,
-        "repeated_stamps": repeated_stamps,
-        "not_sendable": not_sendable,
-        "not_played": not_played,
-        "sent": sent,
-        "answered": answered,
-        "unanswered": sent - answered,
-        **causes,
-        "consistent": min(not_played, *(count or 0 for count in causes.values())) >= 0 and not causes["in_work"],
-    }
-
-
 @dataclass(frozen=True)
 class Replay:
     """A finished replay: what was played, how, and what came of it.
 
-    truth_topic: of the labels, or their COCO JSON. frames: in the order sent; late_ms: how much later than its time
-    each was published. node: what the node said of itself; threshold: the lowest score that it publishes; stages_ms:
-    its stages -> p50, p95, p99; node_log: the last warnings and errors of its log. accounts: of `account_for_frames`;
-    anomalies: name -> count; not_sendable: reasons, one for each image. ended: why the run is cut short
-    by the node. warnings: what was noticed before the run.
+    truth_topic: of the labels, or their COCO JSON. in_bag: messages of the image topic, as many as were to be played;
+    of these left out: repeated_stamps, and not_sendable, a reason for each. frames: in the order sent; late_ms: how
+    much later than its time each was published. node: what the node said of itself, node_is_final: after all of them;
+    threshold: the lowest score that it publishes; stages_ms: its stages -> p50, p95, p99; node_log: the last warnings
+    and errors of its log. anomalies: name -> count. ended: why the run is cut short by the node. warnings: what was
+    noticed before the run.
     """
 
     bag: Path
     topic: str
-    truth_topic: str | None
     rate: float
     lockstep: bool
     command: str
     class_names: tuple[str, ...]
     threshold: float
+    in_bag: int
+    repeated_stamps: int
+    not_sendable: tuple[str, ...]
     frames: tuple[ReplayedFrame, ...]
     late_ms: tuple[float, ...]
     node: Mapping[str, str]
+    node_is_final: bool
     stages_ms: Mapping[str, Mapping[str, float]] | None
-    accounts: Mapping[str, Any]
     anomalies: Mapping[str, int]
-    not_sendable: tuple[str, ...]
     ended: str | None
     interrupted: bool
+    truth_topic: str | None = None
     labels: StampedLabels = NO_LABELS
     by: TimeBy = "stamp"
     node_exit_code: int = 0
@@ -112,6 +84,36 @@ class Replay:
     @property
     def answered(self) -> tuple[ReplayedFrame, ...]:
         return tuple(frame for frame in self.frames if frame.detections is not None)
+
+    @cached_property
+    def accounts(self) -> dict[str, Any]:
+        """`frames` of metrics.json: each of the bag's is in exactly one of the counts but `sent` and `unanswered`.
+
+        not_played: the run ended before them. sent = answered + unanswered; unanswered = the sum of CAUSES, None where
+        the node left no last report. lost_before_node: newer ones replaced them in the middleware's queues;
+        lost_answers: published by the node, not received by the replay. consistent: whether bag, replay and node tell
+        the same.
+        """
+        sent, answered, not_sendable = len(self.frames), len(self.answered), len(self.not_sendable)
+        not_played = self.in_bag - sent - self.repeated_stamps - not_sendable
+        causes: dict[str, int | None] = dict.fromkeys(CAUSES)
+        names = ("received", "overtaken", "refused", "failed", "answered")
+        if self.node_is_final and all(name in self.node for name in names):
+            received, overtaken, refused, failed, published = (int(self.node[name]) for name in names)
+            in_work = received - overtaken - refused - failed - published
+            counts = sent - received, overtaken, refused, failed, in_work, published - answered
+            causes = dict(zip(CAUSES, counts, strict=True))
+        return {
+            "in_bag": self.in_bag,
+            "repeated_stamps": self.repeated_stamps,
+            "not_sendable": not_sendable,
+            "not_played": not_played,
+            "sent": sent,
+            "answered": answered,
+            "unanswered": sent - answered,
+            **causes,
+            "consistent": min(not_played, *(count or 0 for count in causes.values())) >= 0 and not causes["in_work"],
+        }
 
     @property
     def failure(self) -> str | None:
@@ -220,7 +222,7 @@ def measure_replay(
     replay: Replay, offline: OfflineAnswers | None, without_offline: str | None = None
 ) -> MeasuredReplay:
     """What was sent and answered, how fast, by what; the same offline; and the accuracy where there are labels, over
-    the frames of `accuracy_over`. without_offline: why there is no offline run though it was asked for."""
+    the `frames_evaluated`. without_offline: why there is no offline run though it was asked for."""
     answers = {frame.stamp_ns: frame.detections for frame in replay.answered if frame.detections is not None}
     answered = _labelled(replay, answers)
     metrics = None
@@ -256,8 +258,6 @@ def measure_replay(
     }
     if metrics is not None:
         document["frames_evaluated"] = metrics.images
-        over = {"frames": metrics.images, "of": len(replay.frames), "least_score": replay.threshold}
-        document["accuracy_over"] = over
         model = Path(replay.node.get("model", ""))
         extra = {"params": int(replay.node["parameters"])} if "parameters" in replay.node else {}
         document |= metrics.to_json(extra | ({"model_bytes": model.stat().st_size} if model.is_file() else {}))
@@ -318,16 +318,16 @@ def _have_objects(frames: Iterable[EvaluatedFrame]) -> bool:
 
 def _warnings(replay: Replay) -> list[str]:
     """What the run itself gives to be said."""
-    accounts, anomalies = replay.accounts, dict(replay.anomalies)
+    accounts = replay.accounts
     lines = [] if replay.failure is None else [replay.failure]
     if replay.interrupted:
         lines.append(f"interrupted: {accounts['not_played']} of {accounts['in_bag']} frames were not played")
     lines += replay.warnings
-    if repeated := anomalies.pop("repeated_stamps_in_bag", 0):
-        of_played = f"{repeated} of {accounts['in_bag'] - accounts['not_played']} frames"
+    if replay.repeated_stamps:
+        of_played = f"{replay.repeated_stamps} of {accounts['in_bag'] - accounts['not_played']} frames"
         lines.append(f"{of_played} were left out, as their header stamps repeat those of others: stamp every image")
-    if not_sendable := anomalies.pop("images_not_sendable", 0):
-        lines.append(f"{not_sendable} images could not be sent, the first: {replay.not_sendable[0]}")
+    if replay.not_sendable:
+        lines.append(f"{accounts['not_sendable']} images could not be sent, the first: {replay.not_sendable[0]}")
     labels = replay.labels.truth
     if labels and not any(frame.stamp_ns in labels for frame in replay.frames):
         none_of = f"none of the {len(labels)} labelled stamps of {replay.truth_topic} is that of a frame that was sent"
@@ -337,7 +337,7 @@ def _warnings(replay: Replay) -> list[str]:
     late_ms = percentiles(replay.late_ms)["p95"] if replay.late_ms else 0.0
     if late_ms > 500 / replay.rate_hz / replay.rate:  # half a period
         lines.append(f"this machine was too busy to publish in time (p95 {late_ms:.0f} ms late): latencies are uneven")
-    lines += [f"{count} {name.replace('_', ' ')}" for name, count in anomalies.items() if count]
+    lines += [f"{count} {name.replace('_', ' ')}" for name, count in replay.anomalies.items() if count]
     if replay.node.get("last_error"):
         lines.append(f"the node's last error: {replay.node['last_error']}")
     return lines + [f"the node's log: {line}" for line in replay.node_log]

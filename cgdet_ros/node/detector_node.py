@@ -42,7 +42,7 @@ class Inference:
     def forget(self) -> None:
         """The next frame is of another stream: each is seen for itself."""
 
-    def predict(self, image: ImageArray, stamp_ns: int, settings: PostprocessConfig) -> Detections:
+    def predict(self, image: ImageArray, faces_xyxy_px: object, settings: PostprocessConfig) -> Detections:
         """Detections in a raw frame, in its pixels, best first; equal scores in the order of the network's cells."""
         return self.predictor.predict(image, self._telemetry_rows, settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ _FEWEST_FRAMES = 10  # of which a percentile of times is judged
 _FIGURES = re.compile(r"\b\d+(\.\d+)?%?")
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """One status of /diagnostics; level: OK, WARN or ERROR."""
 
     level: int
@@ -75,9 +74,7 @@ class Reporter:
             status = describe(situation, self._log.report())
             stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
             device = situation.facts.get("device", "none")
-            self._publisher.publish(
-                messages.diagnostics_message(stamp, name, device, status.level, status.message, status.values)
-            )
+            self._publisher.publish(messages.diagnostics_message(stamp, name, device, *status))
             self._tell_change(status, situation)
         except Exception as error:  # of the middleware's graph, which others fill: no report, but the node goes on
             if self._node.context.ok():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -30,13 +30,15 @@ TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/Com
 
 @dataclass(frozen=True)
 class ReceivedFrame:
-    """A checked image on its way to the worker; received_s: monotonic clock; kind: size and encoding, to read."""
+    """A checked image on its way to the worker; received_s: monotonic clock; kind: size and encoding, to read; faces:
+    boxes float32 [N, 4] in its pixels, where they came with it."""
 
     header: Header
     image: ImageArray
     received_s: float
     topic: str
     kind: str
+    faces_xyxy_px: FloatArray | None = None
 
 
 class ImageInput:
@@ -99,7 +101,7 @@ class FacesInput(ImageInput):
     """Images and, on `faces`, the boxes of the faces in them, matched by equal header stamps, whichever comes first.
 
     Where the pipeline's inference follows faces already an image goes on at once; boxes that come after it are given
-    for the next one (stamp None). Else it waits for its boxes; where a later one goes on before it, it is overtaken.
+    for the next one. Else it waits for its boxes; where a later one goes on before it, it is overtaken.
     """
 
     def __init__(self, node: Any, transport: str, pipeline: Any, log: FrameLog) -> None:
@@ -147,17 +149,15 @@ class FacesInput(ImageInput):
             self._drop_before(stamp_ns)
             self._go_on(self._held.pop(stamp_ns), stamp_ns, boxes)
         elif stamp_ns in self._passed:
-            self._pipeline.inference.give(None, boxes)
+            self._pipeline.inference.give(boxes)
         else:
             self._early[stamp_ns] = boxes
             if len(self._early) > _KEPT_STAMPS:
                 del self._early[next(iter(self._early))]
 
     def _go_on(self, frame: ReceivedFrame, stamp_ns: int, boxes: FloatArray | None) -> None:
-        if boxes is not None:
-            self._pipeline.inference.give(stamp_ns, boxes)
         self._passed.append(stamp_ns)
-        self._pipeline.offer(frame)
+        self._pipeline.offer(replace(frame, faces_xyxy_px=boxes))
 
     def _drop_before(self, stamp_ns: int | None) -> None:
         """Those that came before it, an answer to which would come after its own; None: all."""

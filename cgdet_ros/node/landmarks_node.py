@@ -23,8 +23,6 @@ from cgdet_ros.node.outputs import LandmarkOutputs
 from cgdet_ros.node.pipeline import Pipeline
 from cgdet_ros.node.thermal_node import ThermalNode
 
-_KEPT_BOXES = 8
-
 
 class Inference:
     """A warm predictor that follows faces over one stream of frames. For one thread, but for `give` and `follows`."""
@@ -46,31 +44,27 @@ class Inference:
         """The next frame is of another stream."""
         with self._lock:
             self._boxes: FloatArray = np.zeros((0, 4), np.float32)  # where the faces of the last frame are
-            self._given: dict[int | None, FloatArray] = {}
+            self._late: FloatArray | None = None
 
     @property
     def follows(self) -> bool:
         """Whether the last frame had a face that is not lost."""
         return len(self._boxes) > 0
 
-    def give(self, stamp_ns: int | None, boxes_xyxy_px: FloatArray) -> None:
-        """The faces, boxes float32 [N, 4], of the frame of that stamp; None: of a frame before the next one, in which
-        those that are new are looked for there."""
+    def give(self, boxes_xyxy_px: FloatArray) -> None:
+        """The faces, boxes float32 [N, 4], of a frame before the next one, in which those that are new are looked for
+        there."""
         with self._lock:
-            self._given[stamp_ns] = boxes_xyxy_px
-            if len(self._given) > _KEPT_BOXES:  # of frames that were overtaken
-                del self._given[next(iter(self._given))]
+            self._late = boxes_xyxy_px
 
-    def predict(self, image: ImageArray, stamp_ns: int, settings: float) -> Landmarks:
+    def predict(self, image: ImageArray, faces_xyxy_px: FloatArray | None, settings: float) -> Landmarks:
         """The faces that are not lost, in the order in which they were given or followed; settings: lost_below."""
         with self._lock:
-            own, before = self._given.pop(stamp_ns, None), self._given.pop(None, None)
-            boxes: FloatArray = self._boxes
-        if own is not None:
-            boxes = own
-        elif before is not None:
-            known = iou_matrix(before, boxes).max(axis=1, initial=0) > ONE_FACE_IOU
-            boxes = np.concatenate([boxes, before[~known]])
+            late, self._late = self._late, None
+            boxes: FloatArray = self._boxes if faces_xyxy_px is None else faces_xyxy_px
+        if late is not None and faces_xyxy_px is None:
+            known = iou_matrix(late, boxes).max(axis=1, initial=0) > ONE_FACE_IOU
+            boxes = np.concatenate([boxes, late[~known]])
         if len(self._region) and not len(boxes):
             boxes = self._searched(image, settings)
         found = self._kept(image, boxes, settings)

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Time as TimeMessage
 from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.errors import InputError
-from cgdet_core.thermal import decode_raw
-from cgdet_core.types import NANOSECONDS, Detections, FloatArray, ImageArray
+from cgdet_core.thermal import decode_raw, plain_encoding
+from cgdet_core.types import Detections, FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from cgdet_core.data.bags.messages import RawImage
@@ -29,12 +30,6 @@ _BRIDGE = CvBridge()  # made once: it builds its tables of encodings
 # ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and, with OpenCV 5, colour for 9
 # channels.
 _BRIDGED = {"mono8": 1, "8UC1": 1, "mono16": 2}
-
-
-def stamp_from_ns(stamp_ns: int) -> Time:
-    """Nanoseconds -> builtin_interfaces/Time."""
-    seconds, nanoseconds = divmod(stamp_ns, NANOSECONDS)
-    return Time(sec=seconds, nanosec=nanoseconds)
 
 
 def image_from_message(message: Image) -> ImageArray:
@@ -53,9 +48,14 @@ def image_from_message(message: Image) -> ImageArray:
 
 
 def recorded_image_message(image: RawImage) -> Image:
-    """An image out of a bag as the camera's driver published it."""
+    """An image out of a bag as the camera's driver published it, unchecked; a compressed one unpacked, InputError where
+    that cannot be."""
+    header = Header(stamp=Time(nanoseconds=image.stamp_ns).to_msg(), frame_id=image.frame_id)
+    if image.compressed_format is not None:
+        pixels = image.decode()
+        return image_to_message(header, pixels, plain_encoding(pixels))
     return Image(
-        header=Header(stamp=stamp_from_ns(image.stamp_ns), frame_id=image.frame_id),
+        header=header,
         height=image.height_px,
         width=image.width_px,
         encoding=image.encoding,
@@ -110,7 +110,7 @@ def boxes_from_message(message: Detection2DArray) -> FloatArray:
 
 
 def diagnostics_message(
-    stamp: Time, name: str, hardware_id: str, level: int, message: str, values: dict[str, str]
+    stamp: TimeMessage, name: str, hardware_id: str, level: int, message: str, values: dict[str, str]
 ) -> DiagnosticArray:
     """One status; level: 0 ok, 1 warning, 2 error, 3 stale."""
     status = DiagnosticStatus(

@@ -8,7 +8,6 @@ in ROS and counts are naturally written as integers; the configuration checks th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -33,18 +32,8 @@ _LIST_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class ParameterSpec:
-    """One parameter as it is declared."""
-
-    name: str
-    type: Parameter.Type
-    default: Any
-    descriptor: ParameterDescriptor
-
-
-def parameter_specs(kind: type[NodeConfig]) -> list[ParameterSpec]:
-    """Every parameter of a node with such settings, groups flattened with dots."""
+def parameter_specs(kind: type[NodeConfig]) -> list[tuple[Parameter, ParameterDescriptor]]:
+    """Every parameter of a node with such settings, at its default; groups flattened with dots."""
     schema = kind.model_json_schema()
     defaults = dict(flat(kind().model_dump()))
     return [_spec(name, defaults[name], of_field) for name, of_field in _fields(schema, schema["$defs"])]
@@ -59,7 +48,7 @@ def _fields(schema: Mapping[str, Any], groups: Mapping[str, Any], prefix: str = 
             yield prefix + name, of_field
 
 
-def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec:
+def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> tuple[Parameter, ParameterDescriptor]:
     descriptor = ParameterDescriptor(description=of_field.get("description", ""), read_only=name in READ_ONLY)
     if of_field["type"] == "array":
         item = of_field["items"]["type"]
@@ -78,7 +67,7 @@ def _spec(name: str, default: Any, of_field: Mapping[str, Any]) -> ParameterSpec
             descriptor.floating_point_range = [
                 FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
             ]
-    return ParameterSpec(name, kind, default, descriptor)
+    return Parameter(name, kind, default), descriptor
 
 
 def is_live(kind: type[NodeConfig], name: str) -> bool:
@@ -92,17 +81,17 @@ def declare_parameters(node: Node, kind: type[Config]) -> Config:
     # (`automatically_declare_parameters_from_overrides`) fails at the empty lists of a parameter file
     specs = parameter_specs(kind)
     own = (name for name in node._parameter_overrides if not name.startswith(OF_ROS))
-    check_known("the node", "parameter", own, [spec.name for spec in specs])  # ROS would pass others over
-    for spec in specs:
+    check_known("the node", "parameter", own, [default.name for default, _ in specs])  # ROS would pass others over
+    for default, descriptor in specs:
         # a list has no type where it is empty, in a parameter file too
-        default = None if spec.descriptor.dynamic_typing else spec.default
+        value = None if descriptor.dynamic_typing else default.value
         try:
-            declared = node.declare_parameter(spec.name, default, spec.descriptor)
+            declared = node.declare_parameter(default.name, value, descriptor)
         except ParameterException as error:
-            raise InputError(f"parameter '{spec.name}': {error}") from None
+            raise InputError(f"parameter '{default.name}': {error}") from None
         if declared.type_ is Parameter.Type.NOT_SET:
-            node.set_parameters([Parameter(spec.name, spec.type, spec.default)])
-    return updated(kind(), [node.get_parameter(spec.name) for spec in specs])
+            node.set_parameters([default])
+    return updated(kind(), [node.get_parameter(default.name) for default, _ in specs])
 
 
 def check_overridden_topics(node: Node, topics: Collection[str]) -> None:

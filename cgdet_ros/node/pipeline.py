@@ -20,7 +20,7 @@ from cgdet_core.config import ThermalConfig
 from cgdet_core.errors import InputError
 from cgdet_core.runtime.gain import ShutterWatch
 from cgdet_core.thermal import cut_telemetry
-from cgdet_core.types import ImageArray, stamp_to_ns
+from cgdet_core.types import FloatArray, ImageArray, stamp_to_ns
 from cgdet_ros.config import NodeConfig
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
 from cgdet_ros.node.image_input import ReceivedFrame
@@ -110,8 +110,8 @@ class Inference(Protocol):
     def settings_of(self, config: Any) -> Any:
         """The live settings of `config` in the model's terms; InputError for those that do not suit it."""
 
-    def predict(self, image: ImageArray, stamp_ns: int, settings: Any) -> Any:
-        """What is found in a raw frame; InputError for one that is none."""
+    def predict(self, image: ImageArray, faces_xyxy_px: FloatArray | None, settings: Any) -> Any:
+        """What is found in a raw frame, in these boxes where they came with it; InputError for one that is none."""
 
     def forget(self) -> None:
         """The next frame is of another stream."""
@@ -208,7 +208,7 @@ class Pipeline:
         live, inference = self.live, self.inference
         stamp_ns = stamp_to_ns(frame.header.stamp)
         try:
-            found = inference.predict(frame.image, stamp_ns, live.settings)
+            found = inference.predict(frame.image, frame.faces_xyxy_px, live.settings)
         except Exception as error:
             if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)

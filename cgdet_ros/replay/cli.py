@@ -133,7 +133,7 @@ def answer_offline(replay: Replay, settings: DetectorConfig, interruption: StopR
         if interruption.is_set():
             raise InputError("it was interrupted")
         try:
-            detections[stamp_ns] = inference.predict(image, stamp_ns, floor)
+            detections[stamp_ns] = inference.predict(image, None, floor)
         except InputError:  # the node refused it as well
             continue
         for stage, latency_ms in predictor.last_stage_ms.items():

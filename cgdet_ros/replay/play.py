@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cgdet_core.data.bags.frames import read_raw_images
 from cgdet_core.data.bags.messages import RawImage, TimeBy
 from cgdet_core.errors import InputError, StopRequest
-from cgdet_core.evaluation.replay import Replay, ReplayedFrame, account_for_frames
+from cgdet_core.evaluation.replay import Replay, ReplayedFrame
 from cgdet_core.types import NANOSECONDS
 from cgdet_ros.node import messages
 from cgdet_ros.replay.process import NodeEnded, NodeProcess
@@ -82,7 +82,7 @@ def read_ahead(bag: Path, topic: str, total: int, by: TimeBy) -> Iterator[tuple[
 def _read(bag: Path, topic: str, total: int, by: TimeBy) -> Generator[tuple[RawImage, Image | str]]:
     for image in islice(read_raw_images(bag, topic, by), total):
         try:
-            yield image, messages.recorded_image_message(image.uncompressed())
+            yield image, messages.recorded_image_message(image)
         except InputError as error:
             yield image, f"{bag}: {topic}, image of stamp {image.stamp_ns} ns: {error}"
 
@@ -142,39 +142,30 @@ def play(
     report, is_final = link.final_report(timeout_s=0.0 if ended else _FINAL_REPORT_S)
     answers = link.answers()
     frames = tuple(link.with_answer(frame, answers.pop(stamp_ns, None)) for stamp_ns, frame in sent.items())
-    accounts = account_for_frames(
-        in_bag=total,
-        repeated_stamps=repeated_stamps,
-        not_sendable=len(not_sendable),
-        sent=len(sent),
-        answered=sum(frame.detections is not None for frame in frames),
-        node=report if is_final and not ended else {},
-    )
     anomalies = {
         "answers_of_unknown_stamps": len(answers),
         "repeated_answers": link.repeated_answers,
-        "repeated_stamps_in_bag": repeated_stamps,
-        "images_not_sendable": len(not_sendable),
         "gaps_in_bag": pacer.gaps,
         "backward_jumps_in_bag": pacer.backward_jumps,
     }
     return Replay(
         bag=request.bag,
         topic=recording.topic,
-        truth_topic=None,
         rate=request.rate,
         lockstep=lockstep,
         by=request.by,
         command=request.command,
         class_names=link.class_names,
         threshold=link.threshold,
+        in_bag=total,
+        repeated_stamps=repeated_stamps,
+        not_sendable=tuple(not_sendable),
         frames=frames,
         late_ms=tuple(late_ms),
         node=report,
+        node_is_final=is_final and not ended,
         stages_ms=link.stages_ms(),
-        accounts=accounts,
         anomalies=anomalies,
-        not_sendable=tuple(not_sendable),
         ended=ended,
         interrupted=interruption.is_set(),
     )

@@ -200,15 +200,15 @@ def _rows(words: dict[str, str], found: dict[str, str]) -> Iterator[str]:
 
 
 def _parameters(config: Any) -> Iterator[str]:
-    for spec in parameter_specs(config):
-        ranges = [*spec.descriptor.floating_point_range, *spec.descriptor.integer_range]
+    for parameter, descriptor in parameter_specs(config):
+        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
         limits = ", ".join(f"{each.from_value:g} to {each.to_value:g}" for each in ranges)
-        allowed = limits or spec.descriptor.additional_constraints.removeprefix("one of ")
-        when = "live" if is_live(config, spec.name) else "start" if spec.name in READ_ONLY else "unconfigured"
-        default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
-        kind = spec.type.name.lower().replace("_", " ")
+        allowed = limits or descriptor.additional_constraints.removeprefix("one of ")
+        when = "live" if is_live(config, parameter.name) else "start" if parameter.name in READ_ONLY else "unconfigured"
+        default = str(parameter.value).lower() if isinstance(parameter.value, bool) else parameter.value
+        kind = parameter.type_.name.lower().replace("_", " ")
         shown = "empty" if default in ("", []) else f"`{default}`"
-        yield f"| `{spec.name}` | {kind} | {shown} | {allowed} | {when} | {spec.descriptor.description} |"
+        yield f"| `{parameter.name}` | {kind} | {shown} | {allowed} | {when} | {descriptor.description} |"
 
 
 def _relative(node: Any, name: str, relative: set[str]) -> str:

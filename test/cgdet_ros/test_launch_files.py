@@ -43,9 +43,9 @@ def test_every_parameter_that_is_set_is_one_of_a_node(repository: Path) -> None:
     (names,) = re.findall(r"^PARAMETERS = (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
     set_by_launch = ast.literal_eval(names)
     specs = {
-        spec.name: spec.descriptor.additional_constraints
+        default.name: descriptor.additional_constraints
         for config in (LandmarksConfig, DetectorConfig)
-        for spec in parameter_specs(config)
+        for default, descriptor in parameter_specs(config)
     }
     assert set(set_by_launch.values()) <= set(specs)
     arguments = {*arguments_of(repository, "detector.launch.py"), *arguments_of(repository, "landmarks.launch.py")}

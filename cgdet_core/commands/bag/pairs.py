@@ -27,17 +27,14 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def paired_bag(arguments: argparse.Namespace, with_rgb: bool = True) -> PairedBag:
-    """The bag that the arguments name, looked through once; InputError as `open_paired` and `load_registration`."""
-    from cgdet_core.data.bags.remote import local_file
-    from cgdet_core.data.registration.homography import load_registration
+    """The bag that the arguments name, looked through once; InputError as `open_paired`."""
     from cgdet_core.data.registration.pairs import open_paired
 
-    registration = None if arguments.registration is None else load_registration(local_file(arguments.registration))
     return open_paired(
         arguments.bag,
         arguments.thermal_topic,
         arguments.rgb_topic,
-        registration,
+        arguments.registration,
         with_rgb,
         arguments.every,
         arguments.by,

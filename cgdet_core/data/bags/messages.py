@@ -6,18 +6,16 @@ humble, iron, jazzy; 3.0 has the same bytes). They serve bags without definition
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from cgdet_core.data.bags.damage import bag_errors, expected_fields
 from cgdet_core.errors import InputError
 from cgdet_core.images import decode_compressed
 from cgdet_core.thermal import decode_raw
-from cgdet_core.types import NANOSECONDS, Frame, ImageArray, check_image, stamp_to_ns
+from cgdet_core.types import NANOSECONDS, Frame, ImageArray, stamp_to_ns
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -115,26 +113,6 @@ class RawImage:
             return Frame(self.decode(), self.stamp_ns, self.frame_id)
         except InputError as error:
             raise InputError(f"{bag}: {self.topic}, image of stamp {self.stamp_ns} ns: {error}") from None
-
-    def uncompressed(self) -> RawImage:
-        """The same image as a sensor_msgs/Image would hold it; itself where it is one."""
-        if self.compressed_format is None:
-            return self
-        return replace(self, **image_fields(self.decode()), compressed_format=None)
-
-
-def image_fields(image: ImageArray) -> dict[str, Any]:
-    """Of a RawImage with these pixels, uint8/uint16 [H, W] or uint8 RGB [H, W, 3]."""
-    check_image(image)
-    pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
-    return {
-        "height_px": image.shape[0],
-        "width_px": image.shape[1],
-        "encoding": "rgb8" if image.ndim == 3 else {1: "mono8", 2: "mono16"}[image.dtype.itemsize],
-        "step_bytes": pixels.strides[0],
-        "is_bigendian": False,
-        "data": pixels.reshape(-1).view(np.uint8),
-    }
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from cgdet_core.data.bags import messages
 from cgdet_core.data.bags.messages import header, typestore
 from cgdet_core.data.bags.truth import FRAME_INFO_SUFFIX, FrameInfo, frame_info_message, truth_message
 from cgdet_core.files import check_free, replacing_folder
+from cgdet_core.thermal import plain_encoding
 from cgdet_core.types import GroundTruth, ImageArray
 
 _METADATA_VERSION: Literal[8] = 8  # read by Iron, Jazzy and later
@@ -64,15 +65,16 @@ class BagWriter:
 
     def image(self, topic: str, image: ImageArray, stamp_ns: int, frame_id: str) -> None:
         """A sensor_msgs/Image: mono8 or mono16 for uint8/uint16 [H, W], rgb8 for uint8 [H, W, 3]."""
-        fields = messages.image_fields(image)
+        encoding = plain_encoding(image)
+        pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
         message = typestore().types[messages.IMAGE](
             header=header(stamp_ns, frame_id),
-            height=fields["height_px"],
-            width=fields["width_px"],
-            encoding=fields["encoding"],
+            height=image.shape[0],
+            width=image.shape[1],
+            encoding=encoding,
             is_bigendian=0,
-            step=fields["step_bytes"],
-            data=fields["data"],
+            step=pixels.strides[0],
+            data=pixels.reshape(-1).view(np.uint8),
         )
         self._write(topic, message, messages.IMAGE, stamp_ns)
 

@@ -24,9 +24,8 @@ from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.bags.fleet import Bag, bags_in, each_bag, key_of
 from cgdet_core.data.bags.frames import UNLABELLED, bag_labels, is_json, label_classes
 from cgdet_core.data.bags.reader import BagReader
-from cgdet_core.data.bags.remote import files_below, is_url, local, local_file, place_in
+from cgdet_core.data.bags.remote import files_below, is_url, local, place_in
 from cgdet_core.data.bags.truth import FrameInfo
-from cgdet_core.data.registration.homography import load_registration
 from cgdet_core.data.registration.pairs import PairedBag, PairedFrame, open_paired
 from cgdet_core.data.sets.coco_file import CocoDraft, image_entry
 from cgdet_core.errors import InputError
@@ -148,11 +147,8 @@ def _extracted_once(settings: Namespace, path: Path, bag: Bag) -> tuple[str, Pat
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (extracted / SET_NAME).is_file():
             labels = settings.labels and bag.own(settings.labels)
-            found = None
-            if settings.registration is not None:
-                found = load_registration(local_file(settings.registration))
-            topics = settings.image_topic, settings.rgb_topic
-            paired = open_paired(path, *topics, found, settings.with_rgb, settings.every, settings.by)
+            how = settings.image_topic, settings.rgb_topic, settings.registration, settings.with_rgb
+            paired = open_paired(path, *how, settings.every, settings.by)
             extract_bag(paired, extracted, labels, settings.class_names, settings.class_map, need_labels=True)
     return "", extracted / SET_NAME
 

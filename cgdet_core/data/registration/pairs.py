@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cgdet_core.data.bags.messages import RawImage, TimeBy
 from cgdet_core.data.bags.pairing import Pairs, pair_stamps
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.remote import local_file
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
-from cgdet_core.data.registration.homography import Registration, identity_registration
+from cgdet_core.data.registration.homography import Registration, identity_registration, load_registration
 from cgdet_core.errors import InputError
 from cgdet_core.images import encode_jpeg
 from cgdet_core.types import BoolArray, Frame
@@ -60,10 +61,8 @@ class PairedBag:
 
     def frames(self) -> Iterator[PairedFrame]:
         """The thermal frames that are taken, in the order in which they were recorded, nothing decoded."""
-        numbers = range(0, len(self.thermal_stamps_ns), self.every)
-        pairs = self.pairs
-        rgb_of = {} if pairs is None else dict(zip(pairs.thermal_index, pairs.rgb_index, strict=True))
-        chosen = {each: rgb_of.get(each) for each in numbers}
+        rgb_of = dict(zip(self.pairs.thermal_index, self.pairs.rgb_index, strict=True)) if self.pairs else {}
+        chosen = {each: rgb_of.get(each) for each in range(0, len(self.thermal_stamps_ns), self.every)}
         return paired_frames(self.path, self.thermal_topic, self.rgb_topic, chosen, self.by)
 
     def thermal_frame(self, frame: PairedFrame) -> Frame:
@@ -130,16 +129,18 @@ def open_paired(
     path: Path,
     thermal_topic: str | None = None,
     rgb_topic: str | None = None,
-    registration: Registration | None = None,
+    registration: Registration | str | Path | None = None,
     with_rgb: bool = True,
     every: int = 1,
     by: TimeBy = "stamp",
 ) -> PairedBag:
     """Look through the stamps of a bag, and pair its frames; InputError for what is not there or not clear.
 
-    Topics: named, or the most thermal-looking and the only colour one. registration: None takes the two pictures for
-    registered and the clocks for one; a bag without an RGB topic has no RGB.
+    Topics: named, or the most thermal-looking and the only colour one. registration: itself, or path or URL of its
+    YAML; None takes the two pictures for registered and the clocks for one; a bag without an RGB topic has no RGB.
     """
+    if isinstance(registration, str | Path):
+        registration = load_registration(local_file(str(registration)))
     if every < 1:
         raise InputError(f"every {every} leaves no frame: give 1 or more")
     with BagReader(path, by) as bag:

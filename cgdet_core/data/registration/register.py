@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cgdet_core.config import RegisterConfig, ThermalConfig
-from cgdet_core.data.bags.pairing import Pairs, pair_stamps
+from cgdet_core.data.bags.pairing import Pairs, pair_stamps, stream_timing
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_rgb_topic
 from cgdet_core.data.registration.align import Grey, align, edge_field
@@ -137,8 +137,7 @@ def _paired(
 ) -> Pairs:
     """The frames paired at the offset that is given or found, whose figures are added."""
     thermal, rgb = streams
-    timing = pair_stamps(thermal.stamps_ns, rgb.stamps_ns, tolerance_ns=0)
-    periods_ns = timing.thermal.period_ns, timing.rgb.period_ns
+    periods_ns = [stream_timing(stream.stamps_ns).period_ns for stream in streams]
     offset_ns = round((config.offset_s or 0) * NANOSECONDS)
     if config.offset_s is None:
         # both streams were recorded by one clock: what a stamp lies behind its recording is a first guess

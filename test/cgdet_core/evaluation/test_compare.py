@@ -267,7 +267,7 @@ def test_both_models_see_every_labelled_frame_in_one_pass(untrained_models: tupl
     labels = [GroundTruth.empty(), None, GroundTruth.empty(), GroundTruth.empty()]
     samples = (a_sample(f"{60 * i}.png", truth=truth, seed=i) for i, truth in enumerate(labels))
     looks = [DETECTION.look_with(predictor) for predictor in (a, b)]
-    of_a, of_b = run_in_turns(looks, samples)
+    of_a, of_b = run_in_turns(looks, samples, len(labels))
     assert [frame.name for frame in of_a.frames] == [frame.name for frame in of_b.frames]
     assert of_a.blocks == of_b.blocks == [("number", 0), ("number", 2), ("number", 3)]
     assert of_a.unlabelled == of_b.unlabelled == 1

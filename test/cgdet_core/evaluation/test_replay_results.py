@@ -18,7 +18,6 @@ from cgdet_core.evaluation.replay import (
     OfflineAnswers,
     Replay,
     ReplayedFrame,
-    account_for_frames,
     measure_replay,
 )
 from cgdet_core.evaluation.report.replay_report import RESULT_NAMES, write_results
@@ -36,8 +35,12 @@ def counted(**node: int) -> dict[str, str]:
     return {name: str(count) for name, count in counts.items()}
 
 
-def accounts(node: dict[str, str], in_bag: int = 110) -> dict[str, Any]:
-    return account_for_frames(in_bag=in_bag, repeated_stamps=5, not_sendable=1, sent=100, answered=80, node=node)
+def accounts(node: dict[str, str], in_bag: int = 110, node_is_final: bool = True) -> dict[str, Any]:
+    """Of 100 frames that were sent, 80 of them answered."""
+    frame = ReplayedFrame(START_NS, (64, 96), 0.0, 0.0)
+    frames = (*[frame] * 20, *[replace(frame, detections=FOUND)] * 80)
+    changes = {"in_bag": in_bag, "repeated_stamps": 5, "not_sendable": ("cut",), "frames": frames, "node": node}
+    return replay_of(Path("bag"), node_is_final=node_is_final, **changes).accounts
 
 
 def test_bag_replay_and_node_together_name_every_frame() -> None:
@@ -77,9 +80,9 @@ def test_counts_that_contradict_each_other_are_not_called_consistent(node: dict[
 
 
 def test_a_node_that_ended_leaves_its_causes_open() -> None:
-    found = accounts({})
-    assert (found["unanswered"], found["overtaken"], found["lost_before_node"]) == (20, None, None)
-    assert found["consistent"]
+    for found in (accounts({}), accounts(counted(received=90), node_is_final=False)):
+        assert (found["unanswered"], found["overtaken"], found["lost_before_node"]) == (20, None, None)
+        assert found["consistent"]
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +111,24 @@ def replay_of(bag: Path, dropped: tuple[int, ...] = (4,), **changes: object) -> 
     made = Replay(
         bag=bag,
         topic=TOPIC,
-        truth_topic="/truth",
         rate=1.0,
         lockstep=False,
         command="",
+        in_bag=6,
+        repeated_stamps=0,
+        not_sendable=(),
         frames=tuple(frames),
         late_ms=(0.5,) * 6,
         class_names=CLASS_NAMES,
         threshold=0.2,
         node=node,
+        node_is_final=True,
         stages_ms={"infer": {"p50": 7.0, "p95": 8.0, "p99": 9.0}},
-        accounts=account_for_frames(in_bag=6, repeated_stamps=0, not_sendable=0, sent=6, answered=answered, node=node),
         anomalies={"gaps_in_bag": 0},
-        labels=labels,
-        not_sendable=(),
         ended=None,
         interrupted=False,
+        truth_topic="/truth",
+        labels=labels,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -140,7 +145,7 @@ def test_live_and_offline_are_measured_over_the_same_labelled_frames(bag: Path) 
     assert document["dropped_stamps_ns"] == [START_NS + 4 * PERIOD_NS]
     assert document["latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0}
     assert document["map50"] == pytest.approx(1.0)
-    assert document["accuracy_over"] == {"frames": 5, "of": 6, "least_score": 0.2}
+    assert (document["frames_evaluated"], document["score_threshold"]) == (5, 0.2)
     offline = document["offline"]
     assert offline["labelled_frames"] == 6
     steps = [step["map50"] for step in offline["steps"]]
@@ -168,10 +173,10 @@ def test_an_answer_that_differs_is_named_in_the_document(bag: Path) -> None:
         ({"interrupted": True}, "interrupted"),
         ({"ended": "the node ended by itself"}, "5 frames were answered before"),
         ({"node_exit_code": 7}, "exit code 7"),
-        ({"not_sendable": ("stamp 7: cut",), "anomalies": {"images_not_sendable": 1}}, "stamp 7: cut"),
+        ({"in_bag": 7, "not_sendable": ("stamp 7: cut",)}, "stamp 7: cut"),
         ({"labels": StampedLabels("x", {1: GroundTruth.empty()}, {}, {})}, "--truth-topic"),
         ({"warnings": ("noticed before",)}, "noticed before"),
-        ({"accounts": accounts(counted(received=101))}, "do not count the same frames"),
+        ({"node": counted(received=101)}, "do not count the same frames"),
     ],
 )
 def test_what_makes_results_less_than_they_seem_is_a_warning(changes: dict[str, object], named: str, bag: Path) -> None:

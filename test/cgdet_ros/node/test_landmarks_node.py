@@ -145,7 +145,7 @@ def test_two_faces_are_given_followed_lost_and_found_again(faces: Faces, start: 
     header = faces.image(moved(LEFT, 3), RIGHT)
     assert_of(faces.answers_to(header, 1)[0], moved(LEFT, 3))
     faces.boxes(header, moved(LEFT, 4), RIGHT)
-    client.until(lambda: len(node._pipeline.inference._given) > 0, "the boxes")
+    client.until(lambda: node._pipeline.inference._late is not None, "the boxes")
     header = faces.image(moved(LEFT, 4), RIGHT)
     again = faces.answers_to(header, 2)
     assert_of(again[0], moved(LEFT, 4))

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
+from cgdet_core.data.bags.messages import RawImage
 from cgdet_core.errors import InputError
+from cgdet_core.images import encode_png
 from cgdet_core.types import Detections
 from cgdet_ros.node import messages
 
@@ -136,3 +138,13 @@ def test_a_picture_becomes_an_image_message_that_reads_the_same(image_message: C
         assert message.header == header
         assert message.step == view.shape[1] * (3 if encoding == "rgb8" else 2)
         np.testing.assert_array_equal(messages.image_from_message(message), view)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "mono16", "rgb8"])
+def test_a_recorded_image_that_is_compressed_is_sent_unpacked(encoding: str) -> None:
+    data = np.frombuffer(encode_png(PIXELS[encoding]), np.uint8)
+    raw = RawImage("/ir", 5, 7_000_000_009, "lens", 0, 0, "", 0, False, data, "png")
+    message = messages.recorded_image_message(raw)
+    assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (7, 9, "lens")
+    assert (message.encoding, message.is_bigendian) == (encoding, 0)
+    np.testing.assert_array_equal(messages.image_from_message(message), PIXELS[encoding])

@@ -55,7 +55,7 @@ def test_the_parameter_file_states_every_parameter_with_its_default_and_none_bes
 ) -> None:
     document = yaml.safe_load((repository / "config" / file).read_text(encoding="utf-8"))
     values = flat(document["/**"]["ros__parameters"])
-    assert values == {spec.name: spec.default for spec in parameters.parameter_specs(FILES[file])}
+    assert values == {default.name: default.value for default, _ in parameters.parameter_specs(FILES[file])}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -64,7 +64,7 @@ def test_the_parameter_file_says_which_parameters_are_live(repository: Path, fil
     live = {
         line.split(":")[0].strip() for before, line in itertools.pairwise(lines) if before.strip().startswith("# Live.")
     }
-    names = [spec.name for spec in parameters.parameter_specs(kind)]
+    names = [default.name for default, _ in parameters.parameter_specs(kind)]
     assert live == {name.rpartition(".")[2] for name in names if parameters.is_live(kind, name)}
     assert {"gain_jump", "min_score"} < live
 
@@ -78,10 +78,10 @@ def test_a_node_started_with_the_parameter_file_has_the_defaults(repository: Pat
 def test_every_parameter_is_described_and_the_ranges_are_those_of_the_settings(make_node: Any) -> None:
     node = make_node()
     parameters.declare_parameters(node, DetectorConfig)
-    for spec in parameters.parameter_specs(DetectorConfig):
-        descriptor = node.describe_parameter(spec.name)
-        assert descriptor.description, spec.name
-        assert node.get_parameter(spec.name).type_ is spec.type, spec.name
+    for default, _ in parameters.parameter_specs(DetectorConfig):
+        descriptor = node.describe_parameter(default.name)
+        assert descriptor.description, default.name
+        assert node.get_parameter(default.name).type_ is default.type_, default.name
     (score,) = node.describe_parameter("score_threshold").floating_point_range
     assert (score.from_value, score.to_value) == (-1.0, 1.0)
     (rows,) = node.describe_parameter("telemetry_rows").integer_range

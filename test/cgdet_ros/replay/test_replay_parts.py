@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("vision_msgs", reason="vision_msgs is not installed: make setup")
 
 from rclpy.serialization import serialize_message
+from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -82,7 +83,6 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
     from std_msgs.msg import Header
     from vision_msgs.msg import Detection2DArray
 
-    from cgdet_ros.node import messages
     from cgdet_ros.replay.link import ReplayLink
 
     def tell(**counts: int) -> None:
@@ -91,7 +91,7 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
         link._on_diagnostics(DiagnosticArray(status=[status]))
 
     def answer(stamp_ns: int) -> None:
-        link._on_answer(Detection2DArray(header=Header(stamp=messages.stamp_from_ns(stamp_ns))))
+        link._on_answer(Detection2DArray(header=Header(stamp=Time(nanoseconds=stamp_ns).to_msg())))
 
     link = ReplayLink("/lost", "/lost/image")
     try:

@@ -108,7 +108,9 @@ def replay_document(metrics: Metrics | None, of_class: str = "person") -> dict[s
     return {
         "frames": {**dict.fromkeys(COUNTS, 0), "in_bag": 11, "sent": 11, "answered": 10, "overtaken": None},
         "dropped": 1,
-        "accuracy_over": {"frames": 9, "of": 11, "least_score": 0.2},
+        "frames_evaluated": 9,
+        "frames_sent": 11,
+        "score_threshold": 0.2,
         "latency_ms": ranks,
         "lockstep": False,
         "stages_ms": {"infer": ranks},
