@@ -248,7 +248,6 @@ def measure_replay(
         "latency_ms": _percentiles([frame.latency_ms or 0.0 for frame in replay.answered]),
         "published_late_ms": _percentiles(replay.late_ms),
         "stages_ms": replay.stages_ms,
-        "objects_detected": sum(len(frame.detections or ()) for frame in replay.answered),
         "score_threshold": replay.threshold,
         "class_names": list(replay.class_names),
         "node": {**replay.node, "exit_code": replay.node_exit_code},

@@ -24,7 +24,6 @@ from cgdet_core.types import FloatArray, ImageArray, stamp_to_ns
 from cgdet_ros.config import NodeConfig
 from cgdet_ros.node.frame_log import LOG_THROTTLE, FrameLog, one_line
 from cgdet_ros.node.image_input import ReceivedFrame
-from cgdet_ros.node.outputs import Outputs
 
 T = TypeVar("T")
 _GPU_NAME = re.compile(r"cuda(:\d+)?")
@@ -64,13 +63,15 @@ class NewestOnlyWorker(Generic[T]):
                 self._thread.submit(self._work)
         return overtaken
 
-    def forget(self) -> bool:
-        """Forget what waits; True where something did. Of the methods the one for the worker's own thread."""
-        return self._take() is not None
+    def take(self) -> T | None:
+        """Empty the slot of what waits there, if anything does. Of the methods the one for the worker's own thread."""
+        with self._lock:
+            item, self._waiting = self._waiting, None
+        return item
 
     def drain(self) -> bool:
         """Forget what waits and return once nothing is worked on; True where something waited."""
-        waited = self.forget()
+        waited = self.take() is not None
         self._thread.submit(lambda: None).result()
         return waited
 
@@ -80,13 +81,8 @@ class NewestOnlyWorker(Generic[T]):
             self._waiting, self._stopped = None, True
         self._thread.shutdown()
 
-    def _take(self) -> T | None:
-        with self._lock:
-            item, self._waiting = self._waiting, None
-        return item
-
     def _work(self) -> None:
-        item = self._take()
+        item = self.take()
         if item is None:  # it was drained
             return
         try:
@@ -128,19 +124,14 @@ class Live:
 class Pipeline:
     """A loaded, warm model, the thread that it runs in and the publishers; from configure to cleanup of `node`.
 
-    load, publish: make what the type of node brings, from the configuration and of the loaded model. Raises whatever
-    stands in the way; nothing is left running then. fallback: why the CPU is in the place of the GPU, or nothing.
+    node: a ThermalNode, whose INFERENCE and `publish` make what its type brings. Raises whatever stands in the way;
+    nothing is left running then. fallback: why the CPU is in the place of the GPU, or nothing.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        config: NodeConfig,
-        log: FrameLog,
-        load: Callable[[Any], Inference],
-        publish: Callable[[Any, Any], Outputs],
-    ) -> None:
-        self._node, self._log, self._load_from = node, log, load
+    inference: Inference
+
+    def __init__(self, node: Any, config: NodeConfig, log: FrameLog) -> None:
+        self._node, self._log = node, log
         self.fallback = ""
         self._telemetry_rows = config.frames.telemetry_rows
         self.worker = NewestOnlyWorker[ReceivedFrame](node.get_name(), self._process, self._on_failed)
@@ -148,7 +139,7 @@ class Pipeline:
         try:
             self._watch = ShutterWatch(self.inference.thermal, config.diagnostics.gain_jump)
             self.apply(config)
-            self.outputs: Any = publish(config, self.inference)
+            self.outputs: Any = node.publish(config, self.inference)
         except Exception:
             self.worker.stop()
             raise
@@ -180,7 +171,7 @@ class Pipeline:
 
     def _load(self, config: NodeConfig) -> None:
         try:
-            self.inference = self._load_from(config)
+            self.inference = self._node.INFERENCE(config)
         except Exception as error:
             # with `auto` a GPU is taken where there is one: what is foreseen is then not about the GPU
             automatic = config.device == "auto" and not isinstance(error, InputError)
@@ -193,7 +184,7 @@ class Pipeline:
         # a precision or backend of the GPU gives way to what is automatic on a CPU
         try:
             on_cpu = {"device": "cpu", "precision": "auto", "backend": "auto"}
-            inference = self._load_from(config.model_copy(update=on_cpu))
+            inference = self._node.INFERENCE(config.model_copy(update=on_cpu))
         except Exception:
             raise error from None
         self.inference, self.fallback = inference, one_line(error)
@@ -212,7 +203,9 @@ class Pipeline:
         except Exception as error:
             if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)
-                if self.worker.forget():  # it came before the CPU's model was loaded: an answer would be stale
+                if (
+                    self.worker.take() is not None
+                ):  # it came before the CPU's model was loaded: an answer would be stale
                     self._log.overtaken()
             raise
         self.outputs.publish(frame, found)

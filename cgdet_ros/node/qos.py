@@ -21,8 +21,6 @@ from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
 from cgdet_core.errors import InputError
 from cgdet_ros.cameras import parameters_for
 
-OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-
 
 def quality_of_service(depth: int, best_effort: bool = False, latched: bool = False) -> QoSProfile:
     """A new profile at each call: rclpy writes the overrides that the user gave into the one that it is handed."""
@@ -36,7 +34,8 @@ def quality_of_service(depth: int, best_effort: bool = False, latched: bool = Fa
 
 def overridable() -> QoSOverridingOptions:
     """History, depth, reliability and durability by the standard parameters."""
-    return QoSOverridingOptions(policy_kinds=OVERRIDABLE, callback=_check_depth)
+    kinds = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY
+    return QoSOverridingOptions(policy_kinds=kinds, callback=_check_depth)
 
 
 def _check_depth(profile: QoSProfile) -> QosCallbackResult:

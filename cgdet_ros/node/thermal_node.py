@@ -84,7 +84,7 @@ class ThermalNode(GuardedNode, ABC):
     @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            self._pipeline = Pipeline(self, self._config, self._log, self.INFERENCE, self.publish)
+            self._pipeline = Pipeline(self, self._config, self._log)
             own = (publisher.topic_name for publisher in self.publishers)
             parameters.check_overridden_topics(self, [*self.topics_in(), *own])
         except Exception as error:  # a device that refuses, memory that ends: a reason, and the process lives

@@ -54,7 +54,7 @@ class ReplayLink:
         self._changed = threading.Condition()
         self._answers: dict[int, Answer] = {}
         self.repeated_answers = 0
-        self._last_answer_s = 0.0
+        self._last_sign_s = 0.0
         self._labels: LabelInfo | None = None
         self._report: dict[str, str] = {}
         self._reports = 0
@@ -79,7 +79,7 @@ class ReplayLink:
         now_s = time.monotonic()
         stamp_ns = stamp_to_ns(message.header.stamp)
         with self._changed:
-            self._last_answer_s = now_s
+            self._last_sign_s = now_s
             if stamp_ns in self._answers:
                 self.repeated_answers += 1
             else:
@@ -123,7 +123,7 @@ class ReplayLink:
 
     def send(self, message: Image) -> float:
         """Publish; the monotonic time just before."""
-        sent_s = time.monotonic()
+        self._last_sign_s = sent_s = time.monotonic()
         self._images.publish(message)
         return sent_s
 
@@ -142,8 +142,8 @@ class ReplayLink:
             return bool(self._changed.wait_for(over, timeout_s))
 
     def quiet_s(self) -> float:
-        """Seconds since the last answer."""
-        return time.monotonic() - self._last_answer_s
+        """Seconds since the last image or answer."""
+        return time.monotonic() - self._last_sign_s
 
     def final_report(self, timeout_s: float) -> tuple[dict[str, str], bool]:
         """What the node says of itself after everything that happened before this call; the last that it said, and

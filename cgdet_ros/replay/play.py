@@ -104,7 +104,7 @@ def play(
     not_sendable: list[str] = []
     ended: str | None = None
     repeated_stamps = 0
-    start_s: float | None = None
+    start_s = 0.0
     try:
         for image, message in tqdm(images, "replaying", total, unit="frame", disable=None):
             process.check()
@@ -117,8 +117,7 @@ def play(
                 repeated_stamps += 1
                 continue
             due_s = pacer.due_s(image.stamp_ns)
-            if start_s is None:
-                start_s = time.monotonic()
+            start_s = start_s or time.monotonic()
             if not lockstep and interruption.wait(start_s + due_s - time.monotonic()):
                 break
             sent_s = link.send(message)
@@ -174,8 +173,7 @@ def play(
 def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int) -> None:
     """The node answers in order: once the last of the frames sent is answered or lost, or nothing came for long, that
     was all."""
-    deadline_s = time.monotonic() + _ANSWER_TIMEOUT_S
     while not link.wait_for_outcome(stamp_ns, sent, 0.1):
         process.check()
-        if time.monotonic() > deadline_s and link.quiet_s() > _ANSWER_TIMEOUT_S:
+        if link.quiet_s() > _ANSWER_TIMEOUT_S:
             return

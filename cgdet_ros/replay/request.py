@@ -39,9 +39,9 @@ exit codes: 0 results written; 1 no frame was answered, or the node died; 2 bad 
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    """The options, by their names; a rate of 0 is lockstep here, class_map a mapping. In addition settings: the node's
-    parameters, a DetectorConfig; command: what asks for this. SystemExit, after a usage message, for words that are
-    none; InputError for values that cannot be."""
+    """The options, by their names; class_map is a mapping here. In addition settings: the node's parameters, a
+    DetectorConfig; command: what asks for this. SystemExit, after a usage message, for words that are none; InputError
+    for values that cannot be."""
     parser = argparse.ArgumentParser(
         prog="cgdet-replay",
         description="Play a bag through the node in real time, and judge it.\nIt needs a bag of thermal images, and "
@@ -61,7 +61,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--class-map", nargs="+", action="extend", default=[], metavar="NAME=CLASS", help=class_map)
     add("--model", type=Path, metavar="M", help="model file (default: the shipped one)")
     add("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps; 0: --lockstep")
+    add("--rate", type=float, default=1.0, help="speed; 1 is real time by the header stamps")
     by = "time of a frame: its header stamp (default), or its record time where no driver sets the stamps"
     add("--by", choices=("stamp", "record"), default="stamp", help=by)
     lockstep = "send each frame after the answer to the one before: none is dropped"
@@ -80,8 +80,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--no-video", dest="video", action="store_false", help="write no annotated video")
     add("--verbose", action="store_true", help="show what the node prints")
     given = parser.parse_args(words)
-    if not 0 <= given.rate <= _GREATEST_RATE:
-        parser.error(f"--rate {given.rate}: give 0 to {_GREATEST_RATE}")
+    if not 0 < given.rate <= _GREATEST_RATE:
+        parser.error(f"--rate {given.rate}: give more than 0, up to {_GREATEST_RATE}, or --lockstep")
     if given.limit_frames is not None and given.limit_frames < 1:
         parser.error(f"--limit-frames {given.limit_frames}: give 1 or more")
     for word in given.parameters:
@@ -94,7 +94,6 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         own["device"] = given.device
     of_node = [word.replace(":=", "=", 1) for word in given.parameters if not word.startswith(OF_ROS)]
     given.settings = settings_from_words(DetectorConfig, of_node, "--param", own)
-    given.lockstep, given.rate = given.lockstep or given.rate == 0, given.rate or 1.0
     given.class_map = parse_class_map(given.class_map)
     given.command = shlex.join(["cgdet-replay", *(sys.argv[1:] if words is None else words)])
     return given

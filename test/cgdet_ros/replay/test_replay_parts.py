@@ -112,7 +112,7 @@ def test_a_frame_that_the_node_counts_as_lost_is_waited_for_no_longer(ros: None)
     ("words", "reason"),
     [
         (["--bag", "x", "--limit-frames", "0"], "give 1 or more"),
-        *((["--bag", "x", "--rate", rate], "--rate") for rate in ("-1", "1001", "nan")),
+        *((["--bag", "x", "--rate", rate], "--rate") for rate in ("-1", "0", "1001", "nan")),
         (["--bag", "x", "--param", "score_threshold=0.3"], "give name:=value"),
         ([], "--bag"),
         *((["--bag", "x", "--namespace", name], "--namespace") for name in ("my ns", "", "/", "1st", "a//b")),
@@ -150,7 +150,7 @@ def test_a_request_says_all_that_was_asked_for() -> None:
     assert parse(["--bag", "x", "--model", "a"]).model == Path("a")
     plain = parse(["--bag", "x"])
     assert (plain.model, plain.lockstep, plain.rate, plain.command) == (None, False, 1.0, "cgdet-replay --bag x")
-    assert parse(["--bag", "x", "--rate", "0"]).lockstep
+    assert parse(["--bag", "x", "--lockstep"]).lockstep
     assert parse(["--bag", "x", "--rate", "3"]).rate == 3.0
     given = ["--param", "backend:=torch", "--param", "diagnostics.frozen_frames:=7", "--param", "use_sim_time:=true"]
     settings = parse(["--bag", "x", "--device", "cpu", *given]).settings
