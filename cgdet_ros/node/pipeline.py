@@ -203,9 +203,8 @@ class Pipeline:
         except Exception as error:
             if inference.predictor.device != "cpu" and live.config.cpu_fallback and not isinstance(error, InputError):
                 self._fall_back(error, live.config)
-                if (
-                    self.worker.take() is not None
-                ):  # it came before the CPU's model was loaded: an answer would be stale
+                # what waits came before the CPU's model was loaded: an answer to it would be stale
+                if self.worker.take() is not None:
                     self._log.overtaken()
             raise
         self.outputs.publish(frame, found)
