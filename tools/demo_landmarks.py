@@ -137,7 +137,7 @@ def run(given: argparse.Namespace) -> int:
     facts |= {"data": "drawn faces", **counts}
     model = f" MODEL={given.model}" if given.model else ""
     command = f"make demo-landmarks SEED={given.seed} SECONDS={given.seconds:g}{model}"
-    write_report(given.out / "report.html", LANDMARKS, through, samples, figures, facts, command)
+    write_report(given.out / "report.html", LANDMARKS, through, samples, figures, facts, command, "Image to points")
     print(
         f"{found} of {labelled} faces found, {counts['extra_faces']} where none is; NME {document['nme']:.4f}; age p50 "
         f"{age_ms['p50']:.1f} ms, p95 {age_ms['p95']:.1f}\nwrote {given.out / 'report.html'} and metrics.json"

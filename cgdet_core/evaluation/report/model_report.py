@@ -29,12 +29,16 @@ def write_report(
     figures: Any,
     facts: Mapping[str, Any],
     command: str,
+    timed: str = "",
 ) -> None:
-    """Write the page of one model. samples: the very frames of `run`, read again for their pixels."""
+    """Write the page of one model. samples: the very frames of `run`, read again for their pixels; timed: what the
+    times are of, where that is not the predictor's unit."""
     part = {**task.page_part(run, samples, figures), "facts": facts}
     if run.stage_ms:  # what was recorded elsewhere was not timed
         latency_ms = run.ms_per_frame()
-        part["tiles"] = [(f"One {task.unit}", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")]
+        part["tiles"] = [
+            (timed or f"One {task.unit}", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")
+        ]
     write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {task.unit}", command=command)
 
 
