@@ -35,8 +35,11 @@ def test_the_demo_finds_the_drawn_faces_and_tells_how_far_off_their_points_are(
     )
     assert answer.returncode == 0, answer.stderr
     figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    assert figures["frames"] == int(figures["node"]["answered"]) == 30
-    assert figures["found_faces"] > 0.9 * figures["labelled_faces"]
+    answered = int(figures["node"]["answered"])
+    # in real time: on a busy machine a newer image may take the place of one that waits
+    assert 20 <= answered <= figures["frames"] == 30
+    assert figures["labelled_faces"] == 2 * 30
+    assert figures["found_faces"] > 0.9 * 2 * answered
     assert figures["nme"] < 0.08
     assert 0 < figures["age_ms"]["p50"] < 200
     assert "data:image/jpeg" in (out / "report.html").read_text(encoding="utf-8")
