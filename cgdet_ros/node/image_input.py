@@ -30,8 +30,8 @@ TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/Com
 
 @dataclass(frozen=True)
 class ReceivedFrame:
-    """A checked image on its way to the worker; received_s: monotonic clock; kind: size and encoding, to read; faces:
-    boxes float32 [N, 4] in its pixels, where they came with it."""
+    """A checked image on its way to the worker; received_s: monotonic clock; kind: size and encoding, to read;
+    faces_xyxy_px: boxes float32 [N, 4] of its faces, where they came with it."""
 
     header: Header
     image: ImageArray
