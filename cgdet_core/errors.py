@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -64,15 +65,28 @@ def _nearest(name: str, choices: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+class GivenOnce(argparse.Action):
+    """As argparse's own action, which of an option that is given twice takes the second without a word."""
+
+    given = False
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if self.given and option:
+            raise argparse.ArgumentError(self, "is given twice: give it once")
+        self.given = True
+        setattr(namespace, self.dest, values)
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as `systemctl stop` and `docker stop` send it: what a Ctrl-C cleans up is cleaned up."""
+    """SIGTERM, as `systemctl stop` and `docker stop` send it, or SIGHUP of a closed terminal, its number: what a Ctrl-C
+    cleans up is cleaned up."""
 
 
 def run_command(program: str, work: Callable[[], int]) -> int:
-    """The exit code of a command: that of `work`, 2 for bad input, 1 for work that failed, 130 and 143 where a signal
-    ended it; errors are one line each."""
+    """The exit code of a command: that of `work`, 2 for bad input, 1 for work that failed, 129, 130 and 143 where a
+    signal ended it; errors are one line each."""
     in_main_thread = threading.current_thread() is threading.main_thread()  # which alone gets signals
-    before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
+    before = {number: signal.signal(number, _terminate) for number in _to_heed() if in_main_thread}
     plain_warnings()
     try:
         return work()
@@ -86,14 +100,14 @@ def run_command(program: str, work: Callable[[], int]) -> int:
         return 2
     except KeyboardInterrupt as signalled:
         print(f"{program}: interrupted", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(signalled, Terminated) else signal.SIGINT)
+        return 128 + int(signalled.args[0] if isinstance(signalled, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         # the reader of a pipe went away, such as `head`; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def plain_warnings() -> None:
@@ -102,7 +116,7 @@ def plain_warnings() -> None:
 
 
 class StopRequest(threading.Event):
-    """Set by the first SIGINT or SIGTERM from `watch` on to the end of a `with` block; the next one does what it did
+    """Set by the first SIGINT, SIGTERM or SIGHUP from `watch` on to the end of a `with` block; the next one does what it did
     before. In the main thread. number: of the signal, 0 until there is one; said: by then, on standard error."""
 
     def __init__(self, said: str = "") -> None:
@@ -112,7 +126,7 @@ class StopRequest(threading.Event):
 
     def watch(self) -> StopRequest:
         """Begin."""
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, *_to_heed())}
         return self
 
     def __enter__(self) -> StopRequest:
@@ -131,4 +145,9 @@ class StopRequest(threading.Event):
 
 def _terminate(number: int, _: Any) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up
-    raise Terminated
+    raise Terminated(number)
+
+
+def _to_heed() -> list[signal.Signals]:
+    """Those that ask to end; SIGHUP, which `nohup` has ignored, stays so."""
+    return [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.errors import InputError
+from cgdet_core.errors import GivenOnce, InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("action", None, GivenOnce)
     return parser
 
 
@@ -68,7 +69,7 @@ def add_telemetry_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser, of_run: str = "", many: bool = False) -> None:
     """For `selected_frames`; of_run: what else than its frames the run gives the command; many: data are words."""
-    how: dict[str, Any] = {"nargs": "+"} if many else {"type": Path}
+    how: dict[str, Any] = {"nargs": "+", "action": "extend"} if many else {"type": Path}
     bags = "a bag with labels, or several, folders of bags, patterns, URLs (s3://)" if many else "a bag with labels"
     parser.add_argument("--data", required=True, help=f"COCO JSON, or {bags}", **how)
     add_telemetry_argument(parser)
@@ -98,7 +99,7 @@ class _ClassMap(argparse.Action):
     def __call__(self, parser: object, namespace: argparse.Namespace, words: Any, option: object = None) -> None:
         from cgdet_core.data.sets.coco import parse_class_map
 
-        namespace.class_map = parse_class_map(words)
+        namespace.class_map = parse_class_map(words, vars(namespace).get("class_map"))
 
 
 def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:

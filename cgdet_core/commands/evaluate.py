@@ -15,6 +15,7 @@ from cgdet_core.errors import InputError
 if TYPE_CHECKING:
     from cgdet_core.data.bags.fleet import Bag
     from cgdet_core.evaluation.detection import RecordedDetections
+    from cgdet_core.evaluation.metrics.matching import EvaluatedFrame
     from cgdet_core.evaluation.offline import OfflineRun
     from cgdet_core.evaluation.task import MeasuredTask
     from cgdet_core.runtime.model_file import ModelInfo
@@ -160,7 +161,7 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[s
     selection = common.selected_frames(settings, names, losses, models)
     (result,) = run_in_turns([look], selection.samples, selection.count)
     if arguments.detections is not None:
-        facts = _recorded_facts(settings, len(result.frames), look)
+        facts = _recorded_facts(settings, result.frames, look)
     else:
         facts = {
             **common.measured(model),
@@ -173,18 +174,27 @@ def look_through(arguments: argparse.Namespace, path: Path, bag: Bag) -> tuple[s
     return f"{len(result.frames)} frames", (result, facts, damage)
 
 
-def _recorded_facts(arguments: argparse.Namespace, frames: int, recorded: RecordedDetections) -> dict[str, Any]:
+def _recorded_facts(
+    arguments: argparse.Namespace, frames: Sequence[EvaluatedFrame], recorded: RecordedDetections
+) -> dict[str, Any]:
+    import numpy as np
+
+    from cgdet_core.data.sets.plausible import check_frames_plausible
+
     if not recorded.answered:
         raise InputError(
             f"{arguments.detections}: none of its {len(recorded.found)} arrays has the stamp of a labelled frame: "
             f"give the detections recorded from {arguments.data}"
         )
+    found = ((each.name, each.height_width_px, each.detections) for each in frames)
+    boxes = ((name, size, of.boxes_xyxy_px, np.ones(len(of), np.bool_)) for name, size, of in found)
+    common.print_warnings(check_frames_plausible(arguments.detections, boxes))
     return {
         **dict.fromkeys(("model_sha256", "device", "precision", "backend")),
         "model": arguments.detections.name,
         "detections": str(arguments.detections),
         "frames_with_detections": recorded.answered,
-        "frames_without_detections": frames - recorded.answered,
+        "frames_without_detections": len(frames) - recorded.answered,
     }
 
 

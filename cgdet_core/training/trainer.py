@@ -182,5 +182,6 @@ def _start_worker(_worker: int) -> None:
     # a terminal's Ctrl-C reaches it too, and it must live for the last batch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # OpenCV's thread pool does not survive a fork
     cv2.setNumThreads(0)

@@ -100,8 +100,7 @@ def replay_model(request: argparse.Namespace, recording: Recording, interruption
             played = play(images, recording, request, link, process, interruption)
         exit_code = process.stop()
     try:
-        for frame in played.frames:
-            labels.of_frame(frame.stamp_ns, frame.height_width_px)
+        labels = labels.of_frames({frame.stamp_ns: frame.height_width_px for frame in played.frames})
     except InputError as error:  # what was played is worth its report all the same
         warnings.append(f"no accuracy: {error}")
         labels = NO_LABELS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdet_core.cli import main
+from cgdet_core.cli import main, parse
 from cgdet_core.errors import InputError, RunError, run_command
 from cgdet_core.files import replacing, replacing_folder
 
@@ -60,7 +60,7 @@ def test_wrong_arguments_end_with_usage_and_code_2(words: list[str], capsys: pyt
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing_half_written_and_no_traceback(
     number: int, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,11 +72,33 @@ def test_a_signal_leaves_nothing_half_written_and_no_traceback(
             time.sleep(10)
         return 0
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     assert run_command("cgdet", work) == code
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "cgdet: interrupted\n"
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+def test_a_hangup_that_nohup_has_ignored_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_command("cgdet", lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_option_given_twice_is_refused_or_adds_to_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["compare", "a", "b", "--data", "x.json"], ["evaluate", "--data", "x"], ["bag", "label", "b"]):
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--device", "cpu", "--device", "cuda"])
+        assert end.value.code == 2
+        assert "--device: is given twice" in capsys.readouterr().err
+    words = ["evaluate", "--data", "a", "b", "--data", "c", "--class-map", "x=car", "--class-map", "y=ignore"]
+    arguments = parse(words)
+    assert (arguments.data, arguments.class_map) == (["a", "b", "c"], {"x": "car", "y": "ignore"})
+    with pytest.raises(InputError, match="x is car already"):
+        parse([*words, "x=person"])
 
 
 def test_errors_are_a_line_with_the_command_and_an_exit_code_of_their_kind(capsys: pytest.CaptureFixture[str]) -> None:

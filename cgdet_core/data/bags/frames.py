@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cgdet_core.boxes import area_xyxy, clip_xyxy
 from cgdet_core.data.bags.damage import BagWarning
 from cgdet_core.data.bags.messages import FRAME_INFO, RawImage, TimeBy
 from cgdet_core.data.bags.reader import BagReader
@@ -29,8 +30,10 @@ from cgdet_core.data.bags.truth import (
     label_name,
     truth_from_message,
 )
-from cgdet_core.data.sets.coco import read_labels
+from cgdet_core.data.sets.coco import contradicted, read_labels
 from cgdet_core.data.sets.coco_file import CocoImage, own_classes, read_coco
+from cgdet_core.data.sets.fields import same_name
+from cgdet_core.data.sets.plausible import check_frames_plausible
 from cgdet_core.errors import InputError, check_known
 from cgdet_core.types import BACKGROUND, CLASS_NAMES, IGNORE, GroundTruth, Sample
 
@@ -48,14 +51,30 @@ class StampedLabels:
     sizes: Mapping[int, tuple[int, int]]
 
     def of_frame(self, stamp_ns: int, height_width_px: tuple[int, int]) -> GroundTruth | None:
-        """None where the frame is unlabelled; InputError where the labels are of a frame of another size."""
+        """Cut to the frame, as `load_coco` does; None where it is unlabelled. InputError where the labels are of a frame
+        of another size."""
         stated = self.sizes.get(stamp_ns, height_width_px)
         if stated != height_width_px:
             raise InputError(
                 f"{self.origin}: the frame of stamp {stamp_ns} ns has {height_width_px[1]}x{height_width_px[0]} "
                 f"pixels, not {stated[1]}x{stated[0]}: give the labels of this topic"
             )
-        return self.truth.get(stamp_ns)
+        truth = self.truth.get(stamp_ns)
+        if truth is None or self.sizes:  # a COCO JSON's are cut
+            return truth
+        boxes = clip_xyxy(truth.boxes_xyxy_px, *height_width_px)
+        kept = area_xyxy(boxes) > 0
+        return GroundTruth(boxes[kept], truth.class_ids[kept], truth.ignore[kept], truth.labelled)
+
+    def of_frames(self, sizes: Mapping[int, tuple[int, int]]) -> StampedLabels:
+        """Cut to their frames, stamp -> (height, width); InputError as `of_frame` and `check_plausible`, which else
+        warns."""
+        cut = {stamp: truth for stamp, size in sizes.items() if (truth := self.of_frame(stamp, size)) is not None}
+        whole = [(f"stamp {stamp} ns", sizes[stamp], self.truth[stamp]) for stamp in cut if not self.sizes]
+        parts = ((name, size, truth.boxes_xyxy_px, ~truth.ignore) for name, size, truth in whole)
+        for line in check_frames_plausible(self.origin, parts):
+            warnings.warn(line, BagWarning, stacklevel=1)
+        return replace(self, truth={**self.truth, **cut})
 
     def check_stamps(self, stamps_ns: Sequence[int], topic: str) -> None:
         """stamps_ns: of all images of `topic`. Raise InputError where there are labels, and none is of an image; warn
@@ -101,7 +120,7 @@ def read_labelled_frames(
     and stamp; a name that came before gets a number. losses: what of a damaged MCAP was not read is added to it at
     the end. need_labels: a bag without labels is refused; by: as of BagReader.
     InputError for anything wrong with bag, topics, classes or an image, and, at the end, where no image bears the stamp
-    of any label.
+    of any label, and for labels that cannot be meant.
     """
     with BagReader(path, by) as bag:
         topic = choose_image_topic(bag, image_topic)
@@ -113,6 +132,7 @@ def read_labelled_frames(
             )
         seen = Counter[str]()
         stamps_ns: list[int] = []
+        sizes: dict[int, tuple[int, int]] = {}
         for image in bag.images(topic):
             frame = image.frame(bag.path)
             stamps_ns.append(image.stamp_ns)
@@ -120,11 +140,13 @@ def read_labelled_frames(
             name = info.name or f"{topic}@{image.stamp_ns}"
             seen[name] += 1
             numbered = f"{name}#{seen[name]}" if seen[name] > 1 else name
+            sizes[image.stamp_ns] = frame.height_width_px
             truth = labels.of_frame(image.stamp_ns, frame.height_width_px)
             yield Sample(numbered, frame, truth, light=info.light, scene=info.scene)
         if losses is not None:
             losses += bag.losses
         labels.check_stamps(stamps_ns, topic)
+        labels.of_frames(sizes)
 
 
 def is_json(labels: str | None) -> bool:
@@ -162,9 +184,11 @@ def bag_labels(
     check_known(f"{bag.path}: class_map: {topic}", "class", mapping, sorted(seen))
     for stamp_ns, info in infos.items():
         if stamp_ns in truth and info.labelled is not None:
-            targets = {mapping.get(name, name) for name in info.labelled}
+            targets = {same_name(mapping.get(name, name), class_names) for name in info.labelled}
             labelled = np.array([name in targets for name in class_names], np.bool_)
             truth[stamp_ns] = replace(truth[stamp_ns], labelled=None if labelled.all() else labelled)
+    for line in contradicted(truth.values(), f"{bag.path}: {topic}"):
+        warnings.warn(line, BagWarning, stacklevel=2)
     return StampedLabels(f"{bag.path}: {topic}", truth, infos, {})
 
 

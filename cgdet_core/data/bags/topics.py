@@ -122,8 +122,13 @@ def choose_truth_topic(bag: BagReader, topic: str | None = None) -> str | None:
     if topic is not None:
         return bag.topic(topic, "topic of labels", (DETECTIONS,)).name
     names = [found.name for found in bag.topics.values() if found.type == DETECTIONS]
-    named = [name for name in names if _named(_TRUTH_WORD, name)]
+    named = [name for name in names if named_as_labels(name)]
     candidates = named or [name for name in names if not _named(_DETECTED_WORD, name)]
     if len(candidates) > 1:
         raise InputError(f"{bag.path}: has several topics of labels: name one of {', '.join(candidates)}")
     return candidates[0] if candidates else None
+
+
+def named_as_labels(topic: str) -> bool:
+    """Whether the name says labels, which nobody detected."""
+    return _named(_TRUTH_WORD, topic)

@@ -26,6 +26,8 @@ from cgdet_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from cgdet_core.data.bags.damage import expected_fields
 from cgdet_core.data.bags.messages import DETECTIONS, FRAME_INFO, header, typestore
 from cgdet_core.data.bags.reader import BagReader
+from cgdet_core.data.bags.topics import named_as_labels
+from cgdet_core.data.sets.fields import same_name
 from cgdet_core.errors import InputError, unknown
 from cgdet_core.types import BACKGROUND, IGNORE, Detections, GroundTruth
 
@@ -107,13 +109,16 @@ def truth_from_message(
 def read_detections(path: Path, class_names: Sequence[str], topic: str | None = None) -> dict[int, Detections]:
     """What a detector published: header stamp in ns -> detections, best first.
 
-    topic: needed where the bag has several Detection2DArray topics. InputError for a bag or topic that is none, another
-    class than `class_names` or their numbers, a box or score that is none, and two arrays of one stamp.
+    topic: needed where not just one Detection2DArray topic of the bag is not named as labels are. InputError for a bag
+    or topic that is none, another class than `class_names` or their numbers, a box or score that is none, and two
+    arrays of one stamp.
     """
     with BagReader(path) as bag:
-        names = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
+        of_type = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
+        names = [name for name in of_type if not named_as_labels(name)]
         if topic is None and len(names) != 1:
-            there = f"several topics of detections: name one of {', '.join(names)}" if names else f"no {DETECTIONS}"
+            several = f"several topics of detections: name one of {', '.join(names)}"
+            there = several if names else f"no {DETECTIONS} that is not named as labels"
             raise InputError(f"{path}: holds {there}")
         chosen = bag.topic(topic or names[0], "topic of detections", (DETECTIONS,)).name
         arrays = arrays_by_stamp(bag, chosen)
@@ -193,8 +198,8 @@ def _classes(text: str, class_names: Sequence[str], class_map: Mapping[str, str]
 
 def _class_number(text: str, class_names: Sequence[str]) -> int | None:
     """Of a class given by its name or its number."""
-    if text in class_names:
-        return list(class_names).index(text)
+    if (name := same_name(text, class_names)) is not None:
+        return list(class_names).index(name)
     return int(text) if text.isascii() and text.isdigit() and int(text) < len(class_names) else None
 
 
@@ -217,4 +222,5 @@ def frame_info_from_message(message: Any) -> FrameInfo:
         values = {value.key: value.value for status in statuses for value in status.values}
     labelled = values.get("labelled")
     names = None if labelled is None else tuple(name for name in labelled.split(",") if name)
-    return FrameInfo(values.get("name"), values.get("light"), values.get("scene"), names)
+    light = values.get("light", "").strip().casefold() or None  # as of a set
+    return FrameInfo(values.get("name"), light, values.get("scene"), names)

@@ -78,11 +78,13 @@ def extract_bag(
             (folder / "rgb").mkdir()
         if bag.valid is not None:
             (folder / _VALID_NAME).write_bytes(encode_png(bag.valid.astype(np.uint8) * 255))
+        sizes: dict[int, tuple[int, int]] = {}
         frames = tqdm(bag.frames(), "extracting", len(bag), unit="frame", disable=None)
         for place, frame in enumerate(frames):
             info = stamped.infos.get(frame.stamp_ns, FrameInfo())
             image = _write_pictures(bag, frame, folder, f"{place:06d}", info)
-            truth = stamped.of_frame(frame.stamp_ns, (image["height"], image["width"]))
+            sizes[frame.stamp_ns] = image["height"], image["width"]
+            truth = stamped.of_frame(frame.stamp_ns, sizes[frame.stamp_ns])
             if truth is not None and truth.labelled is not None:
                 image["labelled"] = np.array(class_names)[truth.labelled].tolist()
             if truth is None:
@@ -90,6 +92,7 @@ def extract_bag(
                 continue
             draft.add_image(image)
             draft.add_truth(truth)
+        stamped.of_frames(sizes)
         (folder / SET_NAME).write_text(draft.to_json(**{UNLABELLED: unlabelled}), encoding="utf-8")
     objects = sum(not box["iscrowd"] for box in draft.annotations)
     with_rgb = sum("rgb_file_name" in image for image in [*draft.images, *unlabelled])

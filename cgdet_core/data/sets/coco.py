@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,13 +98,16 @@ def load_coco(
     return CocoSet(path, tuple(class_names), records, tuple(warnings))
 
 
-def parse_class_map(words: Sequence[str]) -> dict[str, str]:
-    """`load_coco`'s class_map from words such as truck=car; InputError for a word that is none."""
-    mapping = {}
+def parse_class_map(words: Sequence[str], before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`load_coco`'s class_map from words such as truck=car, over those of `before`; InputError for a word that is none,
+    and a name that is given twice."""
+    mapping = dict(before or {})
     for word in words:
         name, equals, target = word.partition("=")
         if not (name and equals and target):
             raise InputError(f"--class-map '{word}': give name=class, such as truck=car")
+        if mapping.get(name, target) != target:
+            raise InputError(f"--class-map '{word}': {name} is {mapping[name]} already: give it once")
         mapping[name] = target
     return mapping
 
@@ -165,7 +168,14 @@ def read_labels(
         of_points = (None, None) if places is None or known is None else (places[rows], known[rows])
         of_classes = None if labelled_here.all() else labelled_here
         truths.append(GroundTruth(boxes[rows], class_ids, ignored[rows], of_classes, *of_points))
-    return truths, warnings
+    return truths, warnings + contradicted(truths, str(path))
+
+
+def contradicted(truths: Iterable[GroundTruth], where: str) -> list[str]:
+    """A line, beginning with `where`, where frames show objects of classes that are not labelled in them."""
+    marked = [(truth, truth.labelled[truth.class_ids]) for truth in truths if truth.labelled is not None]
+    count = sum(int((~truth.ignore & ~labelled).sum()) for truth, labelled in marked)
+    return [f"{where}: {count} objects are of classes that `labelled` leaves out: they do not count"] if count else []
 
 
 def _targets(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cgdet_core.boxes import xyxy_to_xywh
 from cgdet_core.errors import InputError
 from cgdet_core.types import BoolArray, FloatArray
 
@@ -14,8 +15,23 @@ _NEARLY_ALL = 0.9
 _FEW = 10  # so many boxes of one size are no chance
 
 
+def check_frames_plausible(
+    path: Path | str, frames: Iterable[tuple[str, tuple[int, int], FloatArray, BoolArray]]
+) -> list[str]:
+    """As `check_plausible`, of frames: name, (height, width), boxes_xyxy_px float [N, 4] and objects bool [N] of each."""
+    boxes = [
+        (name, (width, height), box, object_)
+        for name, (height, width), boxes_xyxy_px, objects in frames
+        for box, object_ in zip(xyxy_to_xywh(boxes_xyxy_px), objects, strict=True)
+    ]
+    if not boxes:
+        return []
+    names, sizes, xywh, objects = zip(*boxes, strict=True)
+    return check_plausible(path, np.array(xywh), np.array(sizes, np.float32), names, np.array(objects))
+
+
 def check_plausible(
-    path: Path,
+    path: Path | str,
     boxes_xywh_px: FloatArray,
     frames_wh_px: FloatArray,
     file_names: Sequence[str],

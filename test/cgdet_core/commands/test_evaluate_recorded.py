@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,17 @@ def drive(tmp_path: Path) -> Path:
     return path
 
 
-def recorded(path: Path, *counts: int | None, topics: tuple[str, ...] = ("/detections",), shift: int = 0) -> Path:
+def recorded(
+    path: Path, *counts: int | None, topics: tuple[str, ...] = ("/detections",), shift: int = 0, share: bool = False
+) -> Path:
     """A bag in which the first `count` objects of each frame were found; None: without an array."""
     with BagWriter(path) as bag:
         for topic in topics:
             for index, count in enumerate(counts):
                 if count is not None:
                     stamp_ns = START_NS + index * PERIOD_NS + shift
-                    message = truth_message(labels(count), CLASS_NAMES, stamp_ns, "lens")
+                    found = replace(labels(count), boxes_xyxy_px=BOXES[:count] / (100 if share else 1))
+                    message = truth_message(found, CLASS_NAMES, stamp_ns, "lens")
                     bag.serialised(topic, typestore().serialize_cdr(message, DETECTIONS), DETECTIONS, stamp_ns)
     return path
 
@@ -73,6 +77,8 @@ def test_frames_without_an_array_count_as_those_in_which_nothing_was_found(
     [
         ({"topics": ("/a", "/b")}, "several topics of detections: name one of /a, /b"),
         ({"shift": 7}, "none of its 3 arrays"),
+        ({"topics": ("/labels",)}, "named as labels"),
+        ({"share": True}, "are they shares of the picture?"),
     ],
 )
 def test_detections_that_are_not_this_bag_s_are_refused_in_one_line(

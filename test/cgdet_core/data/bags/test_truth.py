@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cgdet_core.data.bags.frames import read_labelled_frames
-from cgdet_core.data.bags.truth import truth_from_message, truth_message
+from cgdet_core.data.bags.messages import FRAME_INFO
+from cgdet_core.data.bags.truth import FrameInfo, frame_info_message, truth_from_message, truth_message
 from cgdet_core.errors import InputError
 from cgdet_core.types import GroundTruth
 
@@ -138,3 +139,27 @@ def test_ground_truth_survives_being_written_and_read():
     assert np.allclose(again.boxes_xyxy_px, truth.boxes_xyxy_px, atol=1e-4)
     assert again.class_ids.tolist() == truth.class_ids.tolist()
     assert again.ignore.tolist() == truth.ignore.tolist()
+
+
+def test_labels_that_cannot_be_meant_are_refused_in_a_bag_as_in_a_set(tmp_path, ros2):
+    for name, box in (("shares", (0.5, 0.5, 0.2, 0.4)), ("elsewhere", (640, 480, 20, 40))):
+        with pytest.raises(InputError, match=r"/ground_truth: 3 of 3 boxes"):
+            labelled(ros2, tmp_path / name, [("car", *box)] * 3)
+
+
+def test_boxes_are_cut_to_their_frame_and_those_beyond_it_leave(tmp_path, ros2):
+    labels = [("car", 30, 20, 10, 8)] * 11 + [("person", 60, 40, 20, 10), ("bicycle", 100, 90, 4, 4)]
+    with pytest.warns(UserWarning, match="1 of 13 boxes have more beyond their frame than in it, 1 without any area"):
+        truth = labelled(ros2, tmp_path / "bag", labels)
+    assert truth.class_ids.tolist() == [2] * 11 + [0]
+    assert truth.boxes_xyxy_px[-1].tolist() == [50, 35, 64, 45]
+
+
+def test_classes_and_light_of_other_case_or_blanks_are_read_as_in_a_set(tmp_path, ros2):
+    assert labelled(ros2, tmp_path / "bag", [("CAR ", 30, 20, 10, 8)]).class_ids.tolist() == [2]
+    info = FrameInfo(light="Night ", labelled=("Car",))
+    rows = [image_row(ros2, 1, 9), truth_row(ros2, 1, 9, [("person", 30, 20, 10, 8)])]
+    rows.append(("/ground_truth/frame_info", FRAME_INFO, 1, frame_info_message(info, 9, "")))
+    with pytest.warns(UserWarning, match="1 objects are of classes that `labelled` leaves out"):
+        (sample,) = read_labelled_frames(ros2.write(tmp_path / "other", rows))
+    assert (sample.light, sample.truth.labelled.tolist()) == ("night", [False, False, True])
