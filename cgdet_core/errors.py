@@ -21,8 +21,7 @@ class CgdetError(Exception):
 
 
 class InputError(CgdetError):
-    """Bad input: the line names the file, topic or key. A command exits with code 2; the node refuses the frame or
-    the transition."""
+    """Bad input: the line names file, topic or key. A command exits with 2; the node refuses frame or transition."""
 
 
 class RunError(CgdetError):
@@ -116,8 +115,8 @@ def plain_warnings() -> None:
 
 
 class StopRequest(threading.Event):
-    """Set by the first SIGINT, SIGTERM or SIGHUP from `watch` on to the end of a `with` block; the next one does what it did
-    before. In the main thread. number: of the signal, 0 until there is one; said: by then, on standard error."""
+    """Set by the first SIGINT, SIGTERM or SIGHUP from `watch` to the end of a `with` block; the next one does what it
+    did before. In the main thread. number: of the signal, 0 until there is one; said: by then, on standard error."""
 
     def __init__(self, said: str = "") -> None:
         super().__init__()

@@ -59,8 +59,7 @@ def replacing_folder(path: Path, marker: str, overwrite: bool = False) -> Iterat
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, by the number of this process, until the end; InputError where the disk
-    refuses."""
+    """A hidden folder beside `path`, named by this process, until the end; InputError where the disk refuses."""
     holder = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +154,6 @@ def sha256_of(path: Path) -> str:
 
 
 def shipped_places(name: Path) -> list[Path]:
-    """Where a file or folder of this package may lie: beside the sources, in this Python's share folder, in an ament
-    prefix."""
+    """Where this package's file may lie: beside the sources, in this Python's share folder, in an ament prefix."""
     prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
     return [Path(__file__).resolve().parents[1] / name, *(Path(each, "share", "cgdet_ros", name) for each in prefixes)]

@@ -143,8 +143,7 @@ def _orientation(data: bytes) -> int:
 
 
 def _further_picture(jpeg: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of what begins behind the end of a JPEG, as in the multi-picture files (MPO) of stereo
-    cameras."""
+    """Width and height in pixels of a picture behind the end of a JPEG, as in files (MPO) of stereo cameras."""
     import imagesize
 
     at = 2

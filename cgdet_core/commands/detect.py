@@ -112,8 +112,7 @@ def landmarks(arguments: argparse.Namespace) -> int:
 
 
 def _boxes_by_image(path: Path) -> Mapping[Path, FloatArray]:
-    """Boxes float32 [N, 4] of each image of a COCO JSON, but for regions to ignore; InputError where there is none, or
-    they cannot be meant."""
+    """Boxes float32 [N, 4] of each image of a COCO JSON, but for regions to ignore; InputError as of its labels."""
     import numpy as np
 
     from cgdet_core.boxes import xywh_to_xyxy

@@ -117,8 +117,7 @@ def _beginning(recipe: Recipe, resume: bool, init: Path | None) -> str:
 
 
 def _set_thresholds(model: Path, recipe: Recipe, held_out: CocoSet, out: Path) -> tuple[dict[str, Any], str]:
-    """Measure the model on all held-out frames, and give it the thresholds that serve there best: the figures, and in
-    words."""
+    """Measure the model on all held-out frames and give it the thresholds that serve best: figures, and in words."""
     from cgdet_core.evaluation.offline import describe_folds
     from cgdet_core.evaluation.task import run_model, write_thresholds
     from cgdet_core.files import write_text

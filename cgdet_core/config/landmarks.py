@@ -15,8 +15,7 @@ _Shares = Annotated[tuple[float, float], ascending(0.01, 1)]
 
 
 class LandmarkModelConfig(Settings):
-    """The landmark network's shape (tasks/landmarks/head.py): the light student by default; the wide one of the recipes
-    is the same by widths."""
+    """The landmark network's shape (tasks/landmarks/head.py), by default the light student's."""
 
     class_names: tuple[str, ...] = Field(("face",), min_length=1, max_length=1, description="the sets' category")
     input_height_width_px: tuple[int, int] = Field((128, 128), description="of the square crop; multiples of 32")

@@ -62,8 +62,7 @@ class Injection(Term):
         return terms
 
     def forward_part(self, theirs: TeacherOutput, losses: TeacherLosses) -> Tensor:
-        """Scalar, unweighted: what the student's head makes of the teacher's maps. Gradients go to the head and the
-        adapters."""
+        """Scalar, unweighted: what the student's head makes of the teacher's maps; gradients to head, adapters."""
         assert self.into_student is not None
         maps = tuple(adapter(theirs.maps[int(stride)]) for stride, adapter in self.into_student.items())
         with running_statistics(self._head[0]):

@@ -98,8 +98,7 @@ def frame_weights(blocks: Sequence[Hashable], resamples: int, seed: int) -> Iter
 
 
 def _blocks_behind(figures: FigureVector, blocks: Sequence[Hashable]) -> IntArray:
-    """int64 [keys]: the blocks in which each figure is defined, such as those with frames of one camera; counted until
-    each has FEW_BLOCKS."""
+    """int64 [keys]: the blocks in which each figure is defined; counted until each has FEW_BLOCKS."""
     behind = np.zeros(len(figures.keys), np.int64)
     for block in dict.fromkeys(blocks):
         behind += ~np.isnan(figures.of(np.array([each == block for each in blocks], np.int64)))

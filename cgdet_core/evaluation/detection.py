@@ -49,8 +49,7 @@ class RecordedDetections:
 
 
 class DetectionVector:
-    """See FigureVector. Average precision and duplicates per object, of all frames and of each class; the average
-    precisions by light too."""
+    """See FigureVector. Average precision (by light too) and duplicates per object, of all frames and each class."""
 
     groups: tuple[str, ...] = ("overall", "per_class", "by_light")
 

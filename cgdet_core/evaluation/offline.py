@@ -111,8 +111,7 @@ def describe_folds(folds: Mapping[str, int | None]) -> str:
 
 
 def refuse_test_split(data: Path) -> None:
-    """InputError where "test" is a word of the name (thermal_test.json, not latest.json): choosing there measures the
-    choosing."""
+    """InputError where "test" is a word of the name: choosing thresholds there measures the choosing."""
     if "test" in re.split(r"[^a-z]+", data.stem.lower()):
         raise InputError(f"{data}: is a test split: choose thresholds on frames held out of training")
 

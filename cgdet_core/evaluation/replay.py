@@ -209,8 +209,7 @@ def live_steps(
 
 @dataclass(frozen=True)
 class MeasuredReplay:
-    """answered: stamp -> the frames that have labels and an answer; metrics: over these; None without labels;
-    document: metrics.json."""
+    """answered: stamp -> frame with labels and an answer; metrics: over these, or None; document: metrics.json."""
 
     replay: Replay
     answered: Mapping[int, EvaluatedFrame]

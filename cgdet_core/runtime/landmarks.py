@@ -89,8 +89,7 @@ class LandmarkPredictor(LoadedModel):
     def draw(
         self, image: ImageArray, found: Landmarks, scale: float = 1, colour_map: ColourMap = "white_hot"
     ) -> RgbArray:
-        """The frame with the points of its faces: uint8 RGB; see draw_landmarks. Points that are probably lost are
-        rings."""
+        """uint8 RGB: the frame with its faces' points, probably lost ones as rings (draw_landmarks)."""
         return draw_landmarks(image, found, self.postprocess.lost_below, scale, self.thermal, colour_map)
 
 

@@ -52,8 +52,7 @@ class Inference:
         return len(self._boxes) > 0
 
     def give(self, boxes_xyxy_px: FloatArray) -> None:
-        """The faces, boxes float32 [N, 4], of a frame before the next one, in which those that are new are looked for
-        there."""
+        """The faces of a frame, boxes float32 [N, 4], before the next one, where new ones are looked for."""
         with self._lock:
             self._late = boxes_xyxy_px
 

@@ -48,8 +48,7 @@ def image_from_message(message: Image) -> ImageArray:
 
 
 def recorded_image_message(image: RawImage) -> Image:
-    """An image out of a bag as the camera's driver published it, unchecked; a compressed one unpacked, InputError where
-    that cannot be."""
+    """A bag's image as its driver published it, unchecked; a compressed one unpacked; InputError where it cannot be."""
     header = Header(stamp=Time(nanoseconds=image.stamp_ns).to_msg(), frame_id=image.frame_id)
     if image.compressed_format is not None:
         pixels = image.decode()

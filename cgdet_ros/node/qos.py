@@ -48,8 +48,7 @@ def _check_depth(profile: QoSProfile) -> QosCallbackResult:
 
 
 def mismatches(node: Any, topic: str) -> list[str]:
-    """A line for each publisher or subscriber of `topic` that a type or a quality of service keeps apart from `node`'s
-    own end there."""
+    """A line for each other end of `topic` that type or quality of service keeps apart from `node`'s own."""
     own_name, lines = node.get_fully_qualified_name(), []
     subscribers = node.get_subscriptions_info_by_topic(topic)
     for publisher, subscriber in itertools.product(node.get_publishers_info_by_topic(topic), subscribers):

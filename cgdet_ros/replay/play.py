@@ -171,8 +171,7 @@ def play(
 
 
 def _wait_for_outcome(link: ReplayLink, process: NodeProcess, stamp_ns: int, sent: int) -> None:
-    """The node answers in order: once the last of the frames sent is answered or lost, or nothing came for long, that
-    was all."""
+    """The node answers in order: that was all once the last frame sent is answered or lost, or all is quiet."""
     while not link.wait_for_outcome(stamp_ns, sent, 0.1):
         process.check()
         if link.quiet_s() > _ANSWER_TIMEOUT_S:

@@ -79,8 +79,7 @@ def _motion_kernel(length_px: float, angle: float) -> FloatArray:
 
 
 def _detector(image: FloatArray, sensor: SensorConfig, rng: np.random.Generator) -> bool:
-    """Adds shading, stripes (both sums of one vector along the rows and one along the columns) and grain in place;
-    whether there were any."""
+    """Adds shading, stripes (a vector along the rows, one along the columns) and grain in place; whether any."""
     height, width = image.shape
     rows, columns = np.zeros(height, np.float32), np.zeros(width, np.float32)
     striped = rng.random() < sensor.stripes_probability

@@ -24,8 +24,7 @@ class BagWarning(UserWarning):
 
 @cache
 def _damage() -> tuple[type[Exception], ...]:
-    """What rosbags, mcap and the libraries under them raise over damaged bytes: beside errors of their own what their
-    parsing runs into."""
+    """What rosbags, mcap and the libraries under them raise over damaged bytes, their own errors and others."""
     import apsw
     import zstandard
     from mcap.exceptions import McapError

@@ -60,8 +60,7 @@ Work = Callable[[Namespace, Path, Bag], tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a bag; kept: done by an earlier run. told: the work's lines, or the error; said: on standard
-    error meanwhile."""
+    """What became of a bag; kept: done by an earlier run. told: the work's lines, or the error; said: on stderr."""
 
     fate: Literal["done", "kept", "failed"]
     told: str

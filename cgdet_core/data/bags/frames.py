@@ -51,8 +51,7 @@ class StampedLabels:
     sizes: Mapping[int, tuple[int, int]]
 
     def of_frame(self, stamp_ns: int, height_width_px: tuple[int, int]) -> GroundTruth | None:
-        """Cut to the frame, as `load_coco` does; None where it is unlabelled. InputError where the labels are of a frame
-        of another size."""
+        """Cut to the frame as `load_coco` does; None: unlabelled. InputError where it is of another size."""
         stated = self.sizes.get(stamp_ns, height_width_px)
         if stated != height_width_px:
             raise InputError(
@@ -67,8 +66,7 @@ class StampedLabels:
         return GroundTruth(boxes[kept], truth.class_ids[kept], truth.ignore[kept], truth.labelled)
 
     def of_frames(self, sizes: Mapping[int, tuple[int, int]]) -> StampedLabels:
-        """Cut to their frames, stamp -> (height, width); InputError as `of_frame` and `check_plausible`, which else
-        warns."""
+        """Cut to their frames, stamp -> (height, width); told and refused as by `of_frame` and `check_plausible`."""
         cut = {stamp: truth for stamp, size in sizes.items() if (truth := self.of_frame(stamp, size)) is not None}
         whole = [(f"stamp {stamp} ns", sizes[stamp], self.truth[stamp]) for stamp in cut if not self.sizes]
         parts = ((name, size, truth.boxes_xyxy_px, ~truth.ignore) for name, size, truth in whole)
@@ -97,8 +95,7 @@ NO_LABELS = StampedLabels("", {}, {}, {})
 
 
 def read_raw_images(path: Path | str, image_topic: str | None = None, by: TimeBy = "stamp") -> Iterator[RawImage]:
-    """The images of one topic in order of their record times, unchecked; by: as of BagReader. InputError for anything
-    wrong with bag or topic."""
+    """The images of one topic in order of their record times, unchecked; InputError for a wrong bag or topic."""
     with BagReader(path, by) as bag:
         yield from bag.images(choose_image_topic(bag, image_topic))
 

@@ -59,8 +59,7 @@ def typestore() -> Typestore:
 
 
 def embedded_types(connection: Connection, path: Path) -> Typestore | None:
-    """The types of a recorded topic by the .msg text in the bag at `path`, None without one; DamagedBag where it
-    does not define them."""
+    """The types of a topic by the bag's .msg text, None without; DamagedBag where it does not define them."""
     from rosbags.interfaces import MessageDefinitionFormat
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 

@@ -1,4 +1,4 @@
-"""Sets with boxes: FLIR ADAS, LLVIP, KAIST and M3FD, as they are published."""
+"""Sets with boxes: FLIR ADAS, LLVIP, KAIST and M3FD, as they are published (layouts: docs/reference/sets.md)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 def flir_v1(part: Part) -> Iterator[LabelledImage]:
     """FLIR-aligned: 5,142 pairs out of FLIR ADAS v1, brought pixel by pixel onto each other (Zhang et al., ICIP 2020).
-
-        [align/]JPEGImages/FLIR_00002_PreviewData.jpeg  [align/]JPEGImages/FLIR_00002_RGB.jpg
-        [align/]Annotations/FLIR_00002_PreviewData.xml  [align/]align_{train,validation}.txt
-
     AnnotatedImages holds pictures with boxes drawn into them, which are never read.
     """
     split = part.split
@@ -47,14 +43,8 @@ def _stems(path: Path) -> list[str]:
 
 
 def flir_v2(part: Part) -> Iterator[LabelledImage]:
-    """FLIR ADAS v2: 8-bit pictures, sixteen classes labelled (Teledyne FLIR, 2022).
-
-        images_thermal_train/coco.json  images_thermal_train/data/video-<id>-frame-<number>-<id>.jpg
-        images_thermal_val/...  video_thermal_test/...  images_rgb_train/... rgb_to_thermal_vid_map.json
-
-    The RGB pictures come from another lens and are of other moments (train, val) or of the same but not aligned
-    (video; rgb_to_thermal_vid_map.json says which is which), so none is named as a partner.
-    """
+    """FLIR ADAS v2: 8-bit pictures, sixteen classes labelled (Teledyne FLIR, 2022). The RGB pictures come from
+    another lens, and none is named as a partner."""
     folder = _FOLDERS_V2[part.split]
     path = root_of(part.folder, f"{folder}/coco.json") / folder / "coco.json"
     document = read_coco(path)
@@ -75,12 +65,8 @@ def flir_v2(part: Part) -> Iterator[LabelledImage]:
 
 
 def llvip(part: Part) -> Iterator[LabelledImage]:
-    """LLVIP: 15,488 pairs of a street camera, persons labelled (Jia et al., ICCVW 2021).
-
-        infrared/{train,test}/010001.jpg  visible/{train,test}/010001.jpg  Annotations/010001.xml
-
-    The first two digits of a name are the place, the others count frames.
-    """
+    """LLVIP: 15,488 pairs of a street camera, persons labelled (Jia et al., ICCVW 2021). The first two digits of a name
+    are the place, the others count frames."""
     root = root_of(part.folder, f"infrared/{part.split}", "Annotations")
     for path in sorted((root / "infrared" / part.split).glob("[!.]*.jpg")):
         labels = read_voc(root / "Annotations" / f"{path.stem}.xml")
@@ -89,12 +75,7 @@ def llvip(part: Part) -> Iterator[LabelledImage]:
 
 
 def m3fd(part: Part) -> Iterator[LabelledImage]:
-    """M3FD: 4,200 pairs of a vehicle, six classes labelled (Liu et al., CVPR 2022).
-
-        Ir/00000.png  Vis/00000.png  Annotation/00000.xml
-
-    The set names no split.
-    """
+    """M3FD: 4,200 pairs of a vehicle, six classes labelled (Liu et al., CVPR 2022). The set names no split."""
     root = root_of(part.folder, "Ir", "Annotation")
     for path in sorted((root / "Ir").glob("[!.]*.png")):
         yield LabelledImage(path, read_voc(root / "Annotation" / f"{path.stem}.xml"), root / "Vis" / path.name)
@@ -122,9 +103,6 @@ def _label(item: ElementTree.Element) -> Label:
 
 def kaist(part: Part) -> Iterator[LabelledImage]:
     """KAIST: pairs of a vehicle, aligned by a beam splitter (Hwang et al., CVPR 2015); those that have a text file.
-
-        [images/]set00/V000/lwir/I00001.jpg  [images/]set00/V000/visible/I00001.jpg
-        annotations*/set00/V000/[lwir/]I00001.txt or annotations*/set00_V000_I00001.txt
 
     Sets 00 to 05 train, 06 to 11 test; 03 to 05 and 09 to 11 are by night. The text files, the original, sanitised (Li
     et al., BMVC 2018), paired (Zhang et al., ICCV 2019) or improved test ones (Liu et al., BMVC 2016), are of Piotr

@@ -2,6 +2,7 @@
 
 A point that a set does not have has no label (v = 0): it costs and counts nothing. Points come out in pixels from the
 centre of the first pixel; where a set counts from elsewhere, its reader says from where. All have the class `face`.
+Layouts: docs/reference/sets.md.
 """
 
 from __future__ import annotations
@@ -46,12 +47,7 @@ _FOLDERS_6 = {"thermal": {"thermal_bmp", "TH"}, "visible": {"classic", "VIS"}}
 
 def ibug_300w(part: Part) -> Iterator[LabelledImage]:
     """300W: RGB faces with 68 points (Sagonas et al., ICCVW 2013), 3,148 to train, 689 in `full`, 600 in `private`.
-
-        afw/1051618982_1.jpg  afw/1051618982_1.pts  {helen,lfpw}/{trainset,testset}/...  ibug/...
-        {01_Indoor,02_Outdoor}/...
-
-    It counts as Matlab does, the first pixel's centre is (1, 1) (the publisher's page).
-    """
+    It counts as Matlab does, the first pixel's centre is (1, 1) (the publisher's page)."""
     folders = _PARTS_300W[part.split]
     root = root_of(part.folder, *folders)
     for path in sorted(chain.from_iterable((root / folder).glob("[!.]*.pts") for folder in folders)):
@@ -64,8 +60,6 @@ def ibug_300w(part: Part) -> Iterator[LabelledImage]:
 
 def sf_tl54(part: Part) -> Iterator[LabelledImage]:
     """SF-TL54: 2,556 thermal faces of 142 persons with 54 points (Kuzdeuov et al., SII 2022), the grey pictures.
-
-        gray/{train,val,test}/images/1_1_1_1_14_1.png  gray/{train,val,test}/json/1_1_1_1_14_1.json
 
     The first number of a name is the person. The JSON is labelme's, which counts from the corner of the first pixel:
     the shape `face` is two corners, the others are the points, in the order of the publisher's figure: 48 as iBUG's,
@@ -84,10 +78,9 @@ def sf_tl54(part: Part) -> Iterator[LabelledImage]:
 def t_fake(part: Part) -> Iterator[LabelledImage]:
     """T-FAKE: 100,000 faces of Microsoft's FaceSynthetics, made thermal (Flotho et al., 2024), 16 bits.
 
-        000000_thermal.png  and, of FaceSynthetics, part.annotations: 000000.png  000000_ldmks.txt
-
-    The points are iBUG's 68, projected from 3D, hidden ones too, and two pupils, which are left out. Neither publisher
-    says whether they count from the first pixel's corner or its centre: they are taken as they stand.
+    part.annotations: FaceSynthetics. The points are iBUG's 68, projected from 3D, hidden ones too, and two pupils,
+    which are left out. Neither publisher says whether they count from the first pixel's corner or its centre: they are
+    taken as they stand.
     """
     labels = part.annotations or part.folder
     for path in sorted(part.folder.rglob("[!.]*_thermal.png")):
@@ -100,8 +93,6 @@ def t_fake(part: Part) -> Iterator[LabelledImage]:
 
 def six_points(part: Part) -> Iterator[LabelledImage]:
     """CARL or EURECOM VIS-TH with six points (Kantarci and Ekenel, BIOSIG 2019): corners of eyes and mouth.
-
-        CARL: 04/session_4/{thermal_bmp,classic}/04S4BAR2.bmp   EURECOM: 001/{TH,VIS}/TH_001_1_06_AEC.bmp
 
     part.annotations is the folder of their XML, dlib's, one a person, which name pictures from the set's folder on. A
     point that a face lacks, or names twice, has no label. The two cameras are not aligned.

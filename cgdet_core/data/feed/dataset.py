@@ -56,8 +56,7 @@ def take_crop(
 
 
 def join_crops(parts: Sequence[Part], crops: Sequence[Crop], truth: GroundTruth) -> Crop:
-    """One picture of crops that cover it, with these labels; where some have RGB, the others are black and not valid in
-    it."""
+    """One picture of crops that cover it, with these labels; where some have RGB, others are not valid in it."""
     width, height = (max(part[side] for part in parts) for side in (2, 3))
     image = np.empty((height, width), np.float32)
     rgb, valid = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.bool_)

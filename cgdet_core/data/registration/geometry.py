@@ -55,8 +55,7 @@ class Extrinsic(Settings):
 def homography_of_cameras(
     bag: BagReader, thermal: tuple[str, tuple[int, int]], rgb: tuple[str, tuple[int, int]], extrinsic: Path
 ) -> tuple[Matrix, float]:
-    """`homography_between` two image topics with images of these sizes; extrinsic: a YAML of Extrinsic's keys, which an
-    InputError names."""
+    """`homography_between` two topics' images of these sizes; extrinsic: a YAML of Extrinsic's keys."""
     mount = settings_from_mapping(Extrinsic, read_mapping(extrinsic, "rotation and translation_m"), str(extrinsic))
     cameras = camera_of(bag, *thermal), camera_of(bag, *rgb)
     try:

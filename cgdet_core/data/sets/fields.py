@@ -29,8 +29,7 @@ def box(values: Iterable[Any]) -> tuple[float, float, float, float]:
 
 
 def same_name(name: str, names: Collection[str]) -> str | None:
-    """The one of `names` that is written like `name`, or differs from it by case and blanks alone; None: none, or
-    several."""
+    """The one of `names` that is `name`, or differs from it by case and blanks alone; None: none, or several."""
     if name in names:
         return name
     same = [each for each in names if folded(each) == folded(name)]

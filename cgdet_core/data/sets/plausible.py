@@ -18,7 +18,7 @@ _FEW = 10  # so many boxes of one size are no chance
 def check_frames_plausible(
     path: Path | str, frames: Iterable[tuple[str, tuple[int, int], FloatArray, BoolArray]]
 ) -> list[str]:
-    """As `check_plausible`, of frames: name, (height, width), boxes_xyxy_px float [N, 4] and objects bool [N] of each."""
+    """As `check_plausible`, of frames: name, (height, width), boxes_xyxy_px [N, 4] and objects bool [N] of each."""
     boxes = [
         (name, (width, height), box, object_)
         for name, (height, width), boxes_xyxy_px, objects in frames

@@ -88,8 +88,7 @@ def _drawn(chosen: Mapping[str, Sequence[tuple[int, Face, str]]], samples: Itera
 
 
 def draw_face(image: ImageArray, face: Face) -> RgbArray:
-    """uint8 [480, 480, 3] RGB: a face of a frame, upright and as large as the picture, its points and how far their
-    labels are."""
+    """uint8 [480, 480, 3] RGB: a face, upright and filling the picture, its points and how far off they are."""
     record, row = face
     crop = crop_of_box(record.found.boxes_xyxy_px[row], _PICTURE_SCALE, _PICTURE_PX)
     picture = np.ascontiguousarray(crop.lay(crop.cut(to_rgb(image))), np.uint8)

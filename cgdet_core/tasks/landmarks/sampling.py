@@ -66,8 +66,7 @@ class FaceSampler:
 
 
 def whole_faces(truth: GroundTruth) -> list[int]:
-    """The faces of a frame that are learned from: not to ignore, with a labelled point. InputError for points that are
-    not iBUG's 68."""
+    """The faces to learn from: not to ignore, with a labelled point. InputError for points that are not iBUG's."""
     if truth.points_xy_px is None or truth.points_labelled is None:
         return []
     if len(truth) and truth.points_labelled.shape[1] != POINTS:

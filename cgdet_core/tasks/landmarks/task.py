@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 
 class LandmarkTask:
-    """See DetectionTask. A crop holds one face and has no regions: RCS has no classes to tell apart, and CMG compares
-    whole maps."""
+    """See DetectionTask. A crop holds one face, without regions: RCS has no classes, CMG compares whole maps."""
 
     has_regions = False
 
