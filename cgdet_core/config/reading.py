@@ -104,7 +104,7 @@ def read_mapping(path: Path, wanted: str = "a recipe such as config/recipes/firs
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text: give {wanted}, in YAML") from None
     try:
-        mapping = yaml.safe_load(text)
+        mapping = yaml.load(text, _Loader)
     # ValueError: a date that the calendar does not have
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
@@ -113,6 +113,16 @@ def read_mapping(path: Path, wanted: str = "a recipe such as config/recipes/firs
     if not isinstance(mapping, dict):
         raise InputError(f"{path}: must hold keys and values, holds {type(mapping).__name__}")
     return mapping
+
+
+class _Loader(yaml.SafeLoader):
+    """Of a key that stands twice in a mapping YAML's own takes the second without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"the key '{twice[0]}' stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def settings_from_words(kind: type[S], words: Iterable[str], origin: str, given: Mapping[str, Any] | None = None) -> S:

@@ -15,7 +15,7 @@ from cgdet_core.data.bags.messages import TimeBy
 from cgdet_core.data.sets.coco import load_coco
 from cgdet_core.data.sets.held_out import BLOCK_FRAMES, block_of_name
 from cgdet_core.errors import InputError
-from cgdet_core.runtime.model_file import ModelInfo
+from cgdet_core.runtime.model_file import ModelInfo, read_info
 from cgdet_core.runtime.predictor import percentiles
 from cgdet_core.types import Sample
 
@@ -91,7 +91,7 @@ def select_frames(
 
 def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Selection:
     from cgdet_core.config import load_recipe
-    from cgdet_core.data.feed.sources import load_held_out
+    from cgdet_core.data.feed.sources import held_out_content, load_held_out
 
     if not data.is_dir():
         raise InputError(f"{data}: is not a folder: with --run, give the folder of the recipe's paths as --data")
@@ -102,7 +102,12 @@ def _held_out_of_run(run: Path, data: Path, class_names: tuple[str, ...]) -> Sel
     coco = load_held_out(recipe, data, run)
     if coco is None:
         raise InputError(f"{run}: held no frames out: leave out --run and name a set with --data")
-    return Selection(coco, len(coco), recipe.held_out_folds)
+    model, warnings = run / "model.safetensors", list[str]()
+    then = read_info(model).training.get("held_out") if model.is_file() else None
+    if then and then != (now := held_out_content(coco)):
+        counts = (f"{each['frames']} frames with {each['objects']} objects" for each in (now, then))
+        warnings.append(f"{run}: held out are {' now, then '.join(counts)}, and others: it may have learned from some")
+    return Selection(coco, len(coco), recipe.held_out_folds, tuple(warnings))
 
 
 def describe_folds(folds: Mapping[str, int | None]) -> str:

@@ -81,6 +81,7 @@ def train(
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     frames = {source.name: len(source.frames) for source in sources}
     training = {**run.learned_from, "data": frames, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
+    training |= {} if held_out is None else {"held_out": data[-1]}
     description = ModelInfo(
         task=recipe.task,
         model=recipe.model,

@@ -130,6 +130,14 @@ def test_a_number_in_an_override_is_a_place_in_a_list(tmp_path: Path) -> None:
     assert recipe.model.widths == (8, 16, 24, 32, 48)
 
 
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    """The dash of the second source is forgotten, and the first one would be gone."""
+    with pytest.raises(InputError, match=r"'path' stands twice.*line 2"):
+        recipe_of(tmp_path, "sources:\n- path: a.json\n  weight: 2\n  path: b.json\n")
+    merged = "train: &usual {seed: 5}\nloss: {}\nsynthetic: {<<: *usual, frames: 1}\n"
+    assert recipe_of(tmp_path, merged).synthetic.seed == 5
+
+
 def test_a_recipe_with_a_base_states_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / "first.yaml").write_text(

@@ -210,6 +210,6 @@ class BagReader:
                 raise
             raise InputError(
                 f"{self.path}: {connection.topic} cannot be read as {kind} ({detail(error.__cause__ or error)}), and "
-                "the bag has no definition of it: record it again as mcap"
+                "the bag has no definition of it: is it of an older release (vision_msgs of Foxy)? Record it as mcap"
             ) from error
         return BagMessage(connection.topic, kind, record_time_ns, message, self.by)

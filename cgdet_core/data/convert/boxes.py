@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming, read_list, root_of
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, files_in, naming, root_of
 from cgdet_core.data.sets.coco_file import read_coco
-from cgdet_core.data.sets.fields import box
+from cgdet_core.data.sets.fields import box, flag
 from cgdet_core.errors import InputError
 
 _MARK = "_PreviewData"
@@ -39,7 +39,15 @@ def flir_v1(part: Part) -> Iterator[LabelledImage]:
 
 def _stems(path: Path) -> list[str]:
     """FLIR_00002 and so on, of a list that may name them with or without _PreviewData."""
-    return [Path(line.split()[0]).stem.removesuffix(_MARK) for line in read_list(path)]
+    return [Path(line.split()[0]).stem.removesuffix(_MARK) for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty; InputError where there are none."""
+    with naming(path, "a text with a name a line"):
+        if found := [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]:
+            return found
+        raise ValueError("it names nothing")
 
 
 def flir_v2(part: Part) -> Iterator[LabelledImage]:
@@ -68,7 +76,7 @@ def llvip(part: Part) -> Iterator[LabelledImage]:
     """LLVIP: 15,488 pairs of a street camera, persons labelled (Jia et al., ICCVW 2021). The first two digits of a name
     are the place, the others count frames."""
     root = root_of(part.folder, f"infrared/{part.split}", "Annotations")
-    for path in sorted((root / "infrared" / part.split).glob("[!.]*.jpg")):
+    for path in files_in(root / "infrared" / part.split, ".jpg"):
         labels = read_voc(root / "Annotations" / f"{path.stem}.xml")
         rgb = root / "visible" / part.split / path.name
         yield LabelledImage(path, labels, rgb, scene=f"place {path.stem[:2]}")
@@ -77,7 +85,7 @@ def llvip(part: Part) -> Iterator[LabelledImage]:
 def m3fd(part: Part) -> Iterator[LabelledImage]:
     """M3FD: 4,200 pairs of a vehicle, six classes labelled (Liu et al., CVPR 2022). The set names no split."""
     root = root_of(part.folder, "Ir", "Annotation")
-    for path in sorted((root / "Ir").glob("[!.]*.png")):
+    for path in files_in(root / "Ir", ".png"):
         yield LabelledImage(path, read_voc(root / "Annotation" / f"{path.stem}.xml"), root / "Vis" / path.name)
 
 
@@ -97,7 +105,7 @@ def _label(item: ElementTree.Element) -> Label:
     return Label(
         (item.findtext("name") or "").strip(),
         (left, top, right - left, bottom - top),
-        bool(int(item.findtext("difficult") or 0)),
+        flag(item.findtext("difficult")),
     )
 
 
@@ -133,7 +141,7 @@ def read_bbgt(path: Path) -> tuple[Label, ...]:
         if not head.startswith("% bbGt version=3"):
             raise ValueError(f"it begins with {head:.30}")
         rows = [line.split() for line in lines if line.strip()]
-        return tuple(Label(words[0], box(words[1:5]), len(words) > 10 and bool(int(words[10]))) for words in rows)
+        return tuple(Label(words[0], box(words[1:5]), flag(words[10] if len(words) > 10 else None)) for words in rows)
 
 
 def _annotations(folder: Path) -> Path:

@@ -8,16 +8,16 @@ Layouts: docs/reference/sets.md.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
 import numpy as np
 
-from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, naming, root_of
+from cgdet_core.data.convert.published import Label, LabelledImage, Part, PublishedSet, files_in, naming, root_of
 from cgdet_core.data.sets.fields import box, numbers
 from cgdet_core.tasks.landmarks.crop import box_of_points
 from cgdet_core.tasks.landmarks.points import POINTS
@@ -50,12 +50,22 @@ def ibug_300w(part: Part) -> Iterator[LabelledImage]:
     It counts as Matlab does, the first pixel's centre is (1, 1) (the publisher's page)."""
     folders = _PARTS_300W[part.split]
     root = root_of(part.folder, *folders)
-    for path in sorted(chain.from_iterable((root / folder).glob("[!.]*.pts") for folder in folders)):
+    pictures, texts = (
+        {path.with_suffix(""): path for folder in folders for path in files_in(root / folder, *suffixes)}
+        for suffixes in ((".jpg", ".png"), (".pts",))
+    )
+    _tell_unlabelled(root, pictures.keys(), texts.keys())
+    for name, path in sorted(texts.items()):
         with naming(path, "68 points of 'version: 1', in braces"):
             rows = path.read_text(encoding="utf-8-sig").partition("{")[2].partition("}")[0].split()
             points = _placed(rows, IN_ORDER, first_px=1)
-        pictures = [path.with_suffix(suffix) for suffix in (".jpg", ".png")]
-        yield LabelledImage(next(filter(Path.is_file, pictures), pictures[0]), (_face(points),))
+        yield LabelledImage(pictures.get(name, path.with_suffix(".jpg")), (_face(points),))
+
+
+def _tell_unlabelled(folder: Path, pictures: Set[Any], labelled: Set[Any]) -> None:
+    if without := len(pictures - labelled):
+        told = f"{folder}: {without} of {len(pictures)} pictures have no labels and are left out"
+        warnings.warn(told, stacklevel=2)
 
 
 def sf_tl54(part: Part) -> Iterator[LabelledImage]:
@@ -66,13 +76,17 @@ def sf_tl54(part: Part) -> Iterator[LabelledImage]:
     then of the mouth the left corner, top, right corner, bottom and both inner middles. No RGB is named as a partner.
     """
     folder = root_of(part.folder, f"gray/{part.split}/json") / "gray" / part.split
-    for path in sorted((folder / "json").glob("[!.]*.json")):
+    pictures = {path.stem: path for path in files_in(folder / "images", ".png")}
+    texts = {path.stem: path for path in files_in(folder / "json", ".json")}
+    _tell_unlabelled(folder, pictures.keys(), texts.keys())
+    for stem, path in texts.items():
         with naming(path, "labelme's JSON with a face and 54 points"):
             shapes = json.loads(path.read_bytes())["shapes"]
             x0, y0, x1, y1 = box(_flat(shape["points"] for shape in shapes if shape["label"] == "face"))
             points = _placed(_flat(shape["points"] for shape in shapes if shape["label"] != "face"), OF_54, 0.5)
             label = Label("face", (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)), points_xy_px=points)
-        yield LabelledImage(folder / "images" / f"{path.stem}.png", (label,), subject=path.stem.split("_")[0])
+        picture = pictures.get(stem, folder / "images" / f"{stem}.png")
+        yield LabelledImage(picture, (label,), subject=stem.split("_")[0])
 
 
 def t_fake(part: Part) -> Iterator[LabelledImage]:
@@ -98,7 +112,7 @@ def six_points(part: Part) -> Iterator[LabelledImage]:
     point that a face lacks, or names twice, has no label. The two cameras are not aligned.
     """
     folders = _FOLDERS_6[part.split]
-    for path in sorted((part.annotations or part.folder).glob("[!.]*.xml")):
+    for path in files_in(part.annotations or part.folder, ".xml"):
         with naming(path, "a <dataset> of dlib with parts named righteye_outer and so on"):
             pictures = [
                 (Path(image.attrib["file"]), tuple(_six(each) for each in image.iter("box")))

@@ -183,9 +183,6 @@ def root_of(folder: Path, *marks: str) -> Path:
     raise InputError(f"{folder}: holds no {' and '.join(marks)}: give the set's folder, as it was published")
 
 
-def read_list(path: Path) -> list[str]:
-    """The lines of a text file that are not empty; InputError where there are none."""
-    with naming(path, "a text with a name a line"):
-        if found := [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]:
-            return found
-        raise ValueError("it names nothing")
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """Those with one of the suffixes, in whatever case, sorted; not the `._` files of macOS."""
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in suffixes)

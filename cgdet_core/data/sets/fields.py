@@ -72,3 +72,10 @@ _Place = Annotated[float, Field(gt=-_FARTHEST_PX, lt=_FARTHEST_PX)]
 _Length = Annotated[float, Field(ge=0, lt=_FARTHEST_PX)]
 Box = tuple[_Place, _Place, _Length, _Length]
 Places = Annotated[tuple[_Place, ...], _or(())]
+
+
+def flag(text: str | None) -> bool:
+    """Of a text, 0 or 1, or nothing: no; ValueError for another."""
+    if (stripped := (text or "0").strip()) not in ("0", "1"):
+        raise ValueError(f"the flag is {stripped}")
+    return stripped == "1"

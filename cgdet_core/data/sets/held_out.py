@@ -38,7 +38,8 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     A block is a scene where every frame names one, else 50 frame numbers by `block_of_name`. InputError where a name
     holds no frame number.
     """
-    by_scene = all(record.scene is not None for record in records)
+    named = sum(record.scene is not None for record in records)
+    by_scene = named == len(records)
     blocks: list[Any] = [record.scene if by_scene else block_of_name(record.file_name) for record in records]
     if None in blocks:
         remedy = "hold_out_fold needs a frame number in the name: name each image's scene in the JSON instead"
@@ -54,4 +55,6 @@ def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     if not by_scene and 2 * len(present) > len(records):
         near = "so that frames held out may be neighbours of those trained on: name each image's scene in the JSON"
         warning = f"its {len(records)} frames are of {found}, {near}"
+    if named and not by_scene:
+        warning = f"{named} of its {len(records)} images name a scene: name those of all, or frame numbers divide them"
     return Split(tuple(parts[0]), tuple(parts[1]), found, warning)

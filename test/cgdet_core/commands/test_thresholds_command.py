@@ -113,6 +113,14 @@ def test_a_runs_own_thresholds_are_found_again_on_what_it_held_out(
     for command in ("thresholds", "evaluate"):
         assert main([command, "--data", str(labelled), "--model", str(run / "model.safetensors"), *exact]) == 0
         assert learnt in capsys.readouterr().err
+    words = ["evaluate", "--run", str(run), "--data", str(folder), *exact]
+    assert main(words) == 0
+    assert "learned" not in capsys.readouterr().err
+    # a set with other labels, or more frames, holds out others
+    labelled.write_text(labelled.read_text().replace('"bbox": [', '"bbox": [1', 1 << 20))
+    assert main(words) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "learned" in line]
+    assert line.startswith(f"cgdet: warning: {run}: held out are 1 frames")
 
 
 def test_models_are_measured_by_what_a_run_held_out(

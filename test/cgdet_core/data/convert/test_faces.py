@@ -47,6 +47,17 @@ def make_300w(root):
     return root
 
 
+def test_pictures_that_nothing_labels_are_told_and_suffixes_are_of_any_case(tmp_path, capsys):
+    root = make_300w(tmp_path / "300w")
+    (root / "afw" / "face_0.pts").unlink()
+    lower = root / "ibug" / "face_5.jpg"
+    lower.rename(lower.with_suffix(".JPG"))
+    with pytest.warns(UserWarning, match="1 of 3 pictures have no labels"):
+        assert len(convert(capsys, "300w", root, tmp_path / "f.json")[0]) == 2
+    coco, _ = convert(capsys, "300w", root, tmp_path / "f.json", "--split", "challenging")
+    assert coco.records[0].path.name == "face_5.JPG"
+
+
 def test_300w_counts_from_one(tmp_path, capsys):
     root = make_300w(tmp_path / "300w")
     coco, said = convert(capsys, "300w", root, tmp_path / "f.json")

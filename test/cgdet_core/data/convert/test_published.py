@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import field_trees
 import pytest
@@ -180,7 +181,9 @@ def test_what_a_set_holds_and_does_not_label_is_told_and_files_of_macos_are_pass
         before, _ = convert(capsys, name, root, tmp_path / "f.json")
         picture = next((root / folder).iterdir())
         picture.with_name(f"._{picture.name}").write_bytes(b"\0\5\x16\7")
-        assert len(convert(capsys, name, root, tmp_path / "f.json")[0]) == len(before)
+        shutil.copy(picture, picture.with_suffix(picture.suffix.upper()))
+        picture.unlink()
+        assert len(convert(capsys, name, root, tmp_path / "f.json", "--no-rgb")[0]) == len(before)
 
 
 def test_a_difficult_object_is_ignored_and_pictures_of_another_size_than_labelled_are_told(tmp_path, capsys):
@@ -189,6 +192,8 @@ def test_a_difficult_object_is_ignored_and_pictures_of_another_size_than_labelle
     xml.write_text(xml.read_text().replace("<difficult>0", "<difficult>1", 1))
     coco, _ = convert(capsys, "llvip", root, tmp_path / "f.json")
     assert boxes(coco.records[0]) == ([(0, 30, 5, 8, 20)], [(0, 4, 5, 10, 30)])
+    xml.write_text(xml.read_text().replace("<difficult>1", "<difficult>2", 1))
+    assert "010001.xml" in refused(capsys, "llvip", root, tmp_path / "g.json")
     root = field_trees.flir_v2(tmp_path / "flir")
     field_trees.picture(next((root / "images_thermal_train" / "data").iterdir()), size=(24, 32))
     assert "1 images are of ANOTHER SIZE" in convert(capsys, "flir-v2", root, tmp_path / "v.json")[1]

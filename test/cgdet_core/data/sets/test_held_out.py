@@ -55,7 +55,10 @@ def test_scenes_are_the_blocks_where_every_frame_names_one() -> None:
     assert len(split.held_out) == 6
     assert (split.blocks, split.warning) == ("7 scenes", None)
     # one frame without a scene, and numbers count for all
-    assert "scene" not in split_held_out([*records, a_record("x400.png")], 0).blocks
+    split = split_held_out([*records, a_record("x400.png")], 0)
+    assert "scene" not in split.blocks
+    assert split.warning is not None
+    assert split.warning.startswith("21 of its 22 images name a scene")
 
 
 def test_frames_that_are_blocks_of_their_own_are_told() -> None:
