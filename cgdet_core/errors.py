@@ -37,8 +37,7 @@ def check_known(where: str, kind: str, names: Iterable[str], choices: Collection
 
 
 def unknown(where: str, kind: str, name: str, choices: Iterable[str], remedy: str = "") -> InputError:
-    """The error for a name that the user gave and nothing has: the one that was meant, as far as it can be told, and
-    those there are.
+    """The error for a name that the user gave and nothing has: the one that was perhaps meant, and those there are.
 
     where: file, topic or key that it stands in, or nothing; kind: of what it is to be the name; choices: a mapping
     gives each a word in brackets; remedy: what to do where none of them is wanted.

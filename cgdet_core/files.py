@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path of `path`'s name; on success what is written there becomes `path`, on failure it is
-    removed.
+    """Yield a temporary path of `path`'s name; what is written there becomes `path` on success, else is removed.
 
     The folder is made where it is missing. Raises InputError, with `path` and the reason, where the disk refuses.
     """

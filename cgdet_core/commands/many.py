@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 def add_bags_argument(parser: argparse.ArgumentParser, run_one: Callable[..., int], **more: Any) -> None:
     """For `run_each`. run_one: what the command does with one `bag` and its `out`. more, of a command with `--out`:
-    suffix, of a bag's result below it; marker, the file that is in it once it is whole; check, of what would be wrong
-    with every bag."""
+    suffix, of a bag's result below it; marker, the file that makes it whole; check, of what is wrong with every bag."""
     bags = "rosbag2 folder, .mcap, .db3 or ROS 1 .bag file; or several, folders of bags, patterns, URLs (s3://)"
     parser.add_argument("bags", nargs="+", metavar="BAG", help=bags)
     add_many_arguments(parser)

@@ -4,8 +4,7 @@ DIKD: each network's maps put through the other's head, against the labels and t
 student's own output against the teacher's.
 
 Tong et al. 2025 (MLCM-KD, arXiv 2510.11128). What a head's output is compared by is the task's (`teacher_losses`):
-float32 scalars, 0 with zero gradients where nothing can be said; those of several processes add up to that of the
-whole batch.
+float32 scalars, 0 with zero gradients where nothing can be said; those of several processes add up to the batch's.
 """
 
 from __future__ import annotations

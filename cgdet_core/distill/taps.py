@@ -38,8 +38,7 @@ def pool(maps: Mapping[int, Tensor], regions: Regions, strides: Tensor, size: in
     """stride -> (row numbers int64 [k] of its regions, their features float32 [k, C, size, size]).
 
     maps: stride -> [B, C, H / stride, W / stride]; strides: int64 [K], of each region (`levels`). RoIAlign (He et al.
-    2017) with aligned corners and two samples a bin, in float32 whatever the maps are in. A level without a region is
-    left out.
+    2017) with aligned corners and two samples a bin, in float32 whatever the maps are in, of levels that have a region.
     """
     pooled = {}
     for stride, features in maps.items():

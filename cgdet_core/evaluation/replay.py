@@ -91,8 +91,7 @@ class Replay:
 
         not_played: the run ended before them. sent = answered + unanswered; unanswered = the sum of CAUSES, None where
         the node left no last report. lost_before_node: newer ones replaced them in the middleware's queues;
-        lost_answers: published by the node, not received by the replay. consistent: whether bag, replay and node tell
-        the same.
+        lost_answers: published by the node, not received by the replay. consistent: whether all three tell the same.
         """
         sent, answered, not_sendable = len(self.frames), len(self.answered), len(self.not_sendable)
         not_played = self.in_bag - sent - self.repeated_stamps - not_sendable

@@ -157,8 +157,7 @@ def _differing(there: Any, here: Any, key: str) -> Iterator[str]:
 class RunStopped(Exception):
     """The run was asked to end and its state is kept; one line that says how to go on.
 
-    number: of the signal, 0 of one to another process; exit_code: 128 + signal, as a shell gives it for a process that
-    a signal ended.
+    number: of the signal, 0 of one to another process; exit_code: 128 + signal, as a shell gives it.
     """
 
     def __init__(self, number: int, checkpoint: Path, batches_done: int, total: int) -> None:

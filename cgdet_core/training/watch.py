@@ -1,5 +1,4 @@
-"""What a person sees of a run: bar, log, curves, pictures, validation. None of it changes a weight, and only the log
-can end it."""
+"""What a person sees of a run: bar, log, curves, pictures, validation. Only the log can end it."""
 
 from __future__ import annotations
 

@@ -27,8 +27,7 @@ _FARTHEST_PX = 1e6
 _BRIDGE = CvBridge()  # made once: it builds its tables of encodings
 
 # Bytes of a pixel in the encodings that cv_bridge reads right, unpadded and in this machine's byte order: version 1.13
-# ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and, with OpenCV 5, colour for 9
-# channels.
+# ignores the step, fails on big-endian data with NumPy 2, takes 16UC1 for 8 bits and (OpenCV 5) colour for 9 channels.
 _BRIDGED = {"mono8": 1, "8UC1": 1, "mono16": 2}
 
 

@@ -46,8 +46,7 @@ class NewestOnlyWorker(Generic[T]):
     def start(self, prepare: Callable[[], None]) -> None:
         """Wait until the thread has run `prepare`; whatever that raises is raised here, and the thread has ended.
 
-        What warms up belongs to the thread that will do the work: thread pools and caches of the arithmetic are per
-        thread.
+        What warms up belongs to the thread that does the work: pools and caches of the arithmetic are per thread.
         """
         try:
             self._thread.submit(prepare).result()

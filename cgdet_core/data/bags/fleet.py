@@ -1,7 +1,6 @@
 """Many bags: which they are, and one function over each of them, on this machine's cores or on a Ray cluster.
 
-A bag that fails, and a worker that is killed, cost their own bag alone. A single bag is the list of one, worked on in
-this process.
+A bag that fails, and a worker that is killed, cost their own bag alone. A single bag is worked on in this process.
 """
 
 from __future__ import annotations

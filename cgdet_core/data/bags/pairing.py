@@ -15,8 +15,7 @@ _GAP_PERIODS = 1.5  # a longer gap between two frames has lost some
 @dataclass(frozen=True)
 class StreamTiming:
     """The stamps of one stream. rate_hz: of the median period, 0 of fewer than two stamps; dropped: frames missing in
-    the gaps of more than 1.5 median periods; repeated_stamps: frames that bear a stamp seen before, which are not
-    paired."""
+    the gaps of more than 1.5 median periods; repeated_stamps: frames of a stamp seen before, which are not paired."""
 
     frames: int
     rate_hz: float
@@ -32,8 +31,7 @@ class StreamTiming:
 @dataclass(frozen=True)
 class Pairs:
     """thermal_index[i] and rgb_index[i], places in the given stamps, are pair i; in the order of the stamps. offset_ns
-    and tolerance_ns: as of pair_stamps; median_difference_ms: of |thermal - (RGB + offset)| over the pairs, 0 without
-    any."""
+    and tolerance_ns: as of pair_stamps; median_difference_ms: of |thermal - (RGB + offset)| over the pairs, or 0."""
 
     thermal_index: tuple[int, ...]
     rgb_index: tuple[int, ...]

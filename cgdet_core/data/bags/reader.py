@@ -43,8 +43,7 @@ class BagReader:
 
     path: rosbag2 folder, .mcap, .db3 or .bag file; by: what counts as a message's stamp. storage: mcap, sqlite3 or
     ros1; size_bytes: of all its files; losses: what was not read so far, notes: what contradicts itself, a line each.
-    Raises InputError from the constructor where there is no bag, and on entering and from the iterators for what is
-    damaged.
+    Raises InputError from the constructor where there is no bag, on entering and from the iterators for damage.
     """
 
     def __init__(self, path: Path | str, by: TimeBy = "stamp") -> None:

@@ -5,8 +5,7 @@
 - `class_id` is the class name with score 1.0; a region to ignore has the class_id `ignore:<name>`, or `ignore` alone
   where it counts for no class at all.
 - `<truth topic>/frame_info` (diagnostic_msgs/DiagnosticArray, same header) may hold one status `frame` with the values
-  `name`, `light` (day, night), `scene` and `labelled` (the classes labelled in this frame, separated by commas, where
-  not all are).
+  `name`, `light` (day, night), `scene` and `labelled` (the frame's labelled classes, by commas, where not all are).
 
 Read besides: index numbers in place of names, and the older vision_msgs of ROS 1 and Foxy.
 """
@@ -92,8 +91,7 @@ def truth_from_message(
     """The labels in a Detection2DArray, in pixels of its image.
 
     class_map: class_id in the message -> class name, "ignore" or "background" (it leaves). A rotated box becomes the
-    upright box around it. InputError, beginning with `where`, for an unknown class, a label without one, and a box that
-    is none.
+    upright box around it. InputError, beginning with `where`, for an unknown class, a label without one, and a bad box.
     """
     labels = [
         (box, class_id, ignore)

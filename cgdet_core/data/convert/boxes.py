@@ -114,8 +114,7 @@ def kaist(part: Part) -> Iterator[LabelledImage]:
 
     Sets 00 to 05 train, 06 to 11 test; 03 to 05 and 09 to 11 are by night. The text files, the original, sanitised (Li
     et al., BMVC 2018), paired (Zhang et al., ICCV 2019) or improved test ones (Liu et al., BMVC 2016), are of Piotr
-    Dollar's toolbox, "% bbGt version=3": name, left, top, width, height, occlusion, four numbers of the visible part,
-    ignore, angle.
+    Dollar's toolbox, "% bbGt version=3": name, box, occlusion, four numbers of the visible part, ignore, angle.
     """
     images = part.folder / "images" if (part.folder / "images").is_dir() else part.folder
     texts = _texts(part.annotations or _annotations(part.folder))

@@ -98,8 +98,7 @@ def load_sources(
     """All training frames of a recipe, and the frames it holds out for validation, if any.
 
     Relative paths of the recipe are taken from `folder`. run: the folder of the run, beside which bags are extracted.
-    Frames without labels take no part. InputError for sets that are none, and for a recipe that uses RGB where there is
-    none.
+    Frames without labels take no part. InputError for sets that are none, and for a recipe that lacks the RGB it uses.
     """
     if not recipe.sources and not recipe.synthetic.frames:
         raise InputError("the recipe names no training data: give it sources or synthetic.frames")

@@ -3,8 +3,7 @@
 `file_name` is relative to the JSON's folder. An image may name its registered RGB partner (`rgb_file_name`) and where
 that shows what the frame shows (`rgb_valid_file_name`, an 8-bit PNG, 0 where it does not), its `light` (day, night),
 its `scene` (as Teledyne FLIR writes it, `video`), `camera` and `subject`, and the classes that are `labelled` in it,
-where not all are. Keypoints are COCO's triples x, y, v, v = 0 for no label; x and y count from the centre of the first
-pixel.
+where not all are. Keypoints are COCO's triples x, y, v, v = 0 for no label, counted from the first pixel's centre.
 """
 
 from __future__ import annotations

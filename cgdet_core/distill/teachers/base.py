@@ -32,8 +32,7 @@ class Teacher(ABC):
     """A frozen network: in evaluation mode, without gradients, in float32 on the CPU until `to` says otherwise.
 
     channels: stride -> channels of its maps; knows: of each class of the student whether the teacher
-    knows it, empty where classes say nothing. It is no nn.Module: it belongs to nobody's
-    state.
+    knows it, empty where classes say nothing. It is no nn.Module: it is nobody's state.
     """
 
     knows: tuple[bool, ...] = ()
@@ -97,8 +96,7 @@ def untrained(build: Callable[[], Built], to_input: Callable[[Tensor], Tensor]) 
 
     to_input: pictures uint8 [B, 3, H, W] -> what the network takes. Its batch norms get the statistics
     of pictures of noise, as in the first step of a training: without them every layer shrinks the
-    features, to 1e-6 at stride 8 and 1e-11 at stride 32, and a teacher whose maps are constant would be
-    no control.
+    features, to 1e-6 at stride 8 and 1e-11 at stride 32, and one of constant maps would be no control.
     """
     with own_generator(), torch.no_grad():
         network = build()

@@ -1,7 +1,6 @@
 """Annotated frames as a video that every browser plays: VP8 in WebM.
 
-The encoder is libvpx (BSD licence), which the wheels of OpenCV carry; they hold no H.264 encoder, and no browser plays
-MJPEG.
+The encoder is libvpx (BSD licence) of OpenCV's wheels; they hold no H.264 encoder, and no browser plays MJPEG.
 """
 
 from __future__ import annotations

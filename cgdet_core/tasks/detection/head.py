@@ -21,8 +21,7 @@ class HeadOutput:
     """Raw predictions of all cells, stride 8 first, row by row.
 
     class_logits: float [B, A, C]; box_logits: float [B, A, 4, bins], distances left, top, right,
-    bottom in strides; centres_xy_px: float [A, 2], cell centres in pixels of the input; strides_px:
-    float [A].
+    bottom in strides; centres_xy_px: float [A, 2], cell centres in pixels of the input; strides_px: float [A].
     """
 
     class_logits: Tensor

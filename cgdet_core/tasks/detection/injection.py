@@ -82,8 +82,7 @@ class DetectionLosses:
             return loss * (counts[0] / counts[1].clamp(min=1))
 
         def against_teacher() -> Tensor:
-            # boxes are decoded here, after those of the other loss: in which order gradients are added shows in their
-            # last bit
+            # boxes are decoded here, after those of the other loss: the order in which gradients are added shows
             return self.disagreement(output.class_logits.float(), output.boxes_xyxy_px())
 
         return mixed(against_labels, against_teacher, teacher_share)

@@ -150,8 +150,7 @@ def assign(
 
     class_logits [B, A, C], boxes_xyxy_px [B, A, 4] and centres_xy_px [A, 2] are the predictions. Of the cells whose
     centre lies in an object's box the top_k by t, of those with t > 0, answer for it; a cell that two objects want goes
-    to the one it overlaps more. A cell's target score is t, scaled so that an object's best cell gets that object's
-    best IoU.
+    to the one it overlaps more. A cell's target score is t, scaled so that an object's best cell gets its best IoU.
     """
     cells = class_logits.shape[1]
     objects = targets.objects[:, :, None]

@@ -185,8 +185,7 @@ def class_weights(truths: Sequence[GroundTruth], classes: int, balance: float) -
 
     n_c^-balance, n_c the number of objects of the class in the set. With 0 every object is alike, so
     few crops are laid over a bicycle that stands among persons and cars; with 1 the classes of a
-    frame would be alike if every frame held each in the set's proportions. A class without objects
-    has 1.
+    frame would be alike if every frame held each in the set's proportions; 1 of a class without objects.
     """
     counts = np.zeros(classes)
     for truth in truths:

@@ -22,8 +22,7 @@ def decode(map_logits: FloatArray, crop_px: int, spread_factor: float = 1.0) -> 
     A confidence is the probability in [0, 1] that the point lies within NEAR of the crop's side from the truth, were
     errors distributed as Laplace's law in the plane, p(r) ~ r exp(-r / b): P(r < R) = 1 - (1 + R / b) exp(-R / b).
     b = spread_factor * sqrt(v / 6) of the map's variance v: a map is never narrower than its cells and the Gaussian
-    that it learned, so errors are smaller than it spreads (`fitted_factor`). Where the network gave what is no number
-    both are NaN.
+    that it learned, so errors are smaller than it spreads (`fitted_factor`). Of what is no number both are NaN.
     """
     count, points, height, width = map_logits.shape
     flat = map_logits.reshape(count, points, -1)
