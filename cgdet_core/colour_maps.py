@@ -32,8 +32,7 @@ _OF_OPENCV = {"inferno": cv2.COLORMAP_INFERNO, "cividis": cv2.COLORMAP_CIVIDIS}
 def colour_table(name: ColourMap) -> NDArray[np.uint8]:
     """uint8 [256, 3]: the RGB colour of each tone from cold (0) to hot (255); not to be written to.
 
-    white_hot and black_hot are greys; ironbow, inferno and cividis (which looks the same to the colour-blind) grow
-    lighter with the heat.
+    white_hot and black_hot are greys; ironbow, inferno and cividis (for the colour-blind) grow lighter with the heat.
     """
     tones = np.arange(256, dtype=np.uint8)
     if name in _OF_OPENCV:

@@ -39,8 +39,7 @@ def decode_compressed(data: bytes | bytearray | memoryview | ImageArray, compres
     itself in which order its colours are. Of its compressedDepth ("16UC1; compressedDepth png") the format
     must tell: there a header of 12 bytes comes before the PNG. Raises InputError for data that are neither,
     that the format contradicts (the other of the two; a PNG of other bits than its encoding), that are cut
-    or damaged, or that announce more than MAX_PIXELS. Damage within a JPEG's pixels leaves a picture that
-    nothing tells from another.
+    or damaged, or that announce more than MAX_PIXELS. Damage within a JPEG's pixels is not noticed.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)
     if "compressedDepth" in compressed_format:

@@ -1,8 +1,7 @@
 """Sums over the processes that share a batch: what losses and training terms know of torch.distributed.
 
 In a run of one process each function gives back what it was given. In several every process must make the same
-calls in the same order, forward and backward; gradients pass through, and a process' own part gets the sum of all
-processes' gradients of it.
+calls in the same order, forward and backward; gradients pass through, and a process' own part gets the sum of all.
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ def large_frames(share: Path) -> dict[str, str]:
 def read_cameras(path: Path) -> list[dict[str, Any]]:
     """For each camera of a file what launching.thermal_node takes; InputError names the file and the entry.
 
-    A camera that names none, in its entry or in its parameter file, gets an equal share of the CPU's cores: by default
-    every node would take them all.
+    A camera that names none, in its entry or parameter file, gets an equal share of the CPU's cores, not all.
     """
     content = read_yaml(path)
     cameras = content.get("cameras") if isinstance(content, Mapping) else None

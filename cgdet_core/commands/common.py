@@ -108,17 +108,16 @@ def add_settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_json_argument(parser: argparse.ArgumentParser, figures: str = "all figures") -> None:
     """For `put_out`."""
-    parser.add_argument("--json", type=_json_place, metavar="F", help=f"write {figures} as JSON; '-' prints them")
+    said = f"write {figures} as JSON; '-' prints them"
+    parser.add_argument(
+        "--json", type=lambda word: word if word == "-" else str(writable(word)), metavar="F", help=said
+    )
 
 
 def writable(word: str) -> Path:
     """Type of an argument that names a file to write: InputError, before any work, where it could not be."""
     check_can_write(Path(word))
     return Path(word)
-
-
-def _json_place(word: str) -> str:
-    return word if word == "-" else str(writable(word))
 
 
 def _rows_of(camera: str) -> int:

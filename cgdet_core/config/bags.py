@@ -15,8 +15,7 @@ _Side = Annotated[int, Field(ge=64, le=2048)]
 
 
 class SyntheticConfig(Settings):
-    """The synthetic street (data/synthetic/street.py) and the bag that is made of it (bag.py). Of every range the
-    street's seed chooses one value."""
+    """The synthetic street (data/synthetic/street.py) and its bag (bag.py); the seed chooses within each range."""
 
     height_width_px: tuple[_Side, _Side] = Field((512, 640), description="size of both pictures")
     frames_per_second: float = Field(10.0, ge=1e-4, le=1000)

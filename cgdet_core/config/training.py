@@ -1,5 +1,4 @@
-"""A training run: where its frames come from, its optimiser and schedule, and all that a recipe holds; which of its
-sections are a task's own."""
+"""A training run: its frames, optimiser and schedule, all that a recipe holds, and which sections are a task's own."""
 
 from __future__ import annotations
 

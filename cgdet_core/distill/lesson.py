@@ -68,15 +68,13 @@ class Lesson:
 
 
 class Term(nn.Module):
-    """A training term beside the task's loss, of weights above 0; its parameters are trained and kept in checkpoints,
-    and no model file holds any of it."""
+    """A training term beside the task's loss, of weights above 0; its parameters are kept in checkpoints alone."""
 
     config: TapConfig
 
     @abstractmethod
     def forward(self, lesson: Lesson, share: float) -> dict[str, Tensor]:
-        """Weighted scalars by name, multiplied by `share` (`in_time`). The values of several processes add up to that
-        of the whole batch."""
+        """Weighted scalars by name, times `share` (`in_time`). Those of several processes add up to the batch's."""
 
 
 def in_time(config: TapConfig, images_done: int, images: int) -> float:

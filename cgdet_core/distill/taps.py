@@ -24,8 +24,7 @@ def adapters(channels: Mapping[int, int], to: Mapping[int, int], strides: Iterab
 def levels(regions: Regions, config: TermConfig) -> Tensor:
     """int64 [K]: the stride of the map that each region belongs to.
 
-    By sqrt(area) (FPN, Lin et al. 2017, eq. 1, with bounds in pixels). Where that level is not in use it is the nearest
-    that is, the finer of two as near.
+    By sqrt(area) (FPN, Lin et al. 2017, eq. 1, in pixels). Of a level out of use the nearest, the finer of two as near.
     """
     sides = (regions.rois[:, 3:] - regions.rois[:, 1:3]).clamp(min=0).prod(1).sqrt()
     bounds = sides.new_tensor([config.small_below_px, config.middle_below_px])

@@ -35,8 +35,7 @@ def teacher_of(recipe: Recipe, folder: Path) -> Teacher | None:
 class TrainingTerms(nn.Module):
     """The terms that have a weight in the recipe; a module whose parameters are the terms' own.
 
-    network: which the terms are for; teacher: needed where the recipe uses one. InputError for terms that this network
-    or task cannot have.
+    network: which the terms are for; teacher: where the recipe uses one. InputError for terms that these cannot have.
     """
 
     def __init__(self, recipe: Recipe, network: Network, teacher: Teacher | None = None) -> None:

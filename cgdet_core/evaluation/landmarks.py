@@ -75,8 +75,7 @@ class LandmarksMeasured(MeasuredTask):
     def choose_thresholds(
         self, records: Sequence[FaceRecord], names: Sequence[str]
     ) -> tuple[dict[str, float], LandmarkFigures, list[str]]:
-        """spread_factor: decode.fitted_factor; lost_below: of the confidences by that, the bound which 99 of 100 of
-        these faces pass, or less."""
+        """spread_factor: decode.fitted_factor; lost_below: the bound that 99 of 100 of these faces pass, or less."""
         errors = np.concatenate([np.zeros(0, np.float32), *(each.near_errors[each.labelled] for each in records)])
         if not len(errors):
             raise InputError("none of the held-out frames has a face with labelled points")

@@ -52,8 +52,7 @@ class Replay:
     of these left out: repeated_stamps, and not_sendable, a reason for each. frames: in the order sent; late_ms: how
     much later than its time each was published. node: what the node said of itself, node_is_final: after all of them;
     threshold: the lowest score that it publishes; stages_ms: its stages -> p50, p95, p99; node_log: the last warnings
-    and errors of its log. anomalies: name -> count. ended: why the run is cut short by the node. warnings: what was
-    noticed before the run.
+    and errors of its log. anomalies: name -> count. ended: why the node cut the run short. warnings: of before the run.
     """
 
     bag: Path

@@ -29,8 +29,7 @@ from cgdet_core.types import FloatArray, IntArray, Sample
 
 @dataclass(frozen=True)
 class FigureKey:
-    """A figure that is compared. path: where it stands in the JSON of a comparison, such as ("per_class", "car",
-    "map50"); name: for a person."""
+    """A compared figure. path: its place in the JSON, such as ("per_class", "car", "map50"); name: for a person."""
 
     path: tuple[str, ...]
     name: str

@@ -43,8 +43,7 @@ class ShutterWatch:
     """Compares each frame with the one before it.
 
     config: whose percentiles and least spans tell a flat frame; jump_share: of the tones of two
-    frames in close succession, flat ones between them left out, more than this share is not common to
-    both: a jump; 0: never.
+    frames in close succession, but flat ones, more than this share is not common to both: a jump; 0: never.
     """
 
     def __init__(self, config: ThermalConfig, jump_share: float) -> None:

@@ -42,8 +42,7 @@ class Rows:
 class TrainingBatch(Rows):
     """images: float32 [B, 1, S, S] in [0, 1]; targets: the task's own,
     with `draw`, for a person. Where the recipe uses RGB, else None:
-    rgb: uint8 [B, 3, S, S], RGB, not varied; rgb_valid: bool [B, S, S], where it shows what the image shows, nowhere in
-    a crop without RGB.
+    rgb: uint8 [B, 3, S, S], RGB, not varied; rgb_valid: bool [B, S, S], where it shows what the image shows.
     """
 
     images: Tensor

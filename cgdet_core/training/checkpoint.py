@@ -41,8 +41,7 @@ class Checkpoint:
     """After `batches_done` batches of `recipe`: tensors by name, such as `weights.`, `average.`, `optimizer.`.
 
     learned_from: what the run depends on beside its recipe, as JSON: data, `Source.content` of each source and of what
-    is held out; init, the model file that it started from, name and hash, None from scratch; teacher, its
-    identity, None without.
+    is held out; init, the model file that it started from, name and hash, or None; teacher, its identity, or None.
     """
 
     recipe: Recipe

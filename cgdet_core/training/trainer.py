@@ -51,8 +51,7 @@ def train(
     averaged weights are measured on meanwhile; teacher: of the recipe's terms, where one learns from it
     (distill/terms.py). Of several processes (distributed.py) each calls `train` alike, and the first alone
     writes. Raises InputError for an `out` in use, a checkpoint or start that does not fit, data without objects;
-    RunError for a log that the disk refuses and a loss that is no longer finite; RunStopped, with the state kept, on
-    SIGINT or SIGTERM.
+    RunError for a log that the disk refuses and a loss that is not finite; RunStopped, the state kept, on a signal.
     """
     check_start(recipe, out, resume, init)
     task = task_of(recipe)

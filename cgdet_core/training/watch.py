@@ -39,8 +39,7 @@ WAITING_SHARE = 0.05  # of the time; a network that waits longer than this is he
 class RunWatch:
     """Around the loop of a run in folder `out` that goes on after `batches_done` of `total` batches.
 
-    held_out: frames to validate on, if any; progress: whether lines and a bar are drawn, on standard
-    error; warnings always are.
+    held_out: frames to validate on, if any; progress: whether lines and a bar are drawn; warnings always are.
     """
 
     def __init__(
@@ -239,8 +238,7 @@ def validates_after(batches_done: int, config: TrainConfig) -> bool:
 
 
 def measure(model: Path, frames: CocoSet, device: str) -> dict[str, float]:
-    """The figures of a model file by name (FigureVector), the headline first, with its parts; what has no value is
-    left out.
+    """The figures of a model file by name (FigureVector), the headline first, with its parts, but what has no value.
 
     InputError where a frame cannot be read or the network gives no numbers.
     """

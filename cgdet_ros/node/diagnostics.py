@@ -57,8 +57,7 @@ class Situation:
 class Reporter:
     """Publishes the status of `node` every `period_s` > 0; look: the situation now.
 
-    Where a report comes to say something else, and says so twice, the log does too: who has just started the node looks
-    at its terminal.
+    Where a report comes to say something else, twice, the log does too: who has started the node looks there.
     """
 
     def __init__(self, node: Any, period_s: float, log: FrameLog, look: Callable[[], Situation]) -> None:

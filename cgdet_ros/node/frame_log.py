@@ -55,8 +55,7 @@ class Frames:
     changes: counts since the report before, or, where no frame came to an end since, before that one; rates_hz: of
     images and answers, over two seconds or more, None at first; times_ms: of the last frames, receive_to_publish and
     every stage of the predictor; ages_ms: from stamp to answer, no_age: why there are none; frozen_run: the last frames
-    that repeat their picture; unanswered_s: since the first frame without outcome; imageless_s: since the last image,
-    None where there never was one.
+    that repeat their picture; unanswered_s: since the first frame without outcome; imageless_s: since the last image.
     """
 
     counts: Counts

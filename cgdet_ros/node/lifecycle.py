@@ -147,8 +147,7 @@ def run(
 
 
 def _on_ctrl_c(number: int, _: Any) -> None:
-    """Once: for a Ctrl-C, which the terminal sends to all processes, `ros2 launch` sends a second SIGINT, which would
-    interrupt what the first began."""
+    """Once: for a Ctrl-C `ros2 launch` sends a second SIGINT, which would interrupt what the first began."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -92,8 +92,7 @@ class NewestOnlyWorker(Generic[T]):
 
 class Inference(Protocol):
     """What a type of node brings: a warm predictor, with the settings that parameters give it, over one stream of
-    frames. For one thread. Made from a configuration; raises InputError for a model or settings that are none, and what
-    the device raises.
+    frames. For one thread. Raises InputError for a model or settings that are none, and what the device raises.
 
     predictor: names what is executed (model_path, model_sha256, device, precision, backend, info) and gives
     last_stage_ms; thermal: how its frames are seen.

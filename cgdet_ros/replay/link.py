@@ -130,8 +130,7 @@ class ReplayLink:
     def wait_for_outcome(self, stamp_ns: int, sent: int, timeout_s: float) -> bool:
         """Whether the frame of `stamp_ns`, the last of `sent`, has its answer or is known to get none.
 
-        The node counts what it refused, failed at and overtook: once these are all that have no answer,
-        there is nothing to wait for.
+        The node counts what it refused, failed at and overtook: once only these have no answer, that was all.
         """
 
         def over() -> bool:

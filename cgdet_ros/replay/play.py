@@ -37,8 +37,7 @@ _FINAL_REPORT_S = 5.0  # the node reports twice a second
 class Pacer:
     """When each frame is due, in seconds after the first, by its header stamp.
 
-    A step back, and a pause longer than max_gap_s, take the last ordinary period in place of the time
-    that they say, and are counted.
+    A step back, and a pause longer than max_gap_s, are counted and take the last ordinary period.
     """
 
     rate: float

@@ -108,8 +108,7 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
     """What a detector published: header stamp in ns -> detections, best first.
 
     topic: needed where not just one Detection2DArray topic of the bag is not named as labels are. InputError for a bag
-    or topic that is none, another class than `class_names` or their numbers, a box or score that is none, and two
-    arrays of one stamp.
+    or topic that is none, another class than `class_names` or their numbers, a bad box or score, a stamp twice.
     """
     with BagReader(path) as bag:
         of_type = [each.name for each in bag.topics.values() if each.type == DETECTIONS]

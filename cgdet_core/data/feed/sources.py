@@ -179,8 +179,7 @@ def _open(config: SourceConfig, folder: Path, recipe: Recipe, run: Path | None) 
 
 
 def restrict_to(coco: CocoSet, labelled_classes: Sequence[str]) -> CocoSet:
-    """The set with only these classes labelled: boxes of the others leave. InputError for a name that is no class that
-    a category of the file gives."""
+    """The set with only these classes labelled: boxes of others leave. InputError for what no category gives."""
     known = [record.truth.labelled for record in coco.records]
     of_file = np.any([np.ones(len(coco.class_names), np.bool_) if each is None else each for each in known], axis=0)
     given = [name for name, known_here in zip(coco.class_names, of_file, strict=True) if known_here]

@@ -99,8 +99,7 @@ def load_coco(
 
 
 def parse_class_map(words: Sequence[str], before: Mapping[str, str] | None = None) -> dict[str, str]:
-    """`load_coco`'s class_map from words such as truck=car, over those of `before`; InputError for a word that is none,
-    and a name that is given twice."""
+    """`load_coco`'s class_map from words such as truck=car, over `before`; InputError for a bad word, a name twice."""
     mapping = dict(before or {})
     for word in words:
         name, equals, target = word.partition("=")
@@ -210,8 +209,7 @@ def _targets(
 def _points(
     document: CocoDocument, targets: Mapping[int | str, str], path: Path
 ) -> tuple[FloatArray | None, BoolArray | None]:
-    """float32 [N, P, 2] in pixels and bool [N, P]: the points of the annotations, and which of them are labelled; None
-    where no category has points."""
+    """float32 [N, P, 2] in pixels and bool [N, P]: the points and which are labelled; None where there are none."""
     shown = [each for each in document.categories if each.keypoints and targets[each.id] not in (IGNORE, BACKGROUND)]
     if len({(each.keypoints, each.flip_indices) for each in shown}) > 1:
         names = " and ".join(repr(each.name) for each in shown[:2])

@@ -58,8 +58,7 @@ class CocoImage(Entry):
 
 class CocoAnnotation(Entry):
     """One of `annotations`. bbox: left, top, width, height in pixels, so bbox_mode of Detectron2; keypoints: x, y in
-    pixels and v (0: no label) of each of its category's points; iscrowd, ignore, difficult: three words for a region to
-    ignore."""
+    pixels and v (0: no label) of each of its category's points; iscrowd, ignore, difficult: of a region to ignore."""
 
     image_id: Identity
     category_id: Identity

@@ -23,8 +23,7 @@ def block_of_name(file_name: str) -> int | None:
 
 @dataclass(frozen=True)
 class Split:
-    """The two parts of a set, each in its order. blocks: such as `3 scenes`; warning: what makes the held-out frames a
-    poor judge, if anything does."""
+    """The two parts of a set, in its order. blocks: such as `3 scenes`; warning: what makes it a poor judge."""
 
     training: tuple[CocoRecord, ...]
     held_out: tuple[CocoRecord, ...]
@@ -35,8 +34,7 @@ class Split:
 def split_held_out(records: Sequence[CocoRecord], fold: int) -> Split:
     """Of the blocks present, in their order, every fifth from `fold` is held out.
 
-    A block is a scene where every frame names one, else 50 frame numbers by `block_of_name`. InputError where a name
-    holds no frame number.
+    A block is a scene where every frame names one, else 50 frame numbers (block_of_name). InputError without any.
     """
     named = sum(record.scene is not None for record in records)
     by_scene = named == len(records)

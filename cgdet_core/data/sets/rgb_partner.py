@@ -29,8 +29,7 @@ _SHUFFLING = 1  # apart from the generators that draw the crops
 @dataclass(frozen=True)
 class RgbPartner:
     """encoded: uint8 [N], the bytes of the file `path`, or of a rendered picture of that name; None: read each time.
-    height_width_px: of its pixels, and of its frame's; valid: bool [H, W], where it shows what the frame shows, None:
-    everywhere."""
+    height_width_px: of its pixels, and of its frame; valid: bool [H, W], where it shows the frame, None: everywhere."""
 
     encoded: NDArray[np.uint8] | None
     path: Path

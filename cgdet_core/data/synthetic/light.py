@@ -1,5 +1,4 @@
-"""Weather and light of a synthetic street, and its two cameras: from the painted picture to temperatures and light, and
-from these to counts and RGB.
+"""Weather and light of a synthetic street, and its two cameras: from its picture to temperatures, counts and RGB.
 
 A surface is lit, and heated, by the sun as it is turned towards it, and mirrors the sky as it lies level. Maps of the
 street from above hold what lamps, headlights and cast shadows make of a place.

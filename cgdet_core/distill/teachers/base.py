@@ -53,16 +53,14 @@ class Teacher(ABC):
     def look(self, rgb: Tensor) -> TeacherOutput:
         """rgb: uint8 [B, 3, H, W] in RGB order, H and W multiples of 32 -> what the teacher makes of it.
 
-        A network of this project takes float [B, 1, H, W] in [0, 1] too, as the student gets them. Autocast around the
-        call changes nothing.
+        A network of this project takes float [B, 1, H, W] in [0, 1] too, as the student does, whatever the autocast.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._look(rgb.to(self.device, non_blocking=True))
 
     def predict(self, maps: Mapping[int, Tensor]) -> Any:
         """maps: stride -> float [B, C, H / stride, W / stride] in place of its own, with or without a
-        gradient, which goes through the head to them; its weights are as fixed as in `look`. What the
-        task's teacher_losses take.
+        gradient, which goes through the head to them; its weights are fixed. For the task's teacher_losses.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self._predict([self._input(maps[stride]) for stride in self.channels])

@@ -76,8 +76,7 @@ def frame_errors(
 class ErrorGalleries(Generic[T]):
     """Frames to look at, each drawn with its errors when its image comes by.
 
-    chosen: title of a gallery -> for each picture the place of its frame among those given, what is drawn there, and a
-    caption. note: of every gallery.
+    chosen: title of a gallery -> for each picture the place of its frame, what is drawn, a caption. note: of all.
     """
 
     def __init__(
@@ -120,8 +119,7 @@ def worst_frames(
 def differing_frames(
     a: Sequence[EvaluatedFrame], b: Sequence[EvaluatedFrame], class_names: Sequence[str]
 ) -> ErrorGalleries[EvaluatedFrame]:
-    """Frames in which two models differ most, in pairs, greatest difference first: B has more errors than A, or fewer,
-    at the configured operating score."""
+    """Frames in which two models differ most at the operating score, in pairs: B has more errors than A, or fewer."""
     thresholds = np.full(len(class_names), OPERATING_SCORE)
     errors_a, errors_b = (frame_errors(frames, class_names, thresholds) for frames in (a, b))
     more = [of_b.total - of_a.total for of_a, of_b in zip(errors_a, errors_b, strict=True)]
@@ -142,8 +140,7 @@ def draw_errors(
     class_names: Sequence[str],
     thresholds: NDArray[np.float64],
 ) -> RgbArray:
-    """uint8 [H * n, W * n, 3] RGB, n a whole number that makes small frames readable. thresholds: float64 [C], from
-    which a detection counts."""
+    """uint8 [H * n, W * n, 3] RGB, n makes small frames readable. thresholds: float64 [C], where detections count."""
     match = match_frame(frame, len(class_names))
     found = match.found(thresholds)
     scale = max(1, round(_LEAST_SIDE_PX / min(image.shape[:2])))

@@ -86,8 +86,7 @@ def write_page(
     parts: of each model what there is of `name`, which heads it where there are several, `metrics` (Metrics of a
     detector) or `landmarks` (the JSON of its figures), `plots` of these by name (without either there are no labels),
     `tiles`, figures at its head beside those of accuracy (label, value, unit, note), `galleries` (Gallery) and `facts`,
-    what ran on what. Of a replay: `replay`, its metrics.json, `frames`, those sent, and `video`, a file name beside the
-    page.
+    what ran on what. Of a replay: `replay`, its metrics.json, `frames`, those sent, and `video`, a file beside it.
 
     comparison: two models beside each other: `figures`, the JSON of `cgdet compare`, `unit`, what they are timed by,
     `curves` of both, a plot, and what `curves_note` says of it, and `galleries`.

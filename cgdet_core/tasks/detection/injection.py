@@ -56,8 +56,7 @@ class DetectionLosses:
     def votes(self) -> Tensor:
         """float32 [B, A]: what each cell counts where the teacher's predictions, one for each cell, are an example.
 
-        Each object is one vote of the weight that the teacher sees of it, spread over its cells as the teacher's scores
-        of its class are.
+        Each object is one vote of the weight that the teacher sees of it, spread over its cells by its scores there.
         """
         columns = self.targets.class_ids[:, :, None].expand(-1, -1, self.cells.shape[1])
         of_class = self.theirs.scores.float().transpose(1, 2).gather(1, columns) * self.inside  # [B, M, A]
@@ -91,8 +90,7 @@ class DetectionLosses:
         """DIKD, reverse: of the teacher's head for the student's maps.
 
         Against the labels: the class and the box term of the detection loss over cells with RGB, for the classes
-        that the teacher knows, in the crops that show an object of them: the student's own maps are judged, by night
-        as by day.
+        that the teacher knows, in the crops that show them: the student's own maps are judged, by night as by day.
         """
 
         def against_labels() -> Tensor:

@@ -129,8 +129,7 @@ class Assignment:
     """For every cell of every image.
 
     positive: bool [B, A]; object_index: int64 [B, A], the object a positive cell answers for (0
-    elsewhere); target_score: float [B, A], the score that cell should give its object's class, 0
-    where not positive.
+    elsewhere); target_score: float [B, A], the score the cell should give its class, 0 where not positive.
     """
 
     positive: Tensor

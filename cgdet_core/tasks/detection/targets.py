@@ -34,8 +34,7 @@ class DetectionTargets(Rows):
     labelled: Tensor
 
     def draw(self, row: int, picture: NDArray[np.uint8], scale: float) -> None:
-        """Into `picture`, uint8 RGB [H, W, 3], that shows the crop `scale` times as large: objects in their class's
-        colour, regions to ignore in grey."""
+        """Into `picture`, uint8 RGB [H, W, 3], the crop at `scale`: objects in their colour, regions to ignore grey."""
         present = (self.objects | self.ignored)[row]
         height, width = picture.shape[:2]
         # (0, 0) is the outer corner of the first pixel

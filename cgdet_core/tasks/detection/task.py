@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 class DetectionTask:
     """Of one recipe.
 
-    has_regions: whether there are any `regions`, and `seen` serves; legend: what the colours of the
-    targets' `draw` mean.
+    has_regions: whether there are any `regions`, and `seen` serves; legend: colours of the targets' `draw`.
     """
 
     has_regions = True

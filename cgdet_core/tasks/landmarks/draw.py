@@ -35,8 +35,7 @@ def draw_landmarks(
 ) -> NDArray[np.uint8]:
     """The frame with its faces: uint8 [round(H * scale), round(W * scale), 3], RGB.
 
-    image: as drawing.draw takes it. Points below min_confidence are rings, the others are filled; a thin box is where
-    the face was looked for.
+    image: as drawing.draw takes it. Points below min_confidence are rings; a thin box is where the face was looked for.
     """
     picture = scaled_rgb(image, scale, thermal, colour_map)
     for points, sure, box in zip(landmarks.points_xy_px, landmarks.confidences, landmarks.boxes_xyxy_px, strict=True):

@@ -16,8 +16,7 @@ _LEAST_DEVIATION: Final = 0.01  # of values in [0, 1]: a flat crop's noise is no
 
 
 class LandmarkHead(nn.Module):
-    """Maps at strides 8, 16, 32 -> map_logits float [B, 68, S / 8, S / 8]; softmax over a map's cells is where the
-    point may lie (decode.py).
+    """Maps at strides 8, 16, 32 -> map_logits float [B, 68, S / 8, S / 8], whose softmax tells a point (decode.py).
 
     The coarser maps, which see the whole face, are added to that of stride 8, each after a 1x1 convolution.
     """

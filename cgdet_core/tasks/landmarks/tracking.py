@@ -1,8 +1,7 @@
 """A face followed from frame to frame by its own points, and looked for where none is known.
 
 The crop of the next frame is laid about the points of the last one: no face detector is needed while a face is seen. A
-face is lost when its points' mean confidence falls below a bound, when it has left the picture, or when two that were
-followed have become one.
+face is lost when its mean confidence falls below a bound, it has left the picture, or two have become one.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ def followed(landmarks: Landmarks, height_width_px: tuple[int, int], lost_below:
 
 
 def search_windows(region_xyxy_px: FloatArray) -> FloatArray:
-    """float32 [K, 4]: square boxes of several sizes over a region, largest first; the surest of the network's answers
-    in them is where a face may be."""
+    """float32 [K, 4]: square boxes of several sizes over a region, largest first, in which a face is looked for."""
     left, top, right, bottom = (float(value) for value in region_xyxy_px)
     width, height = right - left, bottom - top
     windows = []
