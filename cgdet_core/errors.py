@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import signal
@@ -61,18 +60,6 @@ def _nearest(name: str, choices: Iterable[str]) -> str | None:
     alike = [each for each in folded if re.sub(r"\D", "", each) == re.sub(r"\D", "", word)]
     near = [word] if word in folded else begun if len(begun) == 1 else get_close_matches(word, alike, 1)
     return folded[near[0]] if near else None
-
-
-class GivenOnce(argparse.Action):
-    """As argparse's own action, which of an option that is given twice takes the second without a word."""
-
-    given = False
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        if self.given and option:
-            raise argparse.ArgumentError(self, "is given twice: give it once")
-        self.given = True
-        setattr(namespace, self.dest, values)
 
 
 class Terminated(KeyboardInterrupt):

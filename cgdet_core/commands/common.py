@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgdet_core.errors import GivenOnce, InputError
+from cgdet_core.errors import InputError
 from cgdet_core.files import check_can_write, write_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.register("action", None, GivenOnce)
     return parser
 
 

@@ -16,7 +16,7 @@ from cgdet_core.data.bags.frames import NO_LABELS, StampedLabels, bag_labels, is
 from cgdet_core.data.bags.reader import BagReader
 from cgdet_core.data.bags.topics import choose_image_topic, choose_truth_topic
 from cgdet_core.data.sets.coco import parse_class_map
-from cgdet_core.errors import GivenOnce, InputError
+from cgdet_core.errors import InputError
 from cgdet_core.evaluation.offline import check_data
 from cgdet_core.thermal import ENCODINGS
 from cgdet_ros.config import DetectorConfig
@@ -49,7 +49,6 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.register("action", None, GivenOnce)
     add = parser.add_argument
     add("--bag", type=Path, required=True, metavar="PATH", help="rosbag2 folder, .mcap, .db3 or .bag file")
     add("--topic", help="image topic (default: the only or the most thermal-looking one)")

@@ -88,12 +88,7 @@ def test_a_hangup_that_nohup_has_ignored_ends_nothing() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_an_option_given_twice_is_refused_or_adds_to_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["compare", "a", "b", "--data", "x.json"], ["evaluate", "--data", "x"], ["bag", "label", "b"]):
-        with pytest.raises(SystemExit) as end:
-            main([*words, "--device", "cpu", "--device", "cuda"])
-        assert end.value.code == 2
-        assert "--device: is given twice" in capsys.readouterr().err
+def test_data_and_class_maps_given_twice_add_to_the_first() -> None:
     words = ["evaluate", "--data", "a", "b", "--data", "c", "--class-map", "x=car", "--class-map", "y=ignore"]
     arguments = parse(words)
     assert (arguments.data, arguments.class_map) == (["a", "b", "c"], {"x": "car", "y": "ignore"})

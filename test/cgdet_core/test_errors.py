@@ -126,7 +126,9 @@ def model(name: str = "detector.onnx", backend: str = "auto", device: str = "cpu
             id="topic of detections",
         ),
         pytest.param(
-            lambda folder: read_detections(folder / "bag", ("persons", "car")), "persons", id="class of detections"
+            lambda folder: read_detections(folder / "bag", ("persons", "car"), "/ground_truth"),
+            "persons",
+            id="class of detections",
         ),
         pytest.param(
             lambda folder: restrict_to(load_coco(folder / "set.json"), ["cars"]), "car", id="labelled_classes"
