@@ -9,7 +9,6 @@ where not all are. Keypoints are COCO's triples x, y, v, v = 0 for no label, cou
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +108,7 @@ def read_coco(path: Path) -> CocoDocument:
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {f'{where}: '.lstrip('.: ')}{said}{found}: give a COCO JSON file") from None
     known = {key for each in (CocoImage, CocoAnnotation, CocoCategory) for key in each.model_fields}
-    for key in sorted(set(re.findall(r'"(\w+)"\s*:', text)) - known):
+    for key in sorted(_keys(path, text) - known):
         for meant in get_close_matches(key, known, 1, 0.85):
             warnings.warn(f"{path}: the key '{key}' is not read: did you mean '{meant}'?", stacklevel=2)
     image_ids, category_ids = _ids(path, "images", document.images), _ids(path, "categories", document.categories)
@@ -132,6 +131,22 @@ def read_coco(path: Path) -> CocoDocument:
             stated = f"{annotation.num_keypoints}, {labelled} of its keypoints have a v above 0"
             raise InputError(f"{path}: annotations[{number}].num_keypoints is {stated}: correct the one or the other")
     return document
+
+
+def _keys(path: Path, text: str) -> set[str]:
+    """Of all objects of a JSON; InputError for one that stands twice, of which readers take the last without a word."""
+    keys = set[str]()
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{path}: the key '{twice}' stands twice in one object: is the file joined from several?")
+        keys.update(found)
+
+    json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return keys
 
 
 def own_classes(categories: Iterable[str], class_map: Mapping[str, str], where: str) -> tuple[str, ...]:

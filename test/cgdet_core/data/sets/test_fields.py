@@ -220,6 +220,15 @@ def test_a_wrong_value_is_read_as_what_it_must_mean_or_refused_by_its_place(path
             assert found == read(path, with_value(place, meant)), value
 
 
+def test_a_key_that_stands_twice_is_refused_not_the_last_of_two_taken(path: Path) -> None:
+    text = json.dumps(DOCUMENT)
+    changes = (('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 1'), ('"categories"', '"annotations": [], "categories"'))
+    for found, changed in changes:
+        path.write_text(text.replace(found, changed, 1))
+        with pytest.raises(InputError, match=rf"set\.json: the key {changed.split(chr(34))[1]!r} stands twice"):
+            read_coco(path)
+
+
 def of_set(place: Place) -> bool:
     """Whether what is odd may be told of the set, its classes or a file, without the field's place."""
     return not {"bbox", "keypoints", "file_name", "height", "width", "name"}.isdisjoint(place)
