@@ -53,8 +53,7 @@ def unknown(where: str, kind: str, name: str, choices: Iterable[str], remedy: st
 
 
 def _nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The same but for case, else the only one that begins so, else the most similar, if any is. Another number is
-    another thing, such as a frame."""
+    """The same but for case, else the only one that begins so, else the most similar with the same digits."""
     folded, word = {each.casefold(): each for each in choices}, name.casefold()
     begun = [each for each in folded if word and each.startswith(word)]
     alike = [each for each in folded if re.sub(r"\D", "", each) == re.sub(r"\D", "", word)]

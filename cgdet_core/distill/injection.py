@@ -70,8 +70,7 @@ class Injection(Term):
             return losses.of_student_head(output, self.config.forward_teacher_share)
 
     def reverse_part(self, student: Mapping[int, Tensor], teacher: Teacher, losses: TeacherLosses) -> Tensor:
-        """Scalar, unweighted: what the teacher's head makes of the student's maps, of crops that have RGB. Gradients go
-        to the maps and the adapters."""
+        """Scalar, unweighted: what the teacher's head makes of the student's maps (with gradient) of crops with RGB."""
         assert self.into_teacher is not None
         maps = {int(stride): adapter(student[int(stride)]) for stride, adapter in self.into_teacher.items()}
         output = teacher.predict(maps)

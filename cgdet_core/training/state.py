@@ -66,8 +66,7 @@ class RunState:
         """One batch, of which `batch` is this process' share; the figures of the whole batch by name.
 
         learning_rate; loss and its weighted terms; gradient_norm, of the network's gradient before it was clipped.
-        stop_asked: whether this process was asked to stop. RunError, with the weights as they were, where loss or
-        gradient is no longer finite.
+        stop_asked: whether this process was. RunError, weights as they were, where loss or gradient is not finite.
         """
         config = self.recipe.train
         images_done = self.batches_done * config.batch_size

@@ -28,6 +28,7 @@ from cgdet_core.data.bags.truth import (
     arrays_by_stamp,
     frame_info_from_message,
     label_name,
+    label_rows,
     truth_from_message,
 )
 from cgdet_core.data.sets.coco import contradicted, read_labels
@@ -173,7 +174,9 @@ def bag_labels(
     mapping, seen = dict(class_map or {}), set[str]()
     check_known(f"{bag.path}: class_map", "class", mapping.values(), (*class_names, IGNORE, BACKGROUND))
     truth: dict[int, GroundTruth] = {}
+    scored = 0
     for stamp_ns, message, where in arrays_by_stamp(bag, topic):
+        scored += sum(0 < score < 1 for _, score, _ in label_rows(message, where))
         truth[stamp_ns] = truth_from_message(message, class_names, mapping, where)
         seen.update(label_name(each)[0] for each in message.detections)
     infos = _frame_infos(bag, topic)
@@ -184,7 +187,9 @@ def bag_labels(
             targets = {same_name(mapping.get(name, name), class_names) for name in info.labelled}
             labelled = np.array([name in targets for name in class_names], np.bool_)
             truth[stamp_ns] = replace(truth[stamp_ns], labelled=None if labelled.all() else labelled)
-    for line in contradicted(truth.values(), f"{bag.path}: {topic}"):
+    lines = contradicted(truth.values(), f"{bag.path}: {topic}")
+    lines += [f"{bag.path}: {topic}: {scored} have a score, as detections: are they labels?"] if scored else []
+    for line in lines:
         warnings.warn(line, BagWarning, stacklevel=2)
     return StampedLabels(f"{bag.path}: {topic}", truth, infos, {})
 

@@ -50,8 +50,7 @@ def below(place: str, name: str, suffix: str = "") -> str:
 
 @contextmanager
 def _storage(url: str) -> Iterator[tuple[Any, str]]:
-    """fsspec's file system and the path in it. Every driver has errors of its own, which may tell a password: they are
-    InputErrors, without their causes."""
+    """fsspec's file system and the path in it. Errors of drivers may tell a password: InputErrors without cause."""
     try:
         import fsspec
 

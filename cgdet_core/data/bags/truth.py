@@ -95,7 +95,7 @@ def truth_from_message(
     """
     labels = [
         (box, class_id, ignore)
-        for text, _, box in _rows(message, where)
+        for text, _, box in label_rows(message, where)
         for class_id, ignore in _classes(text, class_names, class_map, where)
     ]
     boxes, class_ids, ignored = zip(*labels, strict=True) if labels else ((), (), ())
@@ -124,7 +124,7 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
 
 def detections_from_message(message: Any, class_names: Sequence[str], where: str) -> Detections:
     """Of a Detection2DArray, by rosbags or by rclpy: as `read_detections`; where: what an error names."""
-    rows = sorted(_rows(message, where), key=lambda row: -row[1])  # stable: equal scores keep their order
+    rows = sorted(label_rows(message, where), key=lambda row: -row[1])  # stable: equal scores keep their order
     numbers = [_class_number(text, class_names) for text, _, _ in rows]
     for (text, score, _), number in zip(rows, numbers, strict=True):
         if number is None:
@@ -135,7 +135,7 @@ def detections_from_message(message: Any, class_names: Sequence[str], where: str
     return Detections(cxcywh_to_xyxy(boxes), scores, np.array(numbers, np.int64))
 
 
-def _rows(message: Any, where: str) -> list[tuple[str, float, Box]]:
+def label_rows(message: Any, where: str) -> list[tuple[str, float, Box]]:
     """class_id and score of the best hypothesis, and the box, of everything in a Detection2DArray."""
     with expected_fields(DETECTIONS, where):
         return [(*_best(each, where), _box_cxcywh(each.bbox, where)) for each in message.detections]

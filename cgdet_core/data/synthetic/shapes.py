@@ -85,8 +85,7 @@ class Placed:
 
 class Body:
     """Primitives in local coordinates; of those at one depth the later is seen. labels: class ids of the labelled
-    objects in it (a ridden bicycle has two); part: which of them what is added next belongs to, -1 none; texture_k:
-    grain of its surface in kelvin."""
+    objects in it (a ridden bicycle has two); part: of which what is added next is, -1 none; texture_k: grain."""
 
     def __init__(self, *labels: int, texture_k: float = 0.0) -> None:
         self.labels, self._texture_k = labels, texture_k

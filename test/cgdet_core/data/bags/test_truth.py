@@ -163,3 +163,12 @@ def test_classes_and_light_of_other_case_or_blanks_are_read_as_in_a_set(tmp_path
     with pytest.warns(UserWarning, match="1 objects are of classes that `labelled` leaves out"):
         (sample,) = read_labelled_frames(ros2.write(tmp_path / "other", rows))
     assert (sample.light, sample.truth.labelled.tolist()) == ("night", [False, False, True])
+
+
+def test_detections_taken_for_labels_are_told_by_their_scores(tmp_path, ros2):
+    message = ros2.truth([("car", 9, 9, 2, 2), ("car", 20, 9, 2, 2), ("car", 30, 9, 2, 2)], 9)
+    for detection, score in zip(message.detections, (0.0, 0.4, 1.0), strict=True):  # tools that set none leave 0
+        detection.results[0].hypothesis.score = score
+    rows = [image_row(ros2, 1, 9), ("/found", DETECTIONS, 1, message)]
+    with pytest.warns(UserWarning, match="/found: 1 have a score"):
+        list(read_labelled_frames(ros2.write(tmp_path / "bag", rows), truth_topic="/found"))
