@@ -73,7 +73,7 @@ class StampedLabels:
         parts = ((name, size, truth.boxes_xyxy_px, ~truth.ignore) for name, size, truth in whole)
         for line in check_frames_plausible(self.origin, parts):
             warnings.warn(line, BagWarning, stacklevel=1)
-        return replace(self, truth={**self.truth, **cut})
+        return replace(self, truth={**self.truth, **cut}) if cut else self
 
     def check_stamps(self, stamps_ns: Sequence[int], topic: str) -> None:
         """stamps_ns: of all images of `topic`. Raise InputError where there are labels, and none is of an image; warn

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,9 @@ def test_a_bag_of_own_classes_in_lockstep_is_measured_live_and_offline(
     offline = [predictor.predict(image) for image in frames]
     live = [found.above(0.7) for found in offline]
     expected = []
+    cut = [replace(each, boxes_xyxy_px=each.boxes_xyxy_px.clip(0, np.float32([96, 64, 96, 64]))) for each in truths]
     for found in (offline, live):
-        labelled = [EvaluatedFrame(str(i), found[i], truths[i], (64, 96)) for i in range(15) if i != 7]
+        labelled = [EvaluatedFrame(str(i), found[i], cut[i], (64, 96)) for i in range(15) if i != 7]
         expected.append(evaluate(labelled, NAMES))
     assert expected[0].map50 is not None
     assert expected[1].map50 is not None
