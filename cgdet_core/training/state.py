@@ -196,7 +196,7 @@ class WeightAverage:
 
 
 def learning_rate(images_seen: int, config: TrainConfig) -> float:
-    """The rate for the batch that begins after `images_seen` crops: a linear warm-up, then a half cosine (SGDR)."""
+    """The rate after `images_seen` crops: a linear warm-up, then a half cosine (Loshchilov and Hutter 2017)."""
     warmup = min(config.warmup_images, config.images // 2)
     if images_seen < warmup:
         return config.learning_rate * (images_seen + config.batch_size) / (warmup + config.batch_size)

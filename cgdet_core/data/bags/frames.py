@@ -67,13 +67,17 @@ class StampedLabels:
         return GroundTruth(boxes[kept], truth.class_ids[kept], truth.ignore[kept], truth.labelled)
 
     def of_frames(self, sizes: Mapping[int, tuple[int, int]]) -> StampedLabels:
-        """Cut to their frames, stamp -> (height, width); told and refused as by `of_frame` and `check_plausible`."""
+        """All of them cut as by `of_frame`, and looked at by `check_boxes`; sizes: stamp -> (height, width)."""
         cut = {stamp: truth for stamp, size in sizes.items() if (truth := self.of_frame(stamp, size)) is not None}
-        whole = [(f"stamp {stamp} ns", sizes[stamp], self.truth[stamp]) for stamp in cut if not self.sizes]
-        parts = ((name, size, truth.boxes_xyxy_px, ~truth.ignore) for name, size, truth in whole)
-        for line in check_frames_plausible(self.origin, parts):
-            warnings.warn(line, BagWarning, stacklevel=1)
+        self.check_boxes(sizes)
         return replace(self, truth={**self.truth, **cut}) if cut else self
+
+    def check_boxes(self, sizes: Mapping[int, tuple[int, int]]) -> None:
+        """Tell, or refuse, boxes that cannot be meant (of a COCO JSON, when it was read); sizes: as in `of_frames`."""
+        whole = [(f"stamp {stamp} ns", size, self.truth[stamp]) for stamp, size in sizes.items() if stamp in self.truth]
+        parts = ((name, size, truth.boxes_xyxy_px, ~truth.ignore) for name, size, truth in whole)
+        for line in [] if self.sizes else check_frames_plausible(self.origin, parts):
+            warnings.warn(line, BagWarning, stacklevel=1)
 
     def check_stamps(self, stamps_ns: Sequence[int], topic: str) -> None:
         """stamps_ns: of all images of `topic`. Raise InputError where there are labels, and none is of an image; warn
@@ -144,7 +148,7 @@ def read_labelled_frames(
         if losses is not None:
             losses += bag.losses
         labels.check_stamps(stamps_ns, topic)
-        labels.of_frames(sizes)
+        labels.check_boxes(sizes)
 
 
 def is_json(labels: str | None) -> bool:

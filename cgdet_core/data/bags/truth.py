@@ -111,8 +111,7 @@ def read_detections(path: Path, class_names: Sequence[str], topic: str | None = 
     or topic that is none, another class than `class_names` or their numbers, a bad box or score, a stamp twice.
     """
     with BagReader(path) as bag:
-        of_type = [each.name for each in bag.topics.values() if each.type == DETECTIONS]
-        names = [name for name in of_type if not named_as_labels(name)]
+        names = [one.name for one in bag.topics.values() if one.type == DETECTIONS and not named_as_labels(one.name)]
         if topic is None and len(names) != 1:
             several = f"several topics of detections: name one of {', '.join(names)}"
             there = several if names else f"no {DETECTIONS} that is not named as labels"

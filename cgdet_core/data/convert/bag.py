@@ -92,7 +92,7 @@ def extract_bag(
                 continue
             draft.add_image(image)
             draft.add_truth(truth)
-        stamped.of_frames(sizes)
+        stamped.check_boxes(sizes)
         (folder / SET_NAME).write_text(draft.to_json(**{UNLABELLED: unlabelled}), encoding="utf-8")
     objects = sum(not box["iscrowd"] for box in draft.annotations)
     with_rgb = sum("rgb_file_name" in image for image in [*draft.images, *unlabelled])

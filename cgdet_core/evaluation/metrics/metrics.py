@@ -258,7 +258,7 @@ def confusion_matrix(frames: Sequence[EvaluatedFrame], matches: Sequence[FrameMa
 
     Of the detections of at least the operating score, those matched within their class fill the diagonal. The others,
     best score first, each take the object of another class that is still free and that they overlap most (IoU of at
-    least MATCH_IOU): a confusion. What is left over is found in nothing, or a miss; neutral detections are left out.
+    least MATCH_IOU): a confusion. What is left is a false alarm (duplicates too) or a miss; neutral ones are left out.
     """
     matrix = np.zeros((class_count + 1, class_count + 1), np.int64)
     floor = np.full(class_count, OPERATING_SCORE)

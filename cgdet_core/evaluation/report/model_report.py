@@ -36,9 +36,8 @@ def write_report(
     part = {**task.page_part(run, samples, figures), "facts": facts}
     if run.stage_ms:  # what was recorded elsewhere was not timed
         latency_ms = run.ms_per_frame()
-        part["tiles"] = [
-            (timed or f"One {task.unit}", f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")
-        ]
+        what = timed or f"One {task.unit}"
+        part["tiles"] = [(what, f"{latency_ms['p50']:.1f}", "ms", f"p95 {latency_ms['p95']:.1f} ms")]
     write_page(path, "Evaluation", [part], subtitle=f"{facts['data']}, every {task.unit}", command=command)
 
 

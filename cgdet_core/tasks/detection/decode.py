@@ -55,7 +55,7 @@ def postprocess(
     """Boxes float32 [N, 4] in pixels of the input, scores float32 [N] descending, class_ids int64 [N], of one picture.
 
     class_logits float32 [A, C], box_logits float32 [A, 4 * bins] (RawOutput).
-    A cell may give one box per class. Equal scores keep the order of the cells. None of what is no number.
+    A cell may give one box per class. Equal scores keep the order of the cells. None where any is no number.
     """
     # a NaN is the least and the greatest, and makes both comparisons false
     if not (class_logits.min() > -np.inf and class_logits.max() < np.inf):
