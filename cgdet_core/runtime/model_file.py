@@ -63,11 +63,13 @@ class ModelInfo(OfTask):
 
 
 def save_model(path: Path, network: Network, info: ModelInfo) -> None:
-    """Write `network`'s weights (float32) and `info`; beside, then renamed."""
+    """Write `network`'s weights and `info`, beside, then renamed: float32, a matrix float16 where that is the same."""
     if network.config != info.model:
         raise ValueError("the network's configuration is not the one its description states")
     info = info.model_copy(update={"parameters": network.parameter_count()})
-    write_tensors(path, _stored(network), {"cgdet": info.model_dump_json()})
+    halves = {name: (tensor, tensor.half()) for name, tensor in _stored(network).items()}
+    tensors = {name: half if one.ndim > 1 and half.float().equal(one) else one for name, (one, half) in halves.items()}
+    write_tensors(path, tensors, {"cgdet": info.model_dump_json()})
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,6 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> ModelDescripti
         if isinstance(document, dict) and isinstance(document.get("thermal"), dict):
             # files from before there was a limit were trained and measured without one
             document["thermal"].setdefault("hot_limit_spans", None)
-        if isinstance(document, dict) and isinstance(document.get("model"), dict):
-            # files from before there was one kind of block say which
-            for key, kind in (("blocks", ["pair"] * 4), ("class_branch", "full")):
-                if document["model"].get(key) == kind:
-                    del document["model"][key]
         info = ModelInfo.model_validate(document)
         info.model_dump_json()  # what is nested too deep to be written again is told here
         sha256, precision = metadata.get("cgdet_sha256", ""), metadata.get("cgdet_precision", "")
@@ -192,13 +189,14 @@ def load_model(path: Path) -> tuple[Network, ModelInfo]:
         outline = build_network(info.task, info.model)
     if info.parameters != outline.parameter_count():
         raise InputError(f"{path}: its description states {info.parameters} parameters: copy or train it again")
-    expected = {(name, "F32", tuple(tensor.shape)) for name, tensor in _stored(outline).items()}
+    expected = {(name, True, tuple(tensor.shape)) for name, tensor in _stored(outline).items()}
     with _open(path) as handle:
         slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
-        others = expected ^ {(name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        kinds = {name: part.get_dtype() in ("F16", "F32") for name, part in slices.items()}
+        others = expected ^ {(name, kinds[name], tuple(part.get_shape())) for name, part in slices.items()}
         if others:
             raise InputError(f"{path}: its tensors are not as described ({min(others)[0]}): copy or train it again")
-        values = {name: handle.get_tensor(name) for name in slices}
+        values = {name: handle.get_tensor(name).astype(np.float32, copy=False) for name in slices}
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise InputError(f"{path}: tensor {name} holds values that are not finite: train it again")
