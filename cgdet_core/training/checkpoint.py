@@ -109,15 +109,10 @@ def check_folder(recipe: Recipe, out: Path, resume: bool, init: Path | None) -> 
         checkpoint = load_checkpoint(path, with_tensors=False)
         # where and how it is computed may change
         if said := differences(essence(checkpoint.recipe), essence(recipe)):
-            raise InputError(
-                f"{path}: was made by another recipe: {said}: resume with the run's own recipe.yaml, or begin another "
-                "run with --out and --init"
-            )
+            raise InputError(f"{path}: is of another recipe: {said}: take the run's own recipe.yaml, or another --out")
         if init is not None and checkpoint.learned_from["init"] != identity_of(init):
-            raise InputError(
-                f"{init}: the run in {out} began from {checkpoint.learned_from['init'] or 'random weights'}: leave out "
-                "--init to go on with it"
-            )
+            began = checkpoint.learned_from["init"] or "random weights"
+            raise InputError(f"{init}: the run in {out} began from {began}: leave out --init to go on with it")
     elif path.exists():
         raise InputError(f"{out}: already holds a run: add --resume to go on with it, or choose another --out")
     elif init is not None:

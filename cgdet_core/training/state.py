@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,10 @@ class RunState:
         under its name, others begin as in an untrained network."""
         start, info = load_model(init)
         check_same_network(info, self.recipe, init)
+        there, here = info.model.activation, self.recipe.model.activation
+        if there != here:  # a start that suits less, which nobody may have meant
+            said = f"{init}: learned with {there}, this run has {here}: set model.activation={there}"
+            warnings.warn(said, stacklevel=2)
         tensors = dict(start.state_dict())
         fresh = self.network.state_dict()
         known = {name: row for row, name in enumerate(info.class_names)}
