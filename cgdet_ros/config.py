@@ -79,7 +79,7 @@ class NodeConfig(Settings):
     )
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        "auto", description="arithmetic of the network; auto: fp16 on a GPU, bf16 on a CPU that has it, else fp32"
+        "auto", description="arithmetic of the network; auto: fp16 on a GPU, on a CPU the fastest of the file"
     )
     backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
         "auto",

@@ -36,7 +36,7 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
 
 def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, shipped: str = "detector") -> None:
     """For `load_models`; several: backend and precision are lists; shipped: the model of models/ that is taken."""
-    parser.add_argument("--model", type=Path, help=f"model file (default: the shipped models/{shipped}.onnx)")
+    parser.add_argument("--model", type=Path, help=f"model file (default: the shipped {shipped} in models/)")
     add_device_arguments(parser, several)
 
 
@@ -148,7 +148,7 @@ def load_models(arguments: argparse.Namespace, *paths: Path | None) -> tuple[Mea
 
     if hasattr(arguments, "data"):
         check_data(arguments.data)
-    files = [path or shipped_model(arguments.backend, arguments.device) for path in paths]
+    files = [path or shipped_model(arguments.backend, arguments.device, arguments.precision) for path in paths]
     tasks = [task_of(read_info(path)) for path in files]
     if any(task is not tasks[0] for task in tasks):
         each = " and ".join(f"{path} is for {task.name}" for path, task in zip(files, tasks, strict=True))

@@ -125,7 +125,7 @@ def _described(arguments: argparse.Namespace) -> tuple[MeasuredTask, ModelInfo |
         return DETECTION, None, CLASS_NAMES if arguments.model is None else read_info(arguments.model).class_names
     if arguments.run_folder is not None:
         arguments.model = arguments.model or arguments.run_folder / "model.safetensors"
-    path = arguments.model = arguments.model or shipped_model(arguments.backend, arguments.device)
+    path = arguments.model = arguments.model or shipped_model(arguments.backend, arguments.device, arguments.precision)
     info = read_description(path).at(path, arguments.precision, arguments.input).info
     if arguments.ray is None:  # other machines choose for themselves
         how = choose_how(path, arguments.backend, arguments.device, arguments.precision)

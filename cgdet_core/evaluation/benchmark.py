@@ -27,15 +27,12 @@ def street_frames(height_width_px: tuple[int, int]) -> list[ImageArray]:
 
 
 def time_in_turns(
-    models: Sequence[Any],
-    inputs: Sequence[tuple[Any, ...]],
-    rounds: int,
-    warm_up_rounds: int = WARM_UP_ROUNDS,
+    models: Sequence[Any], inputs: Sequence[tuple[Any, ...]], rounds: int
 ) -> list[dict[str, list[float]]]:
     """`rounds` times an input through each model's `predict`, in an order that turns: of each, stage -> time of every
     frame in ms. The rounds to warm up are not kept."""
     times: list[dict[str, list[float]]] = [{} for _ in models]
-    for number in tqdm(range(-warm_up_rounds, rounds), "timing", unit="frame", disable=None):
+    for number in tqdm(range(-WARM_UP_ROUNDS, rounds), "timing", unit="frame", disable=None):
         for place in range(len(models)):
             which = (place + number) % len(models)
             models[which].predict(*inputs[number % len(inputs)])

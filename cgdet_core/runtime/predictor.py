@@ -23,11 +23,11 @@ from cgdet_core.types import Detections, FloatArray, ImageArray, check_image
 class LoadedModel:
     """A model file on a device; each task's own comes of it.
 
-    model_path: a model file (.safetensors) or an export (.onnx); None: the shipped model of the task; device:
-    auto (a GPU where there is one that runs such a file), cpu, cuda or cuda:N; precision: auto, fp32, fp16, bf16, int8;
-    threads: CPU threads of the network, 0 leaves the library's choice (with PyTorch it is one for the process);
-    backend: auto, openvino, torch, onnxruntime, tensorrt; input_height_width_px: of a detector, multiples of 32, in
-    place of the model's own: a larger input finds smaller objects and takes longer.
+    model_path: a model file (.safetensors) or an export (.onnx); None: the shipped one of the task, as it runs best;
+    device: auto, cpu, cuda or cuda:N; precision: auto, fp32, fp16, bf16, int8; threads: CPU threads of the network, 0
+    leaves the library's choice (of PyTorch those of the process); backend: auto, openvino, torch, onnxruntime,
+    tensorrt; input_height_width_px: of a detector, multiples of 32, in place of the model's own: a larger one finds
+    smaller objects and takes longer.
 
     `device`, `precision` and `backend` say what is executed; last_stage_ms: of the last call. Raises InputError for
     what cannot be had, and for a model file of another task.
@@ -44,7 +44,7 @@ class LoadedModel:
         backend: str = "auto",
         input_height_width_px: tuple[int, int] | None = None,
     ) -> None:
-        self.model_path = Path(model_path or shipped_model(backend, device, self.task)).expanduser()
+        self.model_path = Path(model_path or shipped_model(backend, device, precision, self.task)).expanduser()
         how = backend, device, precision, threads, input_height_width_px
         self._network, description = open_model(self.model_path, *how)
         self.info, self.model_sha256 = description.info, description.model_sha256

@@ -1,8 +1,7 @@
 """Which library runs a model, and the model opened in it.
 
-`auto` follows docs/guides/deploy.md, where every backend was timed in turns: on the CPU OpenVINO is the
-fastest in every precision. On a GPU it takes PyTorch for a .safetensors; for an .onnx ONNX Runtime's CUDA
-provider in fp32, TensorRT in fp16.
+`auto` follows docs/guides/deploy.md: on the CPU OpenVINO is the fastest in every precision. On a GPU it takes PyTorch
+for a .safetensors; for an .onnx ONNX Runtime's CUDA provider in fp32, TensorRT in fp16.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cgdet_core.errors import InputError, check_known
-from cgdet_core.runtime.backends.base import Backend, check_device_name, has_gpu_driver, is_installed, need
+from cgdet_core.runtime.backends.base import Backend, check_device_name, has_gpu_driver, int8_pays, is_installed, need
 from cgdet_core.runtime.model_file import ModelDescription, check_is_file, default_model_path
 
 
@@ -47,8 +46,7 @@ def open_model(
 ) -> tuple[Backend, ModelDescription]:
     """The model file at `path` in the backend asked for. Raises InputError for what cannot be had.
 
-    threads: CPU threads of the network, 0 leaves the library's choice. PyTorch knows one number for the
-    whole process, which is set where PyTorch runs the network; other libraries leave it alone.
+    threads: CPU threads of the network, 0 leaves the library's choice; of PyTorch those of the whole process.
     input_height_width_px: of a detector, in place of the model's own; the description has it then.
     """
     device, name = choose_how(path, backend, device, precision)
@@ -74,11 +72,14 @@ def choose_how(path: Path, backend: str, device: str, precision: str) -> tuple[s
     return device, choose_backend(path, backend, device, precision)
 
 
-def shipped_model(backend: str = "auto", device: str = "auto", task: str = "detection") -> Path:
-    """The shipped model of a task, as it runs best there: the .onnx, with PyTorch and on a GPU the .safetensors."""
+def shipped_model(backend: str, device: str, precision: str = "auto", task: str = "detection") -> Path:
+    """The shipped model of a task, as it runs best there: with PyTorch and on a GPU the .safetensors; the detector in
+    int8 where that is asked for, or left open and the fastest; else the .onnx in float32."""
     may_be = backend == "auto" and device != "cpu" and is_installed("torch")
-    in_torch = backend == "torch" or (may_be and device_name(device, ".safetensors") != "cpu")
-    return default_model_path(".safetensors" if in_torch else ".onnx", task)
+    if backend == "torch" or (may_be and device_name(device, ".safetensors") != "cpu"):
+        return default_model_path(".safetensors", task)
+    in_int8 = precision == "int8" or (precision == "auto" and int8_pays() and device_name(device, ".onnx") == "cpu")
+    return default_model_path(".int8.onnx" if in_int8 and task == "detection" else ".onnx", task)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

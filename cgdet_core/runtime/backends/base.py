@@ -100,10 +100,17 @@ def has_gpu_driver(dev: Path = Path("/dev")) -> bool:
 
 def cpu_precision() -> str:
     """What `auto` is on this CPU: bf16 where it has instructions for it (docs/guides/deploy.md), else fp32."""
-    facts = cpu_facts()
-    # x86 and ARM have different words
-    flags = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}
-    return "bf16" if flags & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
+    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
+
+
+def int8_pays() -> bool:
+    """Whether int8 is the fastest here: on x86 from AVX2 on, but with AMX bf16 is as fast (docs/evidence/speed.md)."""
+    return "avx2" in cpu_flags() and "amx_bf16" not in cpu_flags()
+
+
+def cpu_flags() -> set[str]:
+    """What the first CPU can do; x86 and ARM have different words."""
+    return {*cpu_facts().get("flags", "").split(), *cpu_facts().get("Features", "").split()}
 
 
 @cache

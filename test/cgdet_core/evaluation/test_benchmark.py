@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgdet_core.evaluation.benchmark import street_frames, time_in_turns
+from cgdet_core.evaluation.benchmark import WARM_UP_ROUNDS, street_frames, time_in_turns
 
 
 class Noted:
@@ -24,11 +24,11 @@ def test_predictors_take_turns_and_the_warm_up_is_not_kept() -> None:
     notes: list[tuple[str, int]] = []
     predictors = [Noted("a", notes), Noted("b", notes)]
     frames = [np.full((2, 2), value, np.uint16) for value in (0, 1, 2)]
-    times = time_in_turns(predictors, [(frame,) for frame in frames], 3, 2)
-    assert notes[4:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
-    assert {name for name, _ in notes[:4]} == {"a", "b"}
-    assert times[0] == {"infer": [5, 8, 9], "total": [10, 16, 18]}
-    assert times[1] == {"infer": [6, 7, 10], "total": [12, 14, 20]}
+    times = time_in_turns(predictors, [(frame,) for frame in frames], 3)
+    assert notes[2 * WARM_UP_ROUNDS :] == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert {name for name, _ in notes[: 2 * WARM_UP_ROUNDS]} == {"a", "b"}
+    assert times[0] == {"infer": [21, 24, 25], "total": [42, 48, 50]}
+    assert times[1] == {"infer": [22, 23, 26], "total": [44, 46, 52]}
 
 
 @pytest.mark.parametrize(("asked", "given"), [((64, 96), (64, 96)), ((32, 64), (512, 640))])

@@ -146,13 +146,30 @@ def test_auto_prefers_what_was_measured_to_be_fastest(monkeypatch: pytest.Monkey
     assert choose_backend(Path("m.onnx"), "auto", "cuda:0", "fp16") == "tensorrt"
 
 
-def test_the_shipped_model_is_the_onnx_but_for_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shipped_model("auto", "cpu") == shipped_model("onnxruntime", "cpu") == default_model_path(".onnx")
-    assert shipped_model("torch", "cpu") == default_model_path(".safetensors")
-    assert shipped_model("torch", "cpu", "landmarks") == default_model_path(".safetensors", "landmarks")
+@pytest.mark.parametrize(
+    ("flags", "pays"),
+    [
+        ("avx2", True),
+        ("avx2 avx512_vnni avx512_bf16", True),
+        ("avx2 avx512_vnni amx_bf16 amx_int8", False),
+        ("sse4_2 avx", False),
+        ("", False),
+    ],
+)
+def test_the_shipped_detector_is_the_int8_onnx_where_that_is_the_fastest(
+    flags: str, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "cpu_facts", lambda: {"flags": flags})
+    in_int8, plain, trained = (default_model_path(suffix) for suffix in (".int8.onnx", ".onnx", ".safetensors"))
+    assert shipped_model("auto", "cpu") == shipped_model("onnxruntime", "cpu") == (in_int8 if pays else plain)
+    assert shipped_model("auto", "cpu", "int8") == in_int8
+    assert shipped_model("auto", "cpu", "bf16") == shipped_model("openvino", "cpu", "fp32") == plain
+    assert shipped_model("torch", "cpu") == trained
+    assert shipped_model("auto", "cpu", task="landmarks") == default_model_path(".onnx", "landmarks")
+    assert shipped_model("torch", "cpu", task="landmarks") == default_model_path(".safetensors", "landmarks")
     monkeypatch.setattr(backends, "device_name", lambda *_: "cuda:0")
-    assert shipped_model("auto", "cuda") == default_model_path(".safetensors")
-    assert shipped_model("tensorrt", "cuda") == default_model_path(".onnx")
+    assert shipped_model("auto", "cuda") == trained
+    assert shipped_model("tensorrt", "cuda") == plain
 
 
 def test_a_missing_or_broken_library_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +203,17 @@ def test_detect_and_the_predictor_run_the_shipped_model_without_pytorch(tmp_path
         assert run_python(code, tmp_path / "street.png", name) == f"{expected} {name} False"
 
 
-@pytest.mark.parametrize("task", ["detection", "landmarks"])
-def test_the_shipped_onnx_is_made_of_the_shipped_model(task: str) -> None:
-    trained, deployed = (default_model_path(suffix, task) for suffix in (".safetensors", ".onnx"))
+@pytest.mark.parametrize(
+    ("task", "suffix", "precision"),
+    [("detection", ".onnx", "fp32"), ("detection", ".int8.onnx", "int8"), ("landmarks", ".onnx", "fp32")],
+)
+def test_the_shipped_onnx_is_made_of_the_shipped_model(task: str, suffix: str, precision: str) -> None:
+    trained, deployed = (default_model_path(each, task) for each in (".safetensors", suffix))
     assert read_info(trained).task == task
     assert trained.parent == deployed.parent
     assert read_info(deployed) == read_info(trained)
-    assert read_description(deployed).model_sha256 == sha256_of(trained)
+    described = read_description(deployed)
+    assert (described.model_sha256, described.precision) == (sha256_of(trained), precision)
 
 
 def test_a_signal_is_handled_after_two_networks_of_overlapping_lives(learned_onnx: Path) -> None:
