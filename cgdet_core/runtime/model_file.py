@@ -189,11 +189,11 @@ def load_model(path: Path) -> tuple[Network, ModelInfo]:
         outline = build_network(info.task, info.model)
     if info.parameters != outline.parameter_count():
         raise InputError(f"{path}: its description states {info.parameters} parameters: copy or train it again")
-    expected = {(name, True, tuple(tensor.shape)) for name, tensor in _stored(outline).items()}
+    expected = {(name, True, tuple(tensor.shape)) for name, tensor in _stored(outline).items()}  # True: as are_floats
     with _open(path) as handle:
         slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
-        kinds = {name: part.get_dtype() in ("F16", "F32") for name, part in slices.items()}
-        others = expected ^ {(name, kinds[name], tuple(part.get_shape())) for name, part in slices.items()}
+        are_floats = {name: part.get_dtype() in ("F16", "F32") for name, part in slices.items()}
+        others = expected ^ {(name, are_floats[name], tuple(part.get_shape())) for name, part in slices.items()}
         if others:
             raise InputError(f"{path}: its tensors are not as described ({min(others)[0]}): copy or train it again")
         values = {name: handle.get_tensor(name).astype(np.float32, copy=False) for name in slices}

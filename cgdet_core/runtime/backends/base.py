@@ -105,7 +105,7 @@ def cpu_precision() -> str:
 
 def int8_pays() -> bool:
     """Whether int8 is the fastest here: on x86 from AVX2 on, but with AMX bf16 is as fast (docs/evidence/speed.md)."""
-    return "avx2" in cpu_flags() and "amx_bf16" not in cpu_flags()
+    return cpu_flags() & {"avx2", "amx_bf16"} == {"avx2"}
 
 
 def cpu_flags() -> set[str]:

@@ -217,7 +217,8 @@ def test_a_calibrated_export_is_executed_in_int8(
     canvas = np.random.default_rng(0).random((64, 96), np.float32)
     assert len(np.unique(open_model(path, "openvino", "cpu", "int8", 1)[0].infer(canvas)[1])) > 256
     # two weights times values of 255 fit into 16 bits, which is all that a CPU without VNNI has
-    weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer if each.data_type == 3]
+    constants = onnx.load(path).graph.initializer
+    weights = [onnx.numpy_helper.to_array(one) for one in constants if one.data_type == onnx.TensorProto.INT8]
     assert 60 < max(int(np.abs(each.astype(int)).max()) for each in weights) <= 64
     with pytest.raises(InputError, match="int8"):
         Predictor(path, "cpu", "fp32")
