@@ -148,7 +148,9 @@ class TrainConfig(Settings):
     ema_decay: float = Field(0.998, ge=0, lt=1)
     gradient_clip: float = Field(10.0, gt=0)
     seed: int = Field(0, ge=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="auto: bf16 where the device has instructions for it"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads of the arithmetic; 0 lets torch choose")
     workers: int = Field(1, ge=0, description="processes that prepare batches; 0 prepares them in the training process")

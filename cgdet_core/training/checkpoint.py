@@ -24,16 +24,8 @@ METADATA_KEY = "cgdet_checkpoint"
 # a start may have others of these
 _HOLD_NO_WEIGHTS = ("activation", "class_names", "input_height_width_px")
 # where a run is computed and how it is watched may change when it is resumed
-_MAY_CHANGE = (
-    "device",
-    "threads",
-    "cache_mb",
-    "workers",
-    "checkpoint_seconds",
-    "validate_every_images",
-    "validate_frames",
-    "tensorboard",
-)
+_WATCHED = ("checkpoint_seconds", "validate_every_images", "validate_frames", "tensorboard")
+_MAY_CHANGE = ("device", "threads", "cache_mb", "workers", *_WATCHED)
 
 
 @dataclass(frozen=True)

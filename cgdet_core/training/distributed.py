@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from cgdet_core.errors import CgdetError, InputError, RunError
+from cgdet_core.runtime.backends.base import cpu_precision
 from cgdet_core.runtime.backends.torch import choose_device
 from cgdet_core.world import rank, world_size
 
@@ -71,6 +72,15 @@ def process_device(device: str) -> torch.device:
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def process_precision(precision: str, device: torch.device) -> str:
+    """train.precision on this device, fp32 or bf16: what emulates bf16 is far slower with it."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return cpu_precision()
 
 
 def share_threads(threads: int) -> None:

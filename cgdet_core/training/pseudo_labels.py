@@ -45,11 +45,7 @@ class LabelledFrame:
 
 
 def label_frames(
-    bag: PairedBag,
-    teacher: Teacher,
-    config: LabelConfig,
-    class_names: tuple[str, ...],
-    second: Predictor | None = None,
+    bag: PairedBag, teacher: Teacher, config: LabelConfig, class_names: tuple[str, ...], second: Predictor | None = None
 ) -> Iterator[LabelledFrame]:
     """Every frame that the bag gives, in its order, one at a time.
 

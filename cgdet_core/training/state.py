@@ -22,6 +22,7 @@ from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks import build_network, task_of
 from cgdet_core.tasks.task import TrainingBatch
 from cgdet_core.training.checkpoint import Checkpoint, check_same_network, identity_of, save_checkpoint
+from cgdet_core.training.distributed import process_precision
 from cgdet_core.world import total, world_size
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class RunState:
     """Weights, their average and the optimiser, after `batches_done` batches.
 
-    stop_asked: whether any process was asked to stop; learned_from: as in Checkpoint.
+    stop_asked: whether any process was asked to stop; learned_from: as in Checkpoint; precision: fp32 or bf16.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, teacher: Teacher | None = None) -> None:
@@ -48,10 +49,11 @@ class RunState:
         if world_size() > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         self.average = WeightAverage(self.network, recipe.train.ema_decay)
+        self.precision = process_precision(recipe.train.precision, device)
         if teacher is not None:
-            teacher.to(device, torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32)
+            teacher.to(device, torch.bfloat16 if self.precision == "bf16" else torch.float32)
         self.extra = TrainingTerms(recipe, self.network, teacher).to(device)
-        self._loss: nn.Module = _Loss(recipe, self._task, self.network, self.extra)
+        self._loss: nn.Module = _Loss(self.precision, self._task, self.network, self.extra)
         if world_size() > 1:
             device_ids = [device] if device.type == "cuda" else None
             self._loss = DistributedDataParallel(self._loss, device_ids=device_ids)
@@ -161,9 +163,9 @@ class RunState:
 class _Loss(nn.Module):
     """All that is trained, as one module: a batch to the terms of the task's loss and the training terms, by name."""
 
-    def __init__(self, recipe: Recipe, task: Task, network: Network, extra: TrainingTerms) -> None:
+    def __init__(self, precision: str, task: Task, network: Network, extra: TrainingTerms) -> None:
         super().__init__()
-        self._precision = recipe.train.precision
+        self._precision = precision
         self._task = task
         self.network = network
         self.extra = extra

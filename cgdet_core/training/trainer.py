@@ -79,14 +79,15 @@ def train(
         return model_path
     write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     frames = {source.name: len(source.frames) for source in sources}
-    training = {**run.learned_from, "data": frames, "recipe": recipe.model_dump(mode="json", exclude={"model"})}
+    training = {
+        **run.learned_from,
+        "data": frames,
+        "precision": run.precision,
+        "recipe": recipe.model_dump(mode="json", exclude={"model"}),
+    }
     training |= {} if held_out is None else {"held_out": data[-1]}
     description = ModelInfo(
-        task=recipe.task,
-        model=recipe.model,
-        thermal=recipe.thermal,
-        postprocess=recipe.postprocess,
-        training=training,
+        task=recipe.task, model=recipe.model, thermal=recipe.thermal, postprocess=recipe.postprocess, training=training
     )
 
     with StopRequest().watch() as stop, RunWatch(recipe, out, run.batches_done, total, held_out, progress) as watch:

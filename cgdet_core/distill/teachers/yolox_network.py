@@ -17,11 +17,7 @@ from cgdet_core.model import STRIDES
 from cgdet_core.model.blocks import ConvUnit, PooledContext
 
 # part of a tensor's name in a checkpoint -> here
-RENAMED: Final = {
-    ".bn.": ".norm.",
-    ".dark5.1.conv1.": ".dark5.1.enter.",
-    ".dark5.1.conv2.": ".dark5.1.leave.",
-}
+RENAMED: Final = {".bn.": ".norm.", ".dark5.1.conv1.": ".dark5.1.enter.", ".dark5.1.conv2.": ".dark5.1.leave."}
 
 
 class ChannelwiseUnit(nn.Module):

@@ -25,6 +25,7 @@ from tiny_run import (
 from cgdet_core.config import load_recipe
 from cgdet_core.data.feed.dataset import TrainingBatches
 from cgdet_core.errors import InputError
+from cgdet_core.runtime.backends import base
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks.detection.head import DetectionNetwork
 from cgdet_core.tasks.detection.loss import detection_loss
@@ -242,3 +243,17 @@ def test_half_precision_learns_and_keeps_single_precision_weights(tmp_path: Path
     model = train(changed(precision="bf16", images=8), sources(), tmp_path, progress=False)
     assert all(tensor.dtype == torch.float32 for tensor in load_file(model).values())
     assert all(np.isfinite(line["loss"]) for line in log_of(tmp_path))
+
+
+def test_auto_is_bf16_only_where_the_cpu_has_instructions_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for flags, precision in (("avx2 avx512_bf16", "bf16"), ("avx2", "fp32")):
+        monkeypatch.setattr(base, "cpu_facts", lambda flags=flags: {"flags": flags})
+        auto, plain = (
+            train(changed(precision=asked, images=8), sources(), tmp_path / f"{precision}_{asked}", progress=False)
+            for asked in ("auto", precision)
+        )
+        assert load_model(auto)[1].training["precision"] == precision
+        ours, theirs = load_file(auto), load_file(plain)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
