@@ -18,6 +18,7 @@ from cgdet_core.distill.teachers.base import Teacher
 from cgdet_core.distill.terms import TrainingTerms
 from cgdet_core.errors import InputError, RunError
 from cgdet_core.model.network import Network
+from cgdet_core.runtime.backends.torch import DTYPES
 from cgdet_core.runtime.model_file import load_model
 from cgdet_core.tasks import build_network, task_of
 from cgdet_core.tasks.task import TrainingBatch
@@ -51,7 +52,7 @@ class RunState:
         self.average = WeightAverage(self.network, recipe.train.ema_decay)
         self.precision = process_precision(recipe.train.precision, device)
         if teacher is not None:
-            teacher.to(device, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+            teacher.to(device, DTYPES[self.precision])
         self.extra = TrainingTerms(recipe, self.network, teacher).to(device)
         self._loss: nn.Module = _Loss(self.precision, self._task, self.network, self.extra)
         if world_size() > 1:
